@@ -1,0 +1,3 @@
+"""diffalign: aligns generative models with preferences."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,28 @@
+"""Errors that people read: each says what was given, what was expected, and what to type next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. The command line prints it without a traceback and exits with 2."""
+
+
+class ConfigError(UserError):
+    """A recipe or an option that cannot be followed."""
+
+
+class DataError(UserError):
+    """Data that cannot be read or cannot be trained on."""
+
+
+class RunError(UserError):
+    """A run that cannot start, go on or be resumed."""
+
+
+def near_miss(given: str, known: Iterable[str]) -> str:
+    """Returns ``" Did you mean 'x'?"`` for the closest known name, or an empty string when nothing is close."""
+    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,75 @@
+"""The seam: a policy is the thing that is aligned, together with its reference.
+
+Neither loss nor loop asks whether it got images, clips or text. Every method takes what it needs as an argument;
+randomness comes as a :class:`~diffalign.latents.draws.Draw`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from diffalign.data.records import Pair
+from diffalign.latents.draws import Draw
+from diffalign.losses.scores import Scores
+
+Progress = Callable[[str, int, int], None]
+"""``progress(what, done, total)``, called while something long goes on."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Candidates' scores, and what happened while scoring.
+
+    Args:
+        candidates: One :class:`Scores` per role: chosen and rejected for pairs, one for single examples.
+        info: Diagnostics, each ``(B,)``. ``"level"`` is the noise level of each example as a share of the schedule, [0, 1).
+    """
+
+    candidates: tuple[Scores, ...]
+    info: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Policy(Protocol):
+    """What the loop needs to know of a model."""
+
+    module: nn.Module
+    """The network that is trained. The loop may replace it by a distributed wrapper of the same module."""
+
+    def describe(self) -> dict[str, str]:
+        """What it is, for the run's header: model, adapter, reference, trainable parameters, cached parts."""
+
+    def fingerprint(self) -> str:
+        """Hash of the base weights and of everything that decides what a cached tensor holds."""
+
+    def prepare(self, pairs: Sequence[Pair], progress: Progress) -> None:
+        """Encodes what can be encoded once (latents, text embeddings, stored reference scores), resumably, and
+        releases the encoders that training does not need."""
+
+    def encode(self, pairs: Sequence[Pair]) -> Any:
+        """Tensors of a batch, on the device. Opaque to everybody but the policy."""
+
+    def score(self, encoded: Any, draw: Draw) -> Scored:
+        """Log-probabilities of the candidates under the policy, with gradient, each ``(B,)`` float32."""
+
+    def reference(self, encoded: Any, draw: Draw) -> Scored:
+        """The same under the reference, without gradient: adapter off, frozen copy, or stored numbers."""
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that the optimizer steps, by name."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold of the policy: the trainable tensors, by name, on the CPU."""
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts a checkpoint's tensors back, exactly."""
+
+    def sample(self, prompts: Sequence[str], seeds: Sequence[int], *, reference: bool = False, **settings: Any) -> list[Any]:
+        """Candidates of its own, one per prompt: pictures, clips or texts. Equal seeds start from equal noise, whatever the batch."""
+
+    def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
+        """Writes what users share (an adapter file with metadata, or full weights) and returns its path."""
