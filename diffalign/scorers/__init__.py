@@ -1,1 +1,61 @@
+"""Scorers: judges of pictures, and the table that names them.
 
+    scorer = load_scorer("clip:openai/clip-vit-large-patch14")
+    scorer.score(["a fox on a blue background"], [picture])          # (1,) float32, higher is better
+
+A name may carry an argument after a colon: a model's folder or hub id, or a colour.
+"""
+
+from __future__ import annotations
+
+from diffalign.errors import UserError, near_miss
+from diffalign.scorers.background import Background
+from diffalign.scorers.dual_encoder import DualEncoder
+from diffalign.scorers.label_hit import LabelHit
+from diffalign.scorers.pickscore import PickScore
+from diffalign.scorers.scorer import Scorer, ScorerRow
+
+__all__ = ["SCORERS", "Scorer", "ScorerRow", "load_scorer"]
+
+SCORERS: dict[str, ScorerRow] = {
+    "clip": ScorerRow(
+        DualEncoder.load,
+        "folder or hub id of a dual encoder (CLIP, SigLIP, ...); OpenAI's CLIP L/14 without",
+        "how well the picture fits its prompt: cosine of two embeddings",
+    ),
+    "pickscore": ScorerRow(
+        PickScore.load,
+        "folder of the weights; the published ones without",
+        "what people chose between two pictures for one prompt: logit",
+    ),
+    "label_hit": ScorerRow(
+        LabelHit.load,
+        "folder or hub id of an image classifier",
+        "whether a classifier sees what the prompt names: probability of that class",
+    ),
+    "background": ScorerRow(
+        Background.load,
+        "a colour, or 'prompt' for the colour that each prompt names",
+        "share of the picture's border in a colour: a preference to check by eye",
+    ),
+}
+
+
+def load_scorer(spec: str, device: str = "cpu") -> Scorer:
+    """Loads ``"name"`` or ``"name:argument"``.
+
+    Args:
+        spec: A name of :data:`SCORERS`, and what may follow its colon.
+        device: Where a scorer with weights shall compute.
+
+    Raises:
+        UserError: An unknown name, with its near miss; an argument that the scorer cannot take.
+    """
+    name, _, argument = spec.partition(":")
+    if name not in SCORERS:
+        raise UserError(
+            f"There is no scorer '{name}'.{near_miss(name, SCORERS)} Known: "
+            + "; ".join(f"{known} ({row.argument})" for known, row in SCORERS.items())
+            + "."
+        )
+    return SCORERS[name].load(argument, device)

@@ -1,0 +1,103 @@
+"""Background: the share of a picture's border that has a named colour.
+
+    score = |{border pixels whose nearest palette colour is the wanted one}| / |border pixels|
+
+A preference that anybody can check by eye, for tests and demonstrations: "people here like red backgrounds". The border is
+a frame of 1/32 of the short side; nearest is Euclidean in 8-bit RGB.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffalign.errors import DataError, UserError, near_miss
+from diffalign.scorers.pictures import as_rgb
+from diffalign.scorers.scorer import paired
+
+PALETTE = {
+    "white": (248, 248, 248),
+    "black": (24, 24, 28),
+    "red": (196, 30, 48),
+    "green": (36, 150, 72),
+    "blue": (36, 84, 204),
+    "yellow": (250, 214, 60),
+    "purple": (112, 48, 168),
+    "pink": (250, 168, 204),
+}
+
+
+class Background:
+    """Share of border pixels that have a colour.
+
+    Args:
+        colour: A name of :data:`PALETTE`, or ``"prompt"`` for the colour that each prompt names first.
+
+    Raises:
+        UserError: Another colour, with the near miss.
+    """
+
+    unit = "share of border pixels"
+    range = (0.0, 1.0)
+    license = "Apache-2.0"
+    paper = "none: a definition"
+    weights = ""
+
+    def __init__(self, colour: str) -> None:
+        if colour not in (*PALETTE, "prompt"):
+            given = f"'{colour}'" if colour else "nothing"
+            raise UserError(
+                f"background takes a colour: {', '.join(PALETTE)}, or 'prompt' for the one each prompt names; got {given}."
+                f"{near_miss(colour, PALETTE)} Write background:red, for example."
+            )
+        self.colour, self.name = colour, f"background:{colour}"
+
+    @classmethod
+    def load(cls, argument: str, device: str = "cpu") -> Background:
+        """The table's loader; there is nothing to put on a device."""
+        return cls(argument)
+
+    def check(self, prompts: Sequence[str]) -> None:
+        """Raises :class:`DataError` when the prompt shall name the colour and one names none."""
+        for prompt in prompts:
+            self._wanted(prompt)
+
+    def _wanted(self, prompt: str) -> str:
+        if self.colour != "prompt":
+            return self.colour
+        found = re.search(rf"\b(?:{'|'.join(PALETTE)})\b", prompt.lower())
+        if found is None:
+            raise DataError(
+                f"The prompt '{prompt}' names no colour out of {', '.join(PALETTE)}. Leave it out, or ask for one colour "
+                "with background:red."
+            )
+        return found[0]
+
+    def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
+        """Shares, ``(B,)`` float32."""
+        paired(prompts, images)
+        names = list(PALETTE)
+        shares = []
+        for prompt, image in zip(prompts, images, strict=True):
+            counts = np.bincount(_nearest(_border(np.asarray(as_rgb(image)))), minlength=len(names))
+            shares.append(counts[names.index(self._wanted(prompt))] / counts.sum())
+        return torch.tensor(shares, dtype=torch.float32)
+
+
+def _border(pixels: np.ndarray) -> np.ndarray:
+    """The frame of ``(H, W, 3)`` as ``(N, 3)``, each pixel once."""
+    width = max(1, round(min(pixels.shape[:2]) / 32))
+    frame = np.ones(pixels.shape[:2], bool)
+    frame[width:-width, width:-width] = False
+    return pixels[frame]
+
+
+def _nearest(pixels: np.ndarray) -> np.ndarray:
+    """Index of the nearest palette colour for each pixel, ``(N,)``."""
+    distances = pixels[:, None].astype(np.int64) - np.array(list(PALETTE.values()))
+    return (distances**2).sum(-1).argmin(1)

@@ -1,0 +1,127 @@
+"""Dual encoders: how well a picture fits its prompt, as the cosine between their two embeddings.
+
+    score_b = <f(x_b), g(c_b)> / (|f(x_b)| |g(c_b)|)        f: image encoder, g: text encoder
+
+Serves every dual encoder of transformers that has ``get_image_features`` and ``get_text_features``: CLIP, SigLIP, ALIGN,
+``VisionTextDualEncoderModel``. The number is the bare cosine; "CLIP score" tables print 100 times it.
+
+Source: Hessel et al. 2021 (arXiv 2104.08718), eq. 1 without its weight 2.5 and without clipping at 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.errors import UserError
+from diffalign.scorers.pictures import Preprocessing, load_preprocessing
+from diffalign.scorers.scorer import chunks, paired, state_hash
+
+DEFAULT = "openai/clip-vit-large-patch14"
+
+
+class DualEncoder:
+    """A dual encoder as a scorer.
+
+    Args:
+        model: The transformers model, already on its device.
+        tokenizer: Its tokenizer.
+        preprocessing: How its pictures are prepared.
+        name: How reports call it.
+        batch_size: Pictures that go through the model at once; the scores do not depend on it.
+    """
+
+    unit = "cosine"
+    range = (-1.0, 1.0)
+    license = "see the model's page"
+    paper = "arXiv 2104.08718"
+
+    def __init__(
+        self, model: Any, tokenizer: Any, preprocessing: Preprocessing, *, name: str = "clip", batch_size: int = 16
+    ) -> None:
+        self.model, self.tokenizer, self.preprocessing = model.eval().requires_grad_(False), tokenizer, preprocessing
+        self.name, self.batch_size = name, batch_size
+
+    @classmethod
+    def load(cls, argument: str = "", device: str = "cpu", *, name: str = "clip", processor: str = "") -> DualEncoder:
+        """Loads a folder or hub id.
+
+        Args:
+            argument: Folder or hub id; empty for OpenAI's CLIP L/14.
+            device: Where it shall compute.
+            name: First part of its name in reports.
+            processor: Folder or hub id of tokenizer and preprocessing, where the weights come without them.
+
+        Raises:
+            UserError: The model is no dual encoder, or cannot be loaded.
+        """
+        from transformers import AutoModel, AutoTokenizer
+
+        source = argument or DEFAULT
+        try:
+            model = AutoModel.from_pretrained(source).float().to(device)
+            tokenizer = AutoTokenizer.from_pretrained(processor or source)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"Cannot load a dual encoder from '{source}': {str(error).splitlines()[0]} Expected a folder or a hub id "
+                f"with config.json, weights and a tokenizer, as in --scorer clip:{DEFAULT}"
+            ) from error
+        if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
+            raise UserError(
+                f"'{source}' is a {type(model).__name__}, which does not embed pictures and texts in one space. Expected a "
+                "dual encoder such as CLIPModel; a classifier goes in as label_hit:FOLDER."
+            )
+        return cls(model, tokenizer, load_preprocessing(processor or source), name=f"{name}:{source}")
+
+    @cached_property
+    def weights(self) -> str:
+        """Hash of the model's parameters, computed when first asked for."""
+        return state_hash(self.model.state_dict())
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @torch.no_grad()
+    def image_features(self, images: Sequence[Any]) -> Tensor:
+        """Embeddings of unit length, ``(B, D)`` float32 on the CPU."""
+        parts = [
+            self._unit(self.model.get_image_features(pixel_values=self.preprocessing(part).to(self._device)))
+            for part in chunks(images, self.batch_size)
+        ]
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def text_features(self, prompts: Sequence[str]) -> Tensor:
+        """Embeddings of unit length, ``(B, D)`` float32 on the CPU; longer prompts are cut at the model's length."""
+        text = self.model.config.text_config
+        length = min(int(self.tokenizer.model_max_length), int(getattr(text, "max_position_embeddings", 1 << 30)))
+        # SigLIP was trained on padded texts and attends to the padding; the others mask it
+        padding: Any = "max_length" if self.model.config.model_type.startswith("siglip") else True
+        parts = []
+        for part in chunks(prompts, self.batch_size):
+            tokens = self.tokenizer(
+                list(part), padding=padding, truncation=True, max_length=length, return_tensors="pt"
+            )
+            parts.append(self._unit(self.model.get_text_features(**tokens.to(self._device))))
+        return torch.cat(parts)
+
+    @staticmethod
+    def _unit(output: Any) -> Tensor:
+        features = getattr(output, "pooler_output", output)  # transformers 5 wraps the tensor that 4.57 returned
+        return F.normalize(features.float(), dim=-1).cpu()
+
+    def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
+        """Cosines, ``(B,)`` float32."""
+        paired(prompts, images)
+        if not len(images):
+            return torch.zeros(0)
+        unique = list(dict.fromkeys(prompts))  # many seeds share a prompt
+        texts = self.text_features(unique)
+        rows = torch.tensor([unique.index(prompt) for prompt in prompts])
+        return (self.image_features(images) * texts[rows]).sum(-1)

@@ -1,0 +1,134 @@
+"""Label hits: does a classifier see in the picture what the prompt names?
+
+    score_b = p(class named in c_b | x_b),      hit_b = [argmax_k p(k | x_b) = class named in c_b]
+
+Any image classifier of transformers serves whose class names occur in the prompts as words; plurals and the synonyms
+that ImageNet's names list after commas count. A prompt that names several classes means the longest name, then the first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffalign.errors import DataError, UserError
+from diffalign.scorers.pictures import Preprocessing, load_preprocessing
+from diffalign.scorers.scorer import chunks, paired, state_hash
+
+
+class LabelHit:
+    """An image classifier as a scorer.
+
+    Args:
+        model: The transformers classifier, already on its device; ``config.id2label`` names its classes.
+        preprocessing: How its pictures are prepared.
+        name: How reports call it.
+        batch_size: Pictures that go through the model at once.
+    """
+
+    unit = "probability"
+    range = (0.0, 1.0)
+    license = "see the model's page"
+    paper = "the classifier's own"
+
+    def __init__(
+        self, model: Any, preprocessing: Preprocessing, *, name: str = "label_hit", batch_size: int = 32
+    ) -> None:
+        self.model, self.preprocessing = model.eval().requires_grad_(False), preprocessing
+        self.name, self.batch_size = name, batch_size
+        self._classes = _patterns(model.config.id2label)
+
+    @classmethod
+    def load(cls, argument: str, device: str = "cpu") -> LabelHit:
+        """Loads the classifier in a folder or under a hub id.
+
+        Raises:
+            UserError: No argument, or nothing that classifies pictures there.
+        """
+        from transformers import AutoModelForImageClassification
+
+        if not argument:
+            raise UserError("label_hit needs a classifier: write label_hit:FOLDER or label_hit:HUB_ID.")
+        try:
+            model = AutoModelForImageClassification.from_pretrained(argument).float().to(device)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"Cannot load an image classifier from '{argument}': {str(error).splitlines()[0]} Expected a folder or a hub "
+                "id with config.json and weights, as in --scorer label_hit:google/vit-base-patch16-224"
+            ) from error
+        return cls(model, load_preprocessing(argument), name=f"label_hit:{argument}")
+
+    @cached_property
+    def weights(self) -> str:
+        """Hash of the classifier's parameters, computed when first asked for."""
+        return state_hash(self.model.state_dict())
+
+    def check(self, prompts: Sequence[str]) -> None:
+        """Raises :class:`DataError` when a prompt names no class, before any picture is made for it."""
+        for prompt in prompts:
+            self.prompted(prompt)
+
+    def prompted(self, prompt: str) -> int:
+        """Index of the class that the prompt names."""
+        found = [
+            (len(match[0]), -match.start(), index)
+            for index, pattern in self._classes
+            if (match := pattern.search(prompt.lower()))
+        ]
+        if not found:
+            names = list(self.model.config.id2label.values())
+            raise DataError(
+                f"The prompt '{prompt}' names none of the {len(names)} classes of {self.name} ({', '.join(names[:6])}, ...). "
+                "Leave it out of the prompts, or leave this scorer out."
+            )
+        return max(found)[2]
+
+    @torch.no_grad()
+    def probabilities(self, images: Sequence[Any]) -> Tensor:
+        """Class probabilities, ``(B, K)`` float32 on the CPU."""
+        device = next(self.model.parameters()).device
+        parts = [
+            self.model(pixel_values=self.preprocessing(part).to(device)).logits.float().softmax(-1).cpu()
+            for part in chunks(images, self.batch_size)
+        ]
+        return torch.cat(parts) if parts else torch.zeros(0, self.model.config.num_labels)
+
+    def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
+        """Probability of the prompted class, ``(B,)`` float32."""
+        return self.judge(prompts, images)[0]
+
+    def hits(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
+        """Whether the likeliest class is the prompted one, ``(B,)`` bool."""
+        return self.judge(prompts, images)[1]
+
+    def judge(self, prompts: Sequence[str], images: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """Scores and hits from one pass through the classifier."""
+        paired(prompts, images)
+        classes = torch.tensor([self.prompted(prompt) for prompt in prompts], dtype=torch.long)
+        probabilities = self.probabilities(images)
+        return probabilities[torch.arange(len(classes)), classes], probabilities.argmax(-1) == classes
+
+
+def _patterns(id2label: Mapping[int, str]) -> list[tuple[int, re.Pattern[str]]]:
+    """One pattern per class: any of its synonyms as whole words, singular or plural."""
+    patterns = []
+    for index, label in id2label.items():
+        words = {name.strip().lower().replace("_", " ") for name in label.split(",")} - {""}
+        forms = {form for word in words for form in (word, *_plurals(word))}
+        alternatives = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
+        patterns.append((int(index), re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)")))
+    return patterns
+
+
+def _plurals(word: str) -> tuple[str, ...]:
+    regular = (word + "s", word + "es")
+    if word.endswith("y"):
+        return (*regular, word[:-1] + "ies")
+    if word.endswith("man"):
+        return (*regular, word[:-3] + "men")
+    return regular

@@ -1,0 +1,66 @@
+"""Tiny models with random weights, written to a folder as the published ones are."""
+
+import json
+from pathlib import Path
+
+import torch
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+WORDS = ["a", "an", "the", "of", "on", "two", "three", "fox", "foxes", "apple", "pineapple", "red", "blue", "green", "background", "drawing"]
+PREPROCESSOR = {
+    "image_processor_type": "CLIPImageProcessor",
+    "do_resize": True,
+    "size": {"shortest_edge": 32},
+    "resample": 3,
+    "do_center_crop": True,
+    "crop_size": {"height": 32, "width": 32},
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": MEAN,
+    "image_std": STD,
+    "do_convert_rgb": True,
+}
+
+
+def dual_encoder(folder: Path) -> Path:
+    """A random CLIPModel of a few thousand parameters with a word tokenizer."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "<unk>", "<bos>", *WORDS, "<eos>"])}
+    size, small = (
+        len(vocabulary),
+        dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2),
+    )
+    text = dict(
+        small, vocab_size=size, max_position_embeddings=12, eos_token_id=size - 1, bos_token_id=2, pad_token_id=0
+    )
+    vision = dict(small, image_size=32, patch_size=8)
+    torch.manual_seed(0)
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(folder)
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    raw.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", 2), ("<eos>", size - 1)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>", bos_token="<bos>", eos_token="<eos>"
+    ).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    return folder
+
+
+def classifier(folder: Path) -> Path:
+    """A random ViT classifier of foxes, apples and pineapples."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    torch.manual_seed(1)
+    config = ViTConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8,
+        id2label={0: "fox", 1: "apple", 2: "pineapple, ananas"}, label2id={"fox": 0, "apple": 1, "pineapple, ananas": 2},
+    )  # fmt: skip
+    ViTForImageClassification(config).save_pretrained(folder)
+    plain = dict(PREPROCESSOR, image_processor_type="ViTImageProcessor", size={"height": 32, "width": 32})
+    (folder / "preprocessor_config.json").write_text(json.dumps(dict(plain, do_center_crop=False, resample=2)))
+    return folder
