@@ -2,8 +2,8 @@
 
     score = |{border pixels whose nearest palette colour is the wanted one}| / |border pixels|
 
-A preference that anybody can check by eye, for tests and demonstrations: "people here like red backgrounds". The border is
-a frame of 1/32 of the short side; nearest is Euclidean in 8-bit RGB.
+A preference that anybody can check by eye, for tests and demonstrations: "people here like red backgrounds". The border
+is a frame of 1/32 of the short side; nearest is Euclidean in 8-bit RGB.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Background:
         if colour not in (*PALETTE, "prompt"):
             given = f"'{colour}'" if colour else "nothing"
             raise UserError(
-                f"background takes a colour: {', '.join(PALETTE)}, or 'prompt' for the one each prompt names; got {given}."
-                f"{near_miss(colour, PALETTE)} Write background:red, for example."
+                f"background takes a colour: {', '.join(PALETTE)}, or 'prompt' for the one each prompt names; "
+                f"got {given}.{near_miss(colour, PALETTE)} Write background:red, for example."
             )
         self.colour, self.name = colour, f"background:{colour}"
 
@@ -73,8 +73,8 @@ class Background:
         found = re.search(rf"\b(?:{'|'.join(PALETTE)})\b", prompt.lower())
         if found is None:
             raise DataError(
-                f"The prompt '{prompt}' names no colour out of {', '.join(PALETTE)}. Leave it out, or ask for one colour "
-                "with background:red."
+                f"The prompt '{prompt}' names no colour out of {', '.join(PALETTE)}. Leave it out, or ask for one "
+                "colour with background:red."
             )
         return found[0]
 

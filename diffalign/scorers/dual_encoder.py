@@ -2,8 +2,8 @@
 
     score_b = <f(x_b), g(c_b)> / (|f(x_b)| |g(c_b)|)        f: image encoder, g: text encoder
 
-Serves every dual encoder of transformers that has ``get_image_features`` and ``get_text_features``: CLIP, SigLIP, ALIGN,
-``VisionTextDualEncoderModel``. The number is the bare cosine; "CLIP score" tables print 100 times it.
+Serves every dual encoder of transformers that has ``get_image_features`` and ``get_text_features``: CLIP, SigLIP,
+ALIGN, ``VisionTextDualEncoderModel``. The number is the bare cosine; "CLIP score" tables print 100 times it.
 
 Source: Hessel et al. 2021 (arXiv 2104.08718), eq. 1 without its weight 2.5 and without clipping at 0.
 """
@@ -68,13 +68,13 @@ class DualEncoder:
             tokenizer = AutoTokenizer.from_pretrained(processor or source)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"Cannot load a dual encoder from '{source}': {str(error).splitlines()[0]} Expected a folder or a hub id "
-                f"with config.json, weights and a tokenizer, as in --scorer clip:{DEFAULT}"
+                f"Cannot load a dual encoder from '{source}': {str(error).splitlines()[0]} Expected a folder or a hub "
+                f"id with config.json, weights and a tokenizer, as in --scorer clip:{DEFAULT}"
             ) from error
         if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
             raise UserError(
-                f"'{source}' is a {type(model).__name__}, which does not embed pictures and texts in one space. Expected a "
-                "dual encoder such as CLIPModel; a classifier goes in as label_hit:FOLDER."
+                f"'{source}' is a {type(model).__name__}, which does not embed pictures and texts in one space. "
+                "Expected a dual encoder such as CLIPModel; a classifier goes in as label_hit:FOLDER."
             )
         return cls(model, tokenizer, load_preprocessing(processor or source), name=f"{name}:{source}")
 

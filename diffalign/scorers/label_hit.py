@@ -3,7 +3,8 @@
     score_b = p(class named in c_b | x_b),      hit_b = [argmax_k p(k | x_b) = class named in c_b]
 
 Any image classifier of transformers serves whose class names occur in the prompts as words; plurals and the synonyms
-that ImageNet's names list after commas count. A prompt that names several classes means the longest name, then the first.
+that ImageNet's names list after commas count. A prompt that names several classes means the longest name, then the
+first.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class LabelHit:
             model = AutoModelForImageClassification.from_pretrained(argument).float().to(device)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"Cannot load an image classifier from '{argument}': {str(error).splitlines()[0]} Expected a folder or a hub "
-                "id with config.json and weights, as in --scorer label_hit:google/vit-base-patch16-224"
+                f"Cannot load an image classifier from '{argument}': {str(error).splitlines()[0]} Expected a folder or "
+                "a hub id with config.json and weights, as in --scorer label_hit:google/vit-base-patch16-224"
             ) from error
         return cls(model, load_preprocessing(argument), name=f"label_hit:{argument}")
 
@@ -83,8 +84,8 @@ class LabelHit:
         if not found:
             names = list(self.model.config.id2label.values())
             raise DataError(
-                f"The prompt '{prompt}' names none of the {len(names)} classes of {self.name} ({', '.join(names[:6])}, ...). "
-                "Leave it out of the prompts, or leave this scorer out."
+                f"The prompt '{prompt}' names none of the {len(names)} classes of {self.name} "
+                f"({', '.join(names[:6])}, ...). Leave it out of the prompts, or leave this scorer out."
             )
         return max(found)[2]
 

@@ -1,7 +1,7 @@
-"""Pictures at the scorers' border: whatever came in becomes RGB once, then the tensor that a vision model was trained on.
+"""Pictures at the scorers' border: whatever came in becomes RGB once, then the tensor that a vision model knows.
 
-Preprocessing follows a model's own ``preprocessor_config.json`` with PIL and numpy alone. torchvision is not needed: its
-wheels bind one torch release, and a mismatch breaks every vision model of transformers at import.
+Preprocessing follows a model's own ``preprocessor_config.json`` with PIL and numpy alone. torchvision is not needed:
+its wheels bind one torch release, and a mismatch breaks every vision model of transformers at import.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def as_rgb(image: Any) -> Image.Image:
     """One picture as an RGB PIL image.
 
     Args:
-        image: PIL image of any mode, uint8 array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``, path, or encoded bytes. Alpha is
-            dropped, not blended, as the published scorers' processors do.
+        image: PIL image of any mode, uint8 array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``, path, or encoded bytes.
+            Alpha is dropped, not blended, as the published scorers' processors do.
 
     Raises:
         DataError: A file that is missing or is no picture.
@@ -59,8 +59,8 @@ class Preprocessing:
     """What a vision model's pictures go through: resize, centre crop, scale, normalise.
 
     Args:
-        shortest_edge: Length of the short side after the resize, the aspect kept; ``None`` to resize to ``exact`` or not at all.
-        exact: (height, width) to resize to, the aspect given up; ``None`` with ``shortest_edge`` or without a resize.
+        shortest_edge: Length of the short side after the resize, the aspect kept; ``None`` with ``exact``, or to keep the size.
+        exact: (height, width) to resize to, the aspect given up; ``None`` with ``shortest_edge``, or to keep the size.
         resample: PIL's number of the filter; 3 is bicubic.
         crop: (height, width) of the centre crop, padded with black where the picture is smaller; ``None`` for no crop.
         scale: What 8-bit values are multiplied with.
@@ -77,7 +77,7 @@ class Preprocessing:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Preprocessing:
-        """Reads the values of a ``preprocessor_config.json``; sizes may be an integer or a mapping, as in its old and new forms."""
+        """Reads the values of a ``preprocessor_config.json``; a size is an integer in its old form."""
         size, shortest, exact = config.get("size"), None, None
         if config.get("do_resize", True) and size is not None:
             if isinstance(size, Mapping) and "shortest_edge" in size:
@@ -136,7 +136,7 @@ def load_preprocessing(model: str) -> Preprocessing:
     """The preprocessing that a model folder or hub id states.
 
     Raises:
-        UserError: Neither ``preprocessor_config.json`` nor a ``processor_config.json`` with an image processor is there.
+        UserError: Neither ``preprocessor_config.json`` nor an image processor in ``processor_config.json``.
     """
     from transformers.utils import cached_file
 
@@ -149,6 +149,6 @@ def load_preprocessing(model: str) -> Preprocessing:
         if "size" in config or "image_mean" in config:
             return Preprocessing.from_config(config)
     raise UserError(
-        f"'{model}' says nothing of how its pictures are prepared: expected preprocessor_config.json beside the weights. "
-        "Save the model's image processor there with processor.save_pretrained(folder)."
+        f"'{model}' says nothing of how its pictures are prepared: expected preprocessor_config.json beside the "
+        "weights. Save the model's image processor there with processor.save_pretrained(folder)."
     )

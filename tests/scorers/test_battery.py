@@ -8,7 +8,7 @@ from PIL import Image
 from diffalign.scorers import SCORERS, load_scorer
 from tests.scorers import tiny
 
-PROMPTS = ["a fox on a red background", "two foxes", "a drawing of an apple", "a pineapple on a blue background"]
+PROMPTS = ["a fox on a red background", "two foxes", "a fox on a red background", "a pineapple on a blue background"]
 
 
 @pytest.fixture(scope="module")

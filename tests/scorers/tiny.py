@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-WORDS = ["a", "an", "the", "of", "on", "two", "three", "fox", "foxes", "apple", "pineapple", "red", "blue", "green", "background", "drawing"]
+WORDS = ["a", "an", "the", "of", "on", "two", "fox", "foxes", "apple", "pineapple", "red", "blue", "background"]
 PREPROCESSOR = {
     "image_processor_type": "CLIPImageProcessor",
     "do_resize": True,
@@ -29,10 +29,8 @@ def dual_encoder(folder: Path) -> Path:
     from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
     vocabulary = {word: i for i, word in enumerate(["<pad>", "<unk>", "<bos>", *WORDS, "<eos>"])}
-    size, small = (
-        len(vocabulary),
-        dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2),
-    )
+    size = len(vocabulary)
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     text = dict(
         small, vocab_size=size, max_position_embeddings=12, eos_token_id=size - 1, bos_token_id=2, pad_token_id=0
     )
@@ -56,9 +54,10 @@ def classifier(folder: Path) -> Path:
     from transformers import ViTConfig, ViTForImageClassification
 
     torch.manual_seed(1)
+    names = {0: "fox", 1: "apple", 2: "pineapple, ananas"}
     config = ViTConfig(
         hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8,
-        id2label={0: "fox", 1: "apple", 2: "pineapple, ananas"}, label2id={"fox": 0, "apple": 1, "pineapple, ananas": 2},
+        id2label=names, label2id={name: i for i, name in names.items()},
     )  # fmt: skip
     ViTForImageClassification(config).save_pretrained(folder)
     plain = dict(PREPROCESSOR, image_processor_type="ViTImageProcessor", size={"height": 32, "width": 32})
