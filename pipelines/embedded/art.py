@@ -37,7 +37,7 @@ def archive(style: str, folder: Path) -> Path:
 
 
 def read_icons(path: Path) -> dict:
-    """The ``icons.json`` of an iconify package: ``icons`` (name to SVG body), ``aliases``, default ``width``/``height``."""
+    """An iconify package's ``icons.json``: ``icons`` (name to SVG body), ``aliases``, default ``width``, ``height``."""
     with tarfile.open(path) as tar:
         return json.load(tar.extractfile("package/icons.json"))
 

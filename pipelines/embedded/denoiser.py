@@ -1,0 +1,222 @@
+"""The denoiser and its text encoder: a Stable Diffusion in miniature, trained jointly on cached latents.
+
+    python -m pipelines.embedded.denoiser --work build/embedded --minutes 65 --out assets/emoji/model
+
+Noise prediction on Stable Diffusion's schedule, min-SNR weights (gamma 5), a tenth of the captions dropped, weights
+averaged. Like the autoencoder it counts minutes over restarts and goes on from its last checkpoint. Prompts take hold
+late: subjects look random for the first third of the training.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.embedded import scenes, store, words
+
+UNET = {
+    "sample_size": 16,
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": (64, 128, 224),
+    "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "attention_head_dim": 4,  # the number of heads, by the library's old naming
+    "norm_num_groups": 16,
+    "cross_attention_dim": 128,
+}
+TEXT = {
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "projection_dim": 128,
+}
+SCHEDULE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+
+
+def build(tokenizer):
+    """Untrained U-Net and text encoder; plain attention is faster than the fused kernel for heads this narrow."""
+    from diffusers import UNet2DConditionModel
+    from diffusers.models.attention_processor import AttnProcessor
+    from transformers import CLIPTextModel
+
+    unet = UNet2DConditionModel(**UNET).to(memory_format=torch.channels_last)
+    unet.set_attn_processor(AttnProcessor())
+    text = CLIPTextModel(words.text_config(tokenizer, **TEXT))
+    return unet, text
+
+
+def latents_of(work: Path, vae, pictures: np.ndarray) -> np.ndarray:
+    """Posterior mean and standard deviation of every picture, scaled: ``(N, 8, 16, 16)`` float16, made once."""
+    path = work / "latents.npy"
+    if not path.exists():
+        parts = []
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            for i in range(0, len(pictures), 100):
+                posterior = vae.encode(store.to_tensor(pictures[i : i + 100])).latent_dist
+                both = torch.cat([posterior.mean, posterior.std], 1) * vae.config.scaling_factor
+                parts.append(both.half().numpy())
+        store.write_atomically(path, lambda beside: beside.open("wb").write(_npy(np.concatenate(parts))))
+    return np.load(path, mmap_mode="r")
+
+
+def _npy(array: np.ndarray) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def pipeline(work: Path, unet, text):
+    """The parts as an unmodified `StableDiffusionPipeline`."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+
+    return StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(work / "vae"),
+        text_encoder=text,
+        tokenizer=words.load(work / "tokenizer"),
+        unet=unet,
+        scheduler=DDIMScheduler(**SCHEDULE),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: float, count: int) -> None:
+    """Train and leave the averaged weights in ``WORK/denoiser.pt``."""
+    from diffusers import AutoencoderKL, DDIMScheduler
+
+    art = store.load_art(work, packages)
+    pictures, drawn = store.rendered(work, art, "scenes", count, seed=1)
+    latents = latents_of(work, AutoencoderKL.from_pretrained(work / "vae"), pictures)
+    tokenizer = words.load(work / "tokenizer")
+    torch.manual_seed(2)
+    unet, text = build(tokenizer)
+    parameters = [*unet.parameters(), *text.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=1e-3, fused=True)
+    average = [p.detach().clone() for p in parameters]
+    step, spent = 0, 0.0
+    if state := store.load_checkpoint(work / "denoiser.pt"):
+        with torch.no_grad():
+            for p, value in zip(parameters, state["model"], strict=True):
+                p.copy_(value)
+        optimiser.load_state_dict(state["optimiser"])
+        average, step, spent = state["average"], state["step"], state["spent"]
+    alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod
+    weights = (5 / (alphas / (1 - alphas))).clamp(max=1.0)
+    rng = np.random.default_rng(200 + step)
+    budget, last, saved, looked, losses = minutes * 60, time.monotonic(), spent, spent, []
+    print(f"{sum(p.numel() for p in parameters) / 1e6:.2f} M parameters, step {step}, {spent:.0f} s spent", flush=True)
+    while spent < budget:
+        rows = rng.integers(0, len(latents), batch)
+        prompts = ["" if rng.random() < 0.1 else scenes.unsay(drawn[i], rng).prompt for i in rows]
+        ids = tokenizer(prompts, padding="max_length", max_length=words.LENGTH, return_tensors="pt").input_ids
+        mean, std = torch.from_numpy(latents[rows]).float().chunk(2, 1)
+        clean = mean + std * torch.randn_like(mean)
+        t = torch.randint(0, len(alphas), (batch,))
+        noise, a = torch.randn_like(clean), alphas[t].view(-1, 1, 1, 1)
+        noisy = (a.sqrt() * clean + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+        for group in optimiser.param_groups:
+            group["lr"] = lr * store.warm_cosine(spent / budget)
+        with torch.autocast("cpu", torch.bfloat16):
+            guess = unet(noisy, t, text(ids).last_hidden_state).sample
+        loss = (weights[t] * (guess.float() - noise).pow(2).mean((1, 2, 3))).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        step += 1
+        losses.append(loss.item())
+        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - min(0.998, step / (step + 10)))
+        now = time.monotonic()
+        spent, last = spent + now - last, now
+        if step % 50 == 0:
+            print(f"step {step} {spent:.0f} s loss {np.mean(losses[-200:]):.4f}", flush=True)
+        if spent - saved > 150 or spent >= budget:
+            saved = spent
+            model = [p.detach() for p in parameters]
+            store.save_checkpoint(work / "denoiser.pt", model=model, average=average, optimiser=optimiser.state_dict(),
+                                  step=step, spent=spent)  # fmt: skip
+        if spent - looked > 300:
+            looked = spent
+            look(work, average, work / f"look-{int(spent / 60):03d}.png")
+
+
+LOOK = [
+    "a flat drawing of a fox on a blue background, in the center", "a noto drawing of a frog on a white background",
+    "a glossy drawing of a rocket on a yellow background", "two pandas on a red background", "three flat apples",
+    "a drawing of a penguin on a pink background, on the left", "three noto doughnuts on a green background",
+    "one flat banana on a purple background, at the top", "a noto drawing of a dolphin on a black background",
+    "two glossy strawberries on a white background, at the bottom", "a flat drawing of a crown", "three cactuses",
+]  # fmt: skip
+
+
+def averaged(work: Path, average: list[torch.Tensor]):
+    """The pipeline that holds the averaged weights."""
+    unet, text = build(words.load(work / "tokenizer"))
+    with torch.no_grad():
+        for p, value in zip([*unet.parameters(), *text.parameters()], average, strict=True):
+            p.copy_(value)
+    pipe = pipeline(work, unet.eval(), text.eval())
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def look(work: Path, average: list[torch.Tensor], path: Path) -> None:
+    """Sample a contact sheet with the averaged weights."""
+    pipe = averaged(work, average)
+    with torch.autocast("cpu", torch.bfloat16):
+        images = pipe(LOOK * 2, num_inference_steps=15, guidance_scale=3.0, generator=torch.Generator().manual_seed(0),
+                      height=64, width=64).images  # fmt: skip
+    store.sheet(np.stack([np.asarray(image) for image in images]), 12, 1).save(path)
+
+
+def export(work: Path, out: Path) -> None:
+    """Write the pipeline's folder with 16-bit weights that load as 32-bit by default."""
+    pipe = averaged(work, store.load_checkpoint(work / "denoiser.pt")["average"])
+    pipe.unet.to(memory_format=torch.contiguous_format)
+    pipe.to(dtype=torch.float16).save_pretrained(out, safe_serialization=True)
+    words.save(out / "tokenizer")
+    full_precision_by_default(out / "text_encoder")
+
+
+def full_precision_by_default(folder: Path) -> None:
+    """Say in a transformers config that the model computes in 32 bits, whatever its file stores."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config.pop("torch_dtype", None)
+    path.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")
+
+
+def main() -> None:
+    """Train the denoiser and write the pipeline's folder."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--work", type=Path, default=Path("build/embedded"))
+    parser.add_argument("--packages", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("assets/emoji/model"))
+    parser.add_argument("--minutes", type=float, default=65)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--scenes", type=int, default=30_000)
+    args = parser.parse_args()
+    train(args.work, args.packages, args.minutes, args.batch, args.lr, args.scenes)
+    export(args.work, args.out)
+
+
+if __name__ == "__main__":
+    main()

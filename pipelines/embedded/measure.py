@@ -1,0 +1,141 @@
+"""What the embedded model can do, in numbers: on combinations it never saw, with 95 % intervals.
+
+    python -m pipelines.embedded.measure --assets assets/emoji
+    python -m pipelines.embedded.measure --assets assets/emoji --ceiling --work build/embedded   # on true pictures
+
+Subjects are named by the recogniser, backgrounds and counts are read from the pixels, so no judge that made the pairs
+has a say. `--ceiling` grades true pictures, clean and through the autoencoder: what a perfect generator would score.
+"""
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.embedded import scenes, store
+
+STEPS, GUIDANCE = 20, 3.0
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a proportion (Wilson 1927)."""
+    z, p = 1.96, hits / n
+    middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (middle - spread) / (1 + z * z / n), (middle + spread) / (1 + z * z / n)
+
+
+def load_pipeline(folder: Path):
+    """The generator, ready to sample without a progress bar."""
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def sample(pipe, prompts: list[str], seeds: list[int], steps: int, guidance: float, batch: int = 32) -> np.ndarray:
+    """One picture for each prompt and seed, ``(N, 64, 64, 3)`` uint8; a picture depends on its own seed alone."""
+    pictures = []
+    for i in range(0, len(prompts), batch):
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds[i : i + batch]]
+        with torch.autocast("cpu", torch.bfloat16, enabled=False):
+            images = pipe(
+                prompts[i : i + batch], num_inference_steps=steps, guidance_scale=guidance, generator=generators
+            ).images
+        pictures += [np.asarray(image) for image in images]
+    return np.stack(pictures)
+
+
+@torch.no_grad()
+def recognise(folder: Path, pictures: np.ndarray) -> list[str]:
+    """The subject of each picture, by the recogniser."""
+    from transformers import AutoModelForImageClassification
+
+    model = AutoModelForImageClassification.from_pretrained(folder).eval()
+    found = torch.cat([model(part).logits.argmax(-1) for part in store.to_tensor(pictures).split(64)])
+    return [model.config.id2label[int(i)] for i in found]
+
+
+def count_things(picture: np.ndarray) -> int:
+    """Things standing apart on the ground: connected regions unlike the rim's colour, without bridges and specks."""
+    from scipy import ndimage
+
+    ground = np.array(scenes.BACKGROUNDS[scenes.nearest_background(picture)], np.float32)
+    away = np.abs(picture.astype(np.float32) - ground).max(-1) > 45
+    filled = ndimage.binary_fill_holes(ndimage.binary_closing(away))
+    regions, n = ndimage.label(ndimage.binary_opening(filled, iterations=2))
+    return int((ndimage.sum_labels(filled, regions, range(1, n + 1)) > 70).sum()) if n else 0
+
+
+def grade(pictures: np.ndarray, wanted: list[scenes.Scene], recogniser: Path) -> dict[str, np.ndarray]:
+    """Per picture: subject, count and background right (background counts as right where unsaid), and all three."""
+    right = {
+        "subject": np.array([a == b.subject for a, b in zip(recognise(recogniser, pictures), wanted, strict=True)]),
+        "count": np.array([count_things(p) == s.count for p, s in zip(pictures, wanted, strict=True)]),
+        "background": np.array(
+            [s.background in (None, scenes.nearest_background(p)) for p, s in zip(pictures, wanted, strict=True)]
+        ),
+    }
+    right["all three"] = right["subject"] & right["count"] & right["background"]
+    return right
+
+
+def report(title: str, right: dict[str, np.ndarray]) -> None:
+    """Print one line for each measure."""
+    print(title)
+    for name, hits in right.items():
+        low, high = wilson(int(hits.sum()), len(hits))
+        print(f"  {name:<11}{100 * hits.mean():5.1f} %  [{100 * low:.1f}, {100 * high:.1f}]  n = {len(hits)}")
+
+
+def ceiling(assets: Path, work: Path, packages: Path | None, n: int) -> None:
+    """Grade true pictures of held-out combinations, clean and reconstructed; print the autoencoder's PSNR."""
+    from diffusers import AutoencoderKL
+
+    rng = np.random.default_rng(77)
+    wanted = [scenes.draw(rng, holdout=True) for _ in range(n)]
+    clean = np.stack([scenes.render(scene, store.load_art(work, packages), rng) for scene in wanted])
+    vae = AutoencoderKL.from_pretrained(assets / "model" / "vae")
+    with torch.no_grad():
+        through = store.to_pictures(torch.cat([vae(part).sample for part in store.to_tensor(clean).split(64)]))
+    error = np.mean((through.astype(np.float64) - clean) ** 2)
+    print(f"autoencoder on unseen combinations: PSNR {10 * math.log10(255**2 / error):.2f} dB, n = {n}")
+    report("true pictures, clean", grade(clean, wanted, assets / "scorers" / "recogniser"))
+    report("true pictures, through the autoencoder", grade(through, wanted, assets / "scorers" / "recogniser"))
+
+
+def main() -> None:
+    """Measure the embedded model."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--assets", type=Path, default=Path("assets/emoji"))
+    parser.add_argument("--work", type=Path, default=Path("build/embedded"))
+    parser.add_argument("--packages", type=Path)
+    parser.add_argument("--prompts", default="dev", help="name of a list in ASSETS/prompts")
+    parser.add_argument("--limit", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--guidance", type=float, default=GUIDANCE)
+    parser.add_argument("--ceiling", action="store_true")
+    parser.add_argument("--sheet", type=Path, help="write the pictures there, side by side")
+    args = parser.parse_args()
+    if args.ceiling:
+        return ceiling(args.assets, args.work, args.packages, args.limit)
+    prompts = (args.assets / "prompts" / f"{args.prompts}.txt").read_text().splitlines()[: args.limit]
+    pipe = load_pipeline(args.assets / "model")
+    began = time.monotonic()
+    sample(pipe, prompts[:16], list(range(16)), args.steps, args.guidance)
+    print(f"16 pictures in {time.monotonic() - began:.1f} s ({torch.get_num_threads()} threads)")
+    pictures = sample(pipe, prompts, [args.seed + i for i in range(len(prompts))], args.steps, args.guidance)
+    wanted = [scenes.parse(prompt) for prompt in prompts]
+    title = f"{args.prompts}: {len(prompts)} prompts, {args.steps} steps, guidance {args.guidance}, seed {args.seed}"
+    report(title, grade(pictures, wanted, args.assets / "scorers" / "recogniser"))
+    if args.sheet:
+        store.sheet(pictures[:96], 12).save(args.sheet)
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Prompt lists and preference pairs of the embedded model.
+
+    python -m pipelines.embedded.pairs prompts --assets assets/emoji
+    python -m pipelines.embedded.pairs pairs --assets assets/emoji --work build/embedded
+
+Prompts for measuring ask for held-out combinations; prompts of the pairs come from the training combinations. Each
+prompt is drawn several times, the judge orders the pictures, and the best meets the worst, the second best the second
+worst, and so on, as long as the gap is clear. Pictures already drawn are kept in the work folder, so a killed run
+goes on.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipelines.embedded import measure, scenes, store
+
+CARD = """---
+license: apache-2.0
+task_categories: [text-to-image]
+tags: [preference, emoji, synthetic]
+configs:
+  - config_name: default
+    data_files:
+      - split: train
+        path: train/**
+---
+# Preference pairs of the embedded emoji model
+
+{count} pairs for {prompts} prompts of the training combinations. Both pictures of a pair were drawn by the embedded
+model for the same prompt ({steps} steps, guidance {guidance}); the judge in `../scorers/judge` preferred the chosen
+one by at least {gap} of cosine similarity. `chosen_score` and `rejected_score` are those similarities, `seed_chosen`
+and `seed_rejected` the seeds of the pictures' noise. No person labelled anything here.
+"""
+
+
+def unique_prompts(count: int, seed: int, make, taken: set[str]) -> list[str]:
+    """`count` different prompts, none of them in `taken`; they are added to it."""
+    rng, found = np.random.default_rng(seed), []
+    while len(found) < count:
+        prompt = make(rng).prompt
+        if prompt not in taken:
+            taken.add(prompt)
+            found.append(prompt)
+    return found
+
+
+def held_out_prompt(rng: np.random.Generator) -> scenes.Scene:
+    """A prompt that names a held-out combination; style and place may be unsaid."""
+    scene = scenes.draw(rng, holdout=True)
+    return scenes.replace(scenes.unsay(scene, rng), background=scene.background)
+
+
+def unnamed_background(rng: np.random.Generator) -> scenes.Scene:
+    """A prompt that says nothing of the background."""
+    return scenes.replace(scenes.unsay(scenes.draw(rng), rng), background=None)
+
+
+def write_prompts(out: Path, train: int) -> None:
+    """Write ``test.txt``, ``dev.txt``, ``unnamed_background.txt`` and ``train.txt``, disjoint lists."""
+    out.mkdir(parents=True, exist_ok=True)
+    taken: set[str] = set()
+    lists = {"test": (300, held_out_prompt), "dev": (200, held_out_prompt),
+             "unnamed_background": (200, unnamed_background),
+             "train": (train, lambda rng: scenes.unsay(scenes.draw(rng), rng))}  # fmt: skip
+    for seed, (name, (count, make)) in enumerate(lists.items(), start=51):
+        (out / f"{name}.txt").write_text("\n".join(unique_prompts(count, seed, make, taken)) + "\n")
+
+
+@torch.no_grad()
+def judged(folder: Path, prompts: list[str], pictures: np.ndarray) -> np.ndarray:
+    """Cosine similarity of each picture to its prompt, by the judge, ``(N,)``."""
+    from transformers import AutoModel, AutoTokenizer
+
+    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    scores = []
+    for i in range(0, len(prompts), 64):
+        tokens = tokenizer(prompts[i : i + 64], padding=True, return_tensors="pt")
+        out = model(**tokens, pixel_values=store.to_tensor(pictures[i : i + 64]))
+        scores.append((out.image_embeds * out.text_embeds).sum(-1).numpy())
+    return np.concatenate(scores)
+
+
+def drawn(work: Path, assets: Path, prompts: list[str], samples: int, steps: int, guidance: float) -> np.ndarray:
+    """``(prompts, samples, 64, 64, 3)`` uint8, drawn a few prompts at a time and kept."""
+    work.mkdir(parents=True, exist_ok=True)
+    pipe, parts = measure.load_pipeline(assets / "model"), []
+    for start in range(0, len(prompts), 20):
+        path = work / f"drawn-{start:04d}-{steps}-{guidance}.npy"
+        some = prompts[start : start + 20]
+        if not path.exists():
+            seeds = [1_000_000 + samples * start + i for i in range(len(some) * samples)]
+            repeated = [prompt for prompt in some for _ in range(samples)]
+            pictures = measure.sample(pipe, repeated, seeds, steps, guidance, batch=40)
+            store.write_atomically(path, lambda beside, pictures=pictures: np.save(beside.open("wb"), pictures))
+            print(f"{start + len(some)} of {len(prompts)} prompts", flush=True)
+        parts.append(np.load(path).reshape(len(some), samples, 64, 64, 3))
+    return np.concatenate(parts)
+
+
+def choose(scores: np.ndarray, gap: float, per_prompt: int) -> list[tuple[int, int, int]]:
+    """(prompt, chosen, rejected): the k-th best against the k-th worst, where they are at least `gap` apart."""
+    found = []
+    for prompt, row in enumerate(scores):
+        order = np.argsort(-row, kind="stable")
+        for k in range(min(per_prompt, len(order) // 2)):
+            best, worst = int(order[k]), int(order[-1 - k])
+            if row[best] - row[worst] >= gap:
+                found.append((prompt, best, worst))
+    return found
+
+
+def write_pairs(args: argparse.Namespace) -> None:
+    """Draw, judge, choose, and write the folder of pairs."""
+    prompts = (args.assets / "prompts" / "train.txt").read_text().splitlines()
+    pictures = drawn(args.work / "drawn", args.assets, prompts, args.samples, args.steps, args.guidance)
+    flat = pictures.reshape(-1, 64, 64, 3)
+    repeated = [prompt for prompt in prompts for _ in range(args.samples)]
+    scores = judged(args.assets / "scorers" / "judge", repeated, flat).reshape(len(prompts), args.samples)
+    found = choose(scores, args.gap, args.per_prompt)
+    folder, rows = args.assets / "pairs" / "train", []
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for stale in (folder / "images").glob("*.png"):
+        stale.unlink()
+    for prompt, *pair in found:
+        row = {"prompt": prompts[prompt]}
+        for name, i in zip(("chosen", "rejected"), pair, strict=True):
+            row[f"{name}_file_name"] = f"images/{prompt:04d}-{i}.png"
+            row[f"{name}_score"] = round(float(scores[prompt, i]), 4)
+            row[f"seed_{name}"] = 1_000_000 + args.samples * prompt + i
+            Image.fromarray(pictures[prompt, i]).save(folder / row[f"{name}_file_name"], optimize=True)
+        rows.append(row)
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    facts = {"count": len(rows), "prompts": len({row["prompt"] for row in rows}), "gap": args.gap}
+    (args.assets / "pairs" / "README.md").write_text(CARD.format(steps=args.steps, guidance=args.guidance, **facts))
+    print(facts, "gap quantiles", np.quantile([r["chosen_score"] - r["rejected_score"] for r in rows], [0.1, 0.5, 0.9]))
+
+
+def main() -> None:
+    """Write the prompt lists or the pairs."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("what", choices=["prompts", "pairs"])
+    parser.add_argument("--assets", type=Path, default=Path("assets/emoji"))
+    parser.add_argument("--work", type=Path, default=Path("build/embedded"))
+    parser.add_argument("--train-prompts", type=int, default=400)
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--per-prompt", type=int, default=3)
+    parser.add_argument("--gap", type=float, default=0.1)
+    parser.add_argument("--steps", type=int, default=measure.STEPS)
+    parser.add_argument("--guidance", type=float, default=measure.GUIDANCE)
+    args = parser.parse_args()
+    if args.what == "prompts":
+        write_prompts(args.assets / "prompts", args.train_prompts)
+    else:
+        write_pairs(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""The scorers: a judge, a held-out judge of another kind, and a recogniser of subjects.
+
+    python -m pipelines.embedded.scorers judge --work build/embedded --minutes 6
+    python -m pipelines.embedded.scorers heldout --work build/embedded --minutes 6
+    python -m pipelines.embedded.scorers recogniser --work build/embedded --minutes 4
+
+The judge is a CLIP (vision transformer and causal text tower), the held-out judge a dual encoder of ConvNeXt and BERT
+trained on other scenes from another seed, the recogniser a ResNet that names the subject. All see training scenes only,
+clean and through the autoencoder. The recogniser has no part in making the generator or the pairs: it measures.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from pipelines.embedded import pool, scenes, store, words
+from pipelines.embedded.denoiser import full_precision_by_default
+
+SUBJECT_NAMES = [subject.word for subject in scenes.SUBJECTS]
+PROCESSOR = {
+    "image_processor_type": "CLIPImageProcessor",
+    "do_resize": True,
+    "size": {"height": 64, "width": 64},
+    "resample": 3,
+    "do_center_crop": False,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [0.5] * 3,
+    "image_std": [0.5] * 3,
+    "do_convert_rgb": True,
+}
+SEEDS = {"judge": 11, "heldout": 12, "recogniser": 13}
+
+
+def build_judge(tokenizer):
+    """CLIP: 8 px patches, four layers; a causal text tower of two layers."""
+    from transformers import CLIPConfig, CLIPModel
+
+    size = {"hidden_size": 128, "intermediate_size": 384, "num_attention_heads": 4, "projection_dim": 96}
+    text = words.text_config(tokenizer, **size, num_hidden_layers=2).to_dict()
+    vision = dict(**size, num_hidden_layers=4, image_size=64, patch_size=8)
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=96))
+
+
+def build_heldout(tokenizer):
+    """A convolutional picture tower (ConvNeXt) and a bidirectional text tower (BERT)."""
+    from transformers import BertConfig, ConvNextConfig, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
+
+    vision = ConvNextConfig(patch_size=4, hidden_sizes=[32, 64, 128, 192], depths=[1, 1, 2, 1], image_size=64)
+    vision.hidden_size = vision.hidden_sizes[
+        -1
+    ]  # the dual encoder asks for the width of the pooled output by this name
+    text = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=96, num_hidden_layers=2, num_attention_heads=4, intermediate_size=288,
+        max_position_embeddings=words.LENGTH, pad_token_id=tokenizer.pad_token_id, type_vocab_size=1,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    config = VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=96)
+    return VisionTextDualEncoderModel(config)
+
+
+def build_recogniser(_):
+    """A small ResNet over the subjects."""
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    names = dict(enumerate(SUBJECT_NAMES))
+    config = ResNetConfig(
+        embedding_size=32, hidden_sizes=[32, 64, 128, 192], depths=[1, 1, 2, 1], layer_type="basic",
+        id2label=names, label2id={name: i for i, name in names.items()},
+    )  # fmt: skip
+    return ResNetForImageClassification(config)
+
+
+BUILDERS = {"judge": build_judge, "heldout": build_heldout, "recogniser": build_recogniser}
+
+
+def contrastive_loss(model, tokenizer, x, said: list[scenes.Scene], shown: list[scenes.Scene]) -> torch.Tensor:
+    """CLIP's symmetric loss; a prompt that happens to be true of another picture is no negative for it."""
+    tokens = tokenizer([s.prompt for s in said], padding="max_length", max_length=words.LENGTH, return_tensors="pt")
+    out = model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=x)
+    other_truths = pool.matches(said, shown) & ~torch.eye(len(said), dtype=torch.bool)
+    logits = out.logits_per_text.float().masked_fill(other_truths, -1e4)
+    target = torch.arange(len(said))
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def train(kind: str, work: Path, packages: Path | None, minutes: float, batch: int, lr: float, count: int):
+    """Train one scorer on its own pool; resumes from ``WORK/KIND.pt``."""
+    art, seed = store.load_art(work, packages), SEEDS[kind]
+    clean, decoded, shown = pool.make(work, art, kind, count, seed)
+    tokenizer = words.load(work / "tokenizer")
+    torch.manual_seed(seed)
+    model = BUILDERS[kind](tokenizer).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.02, fused=True)
+    step, spent = 0, 0.0
+    if state := store.load_checkpoint(work / f"{kind}.pt"):
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, spent = state["step"], state["spent"]
+    labels = torch.tensor([SUBJECT_NAMES.index(scene.subject) for scene in shown])
+    rng = np.random.default_rng(1000 * seed + step)
+    budget, last, saved, losses = minutes * 60, time.monotonic(), spent, []
+    print(f"{kind}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
+    while spent < budget:
+        rows = (rng.choice(count // pool.GROUP, batch // pool.GROUP, replace=False)[:, None] * pool.GROUP
+                + np.arange(pool.GROUP)).ravel()  # fmt: skip
+        through = rng.random(batch) < 0.6
+        x = pool.augment(store.to_tensor(np.where(through[:, None, None, None], decoded[rows], clean[rows])), rng)
+        for group in optimiser.param_groups:
+            group["lr"] = lr * store.warm_cosine(spent / budget, warm=0.05)
+        if kind == "recogniser":
+            loss = F.cross_entropy(model(x).logits, labels[rows], label_smoothing=0.05)
+        else:
+            full = [shown[i] for i in rows]
+            loss = contrastive_loss(model, tokenizer, x, [scenes.unsay(s, rng, 0.15) for s in full], full)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        losses.append(loss.item())
+        now = time.monotonic()
+        spent, last = spent + now - last, now
+        if step % 50 == 0:
+            print(f"step {step} {spent:.0f} s loss {np.mean(losses[-50:]):.4f}", flush=True)
+        if spent - saved > 60 or spent >= budget:
+            saved = spent
+            store.save_checkpoint(work / f"{kind}.pt", model=model.state_dict(), optimiser=optimiser.state_dict(),
+                                  step=step, spent=spent)  # fmt: skip
+    return model.eval()
+
+
+def export(kind: str, model, out: Path) -> None:
+    """Weights in 16 bits, the picture processor and, for the judges, the tokenizer."""
+    model.half().save_pretrained(out, safe_serialization=True)
+    full_precision_by_default(out)
+    extra = {
+        "judge": {"processor_class": "CLIPProcessor"},
+        "heldout": {"processor_class": "VisionTextDualEncoderProcessor"},
+    }
+    (out / "preprocessor_config.json").write_text(json.dumps({**PROCESSOR, **extra.get(kind, {})}, indent=2) + "\n")
+    if kind != "recogniser":
+        words.save(out)
+
+
+def main() -> None:
+    """Train one of the three scorers and write its folder."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("kind", choices=list(BUILDERS))
+    parser.add_argument("--work", type=Path, default=Path("build/embedded"))
+    parser.add_argument("--packages", type=Path)
+    parser.add_argument("--out", type=Path, help="default: assets/emoji/scorers/KIND")
+    parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--scenes", type=int, default=12_000)
+    args = parser.parse_args()
+    model = train(args.kind, args.work, args.packages, args.minutes, args.batch, args.lr, args.scenes)
+    export(args.kind, model, args.out or Path("assets/emoji/scorers") / args.kind)
+
+
+if __name__ == "__main__":
+    main()

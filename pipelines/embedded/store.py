@@ -1,0 +1,86 @@
+"""What the trainings share: rendered scenes on disk, resumable checkpoints, learning rates and thread settings."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.embedded import scenes
+from pipelines.embedded.art import Art
+
+
+def load_art(work: Path, packages: Path | None = None) -> Art:
+    """The sprites of all subjects, rasterised once per work folder."""
+    return Art.load([s.icon for s in scenes.SUBJECTS], packages or work / "packages", work / "art.npz")
+
+
+def rendered(work: Path, art: Art, name: str, count: int, seed: int) -> tuple[np.ndarray, list[scenes.Scene]]:
+    """The first `count` training scenes, rendered once: pictures ``(N, 64, 64, 3)`` uint8 and the scenes."""
+    picture_file, scene_file = work / f"{name}.npy", work / f"{name}.jsonl"
+    if not scene_file.exists():
+        rng = np.random.default_rng(seed)
+        shape = (count, scenes.SIDE, scenes.SIDE, 3)
+        pictures = np.lib.format.open_memmap(picture_file, "w+", np.uint8, shape)
+        drawn = [scenes.draw(rng) for _ in range(count)]
+        for i, scene in enumerate(drawn):
+            pictures[i] = scenes.render(scene, art, rng)
+        pictures.flush()
+        write_atomically(scene_file, lambda path: path.write_text("\n".join(json.dumps(vars(s)) for s in drawn)))
+    drawn = [scenes.Scene(**json.loads(line)) for line in scene_file.read_text().splitlines()]
+    return np.load(picture_file, mmap_mode="r")[:count], drawn[:count]
+
+
+def write_atomically(path: Path, write) -> None:
+    """Call ``write(beside)`` and rename the result onto `path`: a kill leaves the old file or the new one, whole."""
+    beside = path.with_name(path.name + ".part")
+    write(beside)
+    os.replace(beside, path)
+
+
+def save_checkpoint(path: Path, **state) -> None:
+    """Write a training state that `load_checkpoint` reads."""
+    import torch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda beside: torch.save(state, beside))
+
+
+def load_checkpoint(path: Path) -> dict | None:
+    """The last whole training state, or `None` at the first start."""
+    import torch
+
+    return torch.load(path, map_location="cpu", weights_only=False) if path.exists() else None
+
+
+def warm_cosine(done: float, warm: float = 0.02, floor: float = 0.01) -> float:
+    """Factor of the learning rate at the share `done` of the training: linear warm-up, then half a cosine."""
+    if done < warm:
+        return max(done / warm, 0.02)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min((done - warm) / (1 - warm), 1.0)))
+
+
+def to_tensor(pictures: np.ndarray):
+    """``(B, 64, 64, 3)`` uint8 to ``(B, 3, 64, 64)`` float in [-1, 1]."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def to_pictures(tensor) -> np.ndarray:
+    """``(B, 3, 64, 64)`` in [-1, 1] to ``(B, 64, 64, 3)`` uint8."""
+    return ((tensor.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def sheet(pictures: np.ndarray, columns: int = 8, scale: int = 2):
+    """Pictures side by side as one PIL image."""
+    from PIL import Image
+
+    rows = -(-len(pictures) // columns)
+    canvas = np.full((rows * 66, columns * 66, 3), 90, np.uint8)
+    for i, picture in enumerate(pictures):
+        y, x = divmod(i, columns)
+        canvas[y * 66 + 1 : y * 66 + 65, x * 66 + 1 : x * 66 + 65] = picture
+    image = Image.fromarray(canvas)
+    return image.resize((image.width * scale, image.height * scale), Image.NEAREST)

@@ -1,0 +1,125 @@
+"""Claims of the embedded model: its grammar, its split, its tokenizer and its files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.embedded import pairs, pool, scenes, store, words
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets" / "emoji"
+needs_assets = pytest.mark.skipif(
+    not (ASSETS / "model").exists(), reason="the embedded assets are not in this checkout"
+)
+
+
+def some_scenes(n: int, holdout: bool = False) -> list[scenes.Scene]:
+    rng = np.random.default_rng(3)
+    return [scenes.unsay(scenes.draw(rng, holdout=holdout), rng) for _ in range(n)]
+
+
+def test_every_prompt_parses_to_its_scene():
+    for scene in some_scenes(2000):
+        assert scenes.parse(scene.prompt) == scene
+
+
+@pytest.mark.parametrize("prompt", ["", "a fox", "one foxes", "a drawing of a octopus", "a blue drawing of a fox"])
+def test_sentences_outside_the_grammar_are_refused(prompt):
+    with pytest.raises(ValueError, match="grammar|subject"):
+        scenes.parse(prompt)
+
+
+def test_training_and_held_out_combinations_are_disjoint_and_about_an_eighth_is_held_out():
+    rng = np.random.default_rng(4)
+    seen = {scenes.draw(rng).combination for _ in range(3000)}
+    kept = {scenes.draw(rng, holdout=True).combination for _ in range(1000)}
+    assert not seen & kept
+    every = [scenes.held_out(s, b, c) for s in scenes.BY_WORD for b in scenes.BACKGROUNDS for c in (1, 2, 3)]
+    assert 0.08 < np.mean(every) < 0.16
+
+
+def test_near_misses_stay_in_the_training_combinations_and_break_the_prompt():
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        scene = scenes.draw(rng)
+        other = pool.near_miss(scene, rng)
+        assert not scenes.held_out(*other.combination)
+        assert pool.matches([scene], [scene, other]).tolist() == [[True, False]]
+
+
+def test_a_prompt_is_true_of_every_scene_that_has_what_it_says():
+    shown = [scenes.Scene("fox", 1, "flat", "blue", "left"), scenes.Scene("fox", 1, "noto", "blue", "top")]
+    said = [scenes.Scene("fox"), scenes.Scene("fox", 1, "flat"), scenes.Scene("fox", 2), scenes.Scene("owl")]
+    assert pool.matches(said, shown).tolist() == [[True, True], [True, False], [False, False], [False, False]]
+
+
+def test_each_word_of_the_grammar_is_one_token_and_any_text_can_be_read(tmp_path):
+    tokenizer = words.load(tmp_path)
+    for word in [*scenes.vocabulary(), ","]:
+        assert len(tokenizer(word).input_ids) == 3, word
+    assert len(tokenizer("").input_ids) == 2
+    assert len(tokenizer.tokenize("zebra ü")) > 2
+    assert max(len(tokenizer(scene.prompt).input_ids) for scene in some_scenes(500)) <= words.LENGTH
+
+
+def test_the_best_meets_the_worst_and_small_gaps_make_no_pair():
+    scores = np.array([[0.1, 0.9, 0.5, 0.45], [0.5, 0.5, 0.5, 0.5]])
+    assert pairs.choose(scores, gap=0.2, per_prompt=2) == [(0, 1, 0)]
+    assert pairs.choose(scores, gap=0.04, per_prompt=2) == [(0, 1, 0), (0, 2, 3)]
+
+
+def test_a_checkpoint_is_whole_or_absent(tmp_path):
+    path = tmp_path / "state.pt"
+    assert store.load_checkpoint(path) is None
+    store.save_checkpoint(path, step=3)
+
+    def fails(beside: Path) -> None:
+        beside.write_bytes(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        store.write_atomically(path, fails)
+    assert store.load_checkpoint(path) == {"step": 3}
+
+
+@needs_assets
+def test_the_assets_stay_under_sixty_megabytes():
+    assert sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file()) < 60e6
+
+
+@needs_assets
+def test_the_model_is_an_unmodified_stable_diffusion_pipeline_and_draws():
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(ASSETS / "model")
+    pipe.set_progress_bar_config(disable=True)
+    picture = pipe("a flat drawing of a fox", num_inference_steps=2, guidance_scale=3.0, output_type="np").images[0]
+    assert picture.shape == (64, 64, 3)
+    assert np.isfinite(picture).all()
+    assert picture.std() > 0.02
+
+
+@needs_assets
+def test_prompt_lists_are_disjoint_and_measure_what_was_held_out():
+    lists = {path.stem: path.read_text().splitlines() for path in (ASSETS / "prompts").glob("*.txt")}
+    assert {"dev", "test", "unnamed_background", "train"} <= set(lists)
+    everything = [prompt for prompts in lists.values() for prompt in prompts]
+    assert len(everything) == len(set(everything))
+    for name in ("dev", "test"):
+        assert all(scenes.held_out(*scenes.parse(prompt).combination) for prompt in lists[name])
+    assert all(scenes.parse(prompt).background is None for prompt in lists["unnamed_background"])
+
+
+@needs_assets
+def test_pairs_name_pictures_that_exist_and_the_chosen_scores_higher():
+    folder = ASSETS / "pairs" / "train"
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    assert len(rows) >= 700
+    for row in rows:
+        assert row["chosen_score"] > row["rejected_score"]
+        assert row["seed_chosen"] != row["seed_rejected"]
+        scene = scenes.parse(row["prompt"])
+        assert scene.background is None or not scenes.held_out(*scene.combination)
+        assert (folder / row["chosen_file_name"]).exists()
+        assert (folder / row["rejected_file_name"]).exists()
