@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-Media = Path | bytes | str
-"""A candidate: a picture or clip as a path or as encoded bytes; a text as a string."""
+from diffalign.data.stored import Stored
+
+Media = Path | bytes | str | Stored
+"""A candidate: a picture or clip as a path, as encoded bytes or as a handle on them; a text as a string."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Pair:
         chosen: The preferred candidate.
         rejected: The other one.
         probability: How likely it is that ``chosen`` is truly the better one, in [0, 1]; 1 for a plain vote.
-        scores: Rewards stored with the pair, ``{"chosen": {scorer: value}, "rejected": {...}}``.
+        scores: Numbers stored with the pair: rewards as ``{"chosen": {scorer: value}, "rejected": {...}}``, and under
+            ``"pair"`` what belongs to both (a margin, a seed; ``first_won`` where the data says which slot won).
         source: Where the row came from, for messages: ``"file:row"``.
     """
 
@@ -40,3 +44,48 @@ class Dropped:
     source: str
     reason: str
     detail: str = ""
+
+
+TIE = "tie"
+IDENTICAL = "identical candidates"
+EMPTY_PROMPT = "empty prompt"
+EMPTY_CANDIDATE = "empty candidate"
+MISSING_FILE = "missing file"
+OUTSIDE = "file outside the folder"
+NO_LABEL = "no label"
+BAD_LABEL = "bad label"
+BAD_ROW = "unreadable row"
+FILTERED = "filtered by your options"
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """A data set that was read: what is kept, what is not, and in which format it came.
+
+    Args:
+        pairs: The comparisons, in the order of the data.
+        dropped: The rows left out, each with its reason.
+        format: The reader's name.
+        source: The path or Hub id that was read.
+    """
+
+    pairs: list[Pair]
+    dropped: list[Dropped] = field(default_factory=list)
+    format: str = ""
+    source: str = ""
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def reasons(self) -> dict[str, int]:
+        """How many rows were dropped for which reason, the most frequent first."""
+        return dict(Counter(row.reason for row in self.dropped).most_common())
+
+    def summary(self) -> str:
+        """One line: ``"1,024 pairs from 'votes' (pickapic); dropped 132: 130 tie, 2 empty prompt"``."""
+        line = f"{len(self.pairs):,} pairs from '{self.source}' ({self.format})"
+        if not self.dropped:
+            return line
+        return f"{line}; dropped {len(self.dropped):,}: " + ", ".join(
+            f"{n:,} {why}" for why, n in self.reasons().items()
+        )

@@ -1,0 +1,68 @@
+"""A folder of files with ``metadata.jsonl`` (or csv, parquet) that names a chosen and a rejected file per prompt.
+
+Columns: ``chosen_file_name``, ``rejected_file_name`` (relative to the table), ``prompt``; optional ``id``,
+``label_prob``, ``tie``, and numbers such as ``chosen_score`` and ``rejected_score``. This is the ecosystem's
+ImageFolder layout, which the Hub shows as pictures; it serves clips just as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from diffalign.data.readers.rows import (
+    Drop,
+    Ids,
+    checked,
+    digest,
+    existing_file,
+    probability,
+    require_columns,
+    scores_of,
+)
+from diffalign.data.readers.tables import Row, Table
+from diffalign.data.records import BAD_ROW, MISSING_FILE, Dropped, Pair
+
+REQUIRED = ("chosen_file_name", "rejected_file_name", "prompt")
+
+
+def read_pair_folder(tables: Sequence[Table], *, root: str | Path | None = None) -> Iterator[Pair | Dropped]:
+    """Yields a pair or a dropped row per line. Files are looked for, not opened.
+
+    Args:
+        tables: The metadata tables.
+        root: Folder that the file names are relative to and must stay within; each table's own folder by default.
+    """
+    ids = Ids()
+    for table in tables:
+        require_columns(table.columns, REQUIRED, where=str(table.path), format="pair_folder")
+        folder = Path(root).expanduser() if root else table.folder
+        for row in table.rows():
+            try:
+                yield _pair(row, folder, ids)
+            except Drop as drop:
+                yield drop.at(row.source)
+
+
+def _pair(row: Row, folder: Path, ids: Ids) -> Pair:
+    if row.problem:
+        raise Drop(BAD_ROW, row.problem)
+    values = row.values
+    names = [str(values.get(role) or "") for role in REQUIRED[:2]]
+    for role, name in zip(REQUIRED, names, strict=False):
+        if not name:
+            raise Drop(MISSING_FILE, f"{role} is empty")
+    prompt = str(values.get("prompt") or "")
+    pair = Pair(
+        id="",
+        prompt=prompt,
+        chosen=existing_file(folder, names[0]),
+        rejected=existing_file(folder, names[1]),
+        probability=probability(values),
+        scores=scores_of(values, REQUIRED),
+        source=row.source,
+    )
+    checked(pair)
+    name = str(values["id"]) if values.get("id") not in (None, "") else digest(prompt, *names)
+    return replace(pair, id=ids.unique(name))

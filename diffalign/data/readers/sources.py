@@ -1,0 +1,110 @@
+"""Sources: from what the user names (a file, a folder, a Hub id) to the tables of one split."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from diffalign.data.readers.tables import SUFFIXES, Table
+from diffalign.errors import DataError, near_miss
+
+SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation"}
+SPLITS |= {"dev": "validation", "test": "test", "eval": "test"}
+SPLITS |= {"validation_unique": "validation_unique", "test_unique": "test_unique"}
+
+_SPLIT_NAME = re.compile(rf"^({'|'.join(sorted(SPLITS, key=len, reverse=True))})(?=$|[-.]|_\d)")
+_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
+
+
+def open_tables(
+    source: str | Path, *, split: str = "train", revision: str | None = None, columns: Mapping[str, str] | None = None
+) -> list[Table]:
+    """The tables that ``source`` holds.
+
+    Args:
+        source: A table file; a folder (its ``metadata.*``, else its parquet, Arrow or text tables, also under
+            ``data/``); or the id of a data set on the Hub, ``"owner/name"``.
+        split: Where files are named after splits, only this one is read, so that a test split is never trained on.
+            A file named directly is read whatever its name.
+        revision: The commit or tag of a Hub data set.
+        columns: ``{the name that the format expects: the column's name in the file}``.
+
+    Raises:
+        DataError: Nothing there, no table in it, or no such split.
+    """
+    rename = {given: expected for expected, given in (columns or {}).items()}
+    path = Path(source).expanduser()
+    if path.is_file():
+        files = [path]
+        if path.suffix not in SUFFIXES:
+            raise DataError(f"'{source}' is not a table. Expected a folder or one of {', '.join(SUFFIXES)}.")
+    elif path.is_dir():
+        files = _of_split(path, _tables_in(path), split)
+    elif _HUB_ID.match(str(source)) and not str(source).startswith("."):
+        files = hub_files(str(source), split=split, revision=revision)
+    else:
+        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(
+            f"there is no data at '{source}'.{near_miss(path.name, beside)} "
+            "Expected a file, a folder or a Hub id like 'owner/name'."
+        )
+    return [Table(file, rename) for file in files]
+
+
+def hub_files(name: str, *, split: str = "train", revision: str | None = None) -> list[Path]:
+    """Downloads a split of a Hub data set and returns its memory-mapped Arrow files.
+
+    Raises:
+        DataError: No such data set or split, no network, or one that needs a login.
+    """
+    import datasets
+
+    if "[" in split or "+" in split:
+        raise DataError(f"the split '{split}' is an expression; name one split, and use `limit` to read fewer pairs.")
+    try:
+        loaded = datasets.load_dataset(name, split=split, revision=revision, streaming=False)
+    except Exception as error:  # the loader lets errors of a dozen libraries through
+        advice = "Check the id and the split, log in with `hf auth login` if it is gated, or give a downloaded folder."
+        if "scripts are no longer supported" in str(error):
+            advice = (
+                "It comes as a loader script, which nothing reads any more: download its files and give the folder."
+            )
+        raise DataError(
+            f"'{name}' (split '{split}') is no local path and cannot be loaded from the Hub: {error}. {advice}"
+        ) from error
+    return [Path(entry["filename"]) for entry in loaded.cache_files]
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    for places in (("metadata.*",), ("*/metadata.*",), ("*", "data/*", "*/*")):
+        found = [path for place in places for path in sorted(folder.glob(place)) if path.is_file() and _is_table(path)]
+        for suffix in SUFFIXES:  # one kind only: a folder may hold the same rows twice, in two formats
+            same = list(dict.fromkeys(path for path in found if path.suffix == suffix))
+            if same:
+                return same
+    raise DataError(
+        f"the folder '{folder}' holds no table. Expected metadata.jsonl, *.parquet or another of {', '.join(SUFFIXES)}."
+    )
+
+
+def _is_table(path: Path) -> bool:
+    infos = ("dataset_info.json", "state.json", "dataset_infos.json", "dataset_dict.json")
+    return path.suffix in SUFFIXES and path.name not in infos and not path.name.startswith(".")
+
+
+def _of_split(root: Path, files: list[Path], split: str) -> list[Path]:
+    named: dict[str, list[Path]] = {}
+    for file in files:
+        for part in reversed(file.relative_to(root).parts):
+            match = _SPLIT_NAME.match(part)
+            if match:
+                named.setdefault(SPLITS[match.group(1)], []).append(file)
+                break
+    if not named:
+        return files
+    if split not in named:
+        raise DataError(
+            f"'{root}' has no split '{split}'.{near_miss(split, named)} Splits there: {', '.join(sorted(named))}."
+        )
+    return named[split]

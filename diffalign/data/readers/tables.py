@@ -1,0 +1,160 @@
+"""Tables: rows of a data set, whatever file holds them. Formats look at columns and never at files.
+
+A column of encoded bytes is not read: its cells become :class:`~diffalign.data.stored.Stored` handles.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from diffalign.data.stored import Stored, arrow_table
+from diffalign.errors import DataError
+
+SUFFIXES = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+LOOK = 50
+"""Text tables declare no schema: their columns are those of this many first rows."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its values by column, where it stands, and what is wrong with it where it could not be parsed."""
+
+    source: str
+    values: Mapping[str, Any]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file of rows.
+
+    Args:
+        path: The file. Relative file names in its cells are relative to its folder.
+        rename: ``{column in the file: the name that the format expects}``.
+    """
+
+    path: Path
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where the table lies."""
+        return self.path.parent
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns' names, renamed."""
+        if self.path.suffix in (".parquet", ".arrow"):
+            names = list(self._schema().names)
+        else:
+            names = list(dict.fromkeys(name for row in islice(self._text(), LOOK) for name in row.values))
+        return tuple(self.rename.get(name, name) for name in names)
+
+    def rows(self) -> Iterator[Row]:
+        """The rows in order. A source reads ``file:n``: line of a text file (from 1), row of a binary one (from 0)."""
+        rows = self._binary() if self.path.suffix in (".parquet", ".arrow") else self._text()
+        for row in rows:
+            if self.rename:
+                row = Row(row.source, {self.rename.get(k, k): v for k, v in row.values.items()}, row.problem)
+            yield row
+
+    def _schema(self) -> Any:
+        import pyarrow
+        import pyarrow.parquet as parquet
+
+        try:
+            if self.path.suffix == ".arrow":
+                return arrow_table(self.path).schema
+            return parquet.read_schema(self.path, memory_map=True)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DataError(f"'{self.path}' is not a readable {self.path.suffix[1:]} file: {error}") from error
+
+    def _binary(self) -> Iterator[Row]:
+        schema = self._schema()
+        heavy = [column.name for column in schema if _holds_bytes(column.type)]
+        light = [name for name in schema.names if name not in heavy]
+        file, number = str(self.path), 0
+        for batch in self._batches(light):
+            for values in batch.to_pylist() if light else [{} for _ in range(batch.num_rows)]:
+                values.update((name, Stored(file, name, number)) for name in heavy)
+                yield Row(f"{self.path.name}:{number}", values)
+                number += 1
+
+    def _batches(self, columns: list[str]) -> Iterator[Any]:
+        if self.path.suffix == ".arrow":
+            yield from arrow_table(self.path).select(columns).to_batches(max_chunksize=1024)
+            return
+        import pyarrow.parquet as parquet
+
+        with parquet.ParquetFile(self.path, memory_map=True, pre_buffer=False) as file:
+            yield from file.iter_batches(1024, columns=columns, use_threads=False)
+
+    def _text(self) -> Iterator[Row]:
+        try:
+            with self.path.open(encoding="utf-8-sig", newline="") as lines:
+                if self.path.suffix in (".csv", ".tsv"):
+                    yield from self._csv(lines)
+                elif self.path.suffix == ".json":
+                    yield from self._json(lines)
+                else:
+                    yield from self._jsonl(lines)
+        except UnicodeDecodeError as error:
+            raise DataError(f"'{self.path}' is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
+        except OSError as error:
+            raise DataError(f"'{self.path}' cannot be read: {error.strerror}.") from error
+
+    def _jsonl(self, lines: Any) -> Iterator[Row]:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield self._row(number, line)
+
+    def _row(self, number: int, line: str) -> Row:
+        source = f"{self.path.name}:{number}"
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            return Row(source, {}, f"not JSON: {error}")
+        return Row(source, values) if isinstance(values, dict) else Row(source, {}, "not a JSON object")
+
+    def _json(self, lines: Any) -> Iterator[Row]:
+        try:
+            rows = json.load(lines)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"'{self.path}' is not JSON: {error}. For one object a line, name it .jsonl.") from error
+        if isinstance(rows, dict):
+            lists = [value for value in rows.values() if isinstance(value, list)]
+            rows = lists[0] if len(lists) == 1 else None
+        if not isinstance(rows, list):
+            raise DataError(f"'{self.path}' must hold a list of objects, one per pair: [{{...}}, {{...}}].")
+        for number, values in enumerate(rows, 1):
+            good = isinstance(values, dict)
+            yield Row(f"{self.path.name}:{number}", values if good else {}, "" if good else "not a JSON object")
+
+    def _csv(self, lines: Any) -> Iterator[Row]:
+        csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+        table = csv.DictReader(lines, delimiter="\t" if self.path.suffix == ".tsv" else ",")
+        try:
+            for values in table:
+                problem = "more cells than columns: a comma in the text needs quotes" if None in values else ""
+                if any(value is None for value in values.values()):
+                    problem = "fewer cells than columns"
+                values.pop(None, None)  # type: ignore[call-overload]
+                yield Row(f"{self.path.name}:{table.line_num}", values, problem)
+        except csv.Error as error:
+            raise DataError(f"'{self.path}' is not CSV: {error} (line {table.line_num}).") from error
+
+
+def _holds_bytes(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    if types.is_struct(kind):
+        return any(_holds_bytes(kind.field(i).type) for i in range(kind.num_fields))
+    return types.is_binary(kind) or types.is_large_binary(kind)

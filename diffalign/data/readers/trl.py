@@ -1,0 +1,118 @@
+"""TRL's explicit preference columns ``prompt``, ``chosen``, ``rejected``, for text and for pictures or clips.
+
+A candidate is a text; the path of a file, relative to the table; bytes; or the ecosystem's ``{"path", "bytes"}``.
+Optional columns are those of a pair folder: ``id``, ``label_prob``, ``tie``, ``chosen_score`` and other numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from diffalign.data.readers.rows import (
+    MEDIA_SUFFIXES,
+    Drop,
+    Ids,
+    checked,
+    digest,
+    existing_file,
+    probability,
+    require_columns,
+    scores_of,
+)
+from diffalign.data.readers.tables import LOOK, Row, Table
+from diffalign.data.records import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Dropped, Media, Pair
+from diffalign.data.stored import Stored
+from diffalign.errors import DataError
+
+REQUIRED = ("prompt", "chosen", "rejected")
+
+
+def read_trl(
+    tables: Sequence[Table], *, candidates: Literal["auto", "text", "files"] = "auto", root: str | Path | None = None
+) -> Iterator[Pair | Dropped]:
+    """Yields a pair or a dropped row per row.
+
+    Args:
+        tables: Tables in any file format.
+        candidates: What strings are: texts or file names. ``"auto"`` takes them for files when every candidate of
+            the first rows ends like a picture or clip.
+        root: Folder that file names are relative to and must stay within; each table's own folder by default.
+
+    Raises:
+        DataError: A missing column, or conversations (lists of messages) instead of strings.
+    """
+    ids = Ids()
+    for table in tables:
+        require_columns(table.columns, REQUIRED, where=str(table.path), format="trl")
+        files = candidates == "files" or candidates == "auto" and _names_files(table)
+        folder = (Path(root).expanduser() if root else table.folder) if files else None
+        for row in table.rows():
+            try:
+                yield _pair(row, table, folder, ids)
+            except Drop as drop:
+                yield drop.at(row.source)
+
+
+def _pair(row: Row, table: Table, folder: Path | None, ids: Ids) -> Pair:
+    if row.problem:
+        raise Drop(BAD_ROW, row.problem)
+    values = row.values
+    prompt = values.get("prompt") or ""
+    if not isinstance(prompt, str):
+        raise _conversation(row, "prompt")
+    chosen, rejected = (_candidate(values.get(role), role, row, table, folder) for role in ("chosen", "rejected"))
+    pair = Pair("", prompt, chosen, rejected, probability(values), scores_of(values, REQUIRED), row.source)
+    checked(pair)
+    if values.get("id") not in (None, ""):
+        name = str(values["id"])
+    else:
+        contents = [_content(candidate, folder or table.folder) for candidate in (chosen, rejected)]
+        if contents[0] == contents[1]:
+            raise Drop(IDENTICAL)
+        name = digest(prompt, *contents)
+    return replace(pair, id=ids.unique(name))
+
+
+def _candidate(value: Any, role: str, row: Row, table: Table, folder: Path | None) -> Media:
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+        folder = folder or table.folder
+    if isinstance(value, list):
+        raise _conversation(row, role)
+    if value is None or not isinstance(value, (Stored, bytes)) and not str(value).strip():
+        raise Drop(EMPTY_CANDIDATE, role)
+    if isinstance(value, (Stored, bytes)):
+        return value
+    return existing_file(folder, str(value)) if folder else str(value)
+
+
+def _content(candidate: Media, folder: Path) -> str | bytes:
+    """What an id is made of: names of files, texts, or the bytes themselves where nothing else tells rows apart."""
+    if isinstance(candidate, Stored):
+        return candidate.read()
+    if isinstance(candidate, Path):
+        return os.path.relpath(candidate, folder)
+    return candidate
+
+
+def _names_files(table: Table) -> bool:
+    texts = [
+        value for row in islice(table.rows(), LOOK) for value in map(row.values.get, ("chosen", "rejected")) if value
+    ]
+    return bool(texts) and all(isinstance(text, str) and _names_file(text) for text in texts)
+
+
+def _names_file(text: str) -> bool:
+    return len(text) < 1024 and "\n" not in text and Path(text).suffix.lower() in MEDIA_SUFFIXES
+
+
+def _conversation(row: Row, column: str) -> DataError:
+    return DataError(
+        f"{row.source}: the column '{column}' holds a list of messages, and a string was expected. "
+        "Turn conversations into text first, with the chat template of the model you train."
+    )

@@ -1,0 +1,175 @@
+"""Stored: a candidate that stays in its parquet or Arrow file until it is needed.
+
+A data set of a million pictures must open in seconds and fit in memory, so a reader yields handles of three words
+instead of bytes. A handle pickles, and each process keeps a few files open, memory-mapped. Reading forwards is cheap; a
+parquet row group is decompressed once and kept while it is read, unless it is too large to keep.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffalign.errors import DataError
+
+OPEN_FILES = 4
+GROUP_BYTES = 32 * 2**20
+"""A column of a row group up to this size is kept whole; a larger one is walked through in small batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One cell of a table on disk that holds encoded bytes, plain or as the ecosystem's ``{"bytes", "path"}``.
+
+    Args:
+        file: The ``.parquet`` or ``.arrow`` file.
+        column: The column's name in the file.
+        row: The row's index in the file, from 0.
+    """
+
+    file: str
+    column: str
+    row: int
+
+    def read(self) -> bytes:
+        """The bytes. Raises DataError when the file is gone, shorter than it was, or the cell is empty."""
+        try:
+            with _lock:
+                value = _table(self.file).value(self.column, self.row)
+        except (OSError, KeyError, IndexError, ValueError) as error:
+            raise DataError(
+                f"cannot read {self}: {error}. Was the file moved or rewritten since it was listed?"
+            ) from error
+        if isinstance(value, dict):
+            value = value.get("bytes") or _beside(self.file, value.get("path"))
+        if not isinstance(value, bytes) or not value:
+            raise DataError(f"{self} is empty: a picture's or clip's encoded bytes were expected.")
+        return value
+
+    def __str__(self) -> str:
+        return f"{Path(self.file).name}:{self.row}:{self.column}"
+
+
+class _Parquet:
+    """Random access to single cells, by windows on row groups."""
+
+    def __init__(self, file: str) -> None:
+        import pyarrow.parquet as parquet
+
+        self._file = parquet.ParquetFile(file, memory_map=True, pre_buffer=False)
+        groups = self._file.metadata.num_row_groups
+        self._starts = [0]
+        for group in range(groups):
+            self._starts.append(self._starts[-1] + self._file.metadata.row_group(group).num_rows)
+        self._windows: dict[str, _Window] = {}
+
+    def value(self, column: str, row: int) -> Any:
+        if not 0 <= row < self._starts[-1]:
+            raise IndexError(f"row {row} of {self._starts[-1]}")
+        if column not in self._file.schema_arrow.names:
+            raise KeyError(f"no column {column}")
+        group = bisect.bisect_right(self._starts, row) - 1
+        row -= self._starts[group]
+        window = self._windows.get(column)
+        if window is None or window.group != group or row < window.start:
+            window = self._windows[column] = _Window(group, self._batches(group, column))
+        return window.value(row)
+
+    def _batches(self, group: int, column: str) -> Iterator[Any]:
+        about = self._file.metadata.row_group(group)
+        chunks = [about.column(i) for i in range(about.num_columns)]
+        size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] == column)
+        rows = about.num_rows if size <= GROUP_BYTES else max(1, about.num_rows * GROUP_BYTES // (4 * size))
+        batches = self._file.iter_batches(rows, row_groups=[group], columns=[column], use_threads=False)
+        return (batch.column(0) for batch in batches)
+
+
+class _Window:
+    """The part of one column of one row group that is in memory; it only moves forwards."""
+
+    def __init__(self, group: int, batches: Iterator[Any]) -> None:
+        self.group, self.start, self._batches, self._batch = group, 0, batches, next(batches)
+
+    def value(self, row: int) -> Any:
+        while row >= self.start + len(self._batch):
+            self.start += len(self._batch)
+            self._batch = next(self._batches)
+        return self._batch[row - self.start].as_py()
+
+
+class _Arrow:
+    """Random access to single cells of an Arrow file, which is not compressed: nothing to keep."""
+
+    def __init__(self, file: str) -> None:
+        self._table = arrow_table(file)
+
+    def value(self, column: str, row: int) -> Any:
+        return self._table.column(column)[row].as_py()
+
+
+def arrow_table(file: str | Path) -> Any:
+    """The memory-mapped table of an Arrow file in the stream form (what ``datasets`` writes) or the file form."""
+    import pyarrow
+
+    mapped = pyarrow.memory_map(str(file))
+    try:
+        return pyarrow.ipc.open_stream(mapped).read_all()
+    except pyarrow.ArrowInvalid:
+        mapped.seek(0)
+        return pyarrow.ipc.open_file(mapped).read_all()
+
+
+_lock = threading.Lock()
+_open: OrderedDict[str, _Parquet | _Arrow] = OrderedDict()
+
+
+def _table(file: str) -> _Parquet | _Arrow:
+    if file not in _open:
+        _open[file] = _Arrow(file) if file.endswith(".arrow") else _Parquet(file)
+        while len(_open) > OPEN_FILES:
+            _open.popitem(last=False)
+    _open.move_to_end(file)
+    return _open[file]
+
+
+def _forget() -> None:
+    """A forked child must neither inherit a held lock nor share file positions with its parent."""
+    global _lock
+    _lock = threading.Lock()
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _beside(table: str, name: str | None) -> bytes | None:
+    """Bytes of a file that a cell names instead of holding it; it must lie in the table's own folder."""
+    if not name:
+        return None
+    path = inside(Path(table).parent, name)
+    if path is None:
+        raise DataError(f"{table} names the file '{name}', which lies outside its folder and is not read.")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{table} names the file '{name}', which cannot be read: {error.strerror}.") from error
+
+
+def inside(root: Path, name: str) -> Path | None:
+    """``root / name`` when that stays within ``root``, else None.
+
+    Decided on the name alone: symbolic links within the folder are the owner's (download caches are made of them),
+    while a name like ``../../key`` or ``/etc/passwd`` comes with the data.
+    """
+    if "\0" in name:
+        return None
+    base = os.path.abspath(root)
+    path = os.path.normpath(os.path.join(base, name))
+    return Path(path) if path.startswith(base.rstrip(os.sep) + os.sep) else None
