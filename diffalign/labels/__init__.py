@@ -1,1 +1,16 @@
+"""Labels: how sure we are of a comparison, ``(p, weight)`` per pair, and the expected loss under it.
 
+A new label is one function from a batch of records to a :class:`Label`, one import line and one row here.
+"""
+
+from collections.abc import Callable
+
+from diffalign.labels.column import column
+from diffalign.labels.flipped import flipped
+from diffalign.labels.hard import hard
+from diffalign.labels.label import Label, expected
+
+LABELS: dict[str, Callable[..., Label]] = {"hard": hard, "flipped": flipped, "column": column}
+"""Every label by name; the first is the default. Keyword arguments are the label's own settings."""
+
+__all__ = ["LABELS", "Label", "column", "expected", "flipped", "hard"]

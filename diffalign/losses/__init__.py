@@ -1,1 +1,41 @@
+"""Losses: log-probabilities in, one number per example out. Torch only; a loss never learns what was scored.
 
+A new loss is one function with its row, one import line here, and one plain formula in the common battery of tests.
+"""
+
+from diffalign.losses.beta import equivalent_betas
+from diffalign.losses.catalogue import BoundLoss, Loss, find, hyperparameters, table
+from diffalign.losses.hinge import HINGE, hinge
+from diffalign.losses.logistic import LOGISTIC, ROBUST, logistic, robust
+from diffalign.losses.ranges import Range
+from diffalign.losses.rewards import accuracy, implicit_rewards
+from diffalign.losses.scores import PairScores, Scores, exact
+from diffalign.losses.squared import SQUARED, squared
+
+LOSSES: dict[str, Loss] = table(LOGISTIC, ROBUST, SQUARED, HINGE)
+"""Every loss by name."""
+
+
+def loss_named(name: str) -> Loss:
+    """The loss of a name or of an alias ("sigmoid", "ipo"). Raises ValueError naming the nearest one."""
+    return find(LOSSES, name)
+
+
+__all__ = [
+    "LOSSES",
+    "BoundLoss",
+    "Loss",
+    "PairScores",
+    "Range",
+    "Scores",
+    "accuracy",
+    "equivalent_betas",
+    "exact",
+    "hinge",
+    "hyperparameters",
+    "implicit_rewards",
+    "logistic",
+    "loss_named",
+    "robust",
+    "squared",
+]

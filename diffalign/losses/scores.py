@@ -69,7 +69,7 @@ class PairScores:
     def margin(self) -> Tensor:
         """``(B,)``: chosen logratio minus rejected logratio, positive when the policy agrees with the label.
 
-        Policy gap minus reference gap, in this order: the large common part cancels before the small difference is taken.
+        Policy gap minus reference gap, in this order: the large common part cancels before the small rest is taken.
         """
         if self.reference_chosen is None or self.reference_rejected is None:
             raise ValueError("this loss compares with a reference, but the scores carry none; score the reference too")

@@ -1,0 +1,44 @@
+"""Hinge loss on a pair: pulls with constant force until the margin is won, then not at all."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.ranges import BETA
+from diffalign.losses.scores import exact
+
+
+def hinge(margin: Tensor, *, beta: float) -> Tensor:
+    """Hinge loss on paired preferences, against a reference.
+
+        loss_b = max(0, 1 - beta m_b)
+
+    Args:
+        margin: ``(B,)``, as for the logistic loss.
+        beta: Inverse temperature, > 0. A margin of ``1 / beta`` counts as won and pulls no more.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: at margin 0 the loss is 1 with slope ``-beta``; from ``1 / beta`` on it is 0.
+
+    Sources: Liu et al. 2023 (arXiv 2309.06657), the hinge-norm loss of section 3; the same curve without a reference is
+        Zhao et al. 2023 (arXiv 2305.10425), SLiC-HF.
+    """
+    return F.relu(1.0 - beta * exact(margin))
+
+
+HINGE = Loss(
+    name="hinge",
+    function=hinge,
+    summary="RSO's hinge: a constant pull until the margin reaches 1 / beta",
+    formula="max(0, 1 - beta m)",
+    source="Liu et al. 2023, arXiv 2309.06657, section 3 (hinge-norm); Zhao et al. 2023, arXiv 2305.10425",
+    advice="When easy pairs should cost nothing. A rising share of saturated pairs is its way of being done.",
+    limits={"beta": BETA},
+    at_zero=lambda h: 1.0,
+    slope_at_zero=lambda h: -h["beta"],
+    optimum=lambda h: 1.0 / h["beta"],
+)

@@ -1,0 +1,47 @@
+"""Ranges: the values that a hyperparameter may take, and how to say so to somebody who typed another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a hyperparameter may take, and how to say so.
+
+    Args:
+        low: Lower end.
+        high: Upper end.
+        low_inclusive: Whether the lower end itself is allowed.
+        high_inclusive: Whether the upper end itself is allowed.
+        meaning: What the number is, as in "beta is MEANING".
+        advice: What to type instead of a value outside.
+    """
+
+    low: float
+    high: float
+    low_inclusive: bool
+    high_inclusive: bool
+    meaning: str
+    advice: str
+
+    def __contains__(self, value: float) -> bool:
+        above = value >= self.low if self.low_inclusive else value > self.low
+        below = value <= self.high if self.high_inclusive else value < self.high
+        return above and below
+
+    def __str__(self) -> str:
+        return f"{'[' if self.low_inclusive else '('}{self.low:g}, {self.high:g}{']' if self.high_inclusive else ')'}"
+
+
+BETA = Range(
+    *(0.0, math.inf, False, False),
+    meaning="the inverse temperature: how fast a margin counts as won",
+    advice="Start a denoiser at 2000 to 5000 (mean squared errors), a language model at 0.1.",
+)
+FLIP = Range(
+    *(0.0, 0.5, True, False),
+    meaning="the assumed share of mislabelled pairs",
+    advice="For clean labels leave it at 0; above one half, swap chosen and rejected.",
+)

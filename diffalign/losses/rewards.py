@@ -1,0 +1,43 @@
+"""Implicit rewards: what a policy, compared with its reference, says a candidate is worth.
+
+The optimum of the KL-leashed reward problem satisfies ``r(x, c) = beta log pi(x|c)/pi_ref(x|c) + const(c)`` (Rafailov
+et al. 2023, arXiv 2305.18290, eq. 5), so ``beta * logratio`` is a reward up to a constant that a pair shares.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from diffalign.losses.scores import PairScores, exact
+
+
+def implicit_rewards(scores: PairScores, *, beta: float, against_reference: bool = True) -> tuple[Tensor, Tensor]:
+    """Rewards ``beta * logratio`` of both candidates, without gradient.
+
+    Args:
+        scores: A batch of pairs.
+        beta: Inverse temperature of the loss that trains the policy, > 0.
+        against_reference: False for a loss without a reference, whose reward is ``beta * logp``.
+
+    Returns:
+        ``(chosen, rejected)``, each ``(B,)``. A falling reward of both is the sign of a policy that forgets: the gap
+        may grow all the same.
+    """
+    if against_reference:
+        chosen, rejected = scores.chosen_logratio, scores.rejected_logratio
+    else:
+        chosen, rejected = exact(scores.chosen.logps), exact(scores.rejected.logps)
+    return beta * chosen.detach(), beta * rejected.detach()
+
+
+def accuracy(margin: Tensor) -> Tensor:
+    """Whether the policy agrees with the label, per pair.
+
+    Args:
+        margin: ``(B,)``, chosen minus rejected, at any scale.
+
+    Returns:
+        ``(B,)``: 1 where the margin is positive, 0 where negative, one half at a tie. So a policy that equals its
+        reference scores 0.5, not 0. Not-a-number agrees with nobody: 0.
+    """
+    return (margin > 0).float() + 0.5 * (margin == 0).float()

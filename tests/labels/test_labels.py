@@ -1,0 +1,118 @@
+"""Labels: what they say of a record, and the loss that is expected under them."""
+
+import pytest
+import torch
+
+from diffalign.data.records import Pair
+from diffalign.errors import DataError
+from diffalign.labels import LABELS, Label, column, expected, flipped, hard
+from diffalign.losses import LOSSES
+from tests.losses.scores import drawn, from_margins
+
+MARGINS = [-2.0, -0.1, 0.0, 0.4, 5.0]
+
+
+def _pairs(*probabilities):
+    return [
+        Pair(f"p{i}", "a fox", "a.png", "b.png", p, source=f"pairs.csv:{i + 2}") for i, p in enumerate(probabilities)
+    ]
+
+
+class _Counting:
+    """A loss that knows how often it was asked."""
+
+    def __init__(self, loss):
+        self.loss, self.calls = loss, 0
+
+    def __call__(self, scores):
+        self.calls += 1
+        return self.loss(scores)
+
+
+def _label(*probabilities, weight=1.0):
+    p = torch.tensor(probabilities, dtype=torch.float64)
+    return Label(p, torch.full_like(p, weight))
+
+
+def test_the_first_label_is_the_hard_one():
+    assert next(iter(LABELS)) == "hard"
+    assert {"hard": hard, "flipped": flipped, "column": column} == LABELS
+
+
+def test_what_each_label_says_of_a_record():
+    pairs = _pairs(1.0, 0.7, 0.0)
+    assert hard(pairs).probability.tolist() == [1.0, 1.0, 1.0]
+    assert flipped(pairs, flip=0.1).probability.tolist() == [0.9, 0.9, 0.9]
+    assert column(pairs).probability.tolist() == [1.0, 0.7, 0.0]
+    for label in (hard(pairs), flipped(pairs, flip=0.1), column(pairs)):
+        assert label.weight.tolist() == [1.0, 1.0, 1.0] and len(label) == 3
+        assert label.probability.dtype == torch.float64
+
+
+@pytest.mark.parametrize("flip", [0.5, -0.1, float("nan")])
+def test_an_impossible_flip_is_refused(flip):
+    with pytest.raises(ValueError, match=r"\[0, 0.5\).*leave it at 0"):
+        flipped(_pairs(1.0), flip=flip)
+
+
+@pytest.mark.parametrize("probability", [70.0, -0.5, float("nan")])
+def test_an_impossible_probability_names_its_row(probability):
+    with pytest.raises(DataError, match=r"pairs.csv:3.*\[0, 1\].*divided by 100"):
+        column(_pairs(1.0, probability))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_sure_label_changes_no_bit_and_computes_no_swapped_loss(name):
+    loss = _Counting(LOSSES[name].bind(beta=1.5, **({"flip": 0.1} if name == "robust" else {})))
+    scores = drawn(5, dtype=torch.float32)
+    assert torch.equal(expected(loss, scores, _label(1, 1, 1, 1, 1)), loss.loss(scores))
+    assert loss.calls == 1
+    expected(loss, scores, _label(1, 1, 0.9, 1, 1))
+    assert loss.calls == 3
+
+
+def test_a_flipped_label_with_the_logistic_loss_is_its_own_flip():
+    scores = from_margins(MARGINS)
+    found = expected(LOSSES["logistic"].bind(beta=3.0), scores, flipped(_pairs(*[1.0] * 5), flip=0.2))
+    torch.testing.assert_close(found, LOSSES["logistic"].bind(beta=3.0, flip=0.2)(scores), rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_opposite_certainty_is_the_swapped_pair(name):
+    loss = LOSSES[name].bind(beta=1.5, **({"flip": 0.1} if name == "robust" else {}))
+    scores = drawn(3)
+    assert torch.equal(expected(loss, scores, _label(0, 0, 0)), loss(scores.swapped()))
+
+
+def test_an_even_label_pulls_nowhere_at_margin_zero():
+    leaf = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    scores = from_margins(leaf)
+    expected(LOSSES["logistic"].bind(beta=2.0), scores, _label(0.5, 0.8)).sum().backward()
+    assert leaf.grad.tolist() == pytest.approx([0.0, -2.0 * 0.3], abs=1e-15)  # -beta (p - 1/2)
+
+
+def test_a_soft_label_is_least_at_its_logit():
+    p, beta = 0.8, 2.0
+    best = torch.logit(torch.tensor(p, dtype=torch.float64)) / beta
+    loss = LOSSES["logistic"].bind(beta=beta)
+    at, left, right = (expected(loss, from_margins([best + d]), _label(p)).item() for d in (0.0, -0.05, 0.05))
+    assert at < left and at < right
+
+
+def test_weights_scale_each_pair_alone():
+    scores, loss = from_margins(MARGINS), LOSSES["hinge"].bind(beta=1.0)
+    weight = torch.tensor([0.0, 1.0, 2.0, 0.5, 3.0], dtype=torch.float64)
+    sure = expected(loss, scores, Label(torch.ones(5, dtype=torch.float64), weight))
+    torch.testing.assert_close(sure, weight * loss(scores))
+    unsure = expected(loss, scores, Label(torch.full((5,), 0.9, dtype=torch.float64), weight))
+    torch.testing.assert_close(unsure, weight * (0.9 * loss(scores) + 0.1 * loss(scores.swapped())))
+
+
+def test_the_expected_loss_keeps_the_dtype_of_the_loss():
+    scores = drawn(2, dtype=torch.float32)
+    assert expected(LOSSES["logistic"].bind(beta=1.0), scores, _label(0.9, 1.0)).dtype == torch.float32
+
+
+def test_a_label_for_another_number_of_pairs_is_refused():
+    with pytest.raises(ValueError, match="1 labels for 2 pairs"):
+        expected(LOSSES["logistic"].bind(beta=1.0), drawn(2), _label(1.0))

@@ -1,0 +1,197 @@
+"""The schedule: its levels, its parameterisations, and the exact conversions between them."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffalign.errors import ConfigError
+from diffalign.latents import Schedule
+
+SD = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+PREDICTIONS = ["epsilon", "v_prediction", "sample", "flow"]
+F64 = torch.float64
+
+# Stable Diffusion's levels: t, alpha_bar, a, s, signal-to-noise ratio, from the defining formula to the printed digits.
+TABLE = [
+    (0, "0.999150", "0.99957", "0.02915", 1175.47),
+    (1, "0.998296", "0.99915", "0.04128", 585.86),
+    (10, "0.990431", "0.99520", "0.09782", 103.51),
+    (100, "0.894223", "0.94563", "0.32523", 8.4539),
+    (101, "0.892981", "0.94498", "0.32714", 8.3441),
+    (201, "0.752143", "0.86726", "0.49785", 3.0346),
+    (401, "0.422882", "0.65029", "0.75968", 0.73275),
+    (601, "0.159816", "0.39977", "0.91662", 0.19022),
+    (801, "0.036547", "0.19117", "0.98156", 0.03793),
+    (901, "0.014005", "0.11834", "0.99297", 0.01420),
+    (999, "0.004660", "0.06826", "0.99767", 0.00468),
+]
+
+
+def _schedule(prediction="epsilon", **more):
+    if prediction == "flow":
+        return Schedule.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0})
+    return Schedule.from_config({**SD, "prediction_type": prediction, **more})
+
+
+def _latents(count=5, dtype=F64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(count, 2, 3, 3, generator=generator, dtype=F64).to(dtype) for _ in range(3)]
+
+
+@pytest.mark.parametrize("t, alpha_bar, a, s, snr", TABLE)
+def test_the_levels_are_those_of_stable_diffusion(t, alpha_bar, a, s, snr):
+    schedule = _schedule()
+    found_a, found_s = (x.item() for x in schedule.signal_noise(torch.tensor([t]), torch.zeros(1, 1, dtype=F64)))
+    assert f"{schedule.alphas_cumprod[t].item():.6f}" == alpha_bar
+    assert (f"{found_a:.5f}", f"{found_s:.5f}") == (a, s)
+    assert found_a**2 / found_s**2 == pytest.approx(snr, rel=6e-4 if snr < 0.1 else 1e-4)
+
+
+@pytest.mark.parametrize("spacing", ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"])
+@pytest.mark.parametrize("zero", [False, True])
+def test_the_levels_equal_those_of_diffusers(spacing, zero):
+    diffusers = pytest.importorskip("diffusers")
+    theirs = diffusers.DDPMScheduler(beta_schedule=spacing, rescale_betas_zero_snr=zero, num_train_timesteps=200)
+    ours = Schedule.from_config(theirs.config)
+    assert ours.prediction == "epsilon" and ours.levels == 200
+    torch.testing.assert_close(ours.alphas_cumprod.float(), theirs.alphas_cumprod, rtol=1e-4, atol=2e-6)
+
+
+def test_flow_levels_equal_those_of_diffusers():
+    diffusers = pytest.importorskip("diffusers")
+    theirs = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    _, s = _schedule("flow").signal_noise(torch.arange(1000), torch.zeros(1000, dtype=F64))
+    torch.testing.assert_close(s.float(), theirs.sigmas[:1000].flip(0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_signal_and_noise_keep_their_law_at_every_level(prediction):
+    schedule = _schedule(prediction)
+    a, s = schedule.signal_noise(torch.arange(1000), torch.zeros(1000, dtype=F64))
+    kept = a + s if prediction == "flow" else a**2 + s**2
+    torch.testing.assert_close(kept, torch.ones(1000, dtype=F64), rtol=1e-15, atol=0)
+    torch.testing.assert_close(a**2 / (a**2 + s**2), schedule.alphas_cumprod, rtol=1e-12, atol=1e-15)
+    assert (s.diff() > 0).all()
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@given(t=st.lists(st.integers(0, 998), min_size=5, max_size=5))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_a_perfect_output_converts_back_to_machine_precision(prediction, t):
+    schedule, (x0, noise, _), t = _schedule(prediction), _latents(), torch.tensor(t)
+    x_t, target = schedule.add_noise(x0, noise, t), schedule.target(x0, noise, t)
+    torch.testing.assert_close(schedule.to_x0(target, x_t, t), x0, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(schedule.to_epsilon(target, x_t, t), noise, rtol=1e-12, atol=2e-12)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_any_output_implies_one_clean_latent_and_one_noise_that_mix_to_the_input(prediction):
+    schedule, (x_t, out, _) = _schedule(prediction), _latents()
+    t = torch.tensor([0, 100, 500, 801, 998])
+    x0, noise = schedule.to_x0(out, x_t, t), schedule.to_epsilon(out, x_t, t)
+    torch.testing.assert_close(schedule.add_noise(x0, noise, t), x_t, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(schedule.target(x0, noise, t), out, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_surrogate_errors_convert_exactly(prediction):
+    schedule, (x0, noise, wrong) = _schedule(prediction), _latents()
+    t = torch.tensor([0, 100, 500, 801, 998])
+    x_t, target = schedule.add_noise(x0, noise, t), schedule.target(x0, noise, t)
+    out = target + 0.1 * wrong
+    error = ((out - target) ** 2).flatten(1).sum(1)
+    epsilon_error = ((schedule.to_epsilon(out, x_t, t) - noise) ** 2).flatten(1).sum(1)
+    torch.testing.assert_close(error, epsilon_error * schedule.error_factor(t), rtol=1e-10, atol=0)
+
+
+def test_error_factors_are_the_closed_forms():
+    t = torch.tensor([0, 401, 999])
+    alpha_bar = _schedule().alphas_cumprod[t]
+    r = _schedule("flow").signal_noise(t, torch.zeros(3, dtype=F64))[1]
+    assert _schedule("epsilon").error_factor(t).tolist() == [1.0, 1.0, 1.0]
+    torch.testing.assert_close(_schedule("v_prediction").error_factor(t), 1 / alpha_bar)
+    torch.testing.assert_close(_schedule("sample").error_factor(t), (1 - alpha_bar) / alpha_bar)
+    torch.testing.assert_close(_schedule("flow").error_factor(t[:2]), 1 / (1 - r[:2]) ** 2)
+    assert _schedule("flow").error_factor(t)[2].isinf()  # the flow's last level is pure noise
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_levels_in_a_batch_are_each_their_own(prediction):
+    schedule, (x0, noise, _), t = _schedule(prediction), _latents(), torch.tensor([3, 998, 40, 500, 3])
+    for function in (schedule.add_noise, schedule.target, schedule.to_x0, schedule.to_epsilon):
+        alone = [function(x0[i : i + 1], noise[i : i + 1], t[i : i + 1]) for i in range(5)]
+        assert torch.equal(torch.cat(alone), function(x0, noise, t))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_a_still_is_a_clip_of_one_frame(prediction):
+    schedule, (x0, noise, _), t = _schedule(prediction), _latents(), torch.tensor([3, 998, 40, 500, 3])
+    clip = schedule.add_noise(x0[:, :, None], noise[:, :, None], t)
+    assert torch.equal(clip[:, :, 0], schedule.add_noise(x0, noise, t))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_latents_are_mixed_in_float32(dtype):
+    schedule, (x0, noise, _), t = _schedule(), _latents(dtype=dtype), torch.tensor([0, 1, 2, 500, 999])
+    found = schedule.add_noise(x0, noise, t)
+    assert found.dtype == dtype == schedule.target(x0, noise, t).dtype
+    assert torch.equal(found, schedule.add_noise(x0.float(), noise.float(), t).to(dtype))
+
+
+def test_the_noise_scale_at_the_clean_end_is_not_taken_from_a_rounded_alpha_bar():
+    schedule, t = _schedule(), torch.tensor([0])
+    _, s = schedule.signal_noise(t, torch.zeros(1, 1, dtype=torch.float16))
+    rounded = (1 - schedule.alphas_cumprod[0].half()).sqrt()
+    exact = (1 - schedule.alphas_cumprod[0]).sqrt()
+    assert abs(s.item() / exact - 1) < 5e-4 < 0.07 < abs(rounded / exact - 1)
+
+
+def test_the_zero_terminal_schedule_ends_in_pure_noise_and_starts_where_it_did():
+    before, after = _schedule("v_prediction"), _schedule("v_prediction").zero_terminal()
+    assert after.alphas_cumprod[-1] == 0.0
+    torch.testing.assert_close(after.alphas_cumprod[0], before.alphas_cumprod[0], rtol=1e-15, atol=0)
+    assert torch.equal(_schedule("v_prediction", rescale_betas_zero_snr=True).alphas_cumprod, after.alphas_cumprod)
+    a_before, a_after = before.alphas_cumprod.sqrt(), after.alphas_cumprod.sqrt()
+    stretch = a_after.diff() / a_before.diff()  # an affine map of a
+    torch.testing.assert_close(stretch, stretch[0].expand_as(stretch), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
+def test_at_pure_noise_v_and_sample_predictions_stay_finite(prediction):
+    schedule, (x0, noise, _), t = _schedule(prediction).zero_terminal(), _latents(), torch.full((5,), 999)
+    x_t, target = schedule.add_noise(x0, noise, t), schedule.target(x0, noise, t)
+    assert torch.equal(x_t, noise)
+    torch.testing.assert_close(schedule.to_x0(target, x_t, t), x0)
+    torch.testing.assert_close(schedule.to_epsilon(target, x_t, t), noise)
+
+
+def test_at_pure_noise_an_epsilon_prediction_is_refused():
+    schedule, (x_t, out, _) = _schedule().zero_terminal(), _latents(3)
+    assert schedule.to_x0(out, x_t, torch.tensor([0, 500, 998])).isfinite().all()
+    with pytest.raises(ValueError, match=r"level \[999\] is pure noise.*Leave out the last level"):
+        schedule.to_x0(out, x_t, torch.tensor([0, 999, 998]))
+
+
+def test_without_noise_a_sample_prediction_is_refused():
+    schedule, (x_t, out, _) = Schedule(torch.tensor([1.0, 0.5]), "sample"), _latents(2)
+    with pytest.raises(ValueError, match=r"level \[0\] is free of noise"):
+        schedule.to_epsilon(out, x_t, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize(
+    "config, said",
+    [
+        ({"beta_schedule": "scaled_linar"}, "Did you mean 'scaled_linear'"),
+        ({"prediction_type": "v-prediction"}, "Did you mean 'v_prediction'"),
+        ({"trained_betas": [0.1, 0.0, 0.1]}, "below the one before"),
+        ({"trained_betas": [0.1, 1.5]}, "below the one before"),
+        (
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True},
+            "use_dynamic_shifting: false",
+        ),
+    ],
+)
+def test_a_config_that_cannot_be_followed_is_refused(config, said):
+    with pytest.raises(ConfigError, match=said):
+        Schedule.from_config(config)

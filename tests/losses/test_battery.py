@@ -1,0 +1,189 @@
+"""One battery for every row of the catalogue: what a row claims, its function does."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffalign.losses import LOSSES, PairScores, Scores, hyperparameters
+from diffalign.losses.catalogue import NEEDS
+from tests.losses.plain import PLAIN
+from tests.losses.scores import drawn, from_margins
+
+CASES = [
+    pytest.param(row.bind(**hyper), id="-".join([name, *(f"{k}={v}" for k, v in hyper.items())]))
+    for name, row in LOSSES.items()
+    for hyper in (PLAIN[name].settings if name in PLAIN else ())
+]
+ON_A_MARGIN = [case for case in CASES if case.values[0].loss.takes == "margin"]
+QUIET = settings(max_examples=30, deadline=None, derandomize=True)
+REACHES = st.floats(-30.0, 30.0)
+"""Margins in units of 1 / beta: where the curves bend."""
+
+
+def _gaps(row) -> list[str]:
+    """What a row leaves open."""
+    gaps = [field for field in ("summary", "formula", "source", "advice") if not getattr(row, field).strip()]
+    gaps += ["arXiv in source"] * ("arXiv" not in row.source)
+    gaps += ["modalities"] * (not row.modalities or not set(row.modalities) <= {"image", "video", "text"})
+    gaps += ["needs"] * (not set(row.needs) <= set(NEEDS))
+    gaps += ["plain formula"] * (row.name not in PLAIN)
+    numeric = {name for name, default in hyperparameters(row).items() if not isinstance(default, bool)}
+    gaps += [f"limits of {name}" for name in numeric ^ set(row.limits)]
+    if row.takes == "margin":
+        gaps += [claim for claim in ("slope_at_zero", "optimum") if getattr(row, claim) is None]
+    return gaps
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_row_is_complete_and_explains_itself(name):
+    row = LOSSES[name]
+    assert not _gaps(row)
+    assert row.name == name
+    assert all(word in row.explain() for word in (row.formula, row.source, row.advice))
+
+
+def test_an_incomplete_row_is_caught():
+    row = dataclasses.replace(
+        LOSSES["hinge"], name="new", source=" ", advice="", optimum=None, slope_at_zero=None, limits={}
+    )
+    assert set(_gaps(row)) >= {
+        *("source", "advice", "arXiv in source", "plain formula", "limits of beta", "optimum", "slope_at_zero"),
+    }
+
+
+def test_the_battery_tries_every_loss():
+    assert {case.values[0].name for case in CASES} == set(LOSSES) == set(PLAIN)
+
+
+@pytest.mark.parametrize("loss", ON_A_MARGIN)
+@given(reach=REACHES)
+@QUIET
+def test_the_function_equals_the_plain_formula(loss, reach):
+    margin = reach / loss.beta
+    found = loss(from_margins([margin])).item()
+    assert found == pytest.approx(PLAIN[loss.name].formula(margin, **loss.hyper), rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", CASES)
+def test_an_equal_policy_and_reference_cost_what_is_claimed(loss):
+    logps = torch.tensor([-0.03, -120.5, 0.0], dtype=torch.float64)
+    scores = PairScores(*map(Scores, (logps, 2 * logps, logps, 2 * logps)))
+    assert torch.equal(scores.margin, torch.zeros(3, dtype=torch.float64))
+    torch.testing.assert_close(loss(scores), torch.full((3,), loss.at_zero, dtype=torch.float64), rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("loss", ON_A_MARGIN)
+def test_the_slope_at_zero_is_what_is_claimed(loss):
+    claimed = loss.loss.slope_at_zero(loss.hyper)
+    step = 1e-5 / loss.beta
+    low, high = (loss(from_margins([m])).item() for m in (-step, step))
+    assert (high - low) / (2 * step) == pytest.approx(claimed, rel=1e-6)
+    assert loss.slope(torch.zeros(1, dtype=torch.float64)).item() == pytest.approx(claimed, rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", ON_A_MARGIN)
+def test_the_loss_falls_to_the_claimed_optimum_and_rises_after_it(loss):
+    optimum = loss.loss.optimum(loss.hyper)
+    left = (min(optimum, 8.0 / loss.beta)) + torch.linspace(-20.0, 0.0, 60, dtype=torch.float64) / loss.beta
+    assert (loss(from_margins(left)).diff() < 0).all()
+    if math.isfinite(optimum):
+        right = optimum + torch.linspace(0.0, 20.0, 60, dtype=torch.float64) / loss.beta
+        assert (loss(from_margins(right)).diff() >= 0).all()
+
+
+@pytest.mark.parametrize("loss", [case for case in ON_A_MARGIN if case.values[0].loss.skew])
+@given(reach=REACHES)
+@QUIET
+def test_swapping_the_label_costs_the_claimed_multiple_of_the_margin(loss, reach):
+    scores = from_margins([reach / loss.beta])
+    difference = (loss(scores) - loss(scores.swapped())).item()
+    assert difference == pytest.approx(loss.loss.skew(loss.hyper) * reach / loss.beta, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", [case for case in ON_A_MARGIN if not case.values[0].loss.skew])
+def test_a_row_without_a_skew_has_none(loss):
+    margins = torch.tensor([0.5, 1.0, 2.0, 4.0, 8.0], dtype=torch.float64) / loss.beta
+    ratio = (loss(from_margins(margins)) - loss(from_margins(-margins))) / margins
+    assert ratio.max() - ratio.min() > 0.1 * loss.beta
+
+
+@pytest.mark.parametrize("loss", ON_A_MARGIN)
+@given(reach=REACHES, factor=st.floats(0.1, 10.0))
+@QUIET
+def test_a_larger_beta_is_a_larger_margin(loss, reach, factor):
+    margin = reach / loss.beta
+    sharper = loss.loss.bind(**{**loss.hyper, "beta": factor * loss.beta})
+    one, other = sharper(from_margins([margin])).item(), loss(from_margins([factor * margin])).item()
+    assert one / sharper.at_zero == pytest.approx(other / loss.at_zero, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", CASES)
+def test_permuting_the_batch_permutes_the_losses(loss):
+    scores, order = drawn(9, scale=1 / loss.beta), torch.tensor([3, 0, 8, 1, 7, 2, 6, 5, 4])
+    shuffled = PairScores(*(Scores(getattr(scores, f.name).logps[order]) for f in dataclasses.fields(scores)))
+    assert torch.equal(loss(shuffled), loss(scores)[order])
+
+
+@pytest.mark.parametrize("loss", CASES)
+def test_a_pair_costs_the_same_alone_as_in_a_batch(loss):
+    scores = drawn(5, scale=1 / loss.beta)
+    alone = [
+        loss(PairScores(*(Scores(getattr(scores, f.name).logps[i : i + 1]) for f in dataclasses.fields(scores))))
+        for i in range(5)
+    ]
+    torch.testing.assert_close(torch.cat(alone), loss(scores), rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("loss", CASES)
+def test_a_gradient_reaches_the_policy_and_none_the_reference(loss):
+    leaves = [torch.full((2,), value, dtype=torch.float64, requires_grad=True) for value in (-3.0, -3.0, -3.0, -3.0)]
+    loss(PairScores(*map(Scores, leaves))).sum().backward()
+    chosen, rejected, reference_chosen, reference_rejected = (leaf.grad for leaf in leaves)
+    assert (chosen < 0).all() and (rejected > 0).all()  # at margin 0 every loss pulls the way of the label
+    assert reference_chosen is None and reference_rejected is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("loss", CASES)
+def test_extreme_margins_stay_finite(loss, dtype):
+    scores = from_margins([-1e4, 1e4, -1e4 / loss.beta, 1e4 / loss.beta], dtype)
+    leaf = scores.chosen.logps.requires_grad_(True)
+    values = loss(scores)
+    values.sum().backward()
+    assert values.isfinite().all() and leaf.grad.isfinite().all()
+    assert loss.saturation(scores).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("loss", CASES)
+def test_half_precision_scores_are_upcast_before_anything_is_subtracted(loss, dtype):
+    low = drawn(6, dtype=dtype)
+    high = PairScores(*(Scores(getattr(low, f.name).logps.float()) for f in dataclasses.fields(low)))
+    assert loss(low).dtype == torch.float32
+    assert torch.equal(loss(low), loss(high))
+    if loss.loss.takes == "margin":
+        margin = low.chosen.logps
+        assert torch.equal(loss.loss.function(margin, **loss.hyper), loss.loss.function(margin.float(), **loss.hyper))
+
+
+@pytest.mark.parametrize("loss", [case for case in CASES if case.values[0].loss.kind == "pair"])
+@given(shift=st.floats(-2.0, 2.0))
+@QUIET
+def test_what_both_candidates_gain_alike_changes_nothing(loss, shift):
+    scores = drawn(4, scale=1 / loss.beta)
+    moved = dataclasses.replace(
+        scores, chosen=Scores(scores.chosen.logps + shift), rejected=Scores(scores.rejected.logps + shift)
+    )
+    torch.testing.assert_close(loss(moved), loss(scores), rtol=1e-9, atol=1e-9 / loss.beta**2)
+
+
+@pytest.mark.parametrize("loss", ON_A_MARGIN)
+def test_saturation_is_one_at_margin_zero_and_needs_no_gradient_of_the_caller(loss):
+    with torch.no_grad():
+        saturation = loss.saturation(from_margins([0.0, 0.0]))
+    torch.testing.assert_close(saturation, torch.ones(2, dtype=torch.float64))
+    assert not saturation.requires_grad
