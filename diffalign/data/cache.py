@@ -166,8 +166,9 @@ class TensorCache:
         self._known.add(path.name)
         entries: dict[str, list[str]] = {}
         for full in names:
-            key, _, name = full.rpartition("::")
-            entries.setdefault(key, []).append(name)
+            key, mark, name = full.rpartition("::")
+            if mark:  # else it is somebody's model that strayed into the folder
+                entries.setdefault(key, []).append(name)
         for key, parts in entries.items():
             self._where[key] = path.name, tuple(parts)
 
