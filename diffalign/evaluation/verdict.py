@@ -1,0 +1,116 @@
+"""The verdict in words: what the numbers of a comparison allow one to say, and no more.
+
+Only held-out scorers decide. "Better" means that the whole 95 % interval of the win rate lies above one half.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from diffalign.evaluation.comparison import Comparison, Judgement
+
+NARROWED = 0.15
+"""Loss of diversity from which on it is told."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What can be said.
+
+    Args:
+        headline: One short sentence.
+        tone: ``"good"``, ``"bad"``, or ``"open"`` when nothing is shown.
+        sentences: The reasons, and what to mind.
+    """
+
+    headline: str
+    tone: Literal["good", "bad", "open"]
+    sentences: tuple[str, ...]
+
+
+def judge(comparison: Comparison | None) -> Verdict:
+    """Says what a comparison shows; ``None`` stands for a run that was not compared."""
+    if comparison is None:
+        return Verdict(
+            "Not compared with its base yet.",
+            "open",
+            ("Curves tell whether training worked, not whether pictures became better. That takes base and aligned "
+             "pictures from the same seeds, and a judge that training did not learn from.",),
+        )  # fmt: skip
+    headline, tone = _headline(comparison.held_out())
+    sentences = [_sentence(judgement) for judgement in comparison.judgements]
+    return Verdict(headline, tone, (*sentences, *_cautions(comparison)))
+
+
+def direction(judgement: Judgement) -> Literal["better", "worse", "unclear"]:
+    """Whether the interval of the win rate lies above one half, below, or holds it."""
+    if judgement.win.low > 0.5:
+        return "better"
+    return "worse" if judgement.win.high < 0.5 else "unclear"
+
+
+def percent(value: float) -> str:
+    """``"64 %"``; a dash for nan."""
+    return f"{100 * value:.0f} %" if math.isfinite(value) else "–"
+
+
+def _headline(held: tuple[Judgement, ...]) -> tuple[str, Literal["good", "bad", "open"]]:
+    if not held:
+        return "No held-out judge was asked.", "open"
+    by = {way: [j.name for j in held if direction(j) == way] for way in ("better", "worse", "unclear")}
+    if by["better"] and by["worse"]:
+        return f"Mixed: better on {_list(by['better'])}, worse on {_list(by['worse'])}.", "open"
+    if by["better"]:
+        rest = f"; no clear difference on {_list(by['unclear'])}" if by["unclear"] else ""
+        return f"Better than its base on {_list(by['better'])}{rest}.", "good"
+    if by["worse"]:
+        rest = f"; no clear difference on {_list(by['unclear'])}" if by["unclear"] else ""
+        return f"Worse than its base on {_list(by['worse'])}{rest}.", "bad"
+    return f"No clear difference from its base on {_list(by['unclear'])}.", "open"
+
+
+def _list(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _sentence(judgement: Judgement) -> str:
+    win = judgement.win
+    role = "held out" if judgement.role == "held-out" else "trained on"
+    text = (
+        f"{judgement.name} ({role}) prefers the aligned picture in {percent(win.rate)} of {win.comparisons} "
+        f"comparisons over {win.prompts} prompts (95 % interval {percent(win.low)} to {percent(win.high)})."
+    )
+    before, after = judgement.base_hits, judgement.aligned_hits
+    if before is not None and after is not None:
+        text += f" It sees what the prompt names in {percent(before.rate)} of base pictures"
+        text += f" and {percent(after.rate)} of aligned ones."
+    if win.excluded:
+        text += f" {win.excluded} comparisons were left out because a score was not finite."
+    return text
+
+
+def _cautions(comparison: Comparison) -> list[str]:
+    found, held = [], comparison.held_out()
+    trained = [judgement for judgement in comparison.judgements if judgement.role == "trained-on"]
+    if not held:
+        found.append(
+            "A judge that training learnt from shows that training worked, not that pictures are better. "
+            "Add a held-out one."
+        )
+    if any(direction(j) == "better" for j in trained) and any(direction(j) == "worse" for j in held):
+        found.append(
+            "The trained-on judge gains while a held-out one loses: the usual sign of over-optimisation. An earlier "
+            "checkpoint or a larger beta may be the better model."
+        )
+    if trained and not any(direction(j) == "better" for j in trained):
+        found.append("Not even a judge that training learnt from sees a clear gain: training may not have taken hold.")
+    change = comparison.diversity.change
+    if math.isnan(change):
+        found.append("Diversity is unknown with one picture per prompt; give two seeds or more.")
+    elif change < -NARROWED:
+        found.append(f"Pictures of one prompt became more alike: diversity fell by {percent(-change)}.")
+    if comparison.unpaired:
+        found.append(f"{comparison.unpaired} pictures had no counterpart and were left out.")
+    return found

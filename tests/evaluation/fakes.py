@@ -1,0 +1,45 @@
+"""A policy that draws plain colours, and scorers that read them: everything about a comparison is known beforehand."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+
+class PlainPolicy:
+    """The aligned model draws redder than its reference by ``shift``; seeds differ in the blue channel."""
+
+    def __init__(self, shift=40):
+        self.shift, self.calls, self.drawn = shift, [], 0
+
+    def fingerprint(self):
+        return "plain"
+
+    def state(self):
+        return {"shift": torch.tensor([float(self.shift)])}
+
+    def sample(self, prompts, seeds, *, reference=False, **settings):
+        self.calls.append((list(prompts), list(seeds), reference, settings))
+        self.drawn += len(prompts)
+        red = 100 + (0 if reference else self.shift)
+        return [Image.new("RGB", (16, 16), (red, len(p), 10 * s)) for p, s in zip(prompts, seeds, strict=True)]
+
+
+class Redness:
+    """Mean of the red channel in [0, 1]."""
+
+    name, unit, range, license, paper, weights = "redness", "share", (0.0, 1.0), "none", "none", ""
+
+    def __init__(self, sign=1.0, nan_at=()):
+        self.sign, self.nan_at = sign, nan_at
+
+    def score(self, prompts, images):
+        values = [self.sign * float(np.asarray(Image.open(x).convert("RGB"))[..., 0].mean()) / 255 for x in images]
+        return torch.tensor([np.nan if i in self.nan_at else v for i, v in enumerate(values)])
+
+
+class RedHit(Redness):
+    """A hit is a picture that is redder than 120."""
+
+    def judge(self, prompts, images):
+        scores = self.score(prompts, images)
+        return scores, scores > 120 / 255
