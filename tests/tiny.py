@@ -1,6 +1,7 @@
 """Tiny random pipelines in diffusers' own folder format: every part real, a few thousand parameters each.
 
-Resolution 16 px, latents ``(4, 8, 8)``, prompts of at most 24 characters (one token per character). Equal seeds give equal weights.
+Resolution 16 px, latents ``(4, 8, 8)``, prompts of at most 24 characters (one token per character). Equal seeds give
+equal weights.
 """
 
 from __future__ import annotations

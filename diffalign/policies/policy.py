@@ -27,7 +27,7 @@ class Scored:
 
     Args:
         candidates: One :class:`Scores` per role: chosen and rejected for pairs, one for single examples.
-        info: Diagnostics, each ``(B,)``. ``"level"`` is the noise level of each example as a share of the schedule, [0, 1).
+        info: Diagnostics, each ``(B,)``. ``"level"`` is each example's noise level as a share of the schedule, [0, 1).
     """
 
     candidates: tuple[Scores, ...]
@@ -68,8 +68,10 @@ class Policy(Protocol):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Puts a checkpoint's tensors back, exactly."""
 
-    def sample(self, prompts: Sequence[str], seeds: Sequence[int], *, reference: bool = False, **settings: Any) -> list[Any]:
-        """Candidates of its own, one per prompt: pictures, clips or texts. Equal seeds start from equal noise, whatever the batch."""
+    def sample(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, reference: bool = False, **settings: Any
+    ) -> list[Any]:
+        """Candidates of its own, one per prompt. Equal seeds start from equal noise, whatever the batch."""
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
         """Writes what users share (an adapter file with metadata, or full weights) and returns its path."""

@@ -1,0 +1,76 @@
+"""What a recipe says of the model: where it is, what trains, what it is compared with, and how pairs are judged."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from diffalign.policies.adapters import AdapterConfig
+
+
+class ModelConfig(BaseModel):
+    """A model, its reference, and the rules by which pairs are judged.
+
+    Args:
+        path: A folder written by ``save_pretrained``, or a name on the Hugging Face hub.
+        revision: Branch, tag or commit on the hub.
+        dtype: Of the frozen weights. Adapters, and everything that trains, are float32 whatever it says.
+        adapter: The low-rank adapter that trains; None trains every weight of the denoiser.
+        reference: ``"adapter_off"`` (the base weights under the adapter, no memory), ``"copy"`` (a frozen second
+            network), ``"stored"`` (errors computed once, before training), ``"auto"`` takes the first that fits.
+        resolution: Side of the square pictures, px. None takes the model's own.
+        caption_dropout: Share of pairs judged without their prompt, which keeps guidance alive; published: 0.2.
+        flip: Mirroring with probability 1/2: ``"joint"`` both pictures of a pair together, ``"independent"`` each for
+            itself (the released Diffusion-DPO code), ``"none"``.
+        reduction: The surrogate error is a ``"mean"`` over the latent (published betas mean this) or a ``"sum"``.
+        timesteps: Noise levels drawn from, ``[low, high)`` of the schedule's.
+        latents: Name of the way a noisy latent is made; ``"forward"`` adds noise.
+        size_ids: Stable Diffusion XL's size and crop ids: ``"fixed"`` (res, res, 0, 0, res, res), as published, or
+            ``"true"``: the chosen picture's own size and crop, for both.
+        gradient_checkpointing: Compute activations twice instead of keeping them: less memory, about a fifth slower.
+        cache: Folder of encoded pictures and prompts and stored reference errors. None: ``~/.cache/diffalign``.
+        use_cache: Encode once and store. Off: encoders stay and run at every step.
+        encode_batch: Pictures encoded together while preparing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    adapter: AdapterConfig | None = AdapterConfig()
+    reference: Literal["auto", "adapter_off", "copy", "stored"] = "auto"
+    resolution: int | None = Field(default=None, ge=8)
+    caption_dropout: float = Field(default=0.2, ge=0, le=1)
+    flip: Literal["joint", "independent", "none"] = "joint"
+    reduction: Literal["mean", "sum"] = "mean"
+    timesteps: tuple[int, int | None] = (0, None)
+    latents: str = "forward"
+    size_ids: Literal["fixed", "true"] = "fixed"
+    gradient_checkpointing: bool = False
+    cache: Path | None = None
+    use_cache: bool = True
+    encode_batch: int = Field(default=8, ge=1)
+
+    @model_validator(mode="after")
+    def _agree(self) -> ModelConfig:
+        if self.reference == "adapter_off" and self.adapter is None:
+            raise ValueError(
+                "reference 'adapter_off' needs an adapter to switch off, but adapter is null (all weights train)."
+                " Set adapter: {rank: 16}, or reference: copy"
+            )
+        if self.reference == "stored" and not self.use_cache:
+            raise ValueError(
+                "reference 'stored' keeps its errors in the cache, but use_cache is false. Set one of the two"
+            )
+        low, high = self.timesteps
+        if low < 0 or (high is not None and high <= low):
+            raise ValueError(f"timesteps is [low, high) with 0 <= low < high, got {self.timesteps}")
+        return self
+
+    def cache_folder(self) -> Path:
+        """Where encoded pictures go: ``cache``, else ``$DIFFALIGN_CACHE``, else ``~/.cache/diffalign``."""
+        return self.cache or Path(os.environ.get("DIFFALIGN_CACHE") or Path.home() / ".cache" / "diffalign")

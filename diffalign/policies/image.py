@@ -1,0 +1,263 @@
+"""The image policy: a diffusers denoiser with its reference, encoders and sampler, behind the seam of `policy`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffalign.data.cache import TensorCache, content_key
+from diffalign.data.records import Pair
+from diffalign.devices.budget import in_words, module_bytes
+from diffalign.errors import ConfigError, RunError
+from diffalign.latents.draws import Draw
+from diffalign.policies.config import ModelConfig
+from diffalign.policies.denoiser import Denoiser, Encoded, Posed, call, scored
+from diffalign.policies.encoding import Encoding
+from diffalign.policies.frozen import Frozen
+from diffalign.policies.networks import unwrapped, weights_digest
+from diffalign.policies.policy import Progress, Scored
+from diffalign.policies.references import StoredErrors, choose_reference, draw_key
+from diffalign.policies.sampling import sample
+from diffalign.sharing.adapter_file import load_into, save_adapter
+from diffalign.sharing.atomic import replace_folder
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A progress that says nothing."""
+
+
+class ImagePolicy:
+    """Implements :class:`~diffalign.policies.policy.Policy` for pictures. Built by `load.load_policy`.
+
+    Args:
+        module: The denoiser, its adapter added (or all its weights in float32), on its device.
+        frozen: Autoencoder, text encoders, sampler.
+        denoiser: The rules of judging.
+        config: What it was built from.
+        resolution: Side of the pictures, px.
+        sizes: Conditions that depend on a picture's size: the family's ``Prompts.sizes``.
+        notes: Lines for the header.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        frozen: Frozen,
+        denoiser: Denoiser,
+        config: ModelConfig,
+        resolution: int,
+        sizes: Callable[[Tensor, int, bool], dict[str, Tensor]],
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
+        self.module = module
+        self.config = config
+        self.resolution = resolution
+        self.device: torch.device = next(module.parameters()).device
+        self.dtype = getattr(torch, config.dtype) if config.adapter is not None else torch.float32
+        self.base_fingerprint = weights_digest([module])
+        self.kind, self._reference = choose_reference(config, module, self.device)
+        self._frozen = frozen
+        self._denoiser = denoiser
+        self._sizes = sizes
+        self._notes = dict(notes or {})
+        self._encoding = Encoding(frozen, config, resolution)
+        self._trainable = {name: value for name, value in module.named_parameters() if value.requires_grad}
+        self._stored = None
+        if self.kind == "stored":
+            self._stored = StoredErrors(TensorCache(config.cache_folder(), f"errors-{self.fingerprint()}"))
+        self._posed: tuple[Encoded, Draw, Posed] | None = None
+
+    def describe(self) -> dict[str, str]:
+        """Model, what trains, reference, resolution and cache, each in words."""
+        count = sum(parameter.numel() for parameter in self._trainable.values())
+        total = sum(parameter.numel() for parameter in unwrapped(self.module).parameters())
+        adapter = self.config.adapter
+        reference = self._reference.describe()
+        if self.kind == "stored" and adapter is not None:
+            reference = (
+                "stored errors (no extra memory, no time for planned visits; others with the adapter switched off)"
+            )
+        return {
+            "model": f"{self.config.path} ({in_words(module_bytes(unwrapped(self.module)))} of weights)",
+            "trains": "every weight of the denoiser" if adapter is None else adapter.describe(),
+            "parameters": f"{count:,} trainable of {total:,}",
+            "reference": reference,
+            "resolution": f"{self.resolution} px",
+            "cache": f"{self.config.cache_folder()}" if self.config.use_cache else "off: encoders run at every step",
+            **self._notes,
+        }
+
+    def fingerprint(self) -> str:
+        """Identity of the base weights, the encoders, and the rules by which pairs are judged."""
+        c, d = self.config, self._denoiser
+        rules = (c.dtype, c.flip, c.reduction, str(c.timesteps), c.latents, c.size_ids, d.caption_dropout)
+        levels = d.schedule.alphas_cumprod.numpy().tobytes()
+        makers = (self._encoding.picture_maker, self._encoding.text_maker)
+        return content_key(self.base_fingerprint, *makers, *rules, d.schedule.prediction, levels)
+
+    def prepare(self, pairs: Sequence[Pair], progress: Progress = silent) -> None:
+        """Encodes every picture and prompt once and lets the encoders go; without a cache they stay."""
+        self._encoding.prepare(pairs, progress)
+        if self.config.use_cache:
+            self._frozen.release()
+
+    def encode(self, pairs: Sequence[Pair]) -> Encoded:
+        """Posterior parameters and conditioning of a batch, on the device."""
+        pictures = self._encoding.pictures([media for pair in pairs for media in (pair.chosen, pair.rejected)])
+        texts = self._encoding.prompts([pair.prompt for pair in pairs])
+        mean, std = (
+            torch.stack([entry[name] for entry in pictures]).unflatten(0, (len(pairs), 2)).to(self.device)
+            for name in ("mean", "std")
+        )
+        conditioning = {name: torch.stack([text[name] for text in texts]).to(self.device) for name in texts[0]}
+        size = torch.stack([entry["size"] for entry in pictures[::2]]).to(self.device)
+        conditioning |= self._sizes(size, self.resolution, self.config.size_ids == "fixed")
+        empty = {name: value[None].to(self.device) for name, value in self._encoding.empty().items()}
+        keys = tuple(self._pair_key(pair) for pair in pairs)
+        return Encoded(keys, mean, std, conditioning, empty)
+
+    def score(self, encoded: Encoded, draw: Draw) -> Scored:
+        """Scores under the policy, with gradient."""
+        posed = self._pose(encoded, draw)
+        return self._denoiser.judge(self._call(self.module, posed.x_t, posed.t, posed.conditioning), posed)
+
+    @torch.no_grad()
+    def reference(self, encoded: Encoded, draw: Draw) -> Scored:
+        """Scores under the reference: looked up where they are stored, else computed."""
+        if self._stored is not None:
+            found = self._stored.get(self._draw_keys(encoded, draw), self.device)
+            if found is not None:
+                return scored(*found)
+        return self._reference_live(encoded, draw)
+
+    @torch.no_grad()
+    def prepare_reference(
+        self,
+        pairs: Sequence[Pair],
+        plan: Sequence[tuple[int, int]],
+        seed: int,
+        batch: int = 8,
+        progress: Progress = silent,
+    ) -> int:
+        """Computes and stores the reference's errors for planned visits; a no-op unless the reference is stored.
+
+        Call it within the same autocast as training, before the first step, and after a resume before the policy's
+        weights are put back. What is stored already, by an earlier call or an earlier run, is not computed again.
+
+        Args:
+            pairs: The data set.
+            plan: ``(index into pairs, visit)`` of every time that a pair will be met.
+            seed: The run's seed.
+            batch: Pairs at a time.
+            progress: Told how far it is.
+
+        Returns:
+            How many had to be computed.
+        """
+        if self._stored is None:
+            return 0
+        keys = [self._key(seed, visit, self._pair_key(pairs[index])) for index, visit in plan]
+        absent = set(self._stored.missing(keys))
+        todo = [item for item, key in dict(zip(plan, keys, strict=True)).items() if key in absent]
+        with self._stored.cache.writer() as writer:
+            for start in range(0, len(todo), batch):
+                part = todo[start : start + batch]
+                chosen = [pairs[index] for index, _ in part]
+                draw = Draw(seed, tuple(pair.id for pair in chosen), tuple(visit for _, visit in part))
+                encoded = self.encode(chosen)
+                info = self._reference_live(encoded, draw).info
+                entries = self._stored.put(self._draw_keys(encoded, draw), info["chosen_error"], info["rejected_error"])
+                for key, entry in entries.items():
+                    writer.put(key, entry)
+                progress("reference errors", start + len(part), len(todo))
+        return len(todo)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The adapter's tensors, or every weight, by their name in the unwrapped network."""
+        return dict(self._trainable)
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of the trainable tensors on the CPU."""
+        return {name: value.detach().to("cpu", copy=True) for name, value in self._trainable.items()}
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts trainable tensors back. Raises RunError when names or shapes are not this policy's."""
+        want = {name: tuple(value.shape) for name, value in self._trainable.items()}
+        have = {name: tuple(value.shape) for name, value in state.items()}
+        if want != have:
+            odd = sorted(set(want.items()) ^ set(have.items()))[0]
+            raise RunError(
+                f"the checkpoint holds other tensors than this model trains (first difference: {odd[0]} {odd[1]})."
+                " Resume with the adapter settings that the run was started with."
+            )
+        for name, value in state.items():
+            self._trainable[name].copy_(value)
+
+    def sample(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, reference: bool = False, **settings: Any
+    ) -> list[Any]:
+        """Pictures, one per prompt and seed; settings are those of `sampling.sample`."""
+        settings.setdefault("resolution", self.resolution)
+        if not reference:
+            return sample(self._frozen, unwrapped(self.module), prompts, seeds, **settings)
+        with self._reference.network() as network:
+            return sample(self._frozen, network, prompts, seeds, **settings)
+
+    def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
+        """Writes the adapter file, or for full fine-tuning a whole pipeline folder; returns its path."""
+        network = unwrapped(self.module)
+        facts = {"base_model": _public_name(self.config.path), "base_revision": self.config.revision, **about}
+        if self.config.adapter is not None:
+            return save_adapter(network, folder, {**facts, "base_fingerprint": self.base_fingerprint})
+        with self._frozen.visiting() as pipeline:
+            pipeline.unet = network
+            try:
+                return replace_folder(Path(folder), pipeline.save_pretrained)
+            finally:
+                pipeline.unet = None
+
+    def load_adapter(self, path: Path, *, any_base: bool = False) -> dict[str, Any]:
+        """Puts a shared adapter file's weights on this policy and returns what the file says about itself."""
+        if self.config.adapter is None:
+            raise ConfigError("an adapter file needs an adapter to load into; set model.adapter (rank as in the file)")
+        base = (self.base_fingerprint, _public_name(self.config.path))
+        return load_into(unwrapped(self.module), path, base=None if any_base else base)
+
+    def _pose(self, encoded: Encoded, draw: Draw) -> Posed:
+        """The question of this batch, kept until the next: policy and reference are asked the same."""
+        if self._posed is None or self._posed[0] is not encoded or self._posed[1] != draw:
+            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+                self._posed = encoded, draw, self._denoiser.pose(encoded, draw, self._ask_reference)
+        return self._posed[2]
+
+    def _ask_reference(self, x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor]) -> Tensor:
+        with torch.no_grad(), self._reference.network() as network:
+            return self._call(network, x_t, t, conditioning).float()
+
+    def _reference_live(self, encoded: Encoded, draw: Draw) -> Scored:
+        posed = self._pose(encoded, draw)
+        with self._reference.network() as network:
+            return self._denoiser.judge(self._call(network, posed.x_t, posed.t, posed.conditioning), posed)
+
+    def _call(self, network: nn.Module, x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor]) -> Tensor:
+        return call(network, x_t, t, conditioning, self.dtype)
+
+    def _pair_key(self, pair: Pair) -> str:
+        return content_key(pair.id, pair.prompt, self._encoding.name(pair.chosen), self._encoding.name(pair.rejected))
+
+    def _key(self, seed: int, visit: int, pair_key: str) -> str:
+        mixed = torch.get_autocast_dtype(self.device.type) if torch.is_autocast_enabled(self.device.type) else None
+        return draw_key(seed, visit, pair_key, str(mixed))
+
+    def _draw_keys(self, encoded: Encoded, draw: Draw) -> list[str]:
+        return [self._key(draw.seed, visit, key) for key, visit in zip(encoded.keys, draw.visits, strict=True)]
+
+
+def _public_name(path: str) -> str:
+    """A hub name as it is; of a local folder its last part, since the rest tells about a machine, not a model."""
+    return Path(path).resolve().name if Path(path).exists() else path

@@ -1,0 +1,205 @@
+"""Adapter files: ``pytorch_lora_weights.safetensors`` as diffusers writes and reads it, with what the adapter is.
+
+    file:  A' = A,   B' = scale B,   alpha' = rank         so that every reader, told alpha or not, computes W + B' A'
+
+``alpha`` has no tensor in this format, and readers that do not know the metadata assume alpha = rank; folding the scale
+into ``B`` makes them right. Metadata (strings all): ``lora_adapter_metadata`` in diffusers' own shape, and
+``diffalign.*``: how the adapter was aligned and the fingerprint of its base. DoRA's magnitudes ride along as
+``lora_magnitude_vector``; diffusers with peft reads them, other programs do not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffalign import __version__
+from diffalign.errors import ConfigError, RunError
+from diffalign.sharing.atomic import write_atomically
+
+FILE_NAME = "pytorch_lora_weights.safetensors"
+PREFIX = "diffalign."
+COMPONENT = "unet"
+
+
+@dataclass(frozen=True)
+class AdapterShape:
+    """What is needed to build the adapter that a file fits.
+
+    Args:
+        rank: Width of the delta.
+        targets: Full names of the layers.
+        dora: Whether magnitudes are learnt apart.
+    """
+
+    rank: int
+    targets: tuple[str, ...]
+    dora: bool
+
+
+def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any]) -> Path:
+    """Writes the adapter on ``module`` to ``folder/pytorch_lora_weights.safetensors``, atomically.
+
+    Args:
+        module: A network with a peft adapter named ``default``.
+        folder: Made if need be.
+        about: What to tell: method, beta, base_model, base_fingerprint, dataset, eval ... Values that are not strings
+            are stored as JSON; None is left out.
+
+    Returns:
+        The file's path.
+    """
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from safetensors.torch import save_file
+
+    folded = folded_tensors(module)
+    named = {f"{COMPONENT}.{key}": value for key, value in convert_state_dict_to_diffusers(folded).items()}
+    config = module.peft_config["default"].to_dict()  # type: ignore[union-attr, index, operator]
+    config |= {"lora_alpha": config["r"], "use_rslora": False, "target_modules": sorted(_layers(folded))}
+    config |= {"rank_pattern": {}, "alpha_pattern": {}}
+    packed = {f"{COMPONENT}.{key}": _plain(value) for key, value in config.items()}
+    facts = {"version": __version__, **about}
+    metadata = {"format": "pt", "lora_adapter_metadata": json.dumps(packed, indent=2, sort_keys=True)}
+    metadata |= {
+        PREFIX + key: value if isinstance(value, str) else json.dumps(value, default=str)
+        for key, value in facts.items()
+        if value is not None
+    }
+    return write_atomically(Path(folder) / FILE_NAME, lambda path: save_file(named, path, metadata=metadata))
+
+
+def folded_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """``{layer.lora_A.weight, layer.lora_B.weight, ...}`` float32 on the CPU, the scale folded into B."""
+    from peft.tuners.lora import LoraLayer
+    from peft.utils import get_peft_model_state_dict
+
+    scales = {name: layer.scaling["default"] for name, layer in module.named_modules() if isinstance(layer, LoraLayer)}
+    folded = {}
+    for key, value in get_peft_model_state_dict(module).items():
+        value = value.detach().float().cpu()
+        layer, _, tail = key.partition(".lora_B")
+        folded[key] = (value * scales[layer] if tail else value).contiguous().clone()
+    return folded
+
+
+def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors of a file with peft's names (``layer.lora_A.weight``), and what it says about itself.
+
+    ``about`` holds the ``diffalign.*`` facts without their prefix and, where there is one, diffusers' ``config``.
+
+    Raises:
+        ConfigError: no such file, not safetensors, or no adapter of a denoiser in it.
+    """
+    from diffusers.utils import convert_unet_state_dict_to_peft
+    from safetensors import SafetensorError, safe_open
+
+    file = find_file(path)
+    try:
+        with safe_open(file, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"{file} cannot be read as safetensors ({error}). Give the adapter file itself.") from error
+    start = COMPONENT + "."
+    own = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+    if not own:
+        some = ", ".join(sorted(tensors)[:2]) or "nothing"
+        raise ConfigError(
+            f"{file} holds no adapter of a UNet in diffusers' format (it holds {some}). Kohya files are converted by"
+            " loading them in diffusers (load_lora_weights) and saving them (save_lora_weights)."
+        )
+    about: dict[str, Any] = {
+        key.removeprefix(PREFIX): _decoded(value) for key, value in metadata.items() if key.startswith(PREFIX)
+    }
+    if "lora_adapter_metadata" in metadata:
+        config = json.loads(metadata["lora_adapter_metadata"])
+        about["config"] = {key.removeprefix(start): value for key, value in config.items()}
+    return convert_unet_state_dict_to_peft(own), about
+
+
+def find_file(path: Path) -> Path:
+    """The adapter file that a path means: itself, or the one of that name in a folder."""
+    path = Path(path)
+    file = path / FILE_NAME if path.is_dir() else path
+    if not file.exists():
+        raise ConfigError(
+            f"there is no adapter file {file}. Give the folder or the .safetensors file of a finished run."
+        )
+    return file
+
+
+def adapter_shape(path: Path) -> AdapterShape:
+    """Rank and layers of a file, read from its tensors."""
+    tensors, _ = read_adapter(path)
+    ranks = {value.shape[0] for key, value in tensors.items() if ".lora_A." in key}
+    if len(ranks) != 1:
+        raise ConfigError(f"{path} has layers of ranks {sorted(ranks)}; adapters of one rank can be loaded.")
+    return AdapterShape(ranks.pop(), tuple(sorted(_layers(tensors))), any("lora_magnitude" in key for key in tensors))
+
+
+@torch.no_grad()
+def load_into(module: nn.Module, path: Path, *, base: tuple[str, str] | None = None) -> dict[str, Any]:
+    """Puts a file's adapter on a network that has one of the same layers and rank; returns what the file says.
+
+    Args:
+        module: The network.
+        path: File, or its folder.
+        base: ``(fingerprint, name)`` of the network's base, to be compared with the file's; None compares shapes only.
+
+    Raises:
+        ConfigError: the file was made for another base, or for other layers or another rank.
+    """
+    from peft.tuners.lora import LoraLayer
+    from peft.utils import set_peft_model_state_dict
+
+    tensors, about = read_adapter(path)
+    made_for = about.get("base_fingerprint")
+    if base is not None and made_for is not None and made_for != base[0]:
+        raise ConfigError(
+            f"the adapter {path} was trained on {about.get('base_model', 'another base')} (weights {made_for[:8]}),"
+            f" but this model is {base[1]} (weights {base[0][:8]}). Load its own base, or load it"
+            " all the same with any_base=True."
+        )
+    own = folded_tensors(module)
+    mine, theirs = ({key: tuple(value.shape) for key, value in part.items()} for part in (own, tensors))
+    if mine != theirs:
+        odd = sorted(set(mine.items()) ^ set(theirs.items()))[0]
+        raise ConfigError(
+            f"the adapter {path} ({about.get('base_model', 'base unknown')}) does not fit this model"
+            f"{'' if base is None else ' ' + base[1]}: layers or ranks differ, first at {odd[0]} {odd[1]}."
+            " Load it with load_aligned, which takes rank and layers from the file."
+        )
+    scales = {name: layer.scaling["default"] for name, layer in module.named_modules() if isinstance(layer, LoraLayer)}
+    unfolded = {
+        key: value / scales[key.partition(".lora_B")[0]] if ".lora_B" in key else value
+        for key, value in tensors.items()
+    }
+    if wrong := set_peft_model_state_dict(module, unfolded).unexpected_keys:  # type: ignore[attr-defined]
+        raise RunError(
+            f"peft did not take {wrong[:3]} of {path}; please report this with the versions of peft and diffusers."
+        )
+    return about
+
+
+def _layers(tensors: Mapping[str, Tensor]) -> set[str]:
+    return {key.split(".lora_")[0] for key in tensors}
+
+
+def _plain(value: Any) -> Any:
+    """A peft setting as JSON can hold it."""
+    if isinstance(value, set | tuple):
+        return sorted(value)
+    return getattr(value, "value", value)
+
+
+def _decoded(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
