@@ -1,0 +1,123 @@
+"""Reading a recipe: YAML, replaced values, and one message for everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from diffalign.errors import ConfigError, near_miss
+from diffalign.training.recipe import Recipe
+
+__all__ = ["Recipe", "load_recipe", "make_recipe"]
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Reads a recipe from a YAML file.
+
+    Args:
+        path: The file.
+        overrides: ``"train.steps=100"``, each replacing one value; the right side is read as YAML.
+
+    Raises:
+        ConfigError: Names every missing value, every unknown key with its near miss, and every value out of range.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"there is no recipe '{path}'. Give a YAML file; configs/ holds some to start from.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path} holds {type(values).__name__}, but a recipe is a table of sections: model, data, ..."
+        )
+    for override in overrides:
+        _replace(values, override)
+    return make_recipe(values, name=str(path))
+
+
+def make_recipe(values: Mapping[str, Any], name: str = "the recipe") -> Recipe:
+    """Builds a recipe from nested values, as a YAML file would hold them; errors as in :func:`load_recipe`."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(_details(error), values, name)) from None
+
+
+def _replace(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    keys = key.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {override} is not KEY=VALUE. Type for example: --set train.steps=100")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"--set {override}: '{text}' is not YAML. Put quotes around a text with special signs."
+        ) from None
+    for step in keys[:-1]:
+        inner = values.get(step)
+        # A choice in its short form, `loss: robust`, is the same as `loss: {name: robust}`.
+        values[step] = {"name": inner} if isinstance(inner, str) else dict(inner or {})
+        values = values[step]
+    values[keys[-1]] = value
+
+
+def _details(error: ValidationError, prefix: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for detail in error.errors():
+        inner = detail.get("ctx", {}).get("error")
+        where = (*prefix, *detail["loc"])
+        if isinstance(inner, ValidationError):  # the model section is checked by the model of its kind
+            found += [{**d, "known": d.get("known") or _fields(inner, d)} for d in _details(inner, where)]
+        else:
+            found.append({**detail, "loc": where})
+    return found
+
+
+def _fields(error: ValidationError, detail: Mapping[str, Any]) -> Sequence[str]:
+    from diffalign.training.models import MODELS
+
+    for kind in MODELS.values():
+        config = kind.config()
+        if config.__name__ == error.title:
+            return _known(config, detail["loc"][1:-1])
+    return ()
+
+
+def _known(model: Any, loc: Sequence[Any]) -> Sequence[str]:
+    for step in loc:
+        annotation = model.model_fields[step].annotation if step in model.model_fields else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if model is None:
+            return ()
+    return list(model.model_fields)
+
+
+def _explain(details: list[dict[str, Any]], values: Mapping[str, Any], name: str) -> str:
+    missing = [".".join(map(str, d["loc"])) for d in details if d["type"] == "missing"]
+    lines = []
+    if missing:
+        typed = " ".join(f"--set {key}=VALUE" for key in missing)
+        lines.append(f"these values are missing: {', '.join(missing)}. Write them into the recipe, or type: {typed}")
+    for detail in details:
+        key = ".".join(map(str, detail["loc"]))
+        if detail["type"] == "extra_forbidden":
+            known = detail.get("known") or _known(Recipe, detail["loc"][:-1])
+            *parents, last = key.split(".")
+            guess = near_miss(last, known)
+            better = ".".join([*parents, guess.split("'")[1]]) if guess else ""
+            advice = f" Type: --set {better}={detail['input']}" if guess else f" Known here: {', '.join(known)}."
+            lines.append(f"{key} is not a setting.{guess}{advice}")
+        elif detail["type"] != "missing":
+            message = str(detail.get("ctx", {}).get("error", detail["msg"]))
+            given = "" if detail["type"] == "value_error" else f"; got {detail['input']!r}"
+            lines.append(f"{key}: {message}{given}")
+    head = f"{name} cannot be followed"
+    return f"{head}: {lines[0]}" if len(lines) == 1 else "\n  - ".join([f"{head}:", *lines])

@@ -1,0 +1,62 @@
+"""An exponential moving average of the trained parameters, kept in float32.
+
+    shadow <- d shadow + (1 - d) parameter,      d = min(decay, (1 + n) / (10 + n)) after n updates
+
+The warm-up of d keeps the first random steps from lingering; it depends on n alone, so a resumed run repeats it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Ema:
+    """The average. Starts as a copy of the parameters.
+
+    Args:
+        parameters: What is averaged, by name.
+        decay: Upper limit of d, in [0, 1). 0.999 remembers about a thousand updates.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
+        self.parameters = dict(parameters)
+        self.decay = decay
+        self.updates = 0
+        self.shadow = {name: parameter.detach().float().clone() for name, parameter in parameters.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes one step towards the present parameters."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        targets = [self.parameters[name].detach().float() for name in self.shadow]
+        torch._foreach_lerp_(list(self.shadow.values()), targets, 1.0 - decay)
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Within this block the model holds the average; afterwards the trained parameters, to the bit."""
+        kept = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self._write(self.shadow)
+        try:
+            yield
+        finally:
+            self._write(kept)
+
+    @torch.no_grad()
+    def _write(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(values[name])
+
+    def state(self) -> dict[str, Tensor]:
+        """The average, for a checkpoint."""
+        return self.shadow
+
+    def load_state(self, state: Mapping[str, Tensor], updates: int) -> None:
+        """Puts a checkpoint's average back."""
+        self.updates = updates
+        for name, tensor in self.shadow.items():
+            tensor.copy_(state[name])

@@ -1,0 +1,37 @@
+"""The result of a run: what users share, with everything that says how it came about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffalign import __version__
+from diffalign.methods import METHODS
+from diffalign.training.output import dump
+from diffalign.training.state import Run
+
+
+def export(run: Run) -> Path:
+    """Writes the policy through :meth:`Policy.save` into ``output/result`` and returns the path."""
+    recipe, records = run.recipe, run.file.records()
+    method = METHODS.get(recipe.method or "")
+    about = {
+        "made_by": f"diffalign {__version__}",
+        "method": recipe.method or run.stepper.loss.name,
+        "method_source": method.source if method else run.stepper.loss.loss.source,
+        "loss": run.stepper.loss.name,
+        "loss_formula": run.stepper.loss.loss.formula,
+        "loss_settings": dict(run.stepper.loss.hyper),
+        "labels": dump(recipe)["labels"],
+        "data": recipe.data.train,
+        "pairs": len(run.data),
+        "steps": run.step,
+        "batch_size": recipe.train.batch_size,
+        "learning_rate": recipe.train.learning_rate,
+        "seed": recipe.train.seed,
+        "averaged": run.ema is not None,
+        "rollbacks": run.rollbacks,
+        "metrics": records[-1] if records else {},
+        "health": run.health.words(),
+        "recipe": {**dump(recipe), "output": Path(recipe.output).name},
+    }
+    return run.policy.save(run.output.result, about)

@@ -1,0 +1,57 @@
+"""Held-out pairs: does the policy agree with labels that it was not trained on?
+
+Each look judges the same pairs at the same noise (visits -1, -2, ..., which training never makes), so two looks differ by
+the policy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from diffalign.data.records import Pair
+from diffalign.labels import expected
+from diffalign.pairs.dataset import read_dataset
+from diffalign.training.metrics import Metrics
+from diffalign.training.order import Visit, pieces, share
+from diffalign.training.recipe import Data
+from diffalign.training.step import Stepper, score_pairs
+
+VISITS = 4
+"""Noise levels at which each held-out pair is judged."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Pairs that are not trained on."""
+
+    pairs: Sequence[Pair]
+
+    @staticmethod
+    def read(data: Data) -> HeldOut | None:
+        """Those that a recipe names in ``data.eval``; None without."""
+        if data.eval is None:
+            return None
+        found = read_dataset(
+            data.eval, format=data.format, limit=data.eval_limit, **{**data.options, **data.eval_options}
+        )
+        # Ids of their own: a split often counts from zero again.
+        return HeldOut([replace(pair, id=f"eval/{pair.id}") for pair in found.pairs])
+
+    def plan(self, first: int = 0) -> list[Visit]:
+        """All looks, as ``(index, visit)``; ``first`` is the index of the first held-out pair."""
+        return [(first + k, -1 - look) for look in range(VISITS) for k in range(len(self.pairs))]
+
+    @torch.no_grad()
+    def measure(self, run: Stepper, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Metrics over the held-out pairs, named ``eval_...``."""
+        metrics = Metrics(run.loss)
+        mine = share(self.plan(), run.accelerator.process_index, run.accelerator.num_processes)
+        for micro in pieces(mine, run.micro_batch_size):
+            pairs = [self.pairs[index] for index, _ in micro]
+            scores, info = score_pairs(run, pairs, [visit for _, visit in micro])
+            metrics.add(scores, expected(run.loss, scores, run.label(pairs)), info)
+        return {f"eval_{name}": value for name, value in metrics.read(reduce).items()}

@@ -1,0 +1,51 @@
+"""An optimizer's state as named tensors and JSON, and back, to the bit.
+
+``optimizer.load_state_dict`` would cast tensors to the parameter's type and place; here each tensor returns as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+SEPARATOR = "\x1f"
+
+
+def flatten(optimizer: Optimizer, names: Mapping[str, nn.Parameter]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Splits the state into tensors (``"parameter\\x1fentry"``) and plain values.
+
+    Args:
+        optimizer: Whose state.
+        names: The parameters that it steps, by name.
+    """
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
+    on_cpu: list[str] = []
+    for name, parameter in names.items():
+        for entry, value in optimizer.state.get(parameter, {}).items():
+            key = f"{name}{SEPARATOR}{entry}"
+            if isinstance(value, Tensor):
+                tensors[key] = value.detach().cpu().clone()
+                if value.device.type == "cpu" != parameter.device.type:
+                    on_cpu.append(key)
+            else:
+                plain[key] = value
+    return tensors, {"plain": plain, "on_cpu": on_cpu}
+
+
+def restore(
+    optimizer: Optimizer, names: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+) -> None:
+    """Puts a flattened state back."""
+    optimizer.state.clear()
+    apart = set(facts["on_cpu"])
+    for key, value in {**tensors, **facts["plain"]}.items():
+        name, entry = key.split(SEPARATOR)
+        parameter = names[name]
+        if isinstance(value, Tensor):
+            value = value.to(torch.device("cpu") if key in apart else parameter.device, copy=True)
+        optimizer.state[parameter][entry] = value

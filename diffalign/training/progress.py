@@ -1,0 +1,95 @@
+"""Progress: a moving line on a terminal, plain lines in a log file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SHOWN = {"loss": "loss", "rewards/accuracies": "acc", "rewards/margins": "margin", "grad_norm": "grad"}
+
+
+class Report:
+    """What a person sees. Silent on all processes but the first.
+
+    Args:
+        total: Optimizer steps of the run.
+        active: False keeps silent.
+        console: Where it goes; standard error by default.
+    """
+
+    def __init__(self, total: int, active: bool = True, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, quiet=not active)
+        self.total = total
+        self.start: tuple[float, int] | None = None
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self.bar = Progress(*columns, TextColumn("{task.fields[numbers]}"), console=self.console, transient=True)
+        self.task: Any = None
+        self.moving = active and self.console.is_terminal
+        self._last: tuple[str, float] = ("", 0.0)
+
+    def __enter__(self) -> Report:
+        if self.moving:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.moving:
+            self.bar.stop()
+
+    def say(self, text: str) -> None:
+        """Prints a paragraph."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """A policy's ``progress``: on a terminal a bar, else a line every ten seconds."""
+        if self.moving:
+            if self._last[0] != what:
+                self._drop()
+                self.task = self.bar.add_task(what, total=total, numbers="")
+            self.bar.update(self.task, completed=done, total=total)
+            self._last = (what, 0.0)
+        elif done >= total or self._last[0] != what or time.monotonic() - self._last[1] > 10:
+            self.say(f"{what}: {done}/{total}")
+            self._last = (what, time.monotonic())
+
+    def step(self, done: int) -> None:
+        """An optimizer step is done."""
+        if self.start is None:
+            self.start = (time.monotonic(), done - 1)
+            if self.moving:
+                self._drop()
+                self.task = self.bar.add_task("train", total=self.total, completed=done, numbers="")
+        if self.moving:
+            self.bar.update(self.task, completed=done)
+
+    def numbers(self, step: int, record: Mapping[str, float]) -> None:
+        """A log line's key numbers."""
+        text = "  ".join(f"{short} {record[name]:.4g}" for name, short in SHOWN.items() if name in record)
+        if self.moving:
+            self.bar.update(self.task, numbers=text)
+        else:
+            self.say(f"step {step}/{self.total}  {text}  {self._left(step)}")
+
+    def _left(self, step: int) -> str:
+        if self.start is None or step <= self.start[1]:
+            return ""
+        seconds = (time.monotonic() - self.start[0]) / (step - self.start[1]) * (self.total - step)
+        return f"left {int(seconds) // 3600:d}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
+
+    def _drop(self) -> None:
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+            self.task = None

@@ -1,0 +1,159 @@
+"""The recipe: everything that decides a run, as frozen values. Each section stands for one part of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+
+from diffalign.training.choice import Choice, bind_label, bind_loss
+from diffalign.training.models import kind_of, resolve_model
+from diffalign.training.presets import with_preset
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and closed against unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Data(Section):
+    """Which pairs. ``train`` and ``eval`` are a folder, a file or a Hub id; ``limit`` takes the first so many."""
+
+    train: str
+    format: str = "auto"
+    limit: int | None = Field(None, ge=1)
+    options: Mapping[str, Any] = Field(default_factory=dict, description="further arguments of the reader")
+    eval: str | None = Field(None, description="held-out pairs: their implicit accuracy is logged")
+    eval_options: Mapping[str, Any] = Field(default_factory=dict, description="as options, for the held-out pairs")
+    eval_limit: int = Field(64, ge=1)
+    eval_every: int = Field(0, ge=0, description="steps between looks at the held-out pairs; 0: at the end only")
+
+
+class Train(Section):
+    """The optimizer's side. ``batch_size`` is effective, in pairs: over all processes and micro-batches."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(8, ge=1)
+    micro_batch_size: int | None = Field(None, ge=1, description="pairs in memory at once; unset: at most 8")
+    learning_rate: float = Field(gt=0)
+    scale_lr: bool = Field(False, description="multiply the learning rate by batch_size")
+    schedule: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    optimizer: Literal["adamw", "adafactor", "adamw8bit", "sgd"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float | None = Field(1.0, gt=0, description="null: no clipping")
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    ema_decay: float | None = Field(None, ge=0, lt=1)
+    seed: int = Field(0, ge=0)
+    gradient_checkpointing: bool | None = Field(None, description="unset: as the model's section says")
+
+    @model_validator(mode="after")
+    def _warmup_has_a_schedule(self) -> Train:
+        if self.warmup_steps and self.schedule == "constant":
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps}, but schedule 'constant' has no warm-up. "
+                "Type: --set train.schedule=constant_with_warmup   or: --set train.warmup_steps=0"
+            )
+        return self
+
+
+class Log(Section):
+    """Metrics are means over ``every`` steps. ``trackers`` beside the JSON lines: tensorboard, wandb, ..."""
+
+    every: int = Field(10, ge=1)
+    trackers: tuple[str, ...] = ()
+
+
+class Checkpoints(Section):
+    """A checkpoint each ``every`` steps and after the last; the last ``keep`` stay. ``every: 0``: the last alone."""
+
+    every: int = Field(100, ge=0)
+    keep: int = Field(2, ge=1)
+
+
+class Previews(Section):
+    """Samples of fixed prompts and seeds before, while (each ``every`` steps; 0: never) and after training."""
+
+    prompts: tuple[str, ...] = ()
+    every: int = Field(0, ge=0)
+    steps: int = Field(30, ge=1)
+    guidance: float = Field(5.0, ge=0)
+    seeds: tuple[int, ...] = (0,)
+
+
+class Evaluate(Section):
+    """The comparison with the base after training; none without prompts. A prompt ``@FILE`` stands for a file's lines.
+
+    ``trained_on`` names judges that made the training pairs: a report shows them apart from the held-out ``scorers``.
+    """
+
+    prompts: tuple[str, ...] = ()
+    scorers: tuple[str, ...] = ()
+    trained_on: tuple[str, ...] = ()
+    steps: int = Field(30, ge=1)
+    guidance: float = Field(5.0, ge=0)
+    seeds_per_prompt: int = Field(1, ge=1)
+
+
+class Guard(Section):
+    """What happens at a spike: ``patience`` steps in a row that stand ``threshold`` robust deviations above the last
+    ``window``. ``rollback`` goes back to the last checkpoint and leaves the offending batches out, ``skip`` drops each
+    outlying step, ``stop`` ends the run, ``warn`` says it, ``off`` does not look."""
+
+    action: Literal["rollback", "skip", "stop", "warn", "off"] = "rollback"
+    threshold: float = Field(10.0, gt=0)
+    window: int = Field(50, ge=5)
+    patience: int = Field(3, ge=1)
+    max_rollbacks: int = Field(3, ge=0)
+    max_skips: int = Field(20, ge=0)
+
+
+class Recipe(Section):
+    """A run. Read it from YAML with :func:`~diffalign.training.config.load_recipe`.
+
+    ``method`` names a preset whose values are defaults here. ``model.kind`` says which policy is built (``image`` when
+    unset); the rest of ``model`` is that policy's own.
+    """
+
+    method: str | None = None
+    model: Any
+    data: Data
+    latents: str | None = None
+    labels: Choice = Choice(name="hard")
+    loss: Choice
+    train: Train
+    log: Log = Log()
+    checkpoint: Checkpoints = Checkpoints()
+    previews: Previews = Previews()
+    evaluate: Evaluate = Evaluate()
+    guard: Guard = Guard()
+    output: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, values: Any) -> Any:
+        return with_preset(values) if isinstance(values, Mapping) else values
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _model(cls, value: Any) -> Any:
+        return resolve_model(value)
+
+    @field_validator("loss")
+    @classmethod
+    def _loss(cls, value: Choice) -> Choice:
+        bind_loss(value)  # raises where a name or a value is wrong
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _labels(cls, value: Choice) -> Choice:
+        bind_label(value)
+        return value
+
+    @field_serializer("model")
+    def _dump_model(self, value: Any) -> dict[str, Any]:
+        return {"kind": kind_of(value), **value.model_dump(mode="json")}

@@ -1,0 +1,175 @@
+"""Opening a run: from a recipe to everything that the loop holds. Checks that cost nothing come first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from diffalign.data.records import Pair
+from diffalign.errors import ConfigError
+from diffalign.pairs.dataset import DatasetPairs, from_memory, read_dataset
+from diffalign.policies.policy import Policy
+from diffalign.training.checkpoint import check_disk
+from diffalign.training.choice import bind_label, bind_loss
+from diffalign.training.ema import Ema
+from diffalign.training.guard import SpikeGuard
+from diffalign.training.header import header
+from diffalign.training.health import Health
+from diffalign.training.held_out import HeldOut
+from diffalign.training.metrics import Metrics
+from diffalign.training.models import open_model
+from diffalign.training.optim import learning_rate, make_optimizer
+from diffalign.training.order import Order
+from diffalign.training.output import Output, check_output, claim_output, flat
+from diffalign.training.output import dump as dump_recipe
+from diffalign.training.progress import Report
+from diffalign.training.recipe import Recipe
+from diffalign.training.state import Run
+from diffalign.training.step import Stepper
+from diffalign.training.trackers import MetricsFile, check_trackers
+
+MICRO = 8
+"""Pairs in memory at once where the recipe does not say."""
+
+
+def open_run(
+    recipe: Recipe,
+    policy: Policy | None,
+    pairs: Sequence[Pair] | DatasetPairs | None,
+    *,
+    resume: bool,
+    check_only: bool,
+) -> Run:
+    """Opens a run and prints its header. With ``check_only`` nothing is encoded, written or moved.
+
+    Args:
+        recipe: What to do.
+        policy: Instead of the recipe's model.
+        pairs: Instead of the recipe's data.
+        resume: Whether the output folder's run goes on.
+        check_only: Stop after the header.
+    """
+    output = Output(recipe.output)
+    trackers = check_trackers(recipe.log.trackers)
+    check_output(output, recipe, resume)
+    accelerator = make_accelerator(recipe, trackers, output)
+    train = recipe.train
+    if train.batch_size < accelerator.num_processes:
+        raise ConfigError(
+            f"train.batch_size is {train.batch_size}, but {accelerator.num_processes} processes each need a pair. "
+            f"Type: --set train.batch_size={accelerator.num_processes}"
+        )
+    data = _data(recipe, pairs)
+    if policy is None:
+        shared = {"latents": recipe.latents, "gradient_checkpointing": train.gradient_checkpointing}
+        policy = open_model(recipe.model, **shared)
+    trainable = policy.trainable()
+    loss, label = bind_loss(recipe.loss), bind_label(recipe.labels)
+    order = Order(len(data), train.batch_size, train.seed)
+    report = Report(train.steps, active=accelerator.is_main_process)
+    micro = train.micro_batch_size or min(MICRO, -(-train.batch_size // accelerator.num_processes))
+    report.say(header(recipe, policy, data, loss, processes=accelerator.num_processes, micro=micro))
+    held_out = HeldOut.read(recipe.data)
+    module = policy.module
+    if not check_only:
+        size = sum(p.numel() * p.element_size() for p in trainable.values())
+        check_disk(output.folder, size + (recipe.checkpoint.keep + 1) * size * (4 if train.ema_decay else 3))
+        if accelerator.is_main_process:
+            claim_output(output, recipe)
+        _prepare(accelerator, policy, data, held_out, order, recipe, report)
+        _place(accelerator, policy)
+    optimizer = accelerator.prepare_optimizer(make_optimizer(train, trainable.values()))
+    metrics = Metrics(loss)
+    stepper = Stepper(
+        accelerator=accelerator,
+        policy=policy,
+        parameters=list(trainable.values()),
+        pairs=data.pairs,
+        loss=loss,
+        label=label,
+        metrics=metrics,
+        seed=train.seed,
+        micro_batch_size=micro,
+        max_grad_norm=train.max_grad_norm,
+    )
+    peak = max(learning_rate(train, step) for step in range(min(train.steps, train.warmup_steps + 1)))
+    if trackers and not check_only:
+        accelerator.init_trackers("diffalign", config={k: _plain(v) for k, v in flat(dump_recipe(recipe)).items()})
+    return Run(
+        recipe=recipe,
+        output=output,
+        accelerator=accelerator,
+        policy=policy,
+        module=module,
+        trainable=trainable,
+        optimizer=optimizer,
+        ema=Ema(trainable, train.ema_decay) if train.ema_decay is not None else None,
+        order=order,
+        stepper=stepper,
+        metrics=metrics,
+        guard=SpikeGuard(recipe.guard),
+        health=Health(loss.beta, peak),
+        file=MetricsFile(output.metrics),
+        report=report,
+        data=data,
+        held_out=held_out,
+    )
+
+
+def make_accelerator(recipe: Recipe, trackers: list[str], output: Output) -> Any:
+    """Accelerate's view of devices, processes and precision."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    # The state is shared by all accelerators of a process; a second run may want another precision.
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+    # Buffers do not change while training, so nothing has to be sent before each forward pass.
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    precision = recipe.train.mixed_precision
+    return Accelerator(
+        mixed_precision=precision, log_with=trackers or None, project_dir=str(output.folder), kwargs_handlers=[ddp]
+    )
+
+
+def _data(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> DatasetPairs:
+    if isinstance(pairs, DatasetPairs):
+        return pairs
+    if pairs is not None:
+        return from_memory(pairs)
+    data = recipe.data
+    return read_dataset(data.train, format=data.format, limit=data.limit, **data.options)
+
+
+def _prepare(
+    accelerator: Any,
+    policy: Policy,
+    data: DatasetPairs,
+    held_out: HeldOut | None,
+    order: Order,
+    recipe: Recipe,
+    report: Report,
+) -> None:
+    """Caches what can be cached; the first process does it, the others find it done."""
+    pairs = [*data.pairs, *(held_out.pairs if held_out else ())]
+    plan = order.plan(recipe.train.steps) if hasattr(policy, "prepare_reference") else []
+    if held_out:
+        plan += held_out.plan(first=len(data))
+    with accelerator.main_process_first():
+        policy.prepare(pairs, report.preparing)
+        if plan and hasattr(policy, "prepare_reference"):  # a policy that can store its reference's scores
+            with accelerator.autocast():
+                policy.prepare_reference(pairs, plan, recipe.train.seed, progress=report.preparing)
+
+
+def _place(accelerator: Any, policy: Policy) -> None:
+    """Moves the network to its device, and wraps it where several processes train it."""
+    if accelerator.num_processes > 1:
+        policy.module = accelerator.prepare_model(policy.module)
+    else:
+        policy.module.to(accelerator.device)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (int, float, str, bool)) else str(value)

@@ -1,0 +1,151 @@
+"""The state of a run: everything that the next optimizer step depends on, and how it goes into a checkpoint.
+
+Randomness has no state: draws and order are functions of the seed and of the step's number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from diffalign.pairs.dataset import DatasetPairs
+from diffalign.policies.policy import Policy
+from diffalign.training.checkpoint import Snapshot, complete_checkpoints, read_checkpoint, write_checkpoint
+from diffalign.training.ema import Ema
+from diffalign.training.guard import SpikeGuard
+from diffalign.training.health import Health
+from diffalign.training.held_out import HeldOut
+from diffalign.training.metrics import Metrics
+from diffalign.training.optimizer_state import flatten, restore
+from diffalign.training.order import Order
+from diffalign.training.output import Output
+from diffalign.training.progress import Report
+from diffalign.training.recipe import Recipe
+from diffalign.training.step import Stepper
+from diffalign.training.trackers import MetricsFile
+
+
+@dataclass
+class Run:
+    """A run between two steps. ``module`` is the bare network, ``policy.module`` possibly its distributed wrapper."""
+
+    recipe: Recipe
+    output: Output
+    accelerator: Any
+    policy: Policy
+    module: nn.Module
+    trainable: dict[str, nn.Parameter]
+    optimizer: Any
+    ema: Ema | None
+    order: Order
+    stepper: Stepper
+    metrics: Metrics
+    guard: SpikeGuard
+    health: Health
+    file: MetricsFile
+    report: Report
+    data: DatasetPairs
+    held_out: HeldOut | None
+    step: int = 0
+    rollbacks: int = 0
+    looked: int = 0
+    seconds: float = 0.0
+    timed: int = 0
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes."""
+        return bool(self.accelerator.is_main_process)
+
+    def speed(self) -> dict[str, float]:
+        """Pairs per second since the last call, under a name that comparisons of two runs leave out."""
+        steps, seconds = self.step - self.timed, self.seconds
+        self.timed, self.seconds = self.step, 0.0
+        return {"time/pairs_per_second": steps * self.recipe.train.batch_size / seconds} if seconds else {}
+
+    def reduce(self, tensor: Tensor) -> Tensor:
+        """A tensor summed over all processes."""
+        return self.accelerator.reduce(tensor, "sum") if self.accelerator.num_processes > 1 else tensor
+
+    @contextmanager
+    def as_shared(self) -> Iterator[None]:
+        """Within this block the policy is what users get: the bare network, with averaged weights where there are any."""
+        wrapped, self.policy.module = self.policy.module, self.module
+        try:
+            if self.ema is None:
+                yield
+            else:
+                with self.ema.swapped():
+                    yield
+        finally:
+            self.policy.module = wrapped
+
+    def save(self) -> None:
+        """Writes a checkpoint."""
+        window = self.metrics.state(self.reduce)  # takes part in a reduction, so on every process
+        if self.main:
+            self.file.sync()
+            write_checkpoint(self.output.checkpoints, self._capture(window), self.recipe.checkpoint.keep)
+        self.accelerator.wait_for_everyone()
+
+    def _capture(self, window: dict[str, Any]) -> Snapshot:
+        tensors, facts = flatten(self._inner, self.trainable)
+        groups = {"policy": self.policy.state(), "optimizer": tensors}
+        if self.ema is not None:
+            groups["ema"] = self.ema.state()
+        scaler = self.accelerator.scaler
+        state = {
+            "optimizer": facts,
+            "ema_updates": self.ema.updates if self.ema else 0,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "guard": self.guard.state(),
+            "window": window,
+            "rollbacks": self.rollbacks,
+            "looked": self.looked,
+            "metrics_bytes": self.file.size(),
+        }
+        return Snapshot(self.step, {name: group for name, group in groups.items() if group}, state)
+
+    def resume(self) -> None:
+        """Goes to the last complete checkpoint, exactly; without one, to the beginning."""
+        found = complete_checkpoints(self.output.checkpoints)
+        snapshot = read_checkpoint(found[-1]) if found else None
+        if snapshot is not None:
+            self._restore_weights(snapshot)
+            self.step, self.rollbacks = snapshot.step, snapshot.facts["rollbacks"]
+            self.looked, self.timed = snapshot.facts["looked"], self.step
+            self.guard.load_state(snapshot.facts["guard"])
+            if self.main:  # the saved window is the sum over processes, so one of them takes it
+                self.metrics.load_state(snapshot.facts["window"], self.accelerator.device)
+        if self.main:
+            self.file.cut(snapshot.facts["metrics_bytes"] if snapshot else 0)
+        self.accelerator.wait_for_everyone()
+        self.health = Health(self.health.beta, self.health.learning_rate, self.file.records())
+
+    def roll_back(self) -> int:
+        """Takes weights and optimizer back to the last checkpoint and returns its step. The count of steps goes on: the
+        batches in between are not shown again, and the plan of visits stays what it was."""
+        self.accelerator.wait_for_everyone()
+        snapshot = read_checkpoint(complete_checkpoints(self.output.checkpoints)[-1])
+        self._restore_weights(snapshot)
+        self.rollbacks += 1
+        self.guard.calm()
+        return snapshot.step
+
+    def _restore_weights(self, snapshot: Snapshot) -> None:
+        wrapped, self.policy.module = self.policy.module, self.module
+        self.policy.load_state(snapshot.tensors["policy"])
+        self.policy.module = wrapped
+        restore(self._inner, self.trainable, snapshot.tensors.get("optimizer", {}), snapshot.facts["optimizer"])
+        if self.ema is not None:
+            self.ema.load_state(snapshot.tensors["ema"], snapshot.facts["ema_updates"])
+        if snapshot.facts["scaler"] is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(snapshot.facts["scaler"])
+
+    @property
+    def _inner(self) -> Any:
+        return self.optimizer.optimizer  # accelerate's wrapper holds the real one

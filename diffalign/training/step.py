@@ -1,0 +1,152 @@
+"""One optimizer step's gradients: the pairs of a batch, in micro-batches, over all processes.
+
+    loss of a step = sum over its pairs of loss_b / batch_size
+
+so batch 8, eight accumulated pairs, and two processes with four each give the same gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffalign.data.records import Pair
+from diffalign.errors import RunError
+from diffalign.labels import Label, expected
+from diffalign.latents.draws import Draw
+from diffalign.losses import BoundLoss, PairScores
+from diffalign.policies.policy import Policy, Scored
+from diffalign.training.guard import Reading
+from diffalign.training.metrics import Metrics
+from diffalign.training.order import Visit, pieces, share
+
+Labeller = Callable[[Sequence[Pair]], Label]
+
+
+@dataclass
+class Stepper:
+    """Computes gradients; steps nothing.
+
+    Args:
+        accelerator: Devices, processes and precision.
+        policy: What is trained.
+        parameters: What the optimizer steps.
+        pairs: All pairs, by index.
+        loss: The bound loss.
+        label: Labels of a batch.
+        metrics: Where diagnostics go.
+        seed: Of all draws.
+        micro_batch_size: Pairs in memory at once. Halved when the device runs out of memory.
+        max_grad_norm: Gradients are scaled down to this norm; None leaves them.
+    """
+
+    accelerator: Any
+    policy: Policy
+    parameters: list[nn.Parameter]
+    pairs: Sequence[Pair]
+    loss: BoundLoss
+    label: Labeller
+    metrics: Metrics
+    seed: int
+    micro_batch_size: int
+    max_grad_norm: float | None
+    notices: list[str] = field(default_factory=list)
+
+    def gradients(self, batch: Sequence[Visit], step: int) -> Reading:
+        """Fills the parameters' gradients with those of a batch.
+
+        Raises:
+            RunError: The loss or, without fp16's scaling, the gradient is not finite. Nothing has been stepped.
+        """
+        mine = share(batch, self.accelerator.process_index, self.accelerator.num_processes)
+        losses, changes = self._accumulate(mine, len(batch))
+        norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm or float("inf"))
+        bad = (~torch.isfinite(losses)).sum().to(losses.dtype)
+        sums = torch.stack([losses.sum(), bad, changes.sum() if changes is not None else bad * 0])
+        if self.accelerator.num_processes > 1:
+            sums = self.accelerator.reduce(sums, "sum")
+        # The step's only wait for the device.
+        total, bad_count, changed, grad_norm = torch.cat([sums, norm.reshape(1).to(sums)]).tolist()
+        finite_norm = math.isfinite(grad_norm) or self.accelerator.scaler is not None
+        if bad_count or not finite_norm:
+            self._stop(step, mine, losses, gradient=not bad_count)
+        change = changed / len(batch) if changes is not None else None
+        return Reading(loss=total / len(batch), grad_norm=grad_norm, chosen_change=change)
+
+    def _accumulate(self, mine: Sequence[Visit], total: int) -> tuple[Tensor, Tensor | None]:
+        kept = self.metrics.sums, self.metrics.pairs
+        while True:
+            try:
+                return self._forward_backward(pieces(mine, self.micro_batch_size), total)
+            except torch.OutOfMemoryError:
+                # Another process would still wait for this one's gradients, so only a single process can start over.
+                if self.accelerator.num_processes > 1 or self.micro_batch_size == 1:
+                    raise RunError(_out_of_memory(self.micro_batch_size)) from None
+            self.micro_batch_size //= 2
+            self.metrics.sums, self.metrics.pairs = kept
+            for parameter in self.parameters:
+                parameter.grad = None
+            torch.cuda.empty_cache()
+            self.notices.append(
+                f"out of memory: micro-batches of {self.micro_batch_size} pairs from now on; the effective batch stays"
+            )
+
+    def _forward_backward(self, micros: list[Sequence[Visit]], total: int) -> tuple[Tensor, Tensor | None]:
+        scale = self.accelerator.num_processes / total  # distributed gradients are means over processes
+        losses, changes = [], []
+        for k, micro in enumerate(micros):
+            last = k == len(micros) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.policy.module):
+                pairs = [self.pairs[index] for index, _ in micro]
+                scores, info = score_pairs(self, pairs, [visit for _, visit in micro])
+                loss = expected(self.loss, scores, self.label(pairs))
+                self.accelerator.backward(loss.sum() * scale)
+            self.metrics.add(scores, loss.detach(), info)
+            losses.append(loss.detach())
+            if "level" in info and self.loss.loss.needs_reference:
+                changes.append(-2.0 * scores.chosen_logratio.detach())
+        return torch.cat(losses), torch.cat(changes) if changes else None
+
+    def _stop(self, step: int, mine: Sequence[Visit], losses: Tensor, gradient: bool) -> None:
+        found = [
+            self.pairs[index].id for (index, _), ok in zip(mine, torch.isfinite(losses).tolist(), strict=True) if not ok
+        ]
+        what = "the gradient is" if gradient else "the loss is"
+        who = "no single pair alone is to blame" if gradient else f"pairs {', '.join(found) or 'of another process'}"
+        raise RunError(
+            f"{what} not a finite number at step {step + 1} ({who}). Nothing was stepped: the last checkpoint is good. Look "
+            "at these pairs with `diffalign data check`, lower train.learning_rate, or raise the precision "
+            "(--set train.mixed_precision=no); then go on with --resume."
+        )
+
+
+def score_pairs(run: Stepper, pairs: Sequence[Pair], visits: Sequence[int]) -> tuple[PairScores, dict[str, Tensor]]:
+    """Scores of a micro-batch under policy and, where the loss needs it, reference; with the policy's diagnostics."""
+    draw = Draw(run.seed, tuple(pair.id for pair in pairs), tuple(visits))
+    encoded = run.policy.encode(pairs)
+    reference: Scored | None = None
+    if run.loss.loss.needs_reference:
+        # Two autocast blocks: one would hand the policy the casts that were made here, which carry no gradient.
+        with torch.no_grad(), run.accelerator.autocast():
+            reference = run.policy.reference(encoded, draw)
+    with run.accelerator.autocast():
+        scored = run.policy.score(encoded, draw)
+    chosen, rejected = scored.candidates
+    if reference is None:
+        return PairScores(chosen, rejected), dict(scored.info)
+    return PairScores(chosen, rejected, *reference.candidates), dict(scored.info)
+
+
+def _out_of_memory(micro: int) -> str:
+    if micro == 1:
+        return (
+            "one pair does not fit into the device's memory. Type: --set train.gradient_checkpointing=true, "
+            "--set train.mixed_precision=bf16 or a smaller --set model.resolution"
+        )
+    return f"micro-batches of {micro} pairs do not fit into a device's memory. Type: --set train.micro_batch_size={micro // 2}"

@@ -1,0 +1,73 @@
+"""Where metrics go: always a file of JSON lines, and the trackers that a recipe names."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from diffalign.errors import ConfigError, near_miss
+
+PACKAGES = {
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+    "trackio": "trackio",
+    "aim": "aim",
+    "comet_ml": "comet-ml",
+    "clearml": "clearml",
+    "dvclive": "dvclive",
+    "swanlab": "swanlab",
+}
+"""Trackers of accelerate, and the package that each needs."""
+
+
+def check_trackers(names: Iterable[str]) -> list[str]:
+    """The names, or a ConfigError that says which is unknown or what to install."""
+    for name in names:
+        if name not in PACKAGES:
+            known = ", ".join(PACKAGES)
+            raise ConfigError(f"log.trackers: there is no tracker '{name}'.{near_miss(name, PACKAGES)} Known: {known}.")
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(
+                f"log.trackers: {name} needs a package that is not installed. Type: pip install {PACKAGES[name]}   "
+                "or leave it out: --set log.trackers=[]   (metrics.jsonl is written in any case)"
+            )
+    return list(names)
+
+
+class MetricsFile:
+    """A file with one JSON object per line, handed to the system before the next step begins."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Adds a line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def size(self) -> int:
+        """Bytes so far: what a checkpoint remembers."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def sync(self) -> None:
+        """Waits until every line is on the disk."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+
+    def cut(self, size: int) -> None:
+        """Drops everything after ``size`` bytes: lines of steps that a resumed run will do again."""
+        if self.size() > size:
+            with self.path.open("r+b") as file:
+                file.truncate(size)
+
+    def records(self) -> list[dict[str, Any]]:
+        """All lines so far."""
+        if not self.path.exists():
+            return []
+        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
