@@ -14,7 +14,14 @@ from typing import Literal
 
 State = Literal["ok", "note", "problem"]
 
-MINIMUM = {"torch": "2.6", "transformers": "4.57", "diffusers": "0.36", "peft": "0.17", "accelerate": "1.2", "datasets": "3.2"}
+MINIMUM = {
+    "torch": "2.6",
+    "transformers": "4.57",
+    "diffusers": "0.36",
+    "peft": "0.17",
+    "accelerate": "1.2",
+    "datasets": "3.2",
+}
 EXTRAS = {
     "lowbit": ("bitsandbytes", "8-bit optimizers"),
     "trackers": ("tensorboard", "TensorBoard curves"),
@@ -53,7 +60,9 @@ def _python(version: tuple[int, ...]) -> Finding:
     text = ".".join(map(str, version))
     if (3, 10) <= version[:2] <= (3, 12):
         return Finding("ok", f"Python {text} on {platform.system()} {platform.machine()}")
-    return Finding("note", f"Python {text}: tested are 3.10 to 3.12", "python3.11 -m venv .venv && . .venv/bin/activate")
+    return Finding(
+        "note", f"Python {text}: tested are 3.10 to 3.12", "python3.11 -m venv .venv && . .venv/bin/activate"
+    )
 
 
 def _packages() -> list[Finding]:
@@ -82,7 +91,8 @@ def _torchvision() -> Finding:
     reason = (child.stderr.strip().splitlines() or ["no message"])[-1]
     return Finding(
         "problem",
-        f"torchvision {version} does not fit torch {installed_version('torch')} ({reason}); with it, transformers' models fail to import",
+        f"torchvision {version} does not fit torch {installed_version('torch')} ({reason}); with it, transformers' models "
+        "fail to import",
         "pip uninstall -y torchvision   # or reinstall both from the default index: pip install -U torch torchvision",
     )
 
@@ -112,7 +122,11 @@ def _device() -> list[Finding]:
         if wanted and not torch.cuda.is_available():
             fix = "pip install -U torch   # the default build carries CUDA; check that the driver is recent enough"
             return [Finding("problem", "an NVIDIA driver is here, but torch sees no GPU", fix)]
-        return [Finding("note", f"{where}, {torch.get_num_threads()} threads: enough for the embedded model, slow for SD 1.5")]
+        return [
+            Finding(
+                "note", f"{where}, {torch.get_num_threads()} threads: enough for the embedded model, slow for SD 1.5"
+            )
+        ]
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     precision = "bf16" if bf16 else "fp16"
     findings = [Finding("ok", f"{where}; use train.mixed_precision: {precision}")]
@@ -125,7 +139,9 @@ def _device() -> list[Finding]:
 def _disk(folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free / 2**30
     if free < 2:
-        return Finding("problem", f"{free:.1f} GiB free on disk at {folder}", "free some space, or set output: to another disk")
+        return Finding(
+            "problem", f"{free:.1f} GiB free on disk at {folder}", "free some space, or set output: to another disk"
+        )
     return Finding("ok", f"{free:.0f} GiB free on disk")
 
 

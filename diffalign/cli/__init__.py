@@ -1,0 +1,11 @@
+"""The command `diffalign`. Each command is one file, and imports the library inside, when it is run."""
+
+from diffalign.cli import commands_data, commands_info, commands_model, commands_train  # noqa: F401  (they register themselves)
+from diffalign.cli.app import app, run
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """The entry point of the `diffalign` command and of ``python -m diffalign``."""
+    run()

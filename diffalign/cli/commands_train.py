@@ -1,0 +1,61 @@
+"""`diffalign train` and `diffalign demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffalign.cli.app import app
+from diffalign.errors import UserError
+
+Overrides = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Replace one value of the recipe, e.g. --set train.steps=100. Repeatable."
+    ),
+]
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A YAML recipe; see configs/.")],
+    set_: Overrides = [],  # noqa: B006  (typer reads it, nobody changes it)
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in the output folder.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check recipe, data and model, print the header, and stop.")
+    ] = False,
+) -> None:
+    """Align a model as a recipe says; then compare it with its base where the recipe asks for it."""
+    from diffalign.training.align import align
+    from diffalign.training.config import load_recipe
+
+    align(load_recipe(recipe, set_), resume=resume, check_only=check)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Where the adapter, the report and the pictures go.")] = Path(
+        "runs/demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of the run and of the comparison.")] = 0,
+    set_: Overrides = [],  # noqa: B006
+) -> None:
+    """Align the embedded model with its preference pairs and report the difference: about five minutes on two cores."""
+    import shutil
+
+    from diffalign.training.align import align
+    from diffalign.training.config import load_recipe
+
+    recipe = Path(__file__).parents[2] / "configs" / "emoji" / "dpo.yaml"
+    if not recipe.exists():
+        raise UserError(
+            f"the demo needs the repository's configs/ and assets/ folders, and {recipe} does not exist. "
+            "Clone the repository and run `make demo` there."
+        )
+    if (output / "recipe.yaml").exists():
+        shutil.rmtree(output)  # a demo is made anew each time; only a folder that a run made is removed
+    align(load_recipe(recipe, [f"output={output}", f"train.seed={seed}", *set_]))
