@@ -1,5 +1,6 @@
 """Claims about the check of a data set: each fault that is planted is found, and a sound set passes."""
 
+import io
 import json
 
 import pytest
@@ -146,7 +147,7 @@ def test_the_report_renders_as_text_as_rich_and_as_json():
     report = check(pairs(("p [bold] " * 40, picture(0), b"junk"), ("q", picture(0), picture(1))))
     text = report.render()
     assert text.index("ERROR: candidates that cannot be read") < text.index("NOTE: prompts")
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))
+    console = Console(width=100, record=True, file=io.StringIO())
     console.print(report)
     assert "candidates that cannot be read" in console.export_text()
     assert json.loads(json.dumps(report.as_dict()))["severity"] == "error"
