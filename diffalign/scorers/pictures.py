@@ -59,8 +59,8 @@ class Preprocessing:
     """What a vision model's pictures go through: resize, centre crop, scale, normalise.
 
     Args:
-        shortest_edge: Length of the short side after the resize, the aspect kept; ``None`` with ``exact``, or to keep the size.
-        exact: (height, width) to resize to, the aspect given up; ``None`` with ``shortest_edge``, or to keep the size.
+        shortest_edge: Length of the short side after the resize, the aspect kept; ``None`` with ``exact`` or without resize.
+        exact: (height, width) to resize to, the aspect given up; ``None`` with ``shortest_edge`` or for no resize.
         resample: PIL's number of the filter; 3 is bicubic.
         crop: (height, width) of the centre crop, padded with black where the picture is smaller; ``None`` for no crop.
         scale: What 8-bit values are multiplied with.

@@ -171,13 +171,12 @@ def made(tmp_path, policy, scorers, seeds=(0, 1)):
 
 
 def test_the_verdict_says_better_worse_mixed_or_unclear_by_held_out_judges_alone(tmp_path):
-    up, down = Redness(), Redness(-1)
+    up, down, even = Redness(), Redness(-1), "No clear difference from its base on a and b."
     cases = [
         (PlainPolicy(40), {"a": (up, "held-out"), "b": (down, "trained-on")}, "Better than its base on a.", "good"),
         (PlainPolicy(40), {"a": (down, "held-out"), "b": (up, "trained-on")}, "Worse than its base on a.", "bad"),
         (PlainPolicy(40), {"a": (up, "held-out"), "b": (down, "held-out")}, "Mixed: better on a, worse on b.", "open"),
-        (PlainPolicy(0), {"a": (up, "held-out"), "b": (down, "held-out")}, "No clear difference from its base on a and b.",
-         "open"),
+        (PlainPolicy(0), {"a": (up, "held-out"), "b": (down, "held-out")}, even, "open"),
         (PlainPolicy(40), {"a": (up, "trained-on")}, "No held-out judge was asked.", "open"),
     ]  # fmt: skip
     for number, (policy, scorers, headline, tone) in enumerate(cases):
