@@ -100,6 +100,9 @@ class Loss:
         if missing := [name for name, value in hyper.items() if value is None]:
             says = "; ".join(f"{name} is {self.limits[name].meaning}. {self.limits[name].advice}" for name in missing)
             raise ValueError(f"the loss '{self.name}' needs a value for {', '.join(missing)}: {says}")
+        for name, default in defaults.items():
+            if isinstance(default, bool) and not isinstance(hyper[name], bool):
+                raise ValueError(f"{name} of the loss '{self.name}' is true or false; got {hyper[name]!r}")
         for name, limit in self.limits.items():
             value = hyper[name]
             if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -53,6 +53,11 @@ def test_a_beta_that_is_no_positive_number_is_refused(name, value):
         LOSSES[name].bind(beta=value)
 
 
+def test_a_switch_that_is_neither_true_nor_false_is_refused():
+    with pytest.raises(ValueError, match="relative of the loss 'squared' is true or false; got 'yes'"):
+        LOSSES["squared"].bind(beta=1.0, relative="yes")
+
+
 def test_a_loss_on_all_scores_fits_the_same_row():
     # What later families need: no margin, no reference, no beta.
     row = Loss(
