@@ -25,7 +25,7 @@ MINIMUM = {
 EXTRAS = {
     "lowbit": ("bitsandbytes", "8-bit optimizers"),
     "trackers": ("tensorboard", "TensorBoard curves"),
-    "embedded": ("resvg", "rebuilding the embedded model's pictures"),
+    "embedded": ("resvg_py", "rebuilding the embedded model's pictures"),
 }
 
 
@@ -91,8 +91,8 @@ def _torchvision() -> Finding:
     reason = (child.stderr.strip().splitlines() or ["no message"])[-1]
     return Finding(
         "problem",
-        f"torchvision {version} does not fit torch {installed_version('torch')} ({reason}); with it, transformers' models "
-        "fail to import",
+        f"torchvision {version} does not fit torch {installed_version('torch')} ({reason}); "
+        "with it, transformers' models fail to import",
         "pip uninstall -y torchvision   # or reinstall both from the default index: pip install -U torch torchvision",
     )
 
