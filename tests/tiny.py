@@ -134,3 +134,21 @@ def _lively(unet):
         if "attn2" in name and name.endswith("weight"):
             parameter.data.mul_(3.0)
     return unet.eval()
+
+
+def tiny_pairs(folder: Path, count: int = 4, *, seed: int = 0):
+    """Pairs of small noise pictures in ``folder``, two prompts in turn."""
+    import numpy as np
+    from PIL import Image
+
+    from diffalign.data.records import Pair
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    paths = [folder / f"{i}.png" for i in range(2 * count)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)).save(path)
+    prompts = ("a fox", "two red apples")
+    return [
+        Pair(id=f"pair{i}", prompt=prompts[i % 2], chosen=paths[2 * i], rejected=paths[2 * i + 1]) for i in range(count)
+    ]
