@@ -1,6 +1,7 @@
 """The verdict in words: what the numbers of a comparison allow one to say, and no more.
 
-Only held-out scorers decide. "Better" means that the whole 95 % interval of the win rate lies above one half.
+Only held-out scorers decide. "Better" means that the whole 95 % interval of the win rate lies above one half and that
+the sign test over prompts agrees (p < 0.05): with few prompts the bootstrap alone is too sure of itself.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def judge(comparison: Comparison | None) -> Verdict:
 
 
 def direction(judgement: Judgement) -> Literal["better", "worse", "unclear"]:
-    """Whether the interval of the win rate lies above one half, below, or holds it."""
+    """Whether the win rate is shown to lie above one half or below it."""
+    if judgement.win.p_value >= 0.05:
+        return "unclear"
     if judgement.win.low > 0.5:
         return "better"
     return "worse" if judgement.win.high < 0.5 else "unclear"

@@ -6,7 +6,6 @@ its wheels bind one torch release, and a mismatch breaks every vision model of t
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,31 +17,32 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffalign.errors import DataError, UserError
+from diffalign.data.media import open_image
+from diffalign.data.stored import Stored
+from diffalign.errors import UserError
 
 
 def as_rgb(image: Any) -> Image.Image:
     """One picture as an RGB PIL image.
 
     Args:
-        image: PIL image of any mode, uint8 array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``, path, or encoded bytes.
-            Alpha is dropped, not blended, as the published scorers' processors do.
+        image: PIL image of any mode, uint8 array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``, path, encoded bytes, or a
+            handle of a data set. Transparency is laid on white, as a viewer would; published processors drop it, which
+            uncovers whatever colour was stored beneath.
 
     Raises:
         DataError: A file that is missing or is no picture.
         UserError: Something that is no picture, with what to pass instead.
     """
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
-        return Image.fromarray(image).convert("RGB")
-    if isinstance(image, (str, Path, bytes)):
-        source = "picture bytes" if isinstance(image, bytes) else str(image)
-        try:
-            with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
-                return opened.convert("RGB")
-        except (OSError, Image.DecompressionBombError) as error:
-            raise DataError(f"Cannot read a picture from {source}: {error}. Give a PNG, JPEG or WebP file.") from error
+        image = Image.fromarray(image)
+    if isinstance(image, Image.Image):
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB")
+    if isinstance(image, (str, Path, bytes, Stored)):
+        return open_image(Path(image) if isinstance(image, str) else image)
     raise UserError(
         f"A picture must be a PIL image, a uint8 array (H, W, 3), a path or encoded bytes; got {_kind(image)}. "
         "Turn a float tensor in [0, 1] into one with (x * 255).round().byte().permute(1, 2, 0).numpy()."
@@ -59,7 +59,7 @@ class Preprocessing:
     """What a vision model's pictures go through: resize, centre crop, scale, normalise.
 
     Args:
-        shortest_edge: Length of the short side after the resize, the aspect kept; ``None`` with ``exact`` or without resize.
+        shortest_edge: Length of the short side after the resize, the aspect kept; ``None`` with ``exact`` or no resize.
         exact: (height, width) to resize to, the aspect given up; ``None`` with ``shortest_edge`` or for no resize.
         resample: PIL's number of the filter; 3 is bicubic.
         crop: (height, width) of the centre crop, padded with black where the picture is smaller; ``None`` for no crop.

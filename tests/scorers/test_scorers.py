@@ -184,6 +184,13 @@ def test_something_that_is_no_picture_is_refused_with_the_way_out(tmp_path):
         as_rgb(b"not a picture")
 
 
+def test_transparency_is_laid_on_white_in_memory_and_on_disk(tmp_path):
+    clear = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
+    clear.save(tmp_path / "clear.png")
+    for image in (clear, tmp_path / "clear.png", np.asarray(clear), str(tmp_path / "clear.png")):
+        assert as_rgb(image).getcolors() == [(64, (255, 255, 255))]
+
+
 def test_the_weight_hash_follows_one_changed_number_and_not_the_order():
     state = {"a": torch.zeros(3), "b": torch.ones(2, dtype=torch.bfloat16)}
     changed = dict(state, a=torch.tensor([0.0, 1e-30, 0.0]))
