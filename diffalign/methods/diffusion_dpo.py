@@ -9,14 +9,14 @@ This is equation 14 in the convention of the released training script: the mean 
 elements, the factor 1/2 of supplement S4, and the weight and the number of levels folded into beta. It is the logistic
 loss on the margin of log-probabilities ``-e/2``.
 
-Paper and released launcher disagree, and a preset follows one of them as a whole: ``diffusion-dpo`` the launcher
-(beta 5000, warm-up 500 of 2000 steps), ``diffusion-dpo-paper`` the paper's main runs (beta 2000, warm-up over 25 % of the
-steps). Both take the launcher's learning rate: the paper's formula, 2000 / beta * 2.048e-8, is about a thousand times
-smaller, and under Adam such a rate can hardly move a weight in 2000 steps.
+Paper and released launcher disagree, and a preset follows one of them as a whole: ``diffusion_dpo`` the launcher
+(beta 5000, warm-up 500 of 2000 steps), ``diffusion_dpo_paper`` the paper's main runs (beta 2000, warm-up over a
+quarter of the steps). Both take the launcher's learning rate: the paper's formula, 2000 / beta * 2.048e-8, is about a
+thousand times smaller, and under Adam such a rate can hardly move a weight in 2000 steps.
 
-The effective batch of 2048 pairs was 16 devices * 1 pair * 128 accumulated. The learning rate is 1e-8 times the effective
-batch (``train.scale_lr``), so a smaller batch lowers it by itself: 2.048e-5 at 2048 pairs. An adapter wants a larger
-one: 1e-5 to 1e-4, constant, with ``train.scale_lr: false``.
+The effective batch of 2048 pairs was 16 devices * 1 pair * 128 accumulated. The learning rate is 1e-8 times the
+effective batch (``train.scale_lr``), so a smaller batch lowers it by itself: 2.048e-5 at 2048 pairs. An
+adapter wants a larger one: 1e-5 to 1e-4, constant, with ``train.scale_lr: false``.
 
 Stable Diffusion XL was trained with Adafactor, 200 warm-up steps and beta 5000.
 
@@ -59,7 +59,7 @@ def _defaults(beta: float) -> dict[str, Any]:
 
 
 DIFFUSION_DPO = Method(
-    name="diffusion-dpo",
+    name="diffusion_dpo",
     summary="logistic loss on the denoising errors of a pair, as the released launcher runs it (beta 5000)",
     source="Wallace et al. 2023, arXiv 2311.12908, eq. 14",
     parts=PARTS,
@@ -68,7 +68,7 @@ DIFFUSION_DPO = Method(
     text=__doc__ or "",
 )
 DIFFUSION_DPO_PAPER = Method(
-    name="diffusion-dpo-paper",
+    name="diffusion_dpo_paper",
     summary="the same with the beta of the paper's main runs (2000)",
     source="Wallace et al. 2023, arXiv 2311.12908, eq. 14 and section 5.1",
     parts=PARTS,

@@ -1,8 +1,8 @@
 """Checkpoints on disk: safetensors and JSON, written beside and renamed.
 
-A checkpoint is a folder ``step-00000123`` with one safetensors file per group of tensors and a ``state.json`` that lists
-them with their sizes. It appears under its name only when everything is on the disk; a folder whose list does not agree
-with its files is torn and counts as absent. Nothing is pickled, so opening one runs no code.
+A checkpoint is a folder ``step-00000123`` with one safetensors file per group of tensors and a ``state.json`` that
+lists them with their sizes. It appears under its name only when everything is on the disk; a folder whose list does not
+agree with its files is torn and counts as absent. Nothing is pickled, so opening one runs no code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A choice on one axis: a name and its hyperparameters. ``robust`` and ``{name: robust, beta: 2000, flip: 0.1}`` both read."""
+"""A choice on one axis: a name and its hyperparameters, as ``hard`` or ``{name: robust, beta: 2000, flip: 0.1}``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def bind_label(choice: Choice) -> Callable[[Sequence[Pair]], Label]:
 
 
 def merged(preset: Any, given: Any) -> Any:
-    """A preset's choice with a recipe's over it. Another name drops the preset's hyperparameters: they were not its own."""
+    """A preset's choice with a recipe's over it. Another name drops the preset's hyperparameters: not its own."""
     preset = {"name": preset} if isinstance(preset, str) else dict(preset)
     given = {"name": given} if isinstance(given, str) else given
     if not isinstance(given, Mapping) or given.get("name", preset.get("name")) != preset.get("name"):

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from diffalign.errors import ConfigError, near_miss
+from diffalign.training.models import MODELS
 from diffalign.training.recipe import Recipe
 
 __all__ = ["Recipe", "load_recipe", "make_recipe"]
@@ -46,7 +47,7 @@ def make_recipe(values: Mapping[str, Any], name: str = "the recipe") -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(_details(error), values, name)) from None
+        raise ConfigError(_explain(error, values, name)) from None
 
 
 def _replace(values: dict[str, Any], override: str) -> None:
@@ -68,29 +69,11 @@ def _replace(values: dict[str, Any], override: str) -> None:
     values[keys[-1]] = value
 
 
-def _details(error: ValidationError, prefix: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for detail in error.errors():
-        inner = detail.get("ctx", {}).get("error")
-        where = (*prefix, *detail["loc"])
-        if isinstance(inner, ValidationError):  # the model section is checked by the model of its kind
-            found += [{**d, "known": d.get("known") or _fields(inner, d)} for d in _details(inner, where)]
-        else:
-            found.append({**detail, "loc": where})
-    return found
-
-
-def _fields(error: ValidationError, detail: Mapping[str, Any]) -> Sequence[str]:
-    from diffalign.training.models import MODELS
-
-    for kind in MODELS.values():
-        config = kind.config()
-        if config.__name__ == error.title:
-            return _known(config, detail["loc"][1:-1])
-    return ()
-
-
-def _known(model: Any, loc: Sequence[Any]) -> Sequence[str]:
+def _known(values: Mapping[str, Any], loc: Sequence[Any]) -> Sequence[str]:
+    """The names that the section at ``loc`` has; the model's section is that of its kind."""
+    model: Any = Recipe
+    if loc[:1] == ("model",):
+        model, loc = MODELS[values["model"].get("kind", "image")].config(), loc[1:]
     for step in loc:
         annotation = model.model_fields[step].annotation if step in model.model_fields else None
         candidates = [annotation, *getattr(annotation, "__args__", ())]
@@ -100,7 +83,8 @@ def _known(model: Any, loc: Sequence[Any]) -> Sequence[str]:
     return list(model.model_fields)
 
 
-def _explain(details: list[dict[str, Any]], values: Mapping[str, Any], name: str) -> str:
+def _explain(error: ValidationError, values: Mapping[str, Any], name: str) -> str:
+    details = error.errors()
     missing = [".".join(map(str, d["loc"])) for d in details if d["type"] == "missing"]
     lines = []
     if missing:
@@ -109,7 +93,7 @@ def _explain(details: list[dict[str, Any]], values: Mapping[str, Any], name: str
     for detail in details:
         key = ".".join(map(str, detail["loc"]))
         if detail["type"] == "extra_forbidden":
-            known = detail.get("known") or _known(Recipe, detail["loc"][:-1])
+            known = _known(values, detail["loc"][:-1])
             *parents, last = key.split(".")
             guess = near_miss(last, known)
             better = ".".join([*parents, guess.split("'")[1]]) if guess else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from diffalign import __version__
 from diffalign.methods import METHODS
@@ -20,9 +21,10 @@ def export(run: Run) -> Path:
         "method_source": method.source if method else run.stepper.loss.loss.source,
         "loss": run.stepper.loss.name,
         "loss_formula": run.stepper.loss.loss.formula,
+        "beta": run.stepper.loss.beta,
         "loss_settings": dict(run.stepper.loss.hyper),
         "labels": dump(recipe)["labels"],
-        "data": recipe.data.train,
+        "dataset": public(recipe.data.train),
         "pairs": len(run.data),
         "steps": run.step,
         "batch_size": recipe.train.batch_size,
@@ -32,6 +34,15 @@ def export(run: Run) -> Path:
         "rollbacks": run.rollbacks,
         "metrics": records[-1] if records else {},
         "health": run.health.words(),
-        "recipe": {**dump(recipe), "output": Path(recipe.output).name},
+        "recipe": public(dump(recipe)),
     }
     return run.policy.save(run.output.result, about)
+
+
+def public(value: Any) -> Any:
+    """The same values, but of an absolute path only its last part: the rest tells about a machine, not a run."""
+    if isinstance(value, dict):
+        return {key: public(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [public(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

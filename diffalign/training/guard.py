@@ -2,8 +2,8 @@
 
 Three series are watched: the logarithm of the gradient norm, the logarithm of the loss, and (for denoisers) the chosen
 candidates' error against the reference. A step stands out when one of them lies more than ``threshold`` robust standard
-deviations above the median of the last ``window`` quiet steps (1.4826 * median absolute deviation, but at least a tenth of
-the scale). One outlier may be chance; ``patience`` of them in a row are a spike.
+deviations above the median of the last ``window`` quiet steps (1.4826 * median absolute deviation, but at least a tenth
+of the scale). One outlier may be chance; ``patience`` of them in a row are a spike.
 
 The verdict depends on the numbers alone, and the history travels in checkpoints: a resumed run decides the same.
 """

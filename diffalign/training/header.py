@@ -40,8 +40,8 @@ def batch_line(recipe: Recipe, pairs: int, processes: int, micro: int) -> str:
     accumulated = -(-share // micro)
     epochs = train.steps * train.batch_size / pairs
     return (
-        f"{train.batch_size} pairs a step = {processes} process{'es' if processes > 1 else ''} x {accumulated} accumulated x "
-        f"up to {min(micro, share)}; {train.steps} steps = {epochs:.3g} epochs of {pairs} pairs"
+        f"{train.batch_size} pairs a step = {processes} process{'es' if processes > 1 else ''} x {accumulated} "
+        f"accumulated x up to {min(micro, share)}; {train.steps} steps = {epochs:.3g} epochs of {pairs} pairs"
     )
 
 
@@ -61,7 +61,8 @@ def _optimizer_line(recipe: Recipe) -> str:
     warm = f", {train.warmup_steps} warm-up" if train.warmup_steps else ""
     clip = f", gradients clipped to norm {train.max_grad_norm:g}" if train.max_grad_norm else ""
     ema = f", average of weights with decay {train.ema_decay:g}" if train.ema_decay else ""
-    return f"{train.optimizer}, rate {peak:g}{scaled}, {train.schedule}{warm}{clip}, precision {train.mixed_precision}{ema}"
+    rate = f"rate {peak:g}{scaled}, {train.schedule}{warm}"
+    return f"{train.optimizer}, {rate}{clip}, precision {train.mixed_precision}{ema}"
 
 
 def _beta_rows(recipe: Recipe, policy: Policy, loss: BoundLoss) -> Mapping[str, str]:

@@ -1,6 +1,6 @@
 """Health: what the curves of a run say, in words. Is it learning, is it still learning, is it forgetting?
 
-A diagnosis reads the records of ``metrics.jsonl`` and nothing else, so it can be made again from the file of an old run.
+A diagnosis reads the records of ``metrics.jsonl`` and nothing else, so it can be made again from an old run's file.
 A mean counts as different from zero when it lies two standard errors of the window's records away.
 """
 
@@ -61,7 +61,7 @@ def _both_worse(records: Sequence[Record], beta: float, rate: float) -> Finding 
         "alarm",
         f"Both candidates have become less likely than under the reference ({shown}): the margin grows because the "
         f"rejected ones lose more, and samples may degrade while the loss still falls. Lower the learning rate (now "
-        f"{rate:g}; try {rate / 3:.2g}), raise beta (now {beta:g}; try {beta * 2:g}), or stop at an earlier checkpoint.",
+        f"{rate:g}; try {rate / 3:.2g}), raise beta (now {beta:g}; try {beta * 2:g}), or take an earlier checkpoint.",
     )
 
 
@@ -74,9 +74,9 @@ def _saturated(records: Sequence[Record], beta: float, rate: float) -> Finding |
     return Finding(
         "saturated",
         "alarm",
-        f"{share:.0%} of the pairs no longer teach: their margins are won or lost so clearly (mean size {size:.3g}) that "
-        f"the slope of the loss is gone. Stop here, or lower beta (now {beta:g}; about {advice:.2g} would bring the mean "
-        "margin to 1) if the samples still look like the reference's.",
+        f"{share:.0%} of the pairs no longer teach: their margins are won or lost so clearly (mean size {size:.3g}) "
+        f"that the slope of the loss is gone. Stop here, or lower beta (now {beta:g}; about {advice:.2g} would bring "
+        "the mean margin to 1) if the samples still look like the reference's.",
     )
 
 
@@ -87,9 +87,9 @@ def _still(records: Sequence[Record], beta: float, rate: float) -> Finding | Non
     return Finding(
         "still",
         "alarm",
-        f"The margins do not move (mean size {size.value:.2g}): the policy is still its reference. If the learning rate "
-        f"(now {rate:g}) is past its warm-up, raise it tenfold ({rate * 10:.2g}); an adapter wants 1e-5 to 1e-3. With small "
-        f"margins beta (now {beta:g}) may also be raised.",
+        f"The margins do not move (mean size {size.value:.2g}): the policy is still its reference. If the learning "
+        f"rate (now {rate:g}) is past its warm-up, raise it tenfold ({rate * 10:.2g}); an adapter wants 1e-5 to 1e-3. "
+        f"With small margins beta (now {beta:g}) may also be raised.",
     )
 
 
@@ -100,8 +100,8 @@ def _wrong_way(records: Sequence[Record], beta: float, rate: float) -> Finding |
     return Finding(
         "wrong_way",
         "alarm",
-        f"The policy disagrees with the labels of the pairs it trains on (accuracy {right.value:.2f}). Look whether chosen "
-        "and rejected are swapped in the data, and whether the learning rate is so high that steps overshoot.",
+        f"The policy disagrees with the labels of the pairs it trains on (accuracy {right.value:.2f}). Look whether "
+        "chosen and rejected are swapped in the data, and whether the learning rate is so high that steps overshoot.",
     )
 
 
@@ -136,8 +136,8 @@ def _learning(records: Sequence[Record], beta: float, rate: float) -> Finding | 
     return Finding(
         "learning",
         "good",
-        f"It learns: accuracy {right.value:.2f}, mean reward margin {margin.value:.3g}; {both}. A loss near its value at "
-        "zero (0.693 for the logistic loss) is normal for a denoiser: one noise level tells little about a pair. "
+        f"It learns: accuracy {right.value:.2f}, mean reward margin {margin.value:.3g}; {both}. A loss near its value "
+        "at zero (0.693 for the logistic loss) is normal for a denoiser: one noise level tells little about a pair. "
         "Judge by accuracy, margins and samples.",
     )
 
@@ -147,7 +147,7 @@ LOOKS: tuple[Look, ...] = (_learning, _both_worse, _saturated, _still, _wrong_wa
 
 
 def suggested_beta(beta: float, margin_size: float) -> float:
-    """The beta at which the present error gaps would make margins of mean size 1, where the logistic loss teaches best."""
+    """The beta at which the present error gaps would make margins of mean size 1: clearly won, and still teaching."""
     return beta / margin_size if margin_size > 0 else beta
 
 
@@ -225,7 +225,7 @@ def first_loss_alarm(loss: float, at_zero: float) -> str | None:
     if abs(loss - at_zero) <= 1e-3 * max(1.0, abs(at_zero)):
         return None
     return (
-        f"The first loss is {loss:.6g}, but with policy and reference equal it is {at_zero:.6g}: the two do not run through "
-        "the same numbers. Look whether the adapter starts at zero, whether a stored reference belongs to this model, and "
-        "whether both run in one precision (--set train.mixed_precision=no)."
+        f"The first loss is {loss:.6g}, but with policy and reference equal it is {at_zero:.6g}: the two do not run "
+        "through the same numbers. Look whether the adapter starts at zero, whether a stored reference belongs to this "
+        "model, and whether both run in one precision (--set train.mixed_precision=no)."
     )

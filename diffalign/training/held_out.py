@@ -1,7 +1,7 @@
 """Held-out pairs: does the policy agree with labels that it was not trained on?
 
-Each look judges the same pairs at the same noise (visits -1, -2, ..., which training never makes), so two looks differ by
-the policy alone.
+Each look judges the same pairs at the same noise (visits -1, -2, ..., which training never makes), so two looks differ
+by the policy alone.
 """
 
 from __future__ import annotations

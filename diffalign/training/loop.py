@@ -137,9 +137,9 @@ def react(run: Run, verdict: str) -> None:
         run.report.say(f"{what}; weights go back to step {back}, training goes on with the next batch")
     else:
         raise RunError(
-            f"{what}, and guard.action '{config.action}' goes no further ({run.rollbacks} rollbacks, {run.guard.skips} skips). "
-            f"The last good checkpoint is in {run.output.checkpoints}. Lower train.learning_rate or raise loss.beta, and start "
-            "anew in another folder; or look away with --set guard.action=off and --resume."
+            f"{what}, and guard.action '{config.action}' goes no further ({run.rollbacks} rollbacks, {run.guard.skips} "
+            f"skips). The last good checkpoint is in {run.output.checkpoints}. Lower train.learning_rate or raise "
+            "loss.beta, and start anew in another folder; or look away with --set guard.action=off and --resume."
         )
 
 

@@ -48,8 +48,9 @@ def make_optimizer(train: Train, parameters: Iterable[nn.Parameter]) -> Optimize
 
 def _adamw(train: Train, parameters: list[nn.Parameter]) -> Optimizer:
     fused = all(p.device.type in ("cuda", "cpu") and p.dtype.is_floating_point for p in parameters)
-    settings = {"lr": train.learning_rate, "betas": train.betas, "weight_decay": train.weight_decay}
-    return torch.optim.AdamW(parameters, fused=fused, **settings)
+    return torch.optim.AdamW(
+        parameters, lr=train.learning_rate, betas=train.betas, weight_decay=train.weight_decay, fused=fused
+    )
 
 
 def _adafactor(train: Train, parameters: list[nn.Parameter]) -> Optimizer:

@@ -44,8 +44,8 @@ def check_output(output: Output, recipe: Recipe, resume: bool) -> None:
     differences = _differences(yaml.safe_load(output.recipe.read_text(encoding="utf-8")), dump(recipe))
     if differences:
         raise RunError(
-            f"'{output.folder}' holds a run with other settings: {'; '.join(differences)}. A resumed run goes on exactly, so "
-            "resume with the old values, or start a new run in another folder with --set output=FOLDER."
+            f"'{output.folder}' holds a run with other settings: {'; '.join(differences)}. A resumed run goes on "
+            "exactly, so resume with the old values, or start a new run in another folder with --set output=FOLDER."
         )
 
 

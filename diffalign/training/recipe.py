@@ -23,32 +23,34 @@ class Data(Section):
 
     train: str
     format: str = "auto"
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
     options: Mapping[str, Any] = Field(default_factory=dict, description="further arguments of the reader")
-    eval: str | None = Field(None, description="held-out pairs: their implicit accuracy is logged")
+    eval: str | None = Field(default=None, description="held-out pairs: their implicit accuracy is logged")
     eval_options: Mapping[str, Any] = Field(default_factory=dict, description="as options, for the held-out pairs")
-    eval_limit: int = Field(64, ge=1)
-    eval_every: int = Field(0, ge=0, description="steps between looks at the held-out pairs; 0: at the end only")
+    eval_limit: int = Field(default=64, ge=1)
+    eval_every: int = Field(
+        default=0, ge=0, description="steps between looks at the held-out pairs; 0: at the end only"
+    )
 
 
 class Train(Section):
     """The optimizer's side. ``batch_size`` is effective, in pairs: over all processes and micro-batches."""
 
     steps: int = Field(ge=1)
-    batch_size: int = Field(8, ge=1)
-    micro_batch_size: int | None = Field(None, ge=1, description="pairs in memory at once; unset: at most 8")
+    batch_size: int = Field(default=8, ge=1)
+    micro_batch_size: int | None = Field(default=None, ge=1, description="pairs in memory at once; unset: at most 8")
     learning_rate: float = Field(gt=0)
-    scale_lr: bool = Field(False, description="multiply the learning rate by batch_size")
+    scale_lr: bool = Field(default=False, description="multiply the learning rate by batch_size")
     schedule: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "constant"
-    warmup_steps: int = Field(0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)
     optimizer: Literal["adamw", "adafactor", "adamw8bit", "sgd"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(0.01, ge=0)
-    max_grad_norm: float | None = Field(1.0, gt=0, description="null: no clipping")
+    weight_decay: float = Field(default=0.01, ge=0)
+    max_grad_norm: float | None = Field(default=1.0, gt=0, description="null: no clipping")
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    ema_decay: float | None = Field(None, ge=0, lt=1)
-    seed: int = Field(0, ge=0)
-    gradient_checkpointing: bool | None = Field(None, description="unset: as the model's section says")
+    ema_decay: float | None = Field(default=None, ge=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    gradient_checkpointing: bool | None = Field(default=None, description="unset: as the model's section says")
 
     @model_validator(mode="after")
     def _warmup_has_a_schedule(self) -> Train:
@@ -63,24 +65,24 @@ class Train(Section):
 class Log(Section):
     """Metrics are means over ``every`` steps. ``trackers`` beside the JSON lines: tensorboard, wandb, ..."""
 
-    every: int = Field(10, ge=1)
+    every: int = Field(default=10, ge=1)
     trackers: tuple[str, ...] = ()
 
 
 class Checkpoints(Section):
     """A checkpoint each ``every`` steps and after the last; the last ``keep`` stay. ``every: 0``: the last alone."""
 
-    every: int = Field(100, ge=0)
-    keep: int = Field(2, ge=1)
+    every: int = Field(default=100, ge=0)
+    keep: int = Field(default=2, ge=1)
 
 
 class Previews(Section):
     """Samples of fixed prompts and seeds before, while (each ``every`` steps; 0: never) and after training."""
 
     prompts: tuple[str, ...] = ()
-    every: int = Field(0, ge=0)
-    steps: int = Field(30, ge=1)
-    guidance: float = Field(5.0, ge=0)
+    every: int = Field(default=0, ge=0)
+    steps: int = Field(default=30, ge=1)
+    guidance: float = Field(default=5.0, ge=0)
     seeds: tuple[int, ...] = (0,)
 
 
@@ -93,9 +95,10 @@ class Evaluate(Section):
     prompts: tuple[str, ...] = ()
     scorers: tuple[str, ...] = ()
     trained_on: tuple[str, ...] = ()
-    steps: int = Field(30, ge=1)
-    guidance: float = Field(5.0, ge=0)
-    seeds_per_prompt: int = Field(1, ge=1)
+    steps: int = Field(default=30, ge=1)
+    guidance: float = Field(default=5.0, ge=0)
+    seeds_per_prompt: int = Field(default=1, ge=1)
+    batch: int = Field(default=8, ge=1, description="samples made at once")
 
 
 class Guard(Section):
@@ -104,11 +107,11 @@ class Guard(Section):
     outlying step, ``stop`` ends the run, ``warn`` says it, ``off`` does not look."""
 
     action: Literal["rollback", "skip", "stop", "warn", "off"] = "rollback"
-    threshold: float = Field(10.0, gt=0)
-    window: int = Field(50, ge=5)
-    patience: int = Field(3, ge=1)
-    max_rollbacks: int = Field(3, ge=0)
-    max_skips: int = Field(20, ge=0)
+    threshold: float = Field(default=10.0, gt=0)
+    window: int = Field(default=50, ge=5)
+    patience: int = Field(default=3, ge=1)
+    max_rollbacks: int = Field(default=3, ge=0)
+    max_skips: int = Field(default=20, ge=0)
 
 
 class Recipe(Section):

@@ -73,7 +73,7 @@ class Run:
 
     @contextmanager
     def as_shared(self) -> Iterator[None]:
-        """Within this block the policy is what users get: the bare network, with averaged weights where there are any."""
+        """Within this block the policy is what users get: the bare network, with averaged weights if there are any."""
         wrapped, self.policy.module = self.policy.module, self.module
         try:
             if self.ema is None:

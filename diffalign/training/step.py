@@ -120,8 +120,8 @@ class Stepper:
         what = "the gradient is" if gradient else "the loss is"
         who = "no single pair alone is to blame" if gradient else f"pairs {', '.join(found) or 'of another process'}"
         raise RunError(
-            f"{what} not a finite number at step {step + 1} ({who}). Nothing was stepped: the last checkpoint is good. Look "
-            "at these pairs with `diffalign data check`, lower train.learning_rate, or raise the precision "
+            f"{what} not a finite number at step {step + 1} ({who}). Nothing was stepped: the last checkpoint is good. "
+            "Look at these pairs with `diffalign data check`, lower train.learning_rate, or raise the precision "
             "(--set train.mixed_precision=no); then go on with --resume."
         )
 
@@ -149,4 +149,5 @@ def _out_of_memory(micro: int) -> str:
             "one pair does not fit into the device's memory. Type: --set train.gradient_checkpointing=true, "
             "--set train.mixed_precision=bf16 or a smaller --set model.resolution"
         )
-    return f"micro-batches of {micro} pairs do not fit into a device's memory. Type: --set train.micro_batch_size={micro // 2}"
+    typed = f"--set train.micro_batch_size={micro // 2}"
+    return f"micro-batches of {micro} pairs do not fit into a device's memory. Type: {typed}"

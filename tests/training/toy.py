@@ -46,7 +46,7 @@ class ToyModule(nn.Module):
 
 
 class ToyPolicy:
-    """Implements the seam. ``poison`` names a pair whose loss is not a number; ``die_at`` kills the process at a step."""
+    """Implements the seam. ``poison`` names a pair without a finite loss; ``die_at`` kills the process at a call."""
 
     def __init__(self, poison: str = "", die_at: int = 0, shout: tuple[int, int] = (0, 0)) -> None:
         self.module: nn.Module = ToyModule()

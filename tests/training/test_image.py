@@ -1,0 +1,73 @@
+"""The loop with a real image policy: a Stable Diffusion pipeline of a few thousand parameters."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from diffalign.training.config import make_recipe
+from diffalign.training.loop import train
+from tests.tiny import tiny_pairs, tiny_sd
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_sd(tmp_path_factory.mktemp("sd"))
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return tiny_pairs(tmp_path_factory.mktemp("pictures"))
+
+
+def recipe(model, folder, name, **changes):
+    values = {
+        "method": "diffusion_dpo",
+        "model": {"path": str(model), "cache": str(folder / "cache"), **changes.pop("policy", {})},
+        "data": {"train": "in memory"},
+        "train": {
+            "steps": 4,
+            "batch_size": 4,
+            "micro_batch_size": 2,
+            "learning_rate": 1e-3,
+            "scale_lr": False,
+            "schedule": "linear",
+            "warmup_steps": 0,
+            **changes.pop("train", {}),
+        },
+        "log": {"every": 1},
+        "checkpoint": {"every": 2},
+        "output": str(folder / name),
+    }
+    return make_recipe({**values, **changes})
+
+
+def losses(folder):
+    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("adapter", [{"rank": 4}, None])
+def test_stored_and_live_references_train_alike_from_log_two(model, pairs, tmp_path, adapter):
+    ends = []
+    for reference in ("auto", "stored"):
+        wanted = recipe(model, tmp_path, reference, policy={"adapter": adapter, "reference": reference})
+        result = train(wanted, pairs=pairs)
+        found = losses(tmp_path / reference)
+        assert found[0] == pytest.approx(math.log(2), abs=1e-4) and found[-1] != found[0]
+        ends.append(torch.cat([value.flatten() for value in result.policy.state().values()]))
+    assert torch.allclose(*ends, atol=1e-4)
+
+
+def test_a_resumed_adapter_equals_an_uninterrupted_one(model, pairs, tmp_path):
+    straight = train(recipe(model, tmp_path, "straight", train={"schedule": "constant"}), pairs=pairs)
+    train(recipe(model, tmp_path, "parts", train={"schedule": "constant", "steps": 2}), pairs=pairs)
+    resumed = train(recipe(model, tmp_path, "parts", train={"schedule": "constant"}), pairs=pairs, resume=True)
+    for name, value in straight.policy.state().items():
+        assert torch.equal(value, resumed.policy.state()[name]), name
+    assert resumed.artifact.exists()
+
+
+def test_half_precision_starts_at_log_two_too(model, pairs, tmp_path):
+    train(recipe(model, tmp_path, "half", train={"mixed_precision": "bf16", "steps": 1}), pairs=pairs)
+    assert losses(tmp_path / "half")[0] == pytest.approx(math.log(2), abs=1e-6)
