@@ -215,11 +215,11 @@ class ImagePolicy:
         if self.config.adapter is not None:
             return save_adapter(network, folder, {**facts, "base_fingerprint": self.base_fingerprint})
         with self._frozen.visiting() as pipeline:
-            pipeline.unet = network
+            pipeline.register_modules(unet=network)
             try:
                 return replace_folder(Path(folder), pipeline.save_pretrained)
             finally:
-                pipeline.unet = None
+                pipeline.register_modules(unet=None)
 
     def load_adapter(self, path: Path, *, any_base: bool = False) -> dict[str, Any]:
         """Puts a shared adapter file's weights on this policy and returns what the file says about itself."""

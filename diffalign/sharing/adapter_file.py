@@ -55,11 +55,10 @@ def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any]) -> P
     Returns:
         The file's path.
     """
-    from diffusers.utils import convert_state_dict_to_diffusers
     from safetensors.torch import save_file
 
     folded = folded_tensors(module)
-    named = {f"{COMPONENT}.{key}": value for key, value in convert_state_dict_to_diffusers(folded).items()}
+    named = {f"{COMPONENT}.{key}": value for key, value in _named_alike(folded).items()}
     config = module.peft_config["default"].to_dict()  # type: ignore[union-attr, index, operator]
     config |= {"lora_alpha": config["r"], "use_rslora": False, "target_modules": sorted(_layers(folded))}
     config |= {"rank_pattern": {}, "alpha_pattern": {}}
@@ -185,6 +184,19 @@ def load_into(module: nn.Module, path: Path, *, base: tuple[str, str] | None = N
             f"peft did not take {wrong[:3]} of {path}; please report this with the versions of peft and diffusers."
         )
     return about
+
+
+def _named_alike(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Diffusers' older names (``lora.down``, ``lora.up``) where they exist for every tensor, else peft's for all.
+
+    Only attention has older names. A file that mixes both, which diffusers' own converter writes for adapters on more
+    than attention, loses its attention part when diffusers (0.42) loads it.
+    """
+    from diffusers.utils import convert_state_dict_to_diffusers
+
+    older = convert_state_dict_to_diffusers(dict(tensors))
+    mixed = any(".lora_A." in key or ".lora_magnitude" in key for key in older)
+    return tensors if mixed else older
 
 
 def _layers(tensors: Mapping[str, Tensor]) -> set[str]:
