@@ -23,7 +23,7 @@ from diffalign.training.order import Order
 from diffalign.training.output import Output, check_output, claim_output, flat
 from diffalign.training.output import dump as dump_recipe
 from diffalign.training.progress import Report
-from diffalign.training.recipe import Recipe
+from diffalign.training.recipe import Recipe, Train
 from diffalign.training.state import Run
 from diffalign.training.step import Stepper
 from diffalign.training.trackers import MetricsFile, check_trackers
@@ -76,7 +76,7 @@ def open_run(
         check_disk(output.folder, size + (recipe.checkpoint.keep + 1) * size * (4 if train.ema_decay else 3))
         if accelerator.is_main_process:
             claim_output(output, recipe)
-        _prepare(accelerator, policy, data, held_out, order, recipe, report)
+        _prepare(accelerator, policy, data, held_out, order, recipe.train, micro, report)
         _place(accelerator, policy)
     optimizer = accelerator.prepare_optimizer(make_optimizer(train, trainable.values()))
     metrics = Metrics(loss)
@@ -148,19 +148,21 @@ def _prepare(
     data: DatasetPairs,
     held_out: HeldOut | None,
     order: Order,
-    recipe: Recipe,
+    train: Train,
+    micro: int,
     report: Report,
 ) -> None:
     """Caches what can be cached; the first process does it, the others find it done."""
     pairs = [*data.pairs, *(held_out.pairs if held_out else ())]
-    plan = order.plan(recipe.train.steps) if hasattr(policy, "prepare_reference") else []
+    plan = order.plan(train.steps) if hasattr(policy, "prepare_reference") else []
     if held_out:
         plan += held_out.plan(first=len(data))
     with accelerator.main_process_first():
         policy.prepare(pairs, report.preparing)
         if plan and hasattr(policy, "prepare_reference"):  # a policy that can store its reference's scores
             with accelerator.autocast():
-                policy.prepare_reference(pairs, plan, recipe.train.seed, progress=report.preparing)
+                # As many pairs at a time as in training: the same kernels, so the same rounding.
+                policy.prepare_reference(pairs, plan, train.seed, batch=micro, progress=report.preparing)
 
 
 def _place(accelerator: Any, policy: Policy) -> None:
