@@ -85,23 +85,28 @@ def generate(
     pictures = [Picture(folder / _file_name(p, s), p, s) for p in prompts for s in seeds]
     missing = [picture for picture in pictures if not picture.path.exists()]
     done = len(pictures) - len(missing)
-    for start in range(0, len(missing), batch_size):
-        part = missing[start : start + batch_size]
-        images = policy.sample([p.prompt for p in part], [p.seed for p in part], reference=reference, **settings)
-        if len(images) != len(part) or not all(hasattr(image, "save") for image in images):
-            raise UserError(
-                f"Expected {len(part)} pictures from the model, got {len(images)} of type "
-                f"{type(images[0]).__name__ if images else 'nothing'}. Only image models can be compared by pictures."
-            )
-        for picture, image in zip(part, images, strict=True):
-            write_atomically(picture.path, partial(image.save, format="PNG"))
-        done += len(part)
-        if progress is not None:
-            progress("pictures", done, len(pictures))
+    with policy.sampling():
+        for start in range(0, len(missing), batch_size):
+            part = missing[start : start + batch_size]
+            _draw(policy, part, reference, {"batch": batch_size, **settings})
+            done += len(part)
+            if progress is not None:
+                progress("pictures", done, len(pictures))
     rows = [{"file_name": p.path.name, "prompt": p.prompt, "seed": p.seed} for p in pictures]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_atomically(folder / "metadata.jsonl", lambda beside: beside.write_text(text, encoding="utf-8"))
     return Gallery(folder, tuple(pictures), made_by)
+
+
+def _draw(policy: Policy, part: Sequence[Picture], reference: bool, settings: Mapping[str, Any]) -> None:
+    images = policy.sample([p.prompt for p in part], [p.seed for p in part], reference=reference, **settings)
+    if len(images) != len(part) or not all(hasattr(image, "save") for image in images):
+        raise UserError(
+            f"Expected {len(part)} pictures from the model, got {len(images)} of type "
+            f"{type(images[0]).__name__ if images else 'nothing'}. Only image models can be compared by pictures."
+        )
+    for picture, image in zip(part, images, strict=True):
+        write_atomically(picture.path, partial(image.save, format="PNG"))
 
 
 def read_gallery(folder: Path) -> Gallery:

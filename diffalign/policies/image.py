@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ class ImagePolicy:
         if self.kind == "stored":
             self._stored = StoredErrors(TensorCache(config.cache_folder(), f"errors-{self.fingerprint()}"))
         self._posed: tuple[Encoded, Draw, Posed] | None = None
+
+    @property
+    def latent_elements(self) -> int:
+        """How many numbers a latent has: what a mean and a sum of squared errors differ by."""
+        side = self.resolution // self._frozen.pixels_per_latent
+        return unwrapped(self.module).config.in_channels * side * side
 
     def describe(self) -> dict[str, str]:
         """Model, what trains, reference, resolution and cache, each in words."""
@@ -197,6 +204,10 @@ class ImagePolicy:
             )
         for name, value in state.items():
             self._trainable[name].copy_(value)
+
+    def sampling(self) -> AbstractContextManager[Any]:
+        """Keeps autoencoder and text encoders loaded while the block lasts."""
+        return self._frozen.visiting()
 
     def sample(
         self, prompts: Sequence[str], seeds: Sequence[int], *, reference: bool = False, **settings: Any

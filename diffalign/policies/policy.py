@@ -7,6 +7,7 @@ randomness comes as a :class:`~diffalign.latents.draws.Draw`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,6 +68,9 @@ class Policy(Protocol):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Puts a checkpoint's tensors back, exactly."""
+
+    def sampling(self) -> AbstractContextManager[Any]:
+        """Within this block what sampling needs (encoders, decoder) stays at hand between calls of :meth:`sample`."""
 
     def sample(
         self, prompts: Sequence[str], seeds: Sequence[int], *, reference: bool = False, **settings: Any

@@ -1,48 +1,84 @@
-"""Train, then compare with the base where the recipe asks for it: what `diffalign train` runs."""
+"""The whole job: train as a recipe says, compare with the base on fresh prompts, and tell it on one page."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError
+from diffalign.evaluation.compare import compare
+from diffalign.evaluation.comparison import Comparison
+from diffalign.evaluation.judges import load_judges
+from diffalign.evaluation.prompts import read_prompts
+from diffalign.evaluation.report import write_report
+from diffalign.evaluation.sheet import examples, save_sheet
+from diffalign.evaluation.verdict import judge
 from diffalign.training.loop import Result, train
-from diffalign.training.recipe import Evaluate, Recipe
+from diffalign.training.output import dump
+from diffalign.training.recipe import Recipe
 
 
-def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> Result:
-    """Trains as :func:`~diffalign.training.loop.train` does, and writes ``output/report`` when ``evaluate`` has prompts."""
-    prompts = read_prompts(recipe.evaluate)  # before hours of training, not after them
+@dataclass(frozen=True)
+class Aligned:
+    """What the whole job leaves.
+
+    Args:
+        result: The training's result.
+        comparison: Aligned against base; None where the recipe names no prompts, and on all processes but the first.
+        report: ``report.html``, or None.
+    """
+
+    result: Result
+    comparison: Comparison | None = None
+    report: Path | None = None
+
+
+def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> Aligned:
+    """Trains, then compares base and aligned model as ``recipe.evaluate`` says, and writes ``report.html``.
+
+    Prompts are read and judges are loaded before the training starts: what they lack is told before work is lost.
+
+    Args:
+        recipe: Everything that decides the run.
+        resume: Go on with the run in ``recipe.output``.
+        check_only: Look at recipe, data, model and judges, print the header, and stop.
+
+    Raises:
+        UserError: As :func:`~diffalign.training.loop.train`; also a scorer or a file of prompts that is not there.
+    """
+    wanted = recipe.evaluate
+    prompts = read_prompts(wanted.prompts) if wanted.prompts else []
+    if prompts and not (wanted.scorers or wanted.trained_on):
+        raise ConfigError("evaluate.prompts are given, but no judge. Type for example: --set evaluate.scorers=[clip]")
+    judges = load_judges(wanted.scorers, wanted.trained_on, str(best_device())) if prompts else {}
+    for scorer, _ in judges.values():
+        if hasattr(scorer, "check"):
+            scorer.check(prompts)
     result = train(recipe, resume=resume, check_only=check_only)
-    if prompts and result.artifact is not None:
-        _report(recipe, result, prompts)
-    return result
-
-
-def _report(recipe: Recipe, result: Result, prompts: list[str]) -> None:
-    from diffalign.evaluation.compare import compare
-    from diffalign.evaluation.report import write_report
-    from diffalign.scorers import load_scorer
-
-    config, folder = recipe.evaluate, result.output / "report"
-    roles = {**dict.fromkeys(config.scorers, "held-out"), **dict.fromkeys(config.trained_on, "trained-on")}
-    judges = {spec: (load_scorer(spec), role) for spec, role in roles.items()}
-    seeds = range(config.seeds_per_prompt)
-    settings = {"steps": config.steps, "guidance": config.guidance}
-    comparison = compare(result.policy, prompts, seeds, judges, folder=folder, **settings)  # type: ignore[arg-type]
-    write_report(folder, comparison=comparison)
-
-
-def read_prompts(config: Evaluate) -> list[str]:
-    """The prompts of the comparison; ``@FILE`` stands for the lines of a file."""
-    prompts: list[str] = []
-    for text in config.prompts:
-        if not text.startswith("@"):
-            prompts.append(text)
-            continue
-        path = Path(text[1:])
-        if not path.is_file():
-            raise ConfigError(
-                f"evaluate.prompts names '{path}', which is not a file. Give @FILE with one prompt a line."
-            )
-        prompts += [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return prompts
+    if result.artifact is None:
+        return Aligned(result)
+    comparison = None
+    if prompts:
+        comparison = compare(
+            result.policy,
+            prompts,
+            range(recipe.train.seed, recipe.train.seed + wanted.seeds_per_prompt),
+            judges,
+            folder=result.output / "evaluation",
+            batch_size=wanted.batch,
+            steps=wanted.steps,
+            guidance=wanted.guidance,
+        )
+        save_sheet(examples(comparison), result.output / "before_after.png")
+        verdict = judge(comparison)
+        print("\n".join((verdict.headline, *verdict.sentences)), flush=True)
+    report = write_report(
+        result.output,
+        comparison=comparison,
+        metrics=result.output / "metrics.jsonl",
+        header=dump(recipe),
+        words=result.words,
+    )
+    print(f"report: {report}", flush=True)
+    return Aligned(result, comparison, report)

@@ -1,5 +1,7 @@
 """A policy that draws plain colours, and scorers that read them: everything about a comparison is known beforehand."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 from PIL import Image
@@ -16,6 +18,9 @@ class PlainPolicy:
 
     def state(self):
         return {"shift": torch.tensor([float(self.shift)])}
+
+    def sampling(self):
+        return nullcontext()
 
     def sample(self, prompts, seeds, *, reference=False, **settings):
         self.calls.append((list(prompts), list(seeds), reference, settings))

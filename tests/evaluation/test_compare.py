@@ -24,7 +24,7 @@ def test_every_prompt_is_drawn_with_every_seed_and_written_down(tmp_path):
     )
     assert [(p.prompt, p.seed) for p in gallery.pictures] == [(p, s) for p in PROMPTS for s in SEEDS]
     assert Image.open(gallery.pictures[1].path).getpixel((0, 0)) == (140, 5, 70)
-    assert policy.calls[0][3] == {"steps": 5} and ticks == [("pictures", 4, 6), ("pictures", 6, 6)]
+    assert policy.calls[0][3] == {"steps": 5, "batch": 4} and ticks == [("pictures", 4, 6), ("pictures", 6, 6)]
     rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     assert rows[0] == {"file_name": gallery.pictures[0].path.name, "prompt": "a fox", "seed": 3}
     assert read_gallery(tmp_path) == gallery

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,9 @@ class ToyPolicy:
     def load_state(self, state) -> None:
         with torch.no_grad():
             self._change.copy_(state["change"])
+
+    def sampling(self):
+        return nullcontext()
 
     def sample(self, prompts, seeds, *, reference=False, **settings) -> list[str]:
         return [
