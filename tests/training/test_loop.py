@@ -114,3 +114,16 @@ def test_spikes_that_persist_end_the_run(tmp_path):
 def test_two_runs_of_one_process_may_differ_in_precision(tmp_path):
     run(tmp_path / "a", train__steps=2)
     run(tmp_path / "b", train__steps=2, train__mixed_precision="bf16")
+
+
+def test_held_out_pairs_are_judged_at_noise_that_training_never_sees(tmp_path):
+    rows = [{"prompt": f"q{k}", "chosen": "good", "rejected": "bad"} for k in range(4)]
+    (tmp_path / "held.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = {"train": "memory", "eval": str(tmp_path / "held.jsonl"), "eval_every": 4}
+    _, policy = run(tmp_path / "a", data=data, log__every=2)
+    _, plain = run(tmp_path / "b", log__every=2)
+    records = lines(tmp_path / "a")
+    assert [r["step"] for r in records if "eval_rewards/accuracies" in r] == [4, 8, 10]
+    looks = {visit for visit in policy.seen if visit[0].startswith("eval/")}
+    assert len(looks) == 16 and {visit for _, visit in looks} == {-1, -2, -3, -4}
+    assert torch.equal(policy.state()["change"], plain.state()["change"])
