@@ -1,1 +1,1 @@
-
+"""Pairs: where comparisons come from."""
