@@ -76,7 +76,8 @@ class ImagePolicy:
     def latent_elements(self) -> int:
         """How many numbers a latent has: what a mean and a sum of squared errors differ by."""
         side = self.resolution // self._frozen.pixels_per_latent
-        return unwrapped(self.module).config.in_channels * side * side
+        config: Any = unwrapped(self.module).config
+        return int(config.in_channels) * side * side
 
     def describe(self) -> dict[str, str]:
         """Model, what trains, reference, resolution and cache, each in words."""

@@ -12,8 +12,7 @@ from torch import nn
 
 from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError, RunError, near_miss
-from diffalign.latents.forward import forward_noising
-from diffalign.latents.schedule import Schedule
+from diffalign.latents import LATENTS, Schedule
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.policies.config import ModelConfig
 from diffalign.policies.denoiser import Denoiser
@@ -36,19 +35,24 @@ MakeLatent = Callable[..., Any]
 
 
 def load_policy(
-    config: ModelConfig, device: torch.device | str | None = None, make_latent: MakeLatent = forward_noising
+    config: ModelConfig, device: torch.device | str | None = None, make_latent: MakeLatent | None = None
 ) -> ImagePolicy:
     """Loads a text-to-image model, puts a fresh adapter on it (or thaws all of it), and gives it a reference.
 
     Args:
         config: Where it is, and how it is trained and judged.
         device: None takes the accelerator if there is one.
-        make_latent: The way of making noisy latents that ``config.latents`` names.
+        make_latent: Replaces the estimator of `diffalign.latents` that ``config.latents`` names.
 
     Raises:
         ConfigError: no such folder or name, not a diffusers folder, a family that is not known.
     """
     device = best_device() if device is None else torch.device(device)
+    if make_latent is None:
+        if config.latents not in LATENTS:
+            known = ", ".join(LATENTS)
+            raise ConfigError(f"latents is {config.latents!r}; known: {known}.{near_miss(config.latents, LATENTS)}")
+        make_latent = LATENTS[config.latents]
     folder = find_folder(config.path, config.revision)
     prompts_type = FAMILIES[_family(folder, config.path)]
     frozen = Frozen(lambda: _open(folder, config), prompts_type, device)

@@ -180,3 +180,17 @@ def test_the_header_says_what_trains_against_what(make):
     described = make().describe()
     assert "LoRA rank 4" in described["trains"] and "switched off" in described["reference"]
     assert "GB" in make(adapter=None, reference="copy").describe()["reference"] or "kB" in described["model"]
+
+
+def test_the_second_view_is_the_mirrored_picture(make, tmp_path):
+    from PIL import Image, ImageOps
+
+    from diffalign.data.records import Pair
+
+    image = Image.effect_noise((16, 16), 90).convert("RGB")
+    image.save(tmp_path / "one.png")
+    ImageOps.mirror(image).save(tmp_path / "other.png")
+    pair = Pair(id="a", prompt="a fox", chosen=tmp_path / "one.png", rejected=tmp_path / "other.png")
+    mean = make().encode([pair]).mean[0]
+    torch.testing.assert_close(mean[0, 1], mean[1, 0], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(mean[0, 0], mean[0, 1], atol=1e-3)

@@ -56,6 +56,11 @@ def test_a_resolution_that_does_not_halve_is_refused(make):
         make(resolution=17)
 
 
+def test_an_unknown_way_to_a_latent_is_refused(make):
+    with pytest.raises(ConfigError, match="Did you mean 'forward'"):
+        make(latents="foward")
+
+
 def test_an_unknown_setting_is_refused():
     with pytest.raises(ValueError, match="rnak"):
         ModelConfig(path="model", adapter={"rnak": 4})
