@@ -3,8 +3,12 @@
     python -m pipelines.embedded.denoiser --work build/embedded --minutes 65 --out assets/emoji/model
 
 Noise prediction on Stable Diffusion's schedule, min-SNR weights (gamma 5), a tenth of the captions dropped, weights
-averaged. Like the autoencoder it counts minutes over restarts and goes on from its last checkpoint. Prompts take hold
-late: subjects look random for the first third of the training.
+averaged. The noisiest quarter of the steps decides background and place, yet adds next to nothing to a loss on noise:
+the mean colour of a picture still shows through it, and a model that reads it there ignores the prompt. So that quarter
+is drawn more often and weighs four times as much.
+
+Like the autoencoder it counts minutes over restarts and goes on from its last checkpoint. Prompts take hold late:
+subjects look random for the first quarter of the training, backgrounds for the first half.
 """
 
 import argparse
@@ -43,8 +47,12 @@ SCHEDULE = {
     "beta_schedule": "scaled_linear",
     "clip_sample": False,
     "set_alpha_to_one": False,
+    "timestep_spacing": "trailing",
     "steps_offset": 1,
 }
+
+
+NOISIEST = 750
 
 
 def build(tokenizer):
@@ -53,7 +61,7 @@ def build(tokenizer):
     from diffusers.models.attention_processor import AttnProcessor
     from transformers import CLIPTextModel
 
-    unet = UNet2DConditionModel(**UNET).to(memory_format=torch.channels_last)
+    unet = UNet2DConditionModel(**UNET)
     unet.set_attn_processor(AttnProcessor())
     text = CLIPTextModel(words.text_config(tokenizer, **TEXT))
     return unet, text
@@ -119,6 +127,7 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
         average, step, spent = state["average"], state["step"], state["spent"]
     alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod
     weights = (5 / (alphas / (1 - alphas))).clamp(max=1.0)
+    weights[NOISIEST:] *= 4
     rng = np.random.default_rng(200 + step)
     budget, last, saved, looked, losses = minutes * 60, time.monotonic(), spent, spent, []
     print(f"{sum(p.numel() for p in parameters) / 1e6:.2f} M parameters, step {step}, {spent:.0f} s spent", flush=True)
@@ -129,8 +138,9 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
         mean, std = torch.from_numpy(latents[rows]).float().chunk(2, 1)
         clean = mean + std * torch.randn_like(mean)
         t = torch.randint(0, len(alphas), (batch,))
+        t = torch.where(torch.rand(batch) < 0.3, torch.randint(NOISIEST, len(alphas), (batch,)), t)
         noise, a = torch.randn_like(clean), alphas[t].view(-1, 1, 1, 1)
-        noisy = (a.sqrt() * clean + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+        noisy = a.sqrt() * clean + (1 - a).sqrt() * noise
         for group in optimiser.param_groups:
             group["lr"] = lr * store.warm_cosine(spent / budget)
         with torch.autocast("cpu", torch.bfloat16):
@@ -189,7 +199,6 @@ def look(work: Path, average: list[torch.Tensor], path: Path) -> None:
 def export(work: Path, out: Path) -> None:
     """Write the pipeline's folder with 16-bit weights that load as 32-bit by default."""
     pipe = averaged(work, store.load_checkpoint(work / "denoiser.pt")["average"])
-    pipe.unet.to(memory_format=torch.contiguous_format)
     pipe.to(dtype=torch.float16).save_pretrained(out, safe_serialization=True)
     words.save(out / "tokenizer")
     full_precision_by_default(out / "text_encoder")
@@ -212,7 +221,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=65)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--scenes", type=int, default=30_000)
+    parser.add_argument("--scenes", type=int, default=24_000)
     args = parser.parse_args()
     train(args.work, args.packages, args.minutes, args.batch, args.lr, args.scenes)
     export(args.work, args.out)

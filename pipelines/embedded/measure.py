@@ -24,7 +24,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     """The 95 % score interval of a proportion (Wilson 1927)."""
     z, p = 1.96, hits / n
     middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (middle - spread) / (1 + z * z / n), (middle + spread) / (1 + z * z / n)
+    return max(0.0, (middle - spread) / (1 + z * z / n)), min(1.0, (middle + spread) / (1 + z * z / n))
 
 
 def load_pipeline(folder: Path):
