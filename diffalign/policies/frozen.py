@@ -36,6 +36,7 @@ class Frozen:
         pipeline = self.pipeline()
         config = pipeline.vae.config
         self.pixels_per_latent: int = pipeline.vae_scale_factor
+        self.kind: str = type(pipeline).__name__
         self.scheduler_config: dict[str, Any] = dict(pipeline.scheduler.config)
         self.offset, self.factor = latent_scale(config)
 

@@ -20,11 +20,12 @@ from diffalign.policies.denoiser import Denoiser, Encoded, Posed, call, scored
 from diffalign.policies.encoding import Encoding
 from diffalign.policies.frozen import Frozen
 from diffalign.policies.networks import unwrapped, weights_digest
-from diffalign.policies.policy import Progress, Scored
+from diffalign.policies.policy import Card, Progress, Scored
 from diffalign.policies.references import StoredErrors, choose_reference, draw_key
 from diffalign.policies.sampling import sample
 from diffalign.sharing.adapter_file import load_into, save_adapter
 from diffalign.sharing.atomic import replace_folder
+from diffalign.sharing.card import copy_examples, write_card
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -232,6 +233,23 @@ class ImagePolicy:
                 return replace_folder(Path(folder), pipeline.save_pretrained)
             finally:
                 pipeline.register_modules(unet=None)
+
+    def card(self, artifact: Path, card: Card) -> Path:
+        """Writes ``README.md`` beside the adapter file, or into the pipeline's folder, with copies of the examples."""
+        adapter = self.config.adapter is not None
+        folder = artifact.parent if adapter else artifact
+        return write_card(
+            folder,
+            base_model=_public_name(self.config.path),
+            method=card.method,
+            pipeline=self._frozen.kind,
+            datasets=[_public_name(name) for name in card.datasets],
+            training=card.training,
+            evaluation=card.evaluation,
+            prompts=[prompt for prompt, _ in card.examples],
+            images=copy_examples(folder, [path for _, path in card.examples]),
+            weight_name=artifact.name if adapter else None,
+        )
 
     def load_adapter(self, path: Path, *, any_base: bool = False) -> dict[str, Any]:
         """Puts a shared adapter file's weights on this policy and returns what the file says about itself."""

@@ -35,6 +35,25 @@ class Scored:
     info: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Card:
+    """What a model card tells besides what the policy knows of itself.
+
+    Args:
+        method: Short name of the preference method.
+        datasets: Names of the preference data.
+        training: What to show of the run, in order.
+        evaluation: Rows of one table, equal keys.
+        examples: Prompts with the files of what the aligned model makes of them.
+    """
+
+    method: str
+    datasets: Sequence[str] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Sequence[Mapping[str, Any]] = ()
+    examples: Sequence[tuple[str, Path]] = ()
+
+
 class Policy(Protocol):
     """What the loop needs to know of a model."""
 
@@ -79,3 +98,6 @@ class Policy(Protocol):
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
         """Writes what users share (an adapter file with metadata, or full weights) and returns its path."""
+
+    def card(self, artifact: Path, card: Card) -> Path:
+        """Writes the model card beside what :meth:`save` wrote, and returns its path."""

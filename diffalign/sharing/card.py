@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,17 @@ def write_card(
         name=Path(folder).name,
     )
     return write_atomically(Path(folder) / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def copy_examples(folder: Path, pictures: Sequence[Path]) -> list[str]:
+    """Copies pictures into ``folder/images`` and returns their names relative to the folder, as a card needs them."""
+    names = []
+    for number, picture in enumerate(pictures):
+        name = f"images/example_{number}{Path(picture).suffix}"
+        (Path(folder) / "images").mkdir(exist_ok=True)
+        write_atomically(Path(folder) / name, lambda beside, source=picture: shutil.copyfile(source, beside))
+        names.append(name)
+    return names
 
 
 def card(

@@ -13,7 +13,8 @@ from diffalign.evaluation.judges import load_judges
 from diffalign.evaluation.prompts import read_prompts
 from diffalign.evaluation.report import write_report
 from diffalign.evaluation.sheet import examples, save_sheet
-from diffalign.evaluation.verdict import judge
+from diffalign.evaluation.verdict import judge, percent
+from diffalign.policies.policy import Card
 from diffalign.training.loop import Result, train
 from diffalign.training.output import dump
 from diffalign.training.recipe import Recipe
@@ -73,6 +74,7 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
         save_sheet(examples(comparison), result.output / "before_after.png")
         verdict = judge(comparison)
         print("\n".join((verdict.headline, *verdict.sentences)), flush=True)
+    result.policy.card(result.artifact, _card(recipe, comparison))
     report = write_report(
         result.output,
         comparison=comparison,
@@ -82,3 +84,32 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
     )
     print(f"report: {report}", flush=True)
     return Aligned(result, comparison, report)
+
+
+def _card(recipe: Recipe, comparison: Comparison | None) -> Card:
+    train = recipe.train
+    training = {
+        "loss": ", ".join([recipe.loss.name, *(f"{key} {value}" for key, value in recipe.loss.hyper.items())]),
+        "labels": recipe.labels.name,
+        "steps": train.steps,
+        "pairs per step": train.batch_size,
+        "learning rate": train.learning_rate,
+        "seed": train.seed,
+    }
+    evaluation = [
+        {
+            "judge": judgement.name,
+            "its part": judgement.role,
+            "win rate against the base": percent(judgement.win.rate),
+            "95 % interval": f"{percent(judgement.win.low)} to {percent(judgement.win.high)}",
+        }
+        for judgement in (comparison.judgements if comparison else ())
+    ]
+    shown = examples(comparison, prompts=4, seeds=1) if comparison else []
+    return Card(
+        method=recipe.method or recipe.loss.name,
+        datasets=[recipe.data.train],
+        training=training,
+        evaluation=evaluation,
+        examples=[(example.prompt, Path(example.aligned[0])) for example in shown],
+    )

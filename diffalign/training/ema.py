@@ -46,6 +46,10 @@ class Ema:
         finally:
             self._write(kept)
 
+    def settle(self) -> None:
+        """The model holds the average from now on."""
+        self._write(self.shadow)
+
     @torch.no_grad()
     def _write(self, values: Mapping[str, Tensor]) -> None:
         for name, parameter in self.parameters.items():

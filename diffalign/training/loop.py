@@ -192,4 +192,6 @@ def finish(run: Run) -> Result:
         run.accelerator.end_training()
     run.accelerator.wait_for_everyone()
     run.policy.module = run.module
+    if run.ema is not None:
+        run.ema.settle()  # what is returned is what was exported
     return Result(run.output.folder, artifact, run.step, records[-1] if records else {}, words, run.policy)

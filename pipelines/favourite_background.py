@@ -1,0 +1,128 @@
+"""A preference that nobody can miss: pictures on one background colour are better, where the prompt names none.
+
+    python -m pipelines.favourite_background [--colour yellow] [--output runs/favourite-background]
+
+Pairs: the embedded model draws each prompt twice, on the favourite background and on another one; both go under the
+prompt that names no background. Training: Diffusion-DPO with a LoRA. Table: the share of fresh prompts that base and
+the aligned model draw on the favourite colour, and in how many an independent recogniser still finds the subject.
+
+If this does not move, the loop is wrong: look here before anything subtler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from diffalign.evaluation.compare import compare
+from diffalign.evaluation.comparison import Comparison
+from diffalign.evaluation.generate import generate
+from diffalign.evaluation.judges import load_judges
+from diffalign.evaluation.prompts import read_prompts
+from diffalign.evaluation.statistics import Share, share
+from diffalign.policies.load import ModelConfig, load_policy
+from diffalign.training.config import load_recipe
+from diffalign.training.loop import train
+from pipelines.embedded.scenes import BACKGROUNDS, Scene, draw, held_out, parse
+
+ROOT = Path(__file__).parents[1]
+ASSETS = ROOT / "assets" / "emoji"
+RECIPE = ROOT / "configs" / "emoji" / "favourite_background.yaml"
+SAMPLING = {"steps": 15, "guidance": 3.0}
+MARGIN = 0.9
+"""A picture counts as drawn on a colour when this share of its border is nearest to it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Shares of fresh prompts, base and aligned."""
+
+    base_colour: Share
+    aligned_colour: Share
+    base_subject: Share
+    aligned_subject: Share
+
+    def table(self) -> str:
+        """The result in three lines."""
+        rows = [("favourite background", self.base_colour, self.aligned_colour)]
+        rows.append(("subject recognised", self.base_subject, self.aligned_subject))
+        lines = [f"{'':<22}{'base':>22}{'aligned':>22}"]
+        return "\n".join(
+            [*lines, *(f"{name:<22}{_cell(base):>22}{_cell(aligned):>22}" for name, base, aligned in rows)]
+        )
+
+
+def main() -> None:
+    """Make pairs, train, and print the table."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--colour", default="yellow", choices=BACKGROUNDS)
+    parser.add_argument("--pairs", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("runs/favourite-background"))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the recipe")
+    args = parser.parse_args()
+    print(run(args.output, colour=args.colour, pairs=args.pairs, seed=args.seed, overrides=args.set).table())
+
+
+def run(
+    output: Path, *, colour: str = "yellow", pairs: int = 256, seed: int = 0, overrides: list[str] | None = None
+) -> Outcome:
+    """The whole experiment; pairs and pictures that are already there are kept."""
+    make_pairs(output / "pairs", colour, pairs, seed)
+    values = [f"output={output / 'run'}", f"data.train={output / 'pairs'}", f"train.seed={seed}"]
+    result = train(load_recipe(RECIPE, [*values, *(overrides or [])]))
+    prompts = read_prompts([f"@{ASSETS / 'prompts' / 'unnamed_background.txt'}"])
+    judges = load_judges([f"label_hit:{ASSETS / 'scorers' / 'recogniser'}"], [f"background:{colour}"])
+    folder = output / "evaluation"
+    return outcome(compare(result.policy, prompts, [seed], judges, folder=folder, batch_size=32, **SAMPLING), colour)
+
+
+def make_pairs(folder: Path, colour: str, count: int, seed: int) -> None:
+    """Draws pairs that differ in nothing that a prompt says but the background, and stores them as a pair folder."""
+    if (folder / "metadata.jsonl").exists():
+        return
+    rng = np.random.default_rng(seed)
+    fresh = set(read_prompts([f"@{ASSETS / 'prompts' / 'unnamed_background.txt'}"]))
+    scenes: dict[str, Scene] = {}
+    while len(scenes) < count:
+        scene = replace(draw(rng), background=None)
+        if scene.prompt not in fresh and not held_out(scene.subject, colour, scene.count):
+            scenes.setdefault(scene.prompt, scene)
+    others = [name for name in BACKGROUNDS if name != colour]
+    policy = load_policy(ModelConfig(path=str(ASSETS / "model")))
+    galleries = {}
+    for role, colours in (("chosen", [colour]), ("rejected", others)):
+        prompts = [replace(scene, background=str(rng.choice(colours))).prompt for scene in scenes.values()]
+        galleries[role] = generate(policy, prompts, [seed], folder / role, batch_size=32, **SAMPLING)
+    rows = [
+        {
+            "prompt": replace(parse(chosen.prompt), background=None).prompt,
+            "chosen_file_name": f"chosen/{chosen.path.name}",
+            "rejected_file_name": f"rejected/{rejected.path.name}",
+        }
+        for chosen, rejected in zip(galleries["chosen"].pictures, galleries["rejected"].pictures, strict=True)
+    ]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def outcome(comparison: Comparison, colour: str) -> Outcome:
+    """Counts pictures on the colour, and recognised subjects, on either side."""
+    rows = comparison.rows
+    base, aligned = (
+        share(sum(row["scores"][f"background:{colour}"][side] >= MARGIN for row in rows), len(rows)) for side in (0, 1)
+    )
+    recogniser = next(j for j in comparison.judgements if j.base_hits is not None)
+    assert recogniser.base_hits is not None and recogniser.aligned_hits is not None
+    return Outcome(base, aligned, recogniser.base_hits, recogniser.aligned_hits)
+
+
+def _cell(value: Share) -> str:
+    return f"{100 * value.rate:.0f} % ({100 * value.low:.0f}-{100 * value.high:.0f})"
+
+
+if __name__ == "__main__":
+    main()
