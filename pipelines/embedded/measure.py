@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.embedded import scenes, store
+from pipelines.embedded import pool, scenes, store
 
 STEPS, GUIDANCE = 20, 3.0
 
@@ -91,6 +91,33 @@ def report(title: str, right: dict[str, np.ndarray]) -> None:
         print(f"  {name:<11}{100 * hits.mean():5.1f} %  [{100 * low:.1f}, {100 * high:.1f}]  n = {len(hits)}")
 
 
+@torch.no_grad()
+def cosines(folder: Path, prompts: list[str], pictures: np.ndarray) -> np.ndarray:
+    """Cosine similarity of each picture to its own prompt, by a dual encoder in `folder`, ``(N,)``."""
+    from transformers import AutoModel, AutoTokenizer
+
+    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    scores = []
+    for i in range(0, len(prompts), 64):
+        tokens = tokenizer(prompts[i : i + 64], padding=True, return_tensors="pt")
+        out = model(
+            input_ids=tokens.input_ids,
+            attention_mask=tokens.attention_mask,
+            pixel_values=store.to_tensor(pictures[i : i + 64]),
+        )
+        scores.append((out.image_embeds * out.text_embeds).sum(-1).numpy())
+    return np.concatenate(scores)
+
+
+def near_miss_test(
+    folder: Path, pictures: np.ndarray, shown: list[scenes.Scene], rng: np.random.Generator
+) -> np.ndarray:
+    """Whether a judge prefers a picture's own prompt to one that differs in a single attribute, ``(N,)`` bool."""
+    rng = np.random.default_rng(seed)
+    misses = [pool.near_miss(scene, rng).prompt for scene in shown]
+    return cosines(folder, [s.prompt for s in shown], pictures) > cosines(folder, misses, pictures)
+
+
 def ceiling(assets: Path, work: Path, packages: Path | None, n: int) -> None:
     """Grade true pictures of held-out combinations, clean and reconstructed; print the autoencoder's PSNR."""
     from diffusers import AutoencoderKL
@@ -105,6 +132,11 @@ def ceiling(assets: Path, work: Path, packages: Path | None, n: int) -> None:
     print(f"autoencoder on unseen combinations: PSNR {10 * math.log10(255**2 / error):.2f} dB, n = {n}")
     report("true pictures, clean", grade(clean, wanted, assets / "scorers" / "recogniser"))
     report("true pictures, through the autoencoder", grade(through, wanted, assets / "scorers" / "recogniser"))
+    judges = {name: assets / "scorers" / name for name in ("judge", "heldout")}
+    report(
+        "prompts told from near misses, through the autoencoder",
+        {name: near_miss_test(folder, through, wanted, seed=78) for name, folder in judges.items()},
+    )
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from pipelines.embedded import measure, scenes, store
@@ -71,20 +70,6 @@ def write_prompts(out: Path, train: int) -> None:
         (out / f"{name}.txt").write_text("\n".join(unique_prompts(count, seed, make, taken)) + "\n")
 
 
-@torch.no_grad()
-def judged(folder: Path, prompts: list[str], pictures: np.ndarray) -> np.ndarray:
-    """Cosine similarity of each picture to its prompt, by the judge, ``(N,)``."""
-    from transformers import AutoModel, AutoTokenizer
-
-    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-    scores = []
-    for i in range(0, len(prompts), 64):
-        tokens = tokenizer(prompts[i : i + 64], padding=True, return_tensors="pt")
-        out = model(**tokens, pixel_values=store.to_tensor(pictures[i : i + 64]))
-        scores.append((out.image_embeds * out.text_embeds).sum(-1).numpy())
-    return np.concatenate(scores)
-
-
 def drawn(work: Path, assets: Path, prompts: list[str], samples: int, steps: int, guidance: float) -> np.ndarray:
     """``(prompts, samples, 64, 64, 3)`` uint8, drawn a few prompts at a time and kept."""
     work.mkdir(parents=True, exist_ok=True)
@@ -120,7 +105,7 @@ def write_pairs(args: argparse.Namespace) -> None:
     pictures = drawn(args.work / "drawn", args.assets, prompts, args.samples, args.steps, args.guidance)
     flat = pictures.reshape(-1, 64, 64, 3)
     repeated = [prompt for prompt in prompts for _ in range(args.samples)]
-    scores = judged(args.assets / "scorers" / "judge", repeated, flat).reshape(len(prompts), args.samples)
+    scores = measure.cosines(args.assets / "scorers" / "judge", repeated, flat).reshape(len(prompts), args.samples)
     found = choose(scores, args.gap, args.per_prompt)
     folder, rows = args.assets / "pairs" / "train", []
     (folder / "images").mkdir(parents=True, exist_ok=True)
