@@ -109,9 +109,7 @@ def cosines(folder: Path, prompts: list[str], pictures: np.ndarray) -> np.ndarra
     return np.concatenate(scores)
 
 
-def near_miss_test(
-    folder: Path, pictures: np.ndarray, shown: list[scenes.Scene], rng: np.random.Generator
-) -> np.ndarray:
+def near_miss_test(folder: Path, pictures: np.ndarray, shown: list[scenes.Scene], seed: int) -> np.ndarray:
     """Whether a judge prefers a picture's own prompt to one that differs in a single attribute, ``(N,)`` bool."""
     rng = np.random.default_rng(seed)
     misses = [pool.near_miss(scene, rng).prompt for scene in shown]
