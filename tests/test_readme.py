@@ -1,0 +1,60 @@
+"""The README keeps its word: its Python runs, its commands and files exist."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    if not (ROOT / "assets" / "emoji" / "model").exists():
+        pytest.skip("the embedded model is not here")
+    monkeypatch.setenv("DIFFALIGN_CACHE", str(tmp_path / "cache"))
+    for name in ("configs", "assets"):
+        os.symlink(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, names)  # noqa: S102
+    assert (tmp_path / "runs" / "readme" / "fox.png").exists()
+
+
+def test_commands_of_the_readme_exist():
+    from typer.main import get_command
+
+    from diffalign.cli import app
+
+    known = set(get_command(app).commands)
+    assert {"train", "demo", "doctor"} <= known
+    assert set(re.findall(r"^diffalign (\w+)", TEXT, re.MULTILINE)) <= known
+
+
+def test_links_of_the_documents_lead_somewhere():
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_method_loss_label_and_latent_is_in_the_readme():
+    from diffalign.labels import LABELS
+    from diffalign.latents import LATENTS
+    from diffalign.losses import LOSSES
+    from diffalign.methods import METHODS
+
+    for name in (*METHODS, *LOSSES, *LABELS, *LATENTS):
+        assert f"`{name}`" in TEXT
+
+
+def test_every_recipe_is_valid():
+    from diffalign.training.config import load_recipe
+
+    recipes = sorted((ROOT / "configs").rglob("*.yaml"))
+    assert len(recipes) >= 4
+    for path in recipes:
+        load_recipe(path)
