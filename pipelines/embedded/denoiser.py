@@ -2,10 +2,10 @@
 
     python -m pipelines.embedded.denoiser --work build/embedded --minutes 65 --out assets/emoji/model
 
-Noise prediction on Stable Diffusion's schedule, min-SNR weights (gamma 5), a tenth of the captions dropped, weights
-averaged. The noisiest quarter of the steps decides background and place, yet adds next to nothing to a loss on noise:
-the mean colour of a picture still shows through it, and a model that reads it there ignores the prompt. So that quarter
-is drawn more often and weighs four times as much.
+Noise prediction on Stable Diffusion's schedule; a tenth of the captions dropped; weights averaged. The loss of a step
+with signal-to-noise ratio r weighs clamp(r, 0.15, 5) / r: the upper bound is min-SNR's, the lower one is for prompts.
+The noisiest steps decide background and place, yet a loss on noise hardly feels them, and the mean colour of a picture
+shows through them: a model that reads it there ignores the prompt. For the same reason they are drawn more often.
 
 Like the autoencoder it counts minutes over restarts and goes on from its last checkpoint. Prompts take hold late:
 subjects look random for the first quarter of the training, backgrounds for the first half.
@@ -126,8 +126,8 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
         optimiser.load_state_dict(state["optimiser"])
         average, step, spent = state["average"], state["step"], state["spent"]
     alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod
-    weights = (5 / (alphas / (1 - alphas))).clamp(max=1.0)
-    weights[NOISIEST:] *= 4
+    ratio = alphas / (1 - alphas)
+    weights = ratio.clamp(0.15, 5.0) / ratio
     rng = np.random.default_rng(200 + step)
     budget, last, saved, looked, losses = minutes * 60, time.monotonic(), spent, spent, []
     print(f"{sum(p.numel() for p in parameters) / 1e6:.2f} M parameters, step {step}, {spent:.0f} s spent", flush=True)

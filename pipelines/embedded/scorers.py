@@ -52,7 +52,9 @@ def build_heldout(tokenizer):
     """A convolutional picture tower (ConvNeXt) and a bidirectional text tower (BERT)."""
     from transformers import BertConfig, ConvNextConfig, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 
-    vision = ConvNextConfig(patch_size=4, hidden_sizes=[32, 64, 128, 192], depths=[1, 1, 2, 1], image_size=64)
+    vision = ConvNextConfig(
+        patch_size=4, hidden_sizes=[32, 64, 128, 192], depths=[1, 1, 2, 1], image_size=64, layer_scale_init_value=1.0
+    )
     vision.hidden_size = vision.hidden_sizes[
         -1
     ]  # the dual encoder asks for the width of the pooled output by this name
