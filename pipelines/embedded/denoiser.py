@@ -69,7 +69,7 @@ def build(tokenizer):
 
 def latents_of(work: Path, vae, pictures: np.ndarray) -> np.ndarray:
     """Posterior mean and standard deviation of every picture, scaled: ``(N, 8, 16, 16)`` float16, made once."""
-    path = work / "latents.npy"
+    path = work / "latents.npz"
     if not path.exists():
         parts = []
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -77,16 +77,8 @@ def latents_of(work: Path, vae, pictures: np.ndarray) -> np.ndarray:
                 posterior = vae.encode(store.to_tensor(pictures[i : i + 100])).latent_dist
                 both = torch.cat([posterior.mean, posterior.std], 1) * vae.config.scaling_factor
                 parts.append(both.half().numpy())
-        store.write_atomically(path, lambda beside: beside.open("wb").write(_npy(np.concatenate(parts))))
-    return np.load(path, mmap_mode="r")
-
-
-def _npy(array: np.ndarray) -> bytes:
-    import io
-
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
+        store.save_arrays(path, latents=np.concatenate(parts))
+    return np.load(path)["latents"]
 
 
 def pipeline(work: Path, unet, text):

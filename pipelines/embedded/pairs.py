@@ -18,6 +18,7 @@ from PIL import Image
 
 from pipelines.embedded import measure, scenes, store
 
+FIRST_SEED = 1_000_000
 CARD = """---
 license: apache-2.0
 task_categories: [text-to-image]
@@ -70,21 +71,20 @@ def write_prompts(out: Path, train: int) -> None:
         (out / f"{name}.txt").write_text("\n".join(unique_prompts(count, seed, make, taken)) + "\n")
 
 
-def drawn(work: Path, assets: Path, prompts: list[str], samples: int, steps: int, guidance: float) -> np.ndarray:
-    """``(prompts, samples, 64, 64, 3)`` uint8, drawn a few prompts at a time and kept."""
-    work.mkdir(parents=True, exist_ok=True)
-    pipe, parts = measure.load_pipeline(assets / "model"), []
-    for start in range(0, len(prompts), 20):
-        path = work / f"drawn-{start:04d}-{steps}-{guidance}.npy"
-        some = prompts[start : start + 20]
-        if not path.exists():
-            seeds = [1_000_000 + samples * start + i for i in range(len(some) * samples)]
-            repeated = [prompt for prompt in some for _ in range(samples)]
-            pictures = measure.sample(pipe, repeated, seeds, steps, guidance, batch=40)
-            store.write_atomically(path, lambda beside, pictures=pictures: np.save(beside.open("wb"), pictures))
-            print(f"{start + len(some)} of {len(prompts)} prompts", flush=True)
-        parts.append(np.load(path).reshape(len(some), samples, 64, 64, 3))
-    return np.concatenate(parts)
+PART = 20  # prompts drawn and kept at a time
+
+
+def draw_part(work: Path, pipe, prompts: list[str], start: int, args: argparse.Namespace) -> np.ndarray:
+    """Pictures of the `PART` prompts from `start` on, ``(n, samples, 64, 64, 3)`` uint8, drawn once and kept."""
+    path = work / f"drawn-{start:04d}-{args.samples}-{args.steps}-{args.guidance}.npz"
+    some = prompts[start : start + PART]
+    if not path.exists():
+        seeds = [FIRST_SEED + args.samples * start + i for i in range(len(some) * args.samples)]
+        repeated = [prompt for prompt in some for _ in range(args.samples)]
+        pictures = measure.sample(pipe, repeated, seeds, args.steps, args.guidance, batch=40)
+        store.save_arrays(path, pictures=pictures)
+        print(f"{start + len(some)} of {len(prompts)} prompts", flush=True)
+    return np.load(path)["pictures"].reshape(len(some), args.samples, 64, 64, 3)
 
 
 def choose(scores: np.ndarray, gap: float, per_prompt: int) -> list[tuple[int, int, int]]:
@@ -102,7 +102,9 @@ def choose(scores: np.ndarray, gap: float, per_prompt: int) -> list[tuple[int, i
 def write_pairs(args: argparse.Namespace) -> None:
     """Draw, judge, choose, and write the folder of pairs."""
     prompts = (args.assets / "prompts" / "train.txt").read_text().splitlines()
-    pictures = drawn(args.work / "drawn", args.assets, prompts, args.samples, args.steps, args.guidance)
+    (args.work / "drawn").mkdir(parents=True, exist_ok=True)
+    pipe, starts = measure.load_pipeline(args.assets / "model"), range(0, len(prompts), PART)
+    pictures = np.concatenate([draw_part(args.work / "drawn", pipe, prompts, start, args) for start in starts])
     flat = pictures.reshape(-1, 64, 64, 3)
     repeated = [prompt for prompt in prompts for _ in range(args.samples)]
     scores = measure.cosines(args.assets / "scorers" / "judge", repeated, flat).reshape(len(prompts), args.samples)
@@ -116,7 +118,7 @@ def write_pairs(args: argparse.Namespace) -> None:
         for name, i in zip(("chosen", "rejected"), pair, strict=True):
             row[f"{name}_file_name"] = f"images/{prompt:04d}-{i}.png"
             row[f"{name}_score"] = round(float(scores[prompt, i]), 4)
-            row[f"seed_{name}"] = 1_000_000 + args.samples * prompt + i
+            row[f"seed_{name}"] = FIRST_SEED + args.samples * prompt + i
             Image.fromarray(pictures[prompt, i]).save(folder / row[f"{name}_file_name"], optimize=True)
         rows.append(row)
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -56,9 +56,7 @@ def make(work: Path, art, name: str, count: int, seed: int) -> tuple[np.ndarray,
                 z = vae.encode(store.to_tensor(clean[i : i + 64])).latent_dist.mean
                 strength = 0.35 * torch.rand(len(z), 1, 1, 1) ** 2 / vae.config.scaling_factor
                 decoded.append(store.to_pictures(vae.decode(z + strength * torch.randn_like(z)).sample))
-        store.write_atomically(
-            path, lambda beside: np.savez(beside.open("wb"), clean=clean, decoded=np.concatenate(decoded))
-        )
+        store.save_arrays(path, clean=clean, decoded=np.concatenate(decoded))
     with np.load(path) as stored:
         return stored["clean"], stored["decoded"], drawn
 

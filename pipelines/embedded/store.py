@@ -39,6 +39,16 @@ def write_atomically(path: Path, write) -> None:
     os.replace(beside, path)
 
 
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write an uncompressed .npz, whole or not at all."""
+
+    def write(beside: Path) -> None:
+        with beside.open("wb") as file:
+            np.savez(file, **arrays)
+
+    write_atomically(path, write)
+
+
 def save_checkpoint(path: Path, **state) -> None:
     """Write a training state that `load_checkpoint` reads."""
     import torch
