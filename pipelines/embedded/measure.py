@@ -3,8 +3,9 @@
     python -m pipelines.embedded.measure --assets assets/emoji
     python -m pipelines.embedded.measure --assets assets/emoji --ceiling --work build/embedded   # on true pictures
 
-Subjects are named by the recogniser, backgrounds and counts are read from the pixels, so no judge that made the pairs
-has a say. `--ceiling` grades true pictures, clean and through the autoencoder: what a perfect generator would score.
+Subjects are named by the recogniser, backgrounds, counts and places are read from the pixels, so no judge that made the
+pairs has a say. `--ceiling` grades true pictures, clean and through the autoencoder: what a perfect generator would
+score.
 """
 
 import argparse
@@ -59,27 +60,50 @@ def recognise(folder: Path, pictures: np.ndarray) -> list[str]:
     return [model.config.id2label[int(i)] for i in found]
 
 
-def count_things(picture: np.ndarray) -> int:
-    """Things standing apart on the ground: connected regions unlike the rim's colour, without bridges and specks."""
+def things(picture: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """Boxes (top, bottom, left, right) of the things standing apart on the ground, in pixels.
+
+    A thing is a connected region unlike the rim's colour, once thin bridges are cut and specks left out.
+    """
     from scipy import ndimage
 
     ground = np.array(scenes.BACKGROUNDS[scenes.nearest_background(picture)], np.float32)
     away = np.abs(picture.astype(np.float32) - ground).max(-1) > 45
     filled = ndimage.binary_fill_holes(ndimage.binary_closing(away))
-    regions, n = ndimage.label(ndimage.binary_opening(filled, iterations=2))
-    return int((ndimage.sum_labels(filled, regions, range(1, n + 1)) > 70).sum()) if n else 0
+    regions, _ = ndimage.label(ndimage.binary_opening(filled, iterations=2))
+    boxes = []
+    for i, (rows, columns) in enumerate(ndimage.find_objects(regions), start=1):
+        if (filled[rows, columns] & (regions[rows, columns] == i)).sum() > 70:
+            boxes.append((rows.start, rows.stop, columns.start, columns.stop))
+    return boxes
+
+
+def stands(boxes: list[tuple[int, int, int, int]]) -> str:
+    """The place of all things together: where the middle of their common box lies, within 4 px of the centre or not."""
+    if not boxes:
+        return "nowhere"
+    sides = np.array(boxes)
+    y = (sides[:, 0].min() + sides[:, 1].max() - scenes.SIDE) / 2
+    x = (sides[:, 2].min() + sides[:, 3].max() - scenes.SIDE) / 2
+    if max(abs(x), abs(y)) <= 4:
+        return "center"
+    if abs(x) > abs(y):
+        return "left" if x < 0 else "right"
+    return "top" if y < 0 else "bottom"
 
 
 def grade(pictures: np.ndarray, wanted: list[scenes.Scene], recogniser: Path) -> dict[str, np.ndarray]:
-    """Per picture: subject, count and background right (background counts as right where unsaid), and all three."""
+    """Per picture: subject, count, background and place right, and all four; what is unsaid counts as right."""
+    found = [things(picture) for picture in pictures]
+    grounds = [scenes.nearest_background(picture) for picture in pictures]
+    subjects = recognise(recogniser, pictures)
     right = {
-        "subject": np.array([a == b.subject for a, b in zip(recognise(recogniser, pictures), wanted, strict=True)]),
-        "count": np.array([count_things(p) == s.count for p, s in zip(pictures, wanted, strict=True)]),
-        "background": np.array(
-            [s.background in (None, scenes.nearest_background(p)) for p, s in zip(pictures, wanted, strict=True)]
-        ),
+        "subject": np.array([a == b.subject for a, b in zip(subjects, wanted, strict=True)]),
+        "count": np.array([len(boxes) == b.count for boxes, b in zip(found, wanted, strict=True)]),
+        "background": np.array([b.background in (None, a) for a, b in zip(grounds, wanted, strict=True)]),
+        "place": np.array([b.place in (None, stands(boxes)) for boxes, b in zip(found, wanted, strict=True)]),
     }
-    right["all three"] = right["subject"] & right["count"] & right["background"]
+    right["all four"] = np.logical_and.reduce(list(right.values()))
     return right
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.embedded import pairs, pool, scenes, store, words
+from pipelines.embedded import measure, pairs, pool, scenes, store, words
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "emoji"
 needs_assets = pytest.mark.skipif(
@@ -123,3 +123,21 @@ def test_pairs_name_pictures_that_exist_and_the_chosen_scores_higher():
         assert scene.background is None or not scenes.held_out(*scene.combination)
         assert (folder / row["chosen_file_name"]).exists()
         assert (folder / row["rejected_file_name"]).exists()
+
+
+def test_pixels_tell_how_many_things_stand_where():
+    picture = np.full((64, 64, 3), scenes.BACKGROUNDS["blue"], np.uint8)
+    assert measure.things(picture) == []
+    picture[4:24, 4:24] = 255
+    assert measure.stands(measure.things(picture)) in ("left", "top")
+    picture[4:24, 36:56] = 255
+    assert len(measure.things(picture)) == 2
+    assert measure.stands(measure.things(picture)) == "top"
+
+
+def test_the_interval_holds_the_share_and_narrows_with_more_pictures():
+    low, high = measure.wilson(80, 100)
+    assert low == pytest.approx(0.7112, abs=1e-4)
+    assert high == pytest.approx(0.8666, abs=1e-4)
+    assert measure.wilson(0, 10)[0] == 0.0
+    assert measure.wilson(800, 1000)[0] > low
