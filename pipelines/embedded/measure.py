@@ -37,15 +37,17 @@ def load_pipeline(folder: Path):
     return pipe
 
 
-def sample(pipe, prompts: list[str], seeds: list[int], steps: int, guidance: float, batch: int = 32) -> np.ndarray:
-    """One picture for each prompt and seed, ``(N, 64, 64, 3)`` uint8; a picture depends on its own seed alone."""
+def sample(pipe, prompts: list[str], seeds: list[int], steps: int, guidance: float, half: bool = False) -> np.ndarray:
+    """One picture for each prompt and seed, ``(N, 64, 64, 3)`` uint8; a picture depends on its own seed alone.
+
+    `half` computes in bfloat16: nearly twice as fast on a CPU, and the same picture to the eye.
+    """
     pictures = []
-    for i in range(0, len(prompts), batch):
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds[i : i + batch]]
-        with torch.autocast("cpu", torch.bfloat16, enabled=False):
-            images = pipe(
-                prompts[i : i + batch], num_inference_steps=steps, guidance_scale=guidance, generator=generators
-            ).images
+    for i in range(0, len(prompts), 40):
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds[i : i + 40]]
+        options = {"num_inference_steps": steps, "guidance_scale": guidance, "generator": generators}
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            images = pipe(prompts[i : i + 40], **options).images
         pictures += [np.asarray(image) for image in images]
     return np.stack(pictures)
 

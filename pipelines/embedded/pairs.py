@@ -32,9 +32,9 @@ configs:
 # Preference pairs of the embedded emoji model
 
 {count} pairs for {prompts} prompts of the training combinations. Both pictures of a pair were drawn by the embedded
-model for the same prompt ({steps} steps, guidance {guidance}); the judge in `../scorers/judge` preferred the chosen
-one by at least {gap} of cosine similarity. `chosen_score` and `rejected_score` are those similarities, `seed_chosen`
-and `seed_rejected` the seeds of the pictures' noise. No person labelled anything here.
+model for the same prompt ({steps} steps, guidance {guidance}, bfloat16); the judge in `../scorers/judge` preferred the
+chosen one by at least {gap} of cosine similarity. `chosen_score` and `rejected_score` are those similarities,
+`seed_chosen` and `seed_rejected` the seeds of the pictures' noise. No person labelled anything here.
 """
 
 
@@ -81,7 +81,7 @@ def draw_part(work: Path, pipe, prompts: list[str], start: int, args: argparse.N
     if not path.exists():
         seeds = [FIRST_SEED + args.samples * start + i for i in range(len(some) * args.samples)]
         repeated = [prompt for prompt in some for _ in range(args.samples)]
-        pictures = measure.sample(pipe, repeated, seeds, args.steps, args.guidance, batch=40)
+        pictures = measure.sample(pipe, repeated, seeds, args.steps, args.guidance, half=True)
         store.save_arrays(path, pictures=pictures)
         print(f"{start + len(some)} of {len(prompts)} prompts", flush=True)
     return np.load(path)["pictures"].reshape(len(some), args.samples, 64, 64, 3)
