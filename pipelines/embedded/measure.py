@@ -18,7 +18,7 @@ import torch
 
 from pipelines.embedded import pool, scenes, store
 
-STEPS, GUIDANCE = 20, 3.0
+STEPS, GUIDANCE = 15, 2.0  # recommended sampling
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:

@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, default=Path("assets/emoji"))
     parser.add_argument("--work", type=Path, default=Path("build/embedded"))
     parser.add_argument("--train-prompts", type=int, default=400)
-    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--samples", type=int, default=6)
     parser.add_argument("--per-prompt", type=int, default=3)
     parser.add_argument("--gap", type=float, default=0.1)
     parser.add_argument("--steps", type=int, default=measure.STEPS)
