@@ -191,9 +191,20 @@ def look(work: Path, average: list[torch.Tensor], path: Path) -> None:
 def export(work: Path, out: Path) -> None:
     """Write the pipeline's folder with 16-bit weights that load as 32-bit by default."""
     pipe = averaged(work, store.load_checkpoint(work / "denoiser.pt")["average"])
+    pipe.vae.register_to_config(_name_or_path="")  # not where it lay on the machine that made it
     pipe.to(dtype=torch.float16).save_pretrained(out, safe_serialization=True)
     words.save(out / "tokenizer")
+    (out / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)  # the two files of the older format say it all
     full_precision_by_default(out / "text_encoder")
+    name_as_everywhere(out / "text_encoder" / "model.safetensors")
+
+
+def name_as_everywhere(path: Path) -> None:
+    """Put ``text_model.`` before the text encoder's keys: transformers 4 asks for it, 5 reads both, writes none."""
+    from safetensors.torch import load_file, save_file
+
+    weights = {"text_model." + key.removeprefix("text_model."): value for key, value in load_file(path).items()}
+    store.write_atomically(path, lambda beside: save_file(weights, beside, metadata={"format": "pt"}))
 
 
 def full_precision_by_default(folder: Path) -> None:
