@@ -4,7 +4,7 @@
     python -m pipelines.embedded.scorers heldout --work build/embedded --minutes 6
     python -m pipelines.embedded.scorers recogniser --work build/embedded --minutes 4
 
-The judge is a CLIP (vision transformer and causal text tower), the held-out judge a dual encoder of ConvNeXt and BERT
+The judge is a dual encoder of ConvNeXt and BERT, the held-out judge a CLIP (vision transformer and causal text tower)
 trained on other scenes from another seed, the recogniser a ResNet that names the subject. All see training scenes only,
 clean and through the autoencoder. The recogniser has no part in making the generator or the pairs: it measures.
 """
@@ -35,20 +35,22 @@ PROCESSOR = {
     "image_std": [0.5] * 3,
     "do_convert_rgb": True,
 }
-SEEDS = {"judge": 11, "heldout": 12, "recogniser": 13}
+SEEDS = {"judge": 12, "heldout": 11, "recogniser": 13}
 
 
-def build_judge(tokenizer):
+def build_heldout(tokenizer):
     """CLIP: 8 px patches, four layers; a causal text tower of two layers."""
     from transformers import CLIPConfig, CLIPModel
 
     size = {"hidden_size": 128, "intermediate_size": 384, "num_attention_heads": 4, "projection_dim": 96}
     text = words.text_config(tokenizer, **size, num_hidden_layers=2).to_dict()
     vision = dict(**size, num_hidden_layers=4, image_size=64, patch_size=8)
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=96))
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=96))
+    model.vision_model.embeddings.position_embedding.weight.data.mul_(10)  # else the patches drown where they stand
+    return model
 
 
-def build_heldout(tokenizer):
+def build_judge(tokenizer):
     """A convolutional picture tower (ConvNeXt) and a bidirectional text tower (BERT)."""
     from transformers import BertConfig, ConvNextConfig, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 
@@ -143,8 +145,8 @@ def export(kind: str, model, out: Path) -> None:
     model.half().save_pretrained(out, safe_serialization=True)
     full_precision_by_default(out)
     extra = {
-        "judge": {"processor_class": "CLIPProcessor"},
-        "heldout": {"processor_class": "VisionTextDualEncoderProcessor"},
+        "judge": {"processor_class": "VisionTextDualEncoderProcessor"},
+        "heldout": {"processor_class": "CLIPProcessor"},
     }
     (out / "preprocessor_config.json").write_text(json.dumps({**PROCESSOR, **extra.get(kind, {})}, indent=2) + "\n")
     if kind != "recogniser":
