@@ -136,9 +136,9 @@ def main() -> None:
     parser.add_argument("--train-prompts", type=int, default=400)
     parser.add_argument("--samples", type=int, default=6)
     parser.add_argument("--per-prompt", type=int, default=3)
-    parser.add_argument("--gap", type=float, default=0.1)
+    parser.add_argument("--gap", type=float, default=0.05)
     parser.add_argument("--steps", type=int, default=measure.STEPS)
-    parser.add_argument("--guidance", type=float, default=measure.GUIDANCE)
+    parser.add_argument("--guidance", type=float, default=1.0)
     args = parser.parse_args()
     if args.what == "prompts":
         write_prompts(args.assets / "prompts", args.train_prompts)
