@@ -83,14 +83,17 @@ def test_previews_are_made_with_the_average_and_leave_the_weights_alone(tmp_path
     assert torch.equal(plain.state()["change"], shown.state()["change"])
     made = sorted(p.parent.name for p in (tmp_path / "b" / "previews").rglob("*.txt"))
     assert made == ["step-00000000", "step-00000003", "step-00000006", "step-00000009", "step-00000010"]
+    # What is returned is the average, so the last preview is what the returned policy draws.
     last = (tmp_path / "b/previews/step-00000010/00-seed-0.txt").read_text()
-    assert last != f"x 0 {float(shown.state()['change'].abs().sum()):.6f}"
+    assert last == f"x 0 {float(shown.state()['change'].abs().sum()):.6f}"
 
 
 def test_the_result_holds_the_average_and_says_how_it_came_about(tmp_path):
     result, policy = run(tmp_path)
     saved = json.loads(result.artifact.read_text())
-    assert not torch.allclose(torch.tensor(saved["change"]), policy.state()["change"])
+    assert torch.allclose(torch.tensor(saved["change"]), policy.state()["change"])
+    _, last = run(tmp_path / "plain", train__ema_decay=None)
+    assert not torch.allclose(torch.tensor(saved["change"]), last.state()["change"])
     assert saved["about"]["loss"] == "logistic" and saved["about"]["steps"] == 10 and saved["about"]["pairs"] == 12
 
 

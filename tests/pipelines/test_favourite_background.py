@@ -1,0 +1,36 @@
+"""Learning is proven on a preference that nobody can miss, before anything subtler."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import favourite_background as program
+
+ROOT = Path(__file__).parents[2]
+needs_assets = pytest.mark.skipif(not (ROOT / "assets" / "emoji" / "model").exists(), reason="no embedded model here")
+
+
+@pytest.mark.long
+@needs_assets
+def test_a_favourite_background_is_drawn_where_the_prompt_names_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DIFFALIGN_CACHE", str(tmp_path / "cache"))
+    found = program.run(tmp_path, colour="yellow", seed=0)
+    print(found.table())
+    assert found.base_colour.high < 0.3, "the base must not know the preference"
+    assert found.aligned_colour.rate >= 0.85
+    assert found.aligned_subject.rate >= found.base_subject.rate - 0.05, "the prompted subject must survive"
+
+
+@needs_assets
+def test_pairs_name_no_background_and_differ_from_the_prompts_that_judge(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(program.SAMPLING, "steps", 1)
+    program.make_pairs(tmp_path / "pairs", "red", 4, seed=0)
+    from diffalign.data.readers import read_pairs
+
+    pairs = read_pairs(tmp_path / "pairs").pairs
+    fresh = (ROOT / "assets" / "emoji" / "prompts" / "unnamed_background.txt").read_text().splitlines()
+    assert len(pairs) == 4
+    assert all("background" not in pair.prompt and pair.prompt not in fresh for pair in pairs)
+    assert all("on-a-red" in str(pair.chosen) and "on-a-red" not in str(pair.rejected) for pair in pairs)
