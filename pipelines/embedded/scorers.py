@@ -1,8 +1,8 @@
 """The scorers: a judge, a held-out judge of another kind, and a recogniser of subjects.
 
-    python -m pipelines.embedded.scorers judge --work build/embedded --minutes 6
-    python -m pipelines.embedded.scorers heldout --work build/embedded --minutes 6
-    python -m pipelines.embedded.scorers recogniser --work build/embedded --minutes 4
+    python -m pipelines.embedded.scorers judge --work build/embedded --minutes 7
+    python -m pipelines.embedded.scorers heldout --work build/embedded --minutes 8
+    python -m pipelines.embedded.scorers recogniser --work build/embedded --minutes 8
 
 The judge is a dual encoder of ConvNeXt and BERT, the held-out judge a CLIP (vision transformer and causal text tower)
 trained on other scenes from another seed, the recogniser a ResNet that names the subject. All see training scenes only,
