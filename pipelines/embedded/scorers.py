@@ -46,7 +46,7 @@ def build_heldout(tokenizer):
     text = words.text_config(tokenizer, **size, num_hidden_layers=2).to_dict()
     vision = dict(**size, num_hidden_layers=4, image_size=64, patch_size=8)
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=96))
-    model.vision_model.embeddings.position_embedding.weight.data.mul_(10)  # else the patches drown where they stand
+    model.vision_model.embeddings.position_embedding.weight.data.mul_(10)  # not enough: it stays blind to place
     return model
 
 
