@@ -32,7 +32,7 @@ from pipelines.embedded.scenes import BACKGROUNDS, Scene, draw, held_out, parse
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "assets" / "emoji"
 RECIPE = ROOT / "configs" / "emoji" / "favourite_background.yaml"
-SAMPLING = {"steps": 15, "guidance": 3.0}
+SAMPLING = {"steps": 15, "guidance": 1.0}
 MARGIN = 0.9
 """A picture counts as drawn on a colour when this share of its border is nearest to it."""
 
