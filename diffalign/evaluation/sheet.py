@@ -32,7 +32,7 @@ class Example:
     note: str = ""
 
 
-def examples(comparison: Comparison, prompts: int = 8, seeds: int = 2) -> list[Example]:
+def examples(comparison: Comparison, prompts: int = 9, seeds: int = 2) -> list[Example]:
     """Examples evenly spaced over the comparison's prompts, with the first seeds of each."""
     rows: dict[str, list[Any]] = {}
     for row in comparison.rows:
@@ -48,33 +48,34 @@ def examples(comparison: Comparison, prompts: int = 8, seeds: int = 2) -> list[E
     return found
 
 
-def sheet(shown: Sequence[Example], *, side: int = 160) -> Image.Image:
-    """A grid with one row per prompt: base pictures left, aligned pictures right, the prompt above them.
+def sheet(shown: Sequence[Example], *, side: int = 128, across: int = 3) -> Image.Image:
+    """A grid of blocks: a prompt, and under it the base's pictures left and the aligned model's right.
 
     Args:
         shown: At least one example.
         side: Pixels of the longer side of each picture; smaller ones are enlarged to it.
+        across: Blocks in a row.
     """
-    font, small = _font(14), _font(12)
+    font, small = _font(13), _font(11)
     columns = max(max(len(example.base), len(example.aligned)) for example in shown)
-    half, gap, margin, line = columns * (side + 6), 24, 20, 24
-    width = 2 * margin + 2 * half + gap - 6
-    canvas = Image.new("RGB", (width, 2 * margin + 20 + len(shown) * (side + line + 14)), _PAPER)
+    half, gap, margin, line = columns * (side + 4), 8, 20, 18
+    across = min(across, len(shown))
+    width, height = 2 * half + gap - 4, 3 * line + side + 10
+    rows = -(-len(shown) // across)
+    canvas = Image.new("RGB", (2 * margin + across * (width + 24) - 24, 2 * margin + rows * (height + 14) - 14), _PAPER)
     draw = ImageDraw.Draw(canvas)
-    lefts = (margin, margin + half + gap)
-    for left, word in zip(lefts, ("before", "after"), strict=True):
-        draw.text((left, margin), word, font=small, fill=_SOFT)
-    top = margin + 22
-    for example in shown:
-        draw.text((margin, top), _fitting(draw, example.prompt, font, width - 2 * margin), font=font, fill=_INK)
-        for left, images in zip(lefts, (example.base, example.aligned), strict=True):
+    for number, example in enumerate(shown):
+        left, top = margin + number % across * (width + 24), margin + number // across * (height + 14)
+        for k, text in enumerate(_lines(draw, example.prompt, font, width)):
+            draw.text((left, top + k * line), text, font=font, fill=_INK)
+        for start, word, images in ((left, "before", example.base), (left + half + gap, "after", example.aligned)):
+            draw.text((start, top + 2 * line + 2), word, font=small, fill=_SOFT)
             for column, image in enumerate(images):
-                canvas.paste(_fitted(as_rgb(image), side), (left + column * (side + 6), top + line))
-        top += side + line + 14
+                canvas.paste(_fitted(as_rgb(image), side), (start + column * (side + 4), top + 3 * line))
     return canvas
 
 
-def save_sheet(shown: Sequence[Example], path: Path, *, side: int = 160) -> Path:
+def save_sheet(shown: Sequence[Example], path: Path, *, side: int = 128) -> Path:
     """Writes :func:`sheet` as PNG."""
     image = sheet(shown, side=side)
     return write_atomically(Path(path), lambda beside: image.save(beside, format="PNG"))
@@ -91,6 +92,17 @@ def _font(size: int) -> Any:
     from matplotlib import get_data_path
 
     return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+
+
+def _lines(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> list[str]:
+    """The text on at most two lines of a width; what does not fit ends in an ellipsis."""
+    words = text.split()
+    first: list[str] = []
+    while words and draw.textlength(" ".join([*first, words[0]]), font=font) <= width:
+        first.append(words.pop(0))
+    if not first and words:
+        return [_fitting(draw, text, font, width)]
+    return [" ".join(first), _fitting(draw, " ".join(words), font, width)] if words else [" ".join(first)]
 
 
 def _fitting(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:

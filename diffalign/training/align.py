@@ -17,6 +17,7 @@ from diffalign.evaluation.verdict import judge, percent
 from diffalign.policies.policy import Card
 from diffalign.training.loop import Result, train
 from diffalign.training.output import dump
+from diffalign.training.progress import Report
 from diffalign.training.recipe import Recipe
 
 
@@ -61,16 +62,18 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
         return Aligned(result)
     comparison = None
     if prompts:
-        comparison = compare(
-            result.policy,
-            prompts,
-            range(recipe.train.seed, recipe.train.seed + wanted.seeds_per_prompt),
-            judges,
-            folder=result.output / "evaluation",
-            batch_size=wanted.batch,
-            steps=wanted.steps,
-            guidance=wanted.guidance,
-        )
+        with Report(total=1) as progress:
+            comparison = compare(
+                result.policy,
+                prompts,
+                range(recipe.train.seed, recipe.train.seed + wanted.seeds_per_prompt),
+                judges,
+                folder=result.output / "evaluation",
+                batch_size=wanted.batch,
+                progress=progress.preparing,
+                steps=wanted.steps,
+                guidance=wanted.guidance,
+            )
         save_sheet(examples(comparison), result.output / "before_after.png")
         verdict = judge(comparison)
         print("\n".join((verdict.headline, *verdict.sentences)), flush=True)

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipelines.embedded.scenes import SUBJECTS
+
 # prompt word of the style -> npm package, version, licence of the art
 PACKAGES = {
     "noto": ("@iconify-json/noto", "1.2.9", "Apache-2.0"),
@@ -101,8 +103,6 @@ def contact_sheet(art: Art, names: list[str], size: int = 46, scale: int = 1) ->
 
 def main() -> None:
     """Fetch, rasterise and write ``art.png``."""
-    from pipelines.embedded.scenes import SUBJECTS
-
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/embedded"))
     parser.add_argument("--packages", type=Path, help="folder with the .tgz files (default: WORK/packages)")

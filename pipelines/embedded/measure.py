@@ -16,16 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from diffalign.evaluation.statistics import share
 from pipelines.embedded import pool, scenes, store
 
 STEPS, GUIDANCE = 15, 2.0  # recommended sampling
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """The 95 % score interval of a proportion (Wilson 1927)."""
-    z, p = 1.96, hits / n
-    middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, (middle - spread) / (1 + z * z / n)), min(1.0, (middle + spread) / (1 + z * z / n))
 
 
 def load_pipeline(folder: Path):
@@ -113,8 +107,9 @@ def report(title: str, right: dict[str, np.ndarray]) -> None:
     """Print one line for each measure."""
     print(title)
     for name, hits in right.items():
-        low, high = wilson(int(hits.sum()), len(hits))
-        print(f"  {name:<11}{100 * hits.mean():5.1f} %  [{100 * low:.1f}, {100 * high:.1f}]  n = {len(hits)}")
+        found = share(int(hits.sum()), len(hits))
+        rates = (100 * value for value in (found.rate, found.low, found.high))
+        print("  {:<11}{:5.1f} %  [{:.1f}, {:.1f}]".format(name, *rates), f" n = {found.n}")
 
 
 @torch.no_grad()

@@ -9,11 +9,13 @@ ever rendered for a training of anything, so prompts that ask for them measure c
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
-from pipelines.embedded.art import PACKAGES, Art
+from diffalign.scorers.background import PALETTE
 
 SIDE = 64  # pixels
 
@@ -67,17 +69,8 @@ SUBJECTS = (
     _subject("snowman", "snowmen"),
 )
 BY_WORD = {subject.word: subject for subject in SUBJECTS}
-STYLES = tuple(PACKAGES)
-BACKGROUNDS = {
-    "white": (248, 248, 248),
-    "black": (24, 24, 28),
-    "red": (196, 30, 48),
-    "green": (36, 150, 72),
-    "blue": (36, 84, 204),
-    "yellow": (250, 214, 60),
-    "purple": (112, 48, 168),
-    "pink": (250, 168, 204),
-}
+STYLES = ("noto", "flat", "glossy")
+BACKGROUNDS = PALETTE  # so that the scorer of backgrounds and the pictures mean the same colours
 PLACES = {
     "left": "on the left",
     "right": "on the right",
@@ -203,7 +196,13 @@ def _corners(scene: Scene, rng: np.random.Generator) -> tuple[int, list[tuple[in
     return 27, [(18, 3), (3, 34), (34, 34)]
 
 
-def render(scene: Scene, art: Art, rng: np.random.Generator) -> np.ndarray:
+class Sprites(Protocol):
+    """Rasterised icons: ``sprites[style, icon, size]`` is ``(size, size, 4)`` uint8 with straight alpha."""
+
+    sprites: Mapping[tuple[str, str, int], np.ndarray]
+
+
+def render(scene: Scene, art: Sprites, rng: np.random.Generator) -> np.ndarray:
     """The picture of a scene as ``(64, 64, 3)`` uint8; what the scene leaves unsaid is drawn at random."""
     if scene.place is None and scene.count < 3:
         scene = replace(scene, place=str(rng.choice(PLACES_OF_COUNT[scene.count])))
