@@ -21,6 +21,7 @@ from diffalign.policies.image import ImagePolicy
 from diffalign.policies.networks import fit_attention, silence_dropout
 from diffalign.policies.sd import StableDiffusionPrompts
 from diffalign.policies.sdxl import StableDiffusionXLPrompts
+from diffalign.quiet import quiet
 from diffalign.sharing.adapter_file import adapter_shape
 
 __all__ = ["FAMILIES", "AdapterConfig", "ModelConfig", "find_folder", "load_aligned", "load_policy"]
@@ -161,7 +162,7 @@ def _open(folder: Path, config: ModelConfig) -> Any:
     given: dict[str, Any] = {"unet": None, **_dtype(getattr(torch, config.dtype))}
     if kind == "StableDiffusionPipeline":
         given |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    with _quiet():
+    with quiet():
         vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", **_dtype(torch.float32))
         return getattr(diffusers, kind).from_pretrained(folder, vae=vae, **given)
 
@@ -169,7 +170,7 @@ def _open(folder: Path, config: ModelConfig) -> Any:
 def _load_unet(folder: Path, dtype: torch.dtype) -> Any:
     from diffusers import UNet2DConditionModel
 
-    with _quiet():
+    with quiet():
         return UNet2DConditionModel.from_pretrained(folder, subfolder="unet", **_dtype(dtype))
 
 
@@ -179,32 +180,6 @@ def _dtype(dtype: torch.dtype) -> dict[str, torch.dtype]:
 
     new = tuple(int(part) for part in version.split(".")[:2]) >= (0, 42)
     return {"dtype" if new else "torch_dtype": dtype}
-
-
-def _quiet() -> Any:
-    """Silences the libraries' loading bars and advice about components that are left out on purpose."""
-    import contextlib
-
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    @contextlib.contextmanager
-    def quiet() -> Any:
-        loggers = (diffusers_logging, transformers_logging)
-        levels = [logger.get_verbosity() for logger in loggers]
-        bars = [logger.is_progress_bar_enabled() for logger in loggers]
-        for logger in loggers:
-            logger.set_verbosity_error()
-            logger.disable_progress_bar()
-        try:
-            yield
-        finally:
-            for logger, level, bar in zip(loggers, levels, bars, strict=True):
-                logger.set_verbosity(level)
-                if bar:
-                    logger.enable_progress_bar()
-
-    return quiet()
 
 
 def _inside(folder: Path) -> str:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.errors import UserError
+from diffalign.quiet import quiet
 from diffalign.scorers.pictures import Preprocessing, load_preprocessing
 from diffalign.scorers.scorer import chunks, paired, state_hash
 
@@ -64,8 +65,9 @@ class DualEncoder:
 
         source = argument or DEFAULT
         try:
-            model = AutoModel.from_pretrained(source).float().to(device)
-            tokenizer = AutoTokenizer.from_pretrained(processor or source)
+            with quiet():
+                model = AutoModel.from_pretrained(source).float().to(device)
+                tokenizer = AutoTokenizer.from_pretrained(processor or source)
         except (OSError, ValueError) as error:
             raise UserError(
                 f"Cannot load a dual encoder from '{source}': {str(error).splitlines()[0]} Expected a folder or a hub "

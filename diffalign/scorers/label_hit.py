@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import DataError, UserError
+from diffalign.quiet import quiet
 from diffalign.scorers.pictures import Preprocessing, load_preprocessing
 from diffalign.scorers.scorer import chunks, paired, state_hash
 
@@ -56,7 +57,8 @@ class LabelHit:
         if not argument:
             raise UserError("label_hit needs a classifier: write label_hit:FOLDER or label_hit:HUB_ID.")
         try:
-            model = AutoModelForImageClassification.from_pretrained(argument).float().to(device)
+            with quiet():
+                model = AutoModelForImageClassification.from_pretrained(argument).float().to(device)
         except (OSError, ValueError) as error:
             raise UserError(
                 f"Cannot load an image classifier from '{argument}': {str(error).splitlines()[0]} Expected a folder or "
