@@ -18,7 +18,8 @@ def test_importing_loads_no_heavy_package(statement):
 def test_starting_takes_less_than_a_second_of_computing(arguments):
     # CPU seconds of the child, so that a busy machine does not decide.
     code = (
-        "import resource, subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]], check=True, capture_output=True);"
+        "import resource, subprocess, sys;"
+        "subprocess.run([sys.executable, *sys.argv[1:]], check=True, capture_output=True);"
         "usage = resource.getrusage(resource.RUSAGE_CHILDREN); print(usage.ru_utime + usage.ru_stime)"
     )
     best = min(
