@@ -32,7 +32,7 @@ from pipelines.embedded.scenes import BACKGROUNDS, Scene, draw, held_out, parse
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "assets" / "emoji"
 RECIPE = ROOT / "configs" / "emoji" / "favourite_background.yaml"
-SAMPLING = {"steps": 15, "guidance": 1.0}
+SAMPLING = {"steps": 15, "guidance": 2.0}
 MARGIN = 0.9
 """A picture counts as drawn on a colour when this share of its border is nearest to it."""
 
@@ -60,7 +60,7 @@ def main() -> None:
     """Make pairs, train, and print the table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--colour", default="yellow", choices=BACKGROUNDS)
-    parser.add_argument("--pairs", type=int, default=256)
+    parser.add_argument("--pairs", type=int, default=192)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("runs/favourite-background"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the recipe")
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def run(
-    output: Path, *, colour: str = "yellow", pairs: int = 256, seed: int = 0, overrides: list[str] | None = None
+    output: Path, *, colour: str = "yellow", pairs: int = 192, seed: int = 0, overrides: list[str] | None = None
 ) -> Outcome:
     """The whole experiment; pairs and pictures that are already there are kept."""
     make_pairs(output / "pairs", colour, pairs, seed)

@@ -36,7 +36,7 @@ def generate(
     from diffalign.evaluation.prompts import read_prompts
 
     prompts = read_prompts(prompt)
-    settings = {"batch_size": batch, "steps": steps, "guidance": guidance}
+    settings: dict[str, Any] = {"batch_size": batch, "steps": steps, "guidance": guidance}
     made = generate_pictures(_policy(model, adapter), prompts, range(seeds), output, progress=_progress, **settings)
     typer.echo(f"{len(made.pictures)} pictures in {made.folder}")
 
@@ -77,7 +77,7 @@ def compare(
     if folders:
         comparison = compare_galleries(Path(base), Path(aligned), judges, folder=output)
     else:
-        settings = {"batch_size": batch, "steps": steps, "guidance": guidance}
+        settings: dict[str, Any] = {"batch_size": batch, "steps": steps, "guidance": guidance}
         comparison = compare_models(
             _policy(model, adapter),
             read_prompts(prompt),

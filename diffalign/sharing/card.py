@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def copy_examples(folder: Path, pictures: Sequence[Path]) -> list[str]:
     for number, picture in enumerate(pictures):
         name = f"images/example_{number}{Path(picture).suffix}"
         (Path(folder) / "images").mkdir(exist_ok=True)
-        write_atomically(Path(folder) / name, lambda beside, source=picture: shutil.copyfile(source, beside))
+        write_atomically(Path(folder) / name, partial(shutil.copyfile, picture))
         names.append(name)
     return names
 
