@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -39,7 +40,10 @@ def test_two_launched_processes_train_the_adapter_of_one(tmp_path):
         "guard": {"action": "off"},
     }
     one = adapter(recipe, tmp_path / "one")
-    launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "29617", "-m"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", port, "-m"]
     two = adapter(recipe, tmp_path / "two", *launcher)
     assert set(one) == set(two)
     moved = max(float(one[name].abs().max()) for name in one if "up" in name or "lora_B" in name)
