@@ -27,6 +27,7 @@ def compare(
     scorers: Mapping[str, tuple[Scorer, Role]],
     *,
     folder: Path,
+    stride: int = 0,
     batch_size: int = 8,
     progress: Progress | None = None,
     **settings: Any,
@@ -39,6 +40,7 @@ def compare(
         scorers: Name to (scorer, ``"held-out"`` or ``"trained-on"``).
         folder: Pictures go to ``folder/base`` and ``folder/aligned``, the numbers to
             ``folder/comparison.json``. A second call goes on where the first stopped.
+        stride: As in :func:`generate`; ``len(seeds)`` gives each prompt noises of its own.
         batch_size: Pictures made at once.
         progress: Called as ``progress(what, done, total)``.
         settings: Sampling settings.
@@ -47,7 +49,7 @@ def compare(
         UserError: A scorer that cannot judge one of the prompts, told before anything is generated.
     """
     _check(scorers, prompts)
-    folder, options = Path(folder), {"batch_size": batch_size, "progress": progress, **settings}
+    folder, options = Path(folder), {"stride": stride, "batch_size": batch_size, "progress": progress, **settings}
     base = generate(policy, prompts, seeds, folder / "base", reference=True, **options)
     aligned = generate(policy, prompts, seeds, folder / "aligned", **options)
     return compare_galleries(base, aligned, scorers, folder=folder, progress=progress)

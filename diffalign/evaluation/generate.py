@@ -53,6 +53,7 @@ def generate(
     folder: Path,
     *,
     reference: bool = False,
+    stride: int = 0,
     batch_size: int = 8,
     progress: Progress | None = None,
     **settings: Any,
@@ -64,6 +65,8 @@ def generate(
         prompts: Duplicates are made once.
         seeds: The same for every prompt, and the same for base and aligned: that is what makes comparisons paired.
         folder: Made when missing.
+        stride: Added to the seeds with each further prompt. 0 starts all prompts from the same noises;
+            ``len(seeds)`` gives each prompt noises of its own, so that no single noise decides a comparison.
         reference: Whether the reference draws instead of the aligned model.
         batch_size: Pictures made at once; they do not depend on it.
         progress: Called as ``progress("pictures", done, total)``.
@@ -82,7 +85,8 @@ def generate(
     folder = Path(folder)
     made_by = _made_by(policy, reference, settings)
     _claim(folder, made_by)
-    pictures = [Picture(folder / _file_name(p, s), p, s) for p in prompts for s in seeds]
+    drawn = [(prompt, seed + stride * number) for number, prompt in enumerate(prompts) for seed in seeds]
+    pictures = [Picture(folder / _file_name(prompt, seed), prompt, seed) for prompt, seed in drawn]
     missing = [picture for picture in pictures if not picture.path.exists()]
     done = len(pictures) - len(missing)
     with policy.sampling():

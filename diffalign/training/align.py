@@ -69,6 +69,7 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
                 range(recipe.train.seed, recipe.train.seed + wanted.seeds_per_prompt),
                 judges,
                 folder=result.output / "evaluation",
+                stride=wanted.seeds_per_prompt,
                 batch_size=wanted.batch,
                 progress=progress.preparing,
                 steps=wanted.steps,

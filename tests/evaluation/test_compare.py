@@ -157,3 +157,8 @@ def test_diversity_in_an_encoders_space_is_one_minus_the_cosine():
 
     found = diversity([0, 1, 2], [0, 1, 2], ["a"] * 3, Encoder())
     assert found.base == pytest.approx(2 / 3) and found.space == "encoder"
+
+
+def test_a_stride_gives_each_prompt_noises_of_its_own(tmp_path):
+    gallery = generate(PlainPolicy(), PROMPTS, [3, 4], tmp_path, stride=2)
+    assert [picture.seed for picture in gallery.pictures] == [3, 4, 5, 6, 7, 8]
