@@ -78,7 +78,9 @@ def run(
     prompts = read_prompts([f"@{ASSETS / 'prompts' / 'unnamed_background.txt'}"])
     judges = load_judges([f"label_hit:{ASSETS / 'scorers' / 'recogniser'}"], [f"background:{colour}"])
     folder = output / "evaluation"
-    return outcome(compare(result.policy, prompts, [seed], judges, folder=folder, batch_size=32, **SAMPLING), colour)
+    return outcome(
+        compare(result.policy, prompts, [seed], judges, folder=folder, stride=1, batch_size=32, **SAMPLING), colour
+    )
 
 
 def make_pairs(folder: Path, colour: str, count: int, seed: int) -> None:

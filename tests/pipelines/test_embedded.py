@@ -133,11 +133,3 @@ def test_pixels_tell_how_many_things_stand_where():
     picture[4:24, 36:56] = 255
     assert len(measure.things(picture)) == 2
     assert measure.stands(measure.things(picture)) == "top"
-
-
-def test_the_interval_holds_the_share_and_narrows_with_more_pictures():
-    low, high = measure.wilson(80, 100)
-    assert low == pytest.approx(0.7112, abs=1e-4)
-    assert high == pytest.approx(0.8666, abs=1e-4)
-    assert measure.wilson(0, 10)[0] == 0.0
-    assert measure.wilson(800, 1000)[0] > low

@@ -17,9 +17,9 @@ def test_a_favourite_background_is_drawn_where_the_prompt_names_none(tmp_path, m
     monkeypatch.setenv("DIFFALIGN_CACHE", str(tmp_path / "cache"))
     found = program.run(tmp_path, colour="yellow", seed=0)
     print(found.table())
-    assert found.base_colour.high < 0.3, "the base must not know the preference"
+    assert found.base_colour.high < 0.5, "the base must not know the preference"
     assert found.aligned_colour.rate >= 0.85
-    assert found.aligned_subject.rate >= found.base_subject.rate - 0.05, "the prompted subject must survive"
+    assert found.aligned_subject.rate >= found.base_subject.rate - 0.08, "the prompted subject must survive"
 
 
 @needs_assets
