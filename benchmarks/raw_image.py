@@ -100,4 +100,4 @@ class RawLoop:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.done += 1
-        return float(loss)
+        return float(loss.detach())
