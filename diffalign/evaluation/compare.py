@@ -48,7 +48,7 @@ def compare(
     Raises:
         UserError: A scorer that cannot judge one of the prompts, told before anything is generated.
     """
-    _check(scorers, prompts)
+    check_judges(scorers, prompts)
     folder, options = Path(folder), {"stride": stride, "batch_size": batch_size, "progress": progress, **settings}
     base = generate(policy, prompts, seeds, folder / "base", reference=True, **options)
     aligned = generate(policy, prompts, seeds, folder / "aligned", **options)
@@ -77,7 +77,7 @@ def compare_galleries(
     sides = [side if isinstance(side, Gallery) else read_gallery(side) for side in (base, aligned)]
     pairs = _pair(*sides)
     prompts = [first.prompt for first, _ in pairs]
-    _check(scorers, prompts)
+    check_judges(scorers, prompts)
     files = [[first.path for first, _ in pairs], [second.path for _, second in pairs]]
     judgements, columns = [], {}
     for number, (name, (scorer, role)) in enumerate(scorers.items()):
@@ -110,7 +110,8 @@ def compare_galleries(
     return comparison
 
 
-def _check(scorers: Mapping[str, tuple[Scorer, Role]], prompts: Sequence[str]) -> None:
+def check_judges(scorers: Mapping[str, tuple[Scorer, Role]], prompts: Sequence[str]) -> None:
+    """Raises UserError for a role that is none, or a prompt that a scorer cannot judge; generates nothing."""
     for name, (scorer, role) in scorers.items():
         if role not in ("held-out", "trained-on"):
             raise UserError(

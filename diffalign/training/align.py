@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError
-from diffalign.evaluation.compare import compare
+from diffalign.evaluation.compare import check_judges, compare
 from diffalign.evaluation.comparison import Comparison
 from diffalign.evaluation.judges import load_judges
 from diffalign.evaluation.prompts import read_prompts
@@ -54,9 +54,7 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
     if prompts and not (wanted.scorers or wanted.trained_on):
         raise ConfigError("evaluate.prompts are given, but no judge. Type for example: --set evaluate.scorers=[clip]")
     judges = load_judges(wanted.scorers, wanted.trained_on, str(best_device())) if prompts else {}
-    for scorer, _ in judges.values():
-        if hasattr(scorer, "check"):
-            scorer.check(prompts)
+    check_judges(judges, prompts)
     result = train(recipe, resume=resume, check_only=check_only)
     if result.artifact is None:
         return Aligned(result)
