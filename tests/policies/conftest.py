@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from diffalign.latents.draws import Draw
-from diffalign.policies.load import AdapterConfig, ModelConfig, load_policy
 from tests.tiny import tiny_pairs, tiny_sd, tiny_sdxl
 
 
@@ -21,17 +20,6 @@ def sdxl(tmp_path_factory):
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory):
     return tiny_pairs(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture
-def make(sd, tmp_path):
-    """Builds a policy on the CPU; keywords are those of ModelConfig."""
-
-    def build(path=sd, **settings):
-        settings.setdefault("adapter", AdapterConfig(rank=4))
-        return load_policy(ModelConfig(path=str(path), cache=tmp_path / "cache", **settings), "cpu")
-
-    return build
 
 
 def draw_for(pairs, visit=0, seed=0):
