@@ -21,7 +21,7 @@ class Pair:
         id: Unique and stable within its data set: draws and caches are keyed by it.
         prompt: What both candidates answer.
         chosen: The preferred candidate.
-        rejected: The other one.
+        rejected: The other one; None where there is only a winner (a picture with its prompt).
         probability: How likely it is that ``chosen`` is truly the better one, in [0, 1]; 1 for a plain vote.
         scores: Numbers stored with the pair: rewards as ``{"chosen": {scorer: value}, "rejected": {...}}``, and under
             ``"pair"`` what belongs to both (a margin, a seed; ``first_won`` where the data says which slot won).
@@ -31,7 +31,7 @@ class Pair:
     id: str
     prompt: str
     chosen: Media
-    rejected: Media
+    rejected: Media | None
     probability: float = 1.0
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     source: str = ""

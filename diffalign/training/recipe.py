@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
-from diffalign.training.choice import Choice, bind_label, bind_loss
+from diffalign.choice import Choice
+from diffalign.training.choice import bind_label, bind_loss
 from diffalign.training.models import kind_of, resolve_model
 from diffalign.training.presets import with_preset
 

@@ -1,0 +1,74 @@
+"""A choice on one axis: a name and its settings, as a recipe writes it: ``hard`` or ``{name: robust, flip: 0.1}``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from diffalign.errors import near_miss
+
+
+class Choice(BaseModel):
+    """A name; every other key is a setting of what it names."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def hyper(self) -> dict[str, Any]:
+        """The settings that were given."""
+        return {name: _number(value) for name, value in (self.model_extra or {}).items()}
+
+
+def bind_settings(
+    kind: str, name: str, function: Callable[..., Any], given: Mapping[str, Any], supplied: Collection[str] = ()
+) -> dict[str, Any]:
+    """The settings that ``function`` is called with: its keyword-only parameters, those given over its defaults.
+
+    Args:
+        kind: What is chosen, for messages: "label", "latents".
+        name: Which one.
+        function: Its keyword-only parameters are the settings.
+        given: Settings by name.
+        supplied: Keywords that the caller passes itself.
+
+    Raises:
+        ValueError: A setting that it does not have, with the near miss, or one that is missing.
+    """
+    keywords = {
+        p.name: p.default
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY and p.name not in supplied
+    }
+    for key in given:
+        if key not in keywords:
+            takes = ", ".join(keywords) or "no settings"
+            raise ValueError(f"the {kind} '{name}' takes {takes}; it has no '{key}'.{near_miss(key, keywords)}")
+    settings = {**keywords, **given}
+    if missing := [key for key, value in settings.items() if value is inspect.Parameter.empty]:
+        raise ValueError(f"the {kind} '{name}' needs a value for {', '.join(missing)}.")
+    return settings
+
+
+def bind_name(kind: str, name: str, known: Collection[str]) -> str:
+    """``name`` itself. Raises ValueError naming the nearest one when it is not known."""
+    if name not in known:
+        raise ValueError(f"there is no {kind} '{name}'.{near_miss(name, known)} Known: {', '.join(known)}.")
+    return name
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads ``5e3`` (no dot) as a text; everybody who writes it means the number."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
