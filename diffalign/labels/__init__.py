@@ -1,16 +1,17 @@
-"""Labels: how sure we are of a comparison, ``(p, weight)`` per pair, and the expected loss under it.
+"""Labels: how sure we are of a comparison, a few numbers per pair, and the expected loss under them.
 
 A new label is one function from a batch of records to a :class:`Label`, one import line and one row here.
 """
 
 from collections.abc import Callable
 
+from diffalign.labels.anchor import anchor
 from diffalign.labels.column import column
 from diffalign.labels.flipped import flipped
 from diffalign.labels.hard import hard
-from diffalign.labels.label import Label, expected
+from diffalign.labels.label import Gate, Label, expected, oriented, silent
 
-LABELS: dict[str, Callable[..., Label]] = {"hard": hard, "flipped": flipped, "column": column}
+LABELS: dict[str, Callable[..., Label]] = {"hard": hard, "flipped": flipped, "column": column, "anchor": anchor}
 """Every label by name; the first is the default. Keyword arguments are the label's own settings."""
 
-__all__ = ["LABELS", "Label", "column", "expected", "flipped", "hard"]
+__all__ = ["LABELS", "Gate", "Label", "anchor", "column", "expected", "flipped", "hard", "oriented", "silent"]

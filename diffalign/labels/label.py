@@ -1,7 +1,14 @@
-"""A label: how sure we are that the candidate called *chosen* is the better one, and how much the pair counts."""
+"""A label: how sure we are that the candidate called *chosen* is the better one, and how much the pair counts.
+
+What is known can enter a loss ``L`` of the logratios ``R_w`` (chosen) and ``R_l`` (rejected) in four places, ``g``,
+``s``, ``p`` and ``f``, which are different things (only to first order at margin 0 do some of them agree):
+
+    loss_b = f_b [ p_b L(s_b R_w, s_b g_b R_l) + (1 - p_b) L(s_b g_b R_l, s_b R_w) ]
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,44 +17,89 @@ from torch import Tensor
 from diffalign.losses.catalogue import BoundLoss
 from diffalign.losses.scores import PairScores
 
+Gate = Callable[[PairScores], Tensor]
+"""Scores without gradient in, ``(B,)`` out: the factor on each rejected logratio."""
+
 
 @dataclass(frozen=True)
 class Label:
     """What is known about a batch of comparisons. Kept on the CPU: it is a few numbers per pair.
 
     Args:
-        probability: ``(B,)`` float64 in [0, 1]: how likely the chosen candidate is truly the better one.
-        weight: ``(B,)`` float64, 0 or more: factor on the pair's loss.
+        probability: ``p``, ``(B,)`` float64 in [0, 1]: how likely the chosen candidate is truly the better one.
+        weight: ``f``, ``(B,)`` float64, 0 or more: factor on the pair's loss.
+        scale: ``s``, ``(B,)`` float64 or None for 1: factor on the logratios inside the loss, a beta for each pair.
+            Negative: the other candidate is the better one. 0: the pair teaches nothing.
+        gate: ``g``, None for 1, or what computes it from the scores, because the policy itself decides.
+        relabels: Whether a negative scale says which candidate is called the chosen one from now on.
     """
 
     probability: Tensor
     weight: Tensor
+    scale: Tensor | None = None
+    gate: Gate | None = None
+    relabels: bool = False
 
     def __len__(self) -> int:
         return len(self.probability)
 
 
 def expected(loss: BoundLoss, scores: PairScores, label: Label) -> Tensor:
-    """The loss under the label's uncertainty.
+    """The loss under the label: its gate, then its scale, its uncertainty and its weight.
 
-        loss_b = weight_b [ p_b L(scores_b) + (1 - p_b) L(swapped scores_b) ]
+        loss_b = f_b [ p_b L(scores_b) + (1 - p_b) L(swapped scores_b) ]
 
     Args:
-        loss: A bound loss on pairs.
-        scores: ``B`` pairs.
+        loss: A bound loss.
+        scores: ``B`` pairs, or single candidates where the loss takes them and every p is 1.
         label: Their ``B`` labels.
 
     Returns:
-        ``(B,)``, one number per pair, on the scores' device.
+        ``(B,)``, one number per pair, on the scores' device. No gradient reaches the label.
 
-    Facts: where every p is 1 the swapped loss is not computed at all, so a sure label costs nothing and changes no bit.
-        At margin 0 the value is ``weight`` times the loss at zero, for every p.
+    Raises:
+        ValueError: Another number of labels than of pairs; a gate or a scale without a reference to compare with.
+
+    Facts: where every p is 1 the swapped loss is not computed at all, so a sure label costs nothing and changes no bit;
+        neither does a gate or a scale of 1. At margin 0, and for a scale of 0 at every margin, the value is the weight
+        times the loss at zero, for every p. Swapping a pair and the sign of its scale changes nothing.
     """
+    count = len(scores.chosen.logps)
+    if len(label) != count:
+        raise ValueError(f"expected one label per pair; got {len(label)} labels for {count} pairs")
+    if label.gate is not None:
+        scores = scores.gated(label.gate(scores.detach()).detach())
+    if label.scale is not None:
+        if scores.reference_chosen is None:
+            raise ValueError(
+                f"these labels scale the logratios, but the loss '{loss.name}' compares with no reference; "
+                "take a loss that does, such as logistic, or labels without a scale, such as hard"
+            )
+        scores = scores.scaled(label.scale.detach())
     straight = loss(scores)
-    if len(label) != len(straight):
-        raise ValueError(f"expected one label per pair; got {len(label)} labels for {len(straight)} pairs")
     weight = label.weight.to(straight)
     if bool(torch.all(label.probability == 1.0)):
         return weight * straight
     p = label.probability.to(straight)
     return weight * (p * straight + (1.0 - p) * loss(scores.swapped()))
+
+
+def oriented(scores: PairScores, label: Label) -> PairScores:
+    """The scores as the label calls the candidates: rows of negative scale swapped where the label relabels.
+
+    For metrics: a margin is then positive where the policy agrees with the label, not with the order of the data. The
+    very same scores come back where there is nothing to swap.
+    """
+    if not label.relabels or label.scale is None or not bool((label.scale < 0).any()):
+        return scores
+    return scores.swapped(label.scale < 0)
+
+
+def silent(label: Label) -> Tensor:
+    """``(B,)`` of booleans: pairs that cannot teach, because their scale or their weight is exactly 0.
+
+    The loss of such a pair is its weight times the loss at zero whatever the policy says, its gradient exactly zero: it
+    need not be scored at all.
+    """
+    still = label.weight == 0.0
+    return still if label.scale is None else still | (label.scale == 0.0)

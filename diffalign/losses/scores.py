@@ -8,6 +8,7 @@ the policy agrees with the label. Everything is float32 (or float64 where it cam
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -38,20 +39,27 @@ class Scores:
         parts = None if self.parts is None else self.parts.detach()
         return replace(self, logps=self.logps.detach(), parts=parts)
 
+    def scaled(self, factor: Tensor) -> Scores:
+        """Every log-probability times its row's factor, ``(B,)``; the parts too, so that they still add up."""
+        logps = exact(self.logps)
+        factor = factor.to(logps)
+        parts = None if self.parts is None else exact(self.parts) * factor.unsqueeze(1)
+        return replace(self, logps=logps * factor, parts=parts)
+
 
 @dataclass(frozen=True)
 class PairScores:
-    """Scores of a batch of pairs. The reference is absent (None) for losses that need none.
+    """Scores of a batch of pairs, or of single candidates: then the rejected one is None. So is an absent reference.
 
     Args:
         chosen: Policy scores of the preferred candidates.
-        rejected: Policy scores of the others.
+        rejected: Policy scores of the others; None where examples are single.
         reference_chosen: Reference scores of the preferred candidates, without gradient.
         reference_rejected: Reference scores of the others, without gradient.
     """
 
     chosen: Scores
-    rejected: Scores
+    rejected: Scores | None = None
     reference_chosen: Scores | None = None
     reference_rejected: Scores | None = None
 
@@ -63,7 +71,7 @@ class PairScores:
     @property
     def rejected_logratio(self) -> Tensor:
         """``(B,)``: the same for the rejected candidate."""
-        return _logratio(self.rejected, self.reference_rejected)
+        return _logratio(_other(self.rejected), self.reference_rejected)
 
     @property
     def margin(self) -> Tensor:
@@ -71,15 +79,86 @@ class PairScores:
 
         Policy gap minus reference gap, in this order: the large common part cancels before the small rest is taken.
         """
+        rejected = _other(self.rejected)
         if self.reference_chosen is None or self.reference_rejected is None:
             raise ValueError("this loss compares with a reference, but the scores carry none; score the reference too")
-        policy = exact(self.chosen.logps) - exact(self.rejected.logps)
+        policy = exact(self.chosen.logps) - exact(rejected.logps)
         reference = exact(self.reference_chosen.logps) - exact(self.reference_rejected.logps)
         return policy - reference.detach()
 
-    def swapped(self) -> PairScores:
-        """The same pairs with the opposite label: every margin changes its sign."""
-        return PairScores(self.rejected, self.chosen, self.reference_rejected, self.reference_chosen)
+    def detach(self) -> PairScores:
+        """The same numbers without a gradient."""
+        return self._each(Scores.detach)
+
+    def scaled(self, factor: Tensor) -> PairScores:
+        """Every logratio, so every margin too, times its pair's factor, ``(B,)``; negative ones turn it round.
+
+        A factor of 1 changes no bit. Without a reference the log-probabilities themselves are scaled.
+        """
+        return self._each(lambda scores: scores.scaled(factor))
+
+    def gated(self, gate: Tensor) -> PairScores:
+        """The rejected logratio times its pair's gate, ``(B,)``; the chosen one stays.
+
+            rejected logp = reference + gate (policy - reference)
+
+        A gate of 1 changes no bit, 0 drops the rejected candidate, -1 learns from it as from the chosen one.
+        """
+        policy, reference = _other(self.rejected), self.reference_rejected
+        if reference is None:
+            raise ValueError("a gate acts on the rejected logratio, but the scores carry no reference; score it too")
+        parts = policy.parts
+        if parts is not None and reference.parts is not None:
+            parts = _between(reference.parts, parts, gate.unsqueeze(1))
+        logps = _between(reference.logps, policy.logps, gate)
+        return replace(self, rejected=replace(policy, logps=logps, parts=parts))
+
+    def swapped(self, where: Tensor | None = None) -> PairScores:
+        """The same pairs with the opposite label: every margin changes its sign.
+
+        Args:
+            where: ``(B,)`` of booleans: only these pairs are turned round. None turns all.
+        """
+        rejected = _other(self.rejected)
+        if where is None:
+            return PairScores(rejected, self.chosen, self.reference_rejected, self.reference_chosen)
+        chosen, rejected = _exchanged(self.chosen, rejected, where)
+        if self.reference_chosen is None or self.reference_rejected is None:
+            return PairScores(chosen, rejected)
+        return PairScores(chosen, rejected, *_exchanged(self.reference_chosen, self.reference_rejected, where))
+
+    def _each(self, function: Callable[[Scores], Scores]) -> PairScores:
+        others = (self.rejected, self.reference_chosen, self.reference_rejected)
+        return PairScores(function(self.chosen), *(None if scores is None else function(scores) for scores in others))
+
+
+def _other(rejected: Scores | None) -> Scores:
+    if rejected is None:
+        raise ValueError(
+            "this compares two candidates, but the scores are of single ones (rejected is None); train single examples "
+            "with a loss on the chosen candidate alone, such as sft"
+        )
+    return rejected
+
+
+def _between(reference: Tensor, policy: Tensor, gate: Tensor) -> Tensor:
+    policy, reference = exact(policy), exact(reference).detach()
+    gate = gate.to(policy)
+    return torch.where(gate == 1.0, policy, reference + gate * (policy - reference))
+
+
+def _exchanged(one: Scores, other: Scores, where: Tensor) -> tuple[Scores, Scores]:
+    def pick(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        if a is None or b is None:
+            return None
+        mask = where.to(a.device)
+        return torch.where(mask.unsqueeze(1) if a.dim() == 2 else mask, b, a)
+
+    def mixed(a: Scores, b: Scores) -> Scores:
+        logps = torch.where(where.to(a.logps.device), b.logps, a.logps)
+        return Scores(logps, pick(a.parts, b.parts), pick(a.lengths, b.lengths))
+
+    return mixed(one, other), mixed(other, one)
 
 
 def _logratio(policy: Scores, reference: Scores | None) -> Tensor:
