@@ -6,13 +6,15 @@ A new loss is one function with its row, one import line here, and one plain for
 from diffalign.losses.beta import equivalent_betas
 from diffalign.losses.catalogue import BoundLoss, Loss, find, hyperparameters, table
 from diffalign.losses.hinge import HINGE, hinge
+from diffalign.losses.likelihood import SFT, sft
 from diffalign.losses.logistic import LOGISTIC, ROBUST, logistic, robust
+from diffalign.losses.mapo import MAPO, mapo
 from diffalign.losses.ranges import Range
 from diffalign.losses.rewards import accuracy, implicit_rewards
 from diffalign.losses.scores import PairScores, Scores, exact
 from diffalign.losses.squared import SQUARED, squared
 
-LOSSES: dict[str, Loss] = table(LOGISTIC, ROBUST, SQUARED, HINGE)
+LOSSES: dict[str, Loss] = table(LOGISTIC, ROBUST, SQUARED, HINGE, SFT, MAPO)
 """Every loss by name."""
 
 
@@ -36,6 +38,8 @@ __all__ = [
     "implicit_rewards",
     "logistic",
     "loss_named",
+    "mapo",
     "robust",
+    "sft",
     "squared",
 ]

@@ -43,7 +43,7 @@ class Loss:
         source: Paper and equation, with its identifier.
         advice: When to take it, and what to watch.
         limits: The range of each numeric hyperparameter.
-        at_zero: Claimed loss where the policy equals its reference.
+        at_zero: Claimed loss where the policy equals its reference; None where no reference fixes it.
         slope_at_zero: Claimed derivative by the margin there; None for a loss that is no function of one margin.
         skew: Claimed ``k`` with ``L(m) - L(-m) = k m`` for every margin; None where there is no such line.
         optimum: Claimed smallest margin at which the loss is least; infinite where more is always better.
@@ -61,7 +61,7 @@ class Loss:
     source: str
     advice: str
     limits: Mapping[str, Range]
-    at_zero: Claim
+    at_zero: Claim | None
     slope_at_zero: Claim | None = None
     skew: Claim | None = None
     optimum: Claim | None = None
@@ -136,12 +136,12 @@ class BoundLoss:
         return self.hyper.get("beta", 1.0)
 
     @property
-    def at_zero(self) -> float:
-        """The loss where the policy equals its reference, so at the first step of a fresh adapter."""
-        return self.loss.at_zero(self.hyper)
+    def at_zero(self) -> float | None:
+        """The loss where the policy equals its reference, so at the first step of a fresh adapter; None: unknown."""
+        return None if self.loss.at_zero is None else self.loss.at_zero(self.hyper)
 
-    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        """Implicit rewards ``(chosen, rejected)``, each ``(B,)``, without gradient."""
+    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor | None]:
+        """Implicit rewards ``(chosen, rejected)``, each ``(B,)``, without gradient; None for no rejected candidate."""
         return implicit_rewards(scores, beta=self.beta, against_reference=self.loss.needs_reference)
 
     def slope(self, margin: Tensor) -> Tensor:

@@ -11,22 +11,24 @@ from torch import Tensor
 from diffalign.losses.scores import PairScores, exact
 
 
-def implicit_rewards(scores: PairScores, *, beta: float, against_reference: bool = True) -> tuple[Tensor, Tensor]:
+def implicit_rewards(
+    scores: PairScores, *, beta: float, against_reference: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """Rewards ``beta * logratio`` of both candidates, without gradient.
 
     Args:
-        scores: A batch of pairs.
+        scores: A batch of pairs, or of single candidates.
         beta: Inverse temperature of the loss that trains the policy, > 0.
         against_reference: False for a loss without a reference, whose reward is ``beta * logp``.
 
     Returns:
-        ``(chosen, rejected)``, each ``(B,)``. A falling reward of both is the sign of a policy that forgets: the gap
-        may grow all the same.
+        ``(chosen, rejected)``, each ``(B,)``; the second is None for single candidates. A falling reward of both is the
+        sign of a policy that forgets: the gap may grow all the same.
     """
-    if against_reference:
-        chosen, rejected = scores.chosen_logratio, scores.rejected_logratio
-    else:
-        chosen, rejected = exact(scores.chosen.logps), exact(scores.rejected.logps)
+    chosen = scores.chosen_logratio if against_reference else exact(scores.chosen.logps)
+    if scores.rejected is None:
+        return beta * chosen.detach(), None
+    rejected = scores.rejected_logratio if against_reference else exact(scores.rejected.logps)
     return beta * chosen.detach(), beta * rejected.detach()
 
 

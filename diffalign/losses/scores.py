@@ -64,6 +64,11 @@ class PairScores:
     reference_rejected: Scores | None = None
 
     @property
+    def pair(self) -> tuple[Scores, Scores]:
+        """Policy scores ``(chosen, rejected)``. Raises ValueError for single candidates."""
+        return self.chosen, _other(self.rejected)
+
+    @property
     def chosen_logratio(self) -> Tensor:
         """``(B,)``: how much likelier the policy makes the chosen candidate than the reference does."""
         return _logratio(self.chosen, self.reference_chosen)

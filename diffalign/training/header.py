@@ -47,11 +47,14 @@ def batch_line(recipe: Recipe, pairs: int, processes: int, micro: int) -> str:
 
 def _parts(recipe: Recipe, loss: BoundLoss) -> str:
     hyper = ", ".join(f"{name} {value:g}" for name, value in loss.hyper.items())
-    labels = recipe.labels.name + "".join(f", {name} {value:g}" for name, value in recipe.labels.hyper.items())
+    labels = recipe.labels.name + "".join(f", {name} {_short(value)}" for name, value in recipe.labels.hyper.items())
     latents = recipe.latents or getattr(recipe.model, "latents", "none")
-    return (
-        f"pairs=dataset  latents={latents}  labels={labels}  loss={loss.name} ({hyper}); {loss.at_zero:.4g} at step 0"
-    )
+    start = "" if loss.at_zero is None else f"; {loss.at_zero:.4g} at step 0"
+    return f"pairs=dataset  latents={latents}  labels={labels}  loss={loss.name} ({hyper}){start}"
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
 def _optimizer_line(recipe: Recipe) -> str:

@@ -15,7 +15,7 @@ def log_sigmoid(u):
 
 @dataclass(frozen=True)
 class Plain:
-    """A formula of the margin, and the hyperparameters to try it with."""
+    """A formula of the margin, or of ``(chosen, rejected)`` log-probabilities, and what to try it with."""
 
     formula: Any
     settings: tuple[dict, ...]
@@ -24,6 +24,12 @@ class Plain:
 def _squared(m, beta, relative):
     distance = m - 1 / (2 * beta)
     return (beta * distance) ** 2 if relative else distance**2
+
+
+def _mapo(chosen, rejected, k, temperature, weight):
+    link = lambda x: x / math.expm1(x) if x else 1.0
+    e_w, e_l = -2 * chosen, -2 * rejected
+    return e_w - weight * log_sigmoid(temperature * (link(k * e_w) - link(k * e_l)))
 
 
 PLAIN = {
@@ -40,4 +46,6 @@ PLAIN = {
         _squared, ({"beta": 0.1}, {"beta": 5000.0}, {"beta": 0.1, "relative": True}, {"beta": 5000.0, "relative": True})
     ),
     "hinge": Plain(lambda m, beta: max(0.0, 1 - beta * m), ({"beta": 0.05}, {"beta": 5000.0})),
+    "sft": Plain(lambda chosen, rejected, scale: -scale * chosen, ({}, {"scale": 2.0})),
+    "mapo": Plain(_mapo, ({}, {"k": 2.0, "temperature": 3.0, "weight": 1.0})),
 }

@@ -19,9 +19,16 @@ CASES = [
     for hyper in (PLAIN[name].settings if name in PLAIN else ())
 ]
 ON_A_MARGIN = [case for case in CASES if case.values[0].loss.takes == "margin"]
+ON_ALL_SCORES = [case for case in CASES if case.values[0].loss.takes == "scores"]
+AGAINST_A_REFERENCE = [case for case in CASES if case.values[0].loss.needs_reference]
+ON_PAIRS = [case for case in CASES if case.values[0].loss.kind == "pair"]
 QUIET = settings(max_examples=30, deadline=None, derandomize=True)
 REACHES = st.floats(-30.0, 30.0)
 """Margins in units of 1 / beta: where the curves bend."""
+
+
+def _without_a_reference(chosen, rejected):
+    return PairScores(*(Scores(torch.tensor(logps, dtype=torch.float64)) for logps in (chosen, rejected)))
 
 
 def _gaps(row) -> list[str]:
@@ -33,6 +40,8 @@ def _gaps(row) -> list[str]:
     gaps += ["plain formula"] * (row.name not in PLAIN)
     numeric = {name for name, default in hyperparameters(row).items() if not isinstance(default, bool)}
     gaps += [f"limits of {name}" for name in numeric ^ set(row.limits)]
+    # Where a reference is needed it also fixes the loss at the start; where there is none, nothing does.
+    gaps += ["at_zero"] * (row.needs_reference != (row.at_zero is not None))
     if row.takes == "margin":
         gaps += [claim for claim in ("slope_at_zero", "optimum") if getattr(row, claim) is None]
     return gaps
@@ -48,15 +57,27 @@ def test_every_row_is_complete_and_explains_itself(name):
 
 def test_an_incomplete_row_is_caught():
     row = dataclasses.replace(
-        LOSSES["hinge"], name="new", source=" ", advice="", optimum=None, slope_at_zero=None, limits={}
+        LOSSES["hinge"], name="new", source=" ", advice="", optimum=None, slope_at_zero=None, limits={}, at_zero=None
     )
     assert set(_gaps(row)) >= {
         *("source", "advice", "arXiv in source", "plain formula", "limits of beta", "optimum", "slope_at_zero"),
+        "at_zero",
     }
+    assert _gaps(dataclasses.replace(LOSSES["sft"], at_zero=lambda h: 0.0)) == ["at_zero"]
 
 
 def test_the_battery_tries_every_loss():
-    assert {case.values[0].name for case in CASES} == set(LOSSES) == set(PLAIN)
+    assert _names(CASES) == set(LOSSES) == set(PLAIN)
+
+
+def test_the_battery_leaves_out_only_what_a_row_cannot_have():
+    assert set(LOSSES) - _names(ON_A_MARGIN) == _names(ON_ALL_SCORES) == {"sft", "mapo"} < set(LOSSES)
+    assert set(LOSSES) - _names(AGAINST_A_REFERENCE) == {"sft", "mapo"}
+    assert set(LOSSES) - _names(ON_PAIRS) == {"sft"}
+
+
+def _names(cases) -> set[str]:
+    return {case.values[0].name for case in cases}
 
 
 @pytest.mark.parametrize("loss", ON_A_MARGIN)
@@ -68,7 +89,15 @@ def test_the_function_equals_the_plain_formula(loss, reach):
     assert found == pytest.approx(PLAIN[loss.name].formula(margin, **loss.hyper), rel=1e-12, abs=1e-12)
 
 
-@pytest.mark.parametrize("loss", CASES)
+@pytest.mark.parametrize("loss", ON_ALL_SCORES)
+@given(chosen=REACHES, rejected=REACHES)
+@QUIET
+def test_the_function_of_all_scores_equals_the_plain_formula(loss, chosen, rejected):
+    found = loss(_without_a_reference([chosen], [rejected])).item()
+    assert found == pytest.approx(PLAIN[loss.name].formula(chosen, rejected, **loss.hyper), rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", AGAINST_A_REFERENCE)
 def test_an_equal_policy_and_reference_cost_what_is_claimed(loss):
     logps = torch.tensor([-0.03, -120.5, 0.0], dtype=torch.float64)
     scores = PairScores(*map(Scores, (logps, 2 * logps, logps, 2 * logps)))
@@ -143,19 +172,51 @@ def test_a_gradient_reaches_the_policy_and_none_the_reference(loss):
     leaves = [torch.full((2,), value, dtype=torch.float64, requires_grad=True) for value in (-3.0, -3.0, -3.0, -3.0)]
     loss(PairScores(*map(Scores, leaves))).sum().backward()
     chosen, rejected, reference_chosen, reference_rejected = (leaf.grad for leaf in leaves)
-    assert (chosen < 0).all() and (rejected > 0).all()  # at margin 0 every loss pulls the way of the label
+    assert (chosen < 0).all()  # at margin 0 every loss pulls the way of the label
+    assert (rejected is None) if loss.loss.kind == "single" else (rejected > 0).all()
     assert reference_chosen is None and reference_rejected is None
+
+
+@pytest.mark.parametrize("loss", CASES)
+def test_the_gradient_is_the_slope_of_the_loss(loss):
+    scores, step = drawn(6, seed=4, scale=1 / loss.beta), 1e-5 / loss.beta
+    for side in ("chosen",) if loss.loss.kind == "single" else ("chosen", "rejected"):
+        logps = getattr(scores, side).logps
+        leaf = logps.clone().requires_grad_(True)
+        moved = lambda x, side=side: loss(dataclasses.replace(scores, **{side: Scores(x)}))
+        (found,) = torch.autograd.grad(moved(leaf).sum(), leaf)
+        slope = (moved(logps + step) - moved(logps - step)) / (2 * step)
+        torch.testing.assert_close(found, slope, rtol=1e-5, atol=1e-6 * slope.abs().max().item())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("loss", CASES)
 def test_extreme_margins_stay_finite(loss, dtype):
-    scores = from_margins([-1e4, 1e4, -1e4 / loss.beta, 1e4 / loss.beta], dtype)
-    leaf = scores.chosen.logps.requires_grad_(True)
-    values = loss(scores)
-    values.sum().backward()
-    assert values.isfinite().all() and leaf.grad.isfinite().all()
-    assert loss.saturation(scores).isfinite().all()
+    scores = from_margins([-1e4, 1e4, -1e4 / loss.beta, 1e4 / loss.beta, 0.0], dtype)
+    leaves = [scores.chosen.logps.requires_grad_(True), scores.rejected.logps.clone().requires_grad_(True)]
+    values = loss(dataclasses.replace(scores, rejected=Scores(leaves[1])))
+    gradients = torch.autograd.grad(values.sum(), leaves, materialize_grads=True, allow_unused=True)
+    assert values.isfinite().all() and all(gradient.isfinite().all() for gradient in gradients)
+    if loss.loss.takes == "margin":
+        assert loss.saturation(scores).isfinite().all()
+
+
+@pytest.mark.parametrize("loss", [case for case in CASES if case not in AGAINST_A_REFERENCE])
+def test_a_loss_that_needs_no_reference_reads_none(loss):
+    scores = drawn(4)
+    assert torch.equal(loss(PairScores(scores.chosen, scores.rejected)), loss(scores))
+    assert loss.at_zero is None and loss.loss.at_zero is None
+
+
+@pytest.mark.parametrize("loss", CASES)
+def test_single_candidates_are_trained_on_or_refused_with_what_to_take(loss):
+    scores = drawn(4)
+    single = PairScores(scores.chosen, reference_chosen=scores.reference_chosen)
+    if loss.loss.kind == "single":
+        assert torch.equal(loss(single), loss(scores))
+    else:
+        with pytest.raises(ValueError, match="rejected is None.*such as sft"):
+            loss(single)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -170,7 +231,7 @@ def test_half_precision_scores_are_upcast_before_anything_is_subtracted(loss, dt
         assert torch.equal(loss.loss.function(margin, **loss.hyper), loss.loss.function(margin.float(), **loss.hyper))
 
 
-@pytest.mark.parametrize("loss", [case for case in CASES if case.values[0].loss.kind == "pair"])
+@pytest.mark.parametrize("loss", AGAINST_A_REFERENCE)
 @given(shift=st.floats(-2.0, 2.0))
 @QUIET
 def test_what_both_candidates_gain_alike_changes_nothing(loss, shift):

@@ -59,7 +59,7 @@ def test_a_switch_that_is_neither_true_nor_false_is_refused():
 
 
 def test_a_loss_on_all_scores_fits_the_same_row():
-    # What later families need: no margin, no reference, no beta.
+    # No margin, no reference, no beta.
     row = Loss(
         name="winner",
         function=lambda scores: -scores.chosen.logps,
@@ -71,13 +71,13 @@ def test_a_loss_on_all_scores_fits_the_same_row():
         source="none",
         advice="none",
         limits={},
-        at_zero=lambda h: 0.0,
+        at_zero=None,
     )
     bound = row.bind()
     scores = PairScores(Scores(torch.tensor([-2.0])), Scores(torch.tensor([-3.0])))
     assert bound(scores).tolist() == [2.0]
     assert [reward.tolist() for reward in bound.rewards(scores)] == [[-2.0], [-3.0]]
-    assert not row.needs_reference and bound.beta == 1.0
+    assert not row.needs_reference and bound.beta == 1.0 and bound.at_zero is None
     assert "the policy alone" in row.explain()
     with pytest.raises(ValueError, match="no function of one margin"):
         bound.slope(torch.zeros(1))

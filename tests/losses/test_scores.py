@@ -54,3 +54,71 @@ def test_rewards_without_a_reference_are_beta_times_the_log_probabilities():
 def test_ties_count_half_in_the_accuracy():
     assert accuracy(from_margins([1e-9, 0.0, -3.0]).margin).tolist() == [1.0, 0.5, 0.0]
     assert accuracy(torch.tensor([float("nan")])).tolist() == [0.0]
+
+
+def test_single_candidates_have_one_reward_and_no_margin():
+    scores = PairScores(Scores(torch.tensor([-1.0])), reference_chosen=Scores(torch.tensor([-3.0])))
+    assert LOSSES["sft"].bind().rewards(scores)[1] is None
+    chosen, rejected = implicit_rewards(scores, beta=2.0)
+    assert chosen.item() == 4.0 and rejected is None
+    for ask in (lambda: scores.margin, lambda: scores.rejected_logratio, scores.swapped, lambda: scores.pair):
+        with pytest.raises(ValueError, match="rejected is None"):
+            ask()
+
+
+def with_parts(count=3, tokens=4, seed=1):
+    """Scores whose log-probabilities are sums of parts."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = torch.randn(4, count, tokens, generator=generator, dtype=torch.float64)
+    lengths = torch.arange(4 * count).reshape(4, count)
+    return PairScores(*(Scores(p.sum(1), p, n) for p, n in zip(parts, lengths, strict=True)))
+
+
+FACTORS = torch.tensor([1.0, -2.5, 0.0], dtype=torch.float64)
+
+
+def test_scaling_multiplies_every_logratio_and_the_parts_still_add_up():
+    scores = with_parts()
+    scaled = scores.scaled(FACTORS)
+    torch.testing.assert_close(scaled.chosen_logratio, FACTORS * scores.chosen_logratio)
+    torch.testing.assert_close(scaled.rejected_logratio, FACTORS * scores.rejected_logratio)
+    torch.testing.assert_close(scaled.margin, FACTORS * scores.margin)
+    for side in (scaled.chosen, scaled.rejected, scaled.reference_chosen, scaled.reference_rejected):
+        torch.testing.assert_close(side.parts.sum(1), side.logps)
+    assert torch.equal(scaled.chosen.lengths, scores.chosen.lengths)
+    assert scaled.margin[0] == scores.margin[0] and scaled.margin[2] == 0.0
+    assert torch.equal(scores.swapped().scaled(-FACTORS).margin, scaled.margin)
+
+
+def test_gating_multiplies_the_rejected_logratio_alone():
+    scores = with_parts()
+    gated = scores.gated(FACTORS)
+    assert gated.chosen is scores.chosen and gated.reference_rejected is scores.reference_rejected
+    torch.testing.assert_close(gated.rejected_logratio, FACTORS * scores.rejected_logratio)
+    torch.testing.assert_close(gated.rejected.parts.sum(1), gated.rejected.logps)
+    assert gated.rejected.logps[0] == scores.rejected.logps[0]
+    assert gated.rejected_logratio[2] == 0.0
+
+
+def test_an_open_gate_changes_no_bit_where_the_sum_would():
+    # reference + (policy - reference) is another float32 number than policy.
+    policy, reference = torch.tensor([1e-8]), torch.tensor([1.0])
+    scores = PairScores(*(Scores(x) for x in (reference, policy, reference, reference)))
+    assert reference + (policy - reference) != policy
+    assert torch.equal(scores.gated(torch.ones(1)).rejected.logps, policy)
+
+
+def test_swapping_some_pairs_leaves_the_others():
+    scores, where = with_parts(), torch.tensor([True, False, True])
+    some, all_ = scores.swapped(where), scores.swapped()
+    for name in ("chosen", "rejected", "reference_chosen", "reference_rejected"):
+        for field in ("logps", "parts", "lengths"):
+            found, kept, turned = (getattr(getattr(x, name), field) for x in (some, scores, all_))
+            assert torch.equal(found[where], turned[where]) and torch.equal(found[~where], kept[~where])
+    bare = PairScores(scores.chosen, scores.rejected).swapped(where)
+    assert torch.equal(bare.chosen.logps, some.chosen.logps) and bare.reference_chosen is None
+
+
+def test_a_gate_without_a_reference_is_refused():
+    with pytest.raises(ValueError, match="score it too"):
+        PairScores(Scores(torch.zeros(1)), Scores(torch.zeros(1))).gated(torch.ones(1))
