@@ -16,6 +16,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps
 
+from diffalign.data.kept import Kept
 from diffalign.data.records import Media
 from diffalign.data.stored import Stored
 from diffalign.errors import DataError
@@ -34,6 +35,8 @@ def media_bytes(media: Media) -> bytes:
         return media.read()
     if isinstance(media, str):
         return media.encode("utf-8", "surrogatepass")
+    if isinstance(media, Kept):
+        raise DataError(f"a picture, a clip or a text was expected; {media} is tensors, which only its policy reads.")
     try:
         return media.read_bytes()
     except OSError as error:
@@ -41,7 +44,12 @@ def media_bytes(media: Media) -> bytes:
 
 
 def media_digest(media: Media) -> str:
-    """32 hexadecimal digits of the content: equal bytes give equal digests, wherever they are stored."""
+    """32 hexadecimal digits of the content: equal bytes give equal digests, wherever they are stored.
+
+    A :class:`~diffalign.data.kept.Kept` is named by its handle: its tensors are not read.
+    """
+    if isinstance(media, Kept):
+        return media.digest()
     return hashlib.blake2b(media_bytes(media), digest_size=16).hexdigest()
 
 
@@ -51,6 +59,8 @@ def media_name(media: Media) -> str:
         return f"'{media}'"
     if isinstance(media, bytes):
         return f"a picture of {len(media):,} bytes"
+    if isinstance(media, Kept):
+        return str(media)
     return f"'{media}'" if isinstance(media, Stored) else repr(media[:60])
 
 
@@ -112,7 +122,7 @@ def _opened(media: Media) -> Iterator[Image.Image]:
         ) from error
 
 
-def _stream(media: Path | bytes | Stored) -> IO[bytes]:
+def _stream(media: Path | bytes | Stored | Kept) -> IO[bytes]:
     return media.open("rb") if isinstance(media, Path) else io.BytesIO(media_bytes(media))
 
 

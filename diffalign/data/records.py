@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from diffalign.data.kept import Kept
 from diffalign.data.stored import Stored
 
-Media = Path | bytes | str | Stored
-"""A candidate: a picture or clip as a path, as encoded bytes or as a handle on them; a text as a string."""
+Media = Path | bytes | str | Stored | Kept
+"""A candidate: a picture or clip as a path, as encoded bytes or as a handle on them; a text as a string; or what a
+policy made while training, as a handle on its tensors."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,15 @@ class PairSet:
         dropped: The rows left out, each with its reason.
         format: The reader's name.
         source: The path or Hub id that was read.
+        ranges: Smallest and largest score of the data by scorer: of the whole table where the scores come from a file,
+            of what was read where they are columns. What min-max normalisation needs.
     """
 
     pairs: list[Pair]
     dropped: list[Dropped] = field(default_factory=list)
     format: str = ""
     source: str = ""
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -83,7 +88,8 @@ class PairSet:
 
     def summary(self) -> str:
         """One line: ``"1,024 pairs from 'votes' (pickapic); dropped 132: 130 tie, 2 empty prompt"``."""
-        line = f"{len(self.pairs):,} pairs from '{self.source}' ({self.format})"
+        alone = bool(self.pairs) and all(pair.rejected is None for pair in self.pairs)
+        line = f"{len(self.pairs):,} {'winners' if alone else 'pairs'} from '{self.source}' ({self.format})"
         if not self.dropped:
             return line
         return f"{line}; dropped {len(self.dropped):,}: " + ", ".join(

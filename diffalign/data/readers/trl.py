@@ -25,7 +25,7 @@ from diffalign.data.readers.rows import (
     scores_of,
 )
 from diffalign.data.readers.tables import LOOK, Row, Table
-from diffalign.data.records import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Dropped, Media, Pair
+from diffalign.data.records import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Dropped, Pair
 from diffalign.data.stored import Stored
 from diffalign.errors import DataError
 
@@ -78,7 +78,7 @@ def _pair(row: Row, table: Table, folder: Path | None, ids: Ids) -> Pair:
     return replace(pair, id=ids.unique(name))
 
 
-def _candidate(value: Any, role: str, row: Row, table: Table, folder: Path | None) -> Media:
+def _candidate(value: Any, role: str, row: Row, table: Table, folder: Path | None) -> Path | bytes | str | Stored:
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
         folder = folder or table.folder
@@ -91,7 +91,7 @@ def _candidate(value: Any, role: str, row: Row, table: Table, folder: Path | Non
     return existing_file(folder, str(value)) if folder else str(value)
 
 
-def _content(candidate: Media, folder: Path) -> str | bytes:
+def _content(candidate: Path | bytes | str | Stored, folder: Path) -> str | bytes:
     """What an id is made of: names of files, texts, or the bytes themselves where nothing else tells rows apart."""
     if isinstance(candidate, Stored):
         return candidate.read()
