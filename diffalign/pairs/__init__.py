@@ -1,1 +1,27 @@
-"""Pairs: where comparisons come from."""
+"""Pairs: where comparisons come from.
+
+A new source is one function from a :class:`~diffalign.pairs.dataset.DatasetPairs` and its own settings to a
+:class:`~diffalign.pairs.source.PairSource`, one import line and one row here.
+"""
+
+from collections.abc import Callable
+
+from diffalign.pairs.checkpoint import checkpoint
+from diffalign.pairs.dataset import DatasetPairs, dataset, from_memory, read_dataset
+from diffalign.pairs.source import PairSource, Stage
+from diffalign.pairs.winners import winners
+
+PAIRS: dict[str, Callable[..., PairSource]] = {"dataset": dataset, "winners": winners, "checkpoint": checkpoint}
+"""Every source by name; the first is the default. Each takes a :class:`DatasetPairs`; keywords are its own settings."""
+
+__all__ = [
+    "PAIRS",
+    "DatasetPairs",
+    "PairSource",
+    "Stage",
+    "checkpoint",
+    "dataset",
+    "from_memory",
+    "read_dataset",
+    "winners",
+]

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from diffalign.data.records import Dropped, Pair
 from diffalign.errors import DataError
+from diffalign.pairs.source import PairSource, Stage
 
 
 @dataclass(frozen=True)
 class DatasetPairs:
-    """A fixed list of comparisons, and what was left out of it.
+    """A fixed list of rows, and what was left out of it. A row is a comparison, or a winner alone.
 
     Args:
         pairs: What is trained on. Ids are unique: draws and caches are keyed by them.
         dropped: Rows that are not trained on, each with its reason.
         name: Where they came from, for the header.
+        ranges: Smallest and largest score of the data by scorer; labels that normalise rewards need them.
     """
 
     pairs: tuple[Pair, ...]
     dropped: tuple[Dropped, ...] = ()
     name: str = "pairs in memory"
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.pairs:
-            raise DataError(f"{self.name}: no pair is left to train on{_reasons(self.dropped)}.")
+            raise DataError(f"{self.name}: no pair is left to train on{reasons(self.dropped)}.")
         twice = [key for key, count in Counter(pair.id for pair in self.pairs).items() if count > 1]
         if twice:
             raise DataError(
@@ -41,10 +44,36 @@ class DatasetPairs:
     def __getitem__(self, index: int) -> Pair:
         return self.pairs[index]
 
+    @property
+    def every(self) -> int:
+        """0: one round is the whole run."""
+        return 0
+
     def summary(self) -> str:
         """One line: how many pairs, how many prompts, what was dropped and why."""
         prompts = len({pair.prompt for pair in self.pairs})
-        return f"{len(self.pairs)} pairs on {prompts} prompts from {self.name}{_reasons(self.dropped)}"
+        return f"{len(self.pairs)} pairs on {prompts} prompts from {self.name}{reasons(self.dropped)}"
+
+    def begin(self, number: int, wanted: Sequence[int], stage: Stage) -> Sequence[Pair]:
+        """The pairs as they are."""
+        return self.pairs
+
+
+def dataset(data: DatasetPairs) -> PairSource:
+    """The data set's own comparisons, ``pairs: dataset``.
+
+    Raises:
+        DataError: There are winners alone among them; a comparison needs both candidates.
+    """
+    alone = [pair.id for pair in data.pairs if pair.rejected is None]
+    if alone:
+        raise DataError(
+            f"{data.name}: {len(alone)} of {len(data)} rows have no rejected candidate, the first is '{alone[0]}'; "
+            "'pairs: dataset' compares two. These are winners alone. Train on them as they are, with a loss for single "
+            "examples (--set pairs=winners --set loss=sft), or against samples of an earlier checkpoint "
+            "(--set pairs=checkpoint)."
+        )
+    return data
 
 
 def from_memory(pairs: Iterable[Pair]) -> DatasetPairs:
@@ -52,15 +81,29 @@ def from_memory(pairs: Iterable[Pair]) -> DatasetPairs:
     return DatasetPairs(tuple(pairs))
 
 
-def _reasons(dropped: Iterable[Dropped]) -> str:
+def reasons(dropped: Iterable[Dropped]) -> str:
+    """``"; dropped: 2 tie, 1 unreadable row"``, or nothing."""
     counts = Counter(row.reason for row in dropped)
     told = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     return f"; dropped: {told}" if told else ""
 
 
-def read_dataset(path: str, *, format: str = "auto", limit: int | None = None, **options: Any) -> DatasetPairs:
-    """Reads a folder, a file or a Hub id in any known format."""
+def read_dataset(
+    path: str, *, format: str = "auto", limit: int | None = None, scores: Sequence[str] = (), **options: Any
+) -> DatasetPairs:
+    """Reads a folder, a file or a Hub id in any known format. Rows without a rejected candidate are read too.
+
+    Args:
+        path: What to read.
+        format: The format's name.
+        limit: Take the first so many.
+        scores: Files that `diffalign score` wrote for these pairs.
+        options: Of the format.
+    """
     from diffalign.data.readers import read_pairs
+    from diffalign.data.scores import read_scores, with_scores
 
     found = read_pairs(path, format=format, limit=limit, **options)
-    return DatasetPairs(tuple(found.pairs), tuple(found.dropped), f"{path} ({found.format})")
+    if scores:
+        found = with_scores(found, [read_scores(file) for file in scores])
+    return DatasetPairs(tuple(found.pairs), tuple(found.dropped), f"{path} ({found.format})", found.ranges)

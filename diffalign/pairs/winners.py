@@ -1,0 +1,56 @@
+"""Winners alone: the chosen candidates of a data set, for losses on single examples such as supervised fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from diffalign.data.records import Pair
+from diffalign.pairs.dataset import DatasetPairs, reasons
+from diffalign.pairs.source import Stage
+
+
+@dataclass(frozen=True)
+class WinnerPairs:
+    """Rows with a prompt and its chosen candidate, fixed for the whole run.
+
+    Args:
+        pairs: The winners, see :func:`winner`.
+        source: Where they came from and what was dropped, for the header.
+    """
+
+    pairs: tuple[Pair, ...]
+    source: str = "pairs in memory"
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def every(self) -> int:
+        """0: one round is the whole run."""
+        return 0
+
+    def summary(self) -> str:
+        """One line: how many winners, how many prompts, what was dropped and why."""
+        return f"{len(self)} winners on {len({pair.prompt for pair in self.pairs})} prompts from {self.source}"
+
+    def begin(self, number: int, wanted: Sequence[int], stage: Stage) -> Sequence[Pair]:
+        """The winners as they are."""
+        return self.pairs
+
+
+def winner(pair: Pair) -> Pair:
+    """The pair without its loser, and without what was said of the two together (probability, scores of both).
+
+    The loser's scores must go: where another candidate takes its place, they would be taken for that one's.
+    """
+    chosen = {role: values for role, values in pair.scores.items() if role == "chosen"}
+    return replace(pair, rejected=None, probability=1.0, scores=chosen)
+
+
+def winners(data: DatasetPairs) -> WinnerPairs:
+    """The data set's chosen candidates, ``pairs: winners``.
+
+    One row per pair: a candidate that won twice is there twice, as often as it was preferred.
+    """
+    return WinnerPairs(tuple(winner(pair) for pair in data.pairs), data.name + reasons(data.dropped))

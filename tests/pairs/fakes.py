@@ -1,0 +1,73 @@
+"""A policy whose samples are a plain function of (weights, prompt, seed), which records what it was asked."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import torch
+
+from diffalign.data.kept import Kept
+from diffalign.data.records import Pair
+from diffalign.latents.draws import stream
+from diffalign.pairs.source import Stage
+
+
+class FakePolicy:
+    """``raise_after`` samples it dies. Its trainable state is one matrix; :meth:`learn` moves it."""
+
+    def __init__(self, raise_after: int | None = None) -> None:
+        self.weights = {"lora.a": torch.arange(6.0).reshape(2, 3) / 7, "half": torch.ones(3, dtype=torch.bfloat16)}
+        self.held: dict[str, torch.Tensor] | None = None
+        self.raise_after = raise_after
+        self.asked: list[tuple[str, int]] = []
+        self.batches: list[int] = []
+        self.settings: list[dict] = []
+        self.states = self.sampling_blocks = 0
+
+    def learn(self, steps: int = 1) -> None:
+        self.weights = {name: value + steps for name, value in self.weights.items()}
+
+    def fingerprint(self) -> str:
+        return "fake"
+
+    def state(self):
+        self.states += 1
+        return {name: value.clone() for name, value in self.weights.items()}
+
+    def hold_reference(self, state) -> None:
+        self.held = dict(state)
+
+    @contextmanager
+    def sampling(self):
+        self.sampling_blocks += 1
+        yield
+
+    def make_candidates(self, prompts, seeds, store, keys, *, reference, **settings):
+        assert reference and self.held is not None
+        self.batches.append(len(prompts))
+        self.settings.append(settings)
+        made = {}
+        for prompt, seed, key in zip(prompts, seeds, keys, strict=True):
+            if self.raise_after is not None and len(self.asked) >= self.raise_after:
+                raise KeyboardInterrupt
+            self.asked.append((prompt, seed))
+            made[key] = {"latent": answer(self.held, prompt, seed)}
+        store.put_many(made)
+        return [Kept(str(store.root), store.maker, key) for key in keys]
+
+
+def answer(weights, prompt: str, seed: int) -> torch.Tensor:
+    """What a network with these weights makes of a prompt and a seed."""
+    noise = stream(seed, prompt, 0, "fake").standard_normal((2, 3), dtype="float32")
+    return weights["lora.a"] * torch.from_numpy(noise) + len(prompt)
+
+
+def fake_stage(policy, folder, **changes) -> Stage:
+    """A stage with a seed of 5 that reports to nobody."""
+    return Stage(**{"policy": policy, "folder": folder, "seed": 5, "progress": lambda *_: None, **changes})
+
+
+def some_pairs(count: int = 10) -> list[Pair]:
+    """Pairs of texts with scores, on half as many prompts."""
+    scores = {"chosen": {"judge": 2.0}, "rejected": {"judge": 1.0}, "pair": {"margin": 1.0}}
+    return [Pair(f"p{k}", f"prompt {k // 2}", f"good {k}", f"bad {k}", 0.8, scores) for k in range(count)]

@@ -1,0 +1,46 @@
+"""Winners alone, and the refusal to compare where there is no loser."""
+
+from dataclasses import replace
+
+import pytest
+
+from diffalign.data.records import Dropped, Pair
+from diffalign.errors import DataError
+from diffalign.pairs import PAIRS, from_memory
+from diffalign.pairs.dataset import DatasetPairs
+
+from .fakes import fake_stage, some_pairs
+
+ALONE = [Pair(f"w{k}", "p", f"good {k}", None) for k in range(3)]
+
+
+def test_the_default_is_the_data_set_itself(tmp_path):
+    data = from_memory(some_pairs())
+    source = PAIRS[next(iter(PAIRS))](data)
+    assert source.every == 0 and source.pairs == data.pairs
+    assert list(source.begin(0, [0, 3], fake_stage(None, tmp_path))) == list(data.pairs)
+    assert not list(tmp_path.iterdir())
+
+
+def test_winners_alone_are_read_but_not_compared():
+    data = from_memory([*some_pairs(2), *ALONE])
+    with pytest.raises(
+        DataError, match="3 of 5 rows .*'w0'.*--set pairs=winners --set loss=sft.*--set pairs=checkpoint"
+    ):
+        PAIRS["dataset"](data)
+
+
+def test_winners_lose_their_losers_and_what_was_said_of_both(tmp_path):
+    data = DatasetPairs(tuple(some_pairs(4)), (Dropped("f:1", "tie"),), "votes")
+    source = PAIRS["winners"](data)
+    assert source.every == 0 and len(source) == 4
+    for was, now in zip(data.pairs, source.pairs, strict=True):
+        assert now == replace(was, rejected=None, probability=1.0, scores={"chosen": {"judge": 2.0}})
+    assert source.begin(0, [0], fake_stage(None, tmp_path)) == source.pairs
+    assert source.summary() == "4 winners on 2 prompts from votes; dropped: 1 tie"
+
+
+def test_a_candidate_that_won_twice_is_there_twice():
+    first, second = some_pairs(2)
+    source = PAIRS["winners"](from_memory([first, replace(second, prompt=first.prompt, chosen=first.chosen)]))
+    assert [pair.id for pair in source.pairs] == ["p0", "p1"]
