@@ -77,10 +77,10 @@ def expected(loss: BoundLoss, scores: PairScores, label: Label) -> Tensor:
             )
         scores = scores.scaled(label.scale.detach())
     straight = loss(scores)
-    weight = label.weight.to(straight)
+    weight = label.weight.detach().to(straight)
     if bool(torch.all(label.probability == 1.0)):
         return weight * straight
-    p = label.probability.to(straight)
+    p = label.probability.detach().to(straight)
     return weight * (p * straight + (1.0 - p) * loss(scores.swapped()))
 
 
