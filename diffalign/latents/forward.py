@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
+import torch
 from torch import Tensor
 
 from diffalign.latents.draws import Draw
+from diffalign.latents.estimator import Estimator, Latent, Noise, Predict
 from diffalign.latents.schedule import Schedule
 
-Predict = Callable[[Tensor, Tensor], Tensor]
-"""``predict(x_t, t)``: a network's output, for estimators that ask one."""
 
-
-@dataclass(frozen=True)
-class Latent:
-    """Where and against what a candidate is judged.
-
-    Args:
-        x_t: ``(B, ...)``, the network's input.
-        t: ``(B,)`` long, its noise level.
-        target: ``(B, ...)``, what the output is compared with.
-    """
-
-    x_t: Tensor
-    t: Tensor
-    target: Tensor
-
-
-def forward_noising(x0: Tensor, t: Tensor, noise: Tensor, schedule: Schedule, predict: Predict | None = None) -> Latent:
+def forward_noising(x0: Tensor, t: Tensor, noise: Tensor, schedule: Schedule) -> Latent:
     """Mixes clean latents with noise.
 
     Args:
@@ -38,11 +19,27 @@ def forward_noising(x0: Tensor, t: Tensor, noise: Tensor, schedule: Schedule, pr
         noise: ``(B, ...)`` standard normal. A pair shares one noise and one level: the part of the error that both
             candidates have in common then cancels in the margin, which cuts its variance without a bias.
         schedule: The model's noise schedule.
-        predict: Not asked; present because other estimators ask it.
 
     Source: Wallace et al. 2023 (arXiv 2311.12908), eq. 14 and the pseudo-code of its supplement.
     """
     return Latent(x_t=schedule.add_noise(x0, noise, t), t=t, target=schedule.target(x0, noise, t))
+
+
+def forward(x0: Tensor, t: Tensor, schedule: Schedule, *, noise: Noise, predict: Predict) -> Latent:
+    """:func:`forward_noising` with the pair's one noise. ``predict`` is not asked."""
+    return forward_noising(x0, t, noise("noise", True).to(x0), schedule)
+
+
+FORWARD = Estimator(
+    name="forward",
+    function=forward,
+    asks=False,
+    evaluations=lambda t, levels, settings: torch.zeros_like(t),
+    summary="clean latents mixed with fresh noise, one noise and one level per pair",
+    formula="x_t = a_t x0 + s_t eps,   target: what a perfect network would say of eps",
+    source="Wallace et al. 2023 (arXiv 2311.12908), eq. 14",
+    advice="The default, and the cheapest: no network is asked.",
+)
 
 
 def timesteps(draw: Draw, schedule: Schedule, low: int = 0, high: int | None = None) -> Tensor:

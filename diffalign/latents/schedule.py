@@ -15,8 +15,9 @@
     flow          eps - x0         x_t - s out        x_t + a out         1/a^2
     ============  ===============  =================  ==================  ===========================
 
-Levels are kept in float64 and gathered there: ``1 - alpha_bar`` of a half-precision ``alpha_bar`` is off by up to
-15 per cent at the clean end, and margins multiply such differences by thousands.
+Below the first level lies the clean latent itself, level ``CLEAN = -1``: ``a = 1``, ``s = 0``. Levels are kept in
+float64 and gathered there: ``1 - alpha_bar`` of a half-precision ``alpha_bar`` is off by up to 15 per cent at the clean
+end, and margins multiply such differences by thousands.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from diffalign.errors import ConfigError, near_miss
 from diffalign.latents import levels as spelled
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
+
+CLEAN = -1
+"""The level of a clean latent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +99,7 @@ class Schedule:
         """``(a_t, s_t)`` as ``(B, 1, ...)`` beside ``like``, in its dtype; computed in float64.
 
         Args:
-            t: ``(B,)`` integer levels, or a scalar.
+            t: ``(B,)`` integer levels, :data:`CLEAN` among them if need be, or a scalar.
             like: ``(B, ...)``, gives dtype, device and number of axes.
         """
         return self._scales(t, like, like.dtype)
@@ -146,16 +150,18 @@ class Schedule:
             return 1.0 / alpha_bar
         if self.prediction == "sample":
             return (1.0 - alpha_bar) / alpha_bar
-        return 1.0 / self._exact_scales(t)[0] ** 2
+        return 1.0 / self.scales(t)[0] ** 2
 
-    def _exact_scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        alpha_bar = self.alphas_cumprod[t.cpu()]  # on the CPU: some devices have no float64
+    def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``(a_t, s_t)``, each ``(B,)`` float64 on the CPU: some devices have no float64. ``t`` as in signal_noise."""
+        t = t.cpu()
+        alpha_bar = self.alphas_cumprod[t].where(t != CLEAN, 1.0)
         a, s = alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt()
         return (a / (a + s), s / (a + s)) if self.prediction == "flow" else (a, s)
 
     def _scales(self, t: Tensor, like: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         shape = (-1,) + (1,) * (like.ndim - 1)
-        a, s = self._exact_scales(t)
+        a, s = self.scales(t)
         return a.reshape(shape).to(like.device, dtype), s.reshape(shape).to(like.device, dtype)
 
     def _wide(self, t: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -5,7 +5,7 @@ import torch
 
 from diffalign.latents import LATENTS, Draw, Schedule, forward_noising, mean_squared_error, timesteps
 from diffalign.losses import LOSSES
-from tests.latents.test_schedule import SD
+from tests.latents.plain import SD, never
 from tests.losses.scores import from_errors
 
 F64 = torch.float64
@@ -39,7 +39,7 @@ def _scores(schedule, t, policy=0.9, reference=0.5):
 def test_a_latent_is_signal_and_noise_in_the_proportion_of_its_level():
     schedule, (x0, _, noise) = _schedule(), _pair()
     t = torch.tensor([0, 100, 401, 999])
-    latent = LATENTS["forward"](x0, t, noise, schedule)
+    latent = LATENTS["forward"].bind()(x0, t, schedule, noise=lambda purpose, shared: noise, predict=never)
     alpha_bar = schedule.alphas_cumprod[t].reshape(-1, 1, 1, 1)
     torch.testing.assert_close(latent.x_t, alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise)
     assert torch.equal(latent.target, noise) and torch.equal(latent.t, t)

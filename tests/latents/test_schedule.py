@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffalign.errors import ConfigError
-from diffalign.latents import Schedule
+from diffalign.latents import CLEAN, Schedule
+from tests.latents.plain import SD
 
-SD = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 PREDICTIONS = ["epsilon", "v_prediction", "sample", "flow"]
 F64 = torch.float64
 
@@ -177,6 +177,19 @@ def test_without_noise_a_sample_prediction_is_refused():
     schedule, (x_t, out, _) = Schedule(torch.tensor([1.0, 0.5]), "sample"), _latents(2)
     with pytest.raises(ValueError, match=r"level \[0\] is free of noise"):
         schedule.to_epsilon(out, x_t, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_the_clean_level_has_no_noise(prediction):
+    schedule, (x, out, _), t = _schedule(prediction), _latents(2), torch.tensor([CLEAN, CLEAN])
+    a, s = schedule.scales(t)
+    assert a.tolist() == [1.0, 1.0] and s.tolist() == [0.0, 0.0]
+    assert torch.equal(schedule.add_noise(x, out, t), x)
+    if prediction == "sample":
+        with pytest.raises(ValueError, match=r"level \[-1\] is free of noise"):
+            schedule.to_epsilon(out, x, t)
+    else:
+        assert torch.equal(schedule.to_epsilon(out, x, t), out + x if prediction == "flow" else out)
 
 
 @pytest.mark.parametrize(

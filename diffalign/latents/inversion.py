@@ -1,0 +1,151 @@
+"""Inversion: follow the network's own predictions from a clean latent upwards to the level where it will be judged.
+
+DDIM moves a latent from level ``p`` to level ``q`` along a prediction ``eps`` of its noise,
+
+    x_q = (a_q / a_p) x_p + (s_q - a_q s_p / a_p) eps.
+
+Written as ``x_p = a_p x0 + s_p tau_p`` ("the noise that would have made it from x0"), the same move is an average:
+
+    tau_q = (1 - w) tau_p + w eps,      1 - w = (a_q s_p) / (a_p s_q)
+
+It holds for every ``a`` and ``s``, those of flows included. From the clean latent (``s_p = 0``) ``w`` is 1, so at the
+end ``tau`` is an average of the predictions met on the way, with weights that sum to 1; nothing is divided by a small
+``s`` at low levels, nor by the zero ``a`` of pure noise.
+
+Sources: Song et al. 2020 (arXiv 2010.02502), eq. 13, run backwards; Garibi et al. 2024 (arXiv 2403.14602) for the
+corrections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from diffalign.latents.estimator import Predict
+from diffalign.latents.path import Path
+from diffalign.latents.schedule import Schedule
+
+Jitter = Callable[[int], Tensor]
+"""``jitter(k)``: ``(B, ...)`` standard normal numbers for step ``k``."""
+
+
+@torch.no_grad()
+def invert(
+    x0: Tensor,
+    path: Path,
+    schedule: Schedule,
+    predict: Predict,
+    *,
+    corrections: int = 0,
+    average: bool = False,
+    correct_at: Literal["target", "source"] = "target",
+    eta: float = 0.0,
+    jitter: Jitter | None = None,
+) -> Tensor:
+    """Runs all rows along their paths at once. A row that has arrived is not evaluated any more.
+
+    Args:
+        x0: ``(B, ...)`` clean latents.
+        path: Levels of each row.
+        schedule: The model's noise schedule.
+        predict: The network.
+        corrections: ``K``: how often each step is redone from where it started, with the prediction at where it led.
+        average: Take each step at last with the mean of its ``K + 1`` predictions.
+        correct_at: Level that the network is told for a correction. "target" is where the guess stands; with many
+            corrections the step then becomes the exact inverse of a DDIM sampling step. "source" is where the step
+            started, and gains nothing.
+        eta: Strength of noise added after each step, ``x_q += eta std z`` with ``std = s_p sqrt(1 - (1 - w)^2)``. That
+            is DDIM's ``sqrt((1 - alpha_bar_p) / (1 - alpha_bar_q) (1 - alpha_bar_q / alpha_bar_p))`` where
+            ``a^2 + s^2 = 1``, and 0 at a first step from the clean latent. The rest of the step is not reduced, so the
+            variance grows a little.
+        jitter: Where ``z`` comes from; needed where eta is above 0.
+
+    Returns:
+        ``(B, ...)`` tau at the level where each path ends, in at least float32, without gradient. One evaluation per
+        row, step and prediction: ``n (1 + K)``.
+
+    Raises:
+        ValueError: A sample prediction at a latent without noise, an epsilon prediction at pure noise.
+    """
+    _refuse(path, schedule)
+    x0 = x0.detach().to(torch.promote_types(x0.dtype, torch.float32))
+    tau = _start(x0, path.levels[:, 0], schedule)
+    for k in range(int(path.steps.max())):
+        active = (path.steps > k).nonzero()[:, 0]
+        p, q, told = path.levels[active, k], path.levels[active, k + 1], path.times[active, k]
+        rows = active.to(x0.device)
+        clean, before = x0[rows], tau[rows]
+        share = _kept(schedule, p, q)
+        kept, taken = _beside(share, x0), _beside(1.0 - share, x0)
+        eps = total = _noise_at(clean, before, p, p, told, rows, schedule, predict)
+        for _ in range(corrections):
+            guess = kept * before + taken * eps
+            seen_as, seen_at = (q, q) if correct_at == "target" else (p, told)
+            eps = _noise_at(clean, guess, q, seen_as, seen_at, rows, schedule, predict)
+            total = total + eps
+        if average:
+            eps = total / (corrections + 1)
+        after = kept * before + taken * eps
+        if eta > 0.0 and bool((spread := eta * _spread(schedule, p, q)).any()):
+            assert jitter is not None
+            after = after + _beside(spread, x0) * jitter(k).to(x0)[rows]
+        tau[rows] = after
+    return tau
+
+
+def _noise_at(
+    clean: Tensor,
+    tau: Tensor,
+    stands: Tensor,
+    seen_as: Tensor,
+    told: Tensor,
+    rows: Tensor,
+    schedule: Schedule,
+    predict: Predict,
+) -> Tensor:
+    """The noise that the network sees in ``clean`` and ``tau`` mixed for level ``stands``.
+
+    Its output is read by the scales of level ``seen_as``, while it is told ``told``: a clean latent has scales that are
+    no level's, but has to be shown as one.
+    """
+    x = schedule.add_noise(clean, tau, stands)
+    return schedule.to_epsilon(predict(x, told.to(x.device), rows).detach().to(x.dtype), x, seen_as)
+
+
+def _start(x0: Tensor, level: Tensor, schedule: Schedule) -> Tensor:
+    """``tau`` with ``a x0 + s tau = x0``: 0 at the clean level, a little of ``x0`` where that is taken for level 0."""
+    a, s = schedule.scales(level)
+    return _beside(torch.where(s > 0.0, (1.0 - a) / s, 0.0), x0) * x0
+
+
+def _kept(schedule: Schedule, p: Tensor, q: Tensor) -> Tensor:
+    """``1 - w``, float64; 0 where ``q`` has no noise: there ``tau`` may be anything."""
+    (a_p, s_p), (a_q, s_q) = schedule.scales(p), schedule.scales(q)
+    return torch.where(s_q > 0.0, (a_q * s_p) / (a_p * s_q), 0.0)
+
+
+def _spread(schedule: Schedule, p: Tensor, q: Tensor) -> Tensor:
+    """``std / s_q``, float64: the jitter of ``x_q`` in units of ``tau_q``."""
+    s_p, s_q = schedule.scales(p)[1], schedule.scales(q)[1]
+    return torch.where(s_q > 0.0, s_p * (1.0 - _kept(schedule, p, q) ** 2).clamp(min=0.0).sqrt() / s_q, 0.0)
+
+
+def _beside(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (like.ndim - 1)).to(like.device, like.dtype)
+
+
+def _refuse(path: Path, schedule: Schedule) -> None:
+    start = path.levels[:, 0]
+    if schedule.prediction == "sample" and bool((schedule.scales(start)[1] == 0.0).any()):
+        raise ValueError(
+            "an inversion starts at the clean latent, where a sample prediction says nothing about the noise. Write "
+            "clean: alpha0 to take the clean latent for level 0, or take the latents forward."
+        )
+    if schedule.prediction == "epsilon" and bool((schedule.scales(path.reached)[0] == 0.0).any()):
+        raise ValueError(
+            f"level {schedule.levels - 1} of this schedule is pure noise, from where an epsilon prediction leads "
+            f"nowhere, so nothing can be inverted to it. Draw levels below {schedule.levels - 1}."
+        )
