@@ -8,7 +8,44 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from diffalign.choice import Choice, bind_name
+from diffalign.latents import LATENTS
 from diffalign.policies.adapters import AdapterConfig
+
+
+class LatentChoice(Choice):
+    """Where candidates are judged, and by whom an inversion is done. Other keys are the estimator's own settings.
+
+    Args:
+        name: An estimator of `diffalign.latents`.
+        inverter: The network that an inversion asks: ``"policy"`` as it is at that step (as published), or the frozen
+            ``"reference"``, whose latents never change. None: the policy.
+        store: Keep what the reference found on disk, for planned visits, before training: four latents per pair and
+            visit. Exact. It saves where visits repeat: with ``draws``, and in every later run with the same seed.
+        refresh: Optimizer steps between two inversions by the policy; within them latents are found once, by the policy
+            as it was at their beginning. 0: at each step anew (as published).
+    """
+
+    inverter: Literal["policy", "reference"] | None = None
+    store: bool = False
+    refresh: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> LatentChoice:
+        bound = LATENTS[bind_name("latents", self.name, LATENTS)].bind(**self.hyper)
+        given = [name for name in ("inverter", "store", "refresh") if getattr(self, name)]
+        if given and not bound.asks:
+            raise ValueError(f"latents '{self.name}' asks no network, so there is no {given[0]} to set. Leave it out")
+        if self.store and self.inverter != "reference":
+            raise ValueError(
+                "store keeps latents for the whole run, but the policy that finds them moves. Type: "
+                "--set latents.inverter=reference   or, to keep them for a while: --set latents.refresh=100"
+            )
+        if self.refresh and self.inverter == "reference":
+            raise ValueError(
+                "the reference never moves, so there is nothing to refresh. Type: --set latents.store=true"
+            )
+        return self
 
 
 class ModelConfig(BaseModel):
@@ -27,7 +64,9 @@ class ModelConfig(BaseModel):
             itself (the released Diffusion-DPO code), ``"none"``.
         reduction: The surrogate error is a ``"mean"`` over the latent (published betas mean this) or a ``"sum"``.
         timesteps: Noise levels drawn from, ``[low, high)`` of the schedule's.
-        latents: Name of the way a noisy latent is made; ``"forward"`` adds noise.
+        latents: Where candidates are judged, see :class:`LatentChoice`; ``"forward"`` adds noise.
+        draws: How many different draws (level, noise, lost prompt, mirroring) a pair is met with; they return in turn.
+            None: a new one at each visit. What is stored by visit is then computed so many times per pair and no more.
         size_ids: Stable Diffusion XL's size and crop ids: ``"fixed"`` (res, res, 0, 0, res, res), as published, or
             ``"true"``: the chosen picture's own size and crop, for both.
         gradient_checkpointing: Compute activations twice instead of keeping them: less memory, about a fifth slower.
@@ -48,7 +87,8 @@ class ModelConfig(BaseModel):
     flip: Literal["joint", "independent", "none"] = "joint"
     reduction: Literal["mean", "sum"] = "mean"
     timesteps: tuple[int, int | None] = (0, None)
-    latents: str = "forward"
+    latents: LatentChoice = LatentChoice(name="forward")
+    draws: int | None = Field(default=None, ge=1)
     size_ids: Literal["fixed", "true"] = "fixed"
     gradient_checkpointing: bool = False
     cache: Path | None = None
@@ -66,6 +106,8 @@ class ModelConfig(BaseModel):
             raise ValueError(
                 "reference 'stored' keeps its errors in the cache, but use_cache is false. Set one of the two"
             )
+        if self.latents.store and not self.use_cache:
+            raise ValueError("latents.store keeps latents in the cache, but use_cache is false. Set one of the two")
         low, high = self.timesteps
         if low < 0 or (high is not None and high <= low):
             raise ValueError(f"timesteps is [low, high) with 0 <= low < high, got {self.timesteps}")

@@ -1,12 +1,13 @@
-"""How a denoiser judges a pair, for pictures and clips alike: a picture is a clip of one frame.
+"""How a denoiser judges candidates, for pictures and clips alike: a picture is a clip of one frame.
 
     x0 = ((mean + std n) - offset) factor                       a sample of the autoencoder's posterior, per candidate
     x_t = a_t x0 + s_t eps,   one t and one eps per pair        (or another way of `diffalign.latents`)
     e = mean over all non-batch axes of (out - target)^2        float32
     logp = -e / 2
 
-Chosen and rejected candidates are stacked on the batch axis, ``2B`` rows, chosen first: one forward pass. ``t`` and
-``eps`` are shared by the pair, so what their errors have in common cancels in the margin. Sources: Wallace et al. 2023
+The ``n`` candidates of each example (two of a pair, one of a winner alone) are stacked on the batch axis, ``nB`` rows,
+the chosen ones first: one forward pass. ``t`` and ``eps`` are shared by a pair, so what their errors have in common
+cancels in the margin. Sources: Wallace et al. 2023
 (arXiv 2311.12908), supplement S4 for the factor 1/2; the released code for the mean and for sharing the noise (the
 paper's equation 14 writes two noises).
 """
@@ -15,29 +16,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from diffalign.latents.draws import Draw
 from diffalign.latents.error import mean_squared_error
+from diffalign.latents.estimator import BoundEstimator
 from diffalign.latents.forward import timesteps
 from diffalign.latents.schedule import Schedule
 from diffalign.losses.scores import Scores
 from diffalign.policies.policy import Scored
 
 Ask = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
-"""``ask(x_t, t, conditioning)``: a network's output."""
+"""``ask(x_t, t, conditioning)``: a network's output, without a gradient."""
+
+ROLES = ("chosen", "rejected")
+"""What the candidates are called, in the order of their rows."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch of pairs as tensors on the device.
+    """A batch of examples as tensors on the device.
 
     Args:
-        keys: One per pair: identity of everything that its tensors were made from.
-        mean: ``(B, 2, V, C, ...)`` posterior means; axis 1 is chosen, rejected, axis 2 the views: plain, and mirrored
+        keys: One per example: identity of everything that its tensors were made from.
+        mean: ``(B, n, V, C, ...)`` posterior means; axis 1 is chosen, rejected, axis 2 the views: plain, and mirrored
             where mirroring may be drawn.
         std: The posterior's standard deviations, same shape.
         conditioning: What the network gets besides latent and level, each ``(B, ...)``.
@@ -56,16 +61,23 @@ class Posed:
     """The question put to policy and reference alike, chosen candidates in rows ``[:B]``, rejected in ``[B:]``.
 
     Args:
-        x_t: ``(2B, C, ...)`` noisy latents.
-        t: ``(2B,)`` noise levels.
-        target: ``(2B, C, ...)`` what the network should say.
-        conditioning: Each ``(2B, ...)``.
+        x_t: ``(nB, C, ...)`` noisy latents.
+        t: ``(nB,)`` noise levels.
+        target: ``(nB, C, ...)`` what the network should say.
+        conditioning: Each ``(nB, ...)``.
+        candidates: ``n``.
     """
 
     x_t: Tensor
     t: Tensor
     target: Tensor
     conditioning: Mapping[str, Tensor]
+    candidates: int
+
+    @property
+    def latents(self) -> tuple[Tensor, Tensor]:
+        """``(x_t, target)``."""
+        return self.x_t, self.target
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,7 @@ class Denoiser:
 
     Args:
         schedule: Noise levels and what the network predicts.
-        make_latent: A function of `diffalign.latents`: ``(x0, t, noise, schedule, predict) -> Latent``.
+        estimate: An estimator of `diffalign.latents`: where a candidate is judged.
         offset: Subtracted from a posterior sample, broadcastable to ``(B, C, ...)``.
         factor: Multiplied to it afterwards: the autoencoder's scaling factor.
         caption_dropout: Probability that a pair is judged without its prompt.
@@ -85,7 +97,7 @@ class Denoiser:
     """
 
     schedule: Schedule
-    make_latent: Callable[..., Any]
+    estimate: BoundEstimator
     offset: Tensor | float = 0.0
     factor: Tensor | float = 1.0
     caption_dropout: float = 0.2
@@ -94,43 +106,57 @@ class Denoiser:
     high: int | None = None
     reduction: Literal["mean", "sum"] = "mean"
 
-    def pose(self, encoded: Encoded, draw: Draw, predict: Ask) -> Posed:
-        """Draws what is random about a batch. ``predict`` asks the reference, for latents found by inversion."""
-        x0 = self.clean(encoded, draw)
-        device, shape = x0.device, x0.shape[1:]
+    def pose(self, encoded: Encoded, draw: Draw, ask: Ask, found: tuple[Tensor, Tensor] | None = None) -> Posed:
+        """Draws what is random about a batch, and finds the latents at which it is judged.
+
+        Args:
+            encoded: The batch.
+            draw: Its randomness.
+            ask: The network that an inversion asks.
+            found: ``(x_t, target)``, each ``(nB, C, ...)``, where they are known already.
+        """
+        count = encoded.mean.shape[1]
         conditioning = self.condition(encoded, draw)
-        t = timesteps(draw, self.schedule, low=self.low, high=self.high).to(device).repeat(2)
-        noise = draw.normal("noise", shape).to(device, x0.dtype)
-        noise = torch.cat([noise, noise])
-        latent = self.make_latent(x0, t, noise, self.schedule, lambda x, level: predict(x, level, conditioning))
-        return Posed(latent.x_t, latent.t, latent.target, conditioning)
+        t = timesteps(draw, self.schedule, low=self.low, high=self.high).to(encoded.mean.device).repeat(count)
+        if found is not None:
+            return Posed(found[0], t, found[1], conditioning, count)
+        x0 = self.clean(encoded, draw)
+
+        def noise(purpose: str, shared: bool) -> Tensor:
+            names = [purpose] if shared else [f"{purpose}:{role}" for role in ROLES[:count]]
+            rows = torch.cat([draw.normal(name, x0.shape[1:]) for name in names]).to(x0.device, x0.dtype)
+            return rows.repeat(count, *[1] * (rows.ndim - 1)) if shared else rows
+
+        def predict(x: Tensor, level: Tensor, rows: Tensor) -> Tensor:
+            return ask(x, level, {name: value[rows] for name, value in conditioning.items()})
+
+        latent = self.estimate(x0, t, self.schedule, noise=noise, predict=predict)
+        return Posed(latent.x_t, latent.t, latent.target, conditioning, count)
 
     def clean(self, encoded: Encoded, draw: Draw) -> Tensor:
-        """``(2B, C, ...)`` scaled samples of the posteriors, mirrored where the draw says so."""
+        """``(nB, C, ...)`` scaled samples of the posteriors, mirrored where the draw says so."""
         samples = []
-        for i, role in enumerate(("chosen", "rejected")):
+        for i, role in enumerate(ROLES[: encoded.mean.shape[1]]):
             mean, std = self._view(encoded, draw, i, role)
             noise = draw.normal(f"posterior:{role}", mean.shape[1:]).to(mean.device)
             samples.append((mean + std * noise - self.offset) * self.factor)
         return torch.cat(samples)
 
     def condition(self, encoded: Encoded, draw: Draw) -> dict[str, Tensor]:
-        """Conditioning of the ``2B`` rows, with the empty prompt's in both rows of the pairs that lose theirs."""
+        """Conditioning of the ``nB`` rows, with the empty prompt's in all rows of the examples that lose theirs."""
         drop = draw.happens("caption", self.caption_dropout)
         chosen = {}
         for name, value in encoded.conditioning.items():
             if name in encoded.empty and bool(drop.any()):
                 rows = drop.to(value.device).view(-1, *[1] * (value.ndim - 1))
                 value = torch.where(rows, encoded.empty[name].to(value), value)
-            chosen[name] = torch.cat([value, value])
+            chosen[name] = torch.cat([value] * encoded.mean.shape[1])
         return chosen
 
     def judge(self, output: Tensor, posed: Posed) -> Scored:
-        """Scores of both candidates from the network's output ``(2B, C, ...)``."""
-        errors = mean_squared_error(output, posed.target, reduction=self.reduction)
-        chosen, rejected = errors.chunk(2)
-        level = posed.t[: len(chosen)].float() / self.schedule.levels
-        return scored(chosen, rejected, level=level)
+        """Scores of the candidates from the network's output ``(nB, C, ...)``."""
+        errors = mean_squared_error(output, posed.target, reduction=self.reduction).chunk(posed.candidates)
+        return scored(*errors, level=posed.t[: len(errors[0])].float() / self.schedule.levels)
 
     def _view(self, encoded: Encoded, draw: Draw, candidate: int, role: str) -> tuple[Tensor, Tensor]:
         mean, std = encoded.mean[:, candidate], encoded.std[:, candidate]
@@ -141,10 +167,10 @@ class Denoiser:
         return mean[rows, view], std[rows, view]
 
 
-def scored(chosen: Tensor, rejected: Tensor, **info: Tensor) -> Scored:
-    """Surrogate errors ``(B,)`` of both candidates as scores: ``logp = -e / 2``."""
-    details = {"chosen_error": chosen.detach(), "rejected_error": rejected.detach(), **info}
-    return Scored((Scores(-0.5 * chosen), Scores(-0.5 * rejected)), details)
+def scored(*errors: Tensor, **info: Tensor) -> Scored:
+    """Surrogate errors ``(B,)`` of each candidate as scores: ``logp = -e / 2``."""
+    details = {f"{role}_error": error.detach() for role, error in zip(ROLES, errors, strict=False)}
+    return Scored(tuple(Scores(-0.5 * error) for error in errors), {**details, **info})
 
 
 def call(network: nn.Module, x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffalign.data.augment import frame, prepare_image
 from diffalign.data.cache import TensorCache
+from diffalign.data.kept import Kept
 from diffalign.data.media import media_digest, open_image
 from diffalign.data.records import Media, Pair
 from diffalign.policies.config import ModelConfig
@@ -51,16 +52,18 @@ class Encoding:
         """Encodes and stores what is not stored yet; a second call, after a kill too, goes on where the first ended."""
         if self._pictures is None or self._texts is None:
             return
-        media = {self.name(item): item for pair in pairs for item in (pair.chosen, pair.rejected)}
+        given = [item for pair in pairs for item in (pair.chosen, pair.rejected) if item is not None]
+        media = {self.name(item): item for item in given if not isinstance(item, Kept)}
         _fill(self._pictures, media, self._encode_pictures, self._batch, "encode pictures", progress)
         prompts = {_prompt_key(prompt): prompt for prompt in sorted({pair.prompt for pair in pairs})}
         _fill(self._texts, prompts, self._encode_prompts, self._batch, "encode prompts", progress)
         self.empty()
 
     def pictures(self, media: Sequence[Media]) -> list[Tensors]:
-        """``mean`` and ``std`` ``(V, C, h, w)`` and ``size`` ``(4,)`` of each picture."""
-        named = {self.name(item): item for item in media}
+        """``mean`` and ``std`` ``(V, C, h, w)`` and ``size`` ``(4,)`` of each picture; of a kept one as it was kept."""
+        named = {self.name(item): item for item in media if not isinstance(item, Kept)}
         found = _look_up(self._pictures, named, self._encode_pictures, self._batch)
+        found |= {self.name(item): item.read() for item in media if isinstance(item, Kept)}
         return [found[self.name(item)] for item in media]
 
     def prompts(self, prompts: Sequence[str]) -> list[Tensors]:

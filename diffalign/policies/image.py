@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from diffalign.data.cache import TensorCache, content_key
-from diffalign.data.records import Pair
+from diffalign.data.records import Media, Pair
 from diffalign.devices.budget import in_words, module_bytes
 from diffalign.errors import ConfigError, RunError
 from diffalign.latents.draws import Draw
+from diffalign.policies.candidates import make_candidates
 from diffalign.policies.config import ModelConfig
-from diffalign.policies.denoiser import Denoiser, Encoded, Posed, call, scored
+from diffalign.policies.denoiser import Denoiser, Encoded
 from diffalign.policies.encoding import Encoding
+from diffalign.policies.evaluations import Evaluations
 from diffalign.policies.frozen import Frozen
+from diffalign.policies.judging import Judging, Plan
 from diffalign.policies.networks import unwrapped, weights_digest
 from diffalign.policies.policy import Card, Progress, Scored
-from diffalign.policies.references import StoredErrors, choose_reference, draw_key
 from diffalign.policies.sampling import sample
 from diffalign.sharing.adapter_file import load_into, save_adapter
 from diffalign.sharing.atomic import replace_folder
@@ -59,19 +61,26 @@ class ImagePolicy:
         self.config = config
         self.resolution = resolution
         self.device: torch.device = next(module.parameters()).device
-        self.dtype = getattr(torch, config.dtype) if config.adapter is not None else torch.float32
         self.base_fingerprint = weights_digest([module])
-        self.kind, self._reference = choose_reference(config, module, self.device)
         self._frozen = frozen
         self._denoiser = denoiser
         self._sizes = sizes
         self._notes = dict(notes or {})
         self._encoding = Encoding(frozen, config, resolution)
         self._trainable = {name: value for name, value in module.named_parameters() if value.requires_grad}
-        self._stored = None
-        if self.kind == "stored":
-            self._stored = StoredErrors(TensorCache(config.cache_folder(), f"errors-{self.fingerprint()}"))
-        self._posed: tuple[Encoded, Draw, Posed] | None = None
+        self._judging = Judging(
+            lambda: self.module, self._trainable, denoiser, config, self.encode, self._pair_key, self.fingerprint()
+        )
+
+    @property
+    def evaluations(self) -> Evaluations:
+        """What the network has been evaluated for so far."""
+        return self._judging.evaluations
+
+    @property
+    def kind(self) -> str:
+        """Kind of the reference: ``"adapter_off"``, ``"copy"``, ``"stored"`` or ``"earlier"``."""
+        return self._judging.kind
 
     @property
     def latent_elements(self) -> int:
@@ -85,7 +94,7 @@ class ImagePolicy:
         count = sum(parameter.numel() for parameter in self._trainable.values())
         total = sum(parameter.numel() for parameter in unwrapped(self.module).parameters())
         adapter = self.config.adapter
-        reference = self._reference.describe()
+        reference = self._judging.reference.describe()
         if self.kind == "stored" and adapter is not None:
             reference = (
                 "stored errors (no extra memory, no time for planned visits; others with the adapter switched off)"
@@ -103,7 +112,8 @@ class ImagePolicy:
     def fingerprint(self) -> str:
         """Identity of the base weights, the encoders, and the rules by which pairs are judged."""
         c, d = self.config, self._denoiser
-        rules = (c.dtype, c.flip, c.reduction, str(c.timesteps), c.latents, c.size_ids, d.caption_dropout)
+        found = f"{d.estimate.name} {sorted(d.estimate.settings.items())} {c.latents.inverter}"
+        rules = (c.dtype, c.flip, c.reduction, str(c.timesteps), found, c.size_ids, d.caption_dropout)
         levels = d.schedule.alphas_cumprod.numpy().tobytes()
         makers = (self._encoding.picture_maker, self._encoding.text_maker)
         return content_key(self.base_fingerprint, *makers, *rules, d.schedule.prediction, levels)
@@ -116,14 +126,15 @@ class ImagePolicy:
 
     def encode(self, pairs: Sequence[Pair]) -> Encoded:
         """Posterior parameters and conditioning of a batch, on the device."""
-        pictures = self._encoding.pictures([media for pair in pairs for media in (pair.chosen, pair.rejected)])
+        candidates = [_candidates(pair) for pair in pairs]
+        pictures = self._encoding.pictures([media for row in candidates for media in row])
         texts = self._encoding.prompts([pair.prompt for pair in pairs])
         mean, std = (
-            torch.stack([entry[name] for entry in pictures]).unflatten(0, (len(pairs), 2)).to(self.device)
+            torch.stack([entry[name] for entry in pictures]).unflatten(0, (len(pairs), -1)).to(self.device)
             for name in ("mean", "std")
         )
         conditioning = {name: torch.stack([text[name] for text in texts]).to(self.device) for name in texts[0]}
-        size = torch.stack([entry["size"] for entry in pictures[::2]]).to(self.device)
+        size = torch.stack([entry["size"] for entry in pictures[:: mean.shape[1]]]).to(self.device)
         conditioning |= self._sizes(size, self.resolution, self.config.size_ids == "fixed")
         empty = {name: value[None].to(self.device) for name, value in self._encoding.empty().items()}
         keys = tuple(self._pair_key(pair) for pair in pairs)
@@ -131,28 +142,17 @@ class ImagePolicy:
 
     def score(self, encoded: Encoded, draw: Draw) -> Scored:
         """Scores under the policy, with gradient."""
-        posed = self._pose(encoded, draw)
-        return self._denoiser.judge(self._call(self.module, posed.x_t, posed.t, posed.conditioning), posed)
+        return self._judging.score_policy(encoded, draw)
 
-    @torch.no_grad()
     def reference(self, encoded: Encoded, draw: Draw) -> Scored:
         """Scores under the reference: looked up where they are stored, else computed."""
-        if self._stored is not None:
-            found = self._stored.get(self._draw_keys(encoded, draw), self.device)
-            if found is not None:
-                return scored(*found)
-        return self._reference_live(encoded, draw)
+        return self._judging.score_reference(encoded, draw)
 
-    @torch.no_grad()
     def prepare_reference(
-        self,
-        pairs: Sequence[Pair],
-        plan: Sequence[tuple[int, int]],
-        seed: int,
-        batch: int = 8,
-        progress: Progress = silent,
+        self, pairs: Sequence[Pair], plan: Plan, seed: int, batch: int = 8, progress: Progress = silent
     ) -> int:
-        """Computes and stores the reference's errors for planned visits; a no-op unless the reference is stored.
+        """Computes and stores what the reference says or finds at planned visits: its errors where it is stored, its
+        latents where they are; a no-op where neither is.
 
         Call it within the same autocast as training, before the first step, and after a resume before the policy's
         weights are put back. What is stored already, by an earlier call or an earlier run, is not computed again.
@@ -167,23 +167,46 @@ class ImagePolicy:
         Returns:
             How many had to be computed.
         """
-        if self._stored is None:
-            return 0
-        keys = [self._key(seed, visit, self._pair_key(pairs[index])) for index, visit in plan]
-        absent = set(self._stored.missing(keys))
-        todo = [item for item, key in dict(zip(plan, keys, strict=True)).items() if key in absent]
-        with self._stored.cache.writer() as writer:
-            for start in range(0, len(todo), batch):
-                part = todo[start : start + batch]
-                chosen = [pairs[index] for index, _ in part]
-                draw = Draw(seed, tuple(pair.id for pair in chosen), tuple(visit for _, visit in part))
-                encoded = self.encode(chosen)
-                info = self._reference_live(encoded, draw).info
-                entries = self._stored.put(self._draw_keys(encoded, draw), info["chosen_error"], info["rejected_error"])
-                for key, entry in entries.items():
-                    writer.put(key, entry)
-                progress("reference errors", start + len(part), len(todo))
-        return len(todo)
+        return self._judging.prepare(pairs, plan, seed, batch, progress)
+
+    @property
+    def refresh_every(self) -> int:
+        """Optimizer steps for which latents found by the policy are kept; 0: they are not."""
+        return self.config.latents.refresh
+
+    def refresh(
+        self,
+        pairs: Sequence[Pair],
+        plan: Plan,
+        seed: int,
+        folder: Path,
+        number: int,
+        batch: int = 8,
+        progress: Progress = silent,
+    ) -> int:
+        """Finds the latents of all visits of window ``number`` with the policy as it is and keeps them in ``folder``;
+        arguments and result else as for :meth:`prepare_reference`. A killed call goes on, with the same weights."""
+        return self._judging.refresh(pairs, plan, seed, folder, number, batch, progress)
+
+    def hold_reference(self, state: Mapping[str, Tensor]) -> None:
+        """From now on the reference is the network with these trainable tensors. Raises ConfigError where the reference
+        was to be stored: stored errors are those of one model."""
+        self._judging.hold(state)
+
+    def make_candidates(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        store: TensorCache,
+        keys: Sequence[str],
+        *,
+        reference: bool = False,
+        **settings: Any,
+    ) -> list[Media]:
+        """Samples as candidates, one per prompt and seed, kept in ``store`` under their keys; see `candidates`."""
+        shape = {"resolution": self.resolution, "mirrored": self.config.flip != "none", "count": self.evaluations}
+        with self._network(reference) as network:
+            return make_candidates(self._frozen, network, prompts, seeds, store, keys, **shape, **settings)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The adapter's tensors, or every weight, by their name in the unwrapped network."""
@@ -216,10 +239,8 @@ class ImagePolicy:
     ) -> list[Any]:
         """Pictures, one per prompt and seed; settings are those of `sampling.sample`."""
         settings.setdefault("resolution", self.resolution)
-        if not reference:
-            return sample(self._frozen, unwrapped(self.module), prompts, seeds, **settings)
-        with self._reference.network() as network:
-            return sample(self._frozen, network, prompts, seeds, **settings)
+        with self._network(reference) as network:
+            return sample(self._frozen, network, prompts, seeds, count=self.evaluations, **settings)
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
         """Writes the adapter file, or for full fine-tuning a whole pipeline folder; returns its path."""
@@ -258,34 +279,15 @@ class ImagePolicy:
         base = (self.base_fingerprint, _public_name(self.config.path))
         return load_into(unwrapped(self.module), path, base=None if any_base else base)
 
-    def _pose(self, encoded: Encoded, draw: Draw) -> Posed:
-        """The question of this batch, kept until the next: policy and reference are asked the same."""
-        if self._posed is None or self._posed[0] is not encoded or self._posed[1] != draw:
-            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-                self._posed = encoded, draw, self._denoiser.pose(encoded, draw, self._ask_reference)
-        return self._posed[2]
-
-    def _ask_reference(self, x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor]) -> Tensor:
-        with torch.no_grad(), self._reference.network() as network:
-            return self._call(network, x_t, t, conditioning).float()
-
-    def _reference_live(self, encoded: Encoded, draw: Draw) -> Scored:
-        posed = self._pose(encoded, draw)
-        with self._reference.network() as network:
-            return self._denoiser.judge(self._call(network, posed.x_t, posed.t, posed.conditioning), posed)
-
-    def _call(self, network: nn.Module, x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor]) -> Tensor:
-        return call(network, x_t, t, conditioning, self.dtype)
+    def _network(self, reference: bool) -> AbstractContextManager[nn.Module]:
+        return self._judging.reference.network() if reference else nullcontext(unwrapped(self.module))
 
     def _pair_key(self, pair: Pair) -> str:
-        return content_key(pair.id, pair.prompt, self._encoding.name(pair.chosen), self._encoding.name(pair.rejected))
+        return content_key(pair.id, pair.prompt, *(self._encoding.name(media) for media in _candidates(pair)))
 
-    def _key(self, seed: int, visit: int, pair_key: str) -> str:
-        mixed = torch.get_autocast_dtype(self.device.type) if torch.is_autocast_enabled(self.device.type) else None
-        return draw_key(seed, visit, pair_key, str(mixed))
 
-    def _draw_keys(self, encoded: Encoded, draw: Draw) -> list[str]:
-        return [self._key(draw.seed, visit, key) for key, visit in zip(encoded.keys, draw.visits, strict=True)]
+def _candidates(pair: Pair) -> tuple[Media, ...]:
+    return (pair.chosen,) if pair.rejected is None else (pair.chosen, pair.rejected)
 
 
 def _public_name(path: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,28 +31,18 @@ FAMILIES: dict[str, Any] = {
 }
 """Pipeline class (as ``model_index.json`` names it) to the family's prompt encoder."""
 
-MakeLatent = Callable[..., Any]
 
-
-def load_policy(
-    config: ModelConfig, device: torch.device | str | None = None, make_latent: MakeLatent | None = None
-) -> ImagePolicy:
+def load_policy(config: ModelConfig, device: torch.device | str | None = None) -> ImagePolicy:
     """Loads a text-to-image model, puts a fresh adapter on it (or thaws all of it), and gives it a reference.
 
     Args:
         config: Where it is, and how it is trained and judged.
         device: None takes the accelerator if there is one.
-        make_latent: Replaces the estimator of `diffalign.latents` that ``config.latents`` names.
 
     Raises:
         ConfigError: no such folder or name, not a diffusers folder, a family that is not known.
     """
     device = best_device() if device is None else torch.device(device)
-    if make_latent is None:
-        if config.latents not in LATENTS:
-            known = ", ".join(LATENTS)
-            raise ConfigError(f"latents is {config.latents!r}; known: {known}.{near_miss(config.latents, LATENTS)}")
-        make_latent = LATENTS[config.latents]
     folder = find_folder(config.path, config.revision)
     prompts_type = FAMILIES[_family(folder, config.path)]
     frozen = Frozen(lambda: _open(folder, config), prompts_type, device)
@@ -70,7 +59,7 @@ def load_policy(
     network.eval()
     denoiser = Denoiser(
         schedule=Schedule.from_config(frozen.scheduler_config),
-        make_latent=make_latent,
+        estimate=LATENTS[config.latents.name].bind(**config.latents.hyper),
         offset=_on(frozen.offset, device),
         factor=_on(frozen.factor, device),
         caption_dropout=config.caption_dropout,

@@ -1,23 +1,21 @@
-"""References: what the policy is compared with. Three ways to have one, of different cost and of the same numbers.
+"""References: what the policy is compared with. Three ways to have the initial model, of different cost and of the same
+numbers, and one to have a later one.
 
     adapter_off   the base weights under the adapter; no memory; exact, because nothing else trains
     copy          a frozen second network; its bytes in memory
     stored        errors computed before training, two numbers per pair and visit; no memory and no time while training
-
-Stored errors are exact and not an approximation: draws are a function of (seed, pair, visit), so the noise that a pair
-will meet at its n-th visit is known beforehand.
+    earlier       the policy's network with the tensors of an earlier checkpoint; as many bytes as train
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from diffalign.data.cache import TensorCache, content_key
 from diffalign.devices.budget import available_bytes, in_words, module_bytes
 from diffalign.errors import RunError
 from diffalign.policies.adapters import adapter_off
@@ -95,45 +93,40 @@ class Pristine:
         return sum(parameter._version for parameter in self._module.parameters())
 
 
-class StoredErrors:
-    """Surrogate errors of the reference by pair and visit, in memory while training and on disk between runs.
+class Earlier:
+    """The policy's network with the trainable tensors of an earlier checkpoint: an adapter's, or every weight.
 
     Args:
-        cache: Where they are kept.
+        module: The policy's network.
+        trainable: The parameters that the checkpoint's tensors stand in for.
+        state: The tensors; they stay as they are, on the parameters' device.
     """
 
-    def __init__(self, cache: TensorCache) -> None:
-        self.cache = cache
-        self._known: dict[str, tuple[float, float]] = {}
+    def __init__(self, module: nn.Module, trainable: Mapping[str, nn.Parameter], state: Mapping[str, Tensor]) -> None:
+        self._module = module
+        self._trainable = dict(trainable)
+        self._held = {name: state[name].to(p.device, p.dtype, copy=True) for name, p in self._trainable.items()}
 
-    def missing(self, keys: Sequence[str]) -> list[str]:
-        """Keys that have still to be computed; the others are read into memory."""
-        absent = set(self.cache.missing(keys))
-        for key in keys:
-            if key not in absent and key not in self._known and (entry := self.cache.get(key)) is not None:
-                self._known[key] = tuple(entry["errors"].tolist())  # type: ignore[assignment]
-        return [key for key in keys if key not in self._known]
+    def describe(self) -> str:
+        """One line."""
+        size = sum(value.numel() * value.element_size() for value in self._held.values())
+        return f"an earlier checkpoint (+{in_words(size)})"
 
-    def put(self, keys: Sequence[str], chosen: Tensor, rejected: Tensor) -> Mapping[str, dict[str, Tensor]]:
-        """Takes errors ``(B,)`` into memory; returns the entries to write."""
-        errors = torch.stack([chosen, rejected], dim=1).cpu()
-        self._known |= {key: tuple(row.tolist()) for key, row in zip(keys, errors, strict=True)}
-        return {key: {"errors": row} for key, row in zip(keys, errors, strict=True)}
-
-    def get(self, keys: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor] | None:
-        """Errors ``(B,)`` of chosen and rejected candidates, or None when one of them is not known."""
-        if any(key not in self._known for key in keys):
-            return None
-        errors = torch.tensor([self._known[key] for key in keys], device=device)
-        return errors[:, 0], errors[:, 1]
+    @contextmanager
+    def network(self) -> Iterator[nn.Module]:
+        """The policy's network; within the block its parameters point to the checkpoint's tensors. Nothing is copied,
+        so afterwards they hold what they held, to the bit."""
+        kept = {name: parameter.data for name, parameter in self._trainable.items()}
+        try:
+            for name, parameter in self._trainable.items():
+                parameter.data = self._held[name]
+            yield self._module
+        finally:
+            for name, parameter in self._trainable.items():
+                parameter.data = kept[name]
 
 
-def draw_key(seed: int, visit: int, pair_key: str, numerics: str) -> str:
-    """Name of one stored result: the draw's coordinates and what the pair was encoded from."""
-    return content_key(seed, visit, pair_key, numerics)
-
-
-Reference = AdapterOff | FrozenCopy | Pristine
+Reference = AdapterOff | FrozenCopy | Pristine | Earlier
 
 
 def choose_reference(config: ModelConfig, module: nn.Module, device: torch.device) -> tuple[str, Reference]:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from diffalign.errors import ConfigError
+from diffalign.policies.evaluations import Evaluations
 from diffalign.policies.frozen import Frozen
 
 BATCH = 8
@@ -33,6 +34,7 @@ def sample(
     sampler: str = "own",
     latents_only: bool = False,
     batch: int = BATCH,
+    count: Evaluations | None = None,
 ) -> list[Any]:
     """Pictures (PIL), or latents ``(C, h, w)`` on the CPU, one per prompt.
 
@@ -49,10 +51,17 @@ def sample(
         sampler: ``"own"`` is the model's scheduler, ``"ddim"`` replaces it by DDIM.
         latents_only: Leave out decoding.
         batch: Pictures at a time.
+        count: Told how many latents the network evaluated.
     """
     if len(prompts) != len(seeds):
         raise ConfigError(f"one seed per prompt is needed; got {len(prompts)} prompts and {len(seeds)} seeds")
     mode = network.training
+
+    def counted(module: nn.Module, args: tuple[Any, ...]) -> None:
+        if count is not None:
+            count.sampling += len(args[0])
+
+    hook = network.register_forward_pre_hook(counted)
     with frozen.visiting() as pipeline:
         own = pipeline.scheduler
         try:
@@ -81,6 +90,7 @@ def sample(
                     results += pipeline.image_processor.postprocess(frozen.decode(latents).float(), output_type="pil")
             return results
         finally:
+            hook.remove()
             pipeline.unet = None
             pipeline.scheduler = own
             network.train(mode)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from diffalign.choice import Choice
 from diffalign.devices.budget import available_bytes, in_words
 from diffalign.losses import BoundLoss, equivalent_betas
-from diffalign.pairs.dataset import DatasetPairs
+from diffalign.pairs.source import PairSource
 from diffalign.policies.policy import Policy
 from diffalign.training.optim import learning_rate
 from diffalign.training.recipe import Recipe
@@ -16,7 +17,7 @@ OPTIMIZER_BYTES = {"adamw": 8, "adamw8bit": 2, "adafactor": 0.1, "sgd": 0}
 """State per trained number, bytes."""
 
 
-def header(recipe: Recipe, policy: Policy, data: DatasetPairs, loss: BoundLoss, *, processes: int, micro: int) -> str:
+def header(recipe: Recipe, policy: Policy, data: PairSource, loss: BoundLoss, *, processes: int, micro: int) -> str:
     """Model, data, the four parts, batch arithmetic, beta in other conventions, memory; one line each."""
     rows = {
         **policy.describe(),
@@ -47,10 +48,15 @@ def batch_line(recipe: Recipe, pairs: int, processes: int, micro: int) -> str:
 
 def _parts(recipe: Recipe, loss: BoundLoss) -> str:
     hyper = ", ".join(f"{name} {value:g}" for name, value in loss.hyper.items())
-    labels = recipe.labels.name + "".join(f", {name} {_short(value)}" for name, value in recipe.labels.hyper.items())
-    latents = recipe.latents or getattr(recipe.model, "latents", "none")
+    latents = getattr(recipe.model, "latents", None)
     start = "" if loss.at_zero is None else f"; {loss.at_zero:.4g} at step 0"
-    return f"pairs=dataset  latents={latents}  labels={labels}  loss={loss.name} ({hyper}){start}"
+    parts = {"pairs": recipe.pairs, **({"latents": latents} if isinstance(latents, Choice) else {})}
+    shown = "  ".join(f"{axis}={_choice(choice)}" for axis, choice in {**parts, "labels": recipe.labels}.items())
+    return f"{shown}  loss={loss.name} ({hyper}){start}"
+
+
+def _choice(choice: Choice) -> str:
+    return choice.name + "".join(f", {name} {_short(value)}" for name, value in choice.hyper.items())
 
 
 def _short(value: object) -> str:

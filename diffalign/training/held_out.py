@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diffalign.data.records import Pair
-from diffalign.labels import expected
+from diffalign.labels import expected, oriented
 from diffalign.pairs.dataset import read_dataset
 from diffalign.training.metrics import Metrics
 from diffalign.training.order import Visit, pieces, share
@@ -36,7 +36,11 @@ class HeldOut:
         if data.eval is None:
             return None
         found = read_dataset(
-            data.eval, format=data.format, limit=data.eval_limit, **{**data.options, **data.eval_options}
+            data.eval,
+            format=data.format,
+            limit=data.eval_limit,
+            scores=data.eval_scores,
+            **{**data.options, **data.eval_options},
         )
         # Ids of their own: a split often counts from zero again.
         return HeldOut([replace(pair, id=f"eval/{pair.id}") for pair in found.pairs])
@@ -53,5 +57,6 @@ class HeldOut:
         for micro in pieces(mine, run.micro_batch_size):
             pairs = [self.pairs[index] for index, _ in micro]
             scores, info = score_pairs(run, pairs, [visit for _, visit in micro])
-            metrics.add(scores, expected(run.loss, scores, run.label(pairs)), info)
+            label = run.label(pairs)
+            metrics.add(oriented(scores, label), expected(run.loss, scores, label), info)
         return {f"eval_{name}": value for name, value in metrics.read(reduce).items()}

@@ -77,6 +77,7 @@ def train(
                 run.save()  # so that there is always something to go back to
             preview(run)
         while run.step < recipe.train.steps:
+            run.enter_round()
             advance(run)
     return finish(run)
 
@@ -117,8 +118,8 @@ def check_first(run: Run, reading: Reading) -> None:
     """Before the first update the loss is known; says so when it is another."""
     pairs = [run.stepper.pairs[index] for index, _ in run.order.batch(0)]
     weight = float(run.stepper.label(pairs).weight.mean())
-    at_zero = weight * run.stepper.loss.at_zero
-    if run.stepper.loss.loss.needs_reference and (alarm := first_loss_alarm(reading.loss, at_zero)):
+    at_zero = run.stepper.loss.at_zero
+    if at_zero is not None and (alarm := first_loss_alarm(reading.loss, weight * at_zero)):
         run.report.say(f"warning: {alarm}")
 
 

@@ -49,7 +49,11 @@ class Order:
 
     def plan(self, batches: int) -> list[Visit]:
         """All visits of the first ``batches`` batches, in order: what a stored reference must hold."""
-        return [visit for k in range(batches) for visit in self.batch(k)]
+        return self.between(0, batches)
+
+    def between(self, first: int, last: int) -> list[Visit]:
+        """All visits of the batches ``first`` to ``last - 1``, in order."""
+        return [visit for k in range(first, last) for visit in self.batch(k)]
 
     def epochs(self, batches: int) -> float:
         """How many epochs the first ``batches`` batches are."""

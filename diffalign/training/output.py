@@ -25,6 +25,7 @@ class Output:
         self.metrics = self.folder / "metrics.jsonl"
         self.checkpoints = self.folder / "checkpoints"
         self.previews = self.folder / "previews"
+        self.rounds = self.folder / "rounds"
         self.result = self.folder / "result"
 
 

@@ -9,8 +9,17 @@ from diffalign.errors import ConfigError, near_miss
 from diffalign.methods import METHODS
 from diffalign.training.choice import merged
 
-AXES = ("loss", "labels")
+AXES = ("pairs", "latents", "labels", "loss")
 """Sections that are choices: a name with its hyperparameters, replaced as a whole when the name differs."""
+
+
+def with_latents(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Moves ``latents`` from beside the other axes into the model's section, where the policy looks for it."""
+    result = dict(values)
+    latents, model = result.pop("latents", None), result.get("model")
+    if latents is not None and isinstance(model, Mapping):
+        result["model"] = {**model, "latents": merged(latents, model["latents"]) if "latents" in model else latents}
+    return result
 
 
 def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,10 +69,11 @@ class Report:
         """An optimizer step is done."""
         if self.start is None:
             self.start = (time.monotonic(), done - 1)
-            if self.moving:
+        if self.moving:
+            if self._last[0] != "train":  # at the beginning, and after a stage with a bar of its own
                 self._drop()
                 self.task = self.bar.add_task("train", total=self.total, completed=done, numbers="")
-        if self.moving:
+                self._last = ("train", 0.0)
             self.bar.update(self.task, completed=done)
 
     def numbers(self, step: int, record: Mapping[str, float]) -> None:

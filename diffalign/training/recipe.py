@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from diffalign.choice import Choice
-from diffalign.training.choice import bind_label, bind_loss
+from diffalign.training.choice import bind_label, bind_loss, bind_pairs
 from diffalign.training.models import kind_of, resolve_model
-from diffalign.training.presets import with_preset
+from diffalign.training.presets import with_latents, with_preset
 
 
 class Section(BaseModel):
@@ -25,9 +25,11 @@ class Data(Section):
     train: str
     format: str = "auto"
     limit: int | None = Field(default=None, ge=1)
+    scores: tuple[str, ...] = Field(default=(), description="files of scores, as `diffalign score` writes them")
     options: Mapping[str, Any] = Field(default_factory=dict, description="further arguments of the reader")
     eval: str | None = Field(default=None, description="held-out pairs: their implicit accuracy is logged")
     eval_options: Mapping[str, Any] = Field(default_factory=dict, description="as options, for the held-out pairs")
+    eval_scores: tuple[str, ...] = Field(default=(), description="as scores, for the held-out pairs")
     eval_limit: int = Field(default=64, ge=1)
     eval_every: int = Field(
         default=0, ge=0, description="steps between looks at the held-out pairs; 0: at the end only"
@@ -119,13 +121,14 @@ class Recipe(Section):
     """A run. Read it from YAML with :func:`~diffalign.training.config.load_recipe`.
 
     ``method`` names a preset whose values are defaults here. ``model.kind`` says which policy is built (``image`` when
-    unset); the rest of ``model`` is that policy's own.
+    unset); the rest of ``model`` is that policy's own. ``pairs``, ``latents``, ``labels`` and ``loss`` are the four
+    choices; ``latents`` may stand beside the others and belongs to the model's section.
     """
 
     method: str | None = None
     model: Any
     data: Data
-    latents: str | None = None
+    pairs: Choice = Choice(name="dataset")
     labels: Choice = Choice(name="hard")
     loss: Choice
     train: Train
@@ -139,7 +142,7 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, values: Any) -> Any:
-        return with_preset(values) if isinstance(values, Mapping) else values
+        return with_latents(with_preset(values)) if isinstance(values, Mapping) else values
 
     @field_validator("model", mode="before")
     @classmethod
@@ -150,6 +153,12 @@ class Recipe(Section):
     @classmethod
     def _loss(cls, value: Choice) -> Choice:
         bind_loss(value)  # raises where a name or a value is wrong
+        return value
+
+    @field_validator("pairs")
+    @classmethod
+    def _pairs(cls, value: Choice) -> Choice:
+        bind_pairs(value)
         return value
 
     @field_validator("labels")

@@ -7,10 +7,12 @@ from typing import Any
 
 from diffalign.data.records import Pair
 from diffalign.errors import ConfigError
+from diffalign.losses.catalogue import BoundLoss
 from diffalign.pairs.dataset import DatasetPairs, from_memory, read_dataset
+from diffalign.pairs.source import PairSource
 from diffalign.policies.policy import Policy
 from diffalign.training.checkpoint import check_disk
-from diffalign.training.choice import bind_label, bind_loss
+from diffalign.training.choice import bind_label, bind_loss, bind_pairs
 from diffalign.training.ema import Ema
 from diffalign.training.guard import SpikeGuard
 from diffalign.training.header import header
@@ -24,6 +26,7 @@ from diffalign.training.output import Output, check_output, claim_output, flat
 from diffalign.training.output import dump as dump_recipe
 from diffalign.training.progress import Report
 from diffalign.training.recipe import Recipe, Train
+from diffalign.training.rounds import Rounds
 from diffalign.training.state import Run
 from diffalign.training.step import Stepper
 from diffalign.training.trackers import MetricsFile, check_trackers
@@ -59,12 +62,14 @@ def open_run(
             f"train.batch_size is {train.batch_size}, but {accelerator.num_processes} processes each need a pair. "
             f"Type: --set train.batch_size={accelerator.num_processes}"
         )
-    data = _data(recipe, pairs)
+    rows = _rows(recipe, pairs)
+    data = bind_pairs(recipe.pairs)(rows)
+    loss, label = bind_loss(recipe.loss), bind_label(recipe.labels, rows.ranges)
+    check_fit(loss, data)
+    label(data.pairs)  # raises for a row that lacks what the label needs
     if policy is None:
-        shared = {"latents": recipe.latents, "gradient_checkpointing": train.gradient_checkpointing}
-        policy = open_model(recipe.model, **shared)
+        policy = open_model(recipe.model, gradient_checkpointing=train.gradient_checkpointing)
     trainable = policy.trainable()
-    loss, label = bind_loss(recipe.loss), bind_label(recipe.labels)
     order = Order(len(data), train.batch_size, train.seed)
     report = Report(train.steps, active=accelerator.is_main_process)
     micro = train.micro_batch_size or min(MICRO, -(-train.batch_size // accelerator.num_processes))
@@ -113,6 +118,17 @@ def open_run(
         report=report,
         data=data,
         held_out=held_out,
+        rounds=Rounds(
+            source=data,
+            policy=policy,
+            stepper=stepper,
+            order=order,
+            output=output,
+            report=report,
+            accelerator=accelerator,
+            steps=train.steps,
+            seed=train.seed,
+        ),
     )
 
 
@@ -133,19 +149,34 @@ def make_accelerator(recipe: Recipe, trackers: list[str], output: Output) -> Any
     )
 
 
-def _data(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> DatasetPairs:
+def check_fit(loss: BoundLoss, data: PairSource) -> None:
+    """Raises ConfigError where a loss on single examples meets pairs, or a loss on pairs single examples."""
+    alone = not data.every and all(pair.rejected is None for pair in data.pairs)
+    if loss.loss.kind == "single" and not alone:
+        raise ConfigError(
+            f"the loss '{loss.name}' looks at the chosen candidate alone, but pairs bring two, and both would be "
+            "computed. Type: --set pairs=winners"
+        )
+    if loss.loss.kind != "single" and alone:
+        raise ConfigError(
+            f"the loss '{loss.name}' compares two candidates, but there are winners alone. Type: --set loss=sft, or "
+            "let an earlier checkpoint bring the others: --set pairs=checkpoint"
+        )
+
+
+def _rows(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> DatasetPairs:
     if isinstance(pairs, DatasetPairs):
         return pairs
     if pairs is not None:
         return from_memory(pairs)
     data = recipe.data
-    return read_dataset(data.train, format=data.format, limit=data.limit, **data.options)
+    return read_dataset(data.train, format=data.format, limit=data.limit, scores=data.scores, **data.options)
 
 
 def _prepare(
     accelerator: Any,
     policy: Policy,
-    data: DatasetPairs,
+    data: PairSource,
     held_out: HeldOut | None,
     order: Order,
     train: Train,
@@ -154,8 +185,9 @@ def _prepare(
 ) -> None:
     """Caches what can be cached; the first process does it, the others find it done."""
     pairs = [*data.pairs, *(held_out.pairs if held_out else ())]
-    plan = order.plan(train.steps) if hasattr(policy, "prepare_reference") else []
-    if held_out:
+    # Where pairs change from round to round, what the reference says of them cannot be known beforehand.
+    plan = order.plan(train.steps) if hasattr(policy, "prepare_reference") and not data.every else []
+    if held_out and not data.every:
         plan += held_out.plan(first=len(data))
     with accelerator.main_process_first():
         policy.prepare(pairs, report.preparing)

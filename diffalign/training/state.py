@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from diffalign.pairs.dataset import DatasetPairs
+from diffalign.pairs.source import PairSource
 from diffalign.policies.policy import Policy
 from diffalign.training.checkpoint import Snapshot, complete_checkpoints, read_checkpoint, write_checkpoint
 from diffalign.training.ema import Ema
@@ -25,6 +25,7 @@ from diffalign.training.order import Order
 from diffalign.training.output import Output
 from diffalign.training.progress import Report
 from diffalign.training.recipe import Recipe
+from diffalign.training.rounds import Rounds
 from diffalign.training.step import Stepper
 from diffalign.training.trackers import MetricsFile
 
@@ -48,11 +49,13 @@ class Run:
     health: Health
     file: MetricsFile
     report: Report
-    data: DatasetPairs
+    data: PairSource
     held_out: HeldOut | None
+    rounds: Rounds
     step: int = 0
     rollbacks: int = 0
     looked: int = 0
+    saved: int = 0
     seconds: float = 0.0
     timed: int = 0
 
@@ -90,6 +93,7 @@ class Run:
         if self.main:
             self.file.sync()
             write_checkpoint(self.output.checkpoints, self._capture(window), self.recipe.checkpoint.keep)
+        self.saved = self.step
         self.accelerator.wait_for_everyone()
 
     def _capture(self, window: dict[str, Any]) -> Snapshot:
@@ -110,6 +114,10 @@ class Run:
         }
         return Snapshot(self.step, {name: group for name, group in groups.items() if group}, state)
 
+    def enter_round(self) -> None:
+        """Before a step: begins the stages that are due, with a checkpoint at their border."""
+        self.rounds.enter(self.step, lambda: self.save() if self.saved != self.step else None)
+
     def resume(self) -> None:
         """Goes to the last complete checkpoint, exactly; without one, to the beginning."""
         found = complete_checkpoints(self.output.checkpoints)
@@ -117,7 +125,7 @@ class Run:
         if snapshot is not None:
             self._restore_weights(snapshot)
             self.step, self.rollbacks = snapshot.step, snapshot.facts["rollbacks"]
-            self.looked, self.timed = snapshot.facts["looked"], self.step
+            self.looked, self.timed, self.saved = snapshot.facts["looked"], self.step, self.step
             self.guard.load_state(snapshot.facts["guard"])
             if self.main:  # the saved window is the sum over processes, so one of them takes it
                 self.metrics.load_state(snapshot.facts["window"], self.accelerator.device)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from diffalign.data.records import Pair
 from diffalign.errors import RunError
-from diffalign.labels import Label, expected
+from diffalign.labels import Label, expected, oriented, silent
 from diffalign.latents.draws import Draw
 from diffalign.losses import BoundLoss, PairScores
 from diffalign.policies.policy import Policy, Scored
@@ -65,10 +65,13 @@ class Stepper:
             RunError: The loss or, without fp16's scaling, the gradient is not finite. Nothing has been stepped.
         """
         mine = share(batch, self.accelerator.process_index, self.accelerator.num_processes)
+        mine, known = self.teaching(mine)
         losses, changes = self._accumulate(mine, len(batch))
+        self.metrics.skip(known)
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm or float("inf"))
         bad = (~torch.isfinite(losses)).sum().to(losses.dtype)
-        sums = torch.stack([losses.sum(), bad, changes.sum() if changes is not None else bad * 0])
+        total = losses.sum() + float(known.sum())
+        sums = torch.stack([total, bad, changes.sum() if changes is not None else bad * 0])
         if self.accelerator.num_processes > 1:
             sums = self.accelerator.reduce(sums, "sum")
         # The step's only wait for the device.
@@ -78,6 +81,18 @@ class Stepper:
             self._stop(step, mine, losses, gradient=not bad_count)
         change = changed / len(batch) if changes is not None else None
         return Reading(loss=total / len(batch), grad_norm=grad_norm, chosen_change=change)
+
+    def teaching(self, visits: Sequence[Visit]) -> tuple[Sequence[Visit], Tensor]:
+        """The visits that teach, and the losses of the others, which are known: a scale or a weight of exactly 0 makes
+        a constant of the loss and zero of its gradient, so that leaving the pair out is exact."""
+        at_zero, label = self.loss.at_zero, self.label([self.pairs[index] for index, _ in visits])
+        still = silent(label)
+        if at_zero is None or not bool(still.any()):
+            return visits, label.weight[:0]
+        loud = [visit for visit, is_still in zip(visits, still.tolist(), strict=True) if not is_still]
+        if not loud:  # one is scored all the same: other processes wait for a gradient
+            loud, still[0] = [visits[0]], False
+        return loud, label.weight[still] * at_zero
 
     def _accumulate(self, mine: Sequence[Visit], total: int) -> tuple[Tensor, Tensor | None]:
         kept = self.metrics.sums, self.metrics.pairs
@@ -105,9 +120,10 @@ class Stepper:
             with nullcontext() if last else self.accelerator.no_sync(self.policy.module):
                 pairs = [self.pairs[index] for index, _ in micro]
                 scores, info = score_pairs(self, pairs, [visit for _, visit in micro])
-                loss = expected(self.loss, scores, self.label(pairs))
+                label = self.label(pairs)
+                loss = expected(self.loss, scores, label)
                 self.accelerator.backward(loss.sum() * scale)
-            self.metrics.add(scores, loss.detach(), info)
+            self.metrics.add(oriented(scores, label), loss.detach(), info)
             losses.append(loss.detach())
             if "level" in info and self.loss.loss.needs_reference:
                 changes.append(-2.0 * scores.chosen_logratio.detach())
@@ -137,10 +153,13 @@ def score_pairs(run: Stepper, pairs: Sequence[Pair], visits: Sequence[int]) -> t
             reference = run.policy.reference(encoded, draw)
     with run.accelerator.autocast():
         scored = run.policy.score(encoded, draw)
-    chosen, rejected = scored.candidates
-    if reference is None:
-        return PairScores(chosen, rejected), dict(scored.info)
-    return PairScores(chosen, rejected, *reference.candidates), dict(scored.info)
+    return PairScores(*_two(scored), *_two(reference)), dict(scored.info)
+
+
+def _two(scored: Scored | None) -> tuple[Any, Any]:
+    """Chosen and rejected candidate; None for what is not there."""
+    candidates = (*scored.candidates, None) if scored is not None else (None, None)
+    return candidates[0], candidates[1]
 
 
 def _out_of_memory(micro: int) -> str:

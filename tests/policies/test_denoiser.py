@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
+from diffalign.latents import LATENTS
 from diffalign.latents.draws import Draw
-from diffalign.latents.forward import forward_noising
 from diffalign.latents.schedule import Schedule
 from diffalign.policies.denoiser import Denoiser, Encoded
 from tests.tiny import SCHEDULER
@@ -41,7 +41,7 @@ def judged(rules, batch, random):
 
 def rules(**changes):
     settings = {"caption_dropout": 0.0, "flip": "none", "factor": 0.18215, **changes}
-    return Denoiser(SCHEDULE, forward_noising, **settings)
+    return Denoiser(SCHEDULE, LATENTS["forward"].bind(), **settings)
 
 
 @pytest.mark.parametrize("shape", [IMAGE, CLIP], ids=["picture", "clip"])

@@ -57,7 +57,7 @@ def test_a_resolution_that_does_not_halve_is_refused(make):
 
 
 def test_an_unknown_way_to_a_latent_is_refused(make):
-    with pytest.raises(ConfigError, match="Did you mean 'forward'"):
+    with pytest.raises(ValueError, match="Did you mean 'forward'"):
         make(latents="foward")
 
 

@@ -30,7 +30,7 @@ class ToyConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
-    latents: str = "forward"
+    latents: Any = "forward"
 
 
 class ToyModule(nn.Module):

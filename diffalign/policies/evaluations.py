@@ -1,0 +1,36 @@
+"""Counted evaluations of a denoiser: what a method costs, on any machine.
+
+    F = reference + inversion + sampling + 3 policy
+
+in forward passes of one latent: a backward pass costs two. Activation checkpointing adds one ``policy``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass
+class Evaluations:
+    """Latents evaluated so far, by what for.
+
+    Args:
+        policy: With a gradient.
+        reference: For the reference's scores.
+        inversion: For finding latents.
+        sampling: For drawing samples; two per step and sample with guidance.
+    """
+
+    policy: int = 0
+    reference: int = 0
+    inversion: int = 0
+    sampling: int = 0
+
+    @property
+    def forwards(self) -> int:
+        """All of them in forward passes of one latent."""
+        return 3 * self.policy + self.reference + self.inversion + self.sampling
+
+    def as_dict(self) -> dict[str, int]:
+        """By name, with the sum ``forwards``."""
+        return {**asdict(self), "forwards": self.forwards}

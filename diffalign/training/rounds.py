@@ -1,0 +1,102 @@
+"""Rounds: what is made anew every so many steps, as a stage of its own, before training goes on.
+
+    sample     a pair source brings the pairs of its next round (`pairs: checkpoint`)
+    invert     a policy that moves finds its latents anew (`latents.refresh`)
+
+A stage works with one set of weights from its beginning to its end, so it can use large batches and nothing is swapped
+at each step. A checkpoint stands at the border, and what a stage makes is stored piece by piece: a run that is killed
+in the middle of a stage, or of the steps after it, goes on exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from diffalign.errors import ConfigError
+from diffalign.pairs.source import PairSource, Stage
+from diffalign.policies.policy import Policy
+from diffalign.training.order import Order, Visit
+from diffalign.training.output import Output
+from diffalign.training.progress import Report
+from diffalign.training.step import Stepper
+
+
+@dataclass
+class Rounds:
+    """The stages of a run.
+
+    Args:
+        source: Where pairs come from.
+        policy: What is trained.
+        stepper: Gets the pairs of each round.
+        order: Says which visits a round will make.
+        output: The run's folder; stages write into ``rounds``.
+        report: Told how far they are.
+        accelerator: Processes and precision.
+        steps: Of the whole run.
+        seed: The run's.
+    """
+
+    source: PairSource
+    policy: Policy
+    stepper: Stepper
+    order: Order
+    output: Output
+    report: Report
+    accelerator: Any
+    steps: int
+    seed: int
+    begun: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        window = self._every["invert"]
+        if self.source.every and window and self.source.every % window:
+            raise ConfigError(
+                f"latents.refresh is {window} steps, but pairs change every {self.source.every} steps, within "
+                f"such a window. Type: --set latents.refresh={self.source.every}"
+            )
+
+    def enter(self, step: int, checkpoint: Callable[[], None]) -> None:
+        """Before step ``step``: begins what is due, after a ``checkpoint``; after a resume, what had begun already."""
+        for stage, begin in (("sample", self._sample), ("invert", self._invert)):
+            every = self._every[stage]
+            if not every or self.begun.get(stage) == step // every:
+                continue
+            if step and step % every == 0:
+                checkpoint()
+            number = step // every
+            visits = self.order.between(number * every, min((number + 1) * every, self.steps))
+            with self.policy.sampling():
+                begin(number, visits)
+            self.begun[stage] = number
+
+    @property
+    def _every(self) -> dict[str, int]:
+        return {"sample": self.source.every, "invert": getattr(self.policy, "refresh_every", 0)}
+
+    def _sample(self, number: int, visits: list[Visit]) -> None:
+        stage = Stage(
+            policy=self.policy,
+            folder=self.output.rounds,
+            seed=self.seed,
+            progress=self.report.preparing,
+            rank=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+            wait=self.accelerator.wait_for_everyone,
+        )
+        self.stepper.pairs = self.source.begin(number, sorted({index for index, _ in visits}), stage)
+
+    def _invert(self, number: int, visits: list[Visit]) -> None:
+        policy: Any = self.policy
+        with self.accelerator.main_process_first(), self.accelerator.autocast():
+            policy.refresh(
+                self.stepper.pairs,
+                visits,
+                self.seed,
+                self.output.rounds / "latents",
+                number,
+                batch=self.stepper.micro_batch_size,
+                progress=self.report.preparing,
+            )
