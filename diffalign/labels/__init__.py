@@ -10,8 +10,27 @@ from diffalign.labels.column import column
 from diffalign.labels.flipped import flipped
 from diffalign.labels.hard import hard
 from diffalign.labels.label import Gate, Label, expected, oriented, silent
+from diffalign.labels.smoothed import smoothed
 
-LABELS: dict[str, Callable[..., Label]] = {"hard": hard, "flipped": flipped, "column": column, "anchor": anchor}
+LABELS: dict[str, Callable[..., Label]] = {
+    "hard": hard,
+    "flipped": flipped,
+    "column": column,
+    "anchor": anchor,
+    "smoothed": smoothed,
+}
 """Every label by name; the first is the default. Keyword arguments are the label's own settings."""
 
-__all__ = ["LABELS", "Gate", "Label", "anchor", "column", "expected", "flipped", "hard", "oriented", "silent"]
+__all__ = [
+    "LABELS",
+    "Gate",
+    "Label",
+    "anchor",
+    "column",
+    "expected",
+    "flipped",
+    "hard",
+    "oriented",
+    "silent",
+    "smoothed",
+]
