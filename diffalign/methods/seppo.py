@@ -1,0 +1,66 @@
+"""SePPO (Zhang et al. 2024, arXiv 2410.05255): semi-policy preference optimization, from winners alone.
+
+Nobody has to say what is worse: the rejected candidate is a sample of an earlier checkpoint of the policy, which is the
+reference as well. Every 30 updates the policy joins the pool, and one member of the pool, drawn uniformly, samples the
+next round's candidates. A sample of the reference need not be worse than what the policy draws, so a gate decides, pair
+by pair: with d = e_policy - e_reference,
+
+    g = sign(-d_winner),      loss = -log sigmoid(u),      u = -(beta / 2) (d_winner - g d_sample)
+
+Where the policy explains the winner better than the reference does (g = 1) the sample is pushed away, as in DPO; where
+it does not (g = -1) the reference seems the better model and its sample is learned from. ``labels.kind: indicator``
+drops such samples instead. At an exact tie, so at the first update, the winner alone teaches.
+
+No training code was released. Beta, learning rate and warm-up are Diffusion-DPO's here, and the sampler's settings are
+those of the paper's evaluation script; whether noise is shared between winner and sample is not said, and it is. What
+is sampled stays a latent and cannot be mirrored, so pictures are not flipped (``pairs.roundtrip`` lifts that).
+
+With ``pairs.select: latest`` and ``labels: hard`` this is SPIN-Diffusion (Yuan et al. 2024, arXiv 2402.10210). A pair
+costs 108 forward passes of one latent, 100 of them for sampling, which is a stage of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffalign.methods.method import Method
+
+
+def _defaults() -> dict[str, Any]:
+    return {
+        "model": {"flip": "none"},  # not published; latents of samples have no mirrored view
+        "pairs": {
+            "name": "checkpoint",
+            "every": 30,  # as the paper's reviews report: a checkpoint each 30 updates ...
+            "select": "uniform",  # ... and one of them at random; the best of three strategies there
+            "steps": 50,  # evaluation script: the pipeline's default
+            "guidance": 7.5,  # evaluation script for SD 1.5; 5 for others
+            "sampler": "ddim",  # not published
+        },
+        "latents": "forward",  # not published; the code that the authors build on
+        "labels": {"name": "anchor", "kind": "sign", "tie": 0},  # as reported; tie: the mathematical sign
+        "loss": {"name": "logistic", "beta": 2000.0},  # not published
+        "train": {
+            "steps": 210,  # as reported: 7 checkpoints of 30 updates
+            "batch_size": 2048,  # as reported: 8 devices * 1 * 256 accumulated
+            "micro_batch_size": 1,  # as reported
+            "learning_rate": 1e-8,  # not published: Diffusion-DPO's launcher ...
+            "scale_lr": True,  # ... times the effective batch, 2.048e-5
+            "schedule": "constant_with_warmup",  # not published
+            "warmup_steps": 21,  # not published: a tenth
+            "optimizer": "adamw",  # not published
+            "betas": [0.9, 0.999],
+            "weight_decay": 1e-2,
+            "max_grad_norm": 1.0,
+        },
+    }
+
+
+SEPPO = Method(
+    name="seppo",
+    summary="winners against samples of an earlier checkpoint, gated by how well the winner is explained",
+    source="Zhang et al. 2024, arXiv 2410.05255; no training code was released",
+    parts={"pairs": "checkpoint", "latents": "forward", "labels": "anchor", "loss": "logistic"},
+    defaults=_defaults(),
+    text=__doc__ or "",
+)
