@@ -84,7 +84,9 @@ class Encoding:
         return self._kept[EMPTY]
 
     def name(self, media: Media) -> str:
-        """Content digest of a picture, read once."""
+        """Content digest of a picture, read once; of a kept candidate the digest of its handle."""
+        if isinstance(media, Kept):
+            return media.digest()
         if media not in self._names:
             self._names[media] = media_digest(media)
         return self._names[media]

@@ -204,7 +204,7 @@ class ImagePolicy:
         **settings: Any,
     ) -> list[Media]:
         """Samples as candidates, one per prompt and seed, kept in ``store`` under their keys; see `candidates`."""
-        shape = {"resolution": self.resolution, "mirrored": self.config.flip != "none", "count": self.evaluations}
+        shape: dict[str, Any] = {"resolution": self.resolution, "mirrored": self.config.flip != "none", "count": self.evaluations}
         with self._network(reference) as network:
             return make_candidates(self._frozen, network, prompts, seeds, store, keys, **shape, **settings)
 

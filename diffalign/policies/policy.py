@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from diffalign.data.records import Pair
+from diffalign.data.cache import TensorCache
+from diffalign.data.records import Media, Pair
 from diffalign.latents.draws import Draw
 from diffalign.losses.scores import Scores
 
@@ -78,6 +79,21 @@ class Policy(Protocol):
 
     def reference(self, encoded: Any, draw: Draw) -> Scored:
         """The same under the reference, without gradient: adapter off, frozen copy, or stored numbers."""
+
+    def hold_reference(self, state: Mapping[str, Tensor]) -> None:
+        """From now on the reference is the network with these trainable tensors; the policy is left as it is."""
+
+    def make_candidates(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        store: TensorCache,
+        keys: Sequence[str],
+        *,
+        reference: bool = False,
+        **settings: Any,
+    ) -> list[Media]:
+        """Samples of its own, or of its reference, kept in ``store`` under ``keys`` in the form that training reads."""
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that the optimizer steps, by name."""

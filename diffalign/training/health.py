@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Literal
+from typing import Any, Literal
 
 Record = Mapping[str, float]
 WINDOW = 10
@@ -34,18 +34,20 @@ class Finding:
     text: str
 
 
-def diagnose(records: Sequence[Record], *, beta: float, learning_rate: float) -> list[Finding]:
+def diagnose(records: Sequence[Record], *, beta: float, learning_rate: float, reference: bool = True) -> list[Finding]:
     """Everything that the last records show.
 
     Args:
         records: Metric records of a run, oldest first.
         beta: The run's beta, for advice.
         learning_rate: The run's peak learning rate, for advice.
+        reference: Whether rewards are against a reference; without one their size and sign say nothing.
     """
     records = [record for record in records if "rewards/margins" in record]
     if not records:
         return []
-    return [finding for look in LOOKS if (finding := look(records[-WINDOW:], beta, learning_rate)) is not None]
+    looks = LOOKS if reference else tuple(look for look in LOOKS if look not in (_both_worse, _still))
+    return [finding for look in looks if (finding := look(records[-WINDOW:], beta, learning_rate)) is not None]
 
 
 def _both_worse(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
@@ -151,9 +153,15 @@ def suggested_beta(beta: float, margin_size: float) -> float:
     return beta / margin_size if margin_size > 0 else beta
 
 
-def words(records: Sequence[Record], *, beta: float, learning_rate: float) -> list[str]:
+def words(records: Sequence[Record], *, beta: float, learning_rate: float, reference: bool = True) -> list[str]:
     """What to tell at the end of a run: one sentence or two per finding; never empty."""
-    findings = diagnose(records, beta=beta, learning_rate=learning_rate)
+    findings = diagnose(records, beta=beta, learning_rate=learning_rate, reference=reference)
+    if records and "rewards/margins" not in records[-1]:
+        first, last = (Mean.of(part, "loss") for part in (records[:WINDOW], records[-WINDOW:]))
+        return [
+            f"There are no pairs, so no margins to judge by. The mean loss went from {first.value:.4g} to "
+            f"{last.value:.4g} (first and last {WINDOW} records); look at the samples."
+        ]
     if not findings:
         return ["The run was too short, or too noisy, to say whether it learns; look at the samples."]
     return [finding.text for finding in findings]
@@ -166,10 +174,13 @@ class Health:
         beta: For advice.
         learning_rate: The peak rate, for advice.
         records: Records of an earlier part of the run.
+        reference: Whether rewards are against a reference.
     """
 
-    def __init__(self, beta: float, learning_rate: float, records: Sequence[Record] = ()) -> None:
-        self.beta, self.learning_rate = beta, learning_rate
+    def __init__(
+        self, beta: float, learning_rate: float, records: Sequence[Record] = (), reference: bool = True
+    ) -> None:
+        self._how: dict[str, Any] = {"beta": beta, "learning_rate": learning_rate, "reference": reference}
         self.records: list[Record] = []
         self.told: set[str] = set()
         self.pending: set[str] = set()
@@ -179,7 +190,7 @@ class Health:
     def observe(self, record: Record) -> list[str]:
         """Takes a new record; returns alarms that are new."""
         self.records.append(record)
-        found = diagnose(self.records, beta=self.beta, learning_rate=self.learning_rate)
+        found = diagnose(self.records, **self._how)
         alarms = {finding.name: finding.text for finding in found if finding.state == "alarm"}
         new = [name for name in alarms if name in self.pending and name not in self.told]
         self.pending = set(alarms)
@@ -188,7 +199,11 @@ class Health:
 
     def words(self) -> list[str]:
         """What the curves say so far."""
-        return words(self.records, beta=self.beta, learning_rate=self.learning_rate)
+        return words(self.records, **self._how)
+
+    def again(self, records: Sequence[Record]) -> Health:
+        """A new one for the same run, that has seen these records."""
+        return Health(**self._how, records=records)
 
 
 @dataclass(frozen=True)

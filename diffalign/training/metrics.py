@@ -64,6 +64,8 @@ class Metrics:
             rows["error/chosen_change"] = -2.0 * scores.chosen_logratio
             if scores.rejected is not None:
                 rows["error/rejected_change"] = -2.0 * scores.rejected_logratio
+        if "gate" in info:  # near a half by rounding noise where policy and reference are all but equal
+            rows["label/flipped"] = (info["gate"] < 0).float()
         exact = torch.float64 if losses.device.type != "mps" else torch.float32
         sums = [torch.stack([row.detach().to(exact) for row in rows.values()]).sum(dim=1)]
         names = list(rows)

@@ -78,7 +78,9 @@ def open_run(
     module = policy.module
     if not check_only:
         size = sum(p.numel() * p.element_size() for p in trainable.values())
-        check_disk(output.folder, size + (recipe.checkpoint.keep + 1) * size * (4 if train.ema_decay else 3))
+        kept = (recipe.checkpoint.keep + 1) * (4 if train.ema_decay else 3)
+        pool = -(-train.steps // data.every) if data.every else 0  # a source with rounds keeps the state of each
+        check_disk(output.folder, (1 + kept + pool) * size)
         if accelerator.is_main_process:
             claim_output(output, recipe)
         _prepare(accelerator, policy, data, held_out, order, recipe.train, micro, report)
@@ -113,7 +115,7 @@ def open_run(
         stepper=stepper,
         metrics=metrics,
         guard=SpikeGuard(recipe.guard),
-        health=Health(loss.beta, peak),
+        health=Health(loss.beta, peak, reference=loss.loss.needs_reference),
         file=MetricsFile(output.metrics),
         report=report,
         data=data,

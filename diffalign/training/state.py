@@ -132,7 +132,7 @@ class Run:
         if self.main:
             self.file.cut(snapshot.facts["metrics_bytes"] if snapshot else 0)
         self.accelerator.wait_for_everyone()
-        self.health = Health(self.health.beta, self.health.learning_rate, self.file.records())
+        self.health = self.health.again(self.file.records())
 
     def roll_back(self) -> int:
         """Takes weights and optimizer back to the last checkpoint and returns its step. The count of steps goes on: the

@@ -123,6 +123,8 @@ class Stepper:
                 label = self.label(pairs)
                 loss = expected(self.loss, scores, label)
                 self.accelerator.backward(loss.sum() * scale)
+            if label.gate is not None:
+                info["gate"] = label.gate(scores.detach())
             self.metrics.add(oriented(scores, label), loss.detach(), info)
             losses.append(loss.detach())
             if "level" in info and self.loss.loss.needs_reference:
