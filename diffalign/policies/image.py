@@ -204,9 +204,10 @@ class ImagePolicy:
         **settings: Any,
     ) -> list[Media]:
         """Samples as candidates, one per prompt and seed, kept in ``store`` under their keys; see `candidates`."""
-        shape: dict[str, Any] = {"resolution": self.resolution, "mirrored": self.config.flip != "none", "count": self.evaluations}
+        settings |= {"resolution": self.resolution, "count": self.evaluations}
+        mirrored = self.config.flip != "none"
         with self._network(reference) as network:
-            return make_candidates(self._frozen, network, prompts, seeds, store, keys, **shape, **settings)
+            return make_candidates(self._frozen, network, prompts, seeds, store, keys, mirrored=mirrored, **settings)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The adapter's tensors, or every weight, by their name in the unwrapped network."""
