@@ -94,14 +94,16 @@ def dropped(rows: Iterable[Dropped]) -> Iterator[Finding]:
 def _overview(found: PairSet, facts: Mapping[Media, Facts]) -> dict[str, str]:
     pairs = found.pairs
     soft = sum(pair.probability != 1.0 for pair in pairs)
+    alone = sum(pair.rejected is None for pair in pairs)
     lines = {
         "data": f"{found.source} ({found.format})",
-        "pairs": f"{len(pairs):,}, {len({plain(pair.prompt) for pair in pairs}):,} distinct prompts",
+        "winners" if alone else "pairs": f"{len(pairs):,}, {len({plain(p.prompt) for p in pairs}):,} distinct prompts",
         "left out": ", ".join(f"{n:,} {reason}" for reason, n in found.reasons().items()) or "none",
         "candidates": f"{len(facts):,} distinct: "
         + ", ".join(f"{n:,} {kind}" for kind, n in Counter(fact.kind for fact in facts.values()).items()),
-        "labels": f"{len(pairs) - soft:,} plain votes, {soft:,} with a probability",
     }
+    if not alone:
+        lines["labels"] = f"{len(pairs) - soft:,} plain votes, {soft:,} with a probability"
     slots = [pair.scores["pair"]["first_won"] for pair in pairs if "first_won" in pair.scores.get("pair", {})]
     if slots:
         lines["first slot won"] = f"{sum(slots) / len(slots):.1%}"

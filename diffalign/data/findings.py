@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from diffalign.data.records import Media, Pair
 from diffalign.data.report import Finding
-from diffalign.data.survey import Facts
+from diffalign.data.survey import Facts, candidates_of
 
 PROMPT_TOKENS = 75
 """CLIP text encoders read 77 tokens, two of which mark start and end; the rest of a prompt is cut off."""
@@ -18,9 +18,7 @@ _WORD = re.compile(r"\w+|[^\w\s]+")
 
 def unreadable(pairs: Sequence[Pair], facts: Mapping[Media, Facts]) -> Iterator[Finding]:
     """Pairs with a candidate that cannot be decoded."""
-    bad = [
-        (pair, facts[media].problem) for pair in pairs for media in (pair.chosen, pair.rejected) if facts[media].problem
-    ]
+    bad = [(pair, facts[media].problem) for pair in pairs for media in candidates_of(pair) if facts[media].problem]
     if bad:
         examples = tuple(f"{pair.source}: {problem}" for pair, problem in bad[:5])
         yield Finding(
@@ -33,13 +31,13 @@ def repeated(pairs: Sequence[Pair], facts: Mapping[Media, Facts]) -> Iterator[Fi
     votes: dict[tuple[str, frozenset[str]], list[tuple[str, Pair]]] = defaultdict(list)
     equal: list[Pair] = []
     for pair in pairs:
-        chosen, rejected = facts[pair.chosen].digest, facts[pair.rejected].digest
-        if not chosen or not rejected:
+        digests = [facts[media].digest for media in candidates_of(pair)]
+        if not all(digests):
             continue
-        if chosen == rejected:
+        if len(set(digests)) < len(digests):
             equal.append(pair)
         else:
-            votes[pair.prompt, frozenset((chosen, rejected))].append((chosen, pair))
+            votes[pair.prompt, frozenset(digests)].append((digests[0], pair))
     if equal:
         fix = "Remove these rows: their margin is zero whatever the model does."
         yield Finding("error", "pairs whose two candidates have the same content", len(equal), _sources(equal), fix)
@@ -110,11 +108,11 @@ def labels(pairs: Sequence[Pair]) -> Iterator[Finding]:
 
 def giveaways(pairs: Sequence[Pair], facts: Mapping[Media, Facts]) -> Iterator[Finding]:
     """What tells chosen from rejected without being quality: size, file format, length. A model learns it first."""
-    if len(pairs) < 20:
+    looks = [(facts[pair.chosen], facts[pair.rejected]) for pair in pairs if pair.rejected is not None]
+    if len(looks) < 20:
         return
-    looks = [(facts[pair.chosen], facts[pair.rejected]) for pair in pairs]
     formats = [(a.format, b.format) for a, b in looks if a.format and b.format and a.format != b.format]
-    if len(formats) >= 0.9 * len(pairs) and len(set(formats)) == 1:
+    if len(formats) >= 0.9 * len(looks) and len(set(formats)) == 1:
         what = f"nearly all chosen files are {formats[0][0]} and all rejected ones {formats[0][1]}"
         yield Finding(
             "warning", what, len(formats), (), "Store both in one format: compression artefacts give the label away."
@@ -133,7 +131,7 @@ def shared(
 ) -> Iterator[Finding]:
     """Prompts and candidates that both the training and the evaluation set hold."""
     known = {plain(pair.prompt): pair for pair in pairs}
-    seen = {facts[media].digest: pair for pair in pairs for media in (pair.chosen, pair.rejected)}
+    seen = {facts[media].digest: pair for pair in pairs for media in candidates_of(pair)}
     seen.pop("", None)
     both = {plain(pair.prompt): pair for pair in others if plain(pair.prompt) in known}
     if both:
@@ -142,7 +140,7 @@ def shared(
         )[:5]
         fix = "Take these prompts out of one of the two: an evaluation on them measures memory."
         yield Finding("error", "prompts in both the training and the evaluation set", len(both), examples, fix)
-    found = {d: p for p in others for m in (p.chosen, p.rejected) if (d := other_facts[m].digest) in seen}
+    found = {d: p for p in others for m in candidates_of(p) if (d := other_facts[m].digest) in seen}
     if found:
         examples = tuple(f"{seen[digest].source} and {pair.source}" for digest, pair in found.items())[:5]
         fix = "Take them out of one of the two."
@@ -150,7 +148,7 @@ def shared(
 
 
 def _pair_sizes(pair: Pair, facts: Mapping[Media, Facts]) -> list[tuple[int, int]]:
-    return [size for media in (pair.chosen, pair.rejected) if (size := facts[media].size)]
+    return [size for media in candidates_of(pair) if (size := facts[media].size)]
 
 
 def _fair(won: float, total: int) -> bool:

@@ -50,13 +50,18 @@ def survey(
         max_pixels: Pictures larger than this cannot be used.
         progress: ``progress(what, done, total)``.
     """
-    candidates = list(dict.fromkeys(media for pair in pairs for media in (pair.chosen, pair.rejected)))
+    candidates = list(dict.fromkeys(media for pair in pairs for media in candidates_of(pair)))
     facts: dict[Media, Facts] = {}
     for done, media in enumerate(candidates, 1):
         facts[media] = look(media, decode=decode, max_pixels=max_pixels)
         if progress:
             progress("looking at candidates", done, len(candidates))
     return facts
+
+
+def candidates_of(pair: Pair) -> tuple[Media, ...]:
+    """The pair's candidates: two, or one where there is only a winner."""
+    return (pair.chosen,) if pair.rejected is None else (pair.chosen, pair.rejected)
 
 
 def look(media: Media, *, decode: bool = True, max_pixels: int = MAX_PIXELS) -> Facts:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.readers import pair_folder, pickapic, trl
+from diffalign.data.readers import captioned, pair_folder, pickapic, trl
 from diffalign.data.readers.rows import require_columns
 from diffalign.data.readers.sources import open_tables
 from diffalign.data.readers.tables import Table
 from diffalign.data.records import TIE, Dropped, Pair, PairSet
+from diffalign.data.scores import ranges_of
 from diffalign.errors import DataError, near_miss
 
 
@@ -28,12 +29,21 @@ class Reader:
         read: ``read(tables, **options)``, yields a pair or a dropped row per row.
         required: The columns by which it is recognised.
         summary: One line for the documentation and the command line.
+        aliases: ``{required column: other names that serve}``.
+        unless: Columns beside which it is not recognised, only named: they say that the rows mean something else.
     """
 
     name: str
     read: Callable[..., Iterator[Pair | Dropped]]
     required: tuple[str, ...]
     summary: str
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unless: tuple[str, ...] = ()
+
+    def needed(self, columns: Sequence[str]) -> list[str]:
+        """The required columns, each by the name that ``columns`` has for it, by its first name where it is missing."""
+        names = [(name, *self.aliases.get(name, ())) for name in self.required]
+        return [next((name for name in served if name in columns), served[0]) for served in names]
 
     def options(self) -> list[str]:
         """Names of the options that ``read`` takes."""
@@ -52,6 +62,14 @@ _ROWS = (
         "files, and metadata that names two per prompt",
     ),
     Reader("trl", trl.read_trl, trl.REQUIRED, "TRL's prompt, chosen and rejected: texts, file names or bytes"),
+    Reader(
+        "captioned",
+        captioned.read_captioned,
+        captioned.REQUIRED,
+        "winners alone: pictures with their prompts",
+        captioned.ALIASES,
+        captioned.UNLESS,
+    ),
 )
 READERS: dict[str, Reader] = {row.name: row for row in _ROWS}
 
@@ -65,18 +83,31 @@ def recognise(tables: Sequence[Table] | str | Path) -> str:
     if isinstance(tables, (str, Path)):
         tables = open_tables(tables)
     table = tables[0]
-    missing = {name: [c for c in reader.required if c not in table.columns] for name, reader in READERS.items()}
-    nearest = min(missing, key=lambda name: len(missing[name]))
-    if not missing[nearest]:
-        return nearest
-    if all(len(missing[name]) == len(reader.required) for name, reader in READERS.items()) and not table.columns:
+    needed = {name: reader.needed(table.columns) for name, reader in READERS.items()}
+    found = {name: sum(column in table.columns for column in columns) for name, columns in needed.items()}
+    for name, reader in READERS.items():
+        if found[name] == len(reader.required):
+            _refuse_doubtful(table, reader)
+            return name
+    if not table.columns:
         raise DataError(f"'{table.path}' is empty: it has no rows and no columns.")
+    nearest = max(found, key=lambda name: found[name])
     try:
-        require_columns(table.columns, READERS[nearest].required, where=str(table.path), format=nearest)
+        require_columns(table.columns, needed[nearest], where=str(table.path), format=nearest)
     except DataError as error:
         formats = "; ".join(f"{name}: {', '.join(reader.required)}" for name, reader in READERS.items())
         raise DataError(f"{error} Formats that are recognised by their columns: {formats}.") from None
     raise AssertionError("a format with missing columns passed its own check")
+
+
+def _refuse_doubtful(table: Table, reader: Reader) -> None:
+    for column in reader.unless:
+        if column in table.columns:
+            raise DataError(
+                f"'{table.path}' has the columns of the {reader.name} format ({reader.summary}) and also '{column}', "
+                f"which may say that some rows are no such thing. Keep those that are, or say format {reader.name} if "
+                "all are."
+            )
 
 
 def read_pairs(
@@ -127,7 +158,7 @@ def read_pairs(
         pairs.append(record)
         if len(pairs) == limit:
             break
-    found = PairSet(pairs, dropped, name, str(source))
+    found = PairSet(pairs, dropped, name, str(source), ranges_of(pairs))
     if not pairs:
         raise _nothing_left(found)
     return found

@@ -139,6 +139,6 @@ def checked(pair: Pair) -> Pair:
     return pair
 
 
-def same(one: Media, other: Media) -> bool:
+def same(one: Media, other: Media | None) -> bool:
     """Whether two candidates are the same file, handle, text or bytes. Contents of two files are not compared here."""
     return type(one) is type(other) and one == other

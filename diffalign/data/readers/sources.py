@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from diffalign.data.readers.tables import SUFFIXES, Table
+from diffalign.data.scores import is_score_file
 from diffalign.errors import DataError, near_miss
 
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation"}
@@ -78,7 +79,8 @@ def hub_files(name: str, *, split: str = "train", revision: str | None = None) -
 
 def _tables_in(folder: Path) -> list[Path]:
     for places in (("metadata.*",), ("*/metadata.*",), ("*", "data/*", "*/*")):
-        found = [path for place in places for path in sorted(folder.glob(place)) if path.is_file() and _is_table(path)]
+        paths = (path for place in places for path in sorted(folder.glob(place)))
+        found = [path for path in paths if path.is_file() and _is_table(path) and not is_score_file(path, folder)]
         for suffix in SUFFIXES:  # one kind only: a folder may hold the same rows twice, in two formats
             same = list(dict.fromkeys(path for path in found if path.suffix == suffix))
             if same:

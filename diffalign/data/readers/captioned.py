@@ -1,0 +1,81 @@
+"""Winners alone: pictures or clips with their prompts, for methods that need no rejected candidate in the data.
+
+The ecosystem's ImageFolder with captions (``file_name`` relative to the table), or a table with the encoded bytes in
+``image``, as the Hub stores pictures. The prompt is ``prompt``, else ``caption``, else ``text``. Optional: ``id`` and
+numbers, which are kept with the winner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from diffalign.data.readers.rows import Drop, Ids, checked, digest, existing_file, require_columns, scores_of
+from diffalign.data.readers.tables import Row, Table
+from diffalign.data.records import BAD_ROW, EMPTY_CANDIDATE, MISSING_FILE, Dropped, Media, Pair
+from diffalign.data.stored import Stored
+from diffalign.errors import DataError
+
+REQUIRED = ("file_name", "prompt")
+ALIASES = {"file_name": ("image",), "prompt": ("caption", "text")}
+UNLESS = ("label", "rank", "ranking", "chosen", "rejected")
+
+
+def read_captioned(tables: Sequence[Table], *, root: str | Path | None = None) -> Iterator[Pair | Dropped]:
+    """Yields a pair without a rejected candidate, or a dropped row, per row. Files are looked for, not opened.
+
+    Args:
+        tables: The tables.
+        root: Folder that file names are relative to and must stay within; each table's own folder by default.
+    """
+    ids = Ids()
+    for table in tables:
+        picture, prompt = (
+            next((name for name in (first, *ALIASES[first]) if name in table.columns), first) for first in REQUIRED
+        )
+        require_columns(table.columns, (picture, prompt), where=str(table.path), format="captioned")
+        folder = Path(root).expanduser() if root else table.folder
+        for row in table.rows():
+            try:
+                yield _winner(row, picture, prompt, folder, ids)
+            except Drop as drop:
+                yield drop.at(row.source)
+
+
+def _winner(row: Row, picture: str, prompt: str, folder: Path, ids: Ids) -> Pair:
+    if row.problem:
+        raise Drop(BAD_ROW, row.problem)
+    chosen, name = _candidate(row.values.get(picture), picture, folder)
+    pair = Pair(
+        id="",
+        prompt=str(row.values.get(prompt) or ""),
+        chosen=chosen,
+        rejected=None,
+        scores=scores_of(row.values, (picture, prompt)),
+        source=row.source,
+    )
+    checked(pair)
+    if row.values.get("id") not in (None, ""):
+        return replace(pair, id=ids.unique(str(row.values["id"])))
+    return replace(pair, id=ids.unique(digest(pair.prompt, _content(chosen) if name is None else name)))
+
+
+def _candidate(value: Any, column: str, folder: Path) -> tuple[Media, str | None]:
+    """The candidate, and the file's name where it is one."""
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, (Stored, bytes)):
+        return value, None
+    if not value or not str(value).strip():
+        raise Drop(MISSING_FILE, f"{column} is empty")
+    return existing_file(folder, str(value)), str(value)
+
+
+def _content(candidate: Media) -> bytes:
+    """What an id is made of where a candidate has no name."""
+    try:
+        return candidate.read() if isinstance(candidate, Stored) else bytes(candidate)  # type: ignore[arg-type]
+    except DataError as error:
+        raise Drop(EMPTY_CANDIDATE, str(error)) from error
