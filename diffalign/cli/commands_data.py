@@ -1,13 +1,14 @@
-"""`diffalign data check` and `diffalign score`: look at pairs, and put scores beside pictures."""
+"""`diffalign data check` and `diffalign score`: look at pairs, and put scores beside pairs and pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from diffalign.cli.app import app, data_app
+from diffalign.errors import UserError
 
 
 @data_app.command("check")
@@ -35,16 +36,67 @@ def check(
 
 @app.command()
 def score(
-    folder: Annotated[
-        Path, typer.Argument(help="A folder of pictures with metadata.jsonl, as `diffalign generate` writes it.")
+    source: Annotated[
+        str, typer.Argument(help="Pairs (a folder, a file or a Hub id), or a folder of single pictures.")
     ],
     scorer: Annotated[
         list[str],
         typer.Option("--scorer", help="NAME or NAME:ARGUMENT, e.g. clip:openai/clip-vit-large-patch14. Repeatable."),
     ],
+    output: Annotated[
+        Path | None, typer.Option(help="File for the scores of pairs; by default SOURCE/scores/SCORER.jsonl.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which split of the pairs.")] = "train",
+    format_: Annotated[str, typer.Option("--format", help="Format of the pairs; recognised by itself.")] = "auto",
+    option: Annotated[
+        list[str], typer.Option("--option", help="NAME=VALUE: an option of the format, as in data.options. Repeatable.")
+    ] = [],  # noqa: B006  (typer reads it, nobody changes it)
+    batch: Annotated[int, typer.Option(help="Pairs judged at once; it does not change the scores.")] = 16,
+    device: Annotated[
+        str, typer.Option(help="Where scorers compute: cpu, cuda, cuda:1; the GPU if there is one.")
+    ] = "",
 ) -> None:
-    """Score pictures against their prompts; the scores are written into metadata.jsonl, and summed up."""
-    from diffalign.evaluation.score import score_folder
+    """Score pairs, or pictures, against their prompts.
 
-    for line in score_folder(folder, scorer):
-        typer.echo(line)
+    Of each pair both candidates are scored, into one file per scorer that a recipe names under data.scores; a killed
+    command goes on where it stopped. A folder of single pictures with metadata.jsonl (file_name, prompt), as `diffalign
+    generate` writes it, gets the scores into that file.
+    """
+    import torch
+
+    from diffalign.data.readers import read_pairs
+    from diffalign.evaluation.score import is_gallery, score_folder
+    from diffalign.evaluation.score_pairs import score_pairs, told
+    from diffalign.training.progress import Report
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if is_gallery(source):
+        if output is not None:
+            raise UserError(f"'{source}' holds single pictures: their scores go into its metadata.jsonl, not --output.")
+        for line in score_folder(Path(source).expanduser(), scorer, device):
+            typer.echo(line)
+        return
+    if output is not None and len(scorer) > 1:
+        raise UserError("--output is the file of one scorer. Type one command per scorer, or leave --output away.")
+    pairs = read_pairs(source, format=format_, split=split, **_options(option))
+    typer.echo(pairs.summary())
+    with Report(0) as report:
+        for spec in scorer:
+            table = score_pairs(pairs, spec, output, split=split, batch=batch, device=device, progress=report.preparing)
+            typer.echo(told(table))
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    """Options of a format: values are YAML, so that ``columns={caption: text}`` is a mapping."""
+    import yaml
+
+    options: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--option takes NAME=VALUE, such as ties=soft; got '{text}'.")
+        try:
+            options[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"the value of --option {name} is not YAML: {value!r}.") from error
+    return options

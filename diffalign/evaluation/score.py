@@ -7,9 +7,17 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from diffalign.data.readers.tables import Table
 from diffalign.evaluation.generate import read_gallery
 from diffalign.scorers import load_scorer
 from diffalign.sharing.atomic import write_atomically
+
+
+def is_gallery(source: str | Path) -> bool:
+    """Whether ``source`` is a folder of single pictures (``metadata.jsonl`` with ``file_name``) and not of pairs."""
+    path = Path(source).expanduser() / "metadata.jsonl"
+    columns = Table(path).columns if path.is_file() else ()
+    return "file_name" in columns and not {"rejected_file_name", "rejected"} & set(columns)
 
 
 def score_folder(folder: Path, specs: Sequence[str], device: str = "cpu") -> list[str]:
