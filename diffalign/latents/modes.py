@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from diffalign.latents.estimator import Latent, Predict
@@ -38,7 +37,6 @@ LIMITS: Mapping[str, Setting] = {
 """Settings that every inversion has."""
 
 
-@torch.no_grad()
 def inverted(
     x0: Tensor,
     t: Tensor,

@@ -8,8 +8,9 @@ Differences to the exact path, as the released InPO and SmPO scripts behave with
 - The first evaluation, at the clean latent, is told the negative time ``1 - r``; its scales are those of level 0.
 - Corrections are evaluated at the time where the step *starts*, and averaged.
 
-The scripts ran one pair per device, so here each row has its own depth; they knew epsilon predictions only, and kept
-some coefficients in half precision, which is not reproduced.
+The scripts ran one pair per device, so here each row has its own depth. They knew epsilon predictions only; other
+outputs are read by the scales of the time that the network was told. They kept some coefficients in half precision,
+which is not reproduced.
 """
 
 from __future__ import annotations

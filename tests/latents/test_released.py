@@ -7,7 +7,7 @@ import torch
 
 from diffalign.latents import ddim_inversion, released_path, released_steps, renoise
 from diffalign.latents.released import misread
-from tests.latents.plain import F64, Toy, latents, move, never, scales, schedule_of
+from tests.latents.plain import F64, Toy, latents, move, never, noise_of, scales, schedule_of
 
 EVERY = torch.arange(1000)
 
@@ -79,9 +79,10 @@ def _told(toy, x, time):
 
 
 @pytest.mark.parametrize("corrected", [False, True])
-@pytest.mark.parametrize("t", [0, 2, 150, 999])
-def test_a_latent_is_found_as_the_scripts_find_it(corrected, t):
-    schedule, x0 = schedule_of(), latents(1, 2, 3, 3)
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "flow"])
+@pytest.mark.parametrize("t", [0, 2, 150, 950])
+def test_a_latent_is_found_as_the_scripts_find_it(corrected, prediction, t):
+    schedule, x0 = schedule_of(prediction), latents(1, 2, 3, 3)
     toy, asked = Toy(schedule, 0.6, 0.8), []
 
     def network(x, time, rows):
@@ -92,9 +93,10 @@ def test_a_latent_is_found_as_the_scripts_find_it(corrected, t):
     for k in range(released_steps(torch.tensor([t]), 10, 1000).item()):
         time = 1 + 100 * (k - 1)
         here, there = scales(schedule, max(time, 0)), scales(schedule, time + 100)
-        noise = _told(toy, x, time)
+        noise = noise_of(schedule, _told(toy, x, time), x, here)
         if corrected:
-            noise = (noise + _told(toy, move(x, noise, here, there), time)) / 2
+            guess = move(x, noise, here, there)
+            noise = (noise + noise_of(schedule, _told(toy, guess, time), guess, here)) / 2
         expected += [time] * (1 + corrected)
         x = move(x, noise, here, there)
     a, s = scales(schedule, t)
@@ -102,7 +104,9 @@ def test_a_latent_is_found_as_the_scripts_find_it(corrected, t):
     found = function(x0, torch.tensor([t]), schedule, noise=never, predict=network, mode="released", **more)
     assert asked == expected and found.t.tolist() == [t]
     torch.testing.assert_close(found.x_t, x, rtol=1e-11, atol=1e-11)
-    torch.testing.assert_close(found.target, (x - a * x0) / s, rtol=1e-9, atol=1e-9)
+    tau = (x - a * x0) / s
+    target = {"epsilon": tau, "v_prediction": a * tau - s * x0, "flow": tau - x0}[prediction]
+    torch.testing.assert_close(found.target, target, rtol=1e-9, atol=1e-9)
 
 
 def test_what_the_mode_does_can_be_overruled():

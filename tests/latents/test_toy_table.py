@@ -1,8 +1,9 @@
 """How good each scheme is on data that is one normal distribution, where the exact path is known.
 
 For data ``N(0, std^2)`` the path from ``x0`` leads to ``x0 sqrt(alpha_bar std^2 + 1 - alpha_bar) / std``. The
-numbers are relative errors from an independent computation in float64, to two digits: of the latent against that path, and of
-the clean latent after sampling back down the same levels. There the network knows that the clean latent has no noise.
+numbers are relative errors from an independent computation in float64, to two digits: of the latent against that path,
+and of the clean latent after sampling back down the same levels. There the network knows that the clean latent has no
+noise.
 """
 
 import pytest
