@@ -11,26 +11,18 @@ from diffalign.errors import UserError, near_miss
 
 
 @app.command()
-def methods(name: Annotated[str, typer.Argument(help="A method or a loss to explain.")] = "") -> None:
-    """List methods and losses, or explain one: formula, source, advice."""
-    from diffalign.losses import LOSSES
-    from diffalign.methods import METHODS
+def methods(name: Annotated[str, typer.Argument(help="A method, or a choice on one of the axes.")] = "") -> None:
+    """List methods and the choices on the four axes (pairs, latents, labels, losses), or explain one of them."""
+    from diffalign.cli.listing import explanations, listing
 
     if not name:
-        typer.echo("methods (method: NAME)")
-        for method in METHODS.values():
-            typer.echo(f"  {method.name:<16} {method.summary}")
-        typer.echo("losses (loss: NAME)")
-        for loss in LOSSES.values():
-            typer.echo(f"  {loss.name:<16} {loss.summary}")
+        typer.echo(listing())
         return
-    if name in METHODS:
-        typer.echo(METHODS[name].explain())
-    elif name in LOSSES:
-        typer.echo(LOSSES[name].explain())
-    else:
-        known = [*METHODS, *LOSSES]
-        raise UserError(f"there is no method or loss '{name}'.{near_miss(name, known)} Known: {', '.join(known)}.")
+    pages = explanations()
+    if name not in pages:
+        known = ", ".join(pages)
+        raise UserError(f"there is no method and no part named '{name}'.{near_miss(name, pages)} Known: {known}.")
+    typer.echo(pages[name])
 
 
 @app.command()

@@ -33,6 +33,7 @@ def bind_label(
     settings = bind_settings("label", choice.name, function, choice.hyper, supplied=("ranges",))
     if "ranges" in inspect.signature(function).parameters:
         settings["ranges"] = ranges or {}
+    function([], **settings)  # raises for a value that is out of range
     return lambda pairs: function(pairs, **settings)
 
 

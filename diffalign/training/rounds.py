@@ -68,7 +68,8 @@ class Rounds:
                 checkpoint()
             number = step // every
             visits = self.order.between(number * every, min((number + 1) * every, self.steps))
-            with self.policy.sampling():
+            # In the precision of training: a stage is long, and its weights stay, so they are cast once.
+            with self.policy.sampling(), self.accelerator.autocast():
                 begin(number, visits)
             self.begun[stage] = number
 
@@ -90,7 +91,7 @@ class Rounds:
 
     def _invert(self, number: int, visits: list[Visit]) -> None:
         policy: Any = self.policy
-        with self.accelerator.main_process_first(), self.accelerator.autocast():
+        with self.accelerator.main_process_first():
             policy.refresh(
                 self.stepper.pairs,
                 visits,

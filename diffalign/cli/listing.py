@@ -1,0 +1,48 @@
+"""What there is to choose: methods, and the four axes that they are made of, each with a page of its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diffalign.labels import LABELS
+from diffalign.latents import LATENTS
+from diffalign.losses import LOSSES
+from diffalign.methods import METHODS
+from diffalign.pairs import PAIRS
+
+WIDTH = 20
+
+
+def listing() -> str:
+    """Every name with one line, by what a recipe writes it after."""
+    sections: dict[str, Mapping[str, str]] = {
+        "methods (method: NAME)": {row.name: row.summary for row in METHODS.values()},
+        "pairs (pairs: NAME)": {name: _first_line(function) for name, function in PAIRS.items()},
+        "latents (latents: NAME)": {row.name: row.summary for row in LATENTS.values()},
+        "labels (labels: NAME)": {name: _first_line(function) for name, function in LABELS.items()},
+        "losses (loss: NAME)": {row.name: row.summary for row in LOSSES.values()},
+    }
+    lines = []
+    for title, rows in sections.items():
+        lines += [title, *(f"  {name:<{WIDTH}} {line}" for name, line in rows.items())]
+    return "\n".join(lines)
+
+
+def explanations() -> dict[str, str]:
+    """The page of each name; a method's hides that of a part that goes by the same name."""
+    pages = {name: _page(name, function) for name, function in {**PAIRS, **LABELS}.items()}
+    for table in (LATENTS, LOSSES, METHODS):
+        pages |= {name: row.explain() for name, row in table.items()}  # type: ignore[attr-defined]
+    return pages
+
+
+def _page(name: str, function: Callable[..., Any]) -> str:
+    keywords = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    takes = ", ".join(p.name if p.default is p.empty else f"{p.name} = {p.default}" for p in keywords)
+    return f"{name}: {inspect.getdoc(function)}\n\ntakes: {takes or 'no settings'}"
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    return (inspect.getdoc(function) or "").splitlines()[0].replace("``", "")
