@@ -31,6 +31,11 @@ class Evaluations:
         """All of them in forward passes of one latent."""
         return 3 * self.policy + self.reference + self.inversion + self.sampling
 
+    def words(self) -> str:
+        """One line."""
+        kinds = ", ".join(f"{count:,} {name}" for name, count in asdict(self).items() if count)
+        return f"latents evaluated: {kinds or 'none'} ({self.forwards:,} forward passes; one with a gradient counts three)"
+
     def as_dict(self) -> dict[str, int]:
         """By name, with the sum ``forwards``."""
         return {**asdict(self), "forwards": self.forwards}
