@@ -91,8 +91,8 @@ class Estimator:
                 f"  source   {self.source}",
                 f"  advice   {self.advice}",
                 f"  takes    {takes}",
-                *(f"           {name} is {self.limits[name].meaning}" for name in settings),
-                f"  asks     {'the network that is being trained' if self.asks else 'no network'}",
+                *(f"           {name} is {self.limits[name]}" for name in settings),
+                f"  asks     {'a network' if self.asks else 'no network'}",
             ]
         )
 

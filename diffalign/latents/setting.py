@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+BY_MODE = ", or null for what the mode does"
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -24,10 +26,13 @@ class Setting:
     meaning: str
     advice: str
 
+    def __str__(self) -> str:
+        return f"{self.meaning}, {self.values}"
+
     def check(self, name: str, value: Any) -> None:
         """Raises ValueError when ``value`` is not allowed."""
         if not self.allows(value):
-            raise ValueError(f"{name} is {self.meaning}, {self.values}; got {value!r}. {self.advice}")
+            raise ValueError(f"{name} is {self}; got {value!r}. {self.advice}")
 
 
 def whole(low: int, meaning: str, advice: str) -> Setting:
@@ -45,14 +50,15 @@ def strength(meaning: str, advice: str) -> Setting:
             value is None
             or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value < math.inf)
         ),
-        *("a number from 0 on", meaning, advice),
+        *(f"a number from 0 on{BY_MODE}", meaning, advice),
     )
 
 
 def switch(meaning: str, advice: str, *, by_mode: bool = False) -> Setting:
     """True or false; ``by_mode``: or nothing, what the mode does."""
     return Setting(
-        lambda value: isinstance(value, bool) or (by_mode and value is None), *("true or false", meaning, advice)
+        lambda value: isinstance(value, bool) or (by_mode and value is None),
+        *(f"true or false{BY_MODE * by_mode}", meaning, advice),
     )
 
 
@@ -60,5 +66,5 @@ def one_of(names: tuple[str, ...], meaning: str, advice: str, *, by_mode: bool =
     """One of some names; ``by_mode``: or nothing, what the mode does."""
     return Setting(
         lambda value: (isinstance(value, str) and value in names) or (by_mode and value is None),
-        *(f"one of {', '.join(names)}", meaning, advice),
+        *(f"one of {', '.join(names)}{BY_MODE * by_mode}", meaning, advice),
     )

@@ -116,7 +116,9 @@ def test_a_row_explains_itself_and_each_of_its_settings(name):
     said = row.explain()
     assert name in said and row.source in said and "arXiv" in said
     assert set(row.limits) == set(row.bind().settings)
-    assert all(f"{setting} is {row.limits[setting].meaning}" in said for setting in row.limits)
+    assert all(
+        f"{setting} is {row.limits[setting].meaning}, {row.limits[setting].values}" in said for setting in row.limits
+    )
 
 
 def test_an_explanation_writes_defaults_as_a_recipe_does():
@@ -130,12 +132,12 @@ def test_an_explanation_writes_defaults_as_a_recipe_does():
         ("heun", "steps", 2.5, "a whole number from 1 on; got 2.5"),
         ("renoise", "steps", True, "a whole number from 1 on; got True"),
         ("renoise", "corrections", -1, "a whole number from 0 on; got -1. SmPO takes 1"),
-        ("renoise", "average", "yes", "true or false; got 'yes'"),
-        ("ddim_inversion", "eta", -0.1, "a number from 0 on; got -0.1"),
-        ("ddim_inversion", "eta", float("nan"), "a number from 0 on; got nan"),
-        ("ddim_inversion", "eta", "some", "a number from 0 on; got 'some'"),
+        ("renoise", "average", "yes", "true or false, or null for what the mode does; got 'yes'"),
+        ("ddim_inversion", "eta", -0.1, "a number from 0 on, or null for what the mode does; got -0.1"),
+        ("ddim_inversion", "eta", float("nan"), "a number from 0 on, or null for what the mode does; got nan"),
+        ("ddim_inversion", "eta", "some", "a number from 0 on, or null for what the mode does; got 'some'"),
         ("ddim_inversion", "shared_noise", None, "true or false; got None"),
-        ("heun", "clean", "zero", "one of one, alpha0; got 'zero'"),
+        ("heun", "clean", "zero", "one of one, alpha0, or null for what the mode does; got 'zero'"),
         ("renoise", "mode", None, "one of exact, released; got None. Leave it at exact"),
         ("ddim_inversion", "mode", ["exact"], "one of exact, released"),
     ],
