@@ -34,7 +34,7 @@ class Evaluations:
     def words(self) -> str:
         """One line."""
         kinds = ", ".join(f"{count:,} {name}" for name, count in asdict(self).items() if count)
-        return f"latents evaluated: {kinds or 'none'} ({self.forwards:,} forward passes; one with a gradient counts three)"
+        return f"latents evaluated: {kinds} ({self.forwards:,} forward passes; one with a gradient counts three)"
 
     def as_dict(self) -> dict[str, int]:
         """By name, with the sum ``forwards``."""
