@@ -28,6 +28,7 @@ format: $(VENV)/.dev
 
 bench: setup
 	$(BIN)/python -m benchmarks.image_step
+	$(BIN)/python -m benchmarks.methods
 
 setup: $(STAMP)
 

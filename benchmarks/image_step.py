@@ -2,9 +2,8 @@
 
     python -m benchmarks.image_step [--rounds 3] [--steps 2] [--pairs 2]
 
-A Stable Diffusion with a denoiser of 35 M random weights, 256 px pictures (latents 32 x 32), two heads per attention,
-fp32 unless said. Bars: D1 and D2 (at most 1.05 of the raw loop), D3 (what caching gives), D5 (a LoRA against the full
-step without a cache), D12 (activation checkpointing).
+The model of `benchmarks.setting`, fp32 unless said. Bars: D1 and D2 (at most 1.05 of the raw loop), D3 (what caching
+gives), D5 (a LoRA against the full step without a cache), D12 (activation checkpointing).
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from PIL import Image
 
 from benchmarks.measure import Measured, interleaved
 from benchmarks.raw_image import BETA, RawLoop
+from benchmarks.setting import make_model, make_pairs, make_recipe
 
-SIDE, COUNT = 256, 16
-TOKENIZER = Path(__file__).parents[1] / "assets" / "emoji" / "model" / "tokenizer"
+COUNT = 16
 
 
 def main() -> None:
@@ -39,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         make_model(place / "model")
-        make_pairs(place / "pairs")
+        make_pairs(place / "pairs", COUNT)
         raw, ours = partial(prepare_raw, place, args.pairs), partial(prepare_ours, place, args.pairs)
         results = interleaved(
             {
@@ -99,92 +98,18 @@ def prepare_ours(
     place: Path, batch: int, *, cached: bool, lora: int | None = None, bf16: bool = False, checkpointing: bool = False
 ) -> Callable[[], Any]:
     """A run of the library, ready to step."""
-    from diffalign.training.config import make_recipe
     from diffalign.training.loop import advance
     from diffalign.training.setup import open_run
 
     recipe = make_recipe(
-        {
-            "model": {
-                "path": str(place / "model"),
-                "resolution": SIDE,
-                "caption_dropout": 0.0,
-                "flip": "none",
-                "adapter": lora and {"rank": lora, "targets": "attention"},
-                "use_cache": cached,
-                "cache": str(place / "cache"),
-            },
-            "data": {"train": str(place / "pairs")},
-            "loss": {"name": "logistic", "beta": BETA},
-            "train": {
-                "steps": 1000,
-                "batch_size": batch,
-                "learning_rate": 1e-5,
-                "mixed_precision": "bf16" if bf16 else "no",
-                "gradient_checkpointing": checkpointing,
-            },
-            "checkpoint": {"every": 0},
-            "output": tempfile.mkdtemp(dir=place),
-        }
+        place,
+        batch,
+        model={"adapter": lora and {"rank": lora, "targets": "attention"}, "use_cache": cached},
+        train={"mixed_precision": "bf16" if bf16 else "no", "gradient_checkpointing": checkpointing},
+        loss={"name": "logistic", "beta": BETA},
     )
     run = open_run(recipe, None, None, resume=False, check_only=False)
     return partial(advance, run)
-
-
-def make_model(folder: Path) -> None:
-    """Writes a Stable Diffusion with random weights."""
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    torch.manual_seed(0)
-    tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER)
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=256,
-        intermediate_size=1024,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        max_position_embeddings=tokenizer.model_max_length,
-        projection_dim=256,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-    )
-    unet = UNet2DConditionModel(
-        sample_size=SIDE // 8,
-        block_out_channels=(64, 128, 256, 256),
-        layers_per_block=1,
-        cross_attention_dim=256,
-        attention_head_dim=2,  # diffusers means the number of heads
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(32, 64, 128, 128),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        layers_per_block=1,
-        sample_size=SIDE,
-    )
-    scheduler = DDIMScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, set_alpha_to_one=False
-    )
-    StableDiffusionPipeline(
-        vae, CLIPTextModel(text), tokenizer, unet, scheduler, None, None, requires_safety_checker=False
-    ).save_pretrained(folder)
-
-
-def make_pairs(folder: Path) -> None:
-    """Writes pairs of smooth random pictures."""
-    random = np.random.default_rng(0)
-    folder.mkdir(parents=True)
-    rows = []
-    for number in range(COUNT):
-        row = {"prompt": f"a flat drawing of {number} things"}
-        for role in ("chosen", "rejected"):
-            row[f"{role}_file_name"] = f"{number}-{role}.png"
-            small = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-            small.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / row[f"{role}_file_name"])
-        rows.append(row)
-    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _pixels(path: Path) -> torch.Tensor:

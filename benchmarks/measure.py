@@ -1,7 +1,8 @@
 """Measuring: each variant in a forked child of its own, variants interleaved round by round, on one thread.
 
 The clock is CPU seconds of the child, so a busy neighbour does not decide; memory is the child's peak resident set over
-what it had right after the fork. Even rounds go through the variants forwards, odd rounds backwards.
+what it had right after the fork. On a GPU both are the device's: seconds until it is done, and its peak. Even rounds go
+through the variants forwards, odd rounds backwards.
 """
 
 from __future__ import annotations
@@ -10,24 +11,43 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from statistics import median
 from typing import Any
 
 Prepare = Callable[[], Callable[[], Any]]
 """Sets a variant up and returns its step."""
+Clock = Callable[[], float]
+"""Seconds so far."""
+
+
+def clock(device: str) -> Clock:
+    """Of this process's CPU work; for another device those on the wall, when all that was asked of it is done."""
+    if device == "cpu":
+        return time.process_time
+
+    def when_done() -> float:
+        import torch
+
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return when_done
 
 
 @dataclass
 class Measured:
-    """What a variant took."""
+    """What a variant took, and what its steps returned."""
 
     seconds: list[float] = field(default_factory=list)
     megabytes: list[float] = field(default_factory=list)
+    told: list[Any] = field(default_factory=list)
 
     @property
     def step(self) -> float:
-        """Median CPU seconds of a step."""
+        """Median seconds of a step."""
         return median(self.seconds)
 
     @property
@@ -36,23 +56,26 @@ class Measured:
         return median(self.megabytes)
 
 
-def interleaved(variants: Mapping[str, Prepare], *, rounds: int, steps: int) -> dict[str, Measured]:
+def interleaved(
+    variants: Mapping[str, Prepare], *, rounds: int, steps: int, device: str = "cpu"
+) -> dict[str, Measured]:
     """Measures ``steps`` steps of each variant in each round, after one step to warm up."""
     results = {name: Measured() for name in variants}
     for number in range(rounds):
         order = list(variants)[:: 1 if number % 2 == 0 else -1]
         for name in order:
-            seconds, megabytes = _in_child(variants[name], steps)
+            seconds, megabytes, told = _in_child(variants[name], steps, device)
             results[name].seconds += seconds
             results[name].megabytes.append(megabytes)
+            results[name].told += told
             print(f"round {number + 1}/{rounds}  {name:<34} {median(seconds):6.2f} s  {megabytes:6.0f} MB", flush=True)
     return results
 
 
-def _in_child(prepare: Prepare, steps: int) -> tuple[list[float], float]:
+def _in_child(prepare: Prepare, steps: int, device: str) -> tuple[list[float], float, list[Any]]:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_work, args=(prepare, steps, sender))
+    child = context.Process(target=_work, args=(prepare, steps, device, sender))
     child.start()
     sender.close()
     try:
@@ -64,17 +87,18 @@ def _in_child(prepare: Prepare, steps: int) -> tuple[list[float], float]:
         child.join()
 
 
-def _work(prepare: Prepare, steps: int, sender: Any) -> None:
+def _work(prepare: Prepare, steps: int, device: str, sender: Any) -> None:
     _reset_peak()
-    before = _peak()
-    step = prepare()
+    before, now = _peak(device), clock(device)
+    with redirect_stdout(StringIO()):  # a run's header would drown the rounds
+        step = prepare()
     step()
-    seconds = []
+    seconds, told = [], []
     for _ in range(steps):
-        started = time.process_time()
-        step()
-        seconds.append(time.process_time() - started)
-    sender.send((seconds, (_peak() - before) / 1e6))
+        started = now()
+        told.append(step())
+        seconds.append(now() - started)
+    sender.send((seconds, (_peak(device) - before) / 1e6, told))
     sender.close()
 
 
@@ -84,8 +108,12 @@ def _reset_peak() -> None:
         file.write("5")
 
 
-def _peak() -> float:
-    """Peak resident set in bytes."""
+def _peak(device: str) -> float:
+    """Peak resident set, or peak of a GPU's memory, in bytes."""
+    if device != "cpu":
+        import torch
+
+        return float(torch.cuda.max_memory_allocated())
     try:
         with open("/proc/self/status") as file:
             return next(float(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))

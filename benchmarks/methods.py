@@ -1,0 +1,189 @@
+"""What a method costs beside Diffusion-DPO: measured seconds, and counted evaluations of the denoiser.
+
+    python -m benchmarks.methods [--rounds 2] [--steps 1] [--pairs 2] [--device cuda] [--lora 16]
+
+F is one forward pass of one latent; a backward pass counts 2. "counted" comes from the run (`policy.evaluations`),
+"formula" from the levels that were drawn, "everywhere" is the same formula over all levels with the preset's own
+sampler. Encodings are cached. "per F" is what a counted evaluation takes beside one of Diffusion-DPO: above 1 would be
+time that a method spends outside the network.
+
+All levels are drawn from [502, 600), where each inversion takes the same number of steps: 6 of 10 if exact, 7 if
+released; over all levels the means are 5.5 and 6.4. Bars: D7 (InPO <= 2.3, SmPO <= 2.4 with a third of its steps), D9
+(a step from stored latents <= 1.03), D10 (with its preparation).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.measure import clock, interleaved
+from benchmarks.methods_table import Told, table
+from benchmarks.setting import make_model, make_pairs, make_recipe
+
+LEVELS = (502, 600)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all variants share."""
+
+    place: Path
+    pairs: int
+    device: str
+    lora: int | None
+    sampling_steps: int
+    draws: int
+
+    @property
+    def bf16(self) -> bool:
+        """Whether networks compute under bfloat16."""
+        return self.device != "cpu"
+
+    def autocast(self) -> Any:
+        """The precision of a run, for what is done outside its steps."""
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.bf16)
+
+
+def main() -> None:
+    """Measure, and print the tables."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=1, help="measured steps of a variant in a round")
+    parser.add_argument("--pairs", type=int, default=2, help="pairs per optimizer step")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda runs under bf16")
+    parser.add_argument("--lora", type=int, default=None, help="rank of an adapter; without it every weight trains")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16], help="samples made at once")
+    parser.add_argument("--sampling-steps", type=int, default=2, help="of a sample; the preset takes 50")
+    parser.add_argument("--draws", type=int, default=4, help="stored draws of a pair")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.device == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), args.pairs, args.device, args.lora, args.sampling_steps, args.draws)
+        make_model(bench.place / "model")
+        make_pairs(bench.place / "pairs", args.pairs)  # each step is one visit of each pair
+        results = interleaved(variants(bench, args.batches), rounds=args.rounds, steps=args.steps, device=args.device)
+    print(table(results, LEVELS, args.sampling_steps, args.draws, args.batches))
+
+
+def variants(bench: Bench, batches: list[int]) -> dict[str, Callable[[], Callable[[], Told]]]:
+    """Everything that is measured, by name."""
+    released, reference = {"latents": {"mode": "released"}}, {"inverter": "reference"}
+    stored = {"name": "ddim_inversion", **reference, "store": True}
+    rounds = {"name": "checkpoint", "every": 1000, "steps": bench.sampling_steps}
+    step = partial(prepare_step, bench)
+    return {
+        **{name: partial(step, name) for name in ("diffusion_dpo", "ddim_inpo", "smpo", "sft", "mapo")},
+        "seppo": partial(step, "seppo", pairs=rounds),
+        "ddim_inpo, released": partial(step, "ddim_inpo", **released),
+        "smpo, released": partial(step, "smpo", **released),
+        "reference inverts, live": partial(step, "ddim_inpo", latents=reference),
+        "reference inverts, stored": partial(step, "ddim_inpo", latents=stored, draws=bench.draws),
+        "stored, its errors as well": partial(step, "ddim_inpo", latents=stored, draws=bench.draws, reference="stored"),
+        **{f"sampling {batch}": partial(prepare_sampling, bench, batch) for batch in batches},
+    }
+
+
+def prepare_step(bench: Bench, method: str, **changes: Any) -> Callable[[], Told]:
+    """A run of a method, ready to step; what it stores has been prepared, and the preparation measured.
+
+    Args:
+        bench: What all share.
+        method: A preset.
+        changes: ``pairs`` and ``latents`` of the recipe; others belong to its model.
+    """
+    from diffalign.pairs import DatasetPairs, read_dataset
+    from diffalign.policies.load import load_policy
+    from diffalign.training.loop import advance
+    from diffalign.training.order import Order
+    from diffalign.training.setup import open_run
+
+    sections = {name: changes.pop(name) for name in ("pairs", "latents") if name in changes}
+    if changes:  # stored by this run alone: its preparation must not be found done
+        changes["cache"] = tempfile.mkdtemp(dir=bench.place)
+    recipe = _recipe(bench, method, changes, sections)
+    read = read_dataset(str(bench.place / "pairs")).pairs
+    scores = [
+        {"chosen": {"pickscore": 22.0 - i / len(read)}, "rejected": {"pickscore": 20.0}} for i in range(len(read))
+    ]
+    pairs = tuple(replace(pair, scores=score) for pair, score in zip(read, scores, strict=True))
+    data = DatasetPairs(pairs, ranges={"pickscore": (20.0, 22.0)})
+    policy = load_policy(recipe.model, bench.device)
+    policy.prepare(pairs)
+    now, plan = clock(bench.device), Order(len(pairs), bench.pairs, recipe.train.seed).plan(recipe.train.steps)
+    started = now()
+    with bench.autocast():
+        policy.prepare_reference(pairs, plan, recipe.train.seed, batch=bench.pairs) if changes else None
+    told = Told(policy.evaluations.as_dict(), now() - started, {}, len(pairs))
+    run = open_run(recipe, policy, data, resume=False, check_only=False)
+    run.enter_round()
+
+    def step() -> Told:
+        before = policy.evaluations.as_dict()
+        advance(run)
+        after = policy.evaluations.as_dict()
+        return replace(told, step={name: after[name] - before[name] for name in after})
+
+    return step
+
+
+def prepare_sampling(bench: Bench, batch: int) -> Callable[[], Told]:
+    """SePPO's sampling stage: each step makes ``batch`` candidates at once, as a round does."""
+    from diffalign.data.cache import TensorCache
+    from diffalign.methods import METHODS
+    from diffalign.policies.load import load_policy
+
+    recipe = _recipe(bench, "seppo", {}, {})
+    policy = load_policy(recipe.model, bench.device)
+    policy.hold_reference(policy.state())
+    policy.sampling().__enter__()  # for the life of this process
+    cache = TensorCache(Path(tempfile.mkdtemp(dir=bench.place)), "samples")
+    preset = METHODS["seppo"].defaults["pairs"]
+    settings = {**{name: preset[name] for name in ("guidance", "sampler")}, "steps": bench.sampling_steps}
+    made = 0
+
+    def step() -> Told:
+        nonlocal made
+        before, numbers = policy.evaluations.as_dict(), range(made, made + batch)
+        prompts = [f"a flat drawing of {number} things" for number in numbers]
+        keys = [f"{number:032x}" for number in numbers]
+        with bench.autocast():
+            policy.make_candidates(prompts, list(numbers), cache, keys, reference=True, batch=batch, **settings)
+        made += batch
+        after = policy.evaluations.as_dict()
+        return Told({}, 0.0, {name: after[name] - before[name] for name in after}, batch)
+
+    return step
+
+
+def _recipe(bench: Bench, method: str, model: dict[str, Any], sections: dict[str, Any]) -> Any:
+    adapter = bench.lora and {"rank": bench.lora, "targets": "attention"}
+    dtype = "bfloat16" if bench.bf16 else "float32"
+    return make_recipe(
+        bench.place,
+        bench.pairs,
+        method=method,
+        model={"adapter": adapter, "dtype": dtype, "timesteps": LEVELS, **model},
+        train={
+            "micro_batch_size": bench.pairs,
+            "scale_lr": False,
+            "schedule": "constant",
+            "warmup_steps": 0,
+            "mixed_precision": "bf16" if bench.bf16 else "no",
+        },
+        **sections,
+    )
+
+
+if __name__ == "__main__":
+    main()
