@@ -11,9 +11,7 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from io import StringIO
 from statistics import median
 from typing import Any
 
@@ -90,8 +88,7 @@ def _in_child(prepare: Prepare, steps: int, device: str) -> tuple[list[float], f
 def _work(prepare: Prepare, steps: int, device: str, sender: Any) -> None:
     _reset_peak()
     before, now = _peak(device), clock(device)
-    with redirect_stdout(StringIO()):  # a run's header would drown the rounds
-        step = prepare()
+    step = prepare()
     step()
     seconds, told = [], []
     for _ in range(steps):
