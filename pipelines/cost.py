@@ -1,0 +1,106 @@
+"""What training costs: seconds on this machine, and evaluations of the denoiser, which are the same on any.
+
+The unit F is one forward pass on one latent; a backward pass costs two.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from diffalign.latents import LATENTS
+from diffalign.sharing.atomic import write_atomically
+from diffalign.training.checkpoint import complete_checkpoints
+from diffalign.training.choice import bind_loss
+from diffalign.training.config import Recipe
+from diffalign.training.loop import Result, train
+from diffalign.training.output import Output
+
+KINDS = ("policy", "reference", "inversion", "sampling")
+LEVELS = 1000
+"""Of the models that the recipes name."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one training.
+
+    Args:
+        seconds: Of the whole training, encoding and sampling included; nan when it is not known.
+        pairs: Pairs seen in it, each as often as it was met.
+        counted: Pairs over which it was counted: fewer than ``pairs`` after a resume, and ``seconds`` is scaled up.
+        per_pair: Evaluations per pair by :data:`KINDS`, and ``forwards``, their sum in F.
+    """
+
+    seconds: float
+    pairs: int
+    counted: int
+    per_pair: Mapping[str, float]
+
+    @property
+    def forwards(self) -> float:
+        """F per pair."""
+        return self.per_pair["forwards"]
+
+    def words(self) -> str:
+        """Two lines."""
+        kinds = ", ".join(f"{kind} {self.per_pair[kind]:.2f}" for kind in KINDS)
+        rest = "" if self.counted == self.pairs else f" (counted over the last {self.counted:,}, after a resume)"
+        return (
+            f"training: {self.seconds:,.0f} s for {self.pairs:,} pairs{rest}\n"
+            f"denoiser evaluations per pair: {kinds}; {self.forwards:.2f} F, where one with a gradient counts three"
+        )
+
+
+def train_counted(recipe: Recipe, note: Path) -> tuple[Result, Cost]:
+    """Trains, or goes on with what a killed call began, and keeps what it cost in ``note``."""
+    output = Output(recipe.output)
+    reached = [int(path.name.split("-")[1]) for path in complete_checkpoints(output.checkpoints)]
+    start, started = max(reached, default=0), time.perf_counter()
+    result = train(recipe, resume=output.recipe.exists())
+    seconds = time.perf_counter() - started
+    steps, batch = recipe.train.steps, recipe.train.batch_size
+    counted = (steps - start) * batch
+    if counted:
+        count = result.policy.evaluations.as_dict()  # type: ignore[attr-defined]
+        cost = Cost(
+            seconds * steps / (steps - start), steps * batch, counted, {k: n / counted for k, n in count.items()}
+        )
+        text = json.dumps(asdict(cost), indent=2) + "\n"
+        write_atomically(note, lambda beside: beside.write_text(text, encoding="utf-8"))
+    return result, read_cost(note, steps * batch)
+
+
+def read_cost(note: Path, pairs: int) -> Cost:
+    """What :func:`train_counted` kept; nan where a call was killed between the last step and the note."""
+    if not note.is_file():
+        return Cost(math.nan, pairs, 0, dict.fromkeys((*KINDS, "forwards"), math.nan))
+    return Cost(**json.loads(note.read_text(encoding="utf-8")))
+
+
+def expected_forwards(recipe: Recipe) -> float:
+    """F per pair that a recipe is going to cost, before anything is counted.
+
+        F = candidates (3 + [reference] + inversion) + sampling,      guidance above 1 doubles sampling
+
+    The inversion is the mean over the levels drawn from. Pairs that a label silences cost less; a stored reference and
+    kept latents, which cost nothing when they are met again, are counted as if live.
+    """
+    latents = recipe.model.latents
+    bound = LATENTS[latents.name].bind(**latents.hyper)
+    low, high = recipe.model.timesteps
+    levels = torch.arange(low, high or LEVELS)
+    inversion = bound.estimator.evaluations(levels, LEVELS, bound.settings).double().mean().item() if bound.asks else 0
+    candidates = 1 if recipe.pairs.name == "winners" else 2
+    each = 3 + bind_loss(recipe.loss).loss.needs_reference + inversion
+    sampling = 0.0
+    if recipe.pairs.name == "checkpoint":
+        settings = {"steps": 50, "guidance": 7.5, **recipe.pairs.hyper}
+        sampling = settings["steps"] * (2 if settings["guidance"] > 1 else 1)
+    return candidates * each + sampling

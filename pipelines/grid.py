@@ -1,0 +1,49 @@
+"""Pictures side by side: a row for each prompt, a column for each model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import wrap
+
+from PIL import Image, ImageDraw, ImageFont
+
+from diffalign.scorers.pictures import as_rgb
+from diffalign.sharing.atomic import write_atomically
+
+PAPER, INK = (251, 251, 249), (27, 31, 36)
+GAP, TEXT = 6, 190
+LETTERS, LINE = 28, 16
+"""Of a prompt in a line of ``TEXT`` pixels, and a line's height."""
+
+
+def grid(prompts: Sequence[str], columns: Mapping[str, Sequence[Path]], side: int = 128) -> Image.Image:
+    """The sheet.
+
+    Args:
+        prompts: One per row.
+        columns: Heading to pictures, one per row.
+        side: Of each picture, px.
+    """
+    from matplotlib import get_data_path  # which brings a font with more letters than PIL's own
+
+    font = ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 12)
+    size = (TEXT + len(columns) * (side + GAP) + GAP, 2 * LINE + len(prompts) * (side + GAP))
+    canvas = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for row, prompt in enumerate(prompts):
+        for number, text in enumerate(wrap(prompt, LETTERS)[: side // LINE]):
+            draw.text((GAP, 2 * LINE + row * (side + GAP) + number * LINE), text, font=font, fill=INK)
+    for column, (name, paths) in enumerate(columns.items()):
+        left = TEXT + column * (side + GAP)
+        draw.text((left, LINE // 2), name, font=font, fill=INK)
+        for row, path in enumerate(paths):
+            picture = as_rgb(path).resize((side, side), Image.Resampling.BICUBIC)
+            canvas.paste(picture, (left, 2 * LINE + row * (side + GAP)))
+    return canvas
+
+
+def save_grid(prompts: Sequence[str], columns: Mapping[str, Sequence[Path]], path: Path) -> Path:
+    """Writes :func:`grid` as PNG."""
+    image = grid(prompts, columns)
+    return write_atomically(path, lambda beside: image.save(beside, format="PNG"))

@@ -1,0 +1,182 @@
+"""A paper's program goes from pairs to the paper's table, and goes on where it was killed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from diffalign.errors import ConfigError
+from diffalign.training.config import load_recipe
+from diffalign.training.loop import advance
+from pipelines import compare_methods, ddim_inpo, diffusion_dpo, paper, seppo, smpo
+from pipelines.cost import expected_forwards
+
+ROOT = Path(__file__).parents[2]
+ASSETS = Path("assets/emoji")
+needs_assets = pytest.mark.skipif(not (ROOT / ASSETS / "model").exists(), reason="no embedded model here")
+PROGRAMS = {"diffusion_dpo": diffusion_dpo, "ddim_inpo": ddim_inpo, "smpo": smpo, "seppo": seppo}
+HELD_OUT, JUDGE = f"label_hit:{ASSETS}/scorers/recogniser", f"clip:{ASSETS}/scorers/judge"
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """Replaced values that make an experiment one of seconds."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DIFFALIGN_CACHE", str(tmp_path / "cache"))
+    prompts = (ROOT / ASSETS / "prompts" / "dev.txt").read_text().splitlines()[:3]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts))
+    return [
+        f'evaluate.prompts=["@{tmp_path / "prompts.txt"}"]',
+        f'evaluate.scorers=["{HELD_OUT}"]',
+        "evaluate.trained_on=[]",
+        "evaluate.steps=1",
+        "data.limit=4",
+        "train.steps=2",
+        "train.batch_size=2",
+        "train.warmup_steps=0",
+        "checkpoint.every=1",
+    ]
+
+
+def typed(values: list[str]) -> list[str]:
+    return [word for value in values for word in ("--set", value)]
+
+
+@pytest.mark.parametrize("preset", paper.PRESETS)
+@pytest.mark.parametrize("method", PROGRAMS)
+def test_every_recipe_of_a_program_loads_and_judges(preset, method):
+    path = paper.recipe_file(preset, method)
+    if (preset, method) == ("sdxl", "seppo"):
+        assert not path.exists(), "no run on Stable Diffusion XL was published"
+        return
+    recipe = load_recipe(path)
+    assert recipe.method == method
+    assert recipe.evaluate.prompts and recipe.evaluate.scorers
+    assert not set(recipe.evaluate.scorers) & set(recipe.evaluate.trained_on)
+
+
+def test_a_preset_says_what_it_needs_from_elsewhere(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    needed = paper.from_afar(load_recipe(paper.recipe_file("sd15", "smpo")))
+    assert "stable-diffusion-v1-5/stable-diffusion-v1-5" in needed
+    assert "yuvalkirstain/pickapic_v2" in needed
+    assert "pickscore" in needed
+
+
+@needs_assets
+def test_a_preset_of_embedded_parts_needs_nothing(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert paper.from_afar(load_recipe(paper.recipe_file("emoji", "smpo"))) == []
+
+
+@needs_assets
+def test_smpo_scores_the_pairs_first_and_its_table_has_medians_of_every_judge(tmp_path, small, capsys):
+    scores = tmp_path / "scores" / "judge.jsonl"
+    values = [*small, f"data.scores=[{scores}]", f'evaluate.trained_on=["{JUDGE}"]', "latents.steps=2"]
+    smpo.main(["--output", str(tmp_path / "smpo"), *typed(values)])
+    assert json.loads(scores.read_text().splitlines()[0])["scorer"] == JUDGE
+    shown = capsys.readouterr().out
+    assert (tmp_path / "smpo" / "table.md").read_text() in shown
+    lines = [line for line in shown.splitlines() if line.startswith("| ")]
+    assert [line.split("|")[1].strip() for line in lines] == ["judge", HELD_OUT, JUDGE]
+    assert "base, median" in lines[0] and "aligned, median" in lines[0] and "win rate" in lines[0]
+    assert "inversion" in shown and "3 fresh prompts" in shown
+
+
+@needs_assets
+def test_a_killed_program_goes_on_and_a_finished_one_is_read(tmp_path, small, monkeypatch):
+    whole = paper.run("diffusion_dpo", tmp_path / "whole", overrides=small)
+
+    class Killed(Exception):
+        pass
+
+    def dies(run):
+        if run.step == 1:
+            raise Killed
+        advance(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("diffalign.training.loop.advance", dies)
+        with pytest.raises(Killed):
+            paper.run("diffusion_dpo", tmp_path / "killed", overrides=small)
+    again = paper.run("diffusion_dpo", tmp_path / "killed", overrides=small)
+    assert [row["scores"] for row in again.comparison.rows] == [row["scores"] for row in whole.comparison.rows]
+    assert (whole.cost.counted, again.cost.counted) == (4, 2)
+    assert whole.cost.forwards == again.cost.forwards == 8
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.paper.train_counted", None)
+        assert paper.run("diffusion_dpo", tmp_path / "killed", overrides=small).cost == again.cost
+
+
+@needs_assets
+def test_methods_are_compared_on_equal_pairs_and_against_the_same_pictures(tmp_path, small):
+    values = [*small, "seppo:pairs.steps=2", "seppo:pairs.every=1"]
+    ranked = compare_methods.run(tmp_path, ["seppo", "diffusion_dpo"], overrides=values)
+    assert {entry.method for entry in ranked} == {"seppo", "diffusion_dpo"}
+    assert [entry.pairs for entry in ranked] == [4, 4]
+    assert ranked[0].wins[HELD_OUT].rate >= ranked[1].wins[HELD_OUT].rate
+    forwards = {entry.method: entry.per_pair["forwards"] for entry in ranked}
+    assert forwards == {"diffusion_dpo": 8, "seppo": 10}
+    text, content = (tmp_path / "table.md").read_text(), json.loads((tmp_path / "table.json").read_text())
+    assert all(name in text for name in ("seppo", "diffusion_dpo", HELD_OUT))
+    assert [entry["method"] for entry in content["methods"]] == [entry.method for entry in ranked]
+    assert (tmp_path / "sheet.png").exists()
+    bases = [
+        [row["base"] for row in json.loads((tmp_path / f"{name}-seed0" / "comparison.json").read_text())["rows"]]
+        for name in ("seppo", "diffusion_dpo")
+    ]
+    assert bases[0] == bases[1]
+
+
+def test_what_is_common_to_compared_methods_is_equal_and_the_four_choices_are_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    common = load_recipe(paper.recipe_file("emoji", "diffusion_dpo"))
+    for name in (*compare_methods.FOUR, "sft", "mapo", "diffusion_ipo"):
+        recipe = compare_methods.as_method(common, name, "emoji", [], tmp_path)
+        assert recipe.train == common.train and recipe.evaluate == common.evaluate
+        assert recipe.model.adapter == common.model.adapter and recipe.data.train == common.data.train
+    found = compare_methods.as_method(common, "smpo", "emoji", ["labels.gamma=3"], tmp_path)
+    own = load_recipe(paper.recipe_file("emoji", "smpo"))
+    assert found.model.latents == own.model.latents and found.loss == own.loss and found.data.scores == own.data.scores
+    assert (found.labels.name, found.labels.hyper["gamma"]) == ("smoothed", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "forwards", "steps"),
+    [
+        ("diffusion_dpo", [], 8, 200),
+        ("ddim_inpo", ["latents.steps=10"], 8 + 2 * 5.5, 84),  # ten steps to the noisiest level, 5.5 on average
+        ("smpo", ["latents.steps=10", "latents.corrections=1"], 8 + 4 * 5.5, 53),
+        ("seppo", ["pairs.steps=15", "pairs.guidance=1"], 23, 70),
+        ("seppo", ["pairs.steps=50", "pairs.guidance=7.5"], 108, 15),
+        ("sft", [], 3, 533),
+        ("mapo", [], 6, 267),
+    ],
+)
+def test_equal_evaluations_are_fewer_steps_of_what_costs_more(name, settings, forwards, steps, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    common = load_recipe(paper.recipe_file("emoji", "diffusion_dpo"), ["train.steps=200", "train.warmup_steps=10"])
+    recipe = compare_methods.as_method(common, name, "emoji", settings, tmp_path)
+    assert expected_forwards(recipe) == pytest.approx(forwards)
+    scaled = compare_methods.with_budget(recipe, common)
+    assert scaled.train.steps == steps
+    assert scaled.train.warmup_steps == round(steps / 20)
+
+
+def test_an_unknown_method_is_refused_before_anything_is_drawn(tmp_path):
+    with pytest.raises(ConfigError, match="smpo"):
+        compare_methods.run(tmp_path, ["smppo"])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.long
+@needs_assets
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("method", PROGRAMS)
+def test_the_aligned_model_beats_its_base_by_a_judge_that_it_never_met(method, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DIFFALIGN_CACHE", str(tmp_path / "cache"))
+    scores = [f"data.scores=[{tmp_path / 'judge.jsonl'}]"] if method == "smpo" else []
+    found = paper.run(method, tmp_path / method, overrides=scores)
+    print(PROGRAMS[method].TABLE.show(found.comparison), found.cost.words(), sep="\n")
+    assert found.comparison.held_out()[0].win.low > 0.5
