@@ -66,8 +66,10 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     found = []
     for key in sorted({*before, *after}):
         free = any(key == name or key.startswith((name + ".", name + "_")) for name in FREE)
-        # More steps are only more of the same where the rate does not depend on their number.
-        longer = key == "train.steps" and str(after.get("train.schedule")).startswith("constant")
+        # More steps are only more of the same where the rate does not depend on their number, and where no window of
+        # latents was cut short: the policy that would have found the rest of it is gone.
+        cut = (before.get("train.steps") or 0) % (after.get("model.latents.refresh") or 1)
+        longer = key == "train.steps" and str(after.get("train.schedule")).startswith("constant") and not cut
         if not free and not longer and before.get(key) != after.get(key):
             found.append(f"{key} was {before.get(key)!r}, now {after.get(key)!r}")
     return found

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 from diffalign.choice import Choice
 from diffalign.training.choice import bind_label, bind_loss, bind_pairs
 from diffalign.training.models import kind_of, resolve_model
-from diffalign.training.presets import with_latents, with_preset
+from diffalign.training.presets import with_preset
 
 
 class Section(BaseModel):
@@ -142,7 +142,7 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, values: Any) -> Any:
-        return with_latents(with_preset(values)) if isinstance(values, Mapping) else values
+        return with_preset(values) if isinstance(values, Mapping) else values
 
     @field_validator("model", mode="before")
     @classmethod

@@ -23,6 +23,21 @@ from diffalign.training.progress import Report
 from diffalign.training.step import Stepper
 
 
+def lengths(source: PairSource, policy: Policy) -> dict[str, int]:
+    """Steps between two beginnings of each stage; 0: there is none."""
+    return {"sample": source.every, "invert": getattr(policy, "refresh_every", 0)}
+
+
+def check_lengths(source: PairSource, policy: Policy) -> None:
+    """Raises ConfigError where pairs would change within a window of latents."""
+    every, window = lengths(source, policy).values()
+    if every and window and every % window:
+        raise ConfigError(
+            f"latents.refresh is {window} steps, but pairs change every {every} steps, within such a window. "
+            f"Type: --set latents.refresh={every}"
+        )
+
+
 @dataclass
 class Rounds:
     """The stages of a run.
@@ -50,14 +65,6 @@ class Rounds:
     seed: int
     begun: dict[str, int] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        window = self._every["invert"]
-        if self.source.every and window and self.source.every % window:
-            raise ConfigError(
-                f"latents.refresh is {window} steps, but pairs change every {self.source.every} steps, within "
-                f"such a window. Type: --set latents.refresh={self.source.every}"
-            )
-
     def enter(self, step: int, checkpoint: Callable[[], None]) -> None:
         """Before step ``step``: begins what is due, after a ``checkpoint``; after a resume, what had begun already."""
         for stage, begin in (("sample", self._sample), ("invert", self._invert)):
@@ -69,13 +76,13 @@ class Rounds:
             number = step // every
             visits = self.order.between(number * every, min((number + 1) * every, self.steps))
             # In the precision of training: a stage is long, and its weights stay, so they are cast once.
-            with self.policy.sampling(), self.accelerator.autocast():
+            with self.accelerator.autocast():
                 begin(number, visits)
             self.begun[stage] = number
 
     @property
     def _every(self) -> dict[str, int]:
-        return {"sample": self.source.every, "invert": getattr(self.policy, "refresh_every", 0)}
+        return lengths(self.source, self.policy)
 
     def _sample(self, number: int, visits: list[Visit]) -> None:
         stage = Stage(

@@ -26,7 +26,7 @@ from diffalign.training.output import Output, check_output, claim_output, flat
 from diffalign.training.output import dump as dump_recipe
 from diffalign.training.progress import Report
 from diffalign.training.recipe import Recipe, Train
-from diffalign.training.rounds import Rounds
+from diffalign.training.rounds import Rounds, check_lengths
 from diffalign.training.state import Run
 from diffalign.training.step import Stepper
 from diffalign.training.trackers import MetricsFile, check_trackers
@@ -69,6 +69,7 @@ def open_run(
     label(data.pairs)  # raises for a row that lacks what the label needs
     if policy is None:
         policy = open_model(recipe.model, gradient_checkpointing=train.gradient_checkpointing)
+    check_lengths(data, policy)
     trainable = policy.trainable()
     order = Order(len(data), train.batch_size, train.seed)
     report = Report(train.steps, active=accelerator.is_main_process)

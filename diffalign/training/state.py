@@ -115,8 +115,9 @@ class Run:
         return Snapshot(self.step, {name: group for name, group in groups.items() if group}, state)
 
     def enter_round(self) -> None:
-        """Before a step: begins the stages that are due, with a checkpoint at their border."""
-        self.rounds.enter(self.step, lambda: self.save() if self.saved != self.step else None)
+        """Before a step: begins the stages that are due, with a checkpoint at their border. None in the middle of a
+        spike: that would be no place to go back to, and a resume from the one before it comes here again."""
+        self.rounds.enter(self.step, lambda: self.save() if self.saved != self.step and not self.guard.streak else None)
 
     def resume(self) -> None:
         """Goes to the last complete checkpoint, exactly; without one, to the beginning."""

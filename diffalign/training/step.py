@@ -71,15 +71,16 @@ class Stepper:
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm or float("inf"))
         bad = (~torch.isfinite(losses)).sum().to(losses.dtype)
         total = losses.sum() + float(known.sum())
-        sums = torch.stack([total, bad, changes.sum() if changes is not None else bad * 0])
+        changed = changes.sum() if changes is not None else bad * 0
+        sums = torch.stack([total, bad, changed, torch.full_like(bad, len(losses))])
         if self.accelerator.num_processes > 1:
             sums = self.accelerator.reduce(sums, "sum")
         # The step's only wait for the device.
-        total, bad_count, changed, grad_norm = torch.cat([sums, norm.reshape(1).to(sums)]).tolist()
+        total, bad_count, changed, scored, grad_norm = torch.cat([sums, norm.reshape(1).to(sums)]).tolist()
         finite_norm = math.isfinite(grad_norm) or self.accelerator.scaler is not None
         if bad_count or not finite_norm:
             self._stop(step, mine, losses, gradient=not bad_count)
-        change = changed / len(batch) if changes is not None else None
+        change = changed / scored if changes is not None else None
         return Reading(loss=total / len(batch), grad_norm=grad_norm, chosen_change=change)
 
     def teaching(self, visits: Sequence[Visit]) -> tuple[Sequence[Visit], Tensor]:

@@ -43,7 +43,7 @@ def same(one, other):
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
     # log.every 3 and checkpoint.every 5: the checkpoint falls into the middle of a log window.
     killed = start(tmp_path / "killed", "die_at=15", "log__every=3")  # two micro-batches a step: in step 8
-    _, errors = killed.communicate(timeout=120)
+    _, errors = killed.communicate(timeout=600)
     assert killed.returncode == -signal.SIGKILL, errors.decode()
     assert len(metrics(tmp_path / "killed")) == 2
     resumed = ToyPolicy()
@@ -99,7 +99,7 @@ def test_two_processes_equal_one(tmp_path):
     world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     two = [start(tmp_path / "two", RANK=str(rank), LOCAL_RANK=str(rank), **world) for rank in range(2)]
     for process in two:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors.decode()
     policy = ToyPolicy()
     train(toy_recipe(tmp_path / "one", train__micro_batch_size=8), policy=policy, pairs=toy_pairs())

@@ -1,6 +1,7 @@
 """The smallest policy behind the seam: a linear denoiser of 6 numbers, and what tests of the loop need around it.
 
-Also a program: ``python toy.py OUTPUT [key=value ...]`` trains it, so that a test can kill it or start it twice.
+Also a program: ``python toy.py OUTPUT [key=value ...]`` trains it, so that a test can kill it or start it twice; with
+``each`` instead, it forks a child for each list of arguments, so that many runs are killed for one start.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from diffalign.data.cache import TensorCache
+from diffalign.data.kept import Kept
 from diffalign.data.records import Pair
-from diffalign.latents.draws import stream
+from diffalign.latents.draws import Draw, stream
 from diffalign.losses.scores import Scores
 from diffalign.policies.policy import Scored
 
@@ -47,15 +50,46 @@ class ToyModule(nn.Module):
 
 
 class ToyPolicy:
-    """Implements the seam. ``poison`` names a pair without a finite loss; ``die_at`` kills the process at a call."""
+    """Implements the seam.
 
-    def __init__(self, poison: str = "", die_at: int = 0, shout: tuple[int, int] = (0, 0)) -> None:
+    Args:
+        poison: Names a pair without a finite loss.
+        die_at, die_sampling, die_inverting: The call of scoring, sampling, inverting at which the process is killed.
+        shout: Scores are absurd from one call until before another.
+        refresh: Steps for which latents that it found are kept; 0: it finds none.
+    """
+
+    def __init__(
+        self,
+        poison: str = "",
+        die_at: int = 0,
+        shout: tuple[int, int] = (0, 0),
+        die_sampling: int = 0,
+        die_inverting: int = 0,
+        refresh: int = 0,
+    ) -> None:
         self.module: nn.Module = ToyModule()
         self._change = self.module.change
-        self.poison, self.die_at, self.shout = poison, die_at, shout
-        self.calls = 0
+        self.poison, self.shout = poison, shout
+        self._die = {"score": die_at, "sample": die_sampling, "invert": die_inverting}
+        self._count = dict.fromkeys(self._die, 0)
+        self.refresh_every = refresh
         self.prepared = 0
         self.seen: list[tuple[str, int]] = []
+        self.referenced: list[str] = []
+        self.made: list[tuple[str, int]] = []
+        self.inverted: list[tuple[str, int]] = []
+        self._held = torch.zeros(WIDTH, WIDTH)
+        self._window: TensorCache | None = None
+
+    @property
+    def calls(self) -> int:
+        return self._count["score"]
+
+    def _called(self, what: str) -> None:
+        self._count[what] += 1
+        if self._count[what] == self._die[what]:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def describe(self) -> dict[str, str]:
         return {"model": "toy", "reference": "its base"}
@@ -68,15 +102,17 @@ class ToyPolicy:
         progress("toy latents", len(pairs), len(pairs))
 
     def encode(self, pairs) -> Any:
-        rows = [stream(0, pair.id, 0, "toy").standard_normal((2, WIDTH), dtype="float32") for pair in pairs]
-        sides = torch.eye(2).repeat_interleave(WIDTH // 2, dim=1)  # the two candidates lie in different directions
-        return torch.stack([torch.from_numpy(row) for row in rows]) + 3 * sides
+        rows = torch.stack([_candidates(pair.id) for pair in pairs])
+        if pairs[0].rejected is None:
+            return rows[:, :1]
+        for row, pair in zip(rows, pairs, strict=True):
+            if isinstance(pair.rejected, Kept):
+                row[1] = pair.rejected.read()["x"]
+        return rows
 
     def score(self, encoded, draw) -> Scored:
-        self.calls += 1
+        self._called("score")
         self.seen += list(zip(draw.ids, draw.visits, strict=True))
-        if self.die_at and self.calls == self.die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
         scored = self._scored(self.module, encoded, draw)
         if self.shout[0] <= self.calls < self.shout[1]:
             loud = [Scores(c.logps * 1e6) for c in scored.candidates]
@@ -84,17 +120,51 @@ class ToyPolicy:
         return scored
 
     def reference(self, encoded, draw) -> Scored:
-        base = self._bare.base
-        return self._scored(lambda x: x @ base.T, encoded, draw)
+        self.referenced += draw.ids
+        return self._scored(lambda x: x @ (self._bare.base + self._held).T, encoded, draw)
+
+    def hold_reference(self, state) -> None:
+        self._held = state["change"].clone()
+
+    def make_candidates(self, prompts, seeds, store, keys, *, reference, **settings) -> list[Kept]:
+        self._called("sample")
+        assert reference and settings["steps"]
+        asked = list(zip(prompts, seeds, strict=True))
+        self.made += asked
+        noises = [stream(seed, prompt, 0, "toy").standard_normal(WIDTH, dtype="float32") for prompt, seed in asked]
+        made = [(self._bare.base + self._held) @ torch.from_numpy(noise) for noise in noises]
+        store.put_many({key: {"x": x} for key, x in zip(keys, made, strict=True)})
+        return [Kept(str(store.root), store.maker, key) for key in keys]
+
+    def refresh(self, pairs, plan, seed, folder, number, batch, progress) -> int:
+        """Finds noises that depend on the weights as they are."""
+        self._window = TensorCache(folder, f"window {number}")
+        missing = set(self._window.missing([f"{pairs[index].id} {visit}" for index, visit in plan]))
+        for index, visit in plan:
+            key = f"{pairs[index].id} {visit}"
+            if key in missing:
+                self._called("invert")
+                self.inverted.append((pairs[index].id, visit))
+                noise = Draw(seed, (pairs[index].id,), (visit,)).normal("noise", (WIDTH,))
+                with torch.no_grad():
+                    self._window.put_many({key: {"noise": noise[0] + 3 * self._bare.change @ noise[0]}})
+        progress("invert", len(missing), len(missing))
+        return len(missing)
+
+    def _noise(self, draw) -> Tensor:
+        if self._window is None:
+            return draw.normal("noise", (WIDTH,))
+        keys = [f"{key} {visit}" for key, visit in zip(draw.ids, draw.visits, strict=True)]
+        return torch.stack([self._window.get(key)["noise"] for key in keys])
 
     def _scored(self, network, encoded, draw) -> Scored:
         level = draw.uniform("timestep").float()
-        noise = draw.normal("noise", (WIDTH,))[:, None].expand(-1, 2, -1)
+        noise = self._noise(draw)[:, None].expand_as(encoded)
         noisy = (1 - level)[:, None, None] * encoded + level[:, None, None] * noise
         errors = (network(noisy.reshape(-1, WIDTH)).reshape(noisy.shape) - noise).float().square().mean(dim=-1)
         poisoned = torch.tensor([float("nan") if key == self.poison else 1.0 for key in draw.ids])
         errors = errors * poisoned[:, None]
-        return Scored((Scores(-errors[:, 0] / 2), Scores(-errors[:, 1] / 2)), {"level": level})
+        return Scored(tuple(Scores(-error / 2) for error in errors.unbind(1)), {"level": level})
 
     @property
     def _bare(self) -> ToyModule:
@@ -124,6 +194,12 @@ class ToyPolicy:
         path = folder / "toy.json"
         path.write_text(json.dumps({"change": self._change.tolist(), "about": dict(about)}))
         return path
+
+
+def _candidates(key: str) -> Tensor:
+    """Two of them, which lie in different directions."""
+    row = stream(0, key, 0, "toy").standard_normal((2, WIDTH), dtype="float32")
+    return torch.from_numpy(row) + 3 * torch.eye(2).repeat_interleave(WIDTH // 2, dim=1)
 
 
 def toy_pairs(count: int = 12) -> list[Pair]:
@@ -162,20 +238,39 @@ def register() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """``OUTPUT [die_at=N] [resume=1] [section__name=VALUE ...]``"""
+    """``OUTPUT [die_at=N] [refresh=N] [resume=1] [section__name=VALUE ...]``"""
     from diffalign.training.loop import train
 
     options: dict[str, Any] = {}
     for argument in arguments[1:]:
         key, _, value = argument.partition("=")
         options[key] = json.loads(value)
-    policy = ToyPolicy(die_at=options.pop("die_at", 0))
+    switches = {
+        name: options.pop(name) for name in ("die_at", "die_sampling", "die_inverting", "refresh") if name in options
+    }
+    policy = ToyPolicy(**switches)
     resume = bool(options.pop("resume", 0))
-    pairs = toy_pairs(options.pop("pairs", 12))
+    pairs = toy_pairs()
     train(toy_recipe(Path(arguments[0]), **options), policy=policy, pairs=pairs, resume=resume)
     rank = os.environ.get("RANK", "0")
-    Path(arguments[0], f"seen-{rank}.json").write_text(json.dumps([policy.seen, policy.state()["change"].tolist()]))
+    seen = [policy.seen, policy.state()["change"].tolist(), policy.made]
+    Path(arguments[0], f"seen-{rank}.json").write_text(json.dumps(seen))
+
+
+def each(jobs: list[list[str]]) -> None:
+    """Does :func:`main` in a child of its own for each job; fails where one of them was not killed."""
+    import accelerate  # noqa: F401  (imported once, before the children are made)
+
+    import diffalign.training.loop  # noqa: F401
+
+    for job in jobs:
+        child = os.fork()
+        if not child:
+            main(job)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, (job, status)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    each(json.loads(sys.argv[2])) if sys.argv[1] == "each" else main(sys.argv[1:])
