@@ -19,7 +19,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         exec(block, names)  # noqa: S102
     assert (tmp_path / "runs" / "readme" / "fox.png").exists()
@@ -41,13 +41,14 @@ def test_links_of_the_documents_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_every_method_loss_label_and_latent_is_in_the_readme():
+def test_every_method_and_every_choice_of_a_part_is_in_the_readme():
     from diffalign.labels import LABELS
     from diffalign.latents import LATENTS
     from diffalign.losses import LOSSES
     from diffalign.methods import METHODS
+    from diffalign.pairs import PAIRS
 
-    for name in (*METHODS, *LOSSES, *LABELS, *LATENTS):
+    for name in (*METHODS, *LOSSES, *LABELS, *LATENTS, *PAIRS):
         assert f"`{name}`" in TEXT
 
 
@@ -55,6 +56,6 @@ def test_every_recipe_is_valid():
     from diffalign.training.config import load_recipe
 
     recipes = sorted((ROOT / "configs").rglob("*.yaml"))
-    assert len(recipes) >= 4
+    assert len(recipes) >= 5
     for path in recipes:
         load_recipe(path)
