@@ -47,6 +47,11 @@ class LatentChoice(Choice):
             )
         return self
 
+    @property
+    def move(self) -> bool:
+        """Whether the policy finds them, so that they are not known before training."""
+        return LATENTS[self.name].asks and self.inverter != "reference"
+
 
 class ModelConfig(BaseModel):
     """A model, its reference, and the rules by which pairs are judged.
@@ -105,6 +110,11 @@ class ModelConfig(BaseModel):
         if self.reference == "stored" and not self.use_cache:
             raise ValueError(
                 "reference 'stored' keeps its errors in the cache, but use_cache is false. Set one of the two"
+            )
+        if self.reference == "stored" and self.latents.move:
+            raise ValueError(
+                "reference 'stored' computes errors before training, but the policy finds latents anew at each step. "
+                "Type: --set latents.inverter=reference   or: --set model.reference=auto"
             )
         if self.latents.store and not self.use_cache:
             raise ValueError("latents.store keeps latents in the cache, but use_cache is false. Set one of the two")

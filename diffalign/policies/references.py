@@ -142,6 +142,7 @@ def choose_reference(config: ModelConfig, module: nn.Module, device: torch.devic
 
 
 def _copy_or_stored(config: ModelConfig, module: nn.Module, device: torch.device) -> str:
-    """A copy where it fits beside gradients and the two moments of Adam, each as large as the weights."""
+    """A copy where nothing can be stored, or where it fits beside gradients and the two moments of Adam, each as large
+    as the weights."""
     fits = 4 * module_bytes(module) <= available_bytes(device)
-    return "copy" if fits or not config.use_cache else "stored"
+    return "copy" if fits or not config.use_cache or config.latents.move else "stored"

@@ -81,3 +81,12 @@ def test_auto_takes_the_cheapest_that_fits(make, monkeypatch):
 def test_settings_that_contradict_each_other_are_refused(settings):
     with pytest.raises(ValidationError, match="Set"):
         ModelConfig(path="model", **settings)
+
+
+def test_errors_at_latents_that_the_policy_finds_cannot_be_stored(make, monkeypatch):
+    with pytest.raises(ValidationError, match="latents.inverter=reference"):
+        ModelConfig(path="x", reference="stored", latents="ddim_inversion")
+    ModelConfig(path="x", reference="stored", latents={"name": "ddim_inversion", "inverter": "reference"})
+    monkeypatch.setattr("diffalign.policies.references.available_bytes", lambda device: 0)
+    assert make(adapter=None).kind == "stored"
+    assert make(adapter=None, latents="ddim_inversion").kind == "copy"
