@@ -81,8 +81,9 @@ def tiny_vae():
     ).eval()
 
 
-def tiny_sd(folder: Path, *, seed: int = 0, **unet) -> Path:
-    """A Stable Diffusion pipeline in ``folder``; keywords replace values of the UNet's configuration."""
+def tiny_sd(folder: Path, *, seed: int = 0, scheduler=None, **unet) -> Path:
+    """A Stable Diffusion pipeline in ``folder``; ``scheduler`` and keywords replace values of the configurations of the
+    scheduler and of the UNet."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
     with torch.random.fork_rng():
@@ -92,7 +93,7 @@ def tiny_sd(folder: Path, *, seed: int = 0, **unet) -> Path:
             text_encoder=tiny_text_encoder(),
             tokenizer=tiny_tokenizer(),
             unet=_lively(UNet2DConditionModel(**{**UNET, "cross_attention_dim": WIDTH, **unet})),
-            scheduler=DDIMScheduler(**SCHEDULER),
+            scheduler=DDIMScheduler(**{**SCHEDULER, **(scheduler or {})}),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,

@@ -56,8 +56,10 @@ def make_candidates(
             "candidates that are sampled as latents cannot be mirrored, but the winners beside them are (model.flip). "
             "Type: --set model.flip=none   or, to decode and encode each sample: --set pairs.roundtrip=true"
         )
-    latents = torch.stack(sample(frozen, network, prompts, seeds, resolution=resolution, latents_only=True, **settings))
-    mean, std = _posterior(frozen, latents, mirrored) if roundtrip else _as_it_is(frozen, latents)
+    settings |= {"resolution": resolution, "latents_only": True}
+    with frozen.visiting():
+        latents = torch.stack(sample(frozen, network, prompts, seeds, **settings))
+        mean, std = _posterior(frozen, latents, mirrored) if roundtrip else _as_it_is(frozen, latents)
     size = torch.tensor([resolution, resolution, 0, 0])
     store.put_many({key: {"mean": mean[i], "std": std[i], "size": size} for i, key in enumerate(keys)})
     return [Kept(str(store.root), store.maker, key) for key in keys]

@@ -189,8 +189,8 @@ class ImagePolicy:
         return self._judging.refresh(pairs, plan, seed, folder, number, batch, progress)
 
     def hold_reference(self, state: Mapping[str, Tensor]) -> None:
-        """From now on the reference is the network with these trainable tensors. Raises ConfigError where the reference
-        was to be stored: stored errors are those of one model."""
+        """From now on the reference is the network with these trainable tensors. Raises ConfigError where its errors or
+        latents were to be stored: they are those of one model."""
         self._judging.hold(state)
 
     def make_candidates(

@@ -17,7 +17,7 @@ from diffalign.latents.draws import Draw
 from diffalign.policies.config import ModelConfig
 from diffalign.policies.denoiser import Denoiser, Encoded, call, scored
 from diffalign.policies.evaluations import Evaluations
-from diffalign.policies.networks import unwrapped
+from diffalign.policies.networks import Writes, unwrapped
 from diffalign.policies.policy import Progress, Scored
 from diffalign.policies.posing import Posing, asker, without_cast_cache
 from diffalign.policies.references import Earlier, Reference, choose_reference
@@ -59,6 +59,7 @@ class Judging:
         self.dtype = getattr(torch, config.dtype) if config.adapter is not None else torch.float32
         self.reference: Reference
         self.kind, self.reference = choose_reference(config, network, self.device)
+        self._references = 1
         self._errors = StoredErrors(self._cache("errors")) if self.kind == "stored" else None
         self._pose = self._posing()
 
@@ -116,20 +117,23 @@ class Judging:
 
     def hold(self, state: Mapping[str, Tensor]) -> None:
         """The reference is the network with these trainable tensors from now on."""
-        if self._errors is not None:
-            raise ConfigError(
-                "the reference changes while training, but reference is 'stored'. Type: --set model.reference=auto"
-            )
+        for stored, what, instead in (
+            (self._errors, "reference is 'stored'", "model.reference=auto"),
+            (self._pose.stored, "latents.store keeps what one reference found", "latents.store=false"),
+        ):
+            if stored is not None:
+                raise ConfigError(f"the reference changes while training, but {what}. Type: --set {instead}")
         self.kind, self.reference = "earlier", Earlier(unwrapped(self._module()), self._trainable, state)
+        self._references += 1
 
     def _posing(self) -> Posing:
         choice = self._config.latents
         if choice.inverter == "reference":
             lend: Any = lambda: self.reference.network()
-            version: Callable[[], int] = lambda: id(self.reference)
+            version: Callable[[], int] = lambda: self._references
         else:
             lend = lambda: nullcontext(unwrapped(self._module()))
-            version = lambda: sum(parameter._version for parameter in self._trainable.values())
+            version = Writes(self._trainable.values())
         stored = StoredLatents(self._cache("latents")) if choice.store else None
         return Posing(self.denoiser, asker(lend, self._call, self._count_inversions), version, stored)
 

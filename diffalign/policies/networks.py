@@ -1,13 +1,15 @@
-"""Networks handled: unwrapping, identity of weights, silence of dropout, the faster attention."""
+"""Networks handled: unwrapping, identity of weights and their changes, silence of dropout, the faster attention."""
 
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 FEW_POSITIONS = 256
 """Up to so many positions the fused kernel loses to two matrix products on a CPU in bfloat16: 1.5 to 4 times slower,
@@ -47,6 +49,28 @@ def weights_digest(modules: Iterable[nn.Module], *, exact: bool = False) -> str:
             digest.update(f"{name}{tuple(tensors[name].shape)}".encode())
             digest.update(_bits(value[::step], exact))
     return digest.hexdigest()
+
+
+class Writes:
+    """Counts how often parameters may have been written to: by torch's own counters, and by every optimizer's steps,
+    since fused optimizers leave those counters alone.
+
+    Args:
+        parameters: The parameters to watch.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self._parameters = list(parameters)
+        self._steps = steps = [0]  # the hook outlives an object that it holds, so it holds only this
+
+        def stepped(*_: Any) -> None:
+            steps[0] += 1
+
+        weakref.finalize(self, register_optimizer_step_post_hook(stepped).remove)
+
+    def __call__(self) -> int:
+        """The count; while it stays, so do the values."""
+        return self._steps[0] + sum(parameter._version for parameter in self._parameters)
 
 
 def silence_dropout(module: nn.Module) -> None:

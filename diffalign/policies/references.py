@@ -20,7 +20,7 @@ from diffalign.devices.budget import available_bytes, in_words, module_bytes
 from diffalign.errors import RunError
 from diffalign.policies.adapters import adapter_off
 from diffalign.policies.config import ModelConfig
-from diffalign.policies.networks import weights_digest
+from diffalign.policies.networks import Writes, weights_digest
 
 
 class AdapterOff:
@@ -61,7 +61,8 @@ class Pristine:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._versions = self._count()
+        self._writes = Writes(module.parameters())
+        self._seen = self._writes()
         self._digest = weights_digest([module], exact=True)
 
     def describe(self) -> str:
@@ -80,17 +81,14 @@ class Pristine:
         yield self._module
 
     def _untouched(self) -> bool:
-        """By torch's write counters; where they moved (a distributed wrapper writes equal values) by the values."""
-        count = self._count()
-        if count == self._versions:
+        """By counting writes; where there were some (a distributed wrapper writes equal values) by the values."""
+        count = self._writes()
+        if count == self._seen:
             return True
         same = weights_digest([self._module], exact=True) == self._digest
         if same:
-            self._versions = count
+            self._seen = count
         return same
-
-    def _count(self) -> int:
-        return sum(parameter._version for parameter in self._module.parameters())
 
 
 class Earlier:

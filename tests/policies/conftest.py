@@ -1,5 +1,7 @@
 """Tiny pipelines and pairs, made once."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -39,3 +41,31 @@ def margin(policy, encoded, draw):
     chosen, rejected = (scores.logps for scores in policy.score(encoded, draw).candidates)
     ref_chosen, ref_rejected = (scores.logps for scores in policy.reference(encoded, draw).candidates)
     return (chosen - rejected) - (ref_chosen - ref_rejected)
+
+
+def question(policy, encoded, draw):
+    """What policy and reference are asked: latents, levels, targets."""
+    judging = policy._judging
+    folded = judging._folded(draw)
+    return judging._pose(encoded, folded, judging._keys(encoded, folded))
+
+
+def steps_to(levels, steps=10):
+    """How many steps exact inversions to these levels take, by the formula."""
+    return [max(1, -(-steps * (level + 1) // 1000)) for level in levels]
+
+
+def levels_of(policy, encoded, draw):
+    """The drawn level of each pair."""
+    return question(policy, encoded, draw).t[: len(encoded.keys)].tolist()
+
+
+@contextmanager
+def spied(module):
+    """Collects ``(x, t)`` of every call of a network."""
+    calls = []
+    hook = module.register_forward_pre_hook(lambda _, args: calls.append((args[0].clone(), args[1].tolist())))
+    try:
+        yield calls
+    finally:
+        hook.remove()
