@@ -41,13 +41,13 @@ def diagnose(records: Sequence[Record], *, beta: float, learning_rate: float, re
         records: Metric records of a run, oldest first.
         beta: The run's beta, for advice.
         learning_rate: The run's peak learning rate, for advice.
-        reference: Whether rewards are against a reference; without one their size and sign say nothing.
+        reference: Whether rewards are against a reference. Without one nothing is found: either candidate may be the
+            likelier one from the start, so neither size nor sign of a margin says what was learned.
     """
     records = [record for record in records if "rewards/margins" in record]
-    if not records:
+    if not records or not reference:
         return []
-    looks = LOOKS if reference else tuple(look for look in LOOKS if look not in (_both_worse, _still))
-    return [finding for look in looks if (finding := look(records[-WINDOW:], beta, learning_rate)) is not None]
+    return [finding for look in LOOKS if (finding := look(records[-WINDOW:], beta, learning_rate)) is not None]
 
 
 def _both_worse(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
@@ -156,15 +156,22 @@ def suggested_beta(beta: float, margin_size: float) -> float:
 def words(records: Sequence[Record], *, beta: float, learning_rate: float, reference: bool = True) -> list[str]:
     """What to tell at the end of a run: one sentence or two per finding; never empty."""
     findings = diagnose(records, beta=beta, learning_rate=learning_rate, reference=reference)
-    if records and "rewards/margins" not in records[-1]:
-        first, last = (Mean.of(part, "loss") for part in (records[:WINDOW], records[-WINDOW:]))
-        return [
-            f"There are no pairs, so no margins to judge by. The mean loss went from {first.value:.4g} to "
-            f"{last.value:.4g} (first and last {WINDOW} records); look at the samples."
-        ]
+    if records and not (reference and "rewards/margins" in records[-1]):
+        return [_plain_words(records)]
     if not findings:
         return ["The run was too short, or too noisy, to say whether it learns; look at the samples."]
     return [finding.text for finding in findings]
+
+
+def _plain_words(records: Sequence[Record]) -> str:
+    """What can be said without margins against a reference: where a run began and where it ended."""
+    shown = {"loss": "mean loss", "rewards/accuracies": "share of pairs whose chosen candidate is the likelier one"}
+    parts = [(Mean.of(records[:WINDOW], name), Mean.of(records[-WINDOW:], name), text) for name, text in shown.items()]
+    went = [f"the {text} went from {a.value:.4g} to {b.value:.4g}" for a, b, text in parts if not math.isnan(b.value)]
+    return (
+        "Without pairs and a reference there are no margins to judge by. In the first and last "
+        f"{WINDOW} records {' and '.join(went)}; look at the samples."
+    )
 
 
 class Health:

@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from diffalign.data.records import Pair
+from diffalign.errors import ConfigError, DataError
 from diffalign.labels import expected, oriented
+from diffalign.losses import BoundLoss
 from diffalign.pairs.dataset import read_dataset
+from diffalign.pairs.winners import winner
 from diffalign.training.metrics import Metrics
 from diffalign.training.order import Visit, pieces, share
 from diffalign.training.recipe import Data
-from diffalign.training.step import Stepper, score_pairs
+from diffalign.training.step import Labeller, Stepper, score_pairs
 
 VISITS = 4
 """Noise levels at which each held-out pair is judged."""
@@ -44,6 +47,27 @@ class HeldOut:
         )
         # Ids of their own: a split often counts from zero again.
         return HeldOut([replace(pair, id=f"eval/{pair.id}") for pair in found.pairs])
+
+    def fitting(self, loss: BoundLoss, label: Labeller) -> HeldOut:
+        """Those that the run's loss and label can judge: winners alone where the loss looks at one candidate.
+
+        Raises:
+            ConfigError: Winners alone, where the loss compares two.
+            DataError: A row that lacks what the label needs.
+        """
+        single = loss.loss.kind == "single"
+        alone = [pair.id for pair in self.pairs if pair.rejected is None]
+        if alone and not single:
+            raise ConfigError(
+                f"data.eval: {len(alone)} of {len(self.pairs)} held-out rows have no rejected candidate, but the loss "
+                f"'{loss.name}' compares two. Give pairs, or do without held-out ones: --set data.eval=null"
+            )
+        fit = HeldOut([winner(pair) for pair in self.pairs] if single else self.pairs)
+        try:
+            label(fit.pairs)
+        except DataError as error:
+            raise DataError(f"data.eval: {error} Of held-out pairs the setting is data.eval_scores.") from None
+        return fit
 
     def plan(self, first: int = 0) -> list[Visit]:
         """All looks, as ``(index, visit)``; ``first`` is the index of the first held-out pair."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from diffalign.data.records import Pair
 from diffalign.errors import ConfigError
+from diffalign.labels import Label
 from diffalign.losses.catalogue import BoundLoss
 from diffalign.pairs.dataset import DatasetPairs, from_memory, read_dataset
 from diffalign.pairs.source import PairSource
@@ -65,8 +66,10 @@ def open_run(
     rows = _rows(recipe, pairs)
     data = bind_pairs(recipe.pairs)(rows)
     loss, label = bind_loss(recipe.loss), bind_label(recipe.labels, rows.ranges)
-    check_fit(loss, data)
-    label(data.pairs)  # raises for a row that lacks what the label needs
+    check_fit(loss, data, label(data.pairs))  # a label raises for a row that lacks what it needs
+    held_out = HeldOut.read(recipe.data)
+    if held_out is not None:
+        held_out = held_out.fitting(loss, label)
     if policy is None:
         policy = open_model(recipe.model, gradient_checkpointing=train.gradient_checkpointing)
     check_lengths(data, policy)
@@ -75,7 +78,6 @@ def open_run(
     report = Report(train.steps, active=accelerator.is_main_process)
     micro = train.micro_batch_size or min(MICRO, -(-train.batch_size // accelerator.num_processes))
     report.say(header(recipe, policy, data, loss, processes=accelerator.num_processes, micro=micro))
-    held_out = HeldOut.read(recipe.data)
     module = policy.module
     if not check_only:
         size = sum(p.numel() * p.element_size() for p in trainable.values())
@@ -152,8 +154,9 @@ def make_accelerator(recipe: Recipe, trackers: list[str], output: Output) -> Any
     )
 
 
-def check_fit(loss: BoundLoss, data: PairSource) -> None:
-    """Raises ConfigError where a loss on single examples meets pairs, or a loss on pairs single examples."""
+def check_fit(loss: BoundLoss, data: PairSource, label: Label) -> None:
+    """Raises ConfigError where a loss on single examples meets pairs, or a loss on pairs single examples; and where a
+    label says what the loss has no use for."""
     alone = not data.every and all(pair.rejected is None for pair in data.pairs)
     if loss.loss.kind == "single" and not alone:
         raise ConfigError(
@@ -164,6 +167,16 @@ def check_fit(loss: BoundLoss, data: PairSource) -> None:
         raise ConfigError(
             f"the loss '{loss.name}' compares two candidates, but there are winners alone. Type: --set loss=sft, or "
             "let an earlier checkpoint bring the others: --set pairs=checkpoint"
+        )
+    if not loss.loss.needs_reference and (label.gate is not None or label.scale is not None):
+        raise ConfigError(
+            f"these labels act on what the policy gained against its reference, but the loss '{loss.name}' has none. "
+            "Type: --set labels=hard   or take a loss that compares: --set loss.name=logistic --set loss.beta=2000"
+        )
+    if loss.loss.kind == "single" and bool((label.probability < 1.0).any()):
+        raise ConfigError(
+            f"these labels doubt which candidate is the better one, but the loss '{loss.name}' looks at one alone. "
+            "Type: --set labels=hard"
         )
 
 

@@ -88,3 +88,18 @@ def test_words_are_never_empty():
 def test_a_first_loss_off_its_known_value_is_told():
     assert first_loss_alarm(0.693147, 0.6931472) is None
     assert "0.75" in (first_loss_alarm(0.75, 0.6931472) or "")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_without_a_reference_nothing_is_said_of_one_and_no_curve_is_alarming(case):
+    records = [{"loss": 1.0 - k / 100, **record} for k, record in enumerate(CASES[case][0])]
+    assert diagnose(records, **HOW, reference=False) == []
+    assert not [text for record in records for text in Health(**HOW, reference=False).observe(record)]
+    (text,) = words(records, **HOW, reference=False)
+    assert "mean loss went from 0.955 to 0.755" in text and "the likelier one went from" in text
+    assert "0.693" not in text and "It learns" not in text
+
+
+def test_winners_alone_are_told_by_their_loss():
+    (text,) = words([{"loss": 2.0}] * 10 + [{"loss": 1.0}] * 10, **HOW, reference=False)
+    assert "went from 2 to 1" in text and "likelier" not in text

@@ -77,6 +77,7 @@ class ToyPolicy:
         self.prepared = 0
         self.seen: list[tuple[str, int]] = []
         self.referenced: list[str] = []
+        self.encoded: set[int] = set()
         self.made: list[tuple[str, int]] = []
         self.inverted: list[tuple[str, int]] = []
         self._held = torch.zeros(WIDTH, WIDTH)
@@ -103,6 +104,7 @@ class ToyPolicy:
 
     def encode(self, pairs) -> Any:
         rows = torch.stack([_candidates(pair.id) for pair in pairs])
+        self.encoded.add(1 if pairs[0].rejected is None else 2)
         if pairs[0].rejected is None:
             return rows[:, :1]
         for row, pair in zip(rows, pairs, strict=True):
