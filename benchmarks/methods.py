@@ -8,7 +8,7 @@ sampler. Encodings are cached. "per F" is what a counted evaluation takes beside
 time that a method spends outside the network.
 
 All levels are drawn from [502, 600), where each inversion takes the same number of steps: 6 of 10 if exact, 7 if
-released; over all levels the means are 5.5 and 6.4. Bars: D7 (InPO <= 2.3, SmPO <= 2.4 with a third of its steps), D9
+released; over all levels the means are 5.5 and 6.4. Bars: D7 (InPO <= 2.3; SmPO <= 2.4 with half its evaluations), D9
 (a step from stored latents <= 1.03), D10 (with its preparation).
 """
 
