@@ -55,6 +55,11 @@ class Train(Section):
     seed: int = Field(default=0, ge=0)
     gradient_checkpointing: bool | None = Field(default=None, description="unset: as the model's section says")
 
+    @field_validator("mixed_precision", mode="before")
+    @classmethod
+    def _yaml_no(cls, value: Any) -> Any:
+        return "no" if value is False else value  # YAML 1.1 reads a bare no as false
+
     @model_validator(mode="after")
     def _warmup_has_a_schedule(self) -> Train:
         if self.warmup_steps and self.schedule == "constant":
@@ -164,7 +169,7 @@ class Recipe(Section):
     @field_validator("labels")
     @classmethod
     def _labels(cls, value: Choice) -> Choice:
-        bind_label(value)
+        bind_label(value)([])  # of no pairs: settings that are out of their range are told here
         return value
 
     @field_serializer("model")

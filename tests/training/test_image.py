@@ -8,17 +8,6 @@ import torch
 
 from diffalign.training.config import make_recipe
 from diffalign.training.loop import train
-from tests.tiny import tiny_pairs, tiny_sd
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_sd(tmp_path_factory.mktemp("sd"))
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    return tiny_pairs(tmp_path_factory.mktemp("pictures"))
 
 
 def recipe(model, folder, name, **changes):
