@@ -44,6 +44,7 @@ class ImagePolicy:
         config: What it was built from.
         resolution: Side of the pictures, px.
         sizes: Conditions that depend on a picture's size: the family's ``Prompts.sizes``.
+        load_base: Loads the denoiser once more, frozen.
         notes: Lines for the header.
     """
 
@@ -55,6 +56,7 @@ class ImagePolicy:
         config: ModelConfig,
         resolution: int,
         sizes: Callable[[Tensor, int, bool], dict[str, Tensor]],
+        load_base: Callable[[], nn.Module],
         notes: Mapping[str, str] | None = None,
     ) -> None:
         self.module = module
@@ -69,7 +71,14 @@ class ImagePolicy:
         self._encoding = Encoding(frozen, config, resolution)
         self._trainable = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self._judging = Judging(
-            lambda: self.module, self._trainable, denoiser, config, self.encode, self._pair_key, self.fingerprint()
+            lambda: self.module,
+            self._trainable,
+            denoiser,
+            config,
+            self.encode,
+            self._pair_key,
+            self.fingerprint(),
+            load_base,
         )
 
     @property
@@ -206,7 +215,7 @@ class ImagePolicy:
         """Samples as candidates, one per prompt and seed, kept in ``store`` under their keys; see `candidates`."""
         settings |= {"resolution": self.resolution, "count": self.evaluations}
         mirrored = self.config.flip != "none"
-        with self._network(reference) as network:
+        with self._judging.reference.network() if reference else nullcontext(unwrapped(self.module)) as network:
             return make_candidates(self._frozen, network, prompts, seeds, store, keys, mirrored=mirrored, **settings)
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -238,9 +247,10 @@ class ImagePolicy:
     def sample(
         self, prompts: Sequence[str], seeds: Sequence[int], *, reference: bool = False, **settings: Any
     ) -> list[Any]:
-        """Pictures, one per prompt and seed; settings are those of `sampling.sample`."""
+        """Pictures, one per prompt and seed; settings are those of `sampling.sample`. ``reference`` means the base
+        model, also where an earlier checkpoint is compared with."""
         settings.setdefault("resolution", self.resolution)
-        with self._network(reference) as network:
+        with self._judging.base() if reference else nullcontext(unwrapped(self.module)) as network:
             return sample(self._frozen, network, prompts, seeds, count=self.evaluations, **settings)
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
@@ -279,9 +289,6 @@ class ImagePolicy:
             raise ConfigError("an adapter file needs an adapter to load into; set model.adapter (rank as in the file)")
         base = (self.base_fingerprint, _public_name(self.config.path))
         return load_into(unwrapped(self.module), path, base=None if any_base else base)
-
-    def _network(self, reference: bool) -> AbstractContextManager[nn.Module]:
-        return self._judging.reference.network() if reference else nullcontext(unwrapped(self.module))
 
     def _pair_key(self, pair: Pair) -> str:
         return content_key(pair.id, pair.prompt, *(self._encoding.name(media) for media in _candidates(pair)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from diffalign.policies.evaluations import Evaluations
 from diffalign.policies.networks import Writes, unwrapped
 from diffalign.policies.policy import Progress, Scored
 from diffalign.policies.posing import Posing, asker, without_cast_cache
-from diffalign.policies.references import Earlier, Reference, choose_reference
+from diffalign.policies.references import AdapterOff, Earlier, FrozenCopy, Reference, choose_reference
 from diffalign.policies.stored import StoredErrors, StoredLatents, draw_key
 
 Plan = Sequence[tuple[int, int]]
@@ -38,6 +38,7 @@ class Judging:
         encode: Turns pairs into tensors on the device.
         pair_key: Identity of everything that a pair's tensors are made from.
         fingerprint: Identity of weights and rules, for what is kept on disk.
+        load: Loads the base network once more, frozen.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Judging:
         encode: Callable[[Sequence[Pair]], Encoded],
         pair_key: Callable[[Pair], str],
         fingerprint: str,
+        load: Callable[[], nn.Module],
     ) -> None:
         self.denoiser = denoiser
         self.evaluations = Evaluations()
@@ -58,7 +60,8 @@ class Judging:
         self.device: torch.device = next(network.parameters()).device
         self.dtype = getattr(torch, config.dtype) if config.adapter is not None else torch.float32
         self.reference: Reference
-        self.kind, self.reference = choose_reference(config, network, self.device)
+        self.kind, self.reference = choose_reference(config, network, self.device, load)
+        self._load = load
         self._references = 1
         self._errors = StoredErrors(self._cache("errors")) if self.kind == "stored" else None
         self._pose = self._posing()
@@ -118,13 +121,26 @@ class Judging:
     def hold(self, state: Mapping[str, Tensor]) -> None:
         """The reference is the network with these trainable tensors from now on."""
         for stored, what, instead in (
-            (self._errors, "reference is 'stored'", "model.reference=auto"),
+            (self._errors, "reference is 'stored'", "model.reference=copy"),
             (self._pose.stored, "latents.store keeps what one reference found", "latents.store=false"),
         ):
             if stored is not None:
                 raise ConfigError(f"the reference changes while training, but {what}. Type: --set {instead}")
         self.kind, self.reference = "earlier", Earlier(unwrapped(self._module()), self._trainable, state)
         self._references += 1
+
+    @contextmanager
+    def base(self) -> Iterator[nn.Module]:
+        """The network that the policy started from, also where the reference is another one by now or only a table of
+        errors; loaded for the occasion where nothing else holds its weights."""
+        if self._config.adapter is not None:
+            with AdapterOff(unwrapped(self._module())).network() as network:
+                yield network
+        elif isinstance(self.reference, FrozenCopy):
+            with self.reference.network() as network:
+                yield network
+        else:
+            yield self._load()
 
     def _posing(self) -> Posing:
         choice = self._config.latents

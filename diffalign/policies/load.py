@@ -46,17 +46,22 @@ def load_policy(config: ModelConfig, device: torch.device | str | None = None) -
     folder = find_folder(config.path, config.revision)
     prompts_type = FAMILIES[_family(folder, config.path)]
     frozen = Frozen(lambda: _open(folder, config), prompts_type, device)
-    trains_all = config.adapter is None
-    network = _load_unet(folder, torch.float32 if trains_all else getattr(torch, config.dtype)).to(device)
-    fit_attention(network, device)
-    silence_dropout(network)
+    dtype = torch.float32 if config.adapter is None else getattr(torch, config.dtype)
+
+    def load_base() -> nn.Module:
+        network = _load_unet(folder, dtype).to(device)
+        fit_attention(network, device)
+        silence_dropout(network)
+        return network.requires_grad_(False).eval()
+
+    network: Any = load_base()
     if config.adapter is not None:
         add_adapter(network, config.adapter)
     else:
         network.requires_grad_(True)
     if config.gradient_checkpointing:
         network.enable_gradient_checkpointing()
-    network.eval()
+    network.eval()  # the adapter's layers too
     denoiser = Denoiser(
         schedule=Schedule.from_config(frozen.scheduler_config),
         estimate=LATENTS[config.latents.name].bind(**config.latents.hyper),
@@ -70,7 +75,7 @@ def load_policy(config: ModelConfig, device: torch.device | str | None = None) -
     )
     resolution = config.resolution or int(network.config.sample_size) * frozen.pixels_per_latent
     _check_resolution(resolution, network, frozen.pixels_per_latent)
-    return ImagePolicy(network, frozen, denoiser, config, resolution, prompts_type.sizes)
+    return ImagePolicy(network, frozen, denoiser, config, resolution, prompts_type.sizes, load_base)
 
 
 def load_aligned(config: ModelConfig, adapter: Path, device: torch.device | str | None = None) -> ImagePolicy:

@@ -110,7 +110,8 @@ class Policy(Protocol):
     def sample(
         self, prompts: Sequence[str], seeds: Sequence[int], *, reference: bool = False, **settings: Any
     ) -> list[Any]:
-        """Candidates of its own, one per prompt. Equal seeds start from equal noise, whatever the batch."""
+        """Candidates of its own, one per prompt. Equal seeds start from equal noise, whatever the batch. ``reference``
+        asks the model that the policy started from."""
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
         """Writes what users share (an adapter file with metadata, or full weights) and returns its path."""

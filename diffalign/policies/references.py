@@ -9,8 +9,7 @@ numbers, and one to have a later one.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -41,18 +40,27 @@ class AdapterOff:
 
 
 class FrozenCopy:
-    """A second network with the weights that the policy starts from."""
+    """A second network with the weights that the policy starts from; loaded when it is first asked for, so that a loss
+    without a reference never pays for it.
 
-    def __init__(self, module: nn.Module) -> None:
-        self._module = copy.deepcopy(module).requires_grad_(False).eval()
+    Args:
+        load: Loads it, frozen, on its device.
+        size: Bytes that it will take.
+    """
+
+    def __init__(self, load: Callable[[], nn.Module], size: int) -> None:
+        self._load, self._size = load, size
+        self._module: nn.Module | None = None
 
     def describe(self) -> str:
         """One line."""
-        return f"frozen copy (+{in_words(module_bytes(self._module))})"
+        return f"frozen copy (+{in_words(self._size)})"
 
     @contextmanager
     def network(self) -> Iterator[nn.Module]:
         """The copy."""
+        if self._module is None:
+            self._module = self._load()
         yield self._module
 
 
@@ -127,13 +135,18 @@ class Earlier:
 Reference = AdapterOff | FrozenCopy | Pristine | Earlier
 
 
-def choose_reference(config: ModelConfig, module: nn.Module, device: torch.device) -> tuple[str, Reference]:
-    """The kind that ``config.reference`` names, or for ``"auto"`` the cheapest that is exact and fits in memory."""
+def choose_reference(
+    config: ModelConfig, module: nn.Module, device: torch.device, load: Callable[[], nn.Module]
+) -> tuple[str, Reference]:
+    """The kind that ``config.reference`` names, or for ``"auto"`` the cheapest that is exact and fits in memory.
+
+    ``load`` loads the base network once more, for a copy.
+    """
     kind: str = config.reference
     if kind == "auto":
         kind = "adapter_off" if config.adapter is not None else _copy_or_stored(config, module, device)
     if kind == "copy":
-        return kind, FrozenCopy(module)
+        return kind, FrozenCopy(load, module_bytes(module))
     if kind == "stored" and config.adapter is None:
         return kind, Pristine(module)
     return kind, AdapterOff(module)

@@ -77,7 +77,7 @@ def test_the_policys_own_state_as_its_reference_costs_exactly_log_two(make, pair
 @pytest.mark.parametrize(
     ("settings", "typed"),
     [
-        ({"reference": "stored"}, "model.reference=auto"),
+        ({"reference": "stored"}, "model.reference=copy"),
         ({"latents": {"name": "heun", "inverter": "reference", "store": True}}, "latents.store=false"),
     ],
     ids=["errors", "latents"],
@@ -171,3 +171,16 @@ def test_equal_seeds_make_equal_candidates_in_any_batch(make, tmp_path):
         alone = policy.make_candidates([prompts[i]], [seeds[i]], store, [f"alone {i}"], **SAMPLING)[0]
         torch.testing.assert_close(alone.read()["mean"], item.read()["mean"], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(together[0].read()["mean"], together[2].read()["mean"], atol=1e-2)
+
+
+@pytest.mark.parametrize("adapter", [AdapterConfig(rank=4), None], ids=["adapter", "every weight"])
+@pytest.mark.parametrize("moved", ["held", "stored"])
+def test_the_base_is_sampled_as_it_was_whatever_the_reference_has_become(make, adapter, moved):
+    policy = make(adapter=adapter, reference="stored" if moved == "stored" else "auto")
+    settings = {"steps": 2, "guidance": 1.0, "latents_only": True, "reference": True}
+    before = policy.sample(["a fox"], [0], **settings)[0]
+    shake(policy)
+    if moved == "held":
+        policy.hold_reference(policy.state())
+    shake(policy)
+    assert torch.equal(policy.sample(["a fox"], [0], **settings)[0], before)
