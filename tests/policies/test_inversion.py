@@ -109,6 +109,27 @@ def test_a_reference_asked_within_the_same_autocast_block_takes_no_gradient_away
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
+def test_an_autocast_block_does_not_remember_weights_that_were_lent_or_have_moved(make, pairs):
+    policy = shake(make(latents=BY_POLICY))
+    encoded, draw = policy.encode(pairs), draw_for(pairs)
+    states = [shake(make(), seed=seed).state() for seed in (5, 6)]
+
+    def found(state):
+        policy.load_state(state)
+        return question(policy, encoded, draw).x_t
+
+    def judged(state):
+        policy.hold_reference(state)
+        return policy.reference(encoded, draw).candidates[0].logps
+
+    for ask in (found, judged):
+        with torch.autocast("cpu", torch.bfloat16):
+            together = [ask(state) for state in states]
+        for state, there in zip(states, together, strict=True):
+            with torch.autocast("cpu", torch.bfloat16):
+                assert torch.equal(ask(state), there)
+
+
 @pytest.mark.parametrize("alone", [False, True], ids=["pairs", "winners"])
 def test_stored_latents_are_the_live_ones_and_cost_nothing_while_training(make, pairs, alone):
     pairs = winners(pairs) if alone else pairs
