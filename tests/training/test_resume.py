@@ -103,7 +103,7 @@ def test_two_processes_equal_one(tmp_path):
         assert process.returncode == 0, errors.decode()
     policy = ToyPolicy()
     train(toy_recipe(tmp_path / "one", train__micro_batch_size=8), policy=policy, pairs=toy_pairs())
-    seen, changes = zip(
+    seen, changes, _ = zip(
         *(json.loads((tmp_path / f"two/seen-{rank}.json").read_text()) for rank in range(2)), strict=True
     )
     halves = [[tuple(visit) for visit in part] for part in seen]
