@@ -85,7 +85,8 @@ def run(
     recipes = {name: as_method(common, name, preset, own[name], folder) for name in methods}
     if budget == "evaluations":
         recipes = {name: with_budget(recipe, common) for name, recipe in recipes.items()}
-    judges = paper.open_judges(common)
+    judges = paper.open_judges(common, preset)
+    paper.make_pairs(common, preset)
     for recipe in recipes.values():
         paper.make_scores(recipe)
     found: dict[str, list[paper.Measured]] = {name: [] for name in methods}
@@ -96,9 +97,8 @@ def run(
             place = folder / f"{name}-seed{seed}"
             print(f"\n{name}, seed {seed}", flush=True)
             found[name].append(paper.measure(with_seed(recipe, seed, place / "run"), place, bases[-1], judges))
-    ranked = pooled(
-        found, {name: recipe.train.steps for name, recipe in recipes.items()}, tuple(common.evaluate.scorers)
-    )
+    held_out = [name for name, (_, role) in judges.items() if role == "held-out"]
+    ranked = pooled(found, {name: recipe.train.steps for name, recipe in recipes.items()}, held_out)
     report(ranked, folder, budget=budget, seeds=seeds)
     draw_sheet(folder / "sheet.png", bases[0], {entry.method: found[entry.method][0] for entry in ranked})
     return ranked

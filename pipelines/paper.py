@@ -26,16 +26,20 @@ from diffalign.evaluation.judges import load_judges
 from diffalign.evaluation.prompts import read_prompts
 from diffalign.evaluation.score_pairs import score_pairs, told
 from diffalign.policies.policy import Policy
-from diffalign.scorers import Scorer
+from diffalign.scorers import Scorer, load_scorer
 from diffalign.sharing.atomic import write_atomically
 from diffalign.training.config import Recipe, load_recipe
 from diffalign.training.models import open_model
 from diffalign.training.output import dump
 from diffalign.training.progress import Report
+from pipelines import favourite_background
 from pipelines.cost import Cost, read_cost, train_counted
+from pipelines.told import Told
 
 RECIPES = Path(__file__).parents[1] / "configs"
-PRESETS = ("emoji", "sd15", "sdxl")
+PRESETS = ("emoji", "background", "sd15", "sdxl")
+COLOUR = "yellow"
+TOLD = f"clip:{favourite_background.ASSETS / 'scorers' / 'heldout'}"
 FILES = {"diffusion_dpo": "dpo"}
 """Where a method's recipe is not called like the method."""
 
@@ -114,7 +118,8 @@ def run(method: str, folder: Path, *, preset: str = "emoji", seed: int = 0, over
         print(f"needs, from the Hugging Face hub or its cache: {', '.join(missing)}; and a GPU", flush=True)
     if (found := finished(recipe, folder)) is not None:
         return found
-    judges = open_judges(recipe)
+    judges = open_judges(recipe, preset)
+    make_pairs(recipe, preset)
     make_scores(recipe)
     return measure(recipe, folder, draw_base(open_model(recipe.model), recipe, folder / "base"), judges)
 
@@ -130,14 +135,24 @@ def from_afar(recipe: Recipe) -> list[str]:
     return [name for name in (recipe.model.path, recipe.data.train) if not Path(name).exists()] + judges
 
 
-def open_judges(recipe: Recipe) -> Judges:
-    """The recipe's judges, asked whether they can judge its prompts."""
+def open_judges(recipe: Recipe, preset: str) -> Judges:
+    """The recipe's judges, asked whether they can judge its prompts; first, for the preset "background", a CLIP judge
+    that is told the colour."""
     wanted = recipe.evaluate
     if not wanted.prompts or not (wanted.scorers or wanted.trained_on):
         raise ConfigError("a table takes fresh prompts and judges: write evaluate.prompts and evaluate.scorers")
     judges = load_judges(wanted.scorers, wanted.trained_on, str(best_device()))
+    if preset == "background":
+        told = Told(load_scorer(TOLD, str(best_device())), COLOUR)
+        judges = {told.name: (told, "held-out"), **judges}
     check_judges(judges, read_prompts(wanted.prompts))
     return judges
+
+
+def make_pairs(recipe: Recipe, preset: str) -> None:
+    """Draws the pairs of a preset that makes its own, where they are missing."""
+    if preset == "background":
+        favourite_background.make_pairs(Path(recipe.data.train), COLOUR, count=192, seed=0)
 
 
 def make_scores(recipe: Recipe) -> None:
