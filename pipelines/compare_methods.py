@@ -1,7 +1,7 @@
 """Methods side by side: the same base, pairs, seed, adapter and optimizer; only the four choices differ.
 
     python -m pipelines.compare_methods [--methods diffusion_dpo,ddim_inpo,smpo,seppo] [--seeds 0,1,2]
-                                        [--budget pairs|evaluations] [--preset emoji] [--output FOLDER]
+                                        [--budget pairs|evaluations] [--preset background|emoji] [--output FOLDER]
 
 What is common comes from the recipe of Diffusion-DPO (`--set KEY=VALUE` replaces a value of it); pairs, latents, labels
 and loss come from each method's own recipe, or from its preset where there is none (`--set METHOD:KEY=VALUE`).
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", default=",".join(FOUR), help=f"of {', '.join(METHODS)}")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--budget", default="pairs", choices=BUDGETS)
-    parser.add_argument("--preset", default="emoji", choices=paper.PRESETS)
+    parser.add_argument("--preset", default="background", choices=paper.PRESETS)
     parser.add_argument("--output", type=Path, help="folder (runs/compare-methods-BUDGET)")
     parser.add_argument("--set", action="append", default=[], metavar="[METHOD:]KEY=VALUE")
     args = parser.parse_args(arguments)
@@ -68,7 +68,7 @@ def run(
     *,
     seeds: Sequence[int] = (0,),
     budget: str = "pairs",
-    preset: str = "emoji",
+    preset: str = "background",
     overrides: Sequence[str] = (),
 ) -> list[Standing]:
     """Trains each method with each seed, and writes the table and the sheet.

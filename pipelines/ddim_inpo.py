@@ -1,6 +1,6 @@
 """DDIM-InPO (Lu et al. 2025, arXiv 2503.18454): preferences at inverted latents, from pairs to win rates.
 
-    python -m pipelines.ddim_inpo [--preset emoji|sd15|sdxl] [--output FOLDER] [--seed N] [--set KEY=VALUE ...]
+    python -m pipelines.ddim_inpo [--preset background|emoji|sd15|sdxl] [--output FOLDER] [--seed N] [--set K=V ...]
 
 The paper reports, per scorer, in how many prompts the aligned picture scores higher, on HPDv2's test prompts and
 PartiPrompts. It sees a tenth of Diffusion-DPO's pairs, each of which costs about two and a half times as much: the

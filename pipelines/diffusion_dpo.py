@@ -1,6 +1,6 @@
 """Diffusion-DPO (Wallace et al. 2023, arXiv 2311.12908): from preference pairs to win rates against the base.
 
-    python -m pipelines.diffusion_dpo [--preset emoji|sd15|sdxl] [--output FOLDER] [--seed N] [--set KEY=VALUE ...]
+    python -m pipelines.diffusion_dpo [--preset background|emoji|sd15|sdxl] [--output FOLDER] [--seed N] [--set K=V]
 
 The paper trains Stable Diffusion 1.5 and XL on Pick-a-Pic v2 with 2,048 pairs a step, and lets five people per
 comparison choose between base and aligned picture, on PartiPrompts and the HPSv2 prompts. Here judges choose, and the

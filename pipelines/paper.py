@@ -37,7 +37,7 @@ from pipelines.cost import Cost, read_cost, train_counted
 from pipelines.told import Told
 
 RECIPES = Path(__file__).parents[1] / "configs"
-PRESETS = ("emoji", "background", "sd15", "sdxl")
+PRESETS = ("background", "emoji", "sd15", "sdxl")
 COLOUR = "yellow"
 TOLD = f"clip:{favourite_background.ASSETS / 'scorers' / 'heldout'}"
 FILES = {"diffusion_dpo": "dpo"}
@@ -91,7 +91,7 @@ def main(method: str, table: Table, text: str | None, arguments: Sequence[str] |
     """The command of a paper's program: runs it and prints its table, which also goes to ``table.md``."""
     presets = [preset for preset in PRESETS if recipe_file(preset, method).exists()]
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="emoji", choices=presets, help="which models, data and judges")
+    parser.add_argument("--preset", default="background", choices=presets, help="which models, data and judges")
     parser.add_argument("--output", type=Path, help="folder; the same folder again goes on (runs/papers/PRESET-METHOD)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prompts", type=Path, help="file of fresh prompts, one a line, instead of the recipe's")
@@ -109,7 +109,9 @@ def main(method: str, table: Table, text: str | None, arguments: Sequence[str] |
     print(f"\n{shown}", end="", flush=True)
 
 
-def run(method: str, folder: Path, *, preset: str = "emoji", seed: int = 0, overrides: Sequence[str] = ()) -> Measured:
+def run(
+    method: str, folder: Path, *, preset: str = "background", seed: int = 0, overrides: Sequence[str] = ()
+) -> Measured:
     """A paper's experiment in ``folder``, with the recipe ``configs/PRESET/METHOD.yaml``."""
     # Pictures made while training would count among its evaluations.
     values = [f"output={folder / 'run'}", f"train.seed={seed}", "previews.prompts=[]"]

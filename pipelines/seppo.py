@@ -1,6 +1,6 @@
 """SePPO (Zhang et al. 2024, arXiv 2410.05255): winners against samples of earlier checkpoints, to mean scores.
 
-    python -m pipelines.seppo [--preset emoji|sd15] [--output FOLDER] [--seed N] [--set KEY=VALUE ...]
+    python -m pipelines.seppo [--preset background|emoji|sd15] [--output FOLDER] [--seed N] [--set K=V ...]
 
 Only the winners of the pairs are used: what they are compared with is drawn by an earlier checkpoint, anew every 30
 updates. The paper's table gives the mean score of each scorer on Pick-a-Pic's validation prompts. No training code was

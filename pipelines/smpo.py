@@ -1,6 +1,6 @@
 """SmPO-Diffusion (Lu et al. 2025, arXiv 2506.02698): a judge's scores as smooth labels, from pairs to median scores.
 
-    python -m pipelines.smpo [--preset emoji|sd15|sdxl] [--output FOLDER] [--seed N] [--set KEY=VALUE ...]
+    python -m pipelines.smpo [--preset background|emoji|sd15|sdxl] [--output FOLDER] [--seed N] [--set K=V ...]
 
 First a judge scores both pictures of every pair, once, into the file that the recipe names under `data.scores`; then
 each pair counts by its reward gap, at latents found by ReNoise inversion. The paper's judge is PickScore, and its

@@ -10,6 +10,7 @@ from diffalign.training.config import load_recipe
 from diffalign.training.loop import advance
 from pipelines import compare_methods, ddim_inpo, diffusion_dpo, paper, seppo, smpo
 from pipelines.cost import expected_forwards
+from pipelines.told import Told
 
 ROOT = Path(__file__).parents[2]
 ASSETS = Path("assets/emoji")
@@ -73,7 +74,7 @@ def test_a_preset_of_embedded_parts_needs_nothing(monkeypatch):
 def test_smpo_scores_the_pairs_first_and_its_table_has_medians_of_every_judge(tmp_path, small, capsys):
     scores = tmp_path / "scores" / "judge.jsonl"
     values = [*small, f"data.scores=[{scores}]", f'evaluate.trained_on=["{JUDGE}"]', "latents.steps=2"]
-    smpo.main(["--output", str(tmp_path / "smpo"), *typed(values)])
+    smpo.main(["--preset", "emoji", "--output", str(tmp_path / "smpo"), *typed(values)])
     assert json.loads(scores.read_text().splitlines()[0])["scorer"] == JUDGE
     shown = capsys.readouterr().out
     assert (tmp_path / "smpo" / "table.md").read_text() in shown
@@ -83,9 +84,21 @@ def test_smpo_scores_the_pairs_first_and_its_table_has_medians_of_every_judge(tm
     assert "inversion" in shown and "3 fresh prompts" in shown
 
 
+def test_a_judge_can_be_told_what_the_prompts_leave_out():
+    class Echo:
+        name, unit, range, license, paper, weights = "echo", "", (0.0, 1.0), "", "", "w"
+
+        def score(self, prompts, images):
+            return prompts
+
+    told = Told(Echo(), "yellow")
+    assert told.score(["two flat frogs, at the top"], [None]) == ["two flat frogs on a yellow background, at the top"]
+    assert (told.name, told.weights) == ("echo, told yellow", "w")
+
+
 @needs_assets
 def test_a_killed_program_goes_on_and_a_finished_one_is_read(tmp_path, small, monkeypatch):
-    whole = paper.run("diffusion_dpo", tmp_path / "whole", overrides=small)
+    whole = paper.run("diffusion_dpo", tmp_path / "whole", preset="emoji", overrides=small)
 
     class Killed(Exception):
         pass
@@ -98,20 +111,20 @@ def test_a_killed_program_goes_on_and_a_finished_one_is_read(tmp_path, small, mo
     with monkeypatch.context() as patch:
         patch.setattr("diffalign.training.loop.advance", dies)
         with pytest.raises(Killed):
-            paper.run("diffusion_dpo", tmp_path / "killed", overrides=small)
-    again = paper.run("diffusion_dpo", tmp_path / "killed", overrides=small)
+            paper.run("diffusion_dpo", tmp_path / "killed", preset="emoji", overrides=small)
+    again = paper.run("diffusion_dpo", tmp_path / "killed", preset="emoji", overrides=small)
     assert [row["scores"] for row in again.comparison.rows] == [row["scores"] for row in whole.comparison.rows]
     assert (whole.cost.counted, again.cost.counted) == (4, 2)
     assert whole.cost.forwards == again.cost.forwards == 8
     with monkeypatch.context() as patch:
         patch.setattr("pipelines.paper.train_counted", None)
-        assert paper.run("diffusion_dpo", tmp_path / "killed", overrides=small).cost == again.cost
+        assert paper.run("diffusion_dpo", tmp_path / "killed", preset="emoji", overrides=small).cost == again.cost
 
 
 @needs_assets
 def test_methods_are_compared_on_equal_pairs_and_against_the_same_pictures(tmp_path, small):
     values = [*small, "seppo:pairs.steps=2", "seppo:pairs.every=1"]
-    ranked = compare_methods.run(tmp_path, ["seppo", "diffusion_dpo"], overrides=values)
+    ranked = compare_methods.run(tmp_path, ["seppo", "diffusion_dpo"], preset="emoji", overrides=values)
     assert {entry.method for entry in ranked} == {"seppo", "diffusion_dpo"}
     assert [entry.pairs for entry in ranked] == [4, 4]
     assert ranked[0].wins[HELD_OUT].rate >= ranked[1].wins[HELD_OUT].rate
@@ -176,7 +189,8 @@ def test_an_unknown_method_is_refused_before_anything_is_drawn(tmp_path):
 def test_the_aligned_model_beats_its_base_by_a_judge_that_it_never_met(method, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("DIFFALIGN_CACHE", str(tmp_path / "cache"))
-    scores = [f"data.scores=[{tmp_path / 'judge.jsonl'}]"] if method == "smpo" else []
-    found = paper.run(method, tmp_path / method, overrides=scores)
+    values = [f"data.train={tmp_path / 'pairs'}"]
+    values += [f"data.scores=[{tmp_path / 'judge.jsonl'}]"] if method == "smpo" else []
+    found = paper.run(method, tmp_path / method, overrides=values)
     print(PROGRAMS[method].TABLE.show(found.comparison), found.cost.words(), sep="\n")
     assert found.comparison.held_out()[0].win.low > 0.5
