@@ -88,6 +88,10 @@ class SpikeGuard:
         """Forgets the present streak, after something was done about it."""
         self.streak = 0
 
+    def compare_anew(self) -> None:
+        """Forgets what was measured against a reference that is another one from now on."""
+        self.history = {name: values for name, values in self.history.items() if name == "grad_norm"}
+
     def state(self) -> dict[str, Any]:
         """History and counters, for a checkpoint."""
         return {"history": self.history, "streak": self.streak, "skips": self.skips}

@@ -118,6 +118,8 @@ class Run:
         """Before a step: begins the stages that are due, with a checkpoint at their border. None in the middle of a
         spike: that would be no place to go back to, and a resume from the one before it comes here again."""
         self.rounds.enter(self.step, lambda: self.save() if self.saved != self.step and not self.guard.streak else None)
+        if self.data.every and self.step % self.data.every == 0:
+            self.guard.compare_anew()
 
     def resume(self) -> None:
         """Goes to the last complete checkpoint, exactly; without one, to the beginning."""

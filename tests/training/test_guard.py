@@ -68,3 +68,14 @@ def test_the_state_goes_through_json_and_decides_the_same():
     verdicts(one, series)
     other.load_state(json.loads(json.dumps(one.state())))
     assert other.judge(LOUD) == one.judge(LOUD) == "spike"
+
+
+def test_a_new_reference_starts_new_comparisons_and_keeps_the_gradients():
+    guard = SpikeGuard(Guard(window=10))
+    for _ in range(10):
+        assert guard.judge(Reading(loss=0.1, grad_norm=1.0, chosen_change=-0.01)) == "go"
+    guard.compare_anew()
+    assert guard.history == {"grad_norm": [0.0] * 10}
+    for _ in range(5):
+        assert guard.judge(Reading(loss=0.69, grad_norm=1.0, chosen_change=0.0)) == "go"
+    assert guard.streak == 0
