@@ -39,7 +39,7 @@ from pipelines.told import Told
 RECIPES = Path(__file__).parents[1] / "configs"
 PRESETS = ("background", "emoji", "sd15", "sdxl")
 COLOUR = "yellow"
-TOLD = f"clip:{favourite_background.ASSETS / 'scorers' / 'heldout'}"
+TOLD = "clip:assets/emoji/scorers/heldout"
 FILES = {"diffusion_dpo": "dpo"}
 """Where a method's recipe is not called like the method."""
 
