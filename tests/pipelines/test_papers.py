@@ -1,6 +1,7 @@
 """A paper's program goes from pairs to the paper's table, and goes on where it was killed."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from diffalign.errors import ConfigError
 from diffalign.training.config import load_recipe
 from diffalign.training.loop import advance
-from pipelines import compare_methods, ddim_inpo, diffusion_dpo, paper, seppo, smpo
+from pipelines import compare_methods, ddim_inpo, diffusion_dpo, favourite_background, paper, seppo, smpo
 from pipelines.cost import expected_forwards
 from pipelines.told import Told
 
@@ -94,6 +95,19 @@ def test_a_judge_can_be_told_what_the_prompts_leave_out():
     told = Told(Echo(), "yellow")
     assert told.score(["two flat frogs, at the top"], [None]) == ["two flat frogs on a yellow background, at the top"]
     assert (told.name, told.weights) == ("echo, told yellow", "w")
+
+
+@needs_assets
+def test_the_favourite_background_is_drawn_first_and_judged_by_one_that_is_told(tmp_path, small, monkeypatch):
+    draw = partial(favourite_background.make_pairs, count=4, seed=0)
+    monkeypatch.setattr(favourite_background, "make_pairs", lambda folder, colour, **_: draw(folder, colour))
+    monkeypatch.setitem(favourite_background.SAMPLING, "steps", 1)
+    prompts = (ROOT / ASSETS / "prompts" / "unnamed_background.txt").read_text().splitlines()[:2]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts))
+    values = [*small, f"data.train={tmp_path / 'pairs'}", "latents.steps=2"]
+    found = paper.run("ddim_inpo", tmp_path / "inpo", preset="background", overrides=values)
+    assert [judgement.name for judgement in found.comparison.held_out()] == [f"{paper.TOLD}, told yellow", HELD_OUT]
+    assert found.cost.per_pair["inversion"] > 0
 
 
 @needs_assets
