@@ -88,12 +88,13 @@ class Judging:
         """Computes and stores what the reference says (errors) or finds (latents) at planned visits, as far as these
         are to be stored and are not there yet; returns at how many."""
         errors, latents = self._errors, self._pose.stored
-        todo: dict[str, tuple[int, int]] = {}
-        for store in (errors, latents):
-            todo |= self._missing(store, pairs, plan, seed) if store is not None else {}
+        unsaid = self._missing(errors, pairs, plan, seed) if errors is not None else {}
+        unfound = self._missing(latents, pairs, plan, seed) if latents is not None else {}
+        todo = {**unsaid, **unfound}
         with _writer(errors) as errors_out, _writer(latents) as latents_out:
             for keys, encoded, draw, done in self._visits(todo, pairs, seed, batch):
-                if latents is not None:
+                if latents is not None and any(key in unfound for key in keys):
+                    latents.check_room(len(unfound), encoded.mean[0, :, 0].numel())
                     latents.write(latents_out, keys, *self._pose(encoded, draw, keys).latents)
                 if errors is not None:
                     errors.write(
@@ -113,6 +114,7 @@ class Judging:
         todo = self._missing(window, pairs, plan, seed)
         with window.cache.writer() as out:
             for keys, encoded, draw, done in self._visits(todo, pairs, seed, batch):
+                window.check_room(len(todo), encoded.mean[0, :, 0].numel())
                 window.write(out, keys, *self._pose(encoded, draw, keys).latents)
                 progress(f"invert latents (window {number})", done, len(todo))
         self._pose.window = window

@@ -6,12 +6,15 @@ will meet at its n-th visit are known beforehand.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from diffalign.data.cache import TensorCache, Writer, content_key
+from diffalign.devices.budget import in_words
+from diffalign.errors import RunError
 
 
 def draw_key(seed: int, visit: int, pair_key: str, numerics: str) -> str:
@@ -60,10 +63,29 @@ class StoredLatents:
 
     def __init__(self, cache: TensorCache) -> None:
         self.cache = cache
+        self._roomy = False
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Keys that have still to be computed."""
         return self.cache.missing(keys)
+
+    def check_room(self, visits: int, numbers: int) -> None:
+        """Raises RunError where latents of so many visits do not fit on the disk: asked before the first is computed.
+
+        Args:
+            visits: How many are to be stored.
+            numbers: Elements of all candidates' latents of one example.
+        """
+        if self._roomy:
+            return
+        needed, free = visits * numbers * 2 * 4, shutil.disk_usage(self.cache.root).free
+        if needed > free:
+            raise RunError(
+                f"latents of {visits:,} visits take {in_words(needed)}, but the disk of '{self.cache.root}' has "
+                f"{in_words(free)} free. Let visits return to fewer draws (--set model.draws=4), keep nothing (--set "
+                "latents.store=false), or choose another disk (--set model.cache=FOLDER)."
+            )
+        self._roomy = True
 
     def write(self, out: Writer, keys: Sequence[str], x_t: Tensor, target: Tensor) -> None:
         """Puts latents ``(n B, ...)`` to disk, whose rows hold one candidate of all examples after the other."""

@@ -1,11 +1,13 @@
 """Inversion by the policy: who is asked and when, what is kept, and that no gradient flows back through it."""
 
+import shutil
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
+from diffalign.errors import RunError
 from diffalign.latents.draws import Draw
 from diffalign.policies.denoiser import call
 from tests.policies.conftest import draw_for, levels_of, margin, question, shake, spied
@@ -297,3 +299,17 @@ def test_each_candidate_is_inverted_for_itself(make, pairs):
     torch.testing.assert_close(one, two.flip(0), rtol=1e-5, atol=1e-5)
     u, v = (margin(policy, batch, draw) for batch in sharp)
     torch.testing.assert_close(u, -v, rtol=1e-3, atol=1e-6)
+
+
+def test_latents_that_do_not_fit_on_the_disk_are_refused_before_the_first_is_found(make, pairs, monkeypatch):
+    policy = make(latents={"name": "ddim_inversion", "inverter": "reference", "store": True})
+    policy.prepare(pairs)
+    needed = 8 * 2 * 2 * (4 * 8 * 8) * 4  # visits, candidates, latents of each, numbers, bytes
+    plan = [(i, visit) for visit in (0, 1) for i in range(4)]
+    with monkeypatch.context() as patch:
+        usage = shutil.disk_usage("/")._replace(free=needed - 1)
+        patch.setattr(shutil, "disk_usage", lambda _: usage)
+        with pytest.raises(RunError, match="8 visits take 33 kB.*model.draws=4"):
+            policy.prepare_reference(pairs, plan, seed=0)
+    assert policy.evaluations.inversion == 0
+    assert policy.prepare_reference(pairs, plan, seed=0) == 8
