@@ -83,10 +83,12 @@ def run(
     general = [text for text in overrides if not any(text.startswith(f"{name}:") for name in METHODS)]
     common = load_recipe(paper.recipe_file(preset, "diffusion_dpo"), ["previews.prompts=[]", *general])
     recipes = {name: as_method(common, name, preset, own[name], folder) for name in methods}
-    if budget == "evaluations":
-        recipes = {name: with_budget(recipe, common) for name, recipe in recipes.items()}
     judges = paper.open_judges(common, preset)
     paper.make_pairs(common, preset)
+    if budget == "evaluations":
+        data = common.data
+        size = len(read_dataset(data.train, format=data.format, limit=data.limit, **data.options))
+        recipes = {name: with_budget(recipe, common, size) for name, recipe in recipes.items()}
     for recipe in recipes.values():
         paper.make_scores(recipe)
     found: dict[str, list[paper.Measured]] = {name: [] for name in methods}
@@ -126,9 +128,10 @@ def as_method(common: Recipe, name: str, preset: str, overrides: Sequence[str], 
     return load_recipe(path, overrides)
 
 
-def with_budget(recipe: Recipe, common: Recipe) -> Recipe:
-    """As many steps as fit into the evaluations that the common recipe costs, with the same share of warm-up."""
-    share = expected_forwards(common) / expected_forwards(recipe)
+def with_budget(recipe: Recipe, common: Recipe, size: int | None = None) -> Recipe:
+    """As many steps as fit into the evaluations that the common recipe costs, with the same share of warm-up; ``size``
+    is that of the data set."""
+    share = expected_forwards(common, size) / expected_forwards(recipe, size)
     steps = max(1, round(common.train.steps * share))
     warmup = round(common.train.warmup_steps * steps / common.train.steps)
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"steps": steps, "warmup_steps": warmup})})

@@ -84,13 +84,14 @@ def read_cost(note: Path, pairs: int) -> Cost:
     return Cost(**json.loads(note.read_text(encoding="utf-8")))
 
 
-def expected_forwards(recipe: Recipe) -> float:
+def expected_forwards(recipe: Recipe, size: int | None = None) -> float:
     """F per pair that a recipe is going to cost, before anything is counted.
 
         F = candidates (3 + [reference] + inversion) + sampling,      guidance above 1 doubles sampling
 
-    The inversion is the mean over the levels drawn from. Pairs that a label silences cost less; a stored reference and
-    kept latents, which cost nothing when they are met again, are counted as if live.
+    A pair that a round meets again is not sampled again: where a round is longer than the data set of ``size`` pairs,
+    sampling costs the less. The inversion is the mean over the levels drawn from. Pairs that a label silences cost less; a
+    stored reference and kept latents, which cost nothing when they are met again, are counted as if live.
     """
     latents = recipe.model.latents
     bound = LATENTS[latents.name].bind(**latents.hyper)
@@ -101,6 +102,8 @@ def expected_forwards(recipe: Recipe) -> float:
     each = 3 + bind_loss(recipe.loss).loss.needs_reference + inversion
     sampling = 0.0
     if recipe.pairs.name == "checkpoint":
-        settings = {"steps": 50, "guidance": 7.5, **recipe.pairs.hyper}
+        settings = {"steps": 50, "guidance": 7.5, "every": 30, **recipe.pairs.hyper}
         sampling = settings["steps"] * (2 if settings["guidance"] > 1 else 1)
+        if size is not None:
+            sampling *= min(1.0, size / (settings["every"] * recipe.train.batch_size))
     return candidates * each + sampling

@@ -185,6 +185,9 @@ def test_equal_evaluations_are_fewer_steps_of_what_costs_more(name, settings, fo
     common = load_recipe(paper.recipe_file("emoji", "diffusion_dpo"), ["train.steps=200", "train.warmup_steps=10"])
     recipe = compare_methods.as_method(common, name, "emoji", settings, tmp_path)
     assert expected_forwards(recipe) == pytest.approx(forwards)
+    assert expected_forwards(recipe, size=16 * 30) == expected_forwards(recipe)
+    if name == "seppo":  # half as many pairs as a round has visits: each is sampled once and met twice
+        assert expected_forwards(recipe, size=16 * 15) == pytest.approx((forwards - 8) / 2 + 8)
     scaled = compare_methods.with_budget(recipe, common)
     assert scaled.train.steps == steps
     assert scaled.train.warmup_steps == round(steps / 20)
