@@ -90,7 +90,7 @@ def expected_forwards(recipe: Recipe, size: int | None = None) -> float:
         F = candidates (3 + [reference] + inversion) + sampling,      guidance above 1 doubles sampling
 
     A pair that a round meets again is not sampled again: where a round is longer than the data set of ``size`` pairs,
-    sampling costs the less. The inversion is the mean over the levels drawn from. Pairs that a label silences cost less; a
+    sampling costs the less. The inversion is a mean over the levels drawn. Pairs that a label silences cost less; a
     stored reference and kept latents, which cost nothing when they are met again, are counted as if live.
     """
     latents = recipe.model.latents
