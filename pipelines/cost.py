@@ -9,12 +9,15 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
 
+from diffalign.choice import bind_settings
 from diffalign.latents import LATENTS
+from diffalign.pairs import PAIRS
+from diffalign.policies.evaluations import Evaluations
 from diffalign.sharing.atomic import write_atomically
 from diffalign.training.checkpoint import complete_checkpoints
 from diffalign.training.choice import bind_loss
@@ -22,7 +25,7 @@ from diffalign.training.config import Recipe
 from diffalign.training.loop import Result, train
 from diffalign.training.output import Output
 
-KINDS = ("policy", "reference", "inversion", "sampling")
+KINDS = tuple(field.name for field in fields(Evaluations))
 LEVELS = 1000
 """Of the models that the recipes name."""
 
@@ -102,7 +105,7 @@ def expected_forwards(recipe: Recipe, size: int | None = None) -> float:
     each = 3 + bind_loss(recipe.loss).loss.needs_reference + inversion
     sampling = 0.0
     if recipe.pairs.name == "checkpoint":
-        settings = {"steps": 50, "guidance": 7.5, "every": 30, **recipe.pairs.hyper}
+        settings = bind_settings("source of pairs", "checkpoint", PAIRS["checkpoint"], recipe.pairs.hyper)
         sampling = settings["steps"] * (2 if settings["guidance"] > 1 else 1)
         if size is not None:
             sampling *= min(1.0, size / (settings["every"] * recipe.train.batch_size))

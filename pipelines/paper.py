@@ -172,7 +172,7 @@ def draw_base(policy: Policy, recipe: Recipe, folder: Path) -> Gallery:
     """The base's pictures.
 
     Args:
-        policy: A fresh one. After training, the reference need not be the base any more: SePPO's is a checkpoint.
+        policy: Of the recipe's model.
         recipe: Names prompts and sampling settings.
         folder: Where they go.
     """

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from diffalign.evaluation.comparison import Role
+from diffalign.evaluation.comparison import Role, plain_json
 from diffalign.evaluation.statistics import WinRate, win_rate
 from diffalign.sharing.atomic import write_atomically
 from pipelines.cost import KINDS
@@ -54,7 +52,7 @@ def report(ranked: Sequence[Standing], folder: Path, *, budget: str, seeds: Sequ
     """Writes ``table.md`` and ``table.json``."""
     text = f"{ranking(ranked)}\n\n{costs(ranked)}\n\n{_footing(ranked, budget, seeds)}\n"
     write_atomically(folder / "table.md", lambda beside: beside.write_text(text, encoding="utf-8"))
-    content = {"budget": budget, "seeds": list(seeds), "methods": [_plain(asdict(entry)) for entry in ranked]}
+    content = {"budget": budget, "seeds": list(seeds), "methods": [plain_json(asdict(entry)) for entry in ranked]}
     lines = json.dumps(content, indent=2, allow_nan=False) + "\n"
     write_atomically(folder / "table.json", lambda beside: beside.write_text(lines, encoding="utf-8"))
 
@@ -122,11 +120,3 @@ def _footing(ranked: Sequence[Standing], budget: str, seeds: Sequence[int]) -> s
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -70,7 +70,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; numbers that JSON cannot hold become null."""
-        return _plain(asdict(self))
+        return plain_json(asdict(self))
 
     def save(self, path: Path) -> Path:
         """Writes :meth:`to_json`, with pictures named from the file's own folder where they lie inside it."""
@@ -114,11 +114,12 @@ def _with_nan(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: math.nan if value is None else value for key, value in entry.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
+    """Values as JSON can hold them: numbers that it cannot become null, what it does not know becomes text."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain_json(item) for item in value]
     return value if isinstance(value, (str, int, bool, type(None))) else str(value)

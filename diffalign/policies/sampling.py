@@ -61,9 +61,9 @@ def sample(
         if count is not None:
             count.sampling += len(args[0])
 
-    hook = network.register_forward_pre_hook(counted)
     with frozen.visiting() as pipeline:
         own = pipeline.scheduler
+        hook = network.register_forward_pre_hook(counted)
         try:
             network.eval()
             pipeline.unet = network
