@@ -3,6 +3,19 @@
 import pytest
 
 from diffalign.policies.load import AdapterConfig, ModelConfig, load_policy
+from tests.tiny import tiny_pairs, tiny_sd
+
+
+@pytest.fixture(scope="session")
+def sd(tmp_path_factory):
+    """A Stable Diffusion pipeline of a few thousand parameters, made once; a room may have one of its own."""
+    return tiny_sd(tmp_path_factory.mktemp("sd"))
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory):
+    """Pairs of tiny pictures, made once."""
+    return tiny_pairs(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture

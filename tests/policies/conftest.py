@@ -1,4 +1,4 @@
-"""Tiny pipelines and pairs, made once."""
+"""A second tiny pipeline, made once, and what this room asks of policies."""
 
 from contextlib import contextmanager
 
@@ -6,22 +6,12 @@ import pytest
 import torch
 
 from diffalign.latents.draws import Draw
-from tests.tiny import tiny_pairs, tiny_sd, tiny_sdxl
-
-
-@pytest.fixture(scope="session")
-def sd(tmp_path_factory):
-    return tiny_sd(tmp_path_factory.mktemp("sd"))
+from tests.tiny import tiny_sdxl
 
 
 @pytest.fixture(scope="session")
 def sdxl(tmp_path_factory):
     return tiny_sdxl(tmp_path_factory.mktemp("sdxl"))
-
-
-@pytest.fixture(scope="session")
-def pairs(tmp_path_factory):
-    return tiny_pairs(tmp_path_factory.mktemp("pictures"))
 
 
 def draw_for(pairs, visit=0, seed=0):
