@@ -103,7 +103,7 @@ def prepare_step(bench: Bench, method: str, **changes: Any) -> Callable[[], Told
         changes: ``pairs`` and ``latents`` of the recipe; others belong to its model.
     """
     from diffalign.pairs import DatasetPairs, read_dataset
-    from diffalign.policies.load import load_policy
+    from diffalign.policies.diffusion.load import load_policy
     from diffalign.training.loop import advance
     from diffalign.training.order import Order
     from diffalign.training.setup import open_run
@@ -141,7 +141,7 @@ def prepare_sampling(bench: Bench, batch: int) -> Callable[[], Told]:
     """SePPO's sampling stage: each step makes ``batch`` candidates at once, as a round does."""
     from diffalign.data.cache import TensorCache
     from diffalign.methods import METHODS
-    from diffalign.policies.load import load_policy
+    from diffalign.policies.diffusion.load import load_policy
 
     recipe = _recipe(bench, "seppo", {}, {})
     policy = load_policy(recipe.model, bench.device)

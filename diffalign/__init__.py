@@ -14,7 +14,7 @@ _ROOMS = {
     "load_recipe": "diffalign.training.config",
     "train": "diffalign.training.loop",
     "align": "diffalign.training.align",
-    "load_policy": "diffalign.policies.load",
+    "load_policy": "diffalign.policies.diffusion.load",
     "load_scorer": "diffalign.scorers",
     "compare": "diffalign.evaluation.compare",
     "read_pairs": "diffalign.data.readers",

@@ -17,7 +17,7 @@ import torch
 from diffalign.choice import bind_settings
 from diffalign.latents import LATENTS
 from diffalign.pairs import PAIRS
-from diffalign.policies.evaluations import Evaluations
+from diffalign.policies.diffusion.evaluations import Evaluations
 from diffalign.sharing.atomic import write_atomically
 from diffalign.training.checkpoint import complete_checkpoints
 from diffalign.training.choice import bind_loss

@@ -24,7 +24,7 @@ from diffalign.evaluation.generate import generate
 from diffalign.evaluation.judges import load_judges
 from diffalign.evaluation.prompts import read_prompts
 from diffalign.evaluation.statistics import Share, share
-from diffalign.policies.load import ModelConfig, load_policy
+from diffalign.policies.diffusion.load import ModelConfig, load_policy
 from diffalign.training.config import load_recipe
 from diffalign.training.loop import train
 from pipelines.embedded.scenes import BACKGROUNDS, Scene, draw, held_out, parse

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffalign.policies.load import AdapterConfig, ModelConfig, load_policy
+from diffalign.policies.diffusion.load import AdapterConfig, ModelConfig, load_policy
 from tests.tiny import tiny_pairs, tiny_sd
 
 

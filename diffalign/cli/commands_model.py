@@ -94,7 +94,7 @@ def compare(
 
 
 def _policy(model: str, adapter: str) -> Any:
-    from diffalign.policies.load import ModelConfig, load_aligned, load_policy
+    from diffalign.policies.diffusion.load import ModelConfig, load_aligned, load_policy
 
     config = ModelConfig(path=model)
     return load_aligned(config, Path(adapter)) if adapter else load_policy(config)

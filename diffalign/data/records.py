@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from diffalign.data.conversation import Text
 from diffalign.data.kept import Kept
 from diffalign.data.stored import Stored
 
-Media = Path | bytes | str | Stored | Kept
-"""A candidate: a picture or clip as a path, as encoded bytes or as a handle on them; a text as a string; or what a
-policy made while training, as a handle on its tensors."""
+Media = Path | bytes | Text | Stored | Kept
+"""A candidate: a picture or clip as a path, as encoded bytes or as a handle on them; a text as a string or as turns; or
+what a policy made while training, as a handle on its tensors."""
 
 
 @dataclass(frozen=True)
@@ -23,20 +24,22 @@ class Pair:
         id: Unique and stable within its data set: draws and caches are keyed by it.
         prompt: What both candidates answer.
         chosen: The preferred candidate.
-        rejected: The other one; None where there is only a winner (a picture with its prompt).
+        rejected: The other one; None where an example is single: a winner, or a candidate judged for itself.
         probability: How likely it is that ``chosen`` is truly the better one, in [0, 1]; 1 for a plain vote.
         scores: Numbers stored with the pair: rewards as ``{"chosen": {scorer: value}, "rejected": {...}}``, and under
             ``"pair"`` what belongs to both (a margin, a seed; ``first_won`` where the data says which slot won).
+        desirable: Of a single example: whether ``chosen`` is to be learnt, or (False) to be avoided.
         source: Where the row came from, for messages: ``"file:row"``.
     """
 
     id: str
-    prompt: str
+    prompt: Text
     chosen: Media
     rejected: Media | None
     probability: float = 1.0
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     source: str = ""
+    desirable: bool = True
 
 
 @dataclass(frozen=True)

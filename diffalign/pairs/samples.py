@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffalign.data.cache import TensorCache, content_key
+from diffalign.data.conversation import Text
 from diffalign.data.kept import Kept
 from diffalign.data.records import Pair
 from diffalign.errors import RunError
@@ -25,7 +26,7 @@ class Task:
         key: Its name in the cache. A digest: prompts and ids may hold anything.
     """
 
-    prompt: str
+    prompt: Text
     seed: int
     key: str
 

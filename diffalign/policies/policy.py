@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from diffalign.data.cache import TensorCache
+from diffalign.data.conversation import Text
 from diffalign.data.records import Media, Pair
 from diffalign.latents.draws import Draw
 from diffalign.losses.scores import Scores
@@ -61,6 +62,12 @@ class Policy(Protocol):
     module: nn.Module
     """The network that is trained. The loop may replace it by a distributed wrapper of the same module."""
 
+    medium: str
+    """What a sample is: ``"image"``, ``"video"`` or ``"text"``."""
+
+    looks: int
+    """At how many draws a held-out pair is judged: 1 where nothing of a judgement is drawn."""
+
     def describe(self) -> dict[str, str]:
         """What it is, for the run's header: model, adapter, reference, trainable parameters, cached parts."""
 
@@ -70,6 +77,12 @@ class Policy(Protocol):
     def prepare(self, pairs: Sequence[Pair], progress: Progress) -> None:
         """Encodes what can be encoded once (latents, text embeddings, stored reference scores), resumably, and
         releases the encoders that training does not need."""
+
+    def show(self, pair: Pair) -> str:
+        """One pair as the network will read it, for people, before anything is trained."""
+
+    def arrange(self, pairs: Sequence[Pair]) -> list[int]:
+        """The order in which a batch is best cut into micro-batches: indices, those that share work side by side."""
 
     def encode(self, pairs: Sequence[Pair]) -> Any:
         """Tensors of a batch, on the device. Opaque to everybody but the policy."""
@@ -85,7 +98,7 @@ class Policy(Protocol):
 
     def make_candidates(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Text],
         seeds: Sequence[int],
         store: TensorCache,
         keys: Sequence[str],
@@ -108,7 +121,7 @@ class Policy(Protocol):
         """Within this block what sampling needs (encoders, decoder) stays at hand between calls of :meth:`sample`."""
 
     def sample(
-        self, prompts: Sequence[str], seeds: Sequence[int], *, reference: bool = False, **settings: Any
+        self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
     ) -> list[Any]:
         """Candidates of its own, one per prompt. Equal seeds start from equal noise, whatever the batch. ``reference``
         asks the model that the policy started from."""

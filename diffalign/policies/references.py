@@ -3,7 +3,7 @@ numbers, and one to have a later one.
 
     adapter_off   the base weights under the adapter; no memory; exact, because nothing else trains
     copy          a frozen second network; its bytes in memory
-    stored        errors computed before training, two numbers per pair and visit; no memory and no time while training
+    stored        numbers computed before training; no memory and no time while training
     earlier       the policy's network with the tensors of an earlier checkpoint; as many bytes as train
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from diffalign.devices.budget import available_bytes, in_words, module_bytes
 from diffalign.errors import RunError
 from diffalign.policies.adapters import adapter_off
-from diffalign.policies.config import ModelConfig
+from diffalign.policies.config import BaseModelConfig
 from diffalign.policies.networks import Writes, weights_digest
 
 
@@ -75,7 +75,7 @@ class Pristine:
 
     def describe(self) -> str:
         """One line."""
-        return "stored errors (no extra memory; computed before the first step, for the planned visits)"
+        return "stored numbers (no extra memory; computed before the first step)"
 
     @contextmanager
     def network(self) -> Iterator[nn.Module]:
@@ -83,7 +83,7 @@ class Pristine:
         if not self._untouched():
             raise RunError(
                 "the reference's weights are gone: reference is 'stored', every weight trains, and training has begun."
-                " Errors are stored before the first step (prepare_reference with the plan of visits); to ask the"
+                " Its numbers are stored before the first step (prepare_reference with the plan of visits); to ask the"
                 " reference for anything later, set reference: copy."
             )
         yield self._module
@@ -136,7 +136,7 @@ Reference = AdapterOff | FrozenCopy | Pristine | Earlier
 
 
 def choose_reference(
-    config: ModelConfig, module: nn.Module, device: torch.device, load: Callable[[], nn.Module]
+    config: BaseModelConfig, module: nn.Module, device: torch.device, load: Callable[[], nn.Module]
 ) -> tuple[str, Reference]:
     """The kind that ``config.reference`` names, or for ``"auto"`` the cheapest that is exact and fits in memory.
 
@@ -152,8 +152,8 @@ def choose_reference(
     return kind, AdapterOff(module)
 
 
-def _copy_or_stored(config: ModelConfig, module: nn.Module, device: torch.device) -> str:
+def _copy_or_stored(config: BaseModelConfig, module: nn.Module, device: torch.device) -> str:
     """A copy where nothing can be stored, or where it fits beside gradients and the two moments of Adam, each as large
     as the weights."""
     fits = 4 * module_bytes(module) <= available_bytes(device)
-    return "copy" if fits or not config.use_cache or config.latents.move else "stored"
+    return "copy" if fits or not config.may_store else "stored"

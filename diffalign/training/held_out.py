@@ -21,10 +21,7 @@ from diffalign.pairs.winners import winner
 from diffalign.training.metrics import Metrics
 from diffalign.training.order import Visit, pieces, share
 from diffalign.training.recipe import Data
-from diffalign.training.step import Labeller, Stepper, score_pairs
-
-VISITS = 4
-"""Noise levels at which each held-out pair is judged."""
+from diffalign.training.step import Labeller, Stepper, arranged, score_pairs
 
 
 @dataclass(frozen=True)
@@ -69,16 +66,16 @@ class HeldOut:
             raise DataError(f"data.eval: {error} Of held-out pairs the setting is data.eval_scores.") from None
         return fit
 
-    def plan(self, first: int = 0) -> list[Visit]:
+    def plan(self, looks: int, first: int = 0) -> list[Visit]:
         """All looks, as ``(index, visit)``; ``first`` is the index of the first held-out pair."""
-        return [(first + k, -1 - look) for look in range(VISITS) for k in range(len(self.pairs))]
+        return [(first + k, -1 - look) for look in range(looks) for k in range(len(self.pairs))]
 
     @torch.no_grad()
     def measure(self, run: Stepper, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Metrics over the held-out pairs, named ``eval_...``."""
         metrics = Metrics(run.loss)
-        mine = share(self.plan(), run.accelerator.process_index, run.accelerator.num_processes)
-        for micro in pieces(mine, run.micro_batch_size):
+        mine = share(self.plan(looks=run.policy.looks), run.accelerator.process_index, run.accelerator.num_processes)
+        for micro in pieces(arranged(run.policy, self.pairs, mine), run.micro_batch_size):
             pairs = [self.pairs[index] for index, _ in micro]
             scores, info = score_pairs(run, pairs, [visit for _, visit in micro])
             label = run.label(pairs)

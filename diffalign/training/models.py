@@ -30,13 +30,13 @@ class ModelKind:
 
 
 def _image_config() -> type[BaseModel]:
-    from diffalign.policies.load import ModelConfig
+    from diffalign.policies.diffusion.load import ModelConfig
 
     return ModelConfig
 
 
 def _open_image(config: Any) -> Policy:
-    from diffalign.policies.load import load_policy
+    from diffalign.policies.diffusion.load import load_policy
 
     return load_policy(config)
 

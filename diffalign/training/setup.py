@@ -78,6 +78,7 @@ def open_run(
     report = Report(train.steps, active=accelerator.is_main_process)
     micro = train.micro_batch_size or min(MICRO, -(-train.batch_size // accelerator.num_processes))
     report.say(header(recipe, policy, data, loss, processes=accelerator.num_processes, micro=micro))
+    report.say(f"example  {policy.show(data.pairs[0])}")
     module = policy.module
     if not check_only:
         size = sum(p.numel() * p.element_size() for p in trainable.values())
@@ -204,7 +205,7 @@ def _prepare(
     # Where pairs change from round to round, what the reference says of them cannot be known beforehand.
     plan = order.plan(train.steps) if hasattr(policy, "prepare_reference") and not data.every else []
     if held_out and not data.every:
-        plan += held_out.plan(first=len(data))
+        plan += held_out.plan(policy.looks, first=len(data))
     with accelerator.main_process_first():
         policy.prepare(pairs, report.preparing)
         if plan and hasattr(policy, "prepare_reference"):  # a policy that can store its reference's scores

@@ -66,6 +66,7 @@ class Stepper:
         """
         mine = share(batch, self.accelerator.process_index, self.accelerator.num_processes)
         mine, known = self.teaching(mine)
+        mine = arranged(self.policy, self.pairs, mine)
         losses, changes = self._accumulate(mine, len(batch))
         self.metrics.skip(known)
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm or float("inf"))
@@ -157,6 +158,11 @@ def score_pairs(run: Stepper, pairs: Sequence[Pair], visits: Sequence[int]) -> t
     with run.accelerator.autocast():
         scored = run.policy.score(encoded, draw)
     return PairScores(*_two(scored), *_two(reference)), dict(scored.info)
+
+
+def arranged(policy: Policy, pairs: Sequence[Pair], visits: Sequence[Visit]) -> list[Visit]:
+    """The visits of a batch in the order in which the policy wants them cut into micro-batches."""
+    return [visits[k] for k in policy.arrange([pairs[index] for index, _ in visits])]
 
 
 def _two(scored: Scored | None) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ import torch
 from diffalign.data.cache import TensorCache
 from diffalign.errors import ConfigError
 from diffalign.latents.draws import Draw
-from diffalign.policies.load import AdapterConfig
+from diffalign.policies.diffusion.load import AdapterConfig
 from tests.policies.conftest import draw_for, margin, question, shake
 
 BOTH = pytest.mark.parametrize("adapter", [AdapterConfig(rank=4), None], ids=["adapter", "every weight"])

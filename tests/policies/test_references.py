@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from diffalign.errors import RunError
-from diffalign.policies.load import AdapterConfig, ModelConfig
+from diffalign.policies.diffusion.load import AdapterConfig, ModelConfig
 from tests.policies.conftest import draw_for, shake
 
 PLAN = [(i, visit) for visit in (0, 1) for i in range(4)]

@@ -97,7 +97,7 @@ def test_recipes_are_frozen(tmp_path):
 
 
 def test_the_image_model_is_the_default_kind():
-    from diffalign.policies.config import ModelConfig
+    from diffalign.policies.diffusion.config import ModelConfig
 
     values = toy_recipe("x").model_dump(mode="json") | {"model": {"path": "somewhere", "resolution": 64}}
     assert isinstance(make_recipe(values).model, ModelConfig)

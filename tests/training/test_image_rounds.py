@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffalign.policies.image import ImagePolicy
+from diffalign.policies.diffusion.image import ImagePolicy
 from diffalign.training.checkpoint import complete_checkpoints
 from tests.training.tiny_runs import losses, run, state
 

@@ -9,7 +9,7 @@ import torch
 from diffalign.methods import METHODS
 from diffalign.pairs import DatasetPairs
 from diffalign.pairs.checkpoint import CheckpointPairs
-from diffalign.policies.load import load_policy
+from diffalign.policies.diffusion.load import load_policy
 from diffalign.training.choice import bind_loss
 from diffalign.training.loop import train
 from tests.training.tiny_runs import losses, run, state, tiny_recipe

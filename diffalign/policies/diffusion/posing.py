@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from diffalign.latents.draws import Draw
-from diffalign.policies.denoiser import Ask, Denoiser, Encoded, Posed
-from diffalign.policies.stored import StoredLatents
+from diffalign.policies.diffusion.denoiser import Ask, Denoiser, Encoded, Posed
+from diffalign.policies.diffusion.stored import StoredLatents
 
 
 class Posing:

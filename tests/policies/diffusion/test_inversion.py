@@ -9,7 +9,7 @@ import torch
 
 from diffalign.errors import RunError
 from diffalign.latents.draws import Draw
-from diffalign.policies.denoiser import call
+from diffalign.policies.diffusion.denoiser import call
 from tests.policies.conftest import draw_for, levels_of, margin, question, shake, spied
 
 BY_POLICY = {"name": "ddim_inversion", "steps": 4}

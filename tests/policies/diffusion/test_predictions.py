@@ -46,7 +46,7 @@ def six(tmp_path_factory):
 @pytest.fixture
 def every_level(monkeypatch):
     """The pairs of a batch stand at the levels of LEVELS instead of at drawn ones."""
-    monkeypatch.setattr("diffalign.policies.denoiser.timesteps", lambda *_, **__: torch.tensor(LEVELS))
+    monkeypatch.setattr("diffalign.policies.diffusion.denoiser.timesteps", lambda *_, **__: torch.tensor(LEVELS))
 
 
 def choice(scheduler, name, settings):

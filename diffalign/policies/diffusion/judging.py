@@ -14,14 +14,14 @@ from diffalign.data.cache import TensorCache
 from diffalign.data.records import Pair
 from diffalign.errors import ConfigError
 from diffalign.latents.draws import Draw
-from diffalign.policies.config import ModelConfig
-from diffalign.policies.denoiser import Denoiser, Encoded, call, scored
-from diffalign.policies.evaluations import Evaluations
+from diffalign.policies.diffusion.config import ModelConfig
+from diffalign.policies.diffusion.denoiser import Denoiser, Encoded, call, scored
+from diffalign.policies.diffusion.evaluations import Evaluations
+from diffalign.policies.diffusion.posing import Posing, asker, without_cast_cache
+from diffalign.policies.diffusion.stored import StoredErrors, StoredLatents, draw_key
 from diffalign.policies.networks import Writes, unwrapped
 from diffalign.policies.policy import Progress, Scored
-from diffalign.policies.posing import Posing, asker, without_cast_cache
 from diffalign.policies.references import AdapterOff, Earlier, FrozenCopy, Reference, choose_reference
-from diffalign.policies.stored import StoredErrors, StoredLatents, draw_key
 
 Plan = Sequence[tuple[int, int]]
 """``(index into pairs, visit)`` of every time that a pair will be met."""

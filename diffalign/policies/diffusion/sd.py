@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffalign.policies.conditioning import tokens
+from diffalign.policies.diffusion.conditioning import tokens
 
 
 class StableDiffusionPrompts:

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from diffalign.data.augment import frame, prepare_image
 from diffalign.data.cache import TensorCache
+from diffalign.data.conversation import plain_text
 from diffalign.data.kept import Kept
 from diffalign.data.media import media_digest, open_image
 from diffalign.data.records import Media, Pair
-from diffalign.policies.config import ModelConfig
-from diffalign.policies.frozen import Frozen
+from diffalign.policies.diffusion.config import ModelConfig
+from diffalign.policies.diffusion.frozen import Frozen
 from diffalign.policies.policy import Progress
 
 Tensors = dict[str, Tensor]
@@ -55,7 +56,7 @@ class Encoding:
         given = [item for pair in pairs for item in (pair.chosen, pair.rejected) if item is not None]
         media = {self.name(item): item for item in given if not isinstance(item, Kept)}
         _fill(self._pictures, media, self._encode_pictures, self._batch, "encode pictures", progress)
-        prompts = {_prompt_key(prompt): prompt for prompt in sorted({pair.prompt for pair in pairs})}
+        prompts = {_prompt_key(prompt): prompt for prompt in sorted({plain_text(pair.prompt) for pair in pairs})}
         _fill(self._texts, prompts, self._encode_prompts, self._batch, "encode prompts", progress)
         self.empty()
 

@@ -17,8 +17,8 @@ from diffalign.data.cache import TensorCache
 from diffalign.data.kept import Kept
 from diffalign.data.records import Media
 from diffalign.errors import ConfigError
-from diffalign.policies.frozen import Frozen
-from diffalign.policies.sampling import sample
+from diffalign.policies.diffusion.frozen import Frozen
+from diffalign.policies.diffusion.sampling import sample
 
 
 def make_candidates(

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from diffalign.policies.load import ModelConfig, load_policy
-from diffalign.policies.sd import StableDiffusionPrompts
-from diffalign.policies.sdxl import StableDiffusionXLPrompts
+from diffalign.policies.diffusion.load import ModelConfig, load_policy
+from diffalign.policies.diffusion.sd import StableDiffusionPrompts
+from diffalign.policies.diffusion.sdxl import StableDiffusionXLPrompts
 from tests.tiny import RESOLUTION, tiny_sdxl
 
 PROMPT = "two blue foxes"

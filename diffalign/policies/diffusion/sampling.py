@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from diffalign.errors import ConfigError
-from diffalign.policies.evaluations import Evaluations
-from diffalign.policies.frozen import Frozen
+from diffalign.policies.diffusion.evaluations import Evaluations
+from diffalign.policies.diffusion.frozen import Frozen
 
 BATCH = 8
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffalign.policies.conditioning import Prompts, tokenizer_digest
+from diffalign.policies.diffusion.conditioning import Prompts, tokenizer_digest
 from diffalign.policies.networks import weights_digest
 
 

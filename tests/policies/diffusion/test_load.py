@@ -5,7 +5,7 @@ import json
 import pytest
 
 from diffalign.errors import ConfigError, RunError
-from diffalign.policies.load import ModelConfig, find_folder, load_policy
+from diffalign.policies.diffusion.load import ModelConfig, find_folder, load_policy
 
 
 def test_a_missing_folder_names_its_neighbour(sd, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffalign.errors import RunError
-from diffalign.policies.load import AdapterConfig
+from diffalign.policies.diffusion.load import AdapterConfig
 from diffalign.policies.networks import weights_digest
 from tests.policies.conftest import draw_for, margin, shake
 from tests.tiny import tiny_sd

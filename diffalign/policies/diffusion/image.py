@@ -11,23 +11,26 @@ import torch
 from torch import Tensor, nn
 
 from diffalign.data.cache import TensorCache, content_key
+from diffalign.data.conversation import Text, plain_text
 from diffalign.data.records import Media, Pair
 from diffalign.devices.budget import in_words, module_bytes
-from diffalign.errors import ConfigError, RunError
+from diffalign.errors import ConfigError
 from diffalign.latents.draws import Draw
-from diffalign.policies.candidates import make_candidates
-from diffalign.policies.config import ModelConfig
-from diffalign.policies.denoiser import Denoiser, Encoded
-from diffalign.policies.encoding import Encoding
-from diffalign.policies.evaluations import Evaluations
-from diffalign.policies.frozen import Frozen
-from diffalign.policies.judging import Judging, Plan
+from diffalign.policies.diffusion.candidates import make_candidates
+from diffalign.policies.diffusion.config import ModelConfig
+from diffalign.policies.diffusion.denoiser import Denoiser, Encoded
+from diffalign.policies.diffusion.encoding import Encoding
+from diffalign.policies.diffusion.evaluations import Evaluations
+from diffalign.policies.diffusion.frozen import Frozen
+from diffalign.policies.diffusion.judging import Judging, Plan
+from diffalign.policies.diffusion.sampling import sample
 from diffalign.policies.networks import unwrapped, weights_digest
 from diffalign.policies.policy import Card, Progress, Scored
-from diffalign.policies.sampling import sample
+from diffalign.policies.weights import Trainable
 from diffalign.sharing.adapter_file import load_into, save_adapter
 from diffalign.sharing.atomic import replace_folder
 from diffalign.sharing.card import copy_examples, write_card
+from diffalign.sharing.names import public_name
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -47,6 +50,10 @@ class ImagePolicy:
         load_base: Loads the denoiser once more, frozen.
         notes: Lines for the header.
     """
+
+    medium = "image"
+    looks = 4
+    """Noise levels at which a held-out pair is judged."""
 
     def __init__(
         self,
@@ -69,10 +76,10 @@ class ImagePolicy:
         self._sizes = sizes
         self._notes = dict(notes or {})
         self._encoding = Encoding(frozen, config, resolution)
-        self._trainable = {name: value for name, value in module.named_parameters() if value.requires_grad}
+        self._trainable = Trainable(module)
         self._judging = Judging(
             lambda: self.module,
-            self._trainable,
+            self._trainable.parameters,
             denoiser,
             config,
             self.encode,
@@ -100,7 +107,6 @@ class ImagePolicy:
 
     def describe(self) -> dict[str, str]:
         """Model, what trains, reference, resolution and cache, each in words."""
-        count = sum(parameter.numel() for parameter in self._trainable.values())
         total = sum(parameter.numel() for parameter in unwrapped(self.module).parameters())
         adapter = self.config.adapter
         reference = self._judging.reference.describe()
@@ -111,7 +117,7 @@ class ImagePolicy:
         return {
             "model": f"{self.config.path} ({in_words(module_bytes(unwrapped(self.module)))} of weights)",
             "trains": "every weight of the denoiser" if adapter is None else adapter.describe(),
-            "parameters": f"{count:,} trainable of {total:,}",
+            "parameters": f"{self._trainable.count:,} trainable of {total:,}",
             "reference": reference,
             "resolution": f"{self.resolution} px",
             "cache": f"{self.config.cache_folder()}" if self.config.use_cache else "off: encoders run at every step",
@@ -133,11 +139,20 @@ class ImagePolicy:
         if self.config.use_cache:
             self._frozen.release()
 
+    def show(self, pair: Pair) -> str:
+        """Its prompt and where its candidates lie."""
+        names = [media.name if isinstance(media, Path) else type(media).__name__ for media in _candidates(pair)]
+        return f"{pair.source or pair.id}: {str(pair.prompt)!r}, " + " better than ".join(names)
+
+    def arrange(self, pairs: Sequence[Pair]) -> list[int]:
+        """As they come: pictures of one size share nothing."""
+        return list(range(len(pairs)))
+
     def encode(self, pairs: Sequence[Pair]) -> Encoded:
         """Posterior parameters and conditioning of a batch, on the device."""
         candidates = [_candidates(pair) for pair in pairs]
         pictures = self._encoding.pictures([media for row in candidates for media in row])
-        texts = self._encoding.prompts([pair.prompt for pair in pairs])
+        texts = self._encoding.prompts([plain_text(pair.prompt) for pair in pairs])
         mean, std = (
             torch.stack([entry[name] for entry in pictures]).unflatten(0, (len(pairs), -1)).to(self.device)
             for name in ("mean", "std")
@@ -204,7 +219,7 @@ class ImagePolicy:
 
     def make_candidates(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Text],
         seeds: Sequence[int],
         store: TensorCache,
         keys: Sequence[str],
@@ -216,47 +231,39 @@ class ImagePolicy:
         settings |= {"resolution": self.resolution, "count": self.evaluations}
         mirrored = self.config.flip != "none"
         with self._judging.reference.network() if reference else nullcontext(unwrapped(self.module)) as network:
-            return make_candidates(self._frozen, network, prompts, seeds, store, keys, mirrored=mirrored, **settings)
+            texts = [plain_text(prompt) for prompt in prompts]
+            return make_candidates(self._frozen, network, texts, seeds, store, keys, mirrored=mirrored, **settings)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The adapter's tensors, or every weight, by their name in the unwrapped network."""
-        return dict(self._trainable)
+        return dict(self._trainable.parameters)
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the trainable tensors on the CPU."""
-        return {name: value.detach().to("cpu", copy=True) for name, value in self._trainable.items()}
+        return self._trainable.state()
 
-    @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Puts trainable tensors back. Raises RunError when names or shapes are not this policy's."""
-        want = {name: tuple(value.shape) for name, value in self._trainable.items()}
-        have = {name: tuple(value.shape) for name, value in state.items()}
-        if want != have:
-            odd = sorted(set(want.items()) ^ set(have.items()))[0]
-            raise RunError(
-                f"the checkpoint holds other tensors than this model trains (first difference: {odd[0]} {odd[1]})."
-                " Resume with the adapter settings that the run was started with."
-            )
-        for name, value in state.items():
-            self._trainable[name].copy_(value)
+        self._trainable.load(state)
 
     def sampling(self) -> AbstractContextManager[Any]:
         """Keeps autoencoder and text encoders loaded while the block lasts."""
         return self._frozen.visiting()
 
     def sample(
-        self, prompts: Sequence[str], seeds: Sequence[int], *, reference: bool = False, **settings: Any
+        self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
     ) -> list[Any]:
         """Pictures, one per prompt and seed; settings are those of `sampling.sample`. ``reference`` means the base
         model, also where an earlier checkpoint is compared with."""
         settings.setdefault("resolution", self.resolution)
         with self._judging.base() if reference else nullcontext(unwrapped(self.module)) as network:
-            return sample(self._frozen, network, prompts, seeds, count=self.evaluations, **settings)
+            texts = [plain_text(prompt) for prompt in prompts]
+            return sample(self._frozen, network, texts, seeds, count=self.evaluations, **settings)
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
         """Writes the adapter file, or for full fine-tuning a whole pipeline folder; returns its path."""
         network = unwrapped(self.module)
-        facts = {"base_model": _public_name(self.config.path), "base_revision": self.config.revision, **about}
+        facts = {"base_model": public_name(self.config.path), "base_revision": self.config.revision, **about}
         if self.config.adapter is not None:
             return save_adapter(network, folder, {**facts, "base_fingerprint": self.base_fingerprint})
         with self._frozen.visiting() as pipeline:
@@ -272,10 +279,10 @@ class ImagePolicy:
         folder = artifact.parent if adapter else artifact
         return write_card(
             folder,
-            base_model=_public_name(self.config.path),
+            base_model=public_name(self.config.path),
             method=card.method,
             pipeline=self._frozen.kind,
-            datasets=[_public_name(name) for name in card.datasets],
+            datasets=[public_name(name) for name in card.datasets],
             training=card.training,
             evaluation=card.evaluation,
             prompts=[prompt for prompt, _ in card.examples],
@@ -287,7 +294,7 @@ class ImagePolicy:
         """Puts a shared adapter file's weights on this policy and returns what the file says about itself."""
         if self.config.adapter is None:
             raise ConfigError("an adapter file needs an adapter to load into; set model.adapter (rank as in the file)")
-        base = (self.base_fingerprint, _public_name(self.config.path))
+        base = (self.base_fingerprint, public_name(self.config.path))
         return load_into(unwrapped(self.module), path, base=None if any_base else base)
 
     def _pair_key(self, pair: Pair) -> str:
@@ -296,8 +303,3 @@ class ImagePolicy:
 
 def _candidates(pair: Pair) -> tuple[Media, ...]:
     return (pair.chosen,) if pair.rejected is None else (pair.chosen, pair.rejected)
-
-
-def _public_name(path: str) -> str:
-    """A hub name as it is; of a local folder its last part, since the rest tells about a machine, not a model."""
-    return Path(path).resolve().name if Path(path).exists() else path

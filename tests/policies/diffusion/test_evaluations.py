@@ -7,7 +7,7 @@ import torch
 
 from diffalign.data.cache import TensorCache
 from diffalign.latents import released_steps
-from diffalign.policies.evaluations import Evaluations
+from diffalign.policies.diffusion.evaluations import Evaluations
 from diffalign.training.config import make_recipe
 from diffalign.training.loop import train
 from tests.policies.conftest import draw_for, levels_of, margin, steps_to

@@ -8,7 +8,7 @@ import torch
 from diffalign.latents import LATENTS
 from diffalign.latents.draws import Draw
 from diffalign.latents.schedule import Schedule
-from diffalign.policies.denoiser import Denoiser, Encoded
+from diffalign.policies.diffusion.denoiser import Denoiser, Encoded
 from tests.tiny import SCHEDULER
 
 SCHEDULE = Schedule.from_config(SCHEDULER)

@@ -1,0 +1,44 @@
+"""The weights that train: what the optimizer steps, what a checkpoint holds, and how they are put back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from diffalign.errors import RunError
+
+
+class Trainable:
+    """The parameters of a network that require a gradient, by name.
+
+    Args:
+        module: The bare network.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
+
+    @property
+    def count(self) -> int:
+        """How many numbers train."""
+        return sum(parameter.numel() for parameter in self.parameters.values())
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies on the CPU."""
+        return {name: value.detach().to("cpu", copy=True) for name, value in self.parameters.items()}
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Puts tensors back. Raises RunError when names or shapes are not this network's."""
+        want = {name: tuple(value.shape) for name, value in self.parameters.items()}
+        have = {name: tuple(value.shape) for name, value in state.items()}
+        if want != have:
+            odd = sorted(set(want.items()) ^ set(have.items()))[0]
+            raise RunError(
+                f"the checkpoint holds other tensors than this model trains (first difference: {odd[0]} {odd[1]})."
+                " Resume with the adapter settings that the run was started with."
+            )
+        for name, value in state.items():
+            self.parameters[name].copy_(value)
