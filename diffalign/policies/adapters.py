@@ -9,9 +9,9 @@ dropout to set: it would be drawn anew for policy and reference, and bias the ma
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,21 +19,36 @@ from torch import nn
 
 from diffalign.errors import ConfigError, near_miss
 
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-MLP = ("ff.net.0.proj", "ff.net.2")
-PRESETS = {"attention": ATTENTION, "attention+mlp": ATTENTION + MLP}
-EVERYTHING = "all-linear+conv"
+ATTENTION = (
+    *("to_q", "to_k", "to_v", "to_out.0"),  # denoisers of diffusers
+    *("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "Wqkv", "query_key_value"),
+    *("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj"),  # latent attention (DeepSeek)
+    *("c_attn", "attn.c_proj", "attn.out_proj", "attention.out_proj", "self_attn.out_proj"),
+    *("attention.dense", "self_attention.dense", "self_attn.dense"),
+)
+MLP = (
+    *("ff.net.0.proj", "ff.net.2"),  # denoisers of diffusers
+    *("gate_proj", "up_proj", "down_proj", "gate_up_proj", "fc1", "fc2", "fc_in", "fc_out"),
+    *("mlp.c_fc", "mlp.c_proj", "dense_h_to_4h", "dense_4h_to_h"),
+)
+PRESETS: dict[str, tuple[tuple[str, ...], ...]] = {"attention": (ATTENTION,), "attention+mlp": (ATTENTION, MLP)}
+"""Preset to its parts: what each architecture calls the layers of one part. A network has some of the names."""
+LINEAR, EVERYTHING = "all-linear", "all-linear+conv"
+
+CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TORCH_LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS)
 
 
 class AdapterConfig(BaseModel):
-    """A low-rank adapter on the denoiser.
+    """A low-rank adapter on the network.
 
     Args:
         rank: Width of the delta, >= 1. More rank, more freedom and a larger file.
         alpha: Strength; the delta is scaled by alpha / rank. None means alpha = rank, scale 1.
-        targets: ``"attention"`` (queries, keys, values, outputs), ``"attention+mlp"``, ``"all-linear+conv"``, or names
-            of layers (``("to_q", "conv1")``: a layer is meant when its path ends so).
-        dora: Learn magnitudes apart from directions (DoRA, Liu et al. 2024). Such a file loads in diffusers only.
+        targets: ``"attention"`` (queries, keys, values, outputs), ``"attention+mlp"``, ``"all-linear"`` (a language
+            model's head apart), ``"all-linear+conv"``, or names of layers (``("to_q", "conv1")``: a layer is meant when
+            its path ends so).
+        dora: Learn magnitudes apart from directions (DoRA, Liu et al. 2024). Such a file loads in fewer programs.
         rslora: Scale by alpha / sqrt(rank) (rsLoRA, Kalajdzievski 2023).
         init: ``"gaussian"`` draws A from N(0, 1 / rank), ``"default"`` Kaiming-uniform. B is zero in both.
         seed: Seed of A.
@@ -69,30 +84,51 @@ class AdapterConfig(BaseModel):
 def find_targets(module: nn.Module, targets: str | tuple[str, ...]) -> list[str]:
     """Full names of the layers that ``targets`` means in ``module``, in the module's order.
 
+    A preset means those of its names that the network has; the head of a language model belongs to none of them. A
+    list of names means layers with each of the names.
+
     Raises:
-        ConfigError: for a preset nobody knows, or a name that no layer's path ends with.
+        ConfigError: for a preset nobody knows or that this network has no layers of, or a name that no layer's path
+            ends with.
     """
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    layers = [name for name, layer in module.named_modules() if isinstance(layer, kinds)]
-    if targets == EVERYTHING:
-        return layers
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, _linear() + CONVOLUTIONS)}
     if isinstance(targets, str):
-        known = [*PRESETS, EVERYTHING]
-        if targets not in PRESETS:
-            raise ConfigError(
-                f"adapter.targets is {targets!r}, which is no preset; known are {', '.join(known)}, or a list of layer"
-                f" names such as [to_q, to_v].{near_miss(targets, known)}"
-            )
-        targets = PRESETS[targets]
+        return _preset(module, layers, targets)
     found = [name for name in layers if any(_ends_with(name, target) for target in targets)]
     idle = [target for target in targets if not any(_ends_with(name, target) for name in found)]
     if idle:
-        tails = sorted({".".join(name.split(".")[-n:]) for name in layers for n in (1, 2)})
+        tails = _tails(layers)
         raise ConfigError(
             f"adapter.targets names {', '.join(map(repr, idle))}, but no linear or convolution layer of"
             f" {type(module).__name__} ends so.{near_miss(idle[0], tails)} For attention alone leave targets out."
         )
     return found
+
+
+def _preset(module: nn.Module, layers: dict[str, nn.Module], preset: str) -> list[str]:
+    known = [*PRESETS, LINEAR, EVERYTHING]
+    if preset not in known:
+        raise ConfigError(
+            f"adapter.targets is {preset!r}, which is no preset; known are {', '.join(known)}, or a list of layer"
+            f" names such as [to_q, to_v].{near_miss(preset, known)}"
+        )
+    find_head: Any = getattr(module, "get_output_embeddings", lambda: None)
+    head = find_head()
+    body = {name: layer for name, layer in layers.items() if layer is not head}
+    if preset not in PRESETS:
+        kinds = _linear() + (CONVOLUTIONS if preset == EVERYTHING else ())
+        return [name for name, layer in body.items() if isinstance(layer, kinds)]
+    meant = set()
+    for part, names in zip(preset.split("+"), PRESETS[preset], strict=True):
+        found = {name for name in body if any(_ends_with(name, target) for target in names)}
+        if not found:
+            raise ConfigError(
+                f"adapter.targets is {preset!r}, but {type(module).__name__} has no linear layer that is known as"
+                f" {part}; its layers are called {', '.join(_tails(body, 1)[:12])}. Name some of these, as in"
+                f" targets: [{', '.join(_tails(body, 1)[:2])}], or take {LINEAR}."
+            )
+        meant |= found
+    return [name for name in body if name in meant]
 
 
 def add_adapter(module: nn.Module, config: AdapterConfig) -> None:
@@ -109,6 +145,9 @@ def add_adapter(module: nn.Module, config: AdapterConfig) -> None:
         use_dora=config.dora,
         use_rslora=config.rslora,
         init_lora_weights="gaussian" if config.init == "gaussian" else True,
+        # GPT-2 keeps its weights transposed
+        fan_in_fan_out=not all(isinstance(module.get_submodule(name), TORCH_LAYERS) for name in names),
+        task_type="CAUSAL_LM" if hasattr(module, "get_output_embeddings") else None,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -135,3 +174,16 @@ def adapter_off(module: nn.Module) -> Iterator[None]:
 
 def _ends_with(name: str, target: str) -> bool:
     return name == target or name.endswith("." + target)
+
+
+def _linear() -> tuple[type[nn.Module], ...]:
+    """Linear layers, those of GPT-2 included, which transformers calls ``Conv1D``."""
+    from transformers.pytorch_utils import Conv1D
+
+    return nn.Linear, Conv1D
+
+
+def _tails(names: Iterable[str], most: int = 2) -> list[str]:
+    """The last parts of layers' names, numbers apart."""
+    tails = {".".join(name.split(".")[-n:]) for name in names for n in range(1, most + 1)}
+    return sorted(tail for tail in tails if not tail.isdigit())

@@ -1,11 +1,14 @@
 """Adapters: where they go, what they weigh, and that switching them off is exact."""
 
+import warnings
+
 import pytest
 import torch
 
 from diffalign.errors import ConfigError
 from diffalign.policies.adapters import AdapterConfig, adapter_off, add_adapter, find_targets
 from tests.tiny import UNET
+from tests.tiny_text import FAMILIES, tiny_model
 
 
 def unet(dtype=torch.float32):
@@ -88,3 +91,82 @@ def test_presets_nest():
 def test_targets_that_mean_no_layer_are_refused(targets, hint):
     with pytest.raises(ConfigError, match=hint):
         find_targets(unet(), targets)
+
+
+ATTENTION = {"gpt2": {"attn.c_attn", "attn.c_proj"}}
+MLP = {"gpt2": {"mlp.c_fc", "mlp.c_proj"}}
+LLAMA = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"}
+LLAMA_MLP = {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}
+
+
+def tails(names):
+    return {".".join(name.split(".")[-2:]) for name in names}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_presets_mean_the_layers_of_each_language_architecture(family):
+    model = tiny_model(family)
+    attention, mlp = ATTENTION.get(family, LLAMA), MLP.get(family, LLAMA_MLP)
+    layers = model.config.num_hidden_layers
+    found = find_targets(model, "attention")
+    assert tails(found) == attention and len(found) == layers * len(attention)
+    found = find_targets(model, "attention+mlp")
+    assert tails(found) == attention | mlp and len(found) == layers * len(attention | mlp)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_linear_leaves_the_head_out(family):
+    model = tiny_model(family)
+    assert find_targets(model, "all-linear") == find_targets(model, "attention+mlp")
+    assert find_targets(model, ("lm_head",)) == ["lm_head"]  # unless it is asked for
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "attention", "mlp"),
+    [
+        ("phi3", {"pad_token_id": 0}, "self_attn: qkv_proj o_proj", "mlp: gate_up_proj down_proj"),
+        ("gpt_neox", {}, "attention: query_key_value dense", "mlp: dense_h_to_4h dense_4h_to_h"),
+        ("falcon", {}, "self_attention: query_key_value dense", "mlp: dense_h_to_4h dense_4h_to_h"),
+        ("opt", {"ffn_dim": 32, "word_embed_proj_dim": 16}, "self_attn: q_proj k_proj v_proj out_proj", "0: fc1 fc2"),
+        ("phi", {}, "self_attn: q_proj k_proj v_proj dense", "mlp: fc1 fc2"),
+        ("starcoder2", {"num_key_value_heads": 1}, "self_attn: q_proj k_proj v_proj o_proj", "mlp: c_fc c_proj"),
+    ],
+)
+def test_presets_know_other_names_of_the_same_parts(kind, shape, attention, mlp):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    small = {"vocab_size": 32, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, **shape}
+    ends = {"bos_token_id": 1, "eos_token_id": 1}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **small, **ends))
+    attention, mlp = (
+        {f"{parent}.{name}" for name in names.split()}
+        for parent, names in (part.split(": ") for part in (attention, mlp))
+    )
+    assert tails(find_targets(model, "attention")) == attention
+    assert tails(find_targets(model, "attention+mlp")) == attention | mlp
+
+
+def test_a_network_without_attention_says_how_its_layers_are_called():
+    from transformers import MambaConfig, MambaForCausalLM
+
+    model = MambaForCausalLM(MambaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, state_size=4))
+    with pytest.raises(ConfigError, match="known as attention.*dt_proj.*all-linear"):
+        find_targets(model, "attention")
+    assert len(find_targets(model, "all-linear")) == 4
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("settings", [{}, {"dora": True}, {"targets": "all-linear", "rslora": True}])
+def test_a_language_model_takes_an_adapter_and_loses_it_exactly(family, settings):
+    model, ids = tiny_model(family), torch.arange(10, 20)[None]
+    before = model(input_ids=ids).logits
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # peft warns where weights are transposed and nobody said so
+        add_adapter(model, AdapterConfig(rank=3, **settings))
+    model.eval()
+    torch.testing.assert_close(model(input_ids=ids).logits, before, rtol=0, atol=1e-4 if settings.get("dora") else 0.0)
+    randomise(model)
+    assert not torch.allclose(model(input_ids=ids).logits, before)
+    with adapter_off(model):
+        assert torch.equal(model(input_ids=ids).logits, before)
+    assert model.peft_config["default"].task_type == "CAUSAL_LM"
