@@ -154,8 +154,8 @@ def draw_base(common: Recipe, folder: Path) -> Gallery:
 
 def draw_sheet(path: Path, base: Gallery, found: dict[str, paper.Measured]) -> None:
     """Rows: prompts, picked by their place in the list; columns: the base, and each method as it is ranked."""
-    count = min(SHOWN, len(base.pictures))
-    shown = [base.pictures[place * len(base.pictures) // count] for place in range(count)]
+    count = min(SHOWN, len(base.samples))
+    shown = [base.samples[place * len(base.samples) // count] for place in range(count)]
     columns = {"base": [picture.path for picture in shown]}
     for name, measured in found.items():
         drawn = {(row["prompt"], row["seed"]): Path(row["aligned"]) for row in measured.comparison.rows}

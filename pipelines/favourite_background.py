@@ -106,7 +106,7 @@ def make_pairs(folder: Path, colour: str, count: int, seed: int) -> None:
             "chosen_file_name": f"chosen/{chosen.path.name}",
             "rejected_file_name": f"rejected/{rejected.path.name}",
         }
-        for chosen, rejected in zip(galleries["chosen"].pictures, galleries["rejected"].pictures, strict=True)
+        for chosen, rejected in zip(galleries["chosen"].samples, galleries["rejected"].samples, strict=True)
     ]
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 

@@ -13,10 +13,13 @@ from typing import Any
 
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.comparison import Comparison, Judgement, Role
-from diffalign.evaluation.diversity import diversity
-from diffalign.evaluation.generate import Gallery, Picture, generate, read_gallery
+from diffalign.evaluation.diversity import diversity, encoder_space
+from diffalign.evaluation.generate import Gallery, Sample, generate, read_gallery
+from diffalign.evaluation.lengths import lengths
+from diffalign.evaluation.medium import find_medium
 from diffalign.evaluation.statistics import Share, share, win_rate
 from diffalign.policies.policy import Policy, Progress
+from diffalign.scorers import SCORERS
 from diffalign.scorers.scorer import Scorer
 
 
@@ -36,19 +39,20 @@ def compare(
 
     Args:
         policy: The aligned model with its reference.
-        prompts, seeds: Every prompt is drawn with every seed; two seeds or more also tell the diversity.
+        prompts, seeds: Every prompt is answered with every seed; two seeds or more also tell the diversity.
         scorers: Name to (scorer, ``"held-out"`` or ``"trained-on"``).
-        folder: Pictures go to ``folder/base`` and ``folder/aligned``, the numbers to
+        folder: Samples go to ``folder/base`` and ``folder/aligned``, the numbers to
             ``folder/comparison.json``. A second call goes on where the first stopped.
         stride: As in :func:`generate`; ``len(seeds)`` gives each prompt noises of its own.
-        batch_size: Pictures made at once.
+        batch_size: Samples made at once.
         progress: Called as ``progress(what, done, total)``.
-        settings: Sampling settings.
+        settings: Sampling settings of the policy's kind.
 
     Raises:
-        UserError: A scorer that cannot judge one of the prompts, told before anything is generated.
+        UserError: A scorer that judges another medium or cannot judge one of the prompts, told before anything is
+            generated.
     """
-    check_judges(scorers, prompts)
+    check_judges(scorers, prompts, policy.medium)
     folder, options = Path(folder), {"stride": stride, "batch_size": batch_size, "progress": progress, **settings}
     base = generate(policy, prompts, seeds, folder / "base", reference=True, **options)
     aligned = generate(policy, prompts, seeds, folder / "aligned", **options)
@@ -63,7 +67,7 @@ def compare_galleries(
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Compares two folders of pictures with ``metadata.jsonl``, paired by prompt and seed.
+    """Compares two folders of samples with ``metadata.jsonl``, paired by prompt and seed.
 
     Args:
         base, aligned: Folders, or galleries as :func:`generate` returns them.
@@ -72,27 +76,34 @@ def compare_galleries(
         progress: Called as ``progress("scorer NAME", done, total)``.
 
     Raises:
-        DataError: No picture of the one has a counterpart in the other.
+        DataError: No sample of the one has a counterpart in the other, or they are of two media.
     """
     sides = [side if isinstance(side, Gallery) else read_gallery(side) for side in (base, aligned)]
+    if sides[0].medium != sides[1].medium:
+        raise DataError(
+            f"{sides[0].folder} holds {find_medium(sides[0].medium).plural} and {sides[1].folder} "
+            f"{find_medium(sides[1].medium).plural}. Give two folders of one kind."
+        )
+    medium = find_medium(sides[0].medium)
     pairs = _pair(*sides)
     prompts = [first.prompt for first, _ in pairs]
-    check_judges(scorers, prompts)
-    files = [[first.path for first, _ in pairs], [second.path for _, second in pairs]]
+    check_judges(scorers, prompts, medium.name)
+    contents = [[medium.read(pair[side].path) for pair in pairs] for side in (0, 1)]
     judgements, columns = [], {}
     for number, (name, (scorer, role)) in enumerate(scorers.items()):
         if progress is not None:
             progress(f"scorer {name}", number, len(scorers))
-        judgement, columns[name] = _judge(name, scorer, role, prompts, files)
+        judgement, columns[name] = _judge(name, scorer, role, prompts, contents)
         judgements.append(judgement)
-    encoder = next((scorer for scorer, _ in scorers.values() if hasattr(scorer, "image_features")), None)
     counts = [prompts.count(prompt) for prompt in set(prompts)]
     comparison = Comparison(
         judgements=tuple(sorted(judgements, key=lambda judgement: judgement.role != "held-out")),
-        diversity=diversity(files[0], files[1], prompts, encoder),
+        diversity=diversity(
+            *contents, prompts, encoder_space([scorer for scorer, _ in scorers.values()], medium.space)
+        ),
         prompts=len(counts),
         seeds=max(counts),
-        unpaired=sum(len(side.pictures) for side in sides) - 2 * len(pairs),
+        unpaired=sum(len(side.samples) for side in sides) - 2 * len(pairs),
         rows=tuple(
             {
                 "prompt": first.prompt,
@@ -104,42 +115,53 @@ def compare_galleries(
             for i, (first, second) in enumerate(pairs)
         ),
         settings={"base": dict(sides[0].made_by), "aligned": dict(sides[1].made_by)},
+        medium=medium.name,
+        lengths=lengths(medium, *contents, columns),
     )
     if folder is not None:
         comparison.save(Path(folder) / "comparison.json")
     return comparison
 
 
-def check_judges(scorers: Mapping[str, tuple[Scorer, Role]], prompts: Sequence[str]) -> None:
-    """Raises UserError for a role that is none, or a prompt that a scorer cannot judge; generates nothing."""
+def check_judges(scorers: Mapping[str, tuple[Scorer, Role]], prompts: Sequence[str], medium: str | None = None) -> None:
+    """Raises UserError for a role that is none, a judge of another medium, or a prompt that a scorer cannot judge;
+    generates nothing."""
     for name, (scorer, role) in scorers.items():
         if role not in ("held-out", "trained-on"):
             raise UserError(
                 f"The scorer '{name}' is marked '{role}'. Mark it 'trained-on' when its scores made the pairs or the "
                 "reward, and 'held-out' otherwise."
             )
+        judged = getattr(scorer, "medium", "image")
+        if medium is not None and judged != medium:
+            fitting = [known for known, row in SCORERS.items() if getattr(row, "medium", "image") == medium]
+            raise UserError(
+                f"The scorer '{name}' judges {find_medium(judged).plural}, but there are "
+                f"{find_medium(medium).plural} to judge. Judges of {find_medium(medium).plural}: "
+                f"{', '.join(fitting) or 'none so far'}."
+            )
         if hasattr(scorer, "check"):
             scorer.check(prompts)
 
 
-def _pair(base: Gallery, aligned: Gallery) -> list[tuple[Picture, Picture]]:
-    others = {(picture.prompt, picture.seed): picture for picture in aligned.pictures}
-    own = {(picture.prompt, picture.seed): picture for picture in base.pictures}
-    pairs = [(picture, others[key]) for key, picture in own.items() if key in others]
+def _pair(base: Gallery, aligned: Gallery) -> list[tuple[Sample, Sample]]:
+    others = {(sample.prompt, sample.seed): sample for sample in aligned.samples}
+    own = {(sample.prompt, sample.seed): sample for sample in base.samples}
+    pairs = [(sample, others[key]) for key, sample in own.items() if key in others]
     if not pairs:
         raise DataError(
-            f"{base.folder} and {aligned.folder} share no prompt and seed ({len(own)} and {len(others)} pictures). "
+            f"{base.folder} and {aligned.folder} share no prompt and seed ({len(own)} and {len(others)} samples). "
             "Generate both from the same prompts and seeds."
         )
     return pairs
 
 
 def _judge(
-    name: str, scorer: Scorer, role: Role, prompts: list[str], files: list[list[Path]]
+    name: str, scorer: Scorer, role: Role, prompts: list[str], contents: list[list[Any]]
 ) -> tuple[Judgement, list[list[float]]]:
     scores: list[list[float]] = []
     hits: list[Share | None] = []
-    for side in files:
+    for side in contents:
         if hasattr(scorer, "judge"):
             values, right = scorer.judge(prompts, side)
             hits.append(share(int(right.sum()), len(side)))

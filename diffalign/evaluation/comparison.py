@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from diffalign.errors import DataError
 from diffalign.evaluation.diversity import Diversity
+from diffalign.evaluation.lengths import Lengths
 from diffalign.evaluation.statistics import Share, WinRate
 from diffalign.sharing.atomic import write_atomically
 
@@ -27,8 +28,8 @@ class Judgement:
         role: ``"held-out"``, or ``"trained-on"`` when the pairs or a reward came from it.
         scorer, unit, weights: The scorer's own name, unit and weight hash.
         win: The aligned model's win rate.
-        base_mean, aligned_mean: Mean scores, in the scorer's unit, over pictures with finite scores.
-        base_hits, aligned_hits: Shares of pictures that show the prompted class, where the scorer can say.
+        base_mean, aligned_mean: Mean scores, in the scorer's unit, over samples with finite scores.
+        base_hits, aligned_hits: Shares of samples that show the prompted class, where the scorer can say.
     """
 
     name: str
@@ -49,11 +50,13 @@ class Comparison:
 
     Args:
         judgements: One per scorer.
-        diversity: Pictures of one prompt, how far apart.
+        diversity: Samples of one prompt, how far apart.
         prompts, seeds: How many prompts, and most seeds of one.
-        unpaired: Pictures left out because only one folder has their prompt and seed.
+        unpaired: Samples left out because only one folder has their prompt and seed.
         rows: One per comparison: prompt, seed, the two files, ``{scorer: [base, aligned]}``.
-        settings: Sampling settings and what made the pictures.
+        settings: Sampling settings and what made the samples.
+        medium: What the samples are, a name in :data:`~diffalign.evaluation.medium.MEDIA`.
+        lengths: How long they are; None where all have one size.
     """
 
     judgements: tuple[Judgement, ...]
@@ -63,6 +66,8 @@ class Comparison:
     unpaired: int
     rows: tuple[Mapping[str, Any], ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    medium: str = "image"
+    lengths: Lengths | None = None
 
     def held_out(self) -> tuple[Judgement, ...]:
         """Judgements of scorers that the training did not learn from."""
@@ -73,7 +78,7 @@ class Comparison:
         return plain_json(asdict(self))
 
     def save(self, path: Path) -> Path:
-        """Writes :meth:`to_json`, with pictures named from the file's own folder where they lie inside it."""
+        """Writes :meth:`to_json`, with samples named from the file's own folder where they lie inside it."""
         path = Path(path)
         content = self.to_json()
         for row in content["rows"]:
@@ -91,10 +96,17 @@ class Comparison:
             content = json.loads(path.read_text(encoding="utf-8"))
             judgements = tuple(_judgement(entry) for entry in content.pop("judgements"))
             spread = Diversity(**_with_nan(content.pop("diversity")))
+            sizes = content.pop("lengths", None)
             rows = content.pop("rows")
             for row in rows:
                 row.update({side: str(path.parent / row[side]) for side in ("base", "aligned")})
-            return cls(judgements=judgements, diversity=spread, rows=tuple(rows), **content)
+            return cls(
+                judgements=judgements,
+                diversity=spread,
+                rows=tuple(rows),
+                lengths=None if sizes is None else _lengths(sizes),
+                **content,
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is no comparison of this version: {error}. Make it anew with compare.") from error
 
@@ -108,6 +120,11 @@ def _judgement(entry: dict[str, Any]) -> Judgement:
         base_hits=None if before is None else Share(**_with_nan(before)),
         aligned_hits=None if after is None else Share(**_with_nan(after)),
     )
+
+
+def _lengths(entry: dict[str, Any]) -> Lengths:
+    longer = {name: Share(**_with_nan(found)) for name, found in entry.pop("longer").items()}
+    return Lengths(**_with_nan(entry), longer=longer)
 
 
 def _with_nan(entry: dict[str, Any]) -> dict[str, Any]:

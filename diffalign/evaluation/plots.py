@@ -49,6 +49,7 @@ class _Plan:
     caption: str
     level: float | None = None  # a horizontal line to compare with
     limits: tuple[float, float] | None = None
+    unless: str = ""  # a column that says the same better
 
 
 _PLANS = (
@@ -59,16 +60,23 @@ _PLANS = (
     ),
     _Plan(
         "Accuracy of the implicit reward",
-        (("rewards/accuracies", "accuracy"),),
-        "Share of training pairs on whose order the model agrees more than its reference does. Chance is one half.",
+        (("rewards/accuracies", "training"), ("eval_rewards/accuracies", "held out")),
+        "Share of pairs on whose order the model agrees more than its reference does. Chance is one half.",
         0.5,
         (0.0, 1.0),
     ),
     _Plan(
         "Reward margin",
         (("rewards/margins", "margin"),),
-        "Implicit reward of the chosen minus the rejected picture. Should rise above 0, without racing away.",
+        "Implicit reward of the chosen minus the rejected candidate. Should rise above 0, without racing away.",
         0.0,
+    ),
+    _Plan(
+        "Reward of either candidate",
+        (("rewards/chosen", "chosen"), ("rewards/rejected", "rejected")),
+        "Above 0 the model finds it likelier than its reference does. Healthy: chosen above rejected, not far below 0.",
+        0.0,
+        unless="error/chosen_change",
     ),
     _Plan(
         "Error change against the reference",
@@ -110,7 +118,7 @@ def _curves(rows: Sequence[Mapping[str, Any]], plan: _Plan) -> Chart | None:
     steps = np.where(np.isfinite(steps), steps, np.arange(len(rows)))
     drawn = [(label, _column(rows, column)) for column, label in plan.series]
     drawn = [(label, values) for label, values in drawn if np.isfinite(values).any()]
-    if not drawn:
+    if not drawn or (plan.unless and np.isfinite(_column(rows, plan.unless)).any()):
         return None
     figure, axes = _figure()
     ends = []

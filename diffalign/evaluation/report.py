@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from diffalign.evaluation.agreement import agreements
 from diffalign.evaluation.comparison import Comparison
+from diffalign.evaluation.medium import find_medium
 from diffalign.evaluation.plots import charts, read_metrics
 from diffalign.evaluation.sheet import Example, examples
-from diffalign.evaluation.verdict import direction, judge, percent
-from diffalign.scorers.pictures import as_rgb
+from diffalign.evaluation.statistics import percent
+from diffalign.evaluation.verdict import direction, judge
 from diffalign.sharing.atomic import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
-_LARGEST = 384  # pixels of a picture's longer side on the page
 
 
 def write_report(
@@ -39,7 +36,7 @@ def write_report(
         metrics: ``metrics.jsonl`` or its rows; a missing file counts as no rows.
         header: What the run was: model, data, method, settings; nested mappings are shown as ``a.b``.
         words: What the run's health says, a sentence each.
-        pictures: Examples to show; without, some of the comparison's, evenly spaced.
+        pictures: Examples of pictures to show; without, some of the comparison's samples, evenly spaced.
         title: The page's title.
 
     Returns:
@@ -48,6 +45,7 @@ def write_report(
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
+    medium = find_medium(comparison.medium if comparison is not None else "image")
     rows = read_metrics(Path(metrics)) if isinstance(metrics, (str, Path)) else list(metrics or ())
     shown = examples(comparison) if pictures is None and comparison is not None else list(pictures or ())
     environment = Environment(
@@ -57,9 +55,11 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, data_uri=data_uri, number=_number)
+    environment.filters.update(percent=percent, show=medium.show, number=_number)
     page = environment.get_template("report.html.j2").render(
         title=title,
+        medium=medium,
+        held_out=agreements(rows),
         verdict=judge(comparison),
         comparison=comparison,
         judgements=[(j, direction(j)) for j in comparison.judgements] if comparison is not None else [],
@@ -69,20 +69,6 @@ def write_report(
         header=_flat(header or {}),
     )
     return write_atomically(Path(folder) / "report.html", lambda beside: beside.write_text(page, encoding="utf-8"))
-
-
-def data_uri(image: Any) -> str:
-    """A picture as a ``data:`` address: PNG when small, JPEG after shrinking to 384 pixels otherwise."""
-    picture = as_rgb(image)
-    out = io.BytesIO()
-    if max(picture.size) <= 128:
-        picture.save(out, format="PNG", optimize=True)
-        kind = "png"
-    else:
-        picture.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
-        picture.save(out, format="JPEG", quality=88)
-        kind = "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
 def _number(value: float) -> str:

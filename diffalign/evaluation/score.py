@@ -39,7 +39,7 @@ def score_folder(folder: Path, specs: Sequence[str], device: str = "cpu") -> lis
     """
     scorers = {spec: load_scorer(spec, device) for spec in specs}
     gallery = read_gallery(folder)
-    prompts, paths = [p.prompt for p in gallery.pictures], [p.path for p in gallery.pictures]
+    prompts, paths = [p.prompt for p in gallery.samples], [p.path for p in gallery.samples]
     columns = {spec: scorer.score(prompts, paths).tolist() for spec, scorer in scorers.items()}
     path = Path(folder) / "metadata.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

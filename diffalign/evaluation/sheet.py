@@ -1,8 +1,8 @@
-"""Before and after: examples picked by their place in the list, never by their scores; a sheet of them as a picture."""
+"""Before and after: examples picked by their place in the list, never by their scores; pictures of them on a sheet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from diffalign.evaluation.comparison import Comparison
+from diffalign.evaluation.medium import find_medium
 from diffalign.scorers.pictures import as_rgb
 from diffalign.sharing.atomic import write_atomically
 
@@ -18,11 +19,11 @@ _PAPER, _INK, _SOFT = (251, 251, 249), (27, 31, 36), (106, 115, 125)
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt with pictures of either model, column i of both from the same seed.
+    """One prompt with samples of either model, column i of both from the same seed.
 
     Args:
         prompt: The prompt.
-        base, aligned: Pictures: PIL images, uint8 arrays, paths or bytes. ``base`` may be empty.
+        base, aligned: Contents: texts; or of pictures PIL images, uint8 arrays, paths or bytes. ``base`` may be empty.
         note: A line beneath, such as the seeds.
     """
 
@@ -32,19 +33,24 @@ class Example:
     note: str = ""
 
 
-def examples(comparison: Comparison, prompts: int = 9, seeds: int = 2) -> list[Example]:
-    """Examples evenly spaced over the comparison's prompts, with the first seeds of each."""
-    rows: dict[str, list[Any]] = {}
+def spread(comparison: Comparison, prompts: int = 9, seeds: int = 2) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows of a comparison by prompt: prompts evenly spaced, with the first seeds of each."""
+    rows: dict[str, list[Mapping[str, Any]]] = {}
     for row in comparison.rows:
         rows.setdefault(row["prompt"], []).append(row)
     names = list(rows)
     count = min(prompts, len(names))
+    return {name: rows[name][:seeds] for name in (names[place * len(names) // count] for place in range(count))}
+
+
+def examples(comparison: Comparison, prompts: int = 9, seeds: int = 2) -> list[Example]:
+    """Examples of what :func:`spread` picks."""
+    read = find_medium(comparison.medium).read
     found = []
-    for place in range(count):
-        prompt = names[place * len(names) // count]
-        part = rows[prompt][:seeds]
+    for prompt, part in spread(comparison, prompts, seeds).items():
         note = ("seed " if len(part) == 1 else "seeds ") + ", ".join(str(row["seed"]) for row in part)
-        found.append(Example(prompt, [row["base"] for row in part], [row["aligned"] for row in part], note))
+        sides = ([read(Path(row[side])) for row in part] for side in ("base", "aligned"))
+        found.append(Example(prompt, *sides, note))
     return found
 
 

@@ -1,8 +1,8 @@
-"""Paired statistics: how often the aligned picture beats the base picture, and how sure that is.
+"""Paired statistics: how often the aligned sample beats the base's, and how sure that is.
 
     rate = (wins + ties / 2) / n            over pairs that share prompt and seed
 
-Pictures of one prompt are not independent, so with several per prompt the interval comes from resampling prompts.
+Samples of one prompt are not independent, so with several per prompt the interval comes from resampling prompts.
 """
 
 from __future__ import annotations
@@ -59,6 +59,11 @@ class WinRate:
     def comparisons(self) -> int:
         """Number of comparisons that count."""
         return self.wins + self.losses + self.ties
+
+
+def percent(value: float) -> str:
+    """``"64 %"``; a dash for nan."""
+    return f"{100 * value:.0f} %" if math.isfinite(value) else "–"
 
 
 def share(hits: float, n: int) -> Share:

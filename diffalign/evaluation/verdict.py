@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diffalign.evaluation.comparison import Comparison, Judgement
+from diffalign.evaluation.medium import Medium, find_medium
+from diffalign.evaluation.statistics import Share, percent
 
 NARROWED = 0.15
 """Loss of diversity from which on it is told."""
+STRETCHED = 0.1
+"""Change of the mean length from which on it is told."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,13 @@ def judge(comparison: Comparison | None) -> Verdict:
         return Verdict(
             "Not compared with its base yet.",
             "open",
-            ("Curves tell whether training worked, not whether pictures became better. That takes base and aligned "
-             "pictures from the same seeds, and a judge that training did not learn from.",),
+            ("Curves tell whether training worked, not whether samples became better. That takes samples of base and "
+             "aligned model from the same seeds, and a judge that training did not learn from.",),
         )  # fmt: skip
     headline, tone = _headline(comparison.held_out())
-    sentences = [_sentence(judgement) for judgement in comparison.judgements]
-    return Verdict(headline, tone, (*sentences, *_cautions(comparison)))
+    medium = find_medium(comparison.medium)
+    sentences = [_sentence(judgement, medium) for judgement in comparison.judgements]
+    return Verdict(headline, tone, (*sentences, *_cautions(comparison, medium)))
 
 
 def direction(judgement: Judgement) -> Literal["better", "worse", "unclear"]:
@@ -52,11 +57,6 @@ def direction(judgement: Judgement) -> Literal["better", "worse", "unclear"]:
     if judgement.win.low > 0.5:
         return "better"
     return "worse" if judgement.win.high < 0.5 else "unclear"
-
-
-def percent(value: float) -> str:
-    """``"64 %"``; a dash for nan."""
-    return f"{100 * value:.0f} %" if math.isfinite(value) else "–"
 
 
 def _headline(held: tuple[Judgement, ...]) -> tuple[str, Literal["good", "bad", "open"]]:
@@ -78,28 +78,28 @@ def _list(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _sentence(judgement: Judgement) -> str:
+def _sentence(judgement: Judgement, medium: Medium) -> str:
     win = judgement.win
     role = "held out" if judgement.role == "held-out" else "trained on"
     text = (
-        f"{judgement.name} ({role}) prefers the aligned picture in {percent(win.rate)} of {win.comparisons} "
+        f"{judgement.name} ({role}) prefers the aligned {medium.noun} in {percent(win.rate)} of {win.comparisons} "
         f"comparisons over {win.prompts} prompts (95 % interval {percent(win.low)} to {percent(win.high)})."
     )
     before, after = judgement.base_hits, judgement.aligned_hits
     if before is not None and after is not None:
-        text += f" It sees what the prompt names in {percent(before.rate)} of base pictures"
+        text += f" It sees what the prompt names in {percent(before.rate)} of base {medium.plural}"
         text += f" and {percent(after.rate)} of aligned ones."
     if win.excluded:
         text += f" {win.excluded} comparisons were left out because a score was not finite."
     return text
 
 
-def _cautions(comparison: Comparison) -> list[str]:
+def _cautions(comparison: Comparison, medium: Medium) -> list[str]:
     found, held = [], comparison.held_out()
     trained = [judgement for judgement in comparison.judgements if judgement.role == "trained-on"]
     if not held:
         found.append(
-            "A judge that training learnt from shows that training worked, not that pictures are better. "
+            f"A judge that training learnt from shows that training worked, not that {medium.plural} are better. "
             "Add a held-out one."
         )
     if any(direction(j) == "better" for j in trained) and any(direction(j) == "worse" for j in held):
@@ -111,9 +111,40 @@ def _cautions(comparison: Comparison) -> list[str]:
         found.append("Not even a judge that training learnt from sees a clear gain: training may not have taken hold.")
     change = comparison.diversity.change
     if math.isnan(change):
-        found.append("Diversity is unknown with one picture per prompt; give two seeds or more.")
+        found.append(f"Diversity is unknown with one {medium.noun} per prompt; give two seeds or more.")
     elif change < -NARROWED:
-        found.append(f"Pictures of one prompt became more alike: diversity fell by {percent(-change)}.")
+        found.append(
+            f"{medium.plural.capitalize()} of one prompt became more alike: diversity fell by {percent(-change)}."
+        )
+    found += _length(comparison, medium)
     if comparison.unpaired:
-        found.append(f"{comparison.unpaired} pictures had no counterpart and were left out.")
+        found.append(f"{comparison.unpaired} {medium.plural} had no counterpart and were left out.")
     return found
+
+
+def _length(comparison: Comparison, medium: Medium) -> list[str]:
+    """What the length says: nothing where it stayed, and a caution where a judge's gain goes the way of the length."""
+    found = comparison.lengths
+    if found is None or not abs(found.change) > STRETCHED:
+        return []
+    longer = found.change > 0
+    way = "longer" if longer else "shorter"
+    told = [
+        f"Aligned {medium.plural} are {percent(abs(found.change))} {way}: {found.aligned:.0f} {found.unit} on average, "
+        f"{found.base:.0f} before."
+    ]
+    for judgement in comparison.judgements:
+        taste = found.longer.get(judgement.name)
+        if taste is None or direction(judgement) != "better" or not (taste.low > 0.5 if longer else taste.high < 0.5):
+            continue
+        rate, low, high = (taste.rate, taste.low, taste.high) if longer else _turned(taste)
+        told.append(
+            f"{judgement.name} prefers the {way} of two {medium.plural} in {percent(rate)} of comparisons (95 % "
+            f"interval {percent(low)} to {percent(high)}), so its gain may be one of length. Compare at equal lengths, "
+            "or ask a judge that does not see them."
+        )
+    return told
+
+
+def _turned(taste: Share) -> tuple[float, float, float]:
+    return 1 - taste.rate, 1 - taste.high, 1 - taste.low

@@ -1,4 +1,4 @@
-"""A policy that draws plain colours, and scorers that read them: everything about a comparison is known beforehand."""
+"""Policies that draw plain colours or say plain words, and judges of them: what a comparison finds is known beforehand."""
 
 from contextlib import nullcontext
 
@@ -9,6 +9,8 @@ from PIL import Image
 
 class PlainPolicy:
     """The aligned model draws redder than its reference by ``shift``; seeds differ in the blue channel."""
+
+    medium = "image"
 
     def __init__(self, shift=40):
         self.shift, self.calls, self.drawn = shift, [], 0
@@ -48,3 +50,27 @@ class RedHit(Redness):
     def judge(self, prompts, images):
         scores = self.score(prompts, images)
         return scores, scores > 120 / 255
+
+
+class TalkingPolicy(PlainPolicy):
+    """The aligned model says "good" ``shift`` times more often than its reference does; seeds end the text."""
+
+    medium = "text"
+
+    def sample(self, prompts, seeds, *, reference=False, **settings):
+        self.calls.append((list(prompts), list(seeds), reference, settings))
+        self.drawn += len(prompts)
+        more = 0 if reference else self.shift
+        return [f"{p}\r\nis {'good ' * (1 + more)}<{s}>" for p, s in zip(prompts, seeds, strict=True)]
+
+
+class Praise:
+    """How often a text says "good"."""
+
+    name, unit, range, license, paper, weights, medium = "praise", "words", (0.0, 9e9), "none", "none", "", "text"
+
+    def __init__(self, sign=1.0):
+        self.sign = sign
+
+    def score(self, prompts, texts):
+        return torch.tensor([self.sign * text.split().count("good") for text in texts])

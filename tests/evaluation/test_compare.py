@@ -10,7 +10,7 @@ from PIL import Image
 from diffalign.errors import DataError, RunError, UserError
 from diffalign.evaluation.compare import compare, compare_galleries
 from diffalign.evaluation.comparison import Comparison
-from diffalign.evaluation.diversity import diversity
+from diffalign.evaluation.diversity import BIGRAMS, PIXELS, diversity, encoder_space
 from diffalign.evaluation.generate import generate, read_gallery
 from tests.evaluation.fakes import PlainPolicy, RedHit, Redness
 
@@ -22,11 +22,11 @@ def test_every_prompt_is_drawn_with_every_seed_and_written_down(tmp_path):
     gallery = generate(
         policy, PROMPTS, SEEDS, tmp_path, batch_size=4, steps=5, progress=lambda *tick: ticks.append(tick)
     )
-    assert [(p.prompt, p.seed) for p in gallery.pictures] == [(p, s) for p in PROMPTS for s in SEEDS]
-    assert Image.open(gallery.pictures[1].path).getpixel((0, 0)) == (140, 5, 70)
+    assert [(p.prompt, p.seed) for p in gallery.samples] == [(p, s) for p in PROMPTS for s in SEEDS]
+    assert Image.open(gallery.samples[1].path).getpixel((0, 0)) == (140, 5, 70)
     assert policy.calls[0][3] == {"steps": 5, "batch": 4} and ticks == [("pictures", 4, 6), ("pictures", 6, 6)]
     rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
-    assert rows[0] == {"file_name": gallery.pictures[0].path.name, "prompt": "a fox", "seed": 3}
+    assert rows[0] == {"file_name": gallery.samples[0].path.name, "prompt": "a fox", "seed": 3}
     assert read_gallery(tmp_path) == gallery
 
 
@@ -41,7 +41,7 @@ def test_a_killed_generation_goes_on_and_keeps_what_is_there(tmp_path):
         generate(Killed(), PROMPTS, SEEDS, tmp_path, batch_size=2)
     policy = PlainPolicy()
     gallery = generate(policy, PROMPTS, SEEDS, tmp_path, batch_size=2)
-    assert policy.drawn == 4 and len(gallery.pictures) == 6
+    assert policy.drawn == 4 and len(gallery.samples) == 6
     assert not list(tmp_path.glob(".*"))
 
 
@@ -155,10 +155,10 @@ def test_diversity_in_an_encoders_space_is_one_minus_the_cosine():
         def image_features(self, images):
             return np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
 
-    found = diversity([0, 1, 2], [0, 1, 2], ["a"] * 3, Encoder())
+    found = diversity([0, 1, 2], [0, 1, 2], ["a"] * 3, encoder_space([object(), Encoder()], PIXELS))
     assert found.base == pytest.approx(2 / 3) and found.space == "encoder"
 
 
 def test_a_stride_gives_each_prompt_noises_of_its_own(tmp_path):
     gallery = generate(PlainPolicy(), PROMPTS, [3, 4], tmp_path, stride=2)
-    assert [picture.seed for picture in gallery.pictures] == [3, 4, 5, 6, 7, 8]
+    assert [sample.seed for sample in gallery.samples] == [3, 4, 5, 6, 7, 8]
