@@ -47,7 +47,7 @@ class Agreement:
 
 def agreements(rows: Sequence[Mapping[str, Any]]) -> list[Agreement]:
     """Those of the last look at held-out pairs; none where there was none."""
-    last = next((row for row in reversed(rows) if row.get("eval_pairs")), {})
+    last: Mapping[str, Any] = next((row for row in reversed(rows) if row.get("eval_pairs")), {})
     return [
         Agreement(*words, share(last[column] * last["eval_pairs"], round(last["eval_pairs"])))
         for column, words in KINDS.items()

@@ -88,19 +88,18 @@ def compare_galleries(
     pairs = _pair(*sides)
     prompts = [first.prompt for first, _ in pairs]
     check_judges(scorers, prompts, medium.name)
-    contents = [[medium.read(pair[side].path) for pair in pairs] for side in (0, 1)]
+    before, after = ([medium.read(pair[side].path) for pair in pairs] for side in (0, 1))
+    space = encoder_space([scorer for scorer, _ in scorers.values()], medium.space)
     judgements, columns = [], {}
     for number, (name, (scorer, role)) in enumerate(scorers.items()):
         if progress is not None:
             progress(f"scorer {name}", number, len(scorers))
-        judgement, columns[name] = _judge(name, scorer, role, prompts, contents)
+        judgement, columns[name] = _judge(name, scorer, role, prompts, [before, after])
         judgements.append(judgement)
     counts = [prompts.count(prompt) for prompt in set(prompts)]
     comparison = Comparison(
         judgements=tuple(sorted(judgements, key=lambda judgement: judgement.role != "held-out")),
-        diversity=diversity(
-            *contents, prompts, encoder_space([scorer for scorer, _ in scorers.values()], medium.space)
-        ),
+        diversity=diversity(before, after, prompts, space),
         prompts=len(counts),
         seeds=max(counts),
         unpaired=sum(len(side.samples) for side in sides) - 2 * len(pairs),
@@ -116,7 +115,7 @@ def compare_galleries(
         ),
         settings={"base": dict(sides[0].made_by), "aligned": dict(sides[1].made_by)},
         medium=medium.name,
-        lengths=lengths(medium, *contents, columns),
+        lengths=lengths(medium, before, after, columns),
     )
     if folder is not None:
         comparison.save(Path(folder) / "comparison.json")

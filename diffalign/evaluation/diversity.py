@@ -3,7 +3,8 @@
     D = mean over prompts of the mean over pairs i < j of d(x_i, x_j)
 
 with d = 1 - cos in a scorer's features, or without one, of pictures the root mean squared difference of pixels at
-32 x 32 in [0, 1], and of texts the share of distinct bigrams (pairs of neighbouring words) that only one of the two has.
+32 x 32 in [0, 1], and of texts the share of the distinct bigrams of two (pairs of neighbouring words) that only one of
+them has.
 """
 
 from __future__ import annotations
@@ -88,10 +89,10 @@ BIGRAMS = Space("bigrams", bigram_features, _unshared)
 
 def encoder_space(scorers: Sequence[Any], otherwise: Space) -> Space:
     """The space of the first scorer with ``image_features(images) -> (N, D)`` of unit length; else ``otherwise``."""
-    for scorer in scorers:
-        if hasattr(scorer, "image_features"):
-            return Space(scorer.name, lambda images: np.asarray(scorer.image_features(images)), _cosine)
-    return otherwise
+    encoder = next((scorer for scorer in scorers if hasattr(scorer, "image_features")), None)
+    if encoder is None:
+        return otherwise
+    return Space(encoder.name, lambda images: np.asarray(encoder.image_features(images)), _cosine)
 
 
 def diversity(

@@ -49,8 +49,8 @@ def examples(comparison: Comparison, prompts: int = 9, seeds: int = 2) -> list[E
     found = []
     for prompt, part in spread(comparison, prompts, seeds).items():
         note = ("seed " if len(part) == 1 else "seeds ") + ", ".join(str(row["seed"]) for row in part)
-        sides = ([read(Path(row[side])) for row in part] for side in ("base", "aligned"))
-        found.append(Example(prompt, *sides, note))
+        base, aligned = ([read(Path(row[side])) for row in part] for side in ("base", "aligned"))
+        found.append(Example(prompt, base, aligned, note))
     return found
 
 

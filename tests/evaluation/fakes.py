@@ -1,4 +1,4 @@
-"""Policies that draw plain colours or say plain words, and judges of them: what a comparison finds is known beforehand."""
+"""Policies that draw plain colours or say plain words, and judges of them: what a comparison must find is known."""
 
 from contextlib import nullcontext
 

@@ -10,7 +10,7 @@ from PIL import Image
 from diffalign.errors import DataError, RunError, UserError
 from diffalign.evaluation.compare import compare, compare_galleries
 from diffalign.evaluation.comparison import Comparison
-from diffalign.evaluation.diversity import BIGRAMS, PIXELS, diversity, encoder_space
+from diffalign.evaluation.diversity import PIXELS, diversity, encoder_space
 from diffalign.evaluation.generate import generate, read_gallery
 from tests.evaluation.fakes import PlainPolicy, RedHit, Redness
 

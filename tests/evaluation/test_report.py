@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from diffalign.evaluation.compare import compare
-from diffalign.evaluation.plots import charts, read_metrics
 from diffalign.evaluation.medium import data_uri
+from diffalign.evaluation.plots import charts, read_metrics
 from diffalign.evaluation.report import write_report
 from diffalign.evaluation.sheet import Example, examples, save_sheet, sheet
 from diffalign.evaluation.verdict import judge
