@@ -58,11 +58,12 @@ def expected(loss: BoundLoss, scores: PairScores, label: Label) -> Tensor:
         ``(B,)``, one number per pair, on the scores' device. No gradient reaches the label.
 
     Raises:
-        ValueError: Another number of labels than of pairs; a gate or a scale without a reference to compare with.
+        ValueError: Another number of labels than of pairs; a gate or a scale where the loss does not compare logratios.
 
     Facts: where every p is 1 the swapped loss is not computed at all, so a sure label costs nothing and changes no bit;
-        neither does a gate or a scale of 1. At margin 0, and for a scale of 0 at every margin, the value is the weight
-        times the loss at zero, for every p. Swapping a pair and the sign of its scale changes nothing.
+        neither does a gate or a scale of 1. Of a loss that compares logratios alone: at margin 0, and for a scale of 0
+        at every margin, the value is the weight times the loss at zero, for every p; swapping a pair and the sign of
+        its scale changes nothing.
     """
     count = len(scores.chosen.logps)
     if len(label) != count:
@@ -70,10 +71,10 @@ def expected(loss: BoundLoss, scores: PairScores, label: Label) -> Tensor:
     if label.gate is not None:
         scores = scores.gated(label.gate(scores.detach()).detach())
     if label.scale is not None:
-        if scores.reference_chosen is None:
+        if not loss.loss.compares:
             raise ValueError(
-                f"these labels scale the logratios, but the loss '{loss.name}' compares with no reference; "
-                "take a loss that does, such as logistic, or labels without a scale, such as hard"
+                f"these labels scale the logratios, but the loss '{loss.name}' does not compare two of them alone; "
+                "take one that does, such as logistic, or labels without a scale, such as hard"
             )
         scores = scores.scaled(label.scale.detach())
     straight = loss(scores)

@@ -9,12 +9,16 @@ from diffalign.losses.hinge import HINGE, hinge
 from diffalign.losses.likelihood import SFT, sft
 from diffalign.losses.logistic import LOGISTIC, ROBUST, logistic, robust
 from diffalign.losses.mapo import MAPO, mapo
+from diffalign.losses.odds import ORPO, orpo
 from diffalign.losses.ranges import Range
+from diffalign.losses.regularised import RPO, rpo
 from diffalign.losses.rewards import accuracy, implicit_rewards
 from diffalign.losses.scores import PairScores, Scores, exact
+from diffalign.losses.simpo import SIMPO, simpo
 from diffalign.losses.squared import SQUARED, squared
+from diffalign.losses.utility import KTO, kto
 
-LOSSES: dict[str, Loss] = table(LOGISTIC, ROBUST, SQUARED, HINGE, SFT, MAPO)
+LOSSES: dict[str, Loss] = table(LOGISTIC, ROBUST, SQUARED, HINGE, SIMPO, RPO, ORPO, KTO, SFT, MAPO)
 """Every loss by name."""
 
 
@@ -36,10 +40,14 @@ __all__ = [
     "hinge",
     "hyperparameters",
     "implicit_rewards",
+    "kto",
     "logistic",
     "loss_named",
     "mapo",
+    "orpo",
     "robust",
+    "rpo",
     "sft",
+    "simpo",
     "squared",
 ]

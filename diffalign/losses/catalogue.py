@@ -23,8 +23,10 @@ from diffalign.losses.scores import PairScores, exact
 Hyper = Mapping[str, float]
 Claim = Callable[[Hyper], float]
 
-NEEDS = ("reference", "parts", "lengths")
+NEEDS = ("reference", "parts", "lengths", "point")
 """What scores may have to carry beyond the policy's log-probabilities."""
+PER_TOKEN = "per_token"
+"""The setting of those losses that may see means over tokens in place of sums."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +38,19 @@ class Loss:
         function: The mathematics: tensors in, ``(B,)`` out, hyperparameters keyword-only.
         takes: What the function receives: the margin, or all of the scores.
         kind: What one example is: a pair, a single judged candidate, or a ranked list.
+        both_sides: Whether single examples may be undesirable, too.
         needs: What the scores must carry, out of :data:`NEEDS`.
         modalities: Where it has a meaning: "image", "video", "text".
+        per_token: Whether the function sees scores per token unless the setting ``per_token`` says otherwise; None: it
+            sees sums, and there is no such setting.
+        absolute: Whether a candidate's likelihood counts by itself, beside what it gained against a reference.
         summary: One line for a listing.
         formula: The loss of one example as plain text.
         source: Paper and equation, with its identifier.
         advice: When to take it, and what to watch.
         limits: The range of each numeric hyperparameter.
-        at_zero: Claimed loss where the policy equals its reference; None where no reference fixes it.
+        at_zero: Claimed loss where the policy equals its reference; None where no reference fixes it. The claim is None
+            where it is not the same for all examples.
         slope_at_zero: Claimed derivative by the margin there; None for a loss that is no function of one margin.
         skew: Claimed ``k`` with ``L(m) - L(-m) = k m`` for every margin; None where there is no such line.
         optimum: Claimed smallest margin at which the loss is least; infinite where more is always better.
@@ -54,14 +61,17 @@ class Loss:
     function: Callable[..., Tensor]
     takes: Literal["margin", "scores"] = "margin"
     kind: Literal["pair", "single", "list"] = "pair"
+    both_sides: bool = False
     needs: tuple[str, ...] = ("reference",)
     modalities: tuple[str, ...] = ("image", "video", "text")
+    per_token: bool | None = None
+    absolute: bool = False
     summary: str
     formula: str
     source: str
     advice: str
     limits: Mapping[str, Range]
-    at_zero: Claim | None
+    at_zero: Callable[[Hyper], float | None] | None
     slope_at_zero: Claim | None = None
     skew: Claim | None = None
     optimum: Claim | None = None
@@ -71,6 +81,12 @@ class Loss:
     def needs_reference(self) -> bool:
         """Whether the reference has to be scored too."""
         return "reference" in self.needs
+
+    @property
+    def compares(self) -> bool:
+        """Whether it looks at two candidates' logratios and at nothing else. Then a label may scale them or gate one,
+        and the loss where the policy equals its reference is known."""
+        return self.kind == "pair" and self.needs_reference and not self.absolute
 
     def explain(self) -> str:
         """Everything a user wants to know before choosing it, as plain text."""
@@ -84,6 +100,8 @@ class Loss:
             f"  advice   {self.advice}",
             f"  takes    {hyper}",
             *(f"           {name} in {limit}: {limit.meaning}" for name, limit in self.limits.items()),
+            *["           per_token: means over tokens instead of sums; a denoiser's scores are the same in both"]
+            * (self.per_token is not None),
             f"  needs    {self.kind} examples with {', '.join(self.needs) or 'the policy alone'}",
             f"  used on  {', '.join(self.modalities)}",
         ]
@@ -121,9 +139,12 @@ class BoundLoss:
 
     def __call__(self, scores: PairScores) -> Tensor:
         """``(B,)``, one loss per example, in float32 or better. Averaging belongs to the loop."""
-        if self.loss.takes == "margin":
-            return self.loss.function(scores.margin, **self.hyper)
-        return self.loss.function(scores, **self.hyper)
+        seen = self.seen(scores)
+        return self.loss.function(seen.margin if self.loss.takes == "margin" else seen, **self._settings)
+
+    def seen(self, scores: PairScores) -> PairScores:
+        """The scores as the function sees them: per token where the loss is set so. Rewards and margins are theirs."""
+        return scores.per_token() if self.hyper.get(PER_TOKEN) else scores
 
     @property
     def name(self) -> str:
@@ -142,7 +163,7 @@ class BoundLoss:
 
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor | None]:
         """Implicit rewards ``(chosen, rejected)``, each ``(B,)``, without gradient; None for no rejected candidate."""
-        return implicit_rewards(scores, beta=self.beta, against_reference=self.loss.needs_reference)
+        return implicit_rewards(self.seen(scores), beta=self.beta, against_reference=self.loss.needs_reference)
 
     def slope(self, margin: Tensor) -> Tensor:
         """``(B,)``: derivative of each pair's loss by its margin: how hard the pair still pulls."""
@@ -150,20 +171,25 @@ class BoundLoss:
             raise ValueError(f"the loss '{self.name}' is no function of one margin, so it has no slope by it")
         with torch.enable_grad():
             leaf = exact(margin).detach().clone().requires_grad_(True)
-            total = self.loss.function(leaf, **self.hyper).sum()
+            total = self.loss.function(leaf, **self._settings).sum()
         return torch.autograd.grad(total, leaf)[0]
 
     def saturation(self, scores: PairScores) -> Tensor:
         """``(B,)``: ``|slope|`` relative to the slope at margin 0. Near 0 the pair no longer teaches anything."""
-        margin = scores.margin.detach()
+        margin = self.seen(scores).margin.detach()
         return self.slope(margin).abs() / self.slope(torch.zeros_like(margin)).abs()
+
+    @property
+    def _settings(self) -> dict[str, float]:
+        return {name: value for name, value in self.hyper.items() if name != PER_TOKEN}
 
 
 def hyperparameters(loss: Loss) -> dict[str, float | None]:
     """Names and defaults of a loss's hyperparameters, read off its signature. None: a value must be given."""
     parameters = inspect.signature(loss.function).parameters.values()
     keywords = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    return {p.name: None if p.default is inspect.Parameter.empty else p.default for p in keywords}
+    found = {p.name: None if p.default is inspect.Parameter.empty else p.default for p in keywords}
+    return found if loss.per_token is None else {**found, PER_TOKEN: loss.per_token}
 
 
 def table(*rows: Loss) -> dict[str, Loss]:

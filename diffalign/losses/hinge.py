@@ -33,6 +33,7 @@ def hinge(margin: Tensor, *, beta: float) -> Tensor:
 HINGE = Loss(
     name="hinge",
     function=hinge,
+    per_token=False,
     summary="RSO's hinge: a constant pull until the margin reaches 1 / beta",
     formula="max(0, 1 - beta m)",
     source="Liu et al. 2023, arXiv 2309.06657, section 3 (hinge-norm); Zhao et al. 2023, arXiv 2305.10425",

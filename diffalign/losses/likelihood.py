@@ -17,7 +17,8 @@ def sft(scores: PairScores, *, scale: float = 1.0) -> Tensor:
         loss_b = -scale log pi(x_w,b | c_b)
 
     Args:
-        scores: ``B`` examples; only the chosen candidates' policy scores are read.
+        scores: ``B`` examples; only the chosen candidates' policy scores are read. Of texts the catalogue's row gives
+            means over tokens unless ``per_token: false`` says otherwise, so that each answer counts alike.
         scale: Factor on the loss, > 0. A denoiser's log-probability is ``-e/2``, so 2 gives the mean squared error.
 
     Returns:
@@ -38,12 +39,14 @@ SFT = Loss(
     takes="scores",
     kind="single",
     needs=(),
+    per_token=True,
+    absolute=True,
     summary="supervised fine-tuning on the chosen candidates alone",
     formula="-scale logp_w; for a denoiser scale e_w / 2",
     source="Ho et al. 2020, arXiv 2006.11239, eq. 14; as a baseline: Wallace et al. 2023, arXiv 2311.12908",
     advice="Before preference training, where the model does not yet draw what the pairs show; and as the baseline "
-    "that a preference loss has to beat. It learns what chosen pictures look like, not why they won. Learning rates of "
-    "the mean squared error hold with scale: 2.",
+    "that a preference loss has to beat. It learns what chosen candidates look like, not why they won. Learning rates "
+    "of the mean squared error hold with scale: 2; of texts each answer's mean over tokens counts alike.",
     limits={
         "scale": Range(
             *(0.0, math.inf, False, False),

@@ -62,6 +62,7 @@ def robust(margin: Tensor, *, beta: float, flip: float) -> Tensor:
 LOGISTIC = Loss(
     name="logistic",
     function=logistic,
+    per_token=False,
     summary="DPO: the log-loss of a Bradley-Terry model; flip > 0 smooths the labels (cDPO)",
     formula="-(1 - flip) log s(beta m) - flip log s(-beta m)",
     source="Rafailov et al. 2023, arXiv 2305.18290, eq. 7; Wallace et al. 2023, arXiv 2311.12908, eq. 14; "
@@ -79,6 +80,7 @@ LOGISTIC = Loss(
 ROBUST = Loss(
     name="robust",
     function=robust,
+    per_token=False,
     summary="rDPO: unbiased under labels flipped at a known rate",
     formula="[-(1 - flip) log s(beta m) + flip log s(-beta m)] / (1 - 2 flip)",
     source="Chowdhury et al. 2024, arXiv 2403.00409, section 3",

@@ -65,6 +65,7 @@ MAPO = Loss(
     function=mapo,
     takes="scores",
     needs=(),
+    absolute=True,
     modalities=("image", "video"),
     summary="MaPO: fine-tuning on the chosen candidate plus a bounded margin, without a reference",
     formula="e_w - weight log s(temperature (phi(k e_w) - phi(k e_l))), e = -2 logp, phi(l) = l / (exp(l) - 1)",

@@ -4,6 +4,9 @@ A *logp* is the log-probability of one candidate, up to a constant that the refe
 log-probabilities for a language model; minus half the surrogate error, ``-e/2``, for a denoiser. A *logratio* is
 ``logp_policy - logp_reference`` of one candidate, a *margin* the chosen logratio minus the rejected one: positive when
 the policy agrees with the label. Everything is float32 (or float64 where it came in as such), shape ``(B,)``.
+
+A pair has a chosen and a rejected candidate. A single example has one, in the chosen one's place, which is to be learnt
+or, where it is not *desirable*, to be avoided.
 """
 
 from __future__ import annotations
@@ -46,6 +49,24 @@ class Scores:
         parts = None if self.parts is None else exact(self.parts) * factor.unsqueeze(1)
         return replace(self, logps=logps * factor, parts=parts)
 
+    def per_token(self, lengths: Tensor | None = None) -> Scores:
+        """Means over the parts that count in place of sums: every number divided by its row's length.
+
+        Args:
+            lengths: ``(B,)``, or None for the scores' own. Scores without any, such as a denoiser's, are one part each:
+                nothing changes.
+
+        Returns:
+            Scores of length one, so that a second call changes nothing.
+        """
+        lengths = self.lengths if lengths is None else lengths
+        if lengths is None:
+            return self
+        logps = exact(self.logps)
+        count = lengths.to(logps).clamp(min=1.0)
+        parts = None if self.parts is None else exact(self.parts) / count.unsqueeze(1)
+        return Scores(logps / count, parts)
+
 
 @dataclass(frozen=True)
 class PairScores:
@@ -56,12 +77,16 @@ class PairScores:
         rejected: Policy scores of the others; None where examples are single.
         reference_chosen: Reference scores of the preferred candidates, without gradient.
         reference_rejected: Reference scores of the others, without gradient.
+        desirable: ``(B,)`` of booleans, of single candidates: which are to be learnt. None: all.
+        point: A scalar without gradient: the logratio that counts as neither gain nor loss. None: nobody asked.
     """
 
     chosen: Scores
     rejected: Scores | None = None
     reference_chosen: Scores | None = None
     reference_rejected: Scores | None = None
+    desirable: Tensor | None = None
+    point: Tensor | None = None
 
     @property
     def pair(self) -> tuple[Scores, Scores]:
@@ -102,6 +127,27 @@ class PairScores:
         """
         return self._each(lambda scores: scores.scaled(factor))
 
+    def per_token(self) -> PairScores:
+        """Every log-probability divided by its candidate's number of tokens, so every logratio too; the reference's by
+        the policy's lengths: it is the same candidate. The margin is then one of means."""
+
+        def mean(policy: Scores | None, reference: Scores | None) -> tuple[Scores | None, Scores | None]:
+            if policy is None:
+                return None, reference
+            lengths = policy.lengths
+            return policy.per_token(), None if reference is None else reference.per_token(lengths)
+
+        chosen, reference_chosen = mean(self.chosen, self.reference_chosen)
+        rejected, reference_rejected = mean(self.rejected, self.reference_rejected)
+        assert chosen is not None
+        return replace(
+            self,
+            chosen=chosen,
+            rejected=rejected,
+            reference_chosen=reference_chosen,
+            reference_rejected=reference_rejected,
+        )
+
     def gated(self, gate: Tensor) -> PairScores:
         """The rejected logratio times its pair's gate, ``(B,)``; the chosen one stays.
 
@@ -133,15 +179,16 @@ class PairScores:
         return PairScores(chosen, rejected, *_exchanged(self.reference_chosen, self.reference_rejected, where))
 
     def _each(self, function: Callable[[Scores], Scores]) -> PairScores:
-        others = (self.rejected, self.reference_chosen, self.reference_rejected)
-        return PairScores(function(self.chosen), *(None if scores is None else function(scores) for scores in others))
+        others = {name: getattr(self, name) for name in ("rejected", "reference_chosen", "reference_rejected")}
+        made = {name: None if scores is None else function(scores) for name, scores in others.items()}
+        return replace(self, chosen=function(self.chosen), **made)
 
 
 def _other(rejected: Scores | None) -> Scores:
     if rejected is None:
         raise ValueError(
             "this compares two candidates, but the scores are of single ones (rejected is None); train single examples "
-            "with a loss on the chosen candidate alone, such as sft"
+            "with a loss that looks at one candidate alone, such as sft or kto"
         )
     return rejected
 

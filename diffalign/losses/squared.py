@@ -15,9 +15,9 @@ def squared(margin: Tensor, *, beta: float, relative: bool = False) -> Tensor:
         loss_b = (m_b - 1 / (2 beta))^2                   relative: (beta m_b - 1/2)^2, the same times beta^2
 
     Args:
-        margin: ``(B,)``, as for the logistic loss. The paper's margin is a sum over tokens; some implementations divide
-            by the number of tokens, which is another beta for each length. This is the caller's choice: the loss takes
-            the margin that it gets.
+        margin: ``(B,)``, as for the logistic loss. Of texts the catalogue's row gives the margin of log-probabilities
+            *per token* unless ``per_token: false`` says otherwise: a target for a sum would be a smaller one per token
+            for longer answers. The paper's equation has sums; its authors confirmed the means to the makers of TRL.
         beta: Inverse temperature, > 0. The margin aimed at is ``1 / (2 beta)``.
         relative: Measures the distance in units of ``1 / beta``. The minimum and the direction of each gradient stay;
             the size becomes of order one. At a denoiser's beta of thousands the plain gradient is near ``1e-4`` times
@@ -39,11 +39,13 @@ def squared(margin: Tensor, *, beta: float, relative: bool = False) -> Tensor:
 SQUARED = Loss(
     name="squared",
     function=squared,
+    per_token=True,
     summary="IPO: a margin to reach, 1 / (2 beta), not to outgrow",
     formula="(m - 1 / (2 beta))^2; relative: (beta m - 1/2)^2",
     source="Azar et al. 2023, arXiv 2310.12036, eq. 17",
     advice="When few pairs are seen many times: margins stop growing at the target. For denoisers set relative: true, "
-    "or an optimizer with a smaller epsilon, because the plain loss is beta^2 times smaller.",
+    "or an optimizer with a smaller epsilon, because the plain loss is beta^2 times smaller. Of texts the margin is "
+    "one of means over tokens, as the authors confirmed; per_token: false is the equation as printed.",
     limits={"beta": BETA},
     at_zero=lambda h: 0.25 if h["relative"] else 0.25 / h["beta"] ** 2,
     slope_at_zero=lambda h: -h["beta"] if h["relative"] else -1.0 / h["beta"],

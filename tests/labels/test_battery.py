@@ -30,10 +30,11 @@ def _pull(loss, scores, given):
     return torch.autograd.grad(expected(loss, moved, given).sum(), leaves)
 
 
-def test_the_battery_tries_every_label_and_leaves_out_only_losses_without_a_reference():
+def test_the_battery_tries_every_label_and_leaves_out_only_losses_that_compare_no_logratios_alone():
     assert set(LABELS) <= set(TRIES)
     assert {case.id for case in BOUND} == set(LOSSES)
-    assert {case.id for case in BOUND} - {case.id for case in AGAINST_A_REFERENCE} == {"sft", "mapo"}
+    left_out = {case.id for case in BOUND} - {case.id for case in AGAINST_A_REFERENCE}
+    assert left_out == {"sft", "mapo", "simpo", "orpo", "rpo", "kto"}
 
 
 @pytest.mark.parametrize("name", LABELS)
@@ -151,14 +152,22 @@ def test_silent_pairs_of_a_label_are_those_that_it_cannot_teach_with(name):
     assert torch.equal(silent(given), chosen == 0.0)
 
 
-@pytest.mark.parametrize("name", ["sft", "mapo"])
+@pytest.mark.parametrize("name", ["sft", "mapo", "simpo", "orpo"])
 def test_a_loss_without_a_reference_takes_no_scale_and_no_gate(name):
     scores, loss = drawn(2), LOSSES[name].bind()
     bare = PairScores(scores.chosen, scores.rejected)
-    with pytest.raises(ValueError, match=f"'{name}' compares with no reference; take a loss that does"):
+    with pytest.raises(ValueError, match=f"'{name}' does not compare two of them alone; take one that does"):
         expected(loss, bare, label(scale=[1.0, 2.0]))
     with pytest.raises(ValueError, match="no reference"):
         expected(loss, bare, label(gate=[1.0, 2.0]))
+
+
+def test_a_loss_in_which_a_likelihood_counts_takes_a_doubt_and_no_scale():
+    scores, loss = drawn(2), LOSSES["rpo"].bind(beta=1.0)
+    mixed = 0.7 * loss(scores) + 0.3 * loss(scores.swapped())
+    torch.testing.assert_close(expected(loss, scores, label([0.7, 0.7])), mixed)
+    with pytest.raises(ValueError, match="'rpo' does not compare two of them alone"):
+        expected(loss, scores, label(scale=[1.0, 2.0]))
 
 
 def test_winners_alone_take_sure_labels_only():

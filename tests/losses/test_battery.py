@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from diffalign.losses import LOSSES, PairScores, Scores, hyperparameters
 from diffalign.losses.catalogue import NEEDS
-from tests.losses.plain import PLAIN
-from tests.losses.scores import drawn, from_margins
+from tests.losses.plain import PLAIN, Example, value
+from tests.losses.scores import SIDES, drawn, examples, fit, from_logps, from_margins, taken, with_logps, with_tokens
 
 CASES = [
     pytest.param(row.bind(**hyper), id="-".join([name, *(f"{k}={v}" for k, v in hyper.items())]))
@@ -21,14 +21,11 @@ CASES = [
 ON_A_MARGIN = [case for case in CASES if case.values[0].loss.takes == "margin"]
 ON_ALL_SCORES = [case for case in CASES if case.values[0].loss.takes == "scores"]
 AGAINST_A_REFERENCE = [case for case in CASES if case.values[0].loss.needs_reference]
+FIXED_AT_ZERO = [case for case in AGAINST_A_REFERENCE if not case.values[0].loss.absolute]
 ON_PAIRS = [case for case in CASES if case.values[0].loss.kind == "pair"]
 QUIET = settings(max_examples=30, deadline=None, derandomize=True)
 REACHES = st.floats(-30.0, 30.0)
 """Margins in units of 1 / beta: where the curves bend."""
-
-
-def _without_a_reference(chosen, rejected):
-    return PairScores(*(Scores(torch.tensor(logps, dtype=torch.float64)) for logps in (chosen, rejected)))
 
 
 def _gaps(row) -> list[str]:
@@ -40,8 +37,9 @@ def _gaps(row) -> list[str]:
     gaps += ["plain formula"] * (row.name not in PLAIN)
     numeric = {name for name, default in hyperparameters(row).items() if not isinstance(default, bool)}
     gaps += [f"limits of {name}" for name in numeric ^ set(row.limits)]
-    # Where a reference is needed it also fixes the loss at the start; where there is none, nothing does.
-    gaps += ["at_zero"] * (row.needs_reference != (row.at_zero is not None))
+    # Where a reference is needed it also fixes the loss at the start, unless a likelihood counts by itself.
+    gaps += ["at_zero"] * ((row.needs_reference and not row.absolute) != (row.at_zero is not None))
+    gaps += ["kind"] * (row.both_sides and row.kind != "single")
     if row.takes == "margin":
         gaps += [claim for claim in ("slope_at_zero", "optimum") if getattr(row, claim) is None]
     return gaps
@@ -71,9 +69,10 @@ def test_the_battery_tries_every_loss():
 
 
 def test_the_battery_leaves_out_only_what_a_row_cannot_have():
-    assert set(LOSSES) - _names(ON_A_MARGIN) == _names(ON_ALL_SCORES) == {"sft", "mapo"} < set(LOSSES)
-    assert set(LOSSES) - _names(AGAINST_A_REFERENCE) == {"sft", "mapo"}
-    assert set(LOSSES) - _names(ON_PAIRS) == {"sft"}
+    assert set(LOSSES) - _names(ON_A_MARGIN) == _names(ON_ALL_SCORES) == {"simpo", "rpo", "orpo", "kto", "sft", "mapo"}
+    assert set(LOSSES) - _names(AGAINST_A_REFERENCE) == {"simpo", "orpo", "sft", "mapo"}
+    assert _names(AGAINST_A_REFERENCE) - _names(FIXED_AT_ZERO) == {"rpo"}
+    assert set(LOSSES) - _names(ON_PAIRS) == {"kto", "sft"}
 
 
 def _names(cases) -> set[str]:
@@ -86,22 +85,52 @@ def _names(cases) -> set[str]:
 def test_the_function_equals_the_plain_formula(loss, reach):
     margin = reach / loss.beta
     found = loss(from_margins([margin])).item()
-    assert found == pytest.approx(PLAIN[loss.name].formula(margin, **loss.hyper), rel=1e-12, abs=1e-12)
+    assert found == pytest.approx(value(loss, Example(margin)), rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.parametrize("loss", ON_ALL_SCORES)
-@given(chosen=REACHES, rejected=REACHES)
+@given(logps=st.lists(REACHES, min_size=4, max_size=4))
 @QUIET
-def test_the_function_of_all_scores_equals_the_plain_formula(loss, chosen, rejected):
-    found = loss(_without_a_reference([chosen], [rejected])).item()
-    assert found == pytest.approx(PLAIN[loss.name].formula(chosen, rejected, **loss.hyper), rel=1e-12, abs=1e-12)
+def test_the_function_of_all_scores_equals_the_plain_formula(loss, logps):
+    # Twice: of single examples the second is an undesirable one.
+    unit = loss.beta if loss.loss.needs_reference else 1.0
+    scores = fit(loss, from_logps(*([x / unit] * 2 for x in logps)))
+    expected = [value(loss, example) for example in examples(scores)]
+    assert loss(scores).tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("loss", AGAINST_A_REFERENCE)
+@pytest.mark.parametrize("reference_lengths", [True, False])
+@pytest.mark.parametrize("loss", CASES)
+def test_tokens_and_lengths_enter_as_the_plain_formula_says(loss, reference_lengths):
+    # A stored reference may be one number per candidate, without a length: it is the same candidate's.
+    scores = fit(loss, with_tokens(scale=1 / loss.beta, reference_lengths=reference_lengths))
+    assert len(set(scores.chosen.lengths.tolist())) > 2
+    expected = [value(loss, example) for example in examples(scores)]
+    assert loss(scores).tolist() == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", [case for case in CASES if case.values[0].hyper.get("per_token")])
+def test_a_mean_over_tokens_is_a_choice_and_scores_without_lengths_are_of_length_one(loss):
+    scores = fit(loss, with_tokens(scale=1 / loss.beta))
+    summed = loss.loss.bind(**{**loss.hyper, "per_token": False})
+    bare = dataclasses.replace(scores, **{side: Scores(getattr(scores, side).logps) for side in SIDES})
+    assert torch.equal(loss(bare), summed(bare)) and torch.equal(summed(scores), summed(bare))
+    assert not torch.equal(loss(scores), summed(scores))
+    # Rewards and margins are those that the loss sees.
+    for found, expected in zip(loss.rewards(scores), summed.rewards(scores.per_token()), strict=True):
+        assert torch.equal(found, expected) and not torch.equal(found, loss.beta * scores.chosen_logratio)
+    if loss.loss.takes == "margin":
+        assert torch.equal(loss.saturation(scores), summed.saturation(scores.per_token()))
+
+
+@pytest.mark.parametrize("loss", FIXED_AT_ZERO)
 def test_an_equal_policy_and_reference_cost_what_is_claimed(loss):
     logps = torch.tensor([-0.03, -120.5, 0.0], dtype=torch.float64)
-    scores = PairScores(*map(Scores, (logps, 2 * logps, logps, 2 * logps)))
+    scores = fit(loss, PairScores(*map(Scores, (logps, 2 * logps, logps, 2 * logps))), point=0.0)
     assert torch.equal(scores.margin, torch.zeros(3, dtype=torch.float64))
+    if loss.at_zero is None:  # weights of their own for the two sides
+        assert len(set(loss(scores).tolist())) == 2
+        return
     torch.testing.assert_close(loss(scores), torch.full((3,), loss.at_zero, dtype=torch.float64), rtol=1e-15, atol=0)
 
 
@@ -152,34 +181,37 @@ def test_a_larger_beta_is_a_larger_margin(loss, reach, factor):
 
 @pytest.mark.parametrize("loss", CASES)
 def test_permuting_the_batch_permutes_the_losses(loss):
-    scores, order = drawn(9, scale=1 / loss.beta), torch.tensor([3, 0, 8, 1, 7, 2, 6, 5, 4])
-    shuffled = PairScores(*(Scores(getattr(scores, f.name).logps[order]) for f in dataclasses.fields(scores)))
-    assert torch.equal(loss(shuffled), loss(scores)[order])
+    scores, order = fit(loss, drawn(9, scale=1 / loss.beta)), torch.tensor([3, 0, 8, 1, 7, 2, 6, 5, 4])
+    assert torch.equal(loss(taken(scores, order)), loss(scores)[order])
 
 
 @pytest.mark.parametrize("loss", CASES)
 def test_a_pair_costs_the_same_alone_as_in_a_batch(loss):
-    scores = drawn(5, scale=1 / loss.beta)
-    alone = [
-        loss(PairScores(*(Scores(getattr(scores, f.name).logps[i : i + 1]) for f in dataclasses.fields(scores))))
-        for i in range(5)
-    ]
+    scores = fit(loss, drawn(5, scale=1 / loss.beta))
+    alone = [loss(taken(scores, slice(i, i + 1))) for i in range(5)]
     torch.testing.assert_close(torch.cat(alone), loss(scores), rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("loss", CASES)
 def test_a_gradient_reaches_the_policy_and_none_the_reference(loss):
-    leaves = [torch.full((2,), value, dtype=torch.float64, requires_grad=True) for value in (-3.0, -3.0, -3.0, -3.0)]
-    loss(PairScores(*map(Scores, leaves))).sum().backward()
+    leaves = [torch.full((2,), logp, dtype=torch.float64, requires_grad=True) for logp in (-3.0, -3.0, -3.0, -3.0)]
+    scores = PairScores(*map(Scores, leaves))
+    if loss.loss.both_sides:
+        point = torch.zeros((), dtype=torch.float64, requires_grad=True)
+        scores = dataclasses.replace(scores, desirable=torch.tensor([True, False]), point=point)
+    loss(scores).sum().backward()
     chosen, rejected, reference_chosen, reference_rejected = (leaf.grad for leaf in leaves)
-    assert (chosen < 0).all()  # at margin 0 every loss pulls the way of the label
+    if loss.loss.both_sides:
+        assert chosen[0] < 0 < chosen[1] and point.grad is None
+    else:
+        assert (chosen < 0).all()  # at margin 0 every loss pulls the way of the label
     assert (rejected is None) if loss.loss.kind == "single" else (rejected > 0).all()
     assert reference_chosen is None and reference_rejected is None
 
 
 @pytest.mark.parametrize("loss", CASES)
 def test_the_gradient_is_the_slope_of_the_loss(loss):
-    scores, step = drawn(6, seed=4, scale=1 / loss.beta), 1e-5 / loss.beta
+    scores, step = fit(loss, drawn(6, seed=4, scale=1 / loss.beta)), 1e-5 / loss.beta
     for side in ("chosen",) if loss.loss.kind == "single" else ("chosen", "rejected"):
         logps = getattr(scores, side).logps
         leaf = logps.clone().requires_grad_(True)
@@ -192,7 +224,10 @@ def test_the_gradient_is_the_slope_of_the_loss(loss):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("loss", CASES)
 def test_extreme_margins_stay_finite(loss, dtype):
-    scores = from_margins([-1e4, 1e4, -1e4 / loss.beta, 1e4 / loss.beta, 0.0], dtype)
+    # Twice, so that of single examples each is once desirable and once not; a sure candidate is among them.
+    scores = from_margins([-1e4, 1e4, -1e4 / loss.beta, 1e4 / loss.beta, 0.0] * 2, dtype)
+    if loss.loss.both_sides:
+        scores = dataclasses.replace(scores, desirable=torch.arange(10) < 5, point=torch.tensor(1e3, dtype=dtype))
     leaves = [scores.chosen.logps.requires_grad_(True), scores.rejected.logps.clone().requires_grad_(True)]
     values = loss(dataclasses.replace(scores, rejected=Scores(leaves[1])))
     gradients = torch.autograd.grad(values.sum(), leaves, materialize_grads=True, allow_unused=True)
@@ -203,35 +238,38 @@ def test_extreme_margins_stay_finite(loss, dtype):
 
 @pytest.mark.parametrize("loss", [case for case in CASES if case not in AGAINST_A_REFERENCE])
 def test_a_loss_that_needs_no_reference_reads_none(loss):
-    scores = drawn(4)
+    scores = fit(loss, drawn(4))
+    nothing = Scores(torch.full((4,), math.nan))
     assert torch.equal(loss(PairScores(scores.chosen, scores.rejected)), loss(scores))
+    assert torch.equal(loss(PairScores(scores.chosen, scores.rejected, nothing, nothing)), loss(scores))
     assert loss.at_zero is None and loss.loss.at_zero is None
 
 
 @pytest.mark.parametrize("loss", CASES)
 def test_single_candidates_are_trained_on_or_refused_with_what_to_take(loss):
-    scores = drawn(4)
-    single = PairScores(scores.chosen, reference_chosen=scores.reference_chosen)
+    scores = fit(loss, drawn(4))
+    single = dataclasses.replace(scores, rejected=None, reference_rejected=None)
     if loss.loss.kind == "single":
         assert torch.equal(loss(single), loss(scores))
     else:
-        with pytest.raises(ValueError, match="rejected is None.*such as sft"):
+        with pytest.raises(ValueError, match="rejected is None.*such as sft or kto"):
             loss(single)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("loss", CASES)
 def test_half_precision_scores_are_upcast_before_anything_is_subtracted(loss, dtype):
-    low = drawn(6, dtype=dtype)
-    high = PairScores(*(Scores(getattr(low, f.name).logps.float()) for f in dataclasses.fields(low)))
+    low = fit(loss, drawn(6, dtype=dtype))
+    high = with_logps(low, torch.Tensor.float)
     assert loss(low).dtype == torch.float32
     assert torch.equal(loss(low), loss(high))
     if loss.loss.takes == "margin":
         margin = low.chosen.logps
-        assert torch.equal(loss.loss.function(margin, **loss.hyper), loss.loss.function(margin.float(), **loss.hyper))
+        bare = {name: value for name, value in loss.hyper.items() if name != "per_token"}
+        assert torch.equal(loss.loss.function(margin, **bare), loss.loss.function(margin.float(), **bare))
 
 
-@pytest.mark.parametrize("loss", AGAINST_A_REFERENCE)
+@pytest.mark.parametrize("loss", [case for case in ON_PAIRS if not case.values[0].loss.absolute])
 @given(shift=st.floats(-2.0, 2.0))
 @QUIET
 def test_what_both_candidates_gain_alike_changes_nothing(loss, shift):
@@ -240,6 +278,13 @@ def test_what_both_candidates_gain_alike_changes_nothing(loss, shift):
         scores, chosen=Scores(scores.chosen.logps + shift), rejected=Scores(scores.rejected.logps + shift)
     )
     torch.testing.assert_close(loss(moved), loss(scores), rtol=1e-9, atol=1e-9 / loss.beta**2)
+
+
+@pytest.mark.parametrize("loss", [case for case in CASES if case.values[0].loss.absolute])
+def test_where_a_likelihood_counts_by_itself_a_common_gain_is_told(loss):
+    scores = fit(loss, drawn(4, scale=1 / loss.beta))
+    both = with_logps(scores, lambda x: x - 0.1 / loss.beta)
+    assert ((loss(both) - loss(scores)).abs() > 1e-4).all()
 
 
 @pytest.mark.parametrize("loss", ON_A_MARGIN)

@@ -1,11 +1,13 @@
 """Numbers with an origin, to every printed digit."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from diffalign.losses import LOSSES
+from diffalign.losses import LOSSES, PairScores, Scores
+from diffalign.losses.odds import log_odds
 from tests.losses.scores import from_errors, from_logps, from_margins
 
 # Diffusion-DPO with excess errors d = e_policy - e_reference: u = -(beta / 2)(d_w - d_l), loss = softplus(-u), by hand.
@@ -24,21 +26,100 @@ def test_denoiser_errors_give_the_published_convention(beta, d_w, d_l, u, printe
     assert f"{LOSSES['logistic'].bind(beta=beta)(scores).item():.{digits}e}" == printed
 
 
-# One language pair: log-probabilities -12 and -15, reference -13 and -14.5, so the margin is 1.5.
+# One language pair of 6 and 10 tokens: log-probabilities -12 and -15, reference -13 and -14.5, so the margin is 1.5.
 LANGUAGE = [
     ("logistic", {"beta": 0.1}, "0.620957"),
     ("logistic", {"beta": 0.1, "flip": 0.1}, "0.635957"),
     ("robust", {"beta": 0.1, "flip": 0.1}, "0.602207"),
     ("hinge", {"beta": 0.05}, "0.925000"),
-    ("squared", {"beta": 0.1}, "12.250000"),
+    ("squared", {"beta": 0.1, "per_token": False}, "12.250000"),
+    ("simpo", {"beta": 2.0, "gamma_beta_ratio": 0.5}, "2.126928"),
+    ("simpo", {"beta": 2.5, "gamma_beta_ratio": 0.55}, "2.694936"),
+    ("rpo", {"beta": 0.1, "eta": 0.005}, "0.626957"),
+    ("rpo", {"beta": 0.1, "eta": 0.0, "average": 0.2}, "1.020957"),
 ]
 
 
 @pytest.mark.parametrize("name, hyper, printed", LANGUAGE)
 def test_token_log_probabilities_give_the_known_losses(name, hyper, printed):
-    scores = from_logps([-12.0], [-15.0], [-13.0], [-14.5])
+    scores = from_logps([-12.0], [-15.0], [-13.0], [-14.5], tokens=([6], [10]))
     assert scores.margin.item() == 1.5
     assert f"{LOSSES[name].bind(**hyper)(scores).item():.6f}" == printed
+
+
+def test_ipo_sees_the_margin_of_means_as_its_authors_confirmed():
+    scores = from_logps([-12.0], [-15.0], [-13.0], [-14.5], tokens=([6], [10]))
+    margin = 1.0 / 6 + 0.5 / 10
+    assert LOSSES["squared"].bind(beta=0.1)(scores).item() == pytest.approx((margin - 5.0) ** 2, rel=1e-14)
+
+
+def test_the_odds_ratio_of_a_known_pair():
+    # Means -0.7 and -1.2: the log-odds differ by 0.827959, the odds' loss is 0.362516, with the likelihood 0.736252.
+    scores = from_logps([-1.4], [-3.6], [0.0], [0.0], tokens=([2], [3]))
+    means = torch.tensor([-0.7, -1.2], dtype=torch.float64)
+    assert f"{-log_odds(means).diff().item():.6f}" == "0.827959"
+    assert f"{LOSSES['orpo'].bind(weight=0.1)(scores).item():.6f}" == "0.736252"
+    assert f"{LOSSES['orpo'].bind(weight=1.0)(scores).item() - 0.7:.6f}" == "0.362516"
+
+
+def test_log_odds_are_precise_at_both_ends():
+    a = torch.tensor([-1e-6, -0.69, -0.7, -40.0, -1e4], dtype=torch.float64, requires_grad=True)
+    plain = [math.log(1e6) - 1.5e-6 + 1e-6 / 1e12, *(x - math.log1p(-math.exp(x)) for x in (-0.69, -0.7, -40.0, -1e4))]
+    odds = log_odds(a)
+    torch.testing.assert_close(odds, torch.tensor(plain, dtype=torch.float64), rtol=1e-7, atol=0)
+    (slope,) = torch.autograd.grad(odds.sum(), a)
+    torch.testing.assert_close(slope, -1 / torch.expm1(a.detach()), rtol=1e-9, atol=0)
+
+
+def test_simpo_of_equal_lengths_is_the_logistic_loss_without_a_reference_at_beta_by_the_length():
+    # Ten and fourteen nats over eight tokens at beta 2, no margin to win by: 0.313262.
+    scores = from_logps([-10.0], [-14.0], [0.0], [0.0], tokens=([8], [8]))
+    found = LOSSES["simpo"].bind(beta=2.0, gamma_beta_ratio=0.0)(scores).item()
+    assert f"{found:.6f}" == "0.313262"
+    assert found == pytest.approx(LOSSES["logistic"].bind(beta=0.25)(scores).item(), rel=1e-14)
+    twice = from_logps([-20.0], [-14.0], [0.0], [0.0], tokens=([16], [8]))
+    assert LOSSES["simpo"].bind()(twice).item() == LOSSES["simpo"].bind()(scores).item()
+
+
+def test_rpo_is_the_logistic_loss_and_a_pull_that_does_not_end():
+    scores = from_margins([-3.0, 0.0, 40.0])
+    clean, pulled = LOSSES["logistic"].bind(beta=2.0), LOSSES["rpo"].bind(beta=2.0, eta=0.25)
+    torch.testing.assert_close(pulled(scores) - clean(scores), -0.5 * scores.chosen.logps)
+    leaf = scores.chosen.logps.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(pulled(replace(scores, chosen=Scores(leaf))).sum(), leaf)
+    assert slope[2].item() == pytest.approx(-0.5) and slope[0] < slope[1] < slope[2]
+
+
+def kto_of(logratios, desirable, point):
+    chosen, zero = torch.tensor(logratios, dtype=torch.float64), torch.zeros(len(logratios), dtype=torch.float64)
+    point = torch.tensor(point, dtype=torch.float64)
+    return PairScores(Scores(chosen), None, Scores(zero), desirable=torch.tensor(desirable), point=point)
+
+
+def test_thumbs_cost_a_half_at_the_start_and_pull_with_a_quarter_beta():
+    # Logratio 0, point 0: 1 - s(0) = 1/2, with slope -y beta s(0) (1 - s(0)).
+    scores = kto_of([0.0, 0.0], [True, False], 0.0)
+    loss = LOSSES["kto"].bind(beta=0.1)
+    assert loss(scores).tolist() == [0.5, 0.5] and loss.at_zero == 0.5
+    leaf = scores.chosen.logps.requires_grad_(True)
+    (slope,) = torch.autograd.grad(loss(scores).sum(), leaf)
+    assert slope.tolist() == pytest.approx([-0.025, 0.025])
+
+
+def test_thumbs_up_and_down_mirror_each_other_around_the_point():
+    loss = LOSSES["kto"].bind(beta=0.5)
+    # By hand: 1 - s(0.5 (3 - 1)) = s(-1) = 0.268941, and 1 - s(-1) = 0.731059.
+    assert [f"{x:.6f}" for x in loss(kto_of([3.0, 3.0], [True, False], 1.0)).tolist()] == ["0.268941", "0.731059"]
+    one, other = loss(kto_of([1.7, 0.3], [True, False], 1.0)).tolist()
+    assert one == pytest.approx(other, rel=1e-15)
+    weighed = LOSSES["kto"].bind(beta=0.5, desirable_weight=2.0, undesirable_weight=0.5)
+    assert weighed(kto_of([3.0, 3.0], [True, False], 1.0)).tolist() == pytest.approx([0.537883, 0.365529], abs=5e-7)
+    assert weighed.at_zero is None
+
+
+def test_thumbs_without_a_point_are_refused():
+    with pytest.raises(ValueError, match="carry none"):
+        LOSSES["kto"].bind(beta=1.0)(PairScores(Scores(torch.zeros(1)), None, Scores(torch.zeros(1))))
 
 
 # Losses at u = 0, 0.5, 1, 7.5, -7.5 for beta = 1, six decimals.

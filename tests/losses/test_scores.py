@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffalign.losses import LOSSES, PairScores, Scores, accuracy, implicit_rewards
-from tests.losses.scores import drawn, from_logps, from_margins
+from tests.losses.scores import drawn, from_logps, from_margins, with_tokens
 
 LOGPS = st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4)
 
@@ -72,6 +72,26 @@ def with_parts(count=3, tokens=4, seed=1):
     parts = torch.randn(4, count, tokens, generator=generator, dtype=torch.float64)
     lengths = torch.arange(4 * count).reshape(4, count)
     return PairScores(*(Scores(p.sum(1), p, n) for p, n in zip(parts, lengths, strict=True)))
+
+
+def test_means_over_tokens_divide_everything_by_the_policys_lengths_once():
+    scores = with_tokens(reference_lengths=False)
+    means = scores.per_token()
+    n_w, n_l = scores.chosen.lengths, scores.rejected.lengths
+    torch.testing.assert_close(means.chosen_logratio, scores.chosen_logratio / n_w)
+    torch.testing.assert_close(means.rejected_logratio, scores.rejected_logratio / n_l)
+    for side in (means.chosen, means.rejected, means.reference_chosen, means.reference_rejected):
+        torch.testing.assert_close(side.parts.sum(1), side.logps)
+    assert torch.equal(means.per_token().margin, means.margin)
+    single = PairScores(scores.chosen, reference_chosen=scores.reference_chosen).per_token()
+    assert torch.equal(single.chosen_logratio, means.chosen_logratio) and single.rejected is None
+
+
+def test_a_single_examples_judgement_and_point_stay_with_its_scores():
+    given = {"desirable": torch.tensor([True, False]), "point": torch.tensor(0.5)}
+    scores = PairScores(Scores(torch.zeros(2)), reference_chosen=Scores(torch.ones(2)), **given)
+    for changed in (scores.detach(), scores.per_token(), scores.scaled(torch.ones(2))):
+        assert changed.desirable is scores.desirable and changed.point is scores.point
 
 
 FACTORS = torch.tensor([1.0, -2.5, 0.0], dtype=torch.float64)

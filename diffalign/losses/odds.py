@@ -1,0 +1,74 @@
+"""ORPO: fine-tuning on the chosen candidate, plus the odds by which it is likelier than the rejected one."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.ranges import Range
+from diffalign.losses.scores import PairScores, exact
+
+SURE = -1e-7
+"""Log-probabilities above count as this one: a candidate that is certain has infinite odds."""
+
+
+def orpo(scores: PairScores, *, weight: float = 0.1) -> Tensor:
+    """Odds ratio preference optimisation.
+
+        loss_b = -a_w - weight log s(o_w - o_l),      o = a - log(1 - exp(a)),      a = logp / number of tokens
+
+    Args:
+        scores: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens
+            unless ``per_token: false`` says otherwise. Log-probabilities are at most 0.
+        weight: Factor on the odds' loss beside the likelihood, 0 or more; the paper's lambda. 0 is ``sft``.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: equal candidates cost ``-a + weight log 2``. ``exp(a)`` is the geometric mean of the tokens' probabilities
+        and ``o`` its log-odds. The pull on the chosen candidate never ends, as in fine-tuning.
+
+    Source: Hong et al. 2024 (arXiv 2403.07691), eq. 6 and 7. The likelihood is that of the response alone, and each
+        response counts alike; other code takes the mean over all tokens of a batch, with the prompt's among them.
+    """
+    chosen, rejected = scores.pair
+    a_w, a_l = exact(chosen.logps), exact(rejected.logps)
+    return -a_w - weight * F.logsigmoid(log_odds(a_w) - log_odds(a_l))
+
+
+def log_odds(logp: Tensor) -> Tensor:
+    """``logp - log(1 - exp(logp))``, precise near 0 and far from it, its gradient too."""
+    logp = logp.clamp(max=SURE)
+    near = logp > -math.log(2.0)
+    # Each form on its own side only: the other one's gradient would be infinite there, and infinity times zero is none.
+    small = torch.log(-torch.expm1(torch.where(near, logp, -1.0)))
+    large = torch.log1p(-torch.exp(torch.where(near, -1.0, logp)))
+    return logp - torch.where(near, small, large)
+
+
+ORPO = Loss(
+    name="orpo",
+    function=orpo,
+    takes="scores",
+    needs=(),
+    modalities=("text",),  # a denoiser has no probability that odds could be made of
+    per_token=True,
+    absolute=True,
+    summary="ORPO: fine-tuning on the chosen candidate plus its odds against the rejected one, without a reference",
+    formula="-a_w - weight log s(o_w - o_l), o = a - log(1 - exp(a)), a = logp per token",
+    source="Hong et al. 2024, arXiv 2403.07691, eq. 6 and 7",
+    advice="One run from a base model instead of two: it learns to answer and to prefer at once. From a model that is "
+    "fine-tuned already, take simpo or a loss with a reference.",
+    limits={
+        "weight": Range(
+            *(0.0, math.inf, True, False),
+            meaning="the factor on the odds' loss beside the chosen candidate's likelihood",
+            advice="Leave it at 0.1; 0 is plain fine-tuning.",
+        )
+    },
+    at_zero=None,
+)
