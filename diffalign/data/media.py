@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps
 
+from diffalign.data.conversation import Conversation
 from diffalign.data.kept import Kept
 from diffalign.data.records import Media
 from diffalign.data.stored import Stored
@@ -28,13 +30,18 @@ _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 def media_bytes(media: Media) -> bytes:
-    """The encoded bytes of a candidate; a text is its UTF-8. Raises DataError for a file that cannot be read."""
+    """The encoded bytes of a candidate; a text is its UTF-8, turns are JSON.
+
+    Raises DataError for a file that cannot be read.
+    """
     if isinstance(media, bytes):
         return media
     if isinstance(media, Stored):
         return media.read()
     if isinstance(media, str):
         return media.encode("utf-8", "surrogatepass")
+    if isinstance(media, Conversation):
+        return json.dumps(media.rows(), ensure_ascii=True).encode("ascii")
     if isinstance(media, Kept):
         raise DataError(f"a picture, a clip or a text was expected; {media} is tensors, which only its policy reads.")
     try:
@@ -61,7 +68,7 @@ def media_name(media: Media) -> str:
         return f"a picture of {len(media):,} bytes"
     if isinstance(media, Kept):
         return str(media)
-    return f"'{media}'" if isinstance(media, Stored) else repr(media[:60])
+    return f"'{media}'" if isinstance(media, Stored) else repr(str(media)[:60])
 
 
 def image_size(media: Media) -> tuple[int, int]:
@@ -104,7 +111,7 @@ def open_image(media: Media, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 @contextmanager
 def _opened(media: Media) -> Iterator[Image.Image]:
     """The image with its header read; whatever a decoder raises inside becomes a DataError."""
-    if isinstance(media, str):
+    if isinstance(media, (str, Conversation)):
         raise DataError(f"a picture was expected, as a path or as bytes; got the text {media_name(media)}.")
     try:
         with _stream(media) as stream, Image.open(stream, formats=_readable()) as image:

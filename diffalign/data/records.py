@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +55,7 @@ TIE = "tie"
 IDENTICAL = "identical candidates"
 EMPTY_PROMPT = "empty prompt"
 EMPTY_CANDIDATE = "empty candidate"
+BAD_TURNS = "malformed conversation"
 MISSING_FILE = "missing file"
 OUTSIDE = "file outside the folder"
 NO_LABEL = "no label"
@@ -68,7 +69,7 @@ class PairSet:
     """A data set that was read: what is kept, what is not, and in which format it came.
 
     Args:
-        pairs: The comparisons, in the order of the data.
+        pairs: The comparisons, in the order of the data: a list, or a lazy sequence where there are many.
         dropped: The rows left out, each with its reason.
         format: The reader's name.
         source: The path or Hub id that was read.
@@ -76,7 +77,7 @@ class PairSet:
             of what was read where they are columns. What min-max normalisation needs.
     """
 
-    pairs: list[Pair]
+    pairs: Sequence[Pair]
     dropped: list[Dropped] = field(default_factory=list)
     format: str = ""
     source: str = ""
@@ -91,10 +92,16 @@ class PairSet:
 
     def summary(self) -> str:
         """One line: ``"1,024 pairs from 'votes' (pickapic); dropped 132: 130 tie, 2 empty prompt"``."""
-        alone = bool(self.pairs) and all(pair.rejected is None for pair in self.pairs)
-        line = f"{len(self.pairs):,} {'winners' if alone else 'pairs'} from '{self.source}' ({self.format})"
+        line = f"{len(self.pairs):,} {what_they_are(self.pairs)} from '{self.source}' ({self.format})"
         if not self.dropped:
             return line
         return f"{line}; dropped {len(self.dropped):,}: " + ", ".join(
             f"{n:,} {why}" for why, n in self.reasons().items()
         )
+
+
+def what_they_are(pairs: Sequence[Pair]) -> str:
+    """What to call the rows: ``"pairs"``; singles are ``"winners"``, or ``"examples"`` where some are to be avoided."""
+    if not pairs or any(pair.rejected is not None for pair in pairs):
+        return "pairs"
+    return "winners" if all(pair.desirable for pair in pairs) else "examples"

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from diffalign.data.lazy import changed
 from diffalign.data.records import Pair, PairSet
 from diffalign.errors import DataError, near_miss
 from diffalign.sharing.atomic import write_atomically
@@ -145,19 +146,19 @@ def with_scores(pairs: PairSet | Sequence[Pair], tables: Iterable[ScoreTable]) -
     Raises:
         DataError: Pairs that a scorer did not judge; tables of one scorer that contradict each other.
     """
-    found = pairs if isinstance(pairs, PairSet) else PairSet(list(pairs), ranges=ranges_of(pairs))
+    found = pairs if isinstance(pairs, PairSet) else PairSet(pairs, ranges=ranges_of(pairs))
     joined = _joined(tables)
     for table in joined:
-        missing = [pair for pair in found.pairs if pair.id not in table.rows]
+        missing = [pair.source or pair.id for pair in found.pairs if pair.id not in table.rows]
         if missing:
-            first = missing[0].source or missing[0].id
+            first = missing[0]
             raise DataError(
                 f"{len(missing):,} of {len(found):,} pairs have no score by '{table.scorer}' in {table.path}; the "
                 f"first is {first}. Were they judged with other options of the format, or has the data grown? Type: "
                 f"{score_command(found.source, table.scorer)}"
             )
     ranges = {**found.ranges, **{table.scorer: (table.low, table.high) for table in joined}}
-    return replace(found, pairs=[_scored(pair, joined) for pair in found.pairs], ranges=ranges)
+    return replace(found, pairs=changed(found.pairs, lambda pair: _scored(pair, joined)), ranges=ranges)
 
 
 def ranges_of(pairs: Iterable[Pair]) -> dict[str, tuple[float, float]]:

@@ -73,3 +73,29 @@ def pair_folder(folder: Path, count: int = 3, **columns: Any) -> Path:
         rows.append({**names, "prompt": f"thing {number}", **columns})
     jsonl(folder / "metadata.jsonl", rows)
     return folder
+
+
+def turns(*contents: str, first: str = "user") -> list[dict[str, str]]:
+    """Messages of user and assistant in turn."""
+    roles = ["user", "assistant"] if first == "user" else ["assistant", "user"]
+    return [{"role": roles[n % 2], "content": content} for n, content in enumerate(contents)]
+
+
+def hh_rlhf() -> list[dict[str, Any]]:
+    """Rows as HH-RLHF has them: transcripts that part at the last answer, or before it."""
+    opening = "\n\nHuman: How do I bake bread?\n\nAssistant: With flour.\n\nHuman: And then?\n\nAssistant:"
+    return [
+        {"chosen": f"{opening} Knead it.\n\nLet it rest.", "rejected": f"{opening} I don't know."},
+        {
+            "chosen": "\n\nHuman: Hi\n\nAssistant: Hello!\n\nHuman: A joke?\n\nAssistant: Knock knock.",
+            "rejected": "\n\nHuman: Hi\n\nAssistant: What?\n\nHuman: Nothing.\n\nAssistant: Fine.",
+        },
+    ]
+
+
+def ultrafeedback(number: int = 0, **changes: Any) -> dict[str, Any]:
+    """A row with all columns of UltraFeedback binarized: the answers repeat the prompt."""
+    prompt = f"What is {number} + {number}?"
+    good, bad = turns(prompt, f"It is {2 * number}."), turns(prompt, f"It is {2 * number + 1}, I guess.")
+    row = {"prompt": prompt, "prompt_id": f"{number:064x}", "chosen": good, "rejected": bad, "messages": good}
+    return {**row, "score_chosen": 8.5, "score_rejected": 3.0, **changes}

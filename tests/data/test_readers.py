@@ -152,13 +152,10 @@ def test_parquet_bytes_stay_in_the_file_until_they_are_read(tmp_path):
     assert pair.scores == {"chosen": {"aesthetic": 5.0}}
 
 
-def test_bad_text_pairs_are_dropped_and_conversations_refused(tmp_path):
+def test_bad_text_pairs_are_dropped(tmp_path):
     rows = [*TEXTS, {**TEXTS[0], "chosen": ""}, {**TEXTS[0], "rejected": TEXTS[0]["chosen"]}, {"prompt": "only"}]
     found = read_pairs(jsonl(tmp_path / "a.jsonl", rows))
     assert [row.reason for row in found.dropped] == [EMPTY_CANDIDATE, IDENTICAL, EMPTY_CANDIDATE]
-    talk = [{"prompt": [{"role": "user", "content": "hi"}], "chosen": [], "rejected": []}]
-    with pytest.raises(DataError, match="chat template"):
-        read_pairs(jsonl(tmp_path / "b.jsonl", talk))
 
 
 def test_every_format_is_recognised_by_its_own_columns(tmp_path):

@@ -48,9 +48,10 @@ def _winner(row: Row, picture: str, prompt: str, folder: Path, ids: Ids) -> Pair
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     chosen, name = _candidate(row.values.get(picture), picture, folder)
+    prompt_text = str(row.values.get(prompt) or "")
     pair = Pair(
         id="",
-        prompt=str(row.values.get(prompt) or ""),
+        prompt=prompt_text,
         chosen=chosen,
         rejected=None,
         scores=scores_of(row.values, (picture, prompt)),
@@ -59,7 +60,7 @@ def _winner(row: Row, picture: str, prompt: str, folder: Path, ids: Ids) -> Pair
     checked(pair)
     if row.values.get("id") not in (None, ""):
         return replace(pair, id=ids.unique(str(row.values["id"])))
-    return replace(pair, id=ids.unique(digest(pair.prompt, _content(chosen) if name is None else name)))
+    return replace(pair, id=ids.unique(digest(prompt_text, _content(chosen) if name is None else name)))
 
 
 def _candidate(value: Any, column: str, folder: Path) -> tuple[Media, str | None]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from diffalign.data.conversation import Text
+from diffalign.data.distinct import Distinct
 from diffalign.data.records import BAD_LABEL, EMPTY_PROMPT, IDENTICAL, MISSING_FILE, OUTSIDE, TIE, Dropped, Media, Pair
 from diffalign.data.stored import inside
 from diffalign.errors import DataError, near_miss
@@ -16,6 +18,7 @@ MEDIA_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".jxl")
     + (".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v")
 )
+ROLES = ("chosen", "rejected")
 PROBABILITY = ("label_prob", "probability")
 
 
@@ -79,15 +82,19 @@ def probability(values: Mapping[str, Any]) -> float:
 
 
 def scores_of(values: Mapping[str, Any], used: Iterable[str]) -> dict[str, dict[str, float]]:
-    """The numeric columns that no reader used: ``chosen_x`` and ``rejected_x`` by role, the rest under ``"pair"``."""
+    """The numeric columns that no reader used: ``chosen_x`` and ``rejected_x``, or ``x_chosen`` and ``x_rejected``, by
+    role; the rest under ``"pair"``."""
     skip = {*used, *PROBABILITY, "id", "tie"}
     scores: dict[str, dict[str, float]] = {}
     for name, given in values.items():
-        value = None if name in skip or isinstance(given, str) and not given.strip() else number(given)
+        unused = name in skip or name.endswith("_id") or isinstance(given, str) and not given.strip()
+        value = None if unused else number(given)
         if value is None:
             continue
         role, _, rest = name.partition("_")
-        if role not in ("chosen", "rejected") or not rest:
+        if role not in ROLES or not rest:
+            rest, _, role = name.rpartition("_")
+        if role not in ROLES or not rest:
             role, rest = "pair", name
         scores.setdefault(role, {})[rest] = value
     return scores
@@ -114,25 +121,39 @@ def digest(*parts: str | bytes) -> str:
     return state.hexdigest()
 
 
+def content_parts(text: Text) -> list[str]:
+    """What :func:`digest` is given of a text: itself, or its turns."""
+    if isinstance(text, str):
+        return [text]
+    return [part for turn in text.messages for part in (turn.role, turn.content)]
+
+
+def row_id(values: Mapping[str, Any], otherwise: str) -> str:
+    """What the row calls itself, else ``otherwise``."""
+    return str(values["id"]) if values.get("id") not in (None, "") else otherwise
+
+
 class Ids:
     """Keeps ids unique: the second row of the same id becomes ``id-2``, in the order of the data."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, int] = {}
+        self._seen = Distinct()
+        self._uses: dict[str, int] = {}
 
     def unique(self, base: str) -> str:
         """``base``, or ``base-n`` for its n-th use."""
-        name = base
-        while name in self._seen:
-            self._seen[base] += 1
-            name = f"{base}-{self._seen[base]}"
-        self._seen[name] = 1
+        name, uses = base, self._uses.get(base, 1)
+        while not self._seen.add(name):
+            uses += 1
+            name = f"{base}-{uses}"
+        if uses > 1:
+            self._uses[base] = uses
         return name
 
 
 def checked(pair: Pair) -> Pair:
     """The pair, when its prompt is not empty and its candidates differ; drops it otherwise."""
-    if not pair.prompt.strip():
+    if not str(pair.prompt).strip():
         raise Drop(EMPTY_PROMPT)
     if same(pair.chosen, pair.rejected):
         raise Drop(IDENTICAL)

@@ -1,7 +1,8 @@
 """TRL's explicit preference columns ``prompt``, ``chosen``, ``rejected``, for text and for pictures or clips.
 
-A candidate is a text; the path of a file, relative to the table; bytes; or the ecosystem's ``{"path", "bytes"}``.
-Optional columns are those of a pair folder: ``id``, ``label_prob``, ``tie``, ``chosen_score`` and other numbers.
+A candidate is a text, plain or as a list of messages; the path of a file, relative to the table; bytes; or the
+ecosystem's ``{"path", "bytes"}``. Answers in turns may repeat the prompt, as UltraFeedback's do. Optional columns are
+those of a pair folder: ``id``, ``label_prob``, ``tie``, ``chosen_score`` (or ``score_chosen``) and other numbers.
 """
 
 from __future__ import annotations
@@ -13,23 +14,28 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from diffalign.data.conversation import Conversation
 from diffalign.data.readers.rows import (
     MEDIA_SUFFIXES,
+    ROLES,
     Drop,
     Ids,
     checked,
+    content_parts,
     digest,
     existing_file,
     probability,
     require_columns,
+    row_id,
     scores_of,
 )
 from diffalign.data.readers.tables import LOOK, Row, Table
-from diffalign.data.records import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Dropped, Pair
+from diffalign.data.readers.texts import arrange, checked_texts, is_turns, read_text
+from diffalign.data.records import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Dropped, Media, Pair
 from diffalign.data.stored import Stored
-from diffalign.errors import DataError
 
 REQUIRED = ("prompt", "chosen", "rejected")
+TEXT = (str, Conversation)
 
 
 def read_trl(
@@ -44,12 +50,12 @@ def read_trl(
         root: Folder that file names are relative to and must stay within; each table's own folder by default.
 
     Raises:
-        DataError: A missing column, or conversations (lists of messages) instead of strings.
+        DataError: A missing column.
     """
     ids = Ids()
     for table in tables:
         require_columns(table.columns, REQUIRED, where=str(table.path), format="trl")
-        files = candidates == "files" or candidates == "auto" and _names_files(table)
+        files = candidates == "files" or candidates == "auto" and names_files(table)
         folder = (Path(root).expanduser() if root else table.folder) if files else None
         for row in table.rows():
             try:
@@ -62,28 +68,28 @@ def _pair(row: Row, table: Table, folder: Path | None, ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
-    prompt = values.get("prompt") or ""
-    if not isinstance(prompt, str):
-        raise _conversation(row, "prompt")
-    chosen, rejected = (_candidate(values.get(role), role, row, table, folder) for role in ("chosen", "rejected"))
-    pair = Pair("", prompt, chosen, rejected, probability(values), scores_of(values, REQUIRED), row.source)
-    checked(pair)
-    if values.get("id") not in (None, ""):
-        name = str(values["id"])
-    else:
+    prompt = read_text(values.get("prompt"), "prompt")
+    chosen, rejected = (_candidate(values.get(role), role, table, folder) for role in ROLES)
+    name = row_id(values, "")
+    if isinstance(chosen, TEXT) and isinstance(rejected, TEXT):
+        prompt, (chosen, rejected) = arrange(prompt, (chosen, rejected))
+        made = checked_texts(prompt, (chosen, rejected), ROLES)
+        name = name or made
+    elif not name:
         contents = [_content(candidate, folder or table.folder) for candidate in (chosen, rejected)]
         if contents[0] == contents[1]:
             raise Drop(IDENTICAL)
-        name = digest(prompt, *contents)
-    return replace(pair, id=ids.unique(name))
+        name = digest(*content_parts(prompt), *contents)
+    pair = Pair("", prompt, chosen, rejected, probability(values), scores_of(values, REQUIRED), row.source)
+    return replace(checked(pair), id=ids.unique(name))
 
 
-def _candidate(value: Any, role: str, row: Row, table: Table, folder: Path | None) -> Path | bytes | str | Stored:
+def _candidate(value: Any, role: str, table: Table, folder: Path | None) -> Media:
+    if is_turns(value):
+        return read_text(value, role)
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
         folder = folder or table.folder
-    if isinstance(value, list):
-        raise _conversation(row, role)
     if value is None or not isinstance(value, (Stored, bytes)) and not str(value).strip():
         raise Drop(EMPTY_CANDIDATE, role)
     if isinstance(value, (Stored, bytes)):
@@ -91,16 +97,17 @@ def _candidate(value: Any, role: str, row: Row, table: Table, folder: Path | Non
     return existing_file(folder, str(value)) if folder else str(value)
 
 
-def _content(candidate: Path | bytes | str | Stored, folder: Path) -> str | bytes:
+def _content(candidate: Media, folder: Path) -> str | bytes:
     """What an id is made of: names of files, texts, or the bytes themselves where nothing else tells rows apart."""
     if isinstance(candidate, Stored):
         return candidate.read()
     if isinstance(candidate, Path):
         return os.path.relpath(candidate, folder)
-    return candidate
+    return candidate if isinstance(candidate, bytes) else str(candidate)
 
 
-def _names_files(table: Table) -> bool:
+def names_files(table: Table) -> bool:
+    """Whether every candidate of a table's first rows is a string that ends like a picture or clip."""
     texts = [
         value for row in islice(table.rows(), LOOK) for value in map(row.values.get, ("chosen", "rejected")) if value
     ]
@@ -109,10 +116,3 @@ def _names_files(table: Table) -> bool:
 
 def _names_file(text: str) -> bool:
     return len(text) < 1024 and "\n" not in text and Path(text).suffix.lower() in MEDIA_SUFFIXES
-
-
-def _conversation(row: Row, column: str) -> DataError:
-    return DataError(
-        f"{row.source}: the column '{column}' holds a list of messages, and a string was expected. "
-        "Turn conversations into text first, with the chat template of the model you train."
-    )
