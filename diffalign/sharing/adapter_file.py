@@ -12,35 +12,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from diffalign import __version__
-from diffalign.errors import ConfigError, RunError
+from diffalign.errors import ConfigError
 from diffalign.sharing.atomic import write_atomically
+from diffalign.sharing.tensors import AdapterShape, adapter_tensors, check_base, layers, put_on, shape_of
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
 PREFIX = "diffalign."
 COMPONENT = "unet"
-
-
-@dataclass(frozen=True)
-class AdapterShape:
-    """What is needed to build the adapter that a file fits.
-
-    Args:
-        rank: Width of the delta.
-        targets: Full names of the layers.
-        dora: Whether magnitudes are learnt apart.
-    """
-
-    rank: int
-    targets: tuple[str, ...]
-    dora: bool
 
 
 def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any]) -> Path:
@@ -57,10 +41,10 @@ def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any]) -> P
     """
     from safetensors.torch import save_file
 
-    folded = folded_tensors(module)
+    folded = adapter_tensors(module, folded=True)
     named = {f"{COMPONENT}.{key}": value for key, value in _named_alike(folded).items()}
     config = module.peft_config["default"].to_dict()  # type: ignore[union-attr, index, operator]
-    config |= {"lora_alpha": config["r"], "use_rslora": False, "target_modules": sorted(_layers(folded))}
+    config |= {"lora_alpha": config["r"], "use_rslora": False, "target_modules": sorted(layers(folded))}
     config |= {"rank_pattern": {}, "alpha_pattern": {}}
     packed = {f"{COMPONENT}.{key}": _plain(value) for key, value in config.items()}
     facts = {"version": __version__, **about}
@@ -71,20 +55,6 @@ def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any]) -> P
         if value is not None
     }
     return write_atomically(Path(folder) / FILE_NAME, lambda path: save_file(named, path, metadata=metadata))
-
-
-def folded_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """``{layer.lora_A.weight, layer.lora_B.weight, ...}`` float32 on the CPU, the scale folded into B."""
-    from peft.tuners.lora import LoraLayer
-    from peft.utils import get_peft_model_state_dict
-
-    scales = {name: layer.scaling["default"] for name, layer in module.named_modules() if isinstance(layer, LoraLayer)}
-    folded = {}
-    for key, value in get_peft_model_state_dict(module).items():
-        value = value.detach().float().cpu()
-        layer, _, tail = key.partition(".lora_B")
-        folded[key] = (value * scales[layer] if tail else value).contiguous().clone()
-    return folded
 
 
 def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -135,14 +105,9 @@ def find_file(path: Path) -> Path:
 
 def adapter_shape(path: Path) -> AdapterShape:
     """Rank and layers of a file, read from its tensors."""
-    tensors, _ = read_adapter(path)
-    ranks = {value.shape[0] for key, value in tensors.items() if ".lora_A." in key}
-    if len(ranks) != 1:
-        raise ConfigError(f"{path} has layers of ranks {sorted(ranks)}; adapters of one rank can be loaded.")
-    return AdapterShape(ranks.pop(), tuple(sorted(_layers(tensors))), any("lora_magnitude" in key for key in tensors))
+    return shape_of(read_adapter(path)[0], path)
 
 
-@torch.no_grad()
 def load_into(module: nn.Module, path: Path, *, base: tuple[str, str] | None = None) -> dict[str, Any]:
     """Puts a file's adapter on a network that has one of the same layers and rank; returns what the file says.
 
@@ -154,35 +119,11 @@ def load_into(module: nn.Module, path: Path, *, base: tuple[str, str] | None = N
     Raises:
         ConfigError: the file was made for another base, or for other layers or another rank.
     """
-    from peft.tuners.lora import LoraLayer
-    from peft.utils import set_peft_model_state_dict
-
     tensors, about = read_adapter(path)
-    made_for = about.get("base_fingerprint")
-    if base is not None and made_for is not None and made_for != base[0]:
-        raise ConfigError(
-            f"the adapter {path} was trained on {about.get('base_model', 'another base')} (weights {made_for[:8]}),"
-            f" but this model is {base[1]} (weights {base[0][:8]}). Load its own base, or load it"
-            " all the same with any_base=True."
-        )
-    own = folded_tensors(module)
-    mine, theirs = ({key: tuple(value.shape) for key, value in part.items()} for part in (own, tensors))
-    if mine != theirs:
-        odd = sorted(set(mine.items()) ^ set(theirs.items()))[0]
-        raise ConfigError(
-            f"the adapter {path} ({about.get('base_model', 'base unknown')}) does not fit this model"
-            f"{'' if base is None else ' ' + base[1]}: layers or ranks differ, first at {odd[0]} {odd[1]}."
-            " Load it with load_aligned, which takes rank and layers from the file."
-        )
-    scales = {name: layer.scaling["default"] for name, layer in module.named_modules() if isinstance(layer, LoraLayer)}
-    unfolded = {
-        key: value / scales[key.partition(".lora_B")[0]] if ".lora_B" in key else value
-        for key, value in tensors.items()
-    }
-    if wrong := set_peft_model_state_dict(module, unfolded).unexpected_keys:  # type: ignore[attr-defined]
-        raise RunError(
-            f"peft did not take {wrong[:3]} of {path}; please report this with the versions of peft and diffusers."
-        )
+    check_base(about, base, path)
+    put_on(
+        module, tensors, path, made_for=about.get("base_model", "base unknown"), name="" if base is None else base[1]
+    )
     return about
 
 
@@ -197,10 +138,6 @@ def _named_alike(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     older = convert_state_dict_to_diffusers(dict(tensors))
     mixed = any(".lora_A." in key or ".lora_magnitude" in key for key in older)
     return tensors if mixed else older
-
-
-def _layers(tensors: Mapping[str, Tensor]) -> set[str]:
-    return {key.split(".lora_")[0] for key in tensors}
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,124 @@
+"""Adapters as tensors: taking them off a network, putting them on one, and refusing those of another base.
+
+Names are peft's: ``layer.lora_A.weight`` ``(rank, in)``, ``layer.lora_B.weight`` ``(out, rank)``, and for DoRA
+``layer.lora_magnitude_vector`` ``(out,)``. A delta is ``scale B A``; who writes a file decides whether the scale stands
+beside the tensors or is folded into ``B``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffalign.errors import ConfigError, RunError
+
+KNOWN = (".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector")
+
+
+@dataclass(frozen=True)
+class AdapterShape:
+    """What is needed to build the adapter that a file fits.
+
+    Args:
+        rank: Width of the delta.
+        targets: Full names of the layers.
+        dora: Whether magnitudes are learnt apart.
+    """
+
+    rank: int
+    targets: tuple[str, ...]
+    dora: bool
+
+
+def adapter_tensors(module: nn.Module, *, folded: bool) -> dict[str, Tensor]:
+    """The adapter named ``default`` as float32 on the CPU; ``folded``: with the scale in B."""
+    from peft.utils import get_peft_model_state_dict
+
+    scales = layer_scales(module) if folded else {}
+    tensors = {}
+    # "auto" would ask the hub whether the vocabulary has grown
+    for key, value in get_peft_model_state_dict(module, save_embedding_layers=False).items():
+        value = value.detach().float().cpu()
+        layer, _, tail = key.partition(".lora_B")
+        tensors[key] = (value * scales[layer] if tail and folded else value).contiguous().clone()
+    return tensors
+
+
+def layer_scales(module: nn.Module) -> dict[str, float]:
+    """What each adapted layer multiplies ``B A`` with."""
+    from peft.tuners.lora import LoraLayer
+
+    return {name: layer.scaling["default"] for name, layer in module.named_modules() if isinstance(layer, LoraLayer)}
+
+
+def layers(tensors: Mapping[str, Tensor]) -> set[str]:
+    """Full names of the layers that have a delta."""
+    return {key.split(".lora_")[0] for key in tensors}
+
+
+def shape_of(tensors: Mapping[str, Tensor], path: Path) -> AdapterShape:
+    """Rank and layers. Raises ConfigError where the ranks differ, or where there is more than a LoRA."""
+    odd = [key for key in tensors if not key.endswith(KNOWN)]
+    if odd:
+        raise ConfigError(
+            f"{path} holds more than a LoRA on linear and convolution layers, first {odd[0]}: merge it into its base"
+            " with merge_and_unload() in peft, and give the merged model as model.path."
+        )
+    ranks = {value.shape[0] for key, value in tensors.items() if ".lora_A." in key}
+    if len(ranks) != 1:
+        raise ConfigError(f"{path} has layers of ranks {sorted(ranks)}; adapters of one rank can be loaded.")
+    return AdapterShape(ranks.pop(), tuple(sorted(layers(tensors))), any("lora_magnitude" in key for key in tensors))
+
+
+def check_base(about: Mapping[str, Any], base: tuple[str, str] | None, path: Path) -> None:
+    """Raises ConfigError when a file says that it was made for other weights than those of ``base``: fingerprint and
+    name, or None for no check."""
+    made_for = about.get("base_fingerprint")
+    if base is not None and made_for is not None and made_for != base[0]:
+        raise ConfigError(
+            f"the adapter {path} was trained on {about.get('base_model', 'another base')} (weights {made_for[:8]}),"
+            f" but this model is {base[1]} (weights {base[0][:8]}). Load its own base, or load it"
+            " all the same with any_base=True."
+        )
+
+
+@torch.no_grad()
+def put_on(
+    module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, scale: float = 1.0, made_for: str, name: str = ""
+) -> None:
+    """Puts tensors on a network that has an adapter of the same layers and rank.
+
+    Args:
+        module: The network.
+        tensors: As a file holds them.
+        path: The file, for messages.
+        scale: What the file's ``B A`` is multiplied with.
+        made_for: The base that the file names, for messages.
+        name: What this network is called, for messages.
+
+    Raises:
+        ConfigError: other layers or another rank.
+    """
+    from peft.utils import set_peft_model_state_dict
+
+    own = adapter_tensors(module, folded=False)
+    mine, theirs = ({key: tuple(value.shape) for key, value in part.items()} for part in (own, tensors))
+    if mine != theirs:
+        odd = sorted(set(mine.items()) ^ set(theirs.items()))[0]
+        raise ConfigError(
+            f"the adapter {path} ({made_for}) does not fit this model{' ' + name if name else ''}: layers or ranks"
+            f" differ, first at {odd[0]} {odd[1]}. Load it with load_aligned, which takes rank and layers from the"
+            " file."
+        )
+    scales = layer_scales(module)
+    unfolded = {
+        key: value * (scale / scales[key.partition(".lora_B")[0]]) if ".lora_B" in key else value
+        for key, value in tensors.items()
+    }
+    if wrong := set_peft_model_state_dict(module, unfolded).unexpected_keys:  # type: ignore[attr-defined]
+        raise RunError(f"peft did not take {wrong[:3]} of {path}; please report this with the version of peft.")
