@@ -179,9 +179,9 @@ class PairScores:
         return PairScores(chosen, rejected, *_exchanged(self.reference_chosen, self.reference_rejected, where))
 
     def _each(self, function: Callable[[Scores], Scores]) -> PairScores:
-        others = {name: getattr(self, name) for name in ("rejected", "reference_chosen", "reference_rejected")}
-        made = {name: None if scores is None else function(scores) for name, scores in others.items()}
-        return replace(self, chosen=function(self.chosen), **made)
+        others = (self.rejected, self.reference_chosen, self.reference_rejected)
+        made = (None if scores is None else function(scores) for scores in others)
+        return PairScores(function(self.chosen), *made, desirable=self.desirable, point=self.point)
 
 
 def _other(rejected: Scores | None) -> Scores:

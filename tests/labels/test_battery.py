@@ -9,18 +9,13 @@ import torch
 from diffalign.labels import LABELS, Label, expected, oriented, silent
 from diffalign.losses import LOSSES, PairScores, Scores
 from tests.labels.rows import AGAINST_A_REFERENCE, BOUND, PAIRS, TRIES, label, made
-from tests.losses.scores import drawn, from_margins
+from tests.losses.scores import drawn, from_margins, taken
 
 SCALES = [1.0, -2.5, 0.0, 0.3, -1.0]
 BOTH = [
     pytest.param(name, case.values[0], id=f"{name}-{case.id}")
     for name, case in itertools.product(LABELS, AGAINST_A_REFERENCE)
 ]
-
-
-def _taken(scores, order):
-    sides = (getattr(scores, field.name) for field in dataclasses.fields(scores))
-    return PairScores(*(Scores(side.logps[order]) for side in sides))
 
 
 def _pull(loss, scores, given):
@@ -50,7 +45,7 @@ def test_a_label_is_a_few_possible_numbers_per_pair(name):
 @pytest.mark.parametrize("name, loss", BOTH)
 def test_permuting_the_pairs_permutes_their_losses(name, loss):
     scores, order = drawn(5), torch.tensor([3, 0, 4, 1, 2])
-    shuffled = expected(loss, _taken(scores, order), made(name, [PAIRS[i] for i in order]))
+    shuffled = expected(loss, taken(scores, order), made(name, [PAIRS[i] for i in order]))
     assert torch.equal(shuffled, expected(loss, scores, made(name))[order])
 
 
