@@ -1,10 +1,10 @@
-"""The fast ways give the model's own numbers and gradients, for every family; where one can't, it falls back and says so."""
+"""The fast ways give the model's own numbers and gradients, for every family; one that cannot says so."""
 
 import pytest
 import torch
 
 from diffalign.errors import ConfigError
-from diffalign.policies.adapters import AdapterConfig, add_adapter, adapter_off
+from diffalign.policies.adapters import AdapterConfig, adapter_off, add_adapter
 from diffalign.policies.language import attention
 from diffalign.policies.language.layout import lay_out
 from diffalign.policies.language.network import LanguageNetwork

@@ -1,0 +1,146 @@
+"""Loading a language policy: from a folder, a GGUF file or a hub name to an object behind the seam."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffalign.devices.budget import best_device
+from diffalign.errors import ConfigError, RunError, near_miss
+from diffalign.policies.adapters import AdapterConfig, add_adapter
+from diffalign.policies.language.config import LanguageConfig
+from diffalign.policies.language.network import LanguageNetwork
+from diffalign.policies.language.text import LanguagePolicy
+from diffalign.policies.language.tokens import Tokens
+from diffalign.policies.language.trial import find_way
+from diffalign.policies.networks import silence_dropout
+from diffalign.quiet import quiet
+from diffalign.sharing.peft_folder import peft_shape
+
+__all__ = ["AdapterConfig", "LanguageConfig", "load_aligned", "load_policy"]
+
+
+def load_policy(config: LanguageConfig, device: torch.device | str | None = None) -> LanguagePolicy:
+    """Loads a causal language model, puts a fresh adapter on it (or thaws all of it), and gives it a reference.
+
+    Args:
+        config: Where it is, and how it is trained and judged.
+        device: None takes the accelerator if there is one.
+
+    Raises:
+        ConfigError: no such folder, file or name; no causal language model; a tokenizer that lacks what is needed.
+    """
+    device = best_device() if device is None else torch.device(device)
+    check_path(config)
+    tokens = Tokens(_load_tokenizer(config), config)
+    dtype = torch.float32 if config.adapter is None else getattr(torch, config.dtype)
+
+    def load_base() -> LanguageNetwork:
+        model = _load_model(config, dtype).to(device)
+        _silence(model)
+        return LanguageNetwork(model, keep_bytes=config.head_memory * 2**20).requires_grad_(False).eval()
+
+    network = load_base()
+    if config.adapter is not None:
+        add_adapter(network.model, config.adapter)
+    else:
+        network.requires_grad_(True)
+    network.eval()  # the adapter's layers too
+    outcome = find_way(network, config.forward)
+    if config.gradient_checkpointing:  # which transformers does in training mode alone; there is no dropout left
+        network.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        network.train()
+
+    def load_frozen() -> LanguageNetwork:
+        frozen = load_base()
+        find_way(frozen, outcome.way)
+        return frozen
+
+    return LanguagePolicy(network, tokens, config, load_frozen, {"forward": outcome.words()})
+
+
+def load_aligned(config: LanguageConfig, adapter: Path, device: torch.device | str | None = None) -> LanguagePolicy:
+    """The policy of ``config`` with a shared adapter on it; rank and layers are taken from its folder."""
+    shape = peft_shape(adapter)
+    fitted = AdapterConfig(rank=shape.rank, targets=shape.targets, dora=shape.dora)
+    policy = load_policy(config.model_copy(update={"adapter": fitted}), device)
+    policy.load_adapter(adapter)
+    return policy
+
+
+def check_path(config: LanguageConfig) -> None:
+    """Raises ConfigError where ``config.path`` names nothing that could hold a language model. Asks no network."""
+    local = Path(config.path).expanduser()
+    if local.is_file():
+        raise ConfigError(
+            f"model.path is the single file {config.path}; a folder is needed. For a GGUF file give its folder and: "
+            f"--set model.gguf_file={local.name}"
+        )
+    if not local.is_dir():
+        looks_local = config.path.startswith((".", "/", "~", "\\")) or config.path.count("/") > 1
+        if looks_local:
+            siblings = [item.name for item in local.parent.iterdir()] if local.parent.is_dir() else []
+            raise ConfigError(
+                f"model.path {config.path} does not exist.{near_miss(local.name, siblings)} Give a folder written by "
+                "save_pretrained, or a hub name such as HuggingFaceTB/SmolLM2-135M-Instruct."
+            )
+        return
+    wanted = config.gguf_file or "config.json"
+    if not (local / wanted).is_file():
+        files = sorted(item.name for item in local.glob("*.gguf"))
+        if (local / "model_index.json").is_file():
+            advice = "It holds an image model: --set model.kind=image"
+        elif files:
+            advice = f"It holds GGUF files: --set model.gguf_file={files[0]}"
+        else:
+            advice = "Give a folder written by save_pretrained."
+        raise ConfigError(f"model.path {config.path} is a folder without {wanted}. {advice}")
+
+
+def _load_model(config: LanguageConfig, dtype: torch.dtype) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return _fetched(AutoModelForCausalLM, config, **_dtype(dtype))
+
+
+def _load_tokenizer(config: LanguageConfig) -> Any:
+    from transformers import AutoTokenizer
+
+    return _fetched(AutoTokenizer, config)
+
+
+def _fetched(kind: Any, config: LanguageConfig, **settings: Any) -> Any:
+    if config.gguf_file:
+        settings["gguf_file"] = config.gguf_file
+    try:
+        with quiet():
+            return kind.from_pretrained(str(Path(config.path).expanduser()), revision=config.revision, **settings)
+    except Exception as error:  # the loader lets errors of several libraries through
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, ImportError):
+            raise ConfigError(
+                f"{config.path} needs another package: {text}. Type: pip install 'diffalign[text]'"
+            ) from error
+        if Path(config.path).expanduser().is_dir():
+            raise ConfigError(f"{config.path} cannot be loaded as a causal language model: {text}") from error
+        raise RunError(
+            f"{config.path!r} is no folder here and could not be fetched from the hub: {text}. Check the name, log in "
+            "with `hf auth login` if it is gated, or give a folder."
+        ) from error
+
+
+def _dtype(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """The keyword that this version of transformers takes a dtype by."""
+    from transformers import __version__ as version
+
+    return {"dtype" if int(version.split(".")[0]) >= 5 else "torch_dtype": dtype}
+
+
+def _silence(model: Any) -> None:
+    """No dropout: neither layers of it, nor what attention is told to do."""
+    silence_dropout(model)
+    for layer in model.modules():
+        if isinstance(getattr(layer, "attention_dropout", None), float):
+            layer.attention_dropout = 0.0

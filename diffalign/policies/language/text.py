@@ -1,0 +1,263 @@
+"""The language policy: a causal language model with its reference and sampler, behind the seam of `policy`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffalign.data.cache import TensorCache, content_key
+from diffalign.data.conversation import ASSISTANT, Conversation, Message, Text
+from diffalign.data.kept import Kept
+from diffalign.data.records import Media, Pair
+from diffalign.devices.budget import in_words, module_bytes
+from diffalign.errors import ConfigError
+from diffalign.latents.draws import Draw
+from diffalign.policies.language.config import LanguageConfig
+from diffalign.policies.language.counts import TokenCounts
+from diffalign.policies.language.generate import answers
+from diffalign.policies.language.judging import Encoded, Judging
+from diffalign.policies.language.layout import lay_out
+from diffalign.policies.language.network import LanguageNetwork
+from diffalign.policies.language.tokens import Tokens
+from diffalign.policies.language.vocabulary import encode
+from diffalign.policies.networks import unwrapped, weights_digest
+from diffalign.policies.policy import Card, Progress, Scored
+from diffalign.policies.weights import Trainable
+from diffalign.sharing.atomic import replace_folder
+from diffalign.sharing.names import public_name
+from diffalign.sharing.peft_folder import load_peft, save_peft
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A progress that says nothing."""
+
+
+class LanguagePolicy:
+    """Implements :class:`~diffalign.policies.policy.Policy` for texts. Built by `load.load_policy`.
+
+    Args:
+        module: The network, its adapter added (or all its weights in float32), on its device.
+        tokens: Turns texts into tokens.
+        config: What it was built from.
+        load_base: Loads the network once more, frozen.
+        notes: Lines for the header.
+    """
+
+    medium = "text"
+    looks = 1
+
+    def __init__(
+        self,
+        module: LanguageNetwork,
+        tokens: Tokens,
+        config: LanguageConfig,
+        load_base: Callable[[], nn.Module],
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
+        self.module: nn.Module = module
+        self.config = config
+        self.tokens = tokens
+        self.device: torch.device = next(module.parameters()).device
+        self.base_fingerprint = weights_digest([module.model])
+        self._notes = dict(notes or {})
+        self._trainable = Trainable(module)
+        self._judging = Judging(lambda: self.module, self._trainable.parameters, config, self.fingerprint(), load_base)
+
+    @property
+    def evaluations(self) -> TokenCounts:
+        """What the network has computed so far."""
+        return self._judging.counts
+
+    @property
+    def kind(self) -> str:
+        """Kind of the reference: ``"adapter_off"``, ``"copy"``, ``"stored"`` or ``"earlier"``."""
+        return self._judging.kind
+
+    def describe(self) -> dict[str, str]:
+        """Model, what trains, reference, and how texts are read and computed, each in words."""
+        network = unwrapped(self.module)
+        total = sum(parameter.numel() for parameter in network.parameters())
+        adapter, config = self.config.adapter, self.config
+        return {
+            "model": f"{public_name(config.path)} ({in_words(module_bytes(network))} of weights)",
+            "trains": "every weight of the model" if adapter is None else adapter.describe(),
+            "parameters": f"{self._trainable.count:,} trainable of {total:,}",
+            "reference": self._judging.reference.describe(),
+            "texts": self.tokens.describe(),
+            **self._notes,
+        }
+
+    def fingerprint(self) -> str:
+        """Identity of the base weights and of the rules by which texts become tokens."""
+        return content_key(self.base_fingerprint, self.tokens.fingerprint(), self.config.dtype)
+
+    def prepare(self, pairs: Sequence[Pair], progress: Progress = silent) -> list[str]:
+        """Reads every pair once, so that what cannot be trained on is told before training, and tells what was cut."""
+        cuts = self.tokens.survey(pairs, lambda read: progress("read texts", read, len(pairs)))
+        return [f"texts: {cuts.summary()}"]
+
+    def show(self, pair: Pair) -> str:
+        """Prompt and candidates as decoded tokens, what is scored between ``[[`` and ``]]``."""
+        question = self.tokens.question(pair)
+        names = ("chosen", "rejected") if pair.rejected is not None else ("response",)
+        lines = [f"{pair.source or pair.id}", f"  prompt    {self._shown(question.prompt)}"]
+        for name, response in zip(names, question.responses, strict=True):
+            lines.append(f"  {name:<9} {self._shown(response.ids, response.scored)}")
+        return "\n".join(lines)
+
+    def arrange(self, pairs: Sequence[Pair]) -> list[int]:
+        """Pairs of one prompt side by side, short ones before long ones."""
+        sizes = {pair.prompt: 0 for pair in pairs}
+        for pair in pairs:
+            sizes[pair.prompt] = max(sizes[pair.prompt], len(str(pair.chosen)), len(str(pair.rejected)))
+        first = {prompt: number for number, prompt in enumerate(sizes)}
+        keys = [(len(str(p.prompt)) + sizes[p.prompt], first[p.prompt]) for p in pairs]
+        return sorted(range(len(pairs)), key=lambda index: keys[index])
+
+    def encode(self, pairs: Sequence[Pair]) -> Encoded:
+        """Tokens of a batch, on the device."""
+        questions = tuple(self.tokens.questions([_read(pair) for pair in pairs]))
+        return Encoded(questions, lay_out(questions, self.device))
+
+    def score(self, encoded: Encoded, draw: Draw) -> Scored:
+        """Scores under the policy, with gradient. Nothing of them is drawn."""
+        return self._judging.score_policy(encoded)
+
+    def reference(self, encoded: Encoded, draw: Draw) -> Scored:
+        """Scores under the reference: looked up where they are stored, else computed."""
+        return self._judging.score_reference(encoded)
+
+    def prepare_reference(
+        self,
+        pairs: Sequence[Pair],
+        plan: Sequence[tuple[int, int]],
+        seed: int,
+        batch: int = 8,
+        progress: Progress = silent,
+    ) -> int:
+        """Computes and stores what the reference says of the planned pairs, where it is stored; returns of how many
+        responses. Arguments as those of the image policy; the visit makes no difference to a text."""
+        if self.kind != "stored":
+            return 0
+        met, fresh = sorted({index for index, _ in plan}), 0
+        parts = [met[start : start + batch] for start in range(0, len(met), batch)]
+        batches = (self.encode([pairs[index] for index in part]) for part in parts)
+        for number, count in enumerate(self._judging.store(batches), 1):
+            fresh += count
+            progress("reference", min(number * batch, len(met)), len(met))
+        return fresh
+
+    def hold_reference(self, state: Mapping[str, Tensor]) -> None:
+        """From now on the reference is the network with these trainable tensors. Raises ConfigError where its numbers
+        were to be stored."""
+        self._judging.hold(state)
+
+    def make_candidates(
+        self,
+        prompts: Sequence[Text],
+        seeds: Sequence[int],
+        store: TensorCache,
+        keys: Sequence[str],
+        *,
+        reference: bool = False,
+        **settings: Any,
+    ) -> list[Media]:
+        """Answers as candidates, kept in ``store`` as their text's bytes. A plain prompt is continued as it is, as the
+        plain rows of a data set are read."""
+        with self._asked(reference) as network:
+            texts = self._write(network, prompts, seeds, **{**settings, "raw": True})
+        entries = {key: {"text": _bytes(text)} for key, text in zip(keys, texts, strict=True)}
+        store.put_many(entries)
+        return [Kept(str(store.root), store.maker, key) for key in keys]
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The adapter's tensors, or every weight, by their name in the unwrapped network."""
+        return dict(self._trainable.parameters)
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of the trainable tensors on the CPU."""
+        return self._trainable.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts trainable tensors back. Raises RunError when names or shapes are not this policy's."""
+        self._trainable.load(state)
+
+    def sampling(self) -> AbstractContextManager[Any]:
+        """Nothing is put away between calls, so nothing has to stay."""
+        return nullcontext()
+
+    def sample(
+        self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
+    ) -> list[str]:
+        """Answers, one per prompt and seed; settings are those of `generate.TextSampling`. ``reference`` means the base
+        model, also where an earlier checkpoint is compared with."""
+        with self._judging.base() if reference else nullcontext(unwrapped(self.module)) as network:
+            return self._write(network, prompts, seeds, **settings)
+
+    def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
+        """Writes an adapter's folder as peft does, or for full fine-tuning a model's; returns its path."""
+        model: Any = unwrapped(self.module).model
+        facts = {"base_model": public_name(self.config.path), "base_revision": self.config.revision, **about}
+        if self.config.adapter is not None:
+            return save_peft(model, folder, {**facts, "base_fingerprint": self.base_fingerprint})
+
+        def write(beside: Path) -> None:
+            model.save_pretrained(beside)
+            self.tokens.tokenizer.save_pretrained(beside)
+
+        return replace_folder(Path(folder), write)
+
+    def card(self, artifact: Path, card: Card) -> Path:
+        """Writes ``README.md`` into what :meth:`save` wrote."""
+        return write_card(
+            artifact, language_style(public_name(self.config.path), self.config.adapter is not None), card
+        )
+
+    def load_adapter(self, path: Path, *, any_base: bool = False) -> dict[str, Any]:
+        """Puts a shared adapter's weights on this policy and returns what the folder says about itself."""
+        if self.config.adapter is None:
+            raise ConfigError("an adapter needs an adapter to load into; set model.adapter (rank as in the folder)")
+        base = (self.base_fingerprint, public_name(self.config.path))
+        return load_peft(unwrapped(self.module).model, path, base=None if any_base else base)
+
+    def _write(self, network: Any, prompts: Sequence[Text], seeds: Sequence[int], **settings: Any) -> list[str]:
+        texts = answers(network.model, self.tokens, prompts, seeds, **settings)
+        self.evaluations.sampling += sum(map(len, encode(self.tokens.tokenizer, texts)))
+        return texts
+
+    @contextmanager
+    def _asked(self, reference: bool) -> Iterator[nn.Module]:
+        lent = self._judging.reference.network() if reference else nullcontext(unwrapped(self.module))
+        with lent as network:
+            yield network
+
+    def _shown(self, ids: Sequence[int], scored: Sequence[bool] | None = None) -> str:
+        decode = self.tokens.spell
+        if scored is None:
+            return repr(decode(ids))
+        parts = [
+            (kind, decode([token for token, _ in run]))
+            for kind, run in groupby(zip(ids, scored, strict=True), key=lambda item: item[1])
+        ]
+        text = "".join(f"[[{part}]]" if kind else part for kind, part in parts)
+        return f"{text!r} ({sum(scored)} of {len(ids)} tokens scored)"
+
+
+def _read(pair: Pair) -> Pair:
+    """The pair with the text of a candidate that was written while training."""
+    if not isinstance(pair.rejected, Kept):
+        return pair
+    text: Any = pair.rejected.read()["text"].numpy().tobytes().decode("utf-8")
+    in_turns = isinstance(pair.prompt, Conversation)
+    return replace(pair, rejected=Conversation((Message(ASSISTANT, text),)) if in_turns else text)
+
+
+def _bytes(text: str) -> Tensor:
+    return torch.frombuffer(bytearray(text.encode("utf-8", "surrogatepass")), dtype=torch.uint8)
