@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,10 @@ from diffalign.policies.language.vocabulary import special_tokens
 
 SYSTEM = ("system", "developer")
 THOUGHT = "</think>"  # templates of reasoning models leave earlier thoughts out, on purpose
-TODAY = datetime(2024, 7, 26)  # what templates that ask for the date are told: rows must not change overnight
+# What templates that ask for the date are told: equal rows must be equal tokens tomorrow.
+TODAY = {"%d": "26", "%b": "Jul", "%B": "July", "%Y": "2024", "%m": "07", "%y": "24", "%A": "Friday", "%a": "Fri"}
+TOLD = "".join(f"|replace('{code}', '{text}')" for code, text in TODAY.items())
+DATED = "{%- macro strftime_now(form) -%}{{ form" + TOLD + " }}{%- endmacro %}"
 PROBE = "zqxjw"
 
 
@@ -65,14 +67,16 @@ class Chat:
         self, tokenizer: Any, template: str | Path | None = None, system: str | None = None, end: str | None = None
     ):
         self.tokenizer = tokenizer
-        self.template = _read(template)
+        self.own = template is None
+        text = _read(template) or (tokenizer.get_chat_template() if tokenizer.chat_template else None)
+        self.template = DATED + text if text and "strftime_now" in text else text
         self.system = system
         self._end = end
 
     @property
     def available(self) -> bool:
         """Whether there is a template."""
-        return bool(self.template or self.tokenizer.chat_template)
+        return bool(self.template)
 
     @cached_property
     def end(self) -> str | None:
@@ -127,7 +131,7 @@ class Chat:
         shared = min(_shared(opened, one.text) for one in written)
         if shared < len(opened):
             last = prompt.messages[-1].content.strip()
-            if last and shared < opened.rfind(last) + len(last):
+            if last and shared < self.render(prompt).rfind(last) + len(last):
                 raise DataError(
                     "the chat template writes the prompt otherwise once it is answered (it drops or rewrites turns), "
                     "so prompt and response cannot be told apart. Give another: --set model.chat_template=FILE.jinja"
@@ -178,7 +182,6 @@ class Chat:
                 chat_template=self.template,
                 tokenize=False,
                 add_generation_prompt=opening,
-                strftime_now=TODAY.strftime,
             )
         except (TemplateError, TypeError) as error:
             roles = [message.role for message in turns.messages]

@@ -4,9 +4,9 @@ A token is drawn by the Gumbel rule: with logits ``l`` after temperature, top-k 
 
     argmax_v (l_v + g_v)  is distributed as  softmax(l)
 
-``u`` comes from one CPU generator per row, seeded with the row's seed: an answer does not depend on the batch it is made
-in (but for rounding, which another shape may change: in bfloat16 now and then visibly), and two models that agree give
-equal texts for equal seeds, so that what differs between them is what training changed.
+``u`` comes from one CPU generator per row, seeded with the row's seed: an answer does not depend on the batch it is
+made in (but for rounding, which another shape may change: in bfloat16 now and then visibly), and two models that agree
+give equal texts for equal seeds, so that what differs between them is what training changed.
 """
 
 from __future__ import annotations

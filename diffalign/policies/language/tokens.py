@@ -112,8 +112,8 @@ class Tokens:
 
     def describe(self) -> str:
         """The rules in one line, for a header."""
-        own = "the recipe's chat template" if self.chat.template else "the tokenizer's chat template"
-        parts = [own if self.chat.available else "no chat template"]
+        whose = "the tokenizer's" if self.chat.own else "the recipe's"
+        parts = [f"{whose} chat template" if self.chat.available else "no chat template"]
         if self.config.max_length:
             parts.append(f"at most {self.config.max_length:,} tokens")
         if self.config.prompt_limit:
@@ -151,8 +151,7 @@ class Tokens:
         rules = self.config.model_dump(
             include={"system", "end_token", "max_length", "max_prompt_length", "long_prompts"}, mode="json"
         )
-        template = self.chat.template or self.tokenizer.chat_template
-        facts = [RULES, digest(self.tokenizer), template, rules]
+        facts = [RULES, digest(self.tokenizer), self.chat.template, rules]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def _questions(self, pairs: Sequence[Pair]) -> tuple[list[Question], list[str]]:
