@@ -8,10 +8,16 @@ from collections.abc import Callable
 
 from diffalign.pairs.checkpoint import checkpoint
 from diffalign.pairs.dataset import DatasetPairs, dataset, from_memory, read_dataset
+from diffalign.pairs.singles import singles
 from diffalign.pairs.source import PairSource, Stage
 from diffalign.pairs.winners import winners
 
-PAIRS: dict[str, Callable[..., PairSource]] = {"dataset": dataset, "winners": winners, "checkpoint": checkpoint}
+PAIRS: dict[str, Callable[..., PairSource]] = {
+    "dataset": dataset,
+    "singles": singles,
+    "winners": winners,
+    "checkpoint": checkpoint,
+}
 """Every source by name; the first is the default. Each takes a :class:`DatasetPairs`; keywords are its own settings."""
 
 __all__ = [
@@ -23,5 +29,6 @@ __all__ = [
     "dataset",
     "from_memory",
     "read_dataset",
+    "singles",
     "winners",
 ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from diffalign.data.lazy import changed, selected
 from diffalign.data.records import Pair
-from diffalign.pairs.dataset import DatasetPairs, reasons
+from diffalign.errors import DataError
+from diffalign.pairs.dataset import DatasetPairs, prompts, reasons
 from diffalign.pairs.source import Stage
 
 
@@ -19,7 +21,7 @@ class WinnerPairs:
         source: Where they came from and what was dropped, for the header.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: Sequence[Pair]
     source: str = "pairs in memory"
 
     def __len__(self) -> int:
@@ -32,7 +34,7 @@ class WinnerPairs:
 
     def summary(self) -> str:
         """One line: how many winners, how many prompts, what was dropped and why."""
-        return f"{len(self)} winners on {len({pair.prompt for pair in self.pairs})} prompts from {self.source}"
+        return f"{len(self)} winners on {prompts(self.pairs)} prompts from {self.source}"
 
     def begin(self, number: int, wanted: Sequence[int], stage: Stage) -> Sequence[Pair]:
         """The winners as they are."""
@@ -51,6 +53,18 @@ def winner(pair: Pair) -> Pair:
 def winners(data: DatasetPairs) -> WinnerPairs:
     """The data set's chosen candidates, ``pairs: winners``.
 
-    One row per pair: a candidate that won twice is there twice, as often as it was preferred.
+    One row per pair: a candidate that won twice is there twice, as often as it was preferred. Single examples that are
+    not desirable are left out.
+
+    Raises:
+        DataError: Nothing else is there.
     """
-    return WinnerPairs(tuple(winner(pair) for pair in data.pairs), data.name + reasons(data.dropped))
+    good = selected(data.pairs, lambda pair: pair.desirable)
+    if not good:
+        raise DataError(
+            f"{data.name}: none of {len(data)} examples is desirable, so there is no winner among them. Look whether "
+            "the labels are turned round; a loss for both kinds needs some of each."
+        )
+    left = len(data) - len(good)
+    told = f"; left out: {left} undesirable" if left else ""
+    return WinnerPairs(changed(good, winner), data.name + reasons(data.dropped) + told)

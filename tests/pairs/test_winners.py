@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from diffalign.data.mapped import MappedPairs
 from diffalign.data.records import Dropped, Pair
 from diffalign.errors import DataError
 from diffalign.pairs import PAIRS, from_memory
@@ -44,3 +45,19 @@ def test_a_candidate_that_won_twice_is_there_twice():
     first, second = some_pairs(2)
     source = PAIRS["winners"](from_memory([first, replace(second, prompt=first.prompt, chosen=first.chosen)]))
     assert [pair.id for pair in source.pairs] == ["p0", "p1"]
+
+
+def test_undesirable_examples_are_no_winners():
+    rows = [replace(pair, desirable=k != 1) for k, pair in enumerate(ALONE)]
+    source = PAIRS["winners"](from_memory([*some_pairs(2), *rows]))
+    assert [pair.id for pair in source.pairs] == ["p0", "p1", "w0", "w2"]
+    assert source.summary().endswith("; left out: 1 undesirable")
+    with pytest.raises(DataError, match="none of 1 examples is desirable"):
+        PAIRS["winners"](from_memory(rows[1:2]))
+
+
+def test_winners_of_many_pairs_are_made_when_they_are_asked_for():
+    pairs = some_pairs(4)
+    source = PAIRS["winners"](DatasetPairs(MappedPairs(pairs)))
+    assert not isinstance(source.pairs, list | tuple)
+    assert list(source.pairs) == PAIRS["winners"](from_memory(pairs)).pairs
