@@ -19,6 +19,7 @@ from diffalign.data.conversation import Text
 from diffalign.data.records import Media, Pair
 from diffalign.latents.draws import Draw
 from diffalign.losses.scores import Scores
+from diffalign.sharing.card import Card
 
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``, called while something long goes on."""
@@ -35,25 +36,6 @@ class Scored:
 
     candidates: tuple[Scores, ...]
     info: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a model card tells besides what the policy knows of itself.
-
-    Args:
-        method: Short name of the preference method.
-        datasets: Names of the preference data.
-        training: What to show of the run, in order.
-        evaluation: Rows of one table, equal keys.
-        examples: Prompts with the files of what the aligned model makes of them.
-    """
-
-    method: str
-    datasets: Sequence[str] = ()
-    training: Mapping[str, Any] = field(default_factory=dict)
-    evaluation: Sequence[Mapping[str, Any]] = ()
-    examples: Sequence[tuple[str, Path]] = ()
 
 
 class Policy(Protocol):

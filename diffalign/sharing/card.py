@@ -1,135 +1,114 @@
-"""Model cards: the README.md beside an adapter, with the front matter that the hub reads and how it was aligned."""
+"""Model cards: the README.md beside what was trained, with the front matter that the hub reads and how it was aligned.
+
+What differs between kinds of models is a :class:`CardStyle`, made in `card_styles`; nothing here asks for the kind.
+"""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from diffalign import __version__
 from diffalign.sharing.atomic import write_atomically
+from diffalign.sharing.names import public_name
 
-TAGS = ("text-to-image", "diffusers", "diffusers-training", "lora", "template:sd-lora")
 ALIGNED = ("preference-optimization", "diffalign")
 
+Example = tuple[str, Path | str]
+"""A prompt, and what the aligned model made of it: the file of a picture, or a text."""
 
-def write_card(
-    folder: Path,
-    *,
-    base_model: str,
-    method: str,
-    pipeline: str = "StableDiffusionPipeline",
-    license: str = "other",
-    datasets: Sequence[str] = (),
-    training: Mapping[str, Any] | None = None,
-    evaluation: Sequence[Mapping[str, Any]] = (),
-    prompts: Sequence[str] = (),
-    images: Sequence[str] = (),
-    weight_name: str | None = "pytorch_lora_weights.safetensors",
-) -> Path:
-    """Writes ``folder/README.md``.
+
+@dataclass(frozen=True)
+class Card:
+    """What a model card tells besides what the policy knows of itself.
 
     Args:
-        folder: The adapter's folder.
-        base_model: Hub name of the base, or what it is called.
-        method: Short name of the preference method, such as ``diffusion-dpo``.
-        pipeline: Class that loads the base.
-        license: The base's licence: an adapter inherits it.
-        datasets: Hub names of the preference data.
+        method: Short name of the preference method.
+        datasets: Names of the preference data; of local ones the last part is told.
         training: What to show of the run, in order: ``{"beta": 2000, "steps": 500}``.
         evaluation: Rows of one table; equal keys, the first row's order.
-        prompts: Example prompts, for the widget.
-        images: Their pictures, relative to ``folder``, same order.
-        weight_name: The adapter file; None when the folder is a whole pipeline.
-
-    Returns:
-        The card's path.
+        examples: Prompts with what the aligned model makes of them.
     """
-    text = card(
-        base_model=base_model,
-        method=method,
-        pipeline=pipeline,
-        license=license,
-        datasets=datasets,
-        training=training,
-        evaluation=evaluation,
-        prompts=prompts,
-        images=images,
-        weight_name=weight_name,
-        name=Path(folder).name,
-    )
-    return write_atomically(Path(folder) / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
+
+    method: str
+    datasets: Sequence[str] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Sequence[Mapping[str, Any]] = ()
+    examples: Sequence[Example] = ()
 
 
-def copy_examples(folder: Path, pictures: Sequence[Path]) -> list[str]:
-    """Copies pictures into ``folder/images`` and returns their names relative to the folder, as a card needs them."""
-    names = []
-    for number, picture in enumerate(pictures):
-        name = f"images/example_{number}{Path(picture).suffix}"
-        (Path(folder) / "images").mkdir(exist_ok=True)
-        write_atomically(Path(folder) / name, partial(shutil.copyfile, picture))
-        names.append(name)
-    return names
+@dataclass(frozen=True)
+class Shown:
+    """Examples, as a card shows them.
+
+    Args:
+        widget: What the hub's page shows beside the card.
+        above, below: Markdown before the snippet and at the end, perhaps empty.
+    """
+
+    widget: Sequence[Mapping[str, Any]] = ()
+    above: str = ""
+    below: str = ""
 
 
-def card(
-    *,
-    base_model: str,
-    method: str,
-    pipeline: str,
-    license: str,
-    datasets: Sequence[str],
-    training: Mapping[str, Any] | None,
-    evaluation: Sequence[Mapping[str, Any]],
-    prompts: Sequence[str],
-    images: Sequence[str],
-    weight_name: str | None,
-    name: str,
-) -> str:
-    """The card's text; arguments are those of :func:`write_card`."""
+@dataclass(frozen=True)
+class CardStyle:
+    """What differs between the cards of kinds of models.
+
+    Args:
+        base_model: Hub name of the base, or what it is called.
+        adapter: Whether the folder holds an adapter on the base, not a whole model.
+        library: Which library loads it, as the hub names it.
+        task: The hub's pipeline tag.
+        tags: Further tags.
+        snippet: Python lines that use it, from the name of its folder or repository.
+        show: Makes examples fit for a card; may copy files into the folder given.
+        license: The base's licence: what was made of it inherits it.
+    """
+
+    base_model: str
+    adapter: bool
+    library: str
+    task: str
+    tags: tuple[str, ...]
+    snippet: Callable[[str], str]
+    show: Callable[[Path, Sequence[Example]], Shown]
+    license: str = "other"
+
+
+def write_card(folder: Path, style: CardStyle, told: Card) -> Path:
+    """Writes ``folder/README.md``, and what its examples need beside it; returns its path."""
+    folder = Path(folder)
+    text = _text(folder.resolve().name, style, told, style.show(folder, told.examples) if told.examples else Shown())
+    return write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _text(name: str, style: CardStyle, told: Card, shown: Shown) -> str:
     import yaml
 
-    adapter = weight_name is not None
-    family = "stable-diffusion-xl" if "XL" in pipeline else "stable-diffusion"
-    tags = [tag for tag in TAGS if adapter or tag not in ("lora", "template:sd-lora")]
     front: dict[str, Any] = {
-        "license": license,
-        "library_name": "diffusers",
-        "base_model": base_model,
-        "base_model_relation": "adapter" if adapter else "finetune",
-        "pipeline_tag": "text-to-image",
-        "datasets": list(datasets),
-        "tags": [*tags, family, f"{family}-diffusers", *ALIGNED, method],
+        "license": style.license,
+        "library_name": style.library,
+        "base_model": style.base_model,
+        "base_model_relation": "adapter" if style.adapter else "finetune",
+        "pipeline_tag": style.task,
+        "datasets": [public_name(dataset) for dataset in told.datasets],
+        "tags": [*style.tags, *ALIGNED, told.method],
+        "widget": list(shown.widget),
     }
-    if images:
-        pairs = zip(prompts, images, strict=True)
-        front["widget"] = [{"text": prompt, "output": {"url": image}} for prompt, image in pairs]
     head = yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False, allow_unicode=True)
-    what = f"A LoRA for `{base_model}`" if adapter else f"A fine-tuned `{base_model}`"
-    parts = [f"---\n{head}---", f"# {name}", f"{what}, aligned with preferences by {method} (diffalign {__version__})."]
-    parts += ["<Gallery />"] if images else []
-    parts += ["## Use", f"```python\n{snippet(base_model, pipeline, weight_name, name)}\n```"]
-    if training:
-        parts += [
-            "## How it was trained",
-            _table([{"setting": key, "value": value} for key, value in training.items()]),
-        ]
-    if evaluation:
-        parts += ["## Evaluation", _table(evaluation)]
-    return "\n\n".join(parts) + "\n"
-
-
-def snippet(base_model: str, pipeline: str, weight_name: str | None, name: str) -> str:
-    """Python lines that draw a picture with plain diffusers, from the folder or repository ``name``."""
-    lines = [f"from diffusers import {pipeline}", ""]
-    if weight_name is None:
-        lines.append(f'pipeline = {pipeline}.from_pretrained("{name}")')
-    else:
-        lines.append(f'pipeline = {pipeline}.from_pretrained("{base_model}")')
-        lines.append(f'pipeline.load_lora_weights("{name}", weight_name="{weight_name}")')
-    return "\n".join([*lines, 'pipeline("a galaxy-colored figurine floating over the sea").images[0]'])
+    what = f"A LoRA for `{style.base_model}`" if style.adapter else f"A fine-tuned `{style.base_model}`"
+    parts = [f"---\n{head}---", f"# {name}"]
+    parts += [f"{what}, aligned with preferences by {told.method} (diffalign {__version__}).", shown.above]
+    parts += ["## Use", f"```python\n{style.snippet(name)}\n```"]
+    if told.training:
+        rows = [{"setting": key, "value": value} for key, value in told.training.items()]
+        parts += ["## How it was trained", _table(rows)]
+    if told.evaluation:
+        parts += ["## Evaluation", _table(told.evaluation)]
+    return "\n\n".join(filter(None, [*parts, shown.below])) + "\n"
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:

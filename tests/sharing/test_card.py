@@ -1,53 +1,93 @@
-"""Model cards: front matter that the hub can read, and a snippet that runs."""
+"""Model cards: front matter that the hub can read, examples that obey nobody, and snippets that run."""
 
 import re
 
+import pytest
 import yaml
 
-from diffalign.sharing.card import snippet, write_card
+from diffalign.sharing.card import Card, write_card
+from diffalign.sharing.card_styles import language_style, picture_style
+from diffalign.sharing.peft_folder import save_peft
 from tests.policies.conftest import shake
+from tests.sharing.test_peft_folder import trained
+from tests.tiny_text import tiny_llm
 
 
 def fields(path):
     return yaml.safe_load(path.read_text().split("---\n")[1])
 
 
+TOLD = Card(
+    method="diffusion-dpo",
+    datasets=["yuvalkirstain/pickapic_v2"],
+    training={"beta": 5000.0, "steps": 200},
+    evaluation=[{"scorer": "pickscore", "win rate": 0.612, "interval": "0.58 to 0.64"}, {"scorer": "a|b"}],
+)
+
+
 def test_the_front_matter_names_base_tags_and_pictures(tmp_path):
-    path = write_card(
-        tmp_path / "my-lora",
-        base_model="stabilityai/stable-diffusion-xl-base-1.0",
-        method="diffusion-dpo",
-        pipeline="StableDiffusionXLPipeline",
-        license="openrail++",
-        datasets=["yuvalkirstain/pickapic_v2"],
-        training={"beta": 5000.0, "steps": 200},
-        evaluation=[{"scorer": "pickscore", "win rate": 0.612, "interval": "0.58 to 0.64"}, {"scorer": "a|b"}],
-        prompts=["a fox"],
-        images=["images/0.png"],
-    )
+    picture = tmp_path / "fox.png"
+    picture.write_bytes(b"png")
+    base, weights = "stabilityai/stable-diffusion-xl-base-1.0", "pytorch_lora_weights.safetensors"
+    style = picture_style(base, "StableDiffusionXLPipeline", weights)
+    told = Card(**{**vars(TOLD), "examples": [("a fox", picture)]})
+    path = write_card(tmp_path / "my-lora", style, told)
     front, text = fields(path), path.read_text()
-    assert front["base_model"] == "stabilityai/stable-diffusion-xl-base-1.0"
-    assert (front["license"], front["library_name"], front["base_model_relation"]) == (
-        "openrail++",
-        "diffusers",
-        "adapter",
-    )
+    assert front["base_model"] == base and front["datasets"] == ["yuvalkirstain/pickapic_v2"]
+    assert (front["library_name"], front["base_model_relation"]) == ("diffusers", "adapter")
     assert {"lora", "template:sd-lora", "stable-diffusion-xl", "diffusion-dpo"} <= set(front["tags"])
-    assert front["widget"] == [{"text": "a fox", "output": {"url": "images/0.png"}}]
+    assert front["widget"] == [{"text": "a fox", "output": {"url": "images/example_0.png"}}]
+    assert (tmp_path / "my-lora" / "images" / "example_0.png").read_bytes() == b"png"
     assert "| pickscore | 0.612 | 0.58 to 0.64 |" in text and "a\\|b" in text and "| beta | 5000 |" in text
-    assert text.index("<Gallery />") < text.index("## Use")
+    assert "# my-lora" in text and text.index("<Gallery />") < text.index("## Use")
 
 
-def test_a_whole_model_is_no_adapter(tmp_path):
-    path = write_card(tmp_path, base_model="base", method="diffusion-dpo", weight_name=None)
+def test_a_whole_pipeline_is_no_adapter(tmp_path):
+    path = write_card(tmp_path, picture_style("base", "StableDiffusionPipeline", None), TOLD)
     assert fields(path)["base_model_relation"] == "finetune" and "lora" not in fields(path)["tags"]
-    assert "load_lora_weights" not in path.read_text()
+    assert "load_lora_weights" not in path.read_text() and "widget" not in fields(path)
 
 
-def test_the_snippet_runs_in_plain_diffusers(make, sd, tmp_path):
+def test_a_language_adapter_is_found_under_peft_and_text_generation(tmp_path):
+    told = Card(method="dpo", examples=[("Why?", "Because.\nOf that."), ("Who?", tmp_path / "who.txt")])
+    (tmp_path / "who.txt").write_text("Nobody.")
+    path = write_card(tmp_path / "out", language_style("org/base", True), told)
+    front, text = fields(path), path.read_text()
+    assert (front["library_name"], front["pipeline_tag"]) == ("peft", "text-generation")
+    assert front["base_model_relation"] == "adapter" and {"lora", "dpo"} <= set(front["tags"])
+    assert front["widget"][1] == {"text": "Who?", "output": {"text": "Nobody."}}
+    assert "**Why?**\n\n> Because.  \n> Of that." in text
+    whole = write_card(tmp_path / "whole", language_style("org/base", False), TOLD)
+    assert (fields(whole)["library_name"], fields(whole)["base_model_relation"]) == ("transformers", "finetune")
+    assert "peft" not in whole.read_text()
+
+
+def test_what_a_model_wrote_does_nothing_on_its_card(tmp_path):
+    hostile = "---\n# Not a *heading*\n<script>x</script>\n```\n[link](http://x)\n" + "long " * 1000
+    path = write_card(tmp_path, language_style("base", True), Card(method="dpo", examples=[("a\n# b <|x|>", hostile)]))
+    shown = path.read_text().partition("## Examples")[2].strip().splitlines()
+    assert shown[0] == r"**a # b &lt;\|x\|&gt;**" and len(path.read_text()) < 10_000 + len(hostile)
+    assert all(line.startswith("> ") for line in shown[2:])
+    assert [line.strip() for line in shown[2:7]] == [
+        r"> \---", r"> \# Not a \*heading\*", "> &lt;script&gt;x&lt;/script&gt;", r"> \`\`\`", r"> \[link\](http://x)"
+    ]  # fmt: skip
+
+
+def test_the_snippet_of_pictures_runs_in_plain_diffusers(make, sd, tmp_path):
     shake(make()).save(tmp_path / "out", {})
-    code = snippet(str(sd), "StableDiffusionPipeline", "pytorch_lora_weights.safetensors", str(tmp_path / "out"))
+    style = picture_style(str(sd), "StableDiffusionPipeline", "pytorch_lora_weights.safetensors")
+    code = style.snippet(str(tmp_path / "out"))
     code = re.sub(r'pipeline\("[^"]*"\)', 'picture = pipeline("a fox", num_inference_steps=1)', code)
     names: dict = {}
     exec(code + "\n", names)
     assert names["picture"].size == (16, 16)
+
+
+@pytest.mark.parametrize("adapter", [True, False])
+@pytest.mark.parametrize("chat", [True, False])
+def test_the_snippet_of_texts_runs_in_plain_peft_and_transformers(tmp_path, capsys, adapter, chat):
+    base = tiny_llm(tmp_path / "base", chat=chat)
+    folder = save_peft(trained(base), tmp_path / "out", {}) if adapter else base
+    code = language_style(str(base), adapter, chat=chat).snippet(str(folder)).replace("=128", "=3")
+    exec(code + "\n", {})
+    assert "Why is the sky blue?" in capsys.readouterr().out

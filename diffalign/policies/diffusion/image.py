@@ -29,7 +29,8 @@ from diffalign.policies.policy import Card, Progress, Scored
 from diffalign.policies.weights import Trainable
 from diffalign.sharing.adapter_file import load_into, save_adapter
 from diffalign.sharing.atomic import replace_folder
-from diffalign.sharing.card import copy_examples, write_card
+from diffalign.sharing.card import write_card
+from diffalign.sharing.card_styles import picture_style
 from diffalign.sharing.names import public_name
 
 
@@ -277,18 +278,8 @@ class ImagePolicy:
         """Writes ``README.md`` beside the adapter file, or into the pipeline's folder, with copies of the examples."""
         adapter = self.config.adapter is not None
         folder = artifact.parent if adapter else artifact
-        return write_card(
-            folder,
-            base_model=public_name(self.config.path),
-            method=card.method,
-            pipeline=self._frozen.kind,
-            datasets=[public_name(name) for name in card.datasets],
-            training=card.training,
-            evaluation=card.evaluation,
-            prompts=[prompt for prompt, _ in card.examples],
-            images=copy_examples(folder, [path for _, path in card.examples]),
-            weight_name=artifact.name if adapter else None,
-        )
+        style = picture_style(public_name(self.config.path), self._frozen.kind, artifact.name if adapter else None)
+        return write_card(folder, style, card)
 
     def load_adapter(self, path: Path, *, any_base: bool = False) -> dict[str, Any]:
         """Puts a shared adapter file's weights on this policy and returns what the file says about itself."""

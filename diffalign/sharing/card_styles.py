@@ -1,0 +1,115 @@
+"""Styles of model cards: what the hub and its readers need to know of a kind of model, and how examples are shown."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from diffalign.sharing.atomic import write_atomically
+from diffalign.sharing.card import CardStyle, Example, Shown
+
+PICTURES = ("text-to-image", "diffusers", "diffusers-training")
+ADAPTED_PICTURES = (*PICTURES, "lora", "template:sd-lora")
+LONGEST = 1200  # characters of an example's text on a card
+
+
+def picture_style(base_model: str, pipeline: str, weight_name: str | None) -> CardStyle:
+    """Of an adapter that plain diffusers loads into ``pipeline``, or of a whole pipeline (``weight_name`` None)."""
+    family = "stable-diffusion-xl" if "XL" in pipeline else "stable-diffusion"
+
+    def snippet(name: str) -> str:
+        lines = [f"from diffusers import {pipeline}", ""]
+        if weight_name is None:
+            lines.append(f'pipeline = {pipeline}.from_pretrained("{name}")')
+        else:
+            lines.append(f'pipeline = {pipeline}.from_pretrained("{base_model}")')
+            lines.append(f'pipeline.load_lora_weights("{name}", weight_name="{weight_name}")')
+        return "\n".join([*lines, 'pipeline("a galaxy-colored figurine floating over the sea").images[0]'])
+
+    return CardStyle(
+        base_model=base_model,
+        adapter=weight_name is not None,
+        library="diffusers",
+        task="text-to-image",
+        tags=(*(PICTURES if weight_name is None else ADAPTED_PICTURES), family, f"{family}-diffusers"),
+        snippet=snippet,
+        show=show_pictures,
+    )
+
+
+def language_style(base_model: str, adapter: bool, *, chat: bool = False) -> CardStyle:
+    """Of an adapter that plain peft loads, or of a whole causal language model.
+
+    Args:
+        base_model: Hub name of the base, or what it is called.
+        adapter: Whether the folder holds an adapter.
+        chat: Whether prompts go through the tokenizer's chat template.
+    """
+
+    def snippet(name: str) -> str:
+        base = base_model if adapter else name
+        lines = ["from peft import PeftModel"] if adapter else []
+        lines += ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
+        lines += [f'tokenizer = AutoTokenizer.from_pretrained("{base}")']
+        lines += [f'model = AutoModelForCausalLM.from_pretrained("{base}")']
+        lines += [f'model = PeftModel.from_pretrained(model, "{name}")'] if adapter else []
+        lines += [CHAT if chat else PLAIN, "answer = model.generate(**inputs, max_new_tokens=128)"]
+        return "\n".join([*lines, "print(tokenizer.decode(answer[0], skip_special_tokens=True))"])
+
+    return CardStyle(
+        base_model=base_model,
+        adapter=adapter,
+        library="peft" if adapter else "transformers",
+        task="text-generation",
+        tags=("lora", "transformers") if adapter else ("text-generation",),
+        snippet=snippet,
+        show=show_texts,
+    )
+
+
+PLAIN = 'inputs = tokenizer("Why is the sky blue?", return_tensors="pt")'
+CHAT = """\
+inputs = tokenizer.apply_chat_template(
+    [{"role": "user", "content": "Why is the sky blue?"}],
+    add_generation_prompt=True,
+    return_dict=True,
+    return_tensors="pt",
+)"""
+
+
+def show_pictures(folder: Path, examples: Sequence[Example]) -> Shown:
+    """Copies the pictures into ``folder/images`` and shows them in the hub's gallery."""
+    widget = []
+    for number, (prompt, picture) in enumerate(examples):
+        name = f"images/example_{number}{Path(picture).suffix}"
+        (Path(folder) / "images").mkdir(parents=True, exist_ok=True)
+        write_atomically(Path(folder) / name, partial(shutil.copyfile, picture))
+        widget.append({"text": prompt, "output": {"url": name}})
+    return Shown(widget=widget, above="<Gallery />")
+
+
+def show_texts(folder: Path, examples: Sequence[Example]) -> Shown:
+    """Quotes the texts; of a file its content."""
+    texts = [
+        (prompt, answer.read_text(encoding="utf-8") if isinstance(answer, Path) else answer)
+        for prompt, answer in examples
+    ]
+    quoted = [f"**{_inert(' '.join(prompt.split()))}**\n\n{_quote(answer)}" for prompt, answer in texts]
+    widget = [{"text": prompt, "output": {"text": answer}} for prompt, answer in texts]
+    return Shown(widget=widget, below="\n\n".join(["## Examples", *quoted]))
+
+
+def _quote(text: str) -> str:
+    """A text as a Markdown quotation with its own line breaks, cut where it is long."""
+    text = text.strip()
+    text = text if len(text) <= LONGEST else text[:LONGEST].rstrip() + " ..."
+    return "\n".join(f"> {_inert(line.strip())}".rstrip() + "  " for line in text.splitlines() or [""])
+
+
+def _inert(line: str) -> str:
+    """A line that shows as it is: neither Markdown nor HTML in it does anything."""
+    return re.sub(r"([\\`*_\[\]|~]|^[-+=#])", r"\\\1", html.escape(line, quote=False))
