@@ -56,9 +56,9 @@ class Policy(Protocol):
     def fingerprint(self) -> str:
         """Hash of the base weights and of everything that decides what a cached tensor holds."""
 
-    def prepare(self, pairs: Sequence[Pair], progress: Progress) -> None:
-        """Encodes what can be encoded once (latents, text embeddings, stored reference scores), resumably, and
-        releases the encoders that training does not need."""
+    def prepare(self, pairs: Sequence[Pair], progress: Progress) -> list[str]:
+        """Looks at every pair, encodes what can be encoded once (latents, text embeddings), resumably, and releases the
+        encoders that training does not need. Returns what there is to tell, such as what was cut."""
 
     def show(self, pair: Pair) -> str:
         """One pair as the network will read it, for people, before anything is trained."""

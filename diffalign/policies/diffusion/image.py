@@ -134,11 +134,12 @@ class ImagePolicy:
         makers = (self._encoding.picture_maker, self._encoding.text_maker)
         return content_key(self.base_fingerprint, *makers, *rules, d.schedule.prediction, levels)
 
-    def prepare(self, pairs: Sequence[Pair], progress: Progress = silent) -> None:
+    def prepare(self, pairs: Sequence[Pair], progress: Progress = silent) -> list[str]:
         """Encodes every picture and prompt once and lets the encoders go; without a cache they stay."""
         self._encoding.prepare(pairs, progress)
         if self.config.use_cache:
             self._frozen.release()
+        return []
 
     def show(self, pair: Pair) -> str:
         """Its prompt and where its candidates lie."""

@@ -102,7 +102,12 @@ def check_path(config: LanguageConfig) -> None:
 def _load_model(config: LanguageConfig, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
-    return _fetched(AutoModelForCausalLM, config, **_dtype(dtype))
+    model = _fetched(AutoModelForCausalLM, config, **_dtype(dtype))
+    if config.gguf_file:  # what was read are plain weights, which transformers would not save: it still calls them quantised
+        for name in ("hf_quantizer", "is_quantized", "quantization_method"):
+            model.__dict__.pop(name, None)
+        model.config.__dict__.pop("quantization_config", None)
+    return model
 
 
 def _load_tokenizer(config: LanguageConfig) -> Any:
