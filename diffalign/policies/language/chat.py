@@ -42,11 +42,20 @@ class Written:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A prompt and its answers as text; every ``answers[i].text`` begins with ``prompt``."""
+    """A prompt and its answers as text.
+
+    Args:
+        prompt: What every ``answers[i].text`` begins with.
+        answers: Each with the prompt before it.
+        diverged: The template opens an answer otherwise than it writes one.
+        seam: Up to this character the text has the tokens that it has alone, whatever follows: long prompts need not
+            be tokenised once more for each answer.
+    """
 
     prompt: str
     answers: tuple[Written, ...]
     diverged: bool = False
+    seam: int = 0
 
 
 class Chat:
@@ -92,6 +101,16 @@ class Chat:
         if self._end:
             return None
         return min((one for one in special_tokens(self.tokenizer) if one in after), key=after.index, default=None)
+
+    @cached_property
+    def _borders(self) -> list[str]:
+        """Special tokens of an opening that take nothing from the text before them: tokenizers cut there first."""
+        try:
+            opening = self.render(Conversation((Message("user", "?"),)), opening=True)
+        except DataError:
+            return []
+        found = [token for token in self.tokenizer.added_tokens_decoder.values() if token.content in opening]
+        return [t.content for t in found if t.special and not (t.lstrip or t.single_word or t.normalized)]
 
     def with_system(self, prompt: Conversation) -> Conversation:
         """The prompt, begun with the system turn of the recipe where it has none."""
@@ -140,6 +159,7 @@ class Chat:
             opened[:shared],
             tuple(replace(one, spans=((shared, one.spans[0][1]), *one.spans[1:])) for one in written),
             diverged=shared < len(opened),
+            seam=max(0, *(opened.rfind(token, 0, shared) for token in self._borders)),
         )
 
     def _written(self, prompt: Conversation, answer: Conversation, opened: str) -> Written:

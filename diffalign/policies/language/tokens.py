@@ -162,8 +162,10 @@ class Tokens:
                 exchanges.append((pair, self._exchange(pair)))
             except DataError as error:
                 problems.append(_problem(pair, error))
-        texts = dict.fromkeys(exchange.prompt for _, exchange in exchanges)
-        texts.update(dict.fromkeys(answer.text for _, exchange in exchanges for answer in exchange.answers))
+        texts: dict[str, None] = {}
+        for _, exchange in exchanges:
+            whole = (exchange.prompt, *(answer.text for answer in exchange.answers))
+            texts.update(dict.fromkeys((exchange.prompt[: exchange.seam], *(text[exchange.seam :] for text in whole))))
         ids = dict(zip(texts, encode(self.tokenizer, list(texts)), strict=True))
         questions = []
         for pair, exchange in exchanges:
@@ -189,11 +191,12 @@ class Tokens:
 
     def _question(self, pair: Pair, exchange: Exchange, ids: dict[str, list[int]]) -> Question:
         plain = isinstance(pair.prompt, str) and isinstance(pair.chosen, str)
-        bare = ids[exchange.prompt]
-        prompt, cut = self._prompt((*(self.start if plain else ()), *bare))
+        seam = exchange.seam
+        bare = ids[exchange.prompt[seam:]]
+        prompt, cut = self._prompt((*(self.start if plain else ()), *ids[exchange.prompt[:seam]], *bare))
         responses, apart = [], False
         for answer in exchange.answers:
-            joint = ids[answer.text]
+            joint = ids[answer.text[seam:]]
             if joint[: len(bare)] == bare:
                 response, offset = joint[len(bare) :], 0
             else:

@@ -76,6 +76,20 @@ def test_in_answers_of_several_turns_only_the_assistants_words_are_scored():
         assert reader.spell(response.ids) == "one<|end|>\n<|user|>\none<|end|>\n<|assistant|>\ntwo<|end|>"
 
 
+def test_a_long_exchange_has_the_tokens_of_its_text_at_once():
+    """A prompt is tokenised once for all its answers, cut at a special token: no merge crosses it."""
+    tokenizer = tiny_tokenizer(merges=("on", "\no", " o", "\n\n", ">\n"))
+    reader = tokens(tokenizer)
+    for content in ("one", "\n\none", " on on"):
+        prompt = Conversation((Message("user", content), Message("assistant", content), Message("user", content)))
+        answer = Conversation((Message("assistant", content),))
+        question = reader.question(Pair(id="c", prompt=prompt, chosen=answer, rejected=None))
+        whole = tokenizer.apply_chat_template((prompt + answer).rows(), return_dict=False)[:-1]
+        assert list(question.prompt + question.responses[0].ids) == whole or question.apart
+        assert question.apart == (content == "\n\none")
+        assert reader.chat.exchange(prompt, [answer]).seam > len("one" * 3)
+
+
 def test_a_single_example_has_one_response():
     assert len(tokens().question(replace(PAIR, rejected=None)).responses) == 1
 
