@@ -29,6 +29,7 @@ format: $(VENV)/.dev
 bench: setup
 	$(BIN)/python -m benchmarks.image_step
 	$(BIN)/python -m benchmarks.methods
+	$(BIN)/python -m benchmarks.text_step
 
 setup: $(STAMP)
 

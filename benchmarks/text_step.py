@@ -1,0 +1,181 @@
+"""One optimizer step of DPO on texts beside TRL's and a hand-written one: speed and memory as ratios.
+
+    python -m benchmarks.text_step [--rounds 3] [--steps 2] [--bars LM1 LM4] [--shipped]
+
+The model and the texts of `benchmarks.text_setting`, fp32 unless said. Each side trains on the same tokens in the same
+order; at the end the losses of all steps are compared, and the run fails where they differ. "TRL" puts only positions
+of completions through the head, as on a GPU (`benchmarks.trl_step`); with ``--shipped`` also as it runs on this CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import math
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.measure import Prepare, interleaved
+from benchmarks.raw_text import RawText
+from benchmarks.text_setting import BETA, LEARNING_RATE, MAX_GRAD_NORM, SHAPES, Job, make_job, make_llama
+from benchmarks.text_table import BARS, SHIPPED, check_losses, numbers, table
+from benchmarks.trl_step import TrlLoop
+
+RANK = 16
+
+
+def main() -> None:
+    """Measure, and print a table of ratios."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2, help="measured steps of a variant in a round")
+    parser.add_argument("--bars", nargs="+", default=None, metavar="LM1", help="these alone")
+    parser.add_argument("--sides", nargs="+", default=["diffalign", "TRL", "raw"], help="leave some out: no ratios")
+    parser.add_argument("--shipped", action="store_true", help="TRL as it runs on a CPU as well (slow): LM2, LM3")
+    args = parser.parse_args()
+    quiet()
+    bars = [bar for bar in (*BARS, *(SHIPPED if args.shipped else ())) if args.bars is None or bar.id in args.bars]
+    wanted = [name for bar in bars for name in (bar.one, bar.other)]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        tempfile.tempdir = folder  # a forked child leaves its temporary files behind
+        make_llama(place / "model")
+        jobs = {name: make_job(place / "model", shape) for name, shape in SHAPES.items()}
+        chosen = {
+            name: prepare
+            for name, prepare in variants(place, jobs).items()
+            if name in wanted and name.split(",")[0].removesuffix(" as shipped") in args.sides
+        }
+        results = interleaved(chosen, rounds=args.rounds, steps=args.steps)
+    print(numbers(results, {name: shape.pairs for name, shape in SHAPES.items()}))
+    print(table(results, bars))
+    check_losses(results)
+
+
+def variants(place: Path, jobs: Mapping[str, Job]) -> dict[str, Prepare]:
+    """Everything that is measured, by name: side, shape of the texts, what is special."""
+    kinds: dict[str, dict[str, Any]] = {
+        "": {},
+        ", stored": {"stored": True},
+        ", bf16": {"bf16": True},
+        ", LoRA": {"lora": RANK},
+    }
+    ours, trl, raw = partial(prepare_ours, place), partial(_prepare, TrlLoop), partial(_prepare, RawText)
+    sides = {"TRL": trl, "raw": raw, "diffalign": ours}
+    long = jobs["384+64"]
+    others = ("64+64", "varied")
+    return {
+        **{f"{side}, 384+64{kind}": partial(sides[side], long, **how) for kind, how in kinds.items() for side in sides},
+        "diffalign, 384+64, low memory": partial(ours, long, low_memory=True),
+        **{f"{side}, {shape}": partial(sides[side], jobs[shape]) for shape in others for side in sides},
+        "TRL as shipped, 384+64": partial(trl, long, compact=False),
+        "TRL as shipped, 384+64, defaults": partial(trl, long, compact=False, bf16=True, checkpointing=True),
+    }
+
+
+def prepare_ours(
+    place: Path,
+    job: Job,
+    *,
+    stored: bool = False,
+    bf16: bool = False,
+    lora: int | None = None,
+    low_memory: bool = False,
+) -> Callable[[], tuple[float, ...]]:
+    """A run of the library, ready to step.
+
+    Args:
+        place: A folder for what the run writes.
+        job: What to train.
+        stored: The reference's numbers are computed once, before the first step.
+        bf16: Networks under bfloat16 autocast.
+        lora: Rank of an adapter on attention; None trains every weight beside a frozen copy.
+        low_memory: Activations and logits are computed twice instead of kept.
+    """
+    from diffalign.data.records import Pair
+    from diffalign.training.config import make_recipe
+    from diffalign.training.loop import advance
+    from diffalign.training.setup import open_run
+
+    folder = Path(tempfile.mkdtemp(dir=place))
+    recipe = make_recipe(
+        {
+            "model": {
+                "kind": "text",
+                "path": str(job.model),
+                "adapter": lora and {"rank": lora, "targets": "attention"},
+                "reference": "stored" if stored else "adapter_off" if lora else "copy",
+                "cache": str(folder / "cache"),
+                **({"head_memory": 0} if low_memory else {}),
+            },
+            "data": {"train": "memory"},
+            "loss": {"name": "logistic", "beta": BETA},
+            "train": {
+                "steps": 1000,
+                "batch_size": job.order.batch_size,
+                "learning_rate": LEARNING_RATE,
+                "weight_decay": 0.0,
+                "max_grad_norm": MAX_GRAD_NORM,
+                "mixed_precision": "bf16" if bf16 else "no",
+                "gradient_checkpointing": low_memory,
+                "seed": job.order.seed,
+            },
+            "log": {"every": 1000},
+            "checkpoint": {"every": 0},
+            "output": str(folder / "run"),
+        }
+    )
+    pairs = [Pair(id=str(number), **row.texts()) for number, row in enumerate(job.rows)]
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # its header
+        run = open_run(recipe, None, pairs, resume=False, check_only=False)
+
+    def step() -> tuple[float, ...]:
+        advance(run)
+        return tuple(map(math.exp, run.guard.history["loss"]))
+
+    return step
+
+
+def _prepare(loop: Callable[..., Any], job: Job, **how: Any) -> Callable[[], tuple[float, ...]]:
+    return loop(job, **how).step
+
+
+def quiet() -> None:
+    """One thread, no progress bars, and everything imported before the first fork: memory is what a loop adds."""
+    os.environ |= {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore", FutureWarning)
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+LIBRARIES = (
+    "accelerate",
+    "datasets",
+    "peft",
+    "torch._dynamo",
+    "torch.utils.checkpoint",
+    "transformers.models.llama.modeling_llama",
+    "trl.trainer.dpo_trainer",
+    "diffalign.training.loop",
+    "diffalign.training.config",
+    "diffalign.policies.language.load",
+    "diffalign.policies.diffusion.load",
+)
+
+
+if __name__ == "__main__":
+    main()

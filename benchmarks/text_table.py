@@ -1,0 +1,102 @@
+"""The tables of `benchmarks.text_step`: what was measured, and the ratios with the bars they are held against."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.measure import Measured
+
+TOLERANCE = 1e-4
+"""Between losses of two sides, in float32."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What the first variant must reach beside the second.
+
+    Args:
+        id: Its name.
+        what: Words for the table.
+        one: A variant of :func:`variants`.
+        other: What it is held against.
+        speed: At least this many times its pairs per second.
+        memory: At most this share of its memory.
+    """
+
+    id: str
+    what: str
+    one: str
+    other: str
+    speed: float
+    memory: float
+
+
+LOOP = {"speed": 1 / 1.05, "memory": 1.05}
+BARS = (
+    Bar("LM1", "long shared prompt", "diffalign, 384+64", "TRL, 384+64", 1.5, 0.75),
+    Bar("LM4", "short prompt", "diffalign, 64+64", "TRL, 64+64", 1.4, 0.72),
+    Bar("LM5", "reference stored", "diffalign, 384+64, stored", "TRL, 384+64, stored", 1.45, 0.80),
+    Bar("LM6", "bf16", "diffalign, 384+64, bf16", "TRL, 384+64, bf16", 1.6, 0.78),
+    Bar("LM7", "LoRA", "diffalign, 384+64, LoRA", "TRL, 384+64, LoRA", 1.5, 0.70),
+    Bar("LM8", "varied lengths", "diffalign, varied", "TRL, varied", 1.4, 0.75),
+    Bar("LM9", "low-memory mode", "diffalign, 384+64, low memory", "TRL, 384+64", 1.2, 0.60),
+    Bar("LM10", "beside the raw loop", "diffalign, 384+64", "raw, 384+64", **LOOP),
+    Bar("LM10", "  reference stored", "diffalign, 384+64, stored", "raw, 384+64, stored", **LOOP),
+    Bar("LM10", "  bf16", "diffalign, 384+64, bf16", "raw, 384+64, bf16", **LOOP),
+    Bar("LM10", "  LoRA", "diffalign, 384+64, LoRA", "raw, 384+64, LoRA", **LOOP),
+    Bar("LM10", "  short prompt", "diffalign, 64+64", "raw, 64+64", **LOOP),
+    Bar("LM10", "  varied lengths", "diffalign, varied", "raw, varied", **LOOP),
+)
+SHIPPED = (
+    Bar("LM2", "TRL as it is on a CPU", "diffalign, 384+64", "TRL as shipped, 384+64", 3.5, 0.40),
+    Bar("LM3", "  its defaults; ours bf16", "diffalign, 384+64, bf16", "TRL as shipped, 384+64, defaults", 5.0, 0.45),
+)
+
+
+def numbers(results: Mapping[str, Measured], pairs: Mapping[str, int]) -> str:
+    """What was measured."""
+    lines = ["", f"{'':<36} {'s/step':>7} {'MB':>6} {'pairs/s':>8}   losses"]
+    for name in sorted(results):
+        result, shape = results[name], name.split(", ")[1]
+        losses = " ".join(f"{loss:.6f}" for loss in result.told[-1])
+        lines.append(f"{name:<36} {result.step:7.2f} {result.memory:6.0f} {pairs[shape] / result.step:8.2f}   {losses}")
+    return "\n".join(lines)
+
+
+def table(results: Mapping[str, Measured], bars: Sequence[Bar]) -> str:
+    """The ratios, with the bar that each is held against."""
+    lines = ["", f"{'':<5} {'':<26} {'against':<34} {'speed':>6} {'memory':>7}   bar (speed / memory)"]
+    for bar in bars:
+        if bar.one not in results or bar.other not in results:
+            continue
+        one, other = results[bar.one], results[bar.other]
+        speed, memory = other.step / one.step, one.memory / other.memory
+        verdict = "held" if speed >= bar.speed and memory <= bar.memory else "MISSED"
+        lines.append(
+            f"{bar.id:<5} {bar.what:<26} {bar.other:<34} {speed:6.2f} {memory:7.2f}   "
+            f">= {bar.speed:.2f} / <= {bar.memory:.2f}  {verdict}"
+        )
+    return "\n".join(lines)
+
+
+def check_losses(results: Mapping[str, Measured]) -> None:
+    """Raises where a side does other work: all start at log 2, and in float32 all go on alike.
+
+    A LoRA is drawn differently by each side, and bfloat16 rounds differently: these are held to the first loss alone.
+    """
+    alike: dict[str, tuple[str, tuple[float, ...]]] = {}
+    wrong = []
+    for name, result in results.items():
+        losses = result.told[-1]
+        if abs(losses[0] - math.log(2)) > TOLERANCE:
+            wrong.append(f"{name} starts at {losses[0]:.6f}, not at log 2")
+        if any(kind in name for kind in ("LoRA", "bf16", "defaults")):
+            continue
+        first, expected = alike.setdefault(name.split(", ")[1], (name, losses))
+        apart = max(abs(a - b) for a, b in zip(losses, expected, strict=True))
+        if not apart <= TOLERANCE:
+            wrong.append(f"{name}: a loss lies {apart:.1e} from that of {first}")
+    if wrong:
+        raise SystemExit("the sides do not do the same work:\n  " + "\n  ".join(wrong))
