@@ -30,7 +30,12 @@ class Choice(BaseModel):
 
 
 def bind_settings(
-    kind: str, name: str, function: Callable[..., Any], given: Mapping[str, Any], supplied: Collection[str] = ()
+    kind: str,
+    name: str,
+    function: Callable[..., Any],
+    given: Mapping[str, Any],
+    supplied: Collection[str] = (),
+    also: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The settings that ``function`` is called with: its keyword-only parameters, those given over its defaults.
 
@@ -40,6 +45,7 @@ def bind_settings(
         function: Its keyword-only parameters are the settings.
         given: Settings by name.
         supplied: Keywords that the caller passes itself.
+        also: Settings that it takes besides, as ``**keywords``, with their defaults.
 
     Raises:
         ValueError: A setting that it does not have, with the near miss, or one that is missing.
@@ -49,6 +55,7 @@ def bind_settings(
         for p in inspect.signature(function).parameters.values()
         if p.kind is p.KEYWORD_ONLY and p.name not in supplied
     }
+    keywords |= also or {}
     for key in given:
         if key not in keywords:
             takes = ", ".join(keywords) or "no settings"

@@ -14,7 +14,6 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from diffalign.data.readers import read_pairs
 from diffalign.devices.budget import best_device
@@ -226,7 +225,6 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 def _draw(policy: Policy, recipe: Recipe, folder: Path, *, reference: bool = False) -> Gallery:
     wanted, seed = recipe.evaluate, recipe.train.seed
-    sampling: dict[str, Any] = {"steps": wanted.steps, "guidance": wanted.guidance}
     with Report(0) as report:
         return generate(
             policy,
@@ -237,7 +235,7 @@ def _draw(policy: Policy, recipe: Recipe, folder: Path, *, reference: bool = Fal
             stride=wanted.seeds_per_prompt,
             batch_size=wanted.batch,
             progress=report.preparing,
-            **sampling,
+            **wanted.sampling,
         )
 
 

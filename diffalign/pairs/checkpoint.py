@@ -5,12 +5,10 @@ it answers the prompt of every winner that the round will meet, and what it make
 
 Sources: SePPO, Zhang et al. 2024 (arXiv 2410.05255), algorithm 1, with ``select="uniform"``. With ``"latest"`` the
 source is that of SPIN-Diffusion (Yuan et al. 2024, arXiv 2402.10210), with ``"initial"`` that of a fixed self-play.
-Neither the paper nor its repository says how the reference samples; 50 steps of DDIM at guidance 7.5 are our choice.
 """
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +25,6 @@ from diffalign.pairs.source import PairSource, Stage
 from diffalign.pairs.winners import WinnerPairs, winners
 
 SEEDS = ("round", "checkpoint")
-SAMPLERS = ("ddim", "own")
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class CheckpointPairs:
         seeds: ``"round"``: new samples in every round. ``"checkpoint"``: a checkpoint always answers a pair alike, so
             that one which is chosen again does not sample anew what it has made already.
         batch: Samples made at once.
-        sampling: The other settings of :meth:`~diffalign.policies.policy.Policy.make_candidates`.
+        sampling: The settings of :meth:`~diffalign.policies.policy.Policy.make_candidates`.
     """
 
     winners: WinnerPairs
@@ -99,13 +96,9 @@ def checkpoint(
     *,
     every: int = 30,
     select: str = "uniform",
-    steps: int = 50,
-    guidance: float = 7.5,
-    sampler: str = "ddim",
-    eta: float = 0.0,
     batch: int = 8,
-    roundtrip: bool = False,
     seeds: str = "round",
+    **sampling: Any,
 ) -> PairSource:
     """The data set's winners against samples of an earlier checkpoint, ``pairs: checkpoint``. Losers are not used.
 
@@ -113,41 +106,20 @@ def checkpoint(
         data: Pairs, or winners alone.
         every: Optimizer steps per round, >= 1. The paper's 30.
         select: The round's reference: ``uniform`` among all earlier states, the ``initial`` one, or the ``latest``.
-        steps: Sampling steps, >= 1. They are nine tenths of what a round costs.
-        guidance: Scale of classifier-free guidance, >= 0.
-        sampler: ``ddim``, or the model's ``own``.
-        eta: Noise of DDIM, in [0, 1]; 0 is deterministic.
         batch: Samples made at once, >= 1.
-        roundtrip: Decode and encode what was sampled, as the winners were encoded.
         seeds: ``round``: new samples every round; ``checkpoint``: the same from the same checkpoint, and not made anew.
+        sampling: How the model samples: settings of its kind, which a recipe checks and completes.
 
     Raises:
         ConfigError: A setting is out of its range.
     """
-    for name, number in {"every": every, "steps": steps, "batch": batch}.items():
+    for name, number, default in (("every", every, 30), ("batch", batch, 8)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            default = {"every": 30, "steps": 50, "batch": 8}[name]
             raise _wrong(name, number, "a whole number of at least 1", default)
-    if not _within(guidance, 0.0, math.inf):
-        raise _wrong("guidance", guidance, "a number of at least 0", 7.5)
-    if not _within(eta, 0.0, 1.0):
-        raise _wrong("eta", eta, "a number in [0, 1]", 0)
-    if not isinstance(roundtrip, bool):
-        raise _wrong("roundtrip", roundtrip, "true or false", "false")
-    for name, given, known in (
-        ("select", select, (*SELECTIONS,)),
-        ("sampler", sampler, SAMPLERS),
-        ("seeds", seeds, SEEDS),
-    ):
+    for name, given, known in (("select", select, (*SELECTIONS,)), ("seeds", seeds, SEEDS)):
         if given not in known:
             raise _wrong(name, given, f"one of {', '.join(known)}", known[0])
-    sampling = {"steps": steps, "guidance": guidance, "sampler": sampler, "eta": eta, "roundtrip": roundtrip}
     return CheckpointPairs(winners(data), every, select, seeds, batch, sampling)
-
-
-def _within(value: Any, low: float, high: float) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and low <= value <= high
 
 
 def _wrong(name: str, given: Any, expected: str, default: Any) -> ConfigError:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError
+from diffalign.evaluation.agreement import Agreement, agreements
 from diffalign.evaluation.compare import check_judges, compare
 from diffalign.evaluation.comparison import Comparison
 from diffalign.evaluation.judges import load_judges
+from diffalign.evaluation.medium import find_medium
+from diffalign.evaluation.plots import read_metrics
 from diffalign.evaluation.prompts import read_prompts
 from diffalign.evaluation.report import write_report
-from diffalign.evaluation.sheet import examples, save_sheet
-from diffalign.evaluation.verdict import judge, percent
+from diffalign.evaluation.sheet import examples, save_sheet, spread
+from diffalign.evaluation.statistics import Share, WinRate, percent
+from diffalign.evaluation.verdict import judge
 from diffalign.policies.policy import Card
 from diffalign.training.loop import Result, train
+from diffalign.training.models import row_of
 from diffalign.training.output import dump
 from diffalign.training.progress import Report
 from diffalign.training.recipe import Recipe
@@ -54,7 +60,7 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
     if prompts and not (wanted.scorers or wanted.trained_on):
         raise ConfigError("evaluate.prompts are given, but no judge. Type for example: --set evaluate.scorers=[clip]")
     judges = load_judges(wanted.scorers, wanted.trained_on, str(best_device())) if prompts else {}
-    check_judges(judges, prompts)
+    check_judges(judges, prompts, row_of(recipe.model).medium)
     result = train(recipe, resume=resume, check_only=check_only)
     if result.artifact is None:
         return Aligned(result)
@@ -70,17 +76,21 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
                 stride=wanted.seeds_per_prompt,
                 batch_size=wanted.batch,
                 progress=progress.preparing,
-                steps=wanted.steps,
-                guidance=wanted.guidance,
+                **wanted.sampling,
             )
-        save_sheet(examples(comparison), result.output / "before_after.png")
+        if find_medium(comparison.medium).sheet:
+            save_sheet(examples(comparison), result.output / "before_after.png")
         verdict = judge(comparison)
         print("\n".join((verdict.headline, *verdict.sentences)), flush=True)
-    result.policy.card(result.artifact, _card(recipe, comparison))
+    metrics = read_metrics(result.output / "metrics.jsonl")
+    held_out = agreements(metrics)
+    for agreement in held_out:
+        print(agreement.words(), flush=True)
+    result.policy.card(result.artifact, _card(recipe, comparison, held_out))
     report = write_report(
         result.output,
         comparison=comparison,
-        metrics=result.output / "metrics.jsonl",
+        metrics=metrics,
         header=dump(recipe),
         words=result.words,
     )
@@ -88,7 +98,7 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
     return Aligned(result, comparison, report)
 
 
-def _card(recipe: Recipe, comparison: Comparison | None) -> Card:
+def _card(recipe: Recipe, comparison: Comparison | None, held_out: Sequence[Agreement]) -> Card:
     train = recipe.train
     training = {
         "loss": ", ".join([recipe.loss.name, *(f"{key} {value}" for key, value in recipe.loss.hyper.items())]),
@@ -98,20 +108,21 @@ def _card(recipe: Recipe, comparison: Comparison | None) -> Card:
         "learning rate": train.learning_rate,
         "seed": train.seed,
     }
-    evaluation = [
-        {
-            "judge": judgement.name,
-            "its part": judgement.role,
-            "win rate against the base": percent(judgement.win.rate),
-            "95 % interval": f"{percent(judgement.win.low)} to {percent(judgement.win.high)}",
-        }
-        for judgement in (comparison.judgements if comparison else ())
-    ]
-    shown = examples(comparison, prompts=4, seeds=1) if comparison else []
+    judgements = comparison.judgements if comparison else ()
+    judged = {f"win rate against the base, by {j.name} ({j.role})": j.win for j in judgements}
+    agreed = {f"{found.name} on {found.share.n} held-out pairs": found.share for found in held_out}
+    shown = spread(comparison, prompts=4, seeds=1) if comparison else {}
     return Card(
         method=recipe.method or recipe.loss.name,
         datasets=[recipe.data.train],
         training=training,
-        evaluation=evaluation,
-        examples=[(example.prompt, Path(example.aligned[0])) for example in shown],
+        evaluation=[
+            {"measured": name, "result": percent(found.rate), "95 % interval": _interval(found)}
+            for name, found in {**judged, **agreed}.items()
+        ],
+        examples=[(prompt, Path(rows[0]["aligned"])) for prompt, rows in shown.items()],
     )
+
+
+def _interval(found: Share | WinRate) -> str:
+    return f"{percent(found.low)} to {percent(found.high)}"

@@ -6,8 +6,11 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from diffalign.choice import Choice, bind_name, bind_settings
 from diffalign.data.records import Pair
+from diffalign.errors import near_miss
 from diffalign.labels import LABELS
 from diffalign.labels.label import Label
 from diffalign.losses import LOSSES
@@ -37,11 +40,38 @@ def bind_label(
     return lambda pairs: function(pairs, **settings)
 
 
-def bind_pairs(choice: Choice) -> Callable[[DatasetPairs], PairSource]:
-    """The pair source that a recipe names, with its settings. Raises ValueError naming what is wrong."""
+def bind_pairs(choice: Choice, candidates: type[BaseModel] | None = None) -> Callable[[DatasetPairs], PairSource]:
+    """The pair source that a recipe names, with its settings. Raises ValueError naming what is wrong.
+
+    Args:
+        choice: Name and settings.
+        candidates: How the recipe's model makes candidates: further settings of a source that lets it make some.
+    """
     function = PAIRS[bind_name("source of pairs", choice.name, PAIRS)]
-    settings = bind_settings("source of pairs", choice.name, function, choice.hyper)
+    parameters = inspect.signature(function).parameters.values()
+    asks = candidates if any(p.kind is p.VAR_KEYWORD for p in parameters) else None
+    further = {name: field.get_default() for name, field in asks.model_fields.items()} if asks else {}
+    settings = bind_settings("source of pairs", choice.name, function, choice.hyper, also=further)
+    if asks is not None:
+        settings |= _checked(asks, {name: settings[name] for name in further}, "pairs")
     return lambda data: function(data, **settings)
+
+
+def _checked(model: type[BaseModel], values: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """The values as the model reads them. Raises ValueError in a recipe's words for the first that it refuses."""
+    try:
+        return model.model_validate(values).model_dump()
+    except ValidationError as error:
+        detail = error.errors()[0]
+    name, given = ".".join(map(str, detail["loc"])), detail["input"]
+    if not name:
+        raise ValueError(str(detail.get("ctx", {}).get("error", detail["msg"])))
+    expected = detail["msg"].replace("Input should be", "must be")
+    near = near_miss(given, str(detail.get("ctx", {}).get("expected", "")).split("'")) if isinstance(given, str) else ""
+    default = model.model_fields[name].get_default()
+    raise ValueError(
+        f"{name} {expected}; got {given!r}.{near} For the usual value type: --set {section}.{name}={default}"
+    )
 
 
 def merged(preset: Any, given: Any) -> Any:

@@ -10,8 +10,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from diffalign.errors import ConfigError, near_miss
-from diffalign.training.models import MODELS
-from diffalign.training.recipe import Recipe
+from diffalign.training.models import MODELS, kind_named
+from diffalign.training.recipe import Recipe, Sampled
 
 __all__ = ["Recipe", "load_recipe", "make_recipe"]
 
@@ -70,17 +70,26 @@ def _replace(values: dict[str, Any], override: str) -> None:
 
 
 def _known(values: Mapping[str, Any], loc: Sequence[Any]) -> Sequence[str]:
-    """The names that the section at ``loc`` has; the model's section is that of its kind."""
+    """The names that the section at ``loc`` has; the model's section, and sampling settings, are those of its kind."""
     model: Any = Recipe
     if loc[:1] == ("model",):
-        model, loc = MODELS[values["model"].get("kind", "image")].config(), loc[1:]
+        model, loc = MODELS[kind_named(values["model"])].config(), loc[1:]
     for step in loc:
         annotation = model.model_fields[step].annotation if step in model.model_fields else None
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
         if model is None:
             return ()
-    return list(model.model_fields)
+    further = MODELS[kind_named(values["model"])].sampling().model_fields if issubclass(model, Sampled) else ()
+    return [*model.model_fields, *further]
+
+
+def _elsewhere(values: Mapping[str, Any], loc: Sequence[Any]) -> str:
+    """Where a name of the model's section, or a sampling setting, is known of another kind of model."""
+    kinds = [name for name, kind in MODELS.items() if name != kind_named(values["model"])]
+    section = {"model": "config", "previews": "sampling", "evaluate": "sampling"}.get(str(loc[0]))
+    has = [name for name in kinds if section and loc[1] in getattr(MODELS[name], section)().model_fields]
+    return f" It is a setting of model.kind '{has[0]}'; for such a model type: --set model.kind={has[0]}" if has else ""
 
 
 def _explain(error: ValidationError, values: Mapping[str, Any], name: str) -> str:
@@ -97,7 +106,8 @@ def _explain(error: ValidationError, values: Mapping[str, Any], name: str) -> st
             *parents, last = key.split(".")
             guess = near_miss(last, known)
             better = ".".join([*parents, guess.split("'")[1]]) if guess else ""
-            advice = f" Type: --set {better}={detail['input']}" if guess else f" Known here: {', '.join(known)}."
+            other = "" if guess or len(detail["loc"]) != 2 else _elsewhere(values, detail["loc"])
+            advice = f" Type: --set {better}={detail['input']}" if guess else f" Known here: {', '.join(known)}.{other}"
             lines.append(f"{key} is not a setting.{guess}{advice}")
         elif detail["type"] != "missing":
             message = str(detail.get("ctx", {}).get("error", detail["msg"]))

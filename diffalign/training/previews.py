@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from diffalign.evaluation.medium import medium_of
 from diffalign.policies.policy import Policy
 from diffalign.training.recipe import Previews
 
@@ -15,21 +15,13 @@ def save_previews(policy: Policy, config: Previews, folder: Path, step: int) -> 
         return []
     prompts = [prompt for prompt in config.prompts for _ in config.seeds]
     seeds = [seed for _ in config.prompts for seed in config.seeds]
-    samples = policy.sample(prompts, seeds, steps=config.steps, guidance=config.guidance)
+    samples = policy.sample(prompts, seeds, **config.sampling)
     place = folder / f"step-{step:08d}"
     place.mkdir(parents=True, exist_ok=True)
     width = len(config.seeds)
-    return [_write(sample, place / f"{k // width:02d}-seed-{seeds[k]}") for k, sample in enumerate(samples)]
-
-
-def _write(sample: Any, stem: Path) -> Path:
-    if isinstance(sample, str):
-        path = stem.with_suffix(".txt")
-        path.write_text(sample, encoding="utf-8")
-    elif isinstance(sample, (list, tuple)):  # a clip: its frames
-        path = stem.with_suffix(".gif")
-        sample[0].save(path, save_all=True, append_images=list(sample[1:]), duration=125, loop=0)
-    else:
-        path = stem.with_suffix(".png")
-        sample.save(path)
-    return path
+    paths = []
+    for k, sample in enumerate(samples):
+        medium = medium_of(sample)
+        paths.append(place / f"{k // width:02d}-seed-{seeds[k]}{medium.suffix}")
+        medium.write(sample, paths[-1])
+    return paths

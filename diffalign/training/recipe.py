@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from diffalign.choice import Choice
 from diffalign.training.choice import bind_label, bind_loss, bind_pairs
-from diffalign.training.models import kind_of, resolve_model
+from diffalign.training.models import kind_of, resolve_model, row_of
 from diffalign.training.presets import with_preset
 
 
@@ -84,17 +84,26 @@ class Checkpoints(Section):
     keep: int = Field(default=2, ge=1)
 
 
-class Previews(Section):
+class Sampled(Section):
+    """A section with samples: every further key is a sampling setting, of those that the model's kind has."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The sampling settings, for :meth:`~diffalign.policies.policy.Policy.sample`."""
+        return dict(self.model_extra or {})
+
+
+class Previews(Sampled):
     """Samples of fixed prompts and seeds before, while (each ``every`` steps; 0: never) and after training."""
 
     prompts: tuple[str, ...] = ()
     every: int = Field(default=0, ge=0)
-    steps: int = Field(default=30, ge=1)
-    guidance: float = Field(default=5.0, ge=0)
     seeds: tuple[int, ...] = (0,)
 
 
-class Evaluate(Section):
+class Evaluate(Sampled):
     """The comparison with the base after training; none without prompts. A prompt ``@FILE`` stands for a file's lines.
 
     ``trained_on`` names judges that made the training pairs: a report shows them apart from the held-out ``scorers``.
@@ -103,8 +112,6 @@ class Evaluate(Section):
     prompts: tuple[str, ...] = ()
     scorers: tuple[str, ...] = ()
     trained_on: tuple[str, ...] = ()
-    steps: int = Field(default=30, ge=1)
-    guidance: float = Field(default=5.0, ge=0)
     seeds_per_prompt: int = Field(default=1, ge=1)
     batch: int = Field(default=8, ge=1, description="samples made at once")
 
@@ -125,8 +132,9 @@ class Guard(Section):
 class Recipe(Section):
     """A run. Read it from YAML with :func:`~diffalign.training.config.load_recipe`.
 
-    ``method`` names a preset whose values are defaults here. ``model.kind`` says which policy is built (``image`` when
-    unset); the rest of ``model`` is that policy's own. ``pairs``, ``latents``, ``labels`` and ``loss`` are the four
+    ``method`` names a preset whose values are defaults here. ``model.kind`` says which policy is built (unset: what
+    the model's folder looks like, else ``image``); the rest of ``model`` is that policy's own, and so are the sampling
+    settings in ``previews``, ``evaluate`` and ``pairs``. ``pairs``, ``latents``, ``labels`` and ``loss`` are the four
     choices; ``latents`` may stand beside the others and belongs to the model's section.
     """
 
@@ -139,8 +147,8 @@ class Recipe(Section):
     train: Train
     log: Log = Log()
     checkpoint: Checkpoints = Checkpoints()
-    previews: Previews = Previews()
-    evaluate: Evaluate = Evaluate()
+    previews: Previews = Field(default=Previews(), validate_default=True)
+    evaluate: Evaluate = Field(default=Evaluate(), validate_default=True)
     guard: Guard = Guard()
     output: str
 
@@ -162,9 +170,19 @@ class Recipe(Section):
 
     @field_validator("pairs")
     @classmethod
-    def _pairs(cls, value: Choice) -> Choice:
-        bind_pairs(value)
+    def _pairs(cls, value: Choice, info: ValidationInfo) -> Choice:
+        if (model := info.data.get("model")) is not None:  # else what is wrong with it is told, and this is not known
+            bind_pairs(value, row_of(model).candidates())
         return value
+
+    @field_validator("previews", "evaluate")
+    @classmethod
+    def _sampling(cls, value: Sampled, info: ValidationInfo) -> Sampled:
+        if (model := info.data.get("model")) is None:
+            return value
+        settings = row_of(model).sampling().model_validate(value.sampling)
+        own = {name: getattr(value, name) for name in type(value).model_fields}
+        return type(value).model_validate({**own, **settings.model_dump()})
 
     @field_validator("labels")
     @classmethod

@@ -217,10 +217,8 @@ def test_the_summary_says_where_both_candidates_come_from():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("every", 0), ("every", 1.5), ("every", True), ("steps", 0), ("batch", -1), ("guidance", -0.1), ("eta", 1.1),
-     ("guidance", float("nan")), ("eta", "much"), ("roundtrip", 1), ("select", "last"), ("sampler", "euler"),
-     ("seeds", "rounds")],
-)  # fmt: skip
+    [("every", 0), ("every", 1.5), ("every", True), ("batch", -1), ("select", "last"), ("seeds", "rounds")],
+)
 def test_settings_out_of_range_are_told_in_the_recipes_words(name, value):
     with pytest.raises(ConfigError, match=f"pairs.{name} must be .*; got .*--set pairs.{name}="):
         source(**{name: value})

@@ -5,9 +5,13 @@ import json
 import pytest
 import yaml
 
+from diffalign.choice import Choice
 from diffalign.errors import ConfigError, DataError, RunError
+from diffalign.pairs import from_memory
+from diffalign.training.choice import bind_pairs
 from diffalign.training.config import load_recipe, make_recipe
 from diffalign.training.loop import train
+from diffalign.training.models import MODELS
 from diffalign.training.output import dump
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
@@ -92,6 +96,14 @@ REFUSED = {
     "labels={name: smoothed, alpha: 7, gamma: 1}": r"labels: alpha is a share of gamma.*got 7",
     "labels={name: smoothed}": r"labels: the label 'smoothed' needs the name of a scorer",
     "labels={name: anchor, kind: sgn}": r"labels: kind of the label 'anchor' is .*got 'sgn'",
+    "pairs={name: checkpoint, rondtrip: true}": r"takes .*guidance.*it has no 'rondtrip'\. Did you mean 'roundtrip'\?",
+    "pairs={name: checkpoint, steps: 0}": r"pairs: steps must be .*got 0.*--set pairs.steps=50",
+    "pairs={name: checkpoint, guidance: -0.1}": r"pairs: guidance must be .*got -0.1.*--set pairs.guidance=7.5",
+    "pairs={name: checkpoint, guidance: .nan}": r"pairs: guidance must be .*got nan.*--set pairs.guidance=7.5",
+    "pairs={name: checkpoint, eta: 1.1}": r"pairs: eta must be .*got 1.1.*--set pairs.eta=0",
+    "pairs={name: checkpoint, eta: much}": r"pairs: eta must be .*got 'much'.*--set pairs.eta=0",
+    "pairs={name: checkpoint, roundtrip: 1}": r"pairs: roundtrip must be .*got 1.*--set pairs.roundtrip=False",
+    "pairs={name: checkpoint, sampler: dim}": r"pairs: sampler must be .*got 'dim'. Did you mean 'ddim'\?.*=ddim",
     "pairs={name: dataset, every: 3}": r"'dataset' takes no settings; it has no 'every'",
 }
 
@@ -100,6 +112,17 @@ REFUSED = {
 def test_a_wrong_choice_is_told_with_what_to_type(tmp_path, override):
     with pytest.raises(ConfigError, match=REFUSED[override]):
         typed(INPO, override, path=tmp_path / "recipe.yaml")
+
+
+def test_a_source_that_samples_gets_the_settings_of_the_models_kind_completed():
+    choice = Choice(name="checkpoint", guidance="2e0", every=5)
+    image = bind_pairs(choice, MODELS["image"].candidates())(from_memory(toy_pairs()))
+    whole = {"steps": 50, "guidance": 2.0, "sampler": "ddim", "eta": 0.0, "roundtrip": False}
+    assert image.sampling == whole and image.every == 5
+    text = bind_pairs(Choice(name="checkpoint", temperature=0.5), MODELS["text"].candidates())(from_memory(toy_pairs()))
+    assert text.sampling["temperature"] == 0.5 and "max_new_tokens" in text.sampling and "steps" not in text.sampling
+    with pytest.raises(ValueError, match=r"takes every, .*temperature.*it has no 'guidance'"):
+        bind_pairs(choice, MODELS["text"].candidates())
 
 
 def test_settings_out_of_range_are_told_before_anything_is_written(tmp_path):

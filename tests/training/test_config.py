@@ -4,6 +4,7 @@ import pytest
 
 from diffalign.errors import ConfigError
 from diffalign.training.config import load_recipe, make_recipe
+from diffalign.training.models import kind_named
 from tests.training.toy import register, toy_recipe
 
 GOOD = """
@@ -102,3 +103,59 @@ def test_the_image_model_is_the_default_kind():
     values = toy_recipe("x").model_dump(mode="json") | {"model": {"path": "somewhere", "resolution": 64}}
     assert isinstance(make_recipe(values).model, ModelConfig)
     assert make_recipe(values).model_dump(mode="json")["model"]["kind"] == "image"
+
+
+def image(**sections):
+    return make_recipe({**toy_recipe("x").model_dump(mode="json", exclude={"previews", "evaluate"}), **sections})
+
+
+TEXT = {"kind": "text", "path": "somewhere"}
+
+
+def test_sampling_settings_are_those_of_the_models_kind_and_their_defaults_are_spelled_out():
+    found = image(model={"path": "somewhere"}, previews={"steps": 7}, evaluate={"guidance": 1, "batch": 2})
+    assert found.previews.sampling == {
+        "steps": 7, "guidance": 5.0, "negative_prompt": "", "eta": 0.0, "sampler": "own"
+    }  # fmt: skip
+    assert (found.evaluate.sampling["steps"], found.evaluate.sampling["guidance"], found.evaluate.batch) == (30, 1.0, 2)
+    assert image(model={"path": "somewhere"}).evaluate.sampling["steps"] == 30
+    text = image(model=TEXT, previews={"temperature": 0, "prompts": ["x"]})
+    assert text.previews.sampling["temperature"] == 0 and "steps" not in text.previews.sampling
+    assert make_recipe(text.model_dump(mode="json")) == text
+
+
+@pytest.mark.parametrize(
+    ("model", "section", "says"),
+    [
+        ({"path": "x"}, {"previews": {"stps": 3}}, r"previews.stps is not.*Did you mean 'steps'\?.*previews.steps=3"),
+        ({"path": "x"}, {"previews": {"evry": 3}}, r"previews.evry is not.*Did you mean 'every'\?"),
+        ({"path": "x"}, {"evaluate": {"steps": 0}}, r"evaluate.steps: .*greater than or equal to 1; got 0"),
+        ({"path": "x"}, {"evaluate": {"top_p": 1}}, r"evaluate.top_p is not.*Known here: .*guidance.*kind 'text'"),
+        (TEXT, {"evaluate": {"guidance": 1}}, r"evaluate.guidance is not.*Known here: .*temperature.*kind 'image'"),
+        (TEXT, {"previews": {"temprature": 1}}, r"previews.temprature is not.*Did you mean 'temperature'\?"),
+        ({"path": "x", "max_length": 9}, {}, r"model.max_length is not.*--set model.kind=text"),
+    ],
+)
+def test_a_sampling_setting_that_the_kind_does_not_have_is_told(model, section, says):
+    with pytest.raises(ConfigError, match=says):
+        image(model=model, **section)
+
+
+def test_a_folder_says_of_which_kind_its_model_is(tmp_path):
+    def kind(name, *files):
+        (tmp_path / name).mkdir()
+        for file, content in files:
+            (tmp_path / name / file).write_text(content)
+        return kind_named({"path": str(tmp_path / name)})
+
+    assert kind("pipeline", ("model_index.json", "{}")) == "image"
+    assert kind("both", ("model_index.json", "{}"), ("config.json", "{}")) == "image"
+    assert kind("language", ("config.json", '{"model_type": "llama"}')) == "text"
+    assert kind("packed", ("model.gguf", "")) == "text"
+    assert kind("denoiser", ("config.json", '{"_diffusers_version": "0.30"}')) == "image"
+    assert kind("broken", ("config.json", "{")) == "image"
+    assert kind("empty") == "image"
+    assert kind_named({"path": "someone/something"}) == "image"
+    assert kind_named({"path": str(tmp_path / "language"), "kind": "image"}) == "image"
+    found = image(model={"path": str(tmp_path / "language")})
+    assert found.model_dump(mode="json")["model"]["kind"] == "text"

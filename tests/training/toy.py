@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,10 @@ class ToyPolicy:
     def fingerprint(self) -> str:
         return "toy"
 
-    def prepare(self, pairs, progress) -> None:
+    def prepare(self, pairs, progress) -> list[str]:
         self.prepared = len(pairs)
         progress("toy latents", len(pairs), len(pairs))
+        return []
 
     def encode(self, pairs) -> Any:
         rows = torch.stack([_candidates(pair.id) for pair in pairs])
@@ -243,9 +245,9 @@ def toy_recipe(output: Path, **changes: Any):
 
 def register() -> None:
     """Makes ``model.kind: toy`` known to recipes."""
-    from diffalign.training.models import MODELS, ModelKind
+    from diffalign.training.models import MODELS
 
-    MODELS["toy"] = ModelKind(lambda: ToyConfig, lambda config: ToyPolicy())
+    MODELS["toy"] = replace(MODELS["image"], config=lambda: ToyConfig, open=lambda config: ToyPolicy())
 
 
 def main(arguments: list[str]) -> None:

@@ -7,9 +7,10 @@ Each picture has a seed of its own; its noise comes from a CPU generator with th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from diffalign.errors import ConfigError
@@ -17,6 +18,26 @@ from diffalign.policies.diffusion.evaluations import Evaluations
 from diffalign.policies.diffusion.frozen import Frozen
 
 BATCH = 8
+
+
+class ImageSampling(BaseModel):
+    """How pictures are drawn for people and judges.
+
+    Args:
+        steps: Denoising steps.
+        guidance: Scale of classifier-free guidance; 1 or less switches it off.
+        negative_prompt: Empty: the model's own unconditional branch.
+        eta: Noise of DDIM.
+        sampler: ``"own"`` is the model's scheduler, ``"ddim"`` replaces it by DDIM.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=30, ge=1)
+    guidance: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    negative_prompt: str = ""
+    eta: float = Field(default=0.0, ge=0, le=1)
+    sampler: Literal["own", "ddim"] = "own"
 
 
 @torch.no_grad()
