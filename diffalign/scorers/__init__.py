@@ -1,4 +1,4 @@
-"""Scorers: judges of pictures, and the table that names them.
+"""Scorers: judges of pictures and of texts, and the table that names them.
 
     scorer = load_scorer("clip:openai/clip-vit-large-patch14")
     scorer.score(["a fox on a blue background"], [picture])          # (1,) float32, higher is better
@@ -9,13 +9,17 @@ A name may carry an argument after a colon: a model's folder or hub id, or a col
 from __future__ import annotations
 
 from diffalign.errors import UserError, near_miss
+from diffalign.scorers.afinn import AfinnWords
 from diffalign.scorers.background import Background
 from diffalign.scorers.dual_encoder import DualEncoder
 from diffalign.scorers.label_hit import LabelHit
+from diffalign.scorers.length import Length
 from diffalign.scorers.pickscore import PickScore
+from diffalign.scorers.reward import Reward
 from diffalign.scorers.scorer import Scorer, ScorerRow
+from diffalign.scorers.sentiment import Sentiment
 
-__all__ = ["SCORERS", "Scorer", "ScorerRow", "load_scorer"]
+__all__ = ["SCORERS", "Scorer", "ScorerRow", "load_scorer", "scorer_row"]
 
 SCORERS: dict[str, ScorerRow] = {
     "clip": ScorerRow(
@@ -38,6 +42,32 @@ SCORERS: dict[str, ScorerRow] = {
         "a colour, or 'prompt' for the colour that each prompt names",
         "share of the picture's border in a colour: a preference to check by eye",
     ),
+    "sentiment": ScorerRow(
+        Sentiment.load,
+        "nothing",
+        "how friendly the text is, by VADER's lexicon and rules: compound in [-1, 1]",
+        medium="text",
+        extra="text",
+    ),
+    "afinn": ScorerRow(
+        AfinnWords.load,
+        "nothing",
+        "how friendly the text's words are, by the AFINN list: rating per word",
+        medium="text",
+        extra="text",
+    ),
+    "length": ScorerRow(
+        Length.load,
+        "folder or hub id of a tokenizer; words without",
+        "how long the text is: a preference to check by eye",
+        medium="text",
+    ),
+    "reward": ScorerRow(
+        Reward.load,
+        "folder or hub id of a sequence classifier with one label",
+        "what a reward model thinks of the answer: logit",
+        medium="text",
+    ),
 }
 
 
@@ -51,11 +81,16 @@ def load_scorer(spec: str, device: str = "cpu") -> Scorer:
     Raises:
         UserError: An unknown name, with its near miss; an argument that the scorer cannot take.
     """
-    name, _, argument = spec.partition(":")
+    return scorer_row(spec).load(spec.partition(":")[2], device)
+
+
+def scorer_row(spec: str) -> ScorerRow:
+    """The row that ``"name"`` or ``"name:argument"`` means; loads nothing. Raises UserError for an unknown name."""
+    name = spec.partition(":")[0]
     if name not in SCORERS:
         raise UserError(
             f"There is no scorer '{name}'.{near_miss(name, SCORERS)} Known: "
             + "; ".join(f"{known} ({row.argument})" for known, row in SCORERS.items())
             + "."
         )
-    return SCORERS[name].load(argument, device)
+    return SCORERS[name]

@@ -42,6 +42,7 @@ class Background:
         UserError: Another colour, with the near miss.
     """
 
+    medium = "image"
     unit = "share of border pixels"
     range = (0.0, 1.0)
     license = "Apache-2.0"

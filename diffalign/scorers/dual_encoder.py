@@ -37,6 +37,7 @@ class DualEncoder:
         batch_size: Pictures that go through the model at once; the scores do not depend on it.
     """
 
+    medium = "image"
     unit = "cosine"
     range = (-1.0, 1.0)
     license = "see the model's page"

@@ -33,6 +33,7 @@ class LabelHit:
         batch_size: Pictures that go through the model at once.
     """
 
+    medium = "image"
     unit = "probability"
     range = (0.0, 1.0)
     license = "see the model's page"

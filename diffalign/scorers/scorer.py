@@ -1,4 +1,4 @@
-"""The seam of scorers: prompts and pictures in, one number per picture out, higher is better.
+"""The seam of scorers: prompts and samples (pictures or texts) in, one number per sample out, higher is better.
 
 A scorer states its unit and range, because published numbers of "the same" scorer differ by factors of 26 and 100, and
 the hash of its weights, because two checkpoints under one name are two scorers.
@@ -35,13 +35,16 @@ class Scorer(Protocol):
     paper: str
     """Where it is described."""
 
+    medium: str
+    """What it judges: ``"image"`` or ``"text"``."""
+
     @property
     def weights(self) -> str:
         """Hash of the parameters; empty for a scorer without any."""
 
-    def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
+    def score(self, prompts: Sequence[Any], samples: Sequence[Any], /) -> Tensor:
         """``(B,)`` float32 on the CPU, higher is better. Images are PIL images, ``(H, W, 3)`` uint8 arrays, paths or
-        encoded bytes, of any size and mode."""
+        encoded bytes, of any size and mode; texts are strings, conversations or paths of text files."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +55,23 @@ class ScorerRow:
         load: ``load(argument, device)`` returns the scorer; the argument is what follows the colon, perhaps empty.
         argument: What may follow the colon, in words.
         summary: One line for lists.
+        medium: What the scorer judges: ``"image"`` or ``"text"``.
         extra: The extra to install for it; empty when diffalign's own dependencies suffice.
     """
 
     load: Callable[[str, str], Scorer]
     argument: str
     summary: str
+    medium: str = "image"
     extra: str = ""
 
 
-def paired(prompts: Sequence[str], images: Sequence[Any]) -> None:
-    """Raises :class:`UserError` unless there is one prompt for each picture."""
-    if len(prompts) != len(images):
+def paired(prompts: Sequence[Any], samples: Sequence[Any]) -> None:
+    """Raises :class:`UserError` unless there is one prompt for each sample."""
+    if len(prompts) != len(samples):
         raise UserError(
-            f"A scorer takes one prompt for each picture; got {len(prompts)} prompts and {len(images)} pictures. "
-            "Repeat the prompt for each of its pictures."
+            f"A scorer takes one prompt for each sample; got {len(prompts)} prompts and {len(samples)} samples. "
+            "Repeat the prompt for each of its samples."
         )
 
 

@@ -1,13 +1,15 @@
-"""What every scorer promises, checked for every row of the table on tiny random models."""
+"""What every scorer of pictures promises, checked for every row of the table on tiny random models."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from diffalign.errors import UserError
 from diffalign.scorers import SCORERS, load_scorer
 from tests.scorers import tiny
 
+PICTURES = [name for name, row in SCORERS.items() if row.medium == "image"]
 PROMPTS = ["a fox on a red background", "two foxes", "a fox on a red background", "a pineapple on a blue background"]
 
 
@@ -18,7 +20,7 @@ def arguments(tmp_path_factory):
     return {"clip": dual, "pickscore": dual, "label_hit": labels, "background": "red"}
 
 
-@pytest.fixture(scope="module", params=SCORERS)
+@pytest.fixture(scope="module", params=PICTURES)
 def scorer(request, arguments):
     return load_scorer(f"{request.param}:{arguments[request.param]}")
 
@@ -29,7 +31,7 @@ def pictures(sizes=((40, 56), (32, 32), (33, 31), (90, 35))):
 
 
 def test_every_row_has_a_case(arguments):
-    assert set(arguments) == set(SCORERS)
+    assert set(arguments) == set(PICTURES)
 
 
 def test_scores_are_one_float32_per_picture_within_the_stated_range(scorer):
@@ -82,9 +84,10 @@ def test_odd_sizes_are_scored(scorer, size):
 def test_what_it_is_is_stated(scorer):
     assert scorer.name and scorer.unit and scorer.license and scorer.paper
     assert scorer.range[0] < scorer.range[1]
+    assert scorer.medium == "image"
     assert isinstance(scorer.weights, str) and scorer.weights == scorer.weights
 
 
 def test_one_prompt_for_two_pictures_is_refused(scorer):
-    with pytest.raises(Exception, match="one prompt for each picture"):
+    with pytest.raises(UserError, match="one prompt for each sample"):
         scorer.score(PROMPTS[:1], pictures()[:2])

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from tests.tiny_text import tiny_tokenizer
+
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 WORDS = ["a", "an", "the", "of", "on", "two", "fox", "foxes", "apple", "pineapple", "red", "blue", "background"]
 PREPROCESSOR = {
@@ -63,3 +65,44 @@ def classifier(folder: Path) -> Path:
     plain = dict(PREPROCESSOR, image_processor_type="ViTImageProcessor", size={"height": 32, "width": 32})
     (folder / "preprocessor_config.json").write_text(json.dumps(dict(plain, do_center_crop=False, resample=2)))
     return folder
+
+
+REWARDS = ("llama", "gpt2", "bert")
+
+
+def reward_model(folder: Path, family: str = "llama", *, labels: int = 1, pad: int | None = 0) -> Path:
+    """A random sequence classifier: ``llama`` with a chat template, ``gpt2`` without, ``bert`` that takes two texts."""
+    import transformers
+
+    names = {"llama": "LlamaForSequenceClassification", "gpt2": "GPT2ForSequenceClassification"}
+    names["bert"] = "BertForSequenceClassification"
+    tokenizer = tiny_tokenizer(chat=family == "llama")
+    if family == "bert":
+        tokenizer = bert_tokenizer()
+    small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    model = getattr(transformers, names[family])
+    config = model.config_class(
+        **small, vocab_size=len(tokenizer), max_position_embeddings=96, num_labels=labels, pad_token_id=pad,
+        bos_token_id=None, eos_token_id=None, initializer_range=0.5,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def bert_tokenizer():
+    """Words, in two segments that [SEP] ends."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, "good", "bad", "!"])}
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    raw.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, model_input_names=["input_ids", "token_type_ids", "attention_mask"], **marks
+    )
