@@ -5,15 +5,18 @@ Each aspect is a function of :mod:`~diffalign.data.findings`; ``check`` puts the
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from statistics import median
 
-from diffalign.data.findings import giveaways, labels, plain, prompts, repeated, shared, sizes, unreadable
+from diffalign.data.distinct import Distinct
+from diffalign.data.findings import giveaways, labels, plain, prompts, sizes, unreadable
 from diffalign.data.media import MAX_PIXELS
 from diffalign.data.records import (
     BAD_LABEL,
     BAD_ROW,
+    BAD_TURNS,
+    EMPTY_CANDIDATE,
     EMPTY_PROMPT,
     FILTERED,
     IDENTICAL,
@@ -22,12 +25,14 @@ from diffalign.data.records import (
     OUTSIDE,
     TIE,
     Dropped,
-    Media,
     Pair,
     PairSet,
+    what_they_are,
 )
+from diffalign.data.repeats import repeated, shared
 from diffalign.data.report import Finding, Report, Severity
-from diffalign.data.survey import Facts, Progress, survey
+from diffalign.data.survey import Progress, Survey, survey
+from diffalign.data.text_findings import text_lines, texts
 
 _ADVICE = {
     TIE: "Ties carry no preference; nothing to do unless there are more than you expected.",
@@ -38,6 +43,8 @@ _ADVICE = {
     NO_LABEL: "Nothing to do: nobody voted on these rows.",
     BAD_LABEL: "Mend the label column.",
     BAD_ROW: "Mend or remove these lines.",
+    BAD_TURNS: "Mend these conversations: an answer begins and ends with the assistant's turn.",
+    EMPTY_CANDIDATE: "Remove these rows: there is nothing to learn from an empty answer.",
     FILTERED: "Nothing to do: you asked for it.",
 }
 _EXPECTED = (TIE, NO_LABEL, FILTERED)
@@ -71,6 +78,7 @@ def check(
         *prompts(pairs.pairs, facts),
         *labels(pairs.pairs),
         *giveaways(pairs.pairs, facts),
+        *(texts(pairs.pairs) if facts.kinds.get("text") else ()),
     ]
     if against is not None:
         other = survey(against.pairs, decode=False, max_pixels=max_pixels, progress=progress)
@@ -91,27 +99,28 @@ def dropped(rows: Iterable[Dropped]) -> Iterator[Finding]:
         )
 
 
-def _overview(found: PairSet, facts: Mapping[Media, Facts]) -> dict[str, str]:
+def _overview(found: PairSet, facts: Survey) -> dict[str, str]:
     pairs = found.pairs
     soft = sum(pair.probability != 1.0 for pair in pairs)
     alone = sum(pair.rejected is None for pair in pairs)
     lines = {
         "data": f"{found.source} ({found.format})",
-        "winners" if alone else "pairs": f"{len(pairs):,}, {len({plain(p.prompt) for p in pairs}):,} distinct prompts",
+        what_they_are(pairs): f"{len(pairs):,}, {_distinct_prompts(pairs):,} distinct prompts",
         "left out": ", ".join(f"{n:,} {reason}" for reason, n in found.reasons().items()) or "none",
-        "candidates": f"{len(facts):,} distinct: "
-        + ", ".join(f"{n:,} {kind}" for kind, n in Counter(fact.kind for fact in facts.values()).items()),
+        "candidates": f"{len(facts):,} distinct: " + ", ".join(f"{n:,} {kind}" for kind, n in facts.kinds.items()),
     }
     if not alone:
         lines["labels"] = f"{len(pairs) - soft:,} plain votes, {soft:,} with a probability"
     slots = [pair.scores["pair"]["first_won"] for pair in pairs if "first_won" in pair.scores.get("pair", {})]
     if slots:
         lines["first slot won"] = f"{sum(slots) / len(slots):.1%}"
-    spans = sorted((min(f.size), max(f.size)) for f in facts.values() if f.size)
+    spans = sorted((min(f.size), max(f.size)) for f in facts.kept.values() if f.size)
     if spans:
         short, long = [s for s, _ in spans], [s for _, s in spans]
         lines["short side"] = f"min {min(short)}, median {median(short):g}, max {max(short)} pixels"
         lines["long side"] = f"min {min(long)}, median {median(long):g}, max {max(long)} pixels"
+    if facts.kinds.get("text"):
+        lines |= text_lines(pairs)
     for scorer in sorted({name for pair in pairs for name in pair.scores.get("chosen", {})}):
         gaps = [p.scores["chosen"][scorer] - p.scores["rejected"][scorer] for p in pairs if _both_scored(p, scorer)]
         if gaps:
@@ -119,6 +128,13 @@ def _overview(found: PairSet, facts: Mapping[Media, Facts]) -> dict[str, str]:
                 f"agrees with {sum(gap > 0 for gap in gaps) / len(gaps):.1%} of {len(gaps):,} labels"
             )
     return lines
+
+
+def _distinct_prompts(pairs: Iterable[Pair]) -> int:
+    seen = Distinct()
+    for pair in pairs:
+        seen.add(plain(pair.prompt))
+    return len(seen)
 
 
 def _both_scored(pair: Pair, scorer: str) -> bool:

@@ -1,101 +1,96 @@
-"""Findings: one function per aspect of a data set that is known to spoil training. Each yields what it found."""
+"""Findings: one function per aspect of a data set that is known to spoil training. Each yields what it found.
+
+Each goes through the pairs and keeps counts and a few examples, never the pairs: there may be a million.
+"""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
-from diffalign.data.records import Media, Pair
+from diffalign.data.conversation import Text
+from diffalign.data.records import Pair
 from diffalign.data.report import Finding
-from diffalign.data.survey import Facts, candidates_of
+from diffalign.data.survey import Survey, candidates_of
 
 PROMPT_TOKENS = 75
 """CLIP text encoders read 77 tokens, two of which mark start and end; the rest of a prompt is cut off."""
 
-_WORD = re.compile(r"\w+|[^\w\s]+")
+EXAMPLES = 5
+WORD = re.compile(r"\w+|[^\w\s]+")
 
 
-def unreadable(pairs: Sequence[Pair], facts: Mapping[Media, Facts]) -> Iterator[Finding]:
+class Tally:
+    """How many, and the first few of them by source."""
+
+    def __init__(self, examples: Iterable[str] = ()) -> None:
+        self.count, self.examples = 0, tuple[str, ...]()
+        for example in examples:
+            self.add(example)
+
+    def add(self, example: str) -> None:
+        """Counts one."""
+        self.count += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples += (example,)
+
+
+def tally(pairs: Iterable[Pair]) -> Tally:
+    """Pairs, by their sources."""
+    return Tally(pair.source or pair.id for pair in pairs)
+
+
+def unreadable(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
     """Pairs with a candidate that cannot be decoded."""
-    bad = [(pair, facts[media].problem) for pair in pairs for media in candidates_of(pair) if facts[media].problem]
-    if bad:
-        examples = tuple(f"{pair.source}: {problem}" for pair, problem in bad[:5])
-        yield Finding(
-            "error", "candidates that cannot be read", len(bad), examples, "Replace the files or remove the rows."
-        )
+    if not any(fact.problem for fact in facts.kept.values()):
+        return
+    found = ((pair, facts[media].problem) for pair in pairs for media in candidates_of(pair))
+    bad = Tally(f"{pair.source}: {problem}" for pair, problem in found if problem)
+    fix = "Replace the files or remove the rows."
+    yield Finding("error", "candidates that cannot be read", bad.count, bad.examples, fix)
 
 
-def repeated(pairs: Sequence[Pair], facts: Mapping[Media, Facts]) -> Iterator[Finding]:
-    """Pairs of identical contents, pairs that occur twice, and pairs that were judged both ways."""
-    votes: dict[tuple[str, frozenset[str]], list[tuple[str, Pair]]] = defaultdict(list)
-    equal: list[Pair] = []
-    for pair in pairs:
-        digests = [facts[media].digest for media in candidates_of(pair)]
-        if not all(digests):
-            continue
-        if len(set(digests)) < len(digests):
-            equal.append(pair)
-        else:
-            votes[pair.prompt, frozenset(digests)].append((digests[0], pair))
-    if equal:
-        fix = "Remove these rows: their margin is zero whatever the model does."
-        yield Finding("error", "pairs whose two candidates have the same content", len(equal), _sources(equal), fix)
-    groups = [group for group in votes.values() if len(group) > 1]
-    torn = [group for group in groups if len({chosen for chosen, _ in group}) > 1]
-    if torn:
-        examples = tuple(" against ".join(pair.source for _, pair in group[:3]) for group in torn[:5])
-        fix = (
-            "Merge the votes into one row whose label_prob is the share of votes for chosen; train with labels=column."
-        )
-        yield Finding("warning", "pairs with contradicting votes", len(torn), examples, fix)
-    same = [group for group in groups if len({chosen for chosen, _ in group}) == 1]
-    if same:
-        extra = sum(len(group) - 1 for group in same)
-        examples = tuple(" and ".join(pair.source for _, pair in group[:3]) for group in same[:5])
-        yield Finding(
-            "warning", "pairs that repeat another", extra, examples, "Remove repeats, unless each is a vote of its own."
-        )
-
-
-def sizes(pairs: Sequence[Pair], facts: Mapping[Media, Facts], resolution: int | None) -> Iterator[Finding]:
+def sizes(pairs: Sequence[Pair], facts: Survey, resolution: int | None) -> Iterator[Finding]:
     """Pictures that must be enlarged for training, and pairs that are framed unlike each other."""
-    small = [p for p in pairs if resolution and any(min(s) < resolution for s in _pair_sizes(p, facts))]
-    if small:
+    if not facts.kept:
+        return
+    small = tally(p for p in pairs if resolution and any(min(s) < resolution for s in _pair_sizes(p, facts)))
+    if small.count:
         fix = f"Train at a lower resolution, or leave these out: enlarging to {resolution} teaches blur."
-        yield Finding(
-            "warning", f"pairs with a picture smaller than {resolution} pixels", len(small), _sources(small), fix
-        )
-    unlike = [
+        what = f"pairs with a picture smaller than {resolution} pixels"
+        yield Finding("warning", what, small.count, small.examples, fix)
+    unlike = tally(
         p
         for p in pairs
         if len(s := _pair_sizes(p, facts)) == 2 and abs(s[0][0] * s[1][1] / (s[0][1] * s[1][0]) - 1) > 0.05
-    ]
-    if unlike:
+    )
+    if unlike.count:
         fix = "A centre crop cuts them differently; make both candidates of a prompt in one shape."
-        yield Finding("note", "pairs of pictures with different shapes", len(unlike), _sources(unlike), fix)
+        yield Finding("note", "pairs of pictures with different shapes", unlike.count, unlike.examples, fix)
 
 
-def prompts(pairs: Sequence[Pair], facts: Mapping[Media, Facts]) -> Iterator[Finding]:
+def prompts(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
     """Prompts that a text encoder cuts off. Words and marks are counted, of which each is at least one token."""
-    long = [p for p in pairs if facts[p.chosen].kind != "text" and len(_WORD.findall(p.prompt)) > PROMPT_TOKENS]
-    if long:
+    if not facts.kept:
+        return
+    long = tally(p for p in pairs if p.chosen in facts.kept and len(WORD.findall(str(p.prompt))) > PROMPT_TOKENS)
+    if long.count:
         fix = "CLIP text encoders ignore what comes after; put what matters first."
-        yield Finding("note", f"prompts of more than {PROMPT_TOKENS} tokens", len(long), _sources(long), fix)
+        yield Finding("note", f"prompts of more than {PROMPT_TOKENS} tokens", long.count, long.examples, fix)
 
 
 def labels(pairs: Sequence[Pair]) -> Iterator[Finding]:
     """Labels that say nothing, contradict their own column, or follow the position on the screen."""
-    even = [pair for pair in pairs if pair.probability == 0.5]
-    if even:
-        yield Finding(
-            "note", "pairs with probability 0.5", len(even), _sources(even), "They only pull both candidates together."
-        )
-    against = [pair for pair in pairs if pair.probability < 0.5]
-    if against:
+    even = tally(pair for pair in pairs if pair.probability == 0.5)
+    if even.count:
+        fix = "They only pull both candidates together."
+        yield Finding("note", "pairs with probability 0.5", even.count, even.examples, fix)
+    against = tally(pair for pair in pairs if pair.probability < 0.5)
+    if against.count:
         fix = "Swap chosen and rejected there and use 1 - label_prob, or check what the column means."
         yield Finding(
-            "warning", "pairs whose label_prob favours the rejected one", len(against), _sources(against), fix
+            "warning", "pairs whose label_prob favours the rejected one", against.count, against.examples, fix
         )
     slots = [pair.scores["pair"]["first_won"] for pair in pairs if "first_won" in pair.scores.get("pair", {})]
     if len(slots) >= 20 and not _fair(sum(slots), len(slots)):
@@ -106,48 +101,35 @@ def labels(pairs: Sequence[Pair]) -> Iterator[Finding]:
         yield Finding("warning", what, len(slots), (), "Check label_0: it must say whether picture 0 was preferred.")
 
 
-def giveaways(pairs: Sequence[Pair], facts: Mapping[Media, Facts]) -> Iterator[Finding]:
+def giveaways(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
     """What tells chosen from rejected without being quality: size, file format, length. A model learns it first."""
-    looks = [(facts[pair.chosen], facts[pair.rejected]) for pair in pairs if pair.rejected is not None]
-    if len(looks) < 20:
+    total, formats, areas, lengths = 0, Counter[tuple[str, str]](), Counter[bool](), Counter[bool]()
+    for pair in pairs:
+        if pair.rejected is None:
+            continue
+        a, b = facts[pair.chosen], facts[pair.rejected]
+        total += 1
+        if a.format and b.format and a.format != b.format:
+            formats[a.format, b.format] += 1
+        if a.size and b.size and (area := a.size[0] * a.size[1]) != (other := b.size[0] * b.size[1]):
+            areas[area > other] += 1
+        if a.kind == b.kind == "text" and a.length != b.length:
+            lengths[a.length > b.length] += 1
+    if total < 20:
         return
-    formats = [(a.format, b.format) for a, b in looks if a.format and b.format and a.format != b.format]
-    if len(formats) >= 0.9 * len(looks) and len(set(formats)) == 1:
-        what = f"nearly all chosen files are {formats[0][0]} and all rejected ones {formats[0][1]}"
-        yield Finding(
-            "warning", what, len(formats), (), "Store both in one format: compression artefacts give the label away."
-        )
-    areas = [(a.size[0] * a.size[1], b.size[0] * b.size[1]) for a, b in looks if a.size and b.size]
-    lengths = [(a.length, b.length) for a, b in looks if a.kind == b.kind == "text"]
-    for name, values in (("the larger picture", areas), ("the longer text", lengths)):
-        differ = [a > b for a, b in values if a != b]
-        if len(differ) >= 20 and abs(sum(differ) / len(differ) - 0.5) > 0.2:
-            what = f"the chosen candidate is {name} in {sum(differ) / len(differ):.0%} of the pairs where they differ"
-            yield Finding("warning", what, len(differ), (), "Balance it, or expect the model to learn that first.")
+    if formats.total() >= 0.9 * total and len(formats) == 1:
+        (one, other_one) = next(iter(formats))
+        what = f"nearly all chosen files are {one} and all rejected ones {other_one}"
+        fix = "Store both in one format: compression artefacts give the label away."
+        yield Finding("warning", what, formats.total(), (), fix)
+    for name, differ in (("the larger picture", areas), ("the longer text", lengths)):
+        count = differ.total()
+        if count >= 20 and abs(differ[True] / count - 0.5) > 0.2:
+            what = f"the chosen candidate is {name} in {differ[True] / count:.0%} of the pairs where they differ"
+            yield Finding("warning", what, count, (), "Balance it, or expect the model to learn that first.")
 
 
-def shared(
-    pairs: Sequence[Pair], others: Sequence[Pair], facts: Mapping[Media, Facts], other_facts: Mapping[Media, Facts]
-) -> Iterator[Finding]:
-    """Prompts and candidates that both the training and the evaluation set hold."""
-    known = {plain(pair.prompt): pair for pair in pairs}
-    seen = {facts[media].digest: pair for pair in pairs for media in candidates_of(pair)}
-    seen.pop("", None)
-    both = {plain(pair.prompt): pair for pair in others if plain(pair.prompt) in known}
-    if both:
-        examples = tuple(
-            f"{known[text].source} and {pair.source}: {pair.prompt[:60]!r}" for text, pair in both.items()
-        )[:5]
-        fix = "Take these prompts out of one of the two: an evaluation on them measures memory."
-        yield Finding("error", "prompts in both the training and the evaluation set", len(both), examples, fix)
-    found = {d: p for p in others for m in candidates_of(p) if (d := other_facts[m].digest) in seen}
-    if found:
-        examples = tuple(f"{seen[digest].source} and {pair.source}" for digest, pair in found.items())[:5]
-        fix = "Take them out of one of the two."
-        yield Finding("error", "candidates in both the training and the evaluation set", len(found), examples, fix)
-
-
-def _pair_sizes(pair: Pair, facts: Mapping[Media, Facts]) -> list[tuple[int, int]]:
+def _pair_sizes(pair: Pair, facts: Survey) -> list[tuple[int, int]]:
     return [size for media in candidates_of(pair) if (size := facts[media].size)]
 
 
@@ -157,10 +139,6 @@ def _fair(won: float, total: int) -> bool:
     return off < 4 * 0.5 / total**0.5 or off < 0.05
 
 
-def plain(prompt: str) -> str:
-    """A prompt without what makes no difference: case and spacing."""
-    return " ".join(prompt.casefold().split())
-
-
-def _sources(pairs: Sequence[Pair]) -> tuple[str, ...]:
-    return tuple(pair.source or pair.id for pair in pairs[:5])
+def plain(text: Text) -> str:
+    """A text without what makes no difference: case and spacing."""
+    return " ".join(str(text).casefold().split())

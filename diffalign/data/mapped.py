@@ -24,10 +24,9 @@ from diffalign.errors import DataError
 KEEP = 4096
 """Up to so many pairs stay in a list."""
 
-RESIDENT = 16 * 2**20
-"""Bytes of the map that may count as the process's memory before they are given back; the system keeps them cached."""
-
-_AROUND = 2**16  # what the system maps around a byte that is touched
+RELEASE = 16
+"""After so many looks the map's pages are given back, which otherwise count as the process's memory: one look may map
+two megabytes around it. The system keeps them cached."""
 
 _values = attrgetter(*(field.name for field in fields(Pair)))
 
@@ -43,7 +42,7 @@ class MappedPairs(LazyPairs):
     """
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
-        self._starts, self._touched = array("Q", [0]), 0
+        self._starts, self._looks = array("Q", [0]), 0
         with tempfile.TemporaryFile(prefix="diffalign-pairs-", buffering=2**20) as file:
             self._write(file, pairs)
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self._starts[-1] else None
@@ -71,10 +70,9 @@ class MappedPairs(LazyPairs):
         assert self._map is not None
         start, end = self._starts[index], self._starts[index + 1]
         pair = Pair(*pickle.loads(self._map[start:end]))  # our own bytes, from a file that has no name
-        self._touched += end - start + _AROUND
-        if self._touched > RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
+        self._looks += 1
+        if self._looks % RELEASE == 0 and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
-            self._touched = 0
         return pair
 
 

@@ -125,6 +125,21 @@ def arrow_table(file: str | Path) -> Any:
         return pyarrow.ipc.open_file(mapped).read_all()
 
 
+def arrow_batches(file: str | Path) -> Iterator[Any]:
+    """The record batches of an Arrow file one by one, read and not mapped: what was read is gone from memory."""
+    import pyarrow
+
+    with pyarrow.OSFile(str(file)) as source:
+        try:
+            yield from pyarrow.ipc.open_stream(source)
+            return
+        except pyarrow.ArrowInvalid:
+            source.seek(0)
+        batches = pyarrow.ipc.open_file(source)
+        for number in range(batches.num_record_batches):
+            yield batches.get_batch(number)
+
+
 _lock = threading.Lock()
 _open: OrderedDict[str, _Parquet | _Arrow] = OrderedDict()
 

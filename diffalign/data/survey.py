@@ -1,15 +1,18 @@
 """The survey: every distinct candidate of a data set is looked at once, and what was seen is kept as facts.
 
 Facts are small (a digest, a size, a format, an error), so a survey of a large data set fits in memory where its
-pictures would not.
+pictures would not. Those of a text are not even kept: they are made again faster than they are found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffalign.data.conversation import Conversation
+from diffalign.data.distinct import Distinct
 from diffalign.data.media import MAX_PIXELS, image_format, image_size, media_bytes, media_digest, open_image
 from diffalign.data.records import Media, Pair
 from diffalign.errors import DataError
@@ -39,10 +42,28 @@ class Facts:
     problem: str = ""
 
 
+class Survey:
+    """The facts of every candidate, by candidate.
+
+    Args:
+        kept: Those of pictures and clips.
+        kinds: How many distinct candidates there are of each kind.
+    """
+
+    def __init__(self, kept: Mapping[Media, Facts], kinds: Mapping[str, int]) -> None:
+        self.kept, self.kinds = kept, kinds
+
+    def __getitem__(self, media: Media) -> Facts:
+        return look(media) if is_text(media) else self.kept[media]
+
+    def __len__(self) -> int:
+        return sum(self.kinds.values())
+
+
 def survey(
     pairs: Iterable[Pair], *, decode: bool = True, max_pixels: int = MAX_PIXELS, progress: Progress | None = None
-) -> dict[Media, Facts]:
-    """The facts of every candidate, by candidate; one that several pairs share is read once.
+) -> Survey:
+    """Looks at every candidate; at one that several pairs share, once.
 
     Args:
         pairs: The comparisons.
@@ -50,13 +71,25 @@ def survey(
         max_pixels: Pictures larger than this cannot be used.
         progress: ``progress(what, done, total)``.
     """
-    candidates = list(dict.fromkeys(media for pair in pairs for media in candidates_of(pair)))
+    texts, others = Distinct(), dict[Media, None]()
+    for pair in pairs:
+        for media in candidates_of(pair):
+            if is_text(media):
+                texts.add(media_digest(media))
+            else:
+                others[media] = None
     facts: dict[Media, Facts] = {}
-    for done, media in enumerate(candidates, 1):
+    for done, media in enumerate(others, 1):
         facts[media] = look(media, decode=decode, max_pixels=max_pixels)
         if progress:
-            progress("looking at candidates", done, len(candidates))
-    return facts
+            progress("looking at candidates", done, len(others))
+    kinds = Counter(fact.kind for fact in facts.values())
+    return Survey(facts, {**kinds, **({"text": len(texts)} if texts else {})})
+
+
+def is_text(media: Media) -> bool:
+    """Whether a candidate is a text, plain or in turns."""
+    return isinstance(media, (str, Conversation))
 
 
 def candidates_of(pair: Pair) -> tuple[Media, ...]:
@@ -66,8 +99,9 @@ def candidates_of(pair: Pair) -> tuple[Media, ...]:
 
 def look(media: Media, *, decode: bool = True, max_pixels: int = MAX_PIXELS) -> Facts:
     """The facts of one candidate. Never raises for bad data: the problem is one of the facts."""
-    if isinstance(media, str):
-        return Facts(media_digest(media), "text", length=len(media))
+    if isinstance(media, (str, Conversation)):
+        length = len(media) if isinstance(media, str) else sum(len(turn.content) for turn in media.messages)
+        return Facts(media_digest(media), "text", length=length)
     suffix = media.suffix.lower() if isinstance(media, Path) else ""
     if suffix in CLIPS:
         return _clip(media, suffix)

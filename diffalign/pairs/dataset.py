@@ -7,23 +7,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffalign.data.records import Dropped, Pair
+from diffalign.data.distinct import Distinct
+from diffalign.data.mapped import collect
+from diffalign.data.records import Dropped, Pair, what_they_are
 from diffalign.errors import DataError
 from diffalign.pairs.source import PairSource, Stage
 
 
 @dataclass(frozen=True)
 class DatasetPairs:
-    """A fixed list of rows, and what was left out of it. A row is a comparison, or a winner alone.
+    """Fixed rows, and what was left out of them. A row is a comparison, or a single example.
 
     Args:
-        pairs: What is trained on. Ids are unique: draws and caches are keyed by them.
+        pairs: What is trained on, perhaps a lazy sequence: it is looked through and never copied. Ids are unique: draws
+            and caches are keyed by them.
         dropped: Rows that are not trained on, each with its reason.
         name: Where they came from, for the header.
         ranges: Smallest and largest score of the data by scorer; labels that normalise rewards need them.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: Sequence[Pair]
     dropped: tuple[Dropped, ...] = ()
     name: str = "pairs in memory"
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -31,7 +34,8 @@ class DatasetPairs:
     def __post_init__(self) -> None:
         if not self.pairs:
             raise DataError(f"{self.name}: no pair is left to train on{reasons(self.dropped)}.")
-        twice = [key for key, count in Counter(pair.id for pair in self.pairs).items() if count > 1]
+        seen = Distinct()
+        twice = list(dict.fromkeys(pair.id for pair in self.pairs if not seen.add(pair.id)))
         if twice:
             raise DataError(
                 f"{self.name}: {len(twice)} pair ids occur more than once, the first is '{twice[0]}'. "
@@ -51,8 +55,8 @@ class DatasetPairs:
 
     def summary(self) -> str:
         """One line: how many pairs, how many prompts, what was dropped and why."""
-        prompts = len({pair.prompt for pair in self.pairs})
-        return f"{len(self.pairs)} pairs on {prompts} prompts from {self.name}{reasons(self.dropped)}"
+        what = what_they_are(self.pairs)
+        return f"{len(self)} {what} on {prompts(self.pairs)} prompts from {self.name}{reasons(self.dropped)}"
 
     def begin(self, number: int, wanted: Sequence[int], stage: Stage) -> Sequence[Pair]:
         """The pairs as they are."""
@@ -66,19 +70,34 @@ def dataset(data: DatasetPairs) -> PairSource:
         DataError: There are winners alone among them; a comparison needs both candidates.
     """
     alone = [pair.id for pair in data.pairs if pair.rejected is None]
-    if alone:
+    if not alone:
+        return data
+    what = f"{data.name}: {len(alone)} of {len(data)} rows have no rejected candidate, the first is '{alone[0]}'; "
+    if not all(pair.desirable for pair in data.pairs):
         raise DataError(
-            f"{data.name}: {len(alone)} of {len(data)} rows have no rejected candidate, the first is '{alone[0]}'; "
-            "'pairs: dataset' compares two. These are winners alone. Train on them as they are, with a loss for single "
-            "examples (--set pairs=winners --set loss=sft), or against samples of an earlier checkpoint "
-            "(--set pairs=checkpoint)."
+            f"{what}'pairs: dataset' compares two. These are answers judged one by one: train with a loss for single "
+            "examples (--set pairs=singles --set loss=kto), or on the good ones alone (--set pairs=winners --set "
+            "loss=sft)."
         )
-    return data
+    raise DataError(
+        f"{what}'pairs: dataset' compares two. These are winners alone. Train on them as they are, with a loss for "
+        "single examples (--set pairs=winners --set loss=sft), or against samples of an earlier checkpoint "
+        "(--set pairs=checkpoint)."
+    )
 
 
 def from_memory(pairs: Iterable[Pair]) -> DatasetPairs:
-    """Pairs that are already records."""
-    return DatasetPairs(tuple(pairs))
+    """Pairs that are already records. A sequence is taken as it is; what comes one by one is kept on the disk where it
+    is much."""
+    return DatasetPairs(pairs if isinstance(pairs, Sequence) else collect(pairs))
+
+
+def prompts(pairs: Iterable[Pair]) -> int:
+    """How many distinct prompts there are."""
+    seen = Distinct()
+    for pair in pairs:
+        seen.add(str(pair.prompt))
+    return len(seen)
 
 
 def reasons(dropped: Iterable[Dropped]) -> str:
@@ -106,4 +125,4 @@ def read_dataset(
     found = read_pairs(path, format=format, limit=limit, **options)
     if scores:
         found = with_scores(found, [read_scores(file) for file in scores])
-    return DatasetPairs(tuple(found.pairs), tuple(found.dropped), f"{path} ({found.format})", found.ranges)
+    return DatasetPairs(found.pairs, tuple(found.dropped), f"{path} ({found.format})", found.ranges)

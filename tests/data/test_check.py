@@ -10,7 +10,7 @@ from diffalign.data.check import check
 from diffalign.data.readers import read_pairs
 from diffalign.data.records import Pair, PairSet
 from diffalign.data.report import Finding, Report
-from tests.data.fixtures import encoded, jsonl, pair_folder, parquet, picture, vote
+from tests.data.fixtures import encoded, jsonl, pair_folder, parquet, picture, turns, ultrafeedback, vote
 
 
 def found(report: Report) -> dict[str, Finding]:
@@ -151,3 +151,48 @@ def test_the_report_renders_as_text_as_rich_and_as_json():
     console.print(report)
     assert "candidates that cannot be read" in console.export_text()
     assert json.loads(json.dumps(report.as_dict()))["severity"] == "error"
+
+
+def test_texts_are_counted_by_length_and_form(tmp_path):
+    talk = turns("One two?", "Yes.", "Why?")
+    rows = [
+        {"prompt": talk, "chosen": turns("a b c", first="assistant"), "rejected": turns("a", first="assistant")},
+        {"prompt": "one", "chosen": " a b", "rejected": " c"},
+        {"prompt": "two", "chosen": " a b", "rejected": "c"},
+    ]
+    report = check(read_pairs(jsonl(tmp_path / "a.jsonl", rows)))
+    assert report.facts["pairs"] == "3, 3 distinct prompts" and report.facts["candidates"] == "5 distinct: 5 text"
+    assert report.facts["prompt words"] == "min 1, median 1, max 4"
+    assert report.facts["chosen words"] == "min 2, median 2, max 3"
+    assert report.facts["form"] == "2 plain, 1 in turns (prompts of min 3, median 3, max 3)"
+    assert found(report)["rows that are in turns where others are plain"].examples == ("a.jsonl:1",)
+    glued = found(report)["plain answers that follow their prompt without a space or a line break"]
+    assert glued.examples == ("a.jsonl:3",)
+
+
+def test_texts_that_will_be_cut_or_hardly_differ_are_reported():
+    report = check(pairs(("word " * 1000, "word " * 25, "a"), ("word ", "word " * 1022, "a"), ("p", " Yes", " yes ")))
+    assert found(report)["texts of more than 1,024 tokens with their prompt"].examples == ("set:0",)
+    assert found(report)["pairs whose answers differ in case and spacing alone"].examples == ("set:2",)
+
+
+def test_texts_judged_both_ways_and_repeated_texts_are_told_apart(tmp_path):
+    rows = [ultrafeedback(2), ultrafeedback(2), ultrafeedback(3)]
+    rows.append({**rows[2], "chosen": rows[2]["rejected"], "rejected": rows[2]["chosen"]})
+    report = check(read_pairs(jsonl(tmp_path / "a.jsonl", rows)))
+    assert found(report)["pairs that repeat another"].examples == ("a.jsonl:1 and a.jsonl:2",)
+    assert found(report)["pairs with contradicting votes"].examples == ("a.jsonl:3 against a.jsonl:4",)
+
+
+def test_single_answers_judged_both_ways_are_reported(tmp_path):
+    rows = [{"prompt": "q", "completion": " a", "label": label} for label in (True, False)]
+    report = check(read_pairs(jsonl(tmp_path / "a.jsonl", rows)))
+    assert found(report)["pairs with contradicting votes"].count == 1
+    assert report.facts["labels"] == "1 good, 1 to be avoided" and report.facts["examples"] == "2, 1 distinct prompts"
+
+
+def test_long_texts_in_both_sets_are_errors_and_short_ones_are_not():
+    quote = "a sentence that nobody writes twice, " * 3
+    train, test = pairs(("p", " yes", f" {quote}")), pairs(("q", " yes", f" {quote}"))
+    report = check(train, test)
+    assert found(report)["candidates in both the training and the evaluation set"].count == 1

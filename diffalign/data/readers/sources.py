@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from diffalign.data.readers.tables import SUFFIXES, Table
+from diffalign.data.readers.tables import SUFFIXES, Table, suffix_of
 from diffalign.data.scores import is_score_file
 from diffalign.errors import DataError, near_miss
 
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation"}
 SPLITS |= {"dev": "validation", "test": "test", "eval": "test"}
+SPLITS |= {f"{split}_{part}": f"{split}_{part}" for split in ("train", "test") for part in ("prefs", "sft", "gen")}
 SPLITS |= {"validation_unique": "validation_unique", "test_unique": "test_unique"}
 
 _SPLIT_NAME = re.compile(rf"^({'|'.join(sorted(SPLITS, key=len, reverse=True))})(?=$|[-.]|_\d)")
@@ -38,7 +39,7 @@ def open_tables(
     path = Path(source).expanduser()
     if path.is_file():
         files = [path]
-        if path.suffix not in SUFFIXES:
+        if suffix_of(path) not in SUFFIXES:
             raise DataError(f"'{source}' is not a table. Expected a folder or one of {', '.join(SUFFIXES)}.")
     elif path.is_dir():
         files = _of_split(path, _tables_in(path), split)
@@ -82,7 +83,7 @@ def _tables_in(folder: Path) -> list[Path]:
         paths = (path for place in places for path in sorted(folder.glob(place)))
         found = [path for path in paths if path.is_file() and _is_table(path) and not is_score_file(path, folder)]
         for suffix in SUFFIXES:  # one kind only: a folder may hold the same rows twice, in two formats
-            same = list(dict.fromkeys(path for path in found if path.suffix == suffix))
+            same = list(dict.fromkeys(path for path in found if suffix_of(path) == suffix))
             if same:
                 return same
     raise DataError(
@@ -92,7 +93,7 @@ def _tables_in(folder: Path) -> list[Path]:
 
 def _is_table(path: Path) -> bool:
     infos = ("dataset_info.json", "state.json", "dataset_infos.json", "dataset_dict.json")
-    return path.suffix in SUFFIXES and path.name not in infos and not path.name.startswith(".")
+    return suffix_of(path) in SUFFIXES and path.name not in infos and not path.name.startswith(".")
 
 
 def _of_split(root: Path, files: list[Path], split: str) -> list[Path]:

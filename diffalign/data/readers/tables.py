@@ -6,6 +6,7 @@ A column of encoded bytes is not read: its cells become :class:`~diffalign.data.
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,12 +16,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.stored import Stored, arrow_table
+from diffalign.data.stored import Stored, arrow_batches, arrow_table
 from diffalign.errors import DataError
 
-SUFFIXES = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+BINARY = (".parquet", ".arrow")
+TEXT = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+SUFFIXES = (*BINARY, *TEXT, *(f"{suffix}.gz" for suffix in TEXT))
 LOOK = 50
 """Text tables declare no schema: their columns are those of this many first rows."""
+
+
+def suffix_of(path: Path) -> str:
+    """What a file's name says that it is; of a compressed one with ``.gz`` behind it."""
+    return Path(path.stem).suffix + path.suffix if path.suffix == ".gz" else path.suffix
 
 
 @dataclass(frozen=True)
@@ -49,10 +57,14 @@ class Table:
         """Where the table lies."""
         return self.path.parent
 
+    @property
+    def _kind(self) -> str:
+        return suffix_of(self.path).removesuffix(".gz")
+
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns' names, renamed."""
-        if self.path.suffix in (".parquet", ".arrow"):
+        if self._kind in BINARY:
             names = list(self._schema().names)
         else:
             names = list(dict.fromkeys(name for row in islice(self._text(), LOOK) for name in row.values))
@@ -60,7 +72,7 @@ class Table:
 
     def rows(self) -> Iterator[Row]:
         """The rows in order. A source reads ``file:n``: line of a text file (from 1), row of a binary one (from 0)."""
-        rows = self._binary() if self.path.suffix in (".parquet", ".arrow") else self._text()
+        rows = self._binary() if self._kind in BINARY else self._text()
         for row in rows:
             if self.rename:
                 row = Row(row.source, {self.rename.get(k, k): v for k, v in row.values.items()}, row.problem)
@@ -82,34 +94,39 @@ class Table:
         heavy = [column.name for column in schema if _holds_bytes(column.type)]
         light = [name for name in schema.names if name not in heavy]
         file, number = str(self.path), 0
-        for batch in self._batches(light):
-            for values in batch.to_pylist() if light else [{} for _ in range(batch.num_rows)]:
+        for batch in self._batches(light, whole=not heavy):
+            for values in _dicts(batch) if light else ({} for _ in range(batch.num_rows)):
                 values.update((name, Stored(file, name, number)) for name in heavy)
                 yield Row(f"{self.path.name}:{number}", values)
                 number += 1
 
-    def _batches(self, columns: list[str]) -> Iterator[Any]:
+    def _batches(self, columns: list[str], whole: bool) -> Iterator[Any]:
+        """A few rows at a time, so that no more of a large file is in memory. ``whole``: these are all its columns."""
         if self.path.suffix == ".arrow":
-            yield from arrow_table(self.path).select(columns).to_batches(max_chunksize=1024)
+            if whole:
+                yield from arrow_batches(self.path)
+            else:
+                yield from arrow_table(self.path).select(columns).to_batches(max_chunksize=1024)
             return
         import pyarrow.parquet as parquet
 
-        with parquet.ParquetFile(self.path, memory_map=True, pre_buffer=False) as file:
-            yield from file.iter_batches(1024, columns=columns, use_threads=False)
+        with parquet.ParquetFile(self.path, buffer_size=2**20, pre_buffer=False) as file:
+            yield from file.iter_batches(256, columns=columns, use_threads=False)
 
     def _text(self) -> Iterator[Row]:
         try:
-            with self.path.open(encoding="utf-8-sig", newline="") as lines:
-                if self.path.suffix in (".csv", ".tsv"):
+            unpack = gzip.open if self.path.suffix == ".gz" else open
+            with unpack(self.path, "rt", encoding="utf-8-sig", newline="") as lines:
+                if self._kind in (".csv", ".tsv"):
                     yield from self._csv(lines)
-                elif self.path.suffix == ".json":
+                elif self._kind == ".json":
                     yield from self._json(lines)
                 else:
                     yield from self._jsonl(lines)
         except UnicodeDecodeError as error:
             raise DataError(f"'{self.path}' is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
-        except OSError as error:
-            raise DataError(f"'{self.path}' cannot be read: {error.strerror}.") from error
+        except (OSError, EOFError) as error:
+            raise DataError(f"'{self.path}' cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
     def _jsonl(self, lines: Any) -> Iterator[Row]:
         for number, line in enumerate(lines, 1):
@@ -140,7 +157,7 @@ class Table:
 
     def _csv(self, lines: Any) -> Iterator[Row]:
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-        table = csv.DictReader(lines, delimiter="\t" if self.path.suffix == ".tsv" else ",")
+        table = csv.DictReader(lines, delimiter="\t" if self._kind == ".tsv" else ",")
         try:
             for values in table:
                 problem = "more cells than columns: a comma in the text needs quotes" if None in values else ""
@@ -158,3 +175,9 @@ def _holds_bytes(kind: Any) -> bool:
     if types.is_struct(kind):
         return any(_holds_bytes(kind.field(i).type) for i in range(kind.num_fields))
     return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _dicts(batch: Any, size: int = 64) -> Iterator[dict[str, Any]]:
+    """A batch's rows, a few at a time: as Python objects they are several times larger."""
+    for start in range(0, batch.num_rows, size):
+        yield from batch.slice(start, size).to_pylist()
