@@ -179,9 +179,16 @@ class PairScores:
         return PairScores(chosen, rejected, *_exchanged(self.reference_chosen, self.reference_rejected, where))
 
     def _each(self, function: Callable[[Scores], Scores]) -> PairScores:
-        others = (self.rejected, self.reference_chosen, self.reference_rejected)
-        made = (None if scores is None else function(scores) for scores in others)
-        return PairScores(function(self.chosen), *made, desirable=self.desirable, point=self.point)
+        def made(scores: Scores | None) -> Scores | None:
+            return None if scores is None else function(scores)
+
+        return replace(
+            self,
+            chosen=function(self.chosen),
+            rejected=made(self.rejected),
+            reference_chosen=made(self.reference_chosen),
+            reference_rejected=made(self.reference_rejected),
+        )
 
 
 def _other(rejected: Scores | None) -> Scores:

@@ -84,7 +84,7 @@ def _saturated(records: Sequence[Record], beta: float, rate: float) -> Finding |
 
 def _still(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
     size = Mean.of(records, "health/margin_size")
-    if len(records) < WINDOW or size.value >= STILL:
+    if len(records) < WINDOW or not size.value < STILL:
         return None
     return Finding(
         "still",
@@ -138,9 +138,18 @@ def _learning(records: Sequence[Record], beta: float, rate: float) -> Finding | 
     return Finding(
         "learning",
         "good",
-        f"It learns: accuracy {right.value:.2f}, mean reward margin {margin.value:.3g}; {both}. A loss near its value "
-        "at zero (0.693 for the logistic loss) is normal for a denoiser: one noise level tells little about a pair. "
+        f"It learns: accuracy {right.value:.2f}, mean reward margin {margin.value:.3g}; {both}. {_near_zero(records)}"
         "Judge by accuracy, margins and samples.",
+    )
+
+
+def _near_zero(records: Sequence[Record]) -> str:
+    """What a denoiser's loss may look like; its records hold errors, those of a language model do not."""
+    if "error/chosen_change" not in records[-1]:
+        return ""
+    return (
+        "A loss near its value at zero (0.693 for the logistic loss) is normal for a denoiser: one noise level tells "
+        "little about a pair. "
     )
 
 
@@ -149,7 +158,7 @@ LOOKS: tuple[Look, ...] = (_learning, _both_worse, _saturated, _still, _wrong_wa
 
 
 def suggested_beta(beta: float, margin_size: float) -> float:
-    """The beta at which the present error gaps would make margins of mean size 1: clearly won, and still teaching."""
+    """The beta at which the present gaps would make margins of mean size 1: clearly won, and still teaching."""
     return beta / margin_size if margin_size > 0 else beta
 
 

@@ -17,11 +17,14 @@ from diffalign.errors import ConfigError, DataError
 from diffalign.labels import expected, oriented
 from diffalign.losses import BoundLoss
 from diffalign.pairs.dataset import read_dataset
+from diffalign.pairs.singles import one_by_one
 from diffalign.pairs.winners import winner
 from diffalign.training.metrics import Metrics
 from diffalign.training.order import Visit, pieces, share
 from diffalign.training.recipe import Data
-from diffalign.training.step import Labeller, Stepper, arranged, score_pairs
+from diffalign.training.reference_point import reference_point
+from diffalign.training.scoring import arranged, score_pairs
+from diffalign.training.step import Labeller, Stepper
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,11 @@ class HeldOut:
         return HeldOut([replace(pair, id=f"eval/{pair.id}") for pair in found.pairs])
 
     def fitting(self, loss: BoundLoss, label: Labeller) -> HeldOut:
-        """Those that the run's loss and label can judge: winners alone where the loss looks at one candidate.
+        """Those that the run's loss and label can judge: every candidate for itself where the loss takes examples of
+        both kinds, winners alone where it takes these.
 
         Raises:
-            ConfigError: Winners alone, where the loss compares two.
+            ConfigError: Single examples, where the loss compares two; none that is desirable, where it takes no other.
             DataError: A row that lacks what the label needs.
         """
         single = loss.loss.kind == "single"
@@ -59,7 +63,16 @@ class HeldOut:
                 f"data.eval: {len(alone)} of {len(self.pairs)} held-out rows have no rejected candidate, but the loss "
                 f"'{loss.name}' compares two. Give pairs, or do without held-out ones: --set data.eval=null"
             )
-        fit = HeldOut([winner(pair) for pair in self.pairs] if single else self.pairs)
+        fit = self
+        if single and loss.loss.both_sides:
+            fit = HeldOut(list(one_by_one(self.pairs)))
+        elif single:
+            fit = HeldOut([winner(pair) for pair in self.pairs if pair.desirable])
+        if not fit.pairs:
+            raise ConfigError(
+                f"data.eval: none of {len(self.pairs)} held-out rows is desirable, but the loss '{loss.name}' looks at "
+                "no other. Do without: --set data.eval=null"
+            )
         try:
             label(fit.pairs)
         except DataError as error:
@@ -72,12 +85,14 @@ class HeldOut:
 
     @torch.no_grad()
     def measure(self, run: Stepper, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Metrics over the held-out pairs, named ``eval_...``."""
-        metrics = Metrics(run.loss)
-        mine = share(self.plan(looks=run.policy.looks), run.accelerator.process_index, run.accelerator.num_processes)
+        """Metrics over the held-out pairs, named ``eval_...``; ``eval_pairs`` is how many there are."""
+        metrics, plan = Metrics(run.loss), self.plan(looks=run.policy.looks)
+        point = reference_point(run, self.pairs, plan) if "point" in run.loss.loss.needs else None
+        mine = share(plan, run.accelerator.process_index, run.accelerator.num_processes)
         for micro in pieces(arranged(run.policy, self.pairs, mine), run.micro_batch_size):
             pairs = [self.pairs[index] for index, _ in micro]
-            scores, info = score_pairs(run, pairs, [visit for _, visit in micro])
+            scores, info = score_pairs(run, pairs, [visit for _, visit in micro], point)
             label = run.label(pairs)
             metrics.add(oriented(scores, label), expected(run.loss, scores, label), info)
-        return {f"eval_{name}": value for name, value in metrics.read(reduce).items()}
+        found = metrics.read(reduce)
+        return {**{f"eval_{name}": value for name, value in found.items()}, "eval_pairs": len(self.pairs)}

@@ -1,7 +1,9 @@
 """Metrics, under the names that users of TRL know, plus what a denoiser adds.
 
-Sums are kept in one small tensor on the device and read once per log line: no micro-batch waits for a number. Every
-value is a mean over the pairs of the window, so batch 8 and 8 accumulated ones log the same.
+Sums and counts are kept in one small tensor on the device and read once per log line: no micro-batch waits for a
+number. Every value is a mean over those pairs of the window that it is about, so batch 8 and 8 accumulated ones log the
+same.
+Of single examples *chosen* are the desirable ones and *rejected* the others, each with a mean of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from diffalign.losses import BoundLoss, PairScores, accuracy
 
 BINS = 5
 """Noise levels are reported in this many equal bins of [0, 1)."""
+Rows = dict[str, tuple[Tensor, Tensor | None]]
+"""Numbers by name, each ``(B,)``, with the pairs that they are about; None: all."""
 SATURATED = 0.05
 """A pair counts as saturated when its slope has fallen below this share of the slope at margin 0."""
 
@@ -45,39 +49,65 @@ class Metrics:
             info: The policy's diagnostics. With a ``"level"`` the policy is a denoiser, whose logp is ``-e/2``: its
                 errors against the reference are reported too.
         """
-        chosen, rejected = self.loss.rewards(scores)
-        rows = {"loss": losses, "rewards/chosen": chosen, "logps/chosen": scores.chosen.logps}
-        right = None
-        if scores.rejected is not None and rejected is not None:
-            right = accuracy(scores.margin if self.loss.loss.needs_reference else chosen - rejected)
-            rows |= {
-                "rewards/rejected": rejected,
-                "rewards/margins": chosen - rejected,
-                "rewards/accuracies": right,
-                "logps/rejected": scores.rejected.logps,
-                "health/margin_size": (chosen - rejected).abs(),
-            }
-        if self.loss.loss.takes == "margin" and self.loss.loss.needs_reference:
-            rows["health/saturated"] = (self.loss.saturation(scores) < SATURATED).float()
-        level = info.get("level")
-        if level is not None and self.loss.loss.needs_reference:
-            rows["error/chosen_change"] = -2.0 * scores.chosen_logratio
-            if scores.rejected is not None:
-                rows["error/rejected_change"] = -2.0 * scores.rejected_logratio
-        if "gate" in info:  # near a half by rounding noise where policy and reference are all but equal
-            rows["label/flipped"] = (info["gate"] < 0).float()
-        exact = torch.float64 if losses.device.type != "mps" else torch.float32
-        sums = [torch.stack([row.detach().to(exact) for row in rows.values()]).sum(dim=1)]
-        names = list(rows)
-        if level is not None and right is not None:
+        row, level = self.loss.loss, info.get("level")
+        rows = self._judged(scores) if row.both_sides else self._compared(scores)
+        rows["loss"] = (losses, None)
+        if row.takes == "margin" and row.needs_reference:
+            rows["health/saturated"] = ((self.loss.saturation(scores) < SATURATED).float(), None)
+        if level is not None and row.needs_reference:
+            rows |= _sides("error/{}_change", *_logratios(scores), scores.desirable, factor=-2.0)
+        if level is not None and "rewards/accuracies" in rows:
             bins = (level.to(losses.device) * BINS).long().clamp_(0, BINS - 1)
-            hits = torch.zeros(BINS, dtype=exact, device=losses.device).index_add_(0, bins, right.to(exact))
-            seen = torch.zeros_like(hits).index_add_(0, bins, torch.ones_like(right, dtype=exact))
-            sums += [hits, seen]
-            names += [f"hits/{k}" for k in range(BINS)] + [f"seen/{k}" for k in range(BINS)]
-        total = torch.cat(sums)
-        self.sums, self.names = total if self.sums is None else self.sums + total, names
+            right, _ = rows["rewards/accuracies"]
+            for k in range(BINS):
+                rows[f"accuracy/level_{k / BINS:.1f}-{(k + 1) / BINS:.1f}"] = (right, bins == k)
+        if "gate" in info:  # near a half by rounding noise where policy and reference are all but equal
+            rows["label/flipped"] = ((info["gate"] < 0).float(), None)
+        self._sum(rows)
         self.pairs += len(losses)
+
+    def _compared(self, scores: PairScores) -> Rows:
+        """Of pairs, or of winners alone."""
+        chosen, rejected = self.loss.rewards(scores)
+        rows: Rows = {"rewards/chosen": (chosen, None)}
+        other = scores.rejected
+        rows |= _sides("logps/{}", scores.chosen.logps, other.logps if other is not None else None)
+        rows |= _sides("length/{}", scores.chosen.lengths, other.lengths if other is not None else None)
+        if other is None or rejected is None:
+            return rows
+        margin = self.loss.seen(scores).margin if self.loss.loss.needs_reference else chosen - rejected
+        return rows | {
+            "rewards/rejected": (rejected, None),
+            "rewards/margins": (chosen - rejected, None),
+            "rewards/accuracies": (accuracy(margin), None),
+            "accuracy/ranking": (accuracy(scores.chosen.logps - other.logps), None),
+            "health/margin_size": ((chosen - rejected).abs(), None),
+        }
+
+    def _judged(self, scores: PairScores) -> Rows:
+        """Of single examples of both kinds: an example is right on its own side of the reference point."""
+        reward, _ = self.loss.rewards(scores)
+        good, point = scores.desirable, scores.point
+        assert good is not None and point is not None
+        gain = reward - self.loss.beta * point
+        rows = _sides("rewards/{}", reward, None, good)
+        rows |= _sides("logps/{}", scores.chosen.logps, None, good)
+        rows |= _sides("length/{}", scores.chosen.lengths, None, good)
+        return rows | {
+            "rewards/accuracies": (accuracy(torch.where(good, gain, -gain)), None),
+            "health/margin_size": (gain.abs(), None),
+            "kl": (point.expand(len(reward)), None),
+        }
+
+    def _sum(self, rows: Rows) -> None:
+        device = rows["loss"][0].device
+        exact = torch.float64 if device.type != "mps" else torch.float32
+        values = torch.stack([value.detach().to(device, exact) for value, _ in rows.values()])
+        about = torch.stack(
+            [torch.ones_like(value, dtype=torch.bool) if of is None else of for value, of in rows.values()]
+        )
+        sums = torch.stack([torch.where(about, values, 0.0).sum(dim=1), about.to(exact).sum(dim=1)])
+        self.sums, self.names = sums if self.sums is None else self.sums + sums, list(rows)
 
     def skip(self, losses: Tensor) -> None:
         """Counts pairs that were left out because their label says that they cannot teach; their losses are known."""
@@ -92,15 +122,15 @@ class Metrics:
         """
         if self.sums is None:
             return {}
-        *values, pairs, skipped, skipped_loss = self._vector(self.sums, reduce)
-        table = dict(zip(self.names, values, strict=True))
-        record = {name: value / pairs for name, value in table.items() if not name.startswith(("hits/", "seen/"))}
+        sums, counts, (_, skipped, skipped_loss) = self._read(self.sums, reduce)
+        table = {name: (total, count) for name, total, count in zip(self.names, sums, counts, strict=True) if count}
+        record = {name: total / count for name, (total, count) in table.items()}
+        if self.loss.loss.both_sides and {"rewards/chosen", "rewards/rejected"} <= record.keys():
+            record["rewards/margins"] = record["rewards/chosen"] - record["rewards/rejected"]
         if skipped:  # they count in the loss, and in nothing that needs a score
-            record["loss"] = (table["loss"] + skipped_loss) / (pairs + skipped)
-            record["label/skipped"] = skipped / (pairs + skipped)
-        for k in range(BINS):
-            if table.get(f"seen/{k}"):
-                record[f"accuracy/level_{k / BINS:.1f}-{(k + 1) / BINS:.1f}"] = table[f"hits/{k}"] / table[f"seen/{k}"]
+            total, count = table["loss"]
+            record["loss"] = (total + skipped_loss) / (count + skipped)
+            record["label/skipped"] = skipped / (count + skipped)
         return record
 
     def clear(self) -> None:
@@ -111,8 +141,9 @@ class Metrics:
         """An unfinished window, for a checkpoint."""
         if self.sums is None:
             return {"names": [], "sums": [], "pairs": 0}
-        *sums, pairs, skipped, loss = self._vector(self.sums, reduce)
-        return {"names": self.names, "sums": sums, "pairs": int(pairs), "skipped": int(skipped), "skipped_loss": loss}
+        sums, counts, (pairs, skipped, loss) = self._read(self.sums, reduce)
+        window = {"names": self.names, "sums": sums, "counts": counts}
+        return {**window, "pairs": int(pairs), "skipped": int(skipped), "skipped_loss": loss}
 
     def load_state(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Puts a checkpoint's window back."""
@@ -120,11 +151,34 @@ class Metrics:
         if state["pairs"]:
             exact = torch.float64 if device.type != "mps" else torch.float32
             self.names, self.pairs = list(state["names"]), state["pairs"]
-            self.sums = torch.tensor(state["sums"], dtype=exact, device=device)
+            self.sums = torch.tensor([state["sums"], state["counts"]], dtype=exact, device=device)
             self.skipped, self.skipped_loss = state["skipped"], state["skipped_loss"]
 
-    def _vector(self, sums: Tensor, reduce: Callable[[Tensor], Tensor] | None) -> list[float]:
-        """The window's sums, with its counts behind them, over all processes: one wait for the device."""
-        counts = torch.tensor([self.pairs, self.skipped, self.skipped_loss], dtype=sums.dtype, device=sums.device)
-        vector = torch.cat([sums, counts])
-        return (vector if reduce is None else reduce(vector)).tolist()
+    def _read(
+        self, sums: Tensor, reduce: Callable[[Tensor], Tensor] | None
+    ) -> tuple[list[float], list[float], list[float]]:
+        """The window's sums, their counts, and the counts of pairs, over all processes: one wait for the device."""
+        whole = torch.tensor([self.pairs, self.skipped, self.skipped_loss], dtype=sums.dtype, device=sums.device)
+        vector = torch.cat([sums.flatten(), whole])
+        found: list[float] = (vector if reduce is None else reduce(vector)).tolist()
+        size = sums.shape[1]
+        return found[:size], found[size : 2 * size], found[2 * size :]
+
+
+def _logratios(scores: PairScores) -> tuple[Tensor, Tensor | None]:
+    return scores.chosen_logratio, None if scores.rejected is None else scores.rejected_logratio
+
+
+def _sides(
+    name: str, chosen: Tensor | None, rejected: Tensor | None, good: Tensor | None = None, factor: float = 1.0
+) -> Rows:
+    """A number of both sides, under a name with a gap: of pairs each candidate's, of single examples the one
+    candidate's, told apart by which are ``good``."""
+    if chosen is None:
+        return {}
+    found: Rows = {name.format("chosen"): (factor * chosen, good)}
+    if good is not None:
+        found[name.format("rejected")] = (factor * chosen, ~good)
+    elif rejected is not None:
+        found[name.format("rejected")] = (factor * rejected, None)
+    return found

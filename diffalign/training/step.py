@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from diffalign.data.records import Pair
 from diffalign.errors import RunError
 from diffalign.labels import Label, expected, oriented, silent
-from diffalign.latents.draws import Draw
-from diffalign.losses import BoundLoss, PairScores
-from diffalign.policies.policy import Policy, Scored
+from diffalign.losses import BoundLoss
+from diffalign.policies.policy import Policy
 from diffalign.training.guard import Reading
 from diffalign.training.metrics import Metrics
 from diffalign.training.order import Visit, pieces, share
+from diffalign.training.reference_point import reference_point
+from diffalign.training.scoring import arranged, score_pairs
 
 Labeller = Callable[[Sequence[Pair]], Label]
 
@@ -64,16 +65,17 @@ class Stepper:
         Raises:
             RunError: The loss or, without fp16's scaling, the gradient is not finite. Nothing has been stepped.
         """
+        point = reference_point(self, self.pairs, batch) if "point" in self.loss.loss.needs else None
         mine = share(batch, self.accelerator.process_index, self.accelerator.num_processes)
         mine, known = self.teaching(mine)
         mine = arranged(self.policy, self.pairs, mine)
-        losses, changes = self._accumulate(mine, len(batch))
+        losses, changes = self._accumulate(mine, len(batch), point)
         self.metrics.skip(known)
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm or float("inf"))
         bad = (~torch.isfinite(losses)).sum().to(losses.dtype)
         total = losses.sum() + float(known.sum())
-        changed = changes.sum() if changes is not None else bad * 0
-        sums = torch.stack([total, bad, changed, torch.full_like(bad, len(losses))])
+        changed, scored = changes.to(bad) if changes is not None else (bad * 0, bad * 0)
+        sums = torch.stack([total, bad, changed, scored])
         if self.accelerator.num_processes > 1:
             sums = self.accelerator.reduce(sums, "sum")
         # The step's only wait for the device.
@@ -81,7 +83,7 @@ class Stepper:
         finite_norm = math.isfinite(grad_norm) or self.accelerator.scaler is not None
         if bad_count or not finite_norm:
             self._stop(step, mine, losses, gradient=not bad_count)
-        change = changed / scored if changes is not None else None
+        change = changed / scored if scored else None
         return Reading(loss=total / len(batch), grad_norm=grad_norm, chosen_change=change)
 
     def teaching(self, visits: Sequence[Visit]) -> tuple[Sequence[Visit], Tensor]:
@@ -96,11 +98,11 @@ class Stepper:
             loud, still[0] = [visits[0]], False
         return loud, label.weight[still] * at_zero
 
-    def _accumulate(self, mine: Sequence[Visit], total: int) -> tuple[Tensor, Tensor | None]:
+    def _accumulate(self, mine: Sequence[Visit], total: int, point: Tensor | None) -> tuple[Tensor, Tensor | None]:
         kept = self.metrics.sums, self.metrics.pairs
         while True:
             try:
-                return self._forward_backward(pieces(mine, self.micro_batch_size), total)
+                return self._forward_backward(pieces(mine, self.micro_batch_size), total, point)
             except torch.OutOfMemoryError:
                 # Another process would still wait for this one's gradients, so only a single process can start over.
                 if self.accelerator.num_processes > 1 or self.micro_batch_size == 1:
@@ -114,14 +116,17 @@ class Stepper:
                 f"out of memory: micro-batches of {self.micro_batch_size} pairs from now on; the effective batch stays"
             )
 
-    def _forward_backward(self, micros: list[Sequence[Visit]], total: int) -> tuple[Tensor, Tensor | None]:
+    def _forward_backward(
+        self, micros: list[Sequence[Visit]], total: int, point: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The losses, and of a denoiser the sum and the number of its changes of error on what shall be learnt."""
         scale = self.accelerator.num_processes / total  # distributed gradients are means over processes
         losses, changes = [], []
         for k, micro in enumerate(micros):
             last = k == len(micros) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.policy.module):
                 pairs = [self.pairs[index] for index, _ in micro]
-                scores, info = score_pairs(self, pairs, [visit for _, visit in micro])
+                scores, info = score_pairs(self, pairs, [visit for _, visit in micro], point)
                 label = self.label(pairs)
                 loss = expected(self.loss, scores, label)
                 self.accelerator.backward(loss.sum() * scale)
@@ -130,8 +135,10 @@ class Stepper:
             self.metrics.add(oriented(scores, label), loss.detach(), info)
             losses.append(loss.detach())
             if "level" in info and self.loss.loss.needs_reference:
-                changes.append(-2.0 * scores.chosen_logratio.detach())
-        return torch.cat(losses), torch.cat(changes) if changes else None
+                change = -2.0 * scores.chosen_logratio.detach()
+                learnt = torch.ones_like(change) if scores.desirable is None else scores.desirable.to(change)
+                changes.append(torch.stack([(change * learnt).sum(), learnt.sum()]))
+        return torch.cat(losses), torch.stack(changes).sum(dim=0) if changes else None
 
     def _stop(self, step: int, mine: Sequence[Visit], losses: Tensor, gradient: bool) -> None:
         found = [
@@ -144,31 +151,6 @@ class Stepper:
             "Look at these pairs with `diffalign data check`, lower train.learning_rate, or raise the precision "
             "(--set train.mixed_precision=no); then go on with --resume."
         )
-
-
-def score_pairs(run: Stepper, pairs: Sequence[Pair], visits: Sequence[int]) -> tuple[PairScores, dict[str, Tensor]]:
-    """Scores of a micro-batch under policy and, where the loss needs it, reference; with the policy's diagnostics."""
-    draw = Draw(run.seed, tuple(pair.id for pair in pairs), tuple(visits))
-    encoded = run.policy.encode(pairs)
-    reference: Scored | None = None
-    if run.loss.loss.needs_reference:
-        # Two autocast blocks: one would hand the policy the casts that were made here, which carry no gradient.
-        with torch.no_grad(), run.accelerator.autocast():
-            reference = run.policy.reference(encoded, draw)
-    with run.accelerator.autocast():
-        scored = run.policy.score(encoded, draw)
-    return PairScores(*_two(scored), *_two(reference)), dict(scored.info)
-
-
-def arranged(policy: Policy, pairs: Sequence[Pair], visits: Sequence[Visit]) -> list[Visit]:
-    """The visits of a batch in the order in which the policy wants them cut into micro-batches."""
-    return [visits[k] for k in policy.arrange([pairs[index] for index, _ in visits])]
-
-
-def _two(scored: Scored | None) -> tuple[Any, Any]:
-    """Chosen and rejected candidate; None for what is not there."""
-    candidates = (*scored.candidates, None) if scored is not None else (None, None)
-    return candidates[0], candidates[1]
 
 
 def _out_of_memory(micro: int) -> str:

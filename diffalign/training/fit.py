@@ -1,0 +1,70 @@
+"""Fit: which loss goes with which pairs, labels and models, told before anything is computed."""
+
+from __future__ import annotations
+
+from diffalign.errors import ConfigError
+from diffalign.labels import Label
+from diffalign.losses import LOSSES, BoundLoss
+from diffalign.pairs.source import PairSource
+
+
+def check_fit(loss: BoundLoss, data: PairSource, label: Label) -> None:
+    """Raises ConfigError where a loss on single examples meets pairs, or a loss on pairs single examples; where one for
+    desirable examples meets others, or one for both kinds finds one kind alone; and where a label says what the loss
+    has no use for."""
+    row = loss.loss
+    alone = not data.every and all(pair.rejected is None for pair in data.pairs)
+    if row.kind == "single" and not alone:
+        raise ConfigError(
+            f"the loss '{loss.name}' looks at one candidate alone, but pairs bring two, and both would be computed. "
+            f"Type: --set pairs={'singles' if row.both_sides else 'winners'}"
+        )
+    if row.kind != "single" and alone:
+        raise ConfigError(
+            f"the loss '{loss.name}' compares two candidates, but there are single examples alone. Type: --set "
+            "loss=sft for winners, --set loss=kto for examples that are judged good or bad, or let an earlier "
+            "checkpoint bring the others: --set pairs=checkpoint"
+        )
+    if row.kind == "single":
+        _check_sides(loss, data)
+    if not row.needs_reference and (label.gate is not None or label.scale is not None):
+        raise ConfigError(
+            f"these labels act on what the policy gained against its reference, but the loss '{loss.name}' has none. "
+            "Type: --set labels=hard   or take a loss that compares: --set loss.name=logistic --set loss.beta=2000"
+        )
+    if (label.scale is not None and not row.compares) or (label.gate is not None and row.kind == "single"):
+        raise ConfigError(
+            f"these labels act on the two logratios of a pair, but the loss '{loss.name}' does not compare these "
+            "alone. Type: --set labels=hard   or take a loss that does, such as logistic"
+        )
+    if row.kind == "single" and bool((label.probability < 1.0).any()):
+        raise ConfigError(
+            f"these labels doubt which candidate is the better one, but the loss '{loss.name}' looks at one alone. "
+            "Type: --set labels=hard"
+        )
+
+
+def _check_sides(loss: BoundLoss, data: PairSource) -> None:
+    bad = sum(not pair.desirable for pair in data.pairs)
+    if bad and not loss.loss.both_sides:
+        raise ConfigError(
+            f"the loss '{loss.name}' makes every candidate likelier, but {bad} of {len(data)} examples are "
+            "undesirable. Type: --set pairs=winners   to leave them out, or --set loss=kto to learn from both kinds"
+        )
+    if loss.loss.both_sides and bad in (0, len(data)):
+        there = "desirable" if not bad else "undesirable"
+        raise ConfigError(
+            f"the loss '{loss.name}' weighs desirable examples against undesirable ones, but all {len(data)} are "
+            f"{there}. Type: --set pairs=singles   where the data are pairs; for good examples alone: "
+            "--set pairs=winners --set loss=sft"
+        )
+
+
+def check_medium(loss: BoundLoss, medium: str) -> None:
+    """Raises ConfigError where a loss has no meaning for what the policy makes."""
+    if medium not in loss.loss.modalities:
+        fit = [name for name, row in LOSSES.items() if medium in row.modalities and row.kind == loss.loss.kind]
+        raise ConfigError(
+            f"the loss '{loss.name}' is made for {' and '.join(loss.loss.modalities)}, but this model makes {medium}. "
+            f"Losses for it: {', '.join(fit)}. Type for example: --set loss.name={fit[0]}"
+        )
