@@ -127,9 +127,9 @@ class Judging:
         device = layout.ids.device.type
         enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
         # Casts made here carry no gradient: the policy's own pass must not meet them.
-        with torch.autocast(device, dtype=dtype, enabled=enabled, cache_enabled=False):
-            with self.reference.network() as network:
-                return network(layout)  # type: ignore[no-any-return]
+        uncached = torch.autocast(device, dtype=dtype, enabled=enabled, cache_enabled=False)
+        with uncached, self.reference.network() as network:
+            return network(layout)  # type: ignore[no-any-return]
 
     def _looked_up(self, encoded: Encoded) -> Tensor | None:
         assert self._stored is not None

@@ -113,7 +113,8 @@ def lay_out(questions: Sequence[Question], device: torch.device | str = "cpu") -
             answers.setdefault(response, len(answers))
     ids: list[int] = []
     positions: list[int] = []
-    trees, lengths = [], []
+    trees: list[Tree] = []
+    lengths: list[int] = []
     sources: list[int] = []
     targets: list[int] = []
     owners: list[int] = []
@@ -139,8 +140,10 @@ def lay_out(questions: Sequence[Question], device: torch.device | str = "cpu") -
         trees.append(Tree(start, fork, tuple(ends)))
     places = tuple(tuple(first[q.prompt] + merged[q.prompt][r] for r in q.responses) for q in questions)
     lists = (ids, positions, sources, targets, owners, columns)
-    tensors = [torch.tensor(values, dtype=torch.long, device=device) for values in lists]
-    return Layout(tensors[0], tensors[1], tuple(trees), *tensors[2:], tuple(lengths), places)
+    token, position, source, target, owner, column = (
+        torch.tensor(values, dtype=torch.long, device=device) for values in lists
+    )
+    return Layout(token, position, tuple(trees), source, target, owner, column, tuple(lengths), places)
 
 
 def _visible(query: Tensor, key: Tensor, window: int | None) -> Tensor:

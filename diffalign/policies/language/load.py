@@ -103,7 +103,7 @@ def _load_model(config: LanguageConfig, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
     model = _fetched(AutoModelForCausalLM, config, **_dtype(dtype))
-    if config.gguf_file:  # what was read are plain weights, which transformers would not save: it still calls them quantised
+    if config.gguf_file:  # what was read are plain weights; as quantised ones transformers would not save them
         for name in ("hf_quantizer", "is_quantized", "quantization_method"):
             model.__dict__.pop(name, None)
         model.config.__dict__.pop("quantization_config", None)

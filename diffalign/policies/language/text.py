@@ -28,9 +28,11 @@ from diffalign.policies.language.network import LanguageNetwork
 from diffalign.policies.language.tokens import Tokens
 from diffalign.policies.language.vocabulary import encode
 from diffalign.policies.networks import unwrapped, weights_digest
-from diffalign.policies.policy import Card, Progress, Scored
+from diffalign.policies.policy import Progress, Scored
 from diffalign.policies.weights import Trainable
 from diffalign.sharing.atomic import replace_folder
+from diffalign.sharing.card import Card, write_card
+from diffalign.sharing.card_styles import language_style
 from diffalign.sharing.names import public_name
 from diffalign.sharing.peft_folder import load_peft, save_peft
 
@@ -201,6 +203,10 @@ class LanguagePolicy:
         with self._judging.base() if reference else nullcontext(unwrapped(self.module)) as network:
             return self._write(network, prompts, seeds, **settings)
 
+    def asked(self, prompt: Text, **settings: Any) -> Text:
+        """Of a model with a chat template a plain prompt is the user's turn, unless settings say ``raw``."""
+        return self.tokens.asked(prompt, settings.get("raw", False))
+
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
         """Writes an adapter's folder as peft does, or for full fine-tuning a model's; returns its path."""
         model: Any = unwrapped(self.module).model
@@ -216,16 +222,18 @@ class LanguagePolicy:
 
     def card(self, artifact: Path, card: Card) -> Path:
         """Writes ``README.md`` into what :meth:`save` wrote."""
-        return write_card(
-            artifact, language_style(public_name(self.config.path), self.config.adapter is not None), card
+        style = language_style(
+            public_name(self.config.path), self.config.adapter is not None, chat=self.tokens.chat.available
         )
+        return write_card(artifact, style, card)
 
     def load_adapter(self, path: Path, *, any_base: bool = False) -> dict[str, Any]:
         """Puts a shared adapter's weights on this policy and returns what the folder says about itself."""
         if self.config.adapter is None:
             raise ConfigError("an adapter needs an adapter to load into; set model.adapter (rank as in the folder)")
         base = (self.base_fingerprint, public_name(self.config.path))
-        return load_peft(unwrapped(self.module).model, path, base=None if any_base else base)
+        model: Any = unwrapped(self.module).model
+        return load_peft(model, path, base=None if any_base else base)
 
     def _write(self, network: Any, prompts: Sequence[Text], seeds: Sequence[int], **settings: Any) -> list[str]:
         texts = answers(network.model, self.tokens, prompts, seeds, **settings)
