@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from diffalign.data.lazy import joined
 from diffalign.data.records import Pair
 from diffalign.errors import ConfigError
-from diffalign.labels import Label
-from diffalign.losses.catalogue import BoundLoss
+from diffalign.losses import BoundLoss
 from diffalign.pairs.dataset import DatasetPairs, from_memory, read_dataset
 from diffalign.pairs.source import PairSource
 from diffalign.policies.policy import Policy
 from diffalign.training.checkpoint import check_disk
 from diffalign.training.choice import bind_label, bind_loss, bind_pairs
 from diffalign.training.ema import Ema
+from diffalign.training.fit import check_fit, check_medium
 from diffalign.training.guard import SpikeGuard
 from diffalign.training.header import header
 from diffalign.training.health import Health
 from diffalign.training.held_out import HeldOut
 from diffalign.training.metrics import Metrics
-from diffalign.training.models import open_model
+from diffalign.training.models import open_model, row_of
 from diffalign.training.optim import learning_rate, make_optimizer
-from diffalign.training.order import Order
+from diffalign.training.order import Order, Visit
 from diffalign.training.output import Output, check_output, claim_output, flat
 from diffalign.training.output import dump as dump_recipe
 from diffalign.training.progress import Report
 from diffalign.training.recipe import Recipe, Train
+from diffalign.training.reference_point import StrayPairs, strays
 from diffalign.training.rounds import Rounds, check_lengths
 from diffalign.training.state import Run
 from diffalign.training.step import Stepper
@@ -64,7 +66,7 @@ def open_run(
             f"Type: --set train.batch_size={accelerator.num_processes}"
         )
     rows = _rows(recipe, pairs)
-    data = bind_pairs(recipe.pairs)(rows)
+    data = bind_pairs(recipe.pairs, row_of(recipe.model).candidates())(rows)
     loss, label = bind_loss(recipe.loss), bind_label(recipe.labels, rows.ranges)
     check_fit(loss, data, label(data.pairs))  # a label raises for a row that lacks what it needs
     held_out = HeldOut.read(recipe.data)
@@ -72,6 +74,7 @@ def open_run(
         held_out = held_out.fitting(loss, label)
     if policy is None:
         policy = open_model(recipe.model, gradient_checkpointing=train.gradient_checkpointing)
+    check_medium(loss, policy.medium)
     check_lengths(data, policy)
     trainable = policy.trainable()
     order = Order(len(data), train.batch_size, train.seed)
@@ -87,7 +90,7 @@ def open_run(
         check_disk(output.folder, (1 + kept + pool) * size)
         if accelerator.is_main_process:
             claim_output(output, recipe)
-        _prepare(accelerator, policy, data, held_out, order, recipe.train, micro, report)
+        _prepare(accelerator, policy, data, held_out, order, recipe.train, micro, report, loss)
         _place(accelerator, policy)
     optimizer = accelerator.prepare_optimizer(make_optimizer(train, trainable.values()))
     metrics = Metrics(loss)
@@ -155,32 +158,6 @@ def make_accelerator(recipe: Recipe, trackers: list[str], output: Output) -> Any
     )
 
 
-def check_fit(loss: BoundLoss, data: PairSource, label: Label) -> None:
-    """Raises ConfigError where a loss on single examples meets pairs, or a loss on pairs single examples; and where a
-    label says what the loss has no use for."""
-    alone = not data.every and all(pair.rejected is None for pair in data.pairs)
-    if loss.loss.kind == "single" and not alone:
-        raise ConfigError(
-            f"the loss '{loss.name}' looks at the chosen candidate alone, but pairs bring two, and both would be "
-            "computed. Type: --set pairs=winners"
-        )
-    if loss.loss.kind != "single" and alone:
-        raise ConfigError(
-            f"the loss '{loss.name}' compares two candidates, but there are winners alone. Type: --set loss=sft, or "
-            "let an earlier checkpoint bring the others: --set pairs=checkpoint"
-        )
-    if not loss.loss.needs_reference and (label.gate is not None or label.scale is not None):
-        raise ConfigError(
-            f"these labels act on what the policy gained against its reference, but the loss '{loss.name}' has none. "
-            "Type: --set labels=hard   or take a loss that compares: --set loss.name=logistic --set loss.beta=2000"
-        )
-    if loss.loss.kind == "single" and bool((label.probability < 1.0).any()):
-        raise ConfigError(
-            f"these labels doubt which candidate is the better one, but the loss '{loss.name}' looks at one alone. "
-            "Type: --set labels=hard"
-        )
-
-
 def _rows(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> DatasetPairs:
     if isinstance(pairs, DatasetPairs):
         return pairs
@@ -199,19 +176,32 @@ def _prepare(
     train: Train,
     micro: int,
     report: Report,
+    loss: BoundLoss,
 ) -> None:
     """Caches what can be cached; the first process does it, the others find it done."""
-    pairs = [*data.pairs, *(held_out.pairs if held_out else ())]
-    # Where pairs change from round to round, what the reference says of them cannot be known beforehand.
-    plan = order.plan(train.steps) if hasattr(policy, "prepare_reference") and not data.every else []
-    if held_out and not data.every:
-        plan += held_out.plan(policy.looks, first=len(data))
+    known = joined(data.pairs, held_out.pairs if held_out else [])
+    asked, plan = known, _plan(policy, data, held_out, order, train)
+    if plan and "point" in loss.loss.needs:
+        found = [stray for batch in plan for stray in strays(batch)]
+        plan.append([(len(known) + k, stray.visit) for k, stray in enumerate(found)])
+        asked = joined(known, StrayPairs(known, found))
     with accelerator.main_process_first():
-        policy.prepare(pairs, report.preparing)
+        for line in policy.prepare(known, report.preparing):
+            report.say(line)
         if plan and hasattr(policy, "prepare_reference"):  # a policy that can store its reference's scores
+            visits = [visit for batch in plan for visit in batch]
             with accelerator.autocast():
                 # As many pairs at a time as in training: the same kernels, so the same rounding.
-                policy.prepare_reference(pairs, plan, train.seed, batch=micro, progress=report.preparing)
+                policy.prepare_reference(asked, visits, train.seed, batch=micro, progress=report.preparing)
+
+
+def _plan(policy: Policy, data: PairSource, held_out: HeldOut | None, order: Order, train: Train) -> list[list[Visit]]:
+    """The batches that the reference will be asked of; held-out pairs come behind the others. Where pairs change from
+    round to round, what it says of them cannot be known beforehand."""
+    if data.every or not hasattr(policy, "prepare_reference"):
+        return []
+    batches = [order.batch(k) for k in range(train.steps)]
+    return batches + ([held_out.plan(policy.looks, first=len(data))] if held_out else [])
 
 
 def _place(accelerator: Any, policy: Policy) -> None:
