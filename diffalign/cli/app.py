@@ -11,7 +11,7 @@ from diffalign.errors import UserError
 
 app = typer.Typer(
     name="diffalign",
-    help="Align image models with preferences: train, generate, score, compare.",
+    help="Align image and language models with preferences: train, generate, score, compare.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

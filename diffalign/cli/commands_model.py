@@ -1,66 +1,95 @@
-"""`diffalign generate` and `diffalign compare`: pictures of a model, with or without an adapter."""
+"""`diffalign generate` and `diffalign compare`: samples of a model, with or without an adapter."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from diffalign.cli.app import app
+from diffalign.cli.settings import Model
 from diffalign.errors import UserError
 
-Model = Annotated[str, typer.Option(help="A diffusers folder or a Hub id.")]
+ModelPath = Annotated[str, typer.Option("--model", help="A folder of diffusers or transformers, or a Hub id.")]
+Kind = Annotated[
+    str, typer.Option(help="image or text. Without: what the model's folder looks like; of a Hub id image.")
+]
+ModelSettings = Annotated[
+    list[str], typer.Option("--model-setting", metavar="KEY=VALUE", help="As in a recipe's model section. Repeatable.")
+]
+Settings = Annotated[
+    list[str],
+    typer.Option(
+        "--setting", metavar="KEY=VALUE", help="A sampling setting of the model's kind, as in a recipe. Repeatable."
+    ),
+]
 Adapter = Annotated[str, typer.Option(help="An adapter file or folder made by `diffalign train`.")]
 Prompts = Annotated[list[str], typer.Option("--prompt", help="A prompt, or @FILE with one prompt a line. Repeatable.")]
-Seeds = Annotated[int, typer.Option(help="Pictures per prompt: seeds 0, 1, ...")]
-Steps = Annotated[int, typer.Option(help="Denoising steps.")]
-Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale.")]
-Batch = Annotated[int, typer.Option(help="Pictures made at once; it does not change them.")]
+Seeds = Annotated[int, typer.Option(help="Samples per prompt: seeds 0, 1, ...")]
+Steps = Annotated[int | None, typer.Option(help="Of an image model: short for --setting steps=.")]
+Guidance = Annotated[float | None, typer.Option(help="Of an image model: short for --setting guidance=.")]
+Batch = Annotated[int, typer.Option(help="Samples made at once; it does not change them.")]
+
+FEW = 8
+"""So many samples are also shown in the terminal, where it can show them."""
 
 
 @app.command()
 def generate(
-    model: Model,
-    output: Annotated[Path, typer.Option(help="Folder for the pictures and their metadata.jsonl.")],
+    model: ModelPath,
+    output: Annotated[Path, typer.Option(help="Folder for the samples and their metadata.jsonl.")],
     prompt: Prompts,
     adapter: Adapter = "",
     seeds: Seeds = 1,
-    steps: Steps = 30,
-    guidance: Guidance = 5.0,
+    setting: Settings = [],  # noqa: B006  (typer reads it, nobody changes it)
+    steps: Steps = None,
+    guidance: Guidance = None,
     batch: Batch = 8,
+    kind: Kind = "",
+    model_setting: ModelSettings = [],  # noqa: B006
 ) -> None:
-    """Generate pictures; a killed command goes on where it stopped."""
-    from diffalign.evaluation.generate import generate as generate_pictures
+    """Generate pictures or texts; a killed command goes on where it stopped."""
+    from diffalign.evaluation.generate import generate as generate_samples
+    from diffalign.evaluation.medium import find_medium
     from diffalign.evaluation.prompts import read_prompts
 
-    prompts = read_prompts(prompt)
-    settings: dict[str, Any] = {"batch_size": batch, "steps": steps, "guidance": guidance}
-    made = generate_pictures(_policy(model, adapter), prompts, range(seeds), output, progress=_progress, **settings)
-    typer.echo(f"{len(made.pictures)} pictures in {made.folder}")
+    prompts, named = read_prompts(prompt), Model.named(model, kind, model_setting, adapter)
+    settings = named.sampling(setting, steps=steps, guidance=guidance)
+    made = generate_samples(
+        named.open(), prompts, range(seeds), output, batch_size=batch, progress=_progress, **settings
+    )
+    medium = find_medium(made.medium)
+    if medium.line is not None and len(made.samples) <= FEW:
+        for sample, content in zip(made.samples, made.contents(), strict=True):
+            typer.echo(f"[{sample.prompt} | seed {sample.seed}]\n{medium.line(content)}\n")
+    typer.echo(f"{len(made.samples)} {medium.plural} in {made.folder}")
 
 
 @app.command()
 def compare(
-    output: Annotated[Path, typer.Option(help="Folder for report.html, the pictures and comparison.json.")],
-    model: Model = "",
+    output: Annotated[Path, typer.Option(help="Folder for report.html, the samples and comparison.json.")],
+    model: ModelPath = "",
     adapter: Adapter = "",
     prompt: Prompts = [],  # noqa: B006  (typer reads it, nobody changes it)
     scorer: Annotated[list[str], typer.Option("--scorer", help="A held-out judge. Repeatable.")] = [],  # noqa: B006
     trained_on: Annotated[
         list[str], typer.Option("--trained-on", help="A judge that made the training pairs: shown apart. Repeatable.")
     ] = [],  # noqa: B006
-    base: Annotated[str, typer.Option(help="Instead of a model: a folder of the base's pictures.")] = "",
+    base: Annotated[str, typer.Option(help="Instead of a model: a folder of the base's samples.")] = "",
     aligned: Annotated[str, typer.Option(help="... and one of the aligned model's.")] = "",
     seeds: Seeds = 1,
-    steps: Steps = 30,
-    guidance: Guidance = 5.0,
+    setting: Settings = [],  # noqa: B006  (typer reads it, nobody changes it)
+    steps: Steps = None,
+    guidance: Guidance = None,
     batch: Batch = 8,
+    kind: Kind = "",
+    model_setting: ModelSettings = [],  # noqa: B006
 ) -> None:
     """Compare an aligned model with its base on the same prompts and seeds: win rates with intervals, one report."""
+    from diffalign.evaluation.compare import check_judges, compare_galleries
     from diffalign.evaluation.compare import compare as compare_models
-    from diffalign.evaluation.compare import compare_galleries
     from diffalign.evaluation.judges import load_judges
     from diffalign.evaluation.prompts import read_prompts
     from diffalign.evaluation.report import write_report
@@ -73,17 +102,21 @@ def compare(
         )
     if not (scorer or trained_on):
         raise UserError("a comparison needs a judge. Type for example: --scorer clip")
+    if models:  # what is wrong with these is told before judges and models are loaded
+        prompts, named = read_prompts(prompt), Model.named(model, kind, model_setting, adapter)
+        settings = named.sampling(setting, steps=steps, guidance=guidance)
     judges = load_judges(scorer, trained_on)
     if folders:
         comparison = compare_galleries(Path(base), Path(aligned), judges, folder=output)
     else:
-        settings: dict[str, Any] = {"batch_size": batch, "steps": steps, "guidance": guidance}
+        check_judges(judges, prompts, named.row.medium)
         comparison = compare_models(
-            _policy(model, adapter),
-            read_prompts(prompt),
+            named.open(),
+            prompts,
             range(seeds),
             judges,
             folder=output,
+            batch_size=batch,
             progress=_progress,
             **settings,
         )
@@ -91,13 +124,6 @@ def compare(
     for line in (verdict.headline, *verdict.sentences):
         typer.echo(line)
     typer.echo(f"report: {write_report(output, comparison=comparison)}")
-
-
-def _policy(model: str, adapter: str) -> Any:
-    from diffalign.policies.diffusion.load import ModelConfig, load_aligned, load_policy
-
-    config = ModelConfig(path=model)
-    return load_aligned(config, Path(adapter)) if adapter else load_policy(config)
 
 
 def _progress(what: str, done: int, total: int) -> None:

@@ -38,9 +38,7 @@ def train(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="Where the adapter, the report and the pictures go.")] = Path(
-        "runs/demo"
-    ),
+    output: Annotated[Path, typer.Option(help="Where the adapter, the report and the samples go.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Seed of the run and of the comparison.")] = 0,
     set_: Overrides = [],  # noqa: B006
 ) -> None:

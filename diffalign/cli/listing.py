@@ -11,6 +11,7 @@ from diffalign.latents import LATENTS
 from diffalign.losses import LOSSES
 from diffalign.methods import METHODS
 from diffalign.pairs import PAIRS
+from diffalign.training.models import MODELS
 
 WIDTH = 20
 
@@ -41,7 +42,12 @@ def explanations() -> dict[str, str]:
 def _page(name: str, function: Callable[..., Any]) -> str:
     keywords = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     takes = ", ".join(p.name if p.default is p.empty else f"{p.name} = {p.default}" for p in keywords)
-    return f"{name}: {inspect.getdoc(function)}\n\ntakes: {takes or 'no settings'}"
+    page = f"{name}: {inspect.getdoc(function)}\n\ntakes: {takes or 'no settings'}"
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
+        for kind, row in MODELS.items():
+            fields = row.candidates().model_fields
+            page += f"\nof a model of kind '{kind}': " + ", ".join(f"{k} = {f.default}" for k, f in fields.items())
+    return page
 
 
 def _first_line(function: Callable[..., Any]) -> str:

@@ -109,8 +109,12 @@ def _card(recipe: Recipe, comparison: Comparison | None, held_out: Sequence[Agre
         "seed": train.seed,
     }
     judgements = comparison.judgements if comparison else ()
-    judged = {f"win rate against the base, by {j.name} ({j.role})": j.win for j in judgements}
-    agreed = {f"{found.name} on {found.share.n} held-out pairs": found.share for found in held_out}
+    judged: dict[str, Share | WinRate] = {
+        f"win rate against the base, by {j.name} ({j.role})": j.win for j in judgements
+    }
+    agreed: dict[str, Share | WinRate] = {
+        f"{found.name} on {found.share.n} held-out pairs": found.share for found in held_out
+    }
     shown = spread(comparison, prompts=4, seeds=1) if comparison else {}
     return Card(
         method=recipe.method or recipe.loss.name,
