@@ -1,4 +1,4 @@
-"""`diffalign data check` and `diffalign score`: look at pairs, and put scores beside pairs and pictures."""
+"""`diffalign data check` and `diffalign score`: look at pairs, and put scores beside pairs and single samples."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def check(
 @app.command()
 def score(
     source: Annotated[
-        str, typer.Argument(help="Pairs (a folder, a file or a Hub id), or a folder of single pictures.")
+        str, typer.Argument(help="Pairs (a folder, a file or a Hub id), or a folder of single pictures or texts.")
     ],
     scorer: Annotated[
         list[str],
-        typer.Option("--scorer", help="NAME or NAME:ARGUMENT, e.g. clip:openai/clip-vit-large-patch14. Repeatable."),
+        typer.Option("--scorer", help="NAME or NAME:ARGUMENT, e.g. clip:openai/clip-vit-large-patch14, sentiment."),
     ],
     output: Annotated[
         Path | None, typer.Option(help="File for the scores of pairs; by default SOURCE/scores/SCORER.jsonl.")
@@ -56,11 +56,11 @@ def score(
         str, typer.Option(help="Where scorers compute: cpu, cuda, cuda:1; the GPU if there is one.")
     ] = "",
 ) -> None:
-    """Score pairs, or pictures, against their prompts.
+    """Score pairs, or single pictures and texts, against their prompts.
 
     Of each pair both candidates are scored, into one file per scorer that a recipe names under data.scores; a killed
-    command goes on where it stopped. A folder of single pictures with metadata.jsonl (file_name, prompt), as `diffalign
-    generate` writes it, gets the scores into that file.
+    command goes on where it stopped. A folder of single pictures or texts with metadata.jsonl (prompt and file_name, or
+    prompt and completion), as `diffalign generate` writes it, gets the scores into that file.
     """
     import torch
 
@@ -72,7 +72,7 @@ def score(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if is_gallery(source):
         if output is not None:
-            raise UserError(f"'{source}' holds single pictures: their scores go into its metadata.jsonl, not --output.")
+            raise UserError(f"'{source}' holds single samples: their scores go into its metadata.jsonl, not --output.")
         for line in score_folder(Path(source).expanduser(), scorer, device):
             typer.echo(line)
         return

@@ -12,15 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from diffalign.data.conversation import Conversation, Text
 from diffalign.data.records import Media, Pair, PairSet
 from diffalign.data.scores import Rows, ScoreTable, parse_score_line, read_scores, score_line, scores_path, write_scores
 from diffalign.errors import DataError, UserError
-from diffalign.scorers import Scorer, load_scorer
+from diffalign.evaluation.medium import MEDIA
+from diffalign.scorers import Scorer, load_scorer, scorer_row
 from diffalign.sharing.atomic import write_atomically
 
 Progress = Callable[[str, int, int], None]
 KEPT = 4096
-"""Scores of pictures to remember from batch to batch: pictures of one prompt often meet in several pairs."""
+"""Scores of samples to remember from batch to batch: those of one prompt often meet in several pairs."""
 
 
 def score_pairs(
@@ -48,13 +50,15 @@ def score_pairs(
         The table. Pairs that the file (or its ``.part``) holds already are not judged again.
 
     Raises:
-        DataError: Candidates that are texts or missing, a picture that cannot be read, a score that is no number.
+        DataError: Candidates that are missing or not what the scorer judges, a sample that cannot be read, a score that
+            is no number.
         UserError: An unknown scorer; no place to write to; a file there that is of another judge.
     """
+    medium = scorer_row(spec).medium
     path = path or scores_path(found.source, spec, split)
     if path is None:
         raise UserError(f"'{found.source}' is no local file or folder. Say where the scores shall go: --output FILE")
-    _pictures(found)
+    _check(found, spec, medium)
     if batch < 1:
         raise UserError(f"batch is the number of pairs judged at once, at least 1; got {batch}.")
     if path.exists() and read_scores(path).scorer != spec:
@@ -66,13 +70,14 @@ def score_pairs(
     part = path.with_name(path.name + ".part")
     done = {**_complete(path, head), **_begun(part, head)}
     rows = {pair.id: done[pair.id] for pair in found.pairs if pair.id in done}
-    rest = [pair for pair in found.pairs if pair.id not in rows]
+    rest = [place for place, pair in enumerate(found.pairs) if pair.id not in rows]
     if rest:
         text = json.dumps(head) + "\n" + "".join(score_line(name, row) for name, row in rows.items())
         write_atomically(part, lambda beside: beside.write_text(text, encoding="utf-8"))
-    known: dict[tuple[str, Media], float] = {}
+    known: dict[tuple[Text, Media], float] = {}
     for start in range(0, len(rest), batch):
-        fresh = _judged(scorer, rest[start : start + batch], known, len(rows))
+        pairs = [found.pairs[place] for place in rest[start : start + batch]]
+        fresh = _judged(scorer, pairs, known, len(rows))
         with part.open("a", encoding="utf-8") as file:
             file.writelines(score_line(name, row) for name, row in fresh.items())
         rows.update(fresh)
@@ -94,21 +99,26 @@ def told(table: ScoreTable) -> str:
     )
 
 
-def _pictures(found: PairSet) -> None:
+def _check(found: PairSet, spec: str, medium: str) -> None:
+    """Raises DataError for examples that are single, or candidates that are not what the scorer judges."""
     for pair in found.pairs:
         if pair.rejected is None:
             raise DataError(
-                f"'{found.source}' holds winners alone, and scores are stored for pairs. A folder of pictures with "
-                "metadata.jsonl (file_name, prompt) is scored picture by picture."
+                f"'{found.source}' holds single examples, and scores are stored for pairs. A folder with "
+                "metadata.jsonl (prompt and file_name, or prompt and completion) is scored sample by sample."
             )
-        if isinstance(pair.chosen, str) or isinstance(pair.rejected, str):
-            raise DataError(f"{pair.source or pair.id}: the candidates are texts, and these scorers judge pictures.")
+        texts = [isinstance(candidate, (str, Conversation)) for candidate in (pair.chosen, pair.rejected)]
+        if any(given != (medium == "text") for given in texts):
+            judged, held = MEDIA[medium].plural, MEDIA["text" if any(texts) else "image"].plural
+            raise DataError(
+                f"{pair.source or pair.id}: the candidates are {held}, and the scorer '{spec}' judges {judged}."
+            )
 
 
 def _judged(
-    scorer: Scorer, pairs: Sequence[Pair], known: dict[tuple[str, Media], float], done: int
+    scorer: Scorer, pairs: Sequence[Pair], known: dict[tuple[Text, Media], float], done: int
 ) -> dict[str, tuple[float, float]]:
-    """Scores of a batch. A picture that ``known`` holds is not judged again; ``known`` gains this batch's."""
+    """Scores of a batch. A sample that ``known`` holds is not judged again; ``known`` gains this batch's."""
     if len(known) > KEPT:
         known.clear()
     sides: dict[str, Any] = {p.id: ((p.prompt, p.chosen), (p.prompt, p.rejected)) for p in pairs}
@@ -125,7 +135,8 @@ def _judged(
         if not all(map(math.isfinite, fresh[pair.id])):
             raise DataError(
                 f"{pair.source or pair.id}: {scorer.name} gave the scores {fresh[pair.id]}, which are no numbers to "
-                f"train with. Look at its pictures, or take another scorer. {done:,} pairs are judged already and kept."
+                f"train with. Look at its candidates, or take another scorer. {done:,} pairs are judged already and "
+                "kept."
             )
     return fresh
 

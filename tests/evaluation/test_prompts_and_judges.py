@@ -8,7 +8,7 @@ from PIL import Image
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.judges import load_judges
 from diffalign.evaluation.prompts import read_prompts
-from diffalign.evaluation.score import score_folder
+from diffalign.evaluation.score import is_gallery, score_folder
 
 
 def test_a_file_of_prompts_stands_for_its_lines(tmp_path):
@@ -67,3 +67,50 @@ def test_an_unknown_scorer_leaves_the_folder_as_it_was(folder):
 def test_a_folder_without_metadata_is_refused(tmp_path):
     with pytest.raises(DataError, match="metadata.jsonl"):
         score_folder(tmp_path, ["background:red"])
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """Three answers: two in files of their own, beside what another judge said."""
+    answers = ["It was wonderful!", "It was terrible."]
+    for number, answer in enumerate(answers):
+        (tmp_path / f"{number}.txt").write_text(answer)
+    rows = [{"file_name": f"{n}.txt", "prompt": "How was it?", "seed": n, "completion": answers[n]} for n in (0, 1)]
+    rows[0]["scores"] = {"other": 1.0}
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_a_folder_of_texts_is_scored_text_by_text(texts):
+    assert is_gallery(texts)
+    lines = score_folder(texts, ["sentiment", "length"])
+    rows = [json.loads(text) for text in (texts / "metadata.jsonl").read_text().splitlines()]
+    assert rows[0]["scores"]["sentiment"] > 0 > rows[1]["scores"]["sentiment"] and rows[0]["scores"]["other"] == 1
+    assert rows[0]["completion"] == "It was wonderful!" and "3.0000 +- 0.0000 (words; 2 texts)" in lines[1]
+
+
+def test_texts_may_stand_in_the_rows_alone_also_as_turns(tmp_path):
+    turns = [{"role": "assistant", "content": "It was wonderful!"}]
+    rows = [{"prompt": "How was it?", "completion": "It was terrible."}, {"prompt": "How was it?", "completion": turns}]
+    path = tmp_path / "metadata.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert is_gallery(tmp_path)
+    score_folder(tmp_path, ["afinn"])
+    low, high = (json.loads(line)["scores"]["afinn"] for line in path.read_text().splitlines())
+    assert low == -1 and high == pytest.approx(4 / 3)
+    path.write_text('{"prompt": "p", "completion": 3}\n')
+    with pytest.raises(DataError, match="line 1: expected an object with prompt and completion"):
+        score_folder(tmp_path, ["afinn"])
+
+
+def test_votes_are_no_folder_of_single_samples(tmp_path):
+    for row in ({"prompt": "p", "completion": "x", "label": True}, {"prompt": "p", "chosen": "x", "rejected": "y"}):
+        (tmp_path / "metadata.jsonl").write_text(json.dumps(row) + "\n")
+        assert not is_gallery(tmp_path)
+
+
+def test_a_judge_of_another_medium_is_refused_before_it_is_loaded(texts):
+    before = (texts / "metadata.jsonl").read_text()
+    with pytest.raises(UserError, match="'clip:/nowhere' judges pictures, but .* holds texts"):
+        score_folder(texts, ["clip:/nowhere"])
+    assert (texts / "metadata.jsonl").read_text() == before

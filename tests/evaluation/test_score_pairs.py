@@ -13,8 +13,8 @@ from diffalign.data.readers import read_pairs
 from diffalign.data.records import Pair, PairSet
 from diffalign.data.scores import read_scores, with_scores
 from diffalign.errors import DataError, UserError
-from diffalign.evaluation import score_pairs as room
 from diffalign.evaluation.score_pairs import score_pairs, told
+from diffalign.scorers import SCORERS, ScorerRow
 from tests.data.fixtures import encoded, jsonl, pair_folder, parquet, vote
 from tests.evaluation.fakes import Redness
 
@@ -38,7 +38,7 @@ def judges(monkeypatch):
     """Sets who answers to the name ``redness``."""
 
     def use(judge):
-        monkeypatch.setattr(room, "load_scorer", lambda spec, device: judge)
+        monkeypatch.setitem(SCORERS, "redness", ScorerRow(lambda argument, device: judge, "nothing", "how red"))
         return judge
 
     return use
@@ -131,14 +131,18 @@ def test_a_bad_picture_or_score_names_the_pair_and_keeps_the_rest(folder, judges
 
 def test_texts_winners_hub_ids_and_foreign_files_are_refused_before_a_judge_is_loaded(folder, tmp_path):
     texts = jsonl(tmp_path / "a.jsonl", [{"prompt": "p", "chosen": "a", "rejected": "b"}])
-    with pytest.raises(DataError, match="candidates are texts"):
-        score_pairs(read_pairs(texts), "nobody")
-    with pytest.raises(DataError, match="winners alone"):
-        score_pairs(PairSet([Pair("0", "p", folder / "chosen-0.png", None)], source=str(folder)), "nobody")
+    with pytest.raises(DataError, match="candidates are texts, and the scorer 'clip' judges pictures"):
+        score_pairs(read_pairs(texts), "clip")
+    with pytest.raises(DataError, match="single examples"):
+        score_pairs(PairSet([Pair("0", "p", folder / "chosen-0.png", None)], source=str(folder)), "clip")
+    with pytest.raises(DataError, match="candidates are pictures, and the scorer 'reward:x' judges texts"):
+        score_pairs(read_pairs(folder), "reward:x")
+    with pytest.raises(UserError, match="no scorer 'sentimint'.*'sentiment'"):
+        score_pairs(read_pairs(texts), "sentimint")
     with pytest.raises(UserError, match="--output FILE"):
-        score_pairs(PairSet(read_pairs(folder).pairs, source="owner/name"), "nobody")
+        score_pairs(PairSet(read_pairs(folder).pairs, source="owner/name"), "clip")
     with pytest.raises(DataError, match="not what a file of scores holds"):
-        score_pairs(read_pairs(folder), "nobody", folder / "metadata.jsonl")
+        score_pairs(read_pairs(folder), "clip", folder / "metadata.jsonl")
 
 
 def test_the_command_judges_pairs_of_a_folder_and_of_a_file(folder, tmp_path):
@@ -167,3 +171,21 @@ def test_options_that_cannot_be_followed_are_named(folder):
         call("score", folder, "--scorer", "background:red", "--option", "ties")
     with pytest.raises(DataError, match="no option 'tiees'"):
         call("score", folder, "--scorer", "background:red", "--option", "tiees=soft")
+
+
+def test_the_command_judges_pairs_of_texts_plain_and_in_turns(tmp_path):
+    said = {"role": "assistant"}
+    asked = [{"role": "user", "content": "How was it?"}]
+    kind, unkind = "It was wonderful!", "It was terrible."
+    rows = [
+        {"prompt": "How was it?", "chosen": kind, "rejected": unkind},
+        {"prompt": asked, "chosen": [{**said, "content": kind}], "rejected": [{**said, "content": unkind}]},
+    ]
+    for number, row in enumerate(rows):
+        source = jsonl(tmp_path / f"{number}.jsonl", [row])
+        told = call("score", source, "--scorer", "sentiment", "--scorer", "afinn", "--scorer", "length")
+        assert told.count("agrees with 100.0% of the votes") == 2
+        (pair,) = read_pairs(source).pairs
+        (high, low) = read_scores(tmp_path / f"{number}.scores.sentiment.jsonl").rows[pair.id]
+        assert high > 0.5 and low < -0.4
+        assert read_scores(tmp_path / f"{number}.scores.length.jsonl").rows[pair.id] == (3, 3)
