@@ -1,7 +1,10 @@
-"""`diffalign methods` and `diffalign doctor`: what there is to choose, and whether this machine can run it."""
+"""`diffalign methods`, `info` and `doctor`: what there is to choose, what an adapter says of itself, and whether this
+machine can run it all."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +26,16 @@ def methods(name: Annotated[str, typer.Argument(help="A method, or a choice on o
         known = ", ".join(pages)
         raise UserError(f"there is no method and no part named '{name}'.{near_miss(name, pages)} Known: {known}.")
     typer.echo(pages[name])
+
+
+@app.command()
+def info(path: Annotated[Path, typer.Argument(help="An adapter: diffusers' file or peft's folder.")]) -> None:
+    """Show what an adapter is, how it was aligned, and from which base."""
+    from diffalign.sharing.info import read_info
+
+    for key, value in read_info(path.expanduser()).items():
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        typer.echo(f"{key:<18}{shown}")
 
 
 @app.command()

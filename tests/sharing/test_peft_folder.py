@@ -5,7 +5,9 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
+from diffalign.cli import app
 from diffalign.errors import ConfigError, RunError
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.sharing.info import read_info
@@ -192,6 +194,13 @@ def test_info_reads_back_what_the_folder_is(bases, tmp_path):
     info = read_info(save_peft(model, tmp_path, ABOUT))
     assert (info["rank"], info["scale"], info["kind"], info["beta"], info["layers"]) == (4, 2.0, "LoRA", 0.1, 8)
     assert info["parameters"] == sum(value.numel() for value in model.parameters() if value.requires_grad)
+
+
+def test_the_command_shows_what_the_folder_is(bases, tmp_path):
+    folder = save_peft(trained(bases["llama"]), tmp_path, ABOUT)
+    shown = dict(line.split(maxsplit=1) for line in CliRunner().invoke(app, ["info", str(folder)]).output.splitlines())
+    assert (shown["kind"], shown["rank"], shown["beta"]) == ("LoRA", "4", "0.1")
+    assert shown["base_model"] == "base" and json.loads(shown["eval"]) == {"wins": 0.6}
 
 
 def test_a_full_disk_leaves_the_old_weights_and_says_so(bases, tmp_path, monkeypatch):
