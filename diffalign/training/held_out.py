@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from diffalign.data.lazy import changed, selected
 from diffalign.data.records import Pair
 from diffalign.errors import ConfigError, DataError
 from diffalign.labels import expected, oriented
@@ -46,7 +47,7 @@ class HeldOut:
             **{**data.options, **data.eval_options},
         )
         # Ids of their own: a split often counts from zero again.
-        return HeldOut([replace(pair, id=f"eval/{pair.id}") for pair in found.pairs])
+        return HeldOut(changed(found.pairs, lambda pair: replace(pair, id=f"eval/{pair.id}")))
 
     def fitting(self, loss: BoundLoss, label: Labeller) -> HeldOut:
         """Those that the run's loss and label can judge: every candidate for itself where the loss takes examples of
@@ -65,9 +66,9 @@ class HeldOut:
             )
         fit = self
         if single and loss.loss.both_sides:
-            fit = HeldOut(list(one_by_one(self.pairs)))
+            fit = HeldOut(one_by_one(self.pairs))
         elif single:
-            fit = HeldOut([winner(pair) for pair in self.pairs if pair.desirable])
+            fit = HeldOut(changed(selected(self.pairs, lambda pair: pair.desirable), winner))
         if not fit.pairs:
             raise ConfigError(
                 f"data.eval: none of {len(self.pairs)} held-out rows is desirable, but the loss '{loss.name}' looks at "

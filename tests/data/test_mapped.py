@@ -149,6 +149,7 @@ def test_four_times_the_pairs_need_no_more_memory(tmp_path):
 
 @needs_proc
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_a_hundred_thousand_pairs_are_read_checked_and_made_a_data_set_in_the_memory_of_ten_thousand(tmp_path):
     few, many = (peak(write_rows(tmp_path / f"{n}.jsonl", n), "look", "check", "source") for n in (10_000, 100_000))
     assert many - few < SLACK, f"{few:,} bytes for 10,000 pairs, {many:,} for 100,000"

@@ -1,6 +1,7 @@
 """Claims about pair folders, TRL's columns, and the choice between formats."""
 
 import csv
+import gzip
 import json
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from diffalign.data.records import (
     TIE,
 )
 from diffalign.errors import DataError
-from tests.data.fixtures import jsonl, pair_folder, parquet, picture, vote
+from tests.data.fixtures import jsonl, pair_folder, parquet, picture, ultrafeedback, vote
 
 TEXTS = [{"prompt": f"q{n}", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(3)]
 
@@ -217,3 +218,38 @@ def test_ids_are_unique_whatever_the_data_calls_its_rows(names):
 @given(st.lists(st.text()), st.lists(st.text()))
 def test_digests_tell_lists_of_parts_apart(one, other):
     assert (digest(*one) == digest(*other)) == (one == other)
+
+
+def test_compressed_tables_are_read_like_plain_ones(tmp_path):
+    plain = jsonl(tmp_path / "train.jsonl", TEXTS)
+    folder = tmp_path / "helpful-base"
+    folder.mkdir()
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    assert read_pairs(folder / "train.jsonl.gz").pairs[0].source == "train.jsonl.gz:1"
+    assert [pair.id for pair in read_pairs(folder).pairs] == [pair.id for pair in read_pairs(plain).pairs]
+    (folder / "cut.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes())[:-10])
+    (folder / "false.csv.gz").write_bytes(b"prompt,chosen,rejected")
+    for name in ("cut.jsonl.gz", "false.csv.gz"):
+        with pytest.raises(DataError, match="cannot be read"):
+            read_pairs(folder / name)
+
+
+def test_splits_of_preferences_are_told_from_those_for_fine_tuning(tmp_path):
+    for split in ("train_prefs", "test_prefs", "train_sft", "train_gen"):
+        rows = [ultrafeedback(n, prompt_id=split) for n in range(len(split))]
+        parquet(tmp_path / "data" / f"{split}-00000-of-00001-0123456789abcdef.parquet", rows)
+    assert len(read_pairs(tmp_path, split="train_prefs")) == len("train_prefs")
+    with pytest.raises(DataError, match="no split 'train'.*test_prefs, train_gen, train_prefs, train_sft"):
+        read_pairs(tmp_path)
+
+
+def test_a_large_arrow_file_reads_like_its_parquet_twin(tmp_path):
+    table = pa.Table.from_pylist([ultrafeedback(n) for n in range(700)])
+    pa.parquet.write_table(table, tmp_path / "a.parquet")
+    for name, opened in (("stream", pa.ipc.new_stream), ("file", pa.ipc.new_file)):
+        with pa.OSFile(str(tmp_path / f"{name}.arrow"), "wb") as sink, opened(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=300)
+        found = read_pairs(tmp_path / f"{name}.arrow").pairs
+        assert [(p.id, p.chosen) for p in found] == [(p.id, p.chosen) for p in read_pairs(tmp_path / "a.parquet").pairs]
+        assert found[-1].source == f"{name}.arrow:699"

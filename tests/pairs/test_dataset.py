@@ -4,9 +4,14 @@ import json
 
 import pytest
 
+from diffalign.data.conversation import Conversation
+from diffalign.data.mapped import MappedPairs
 from diffalign.data.records import Dropped, Pair
 from diffalign.errors import DataError
-from diffalign.pairs.dataset import DatasetPairs, from_memory, read_dataset
+from diffalign.pairs.dataset import DatasetPairs, dataset, from_memory, read_dataset
+from diffalign.pairs.singles import singles
+from diffalign.pairs.winners import winners
+from tests.data.fixtures import turns
 
 PAIR = Pair("a", "p", "x", "y")
 
@@ -29,3 +34,29 @@ def test_a_file_is_read_through_the_readers(tmp_path):
     path.write_text("\n".join(map(json.dumps, rows)))
     data = read_dataset(str(path), limit=3)
     assert len(data) == 3 and data[0].prompt == "q0"
+
+
+def test_a_lazy_sequence_is_kept_as_it_is():
+    pairs = [Pair(str(n), f"q{n % 3}", f"a{n}", f"b{n}") for n in range(9)]
+    lazy = MappedPairs(pairs)
+    data = DatasetPairs(lazy)
+    assert data.pairs is lazy and from_memory(lazy).pairs is lazy and dataset(data) is data
+    assert data.summary() == from_memory(iter(pairs)).summary() == "9 pairs on 3 prompts from pairs in memory"
+    assert data[4] == pairs[4]
+    for source in (winners, singles):
+        assert list(source(data).pairs) == list(source(from_memory(pairs)).pairs)
+
+
+def test_answers_judged_one_by_one_are_no_comparisons_and_winners_are_not_judged():
+    judged = [Pair(str(n), "q", f"a{n}", None, desirable=bool(n)) for n in range(2)]
+    with pytest.raises(DataError, match="judged one by one.*--set pairs=singles --set loss=kto"):
+        dataset(DatasetPairs(judged))
+    with pytest.raises(DataError, match="winners alone.*--set pairs=winners"):
+        dataset(DatasetPairs(judged[1:]))
+    assert DatasetPairs(judged).summary().startswith("2 examples on 1 prompts")
+
+
+def test_prompts_in_turns_are_counted_too():
+    talk = Conversation.of(turns("Sky?"))
+    pairs = [Pair(str(n), talk, "a", "b") for n in range(2)]
+    assert DatasetPairs(pairs).summary().startswith("2 pairs on 1 prompts")
