@@ -80,6 +80,19 @@ def test_a_language_model_gets_the_same_alarm_without_errors():
     assert "both_worse" in {finding.name for finding in diagnose(records, **HOW)}
 
 
+def test_what_is_normal_for_a_denoiser_is_said_of_denoisers_alone():
+    records = CASES["learning"][0]
+    assert any("denoiser" in text for text in words(records, **HOW))
+    of_texts = [{k: v for k, v in r.items() if not k.startswith("error/")} for r in records]
+    (text,) = words(of_texts, **HOW)
+    assert text.startswith("It learns") and "denoiser" not in text and "noise" not in text
+
+
+def test_curves_without_a_margin_size_are_not_called_still():
+    records = [{k: v for k, v in r.items() if not k.startswith("health/")} for r in CASES["learning"][0]]
+    assert {finding.name for finding in diagnose(records, **HOW)} == {"learning"}
+
+
 def test_words_are_never_empty():
     assert words([], **HOW) and words(CASES["noise"][0], **HOW)
     assert any("0.693" in text for text in words(CASES["learning"][0], **HOW))

@@ -59,3 +59,32 @@ def test_a_resumed_adapter_equals_an_uninterrupted_one(model, pairs, tmp_path):
 def test_half_precision_starts_at_log_two_too(model, pairs, tmp_path):
     train(recipe(model, tmp_path, "half", train={"mixed_precision": "bf16", "steps": 1}), pairs=pairs)
     assert losses(tmp_path / "half")[0] == pytest.approx(math.log(2), abs=1e-6)
+
+
+KTO = {"method": None, "pairs": "singles", "loss": {"name": "kto", "beta": 2000.0}}
+
+
+def test_pictures_judged_one_by_one_train_from_a_half(model, pairs, tmp_path):
+    # Four pictures a step, in micro-batches of two and of one; stored errors are those of a live reference.
+    plain = recipe(model, tmp_path, "plain", train={"schedule": "constant"}, **KTO)
+    straight = train(plain, pairs=pairs)
+    assert losses(tmp_path / "plain")[0] == pytest.approx(0.5, abs=1e-4)
+    record = json.loads((tmp_path / "plain/metrics.jsonl").read_text().splitlines()[-1])
+    assert {"rewards/chosen", "rewards/rejected", "error/chosen_change", "kl"} <= record.keys()
+    for name, changes in {
+        "single": {"train": {"schedule": "constant", "micro_batch_size": 1}},
+        "stored": {"train": {"schedule": "constant"}, "policy": {"reference": "stored"}},
+    }.items():
+        other = train(recipe(model, tmp_path, name, **changes, **KTO), pairs=pairs)
+        assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)
+        for key, value in straight.policy.state().items():
+            assert torch.allclose(value, other.policy.state()[key], atol=1e-4), (name, key)
+
+
+def test_pictures_judged_one_by_one_resume_to_the_bit(model, pairs, tmp_path):
+    constant = {"schedule": "constant"}
+    straight = train(recipe(model, tmp_path, "straight", train=constant, **KTO), pairs=pairs)
+    train(recipe(model, tmp_path, "parts", train={**constant, "steps": 2}, **KTO), pairs=pairs)
+    resumed = train(recipe(model, tmp_path, "parts", train=constant, **KTO), pairs=pairs, resume=True)
+    for name, value in straight.policy.state().items():
+        assert torch.equal(value, resumed.policy.state()[name]), name

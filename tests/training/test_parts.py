@@ -107,6 +107,59 @@ def test_metrics_are_means_over_pairs_whatever_the_pieces():
     assert record["health/saturated"] == 0.25  # the pair with reward margin 50
 
 
+def thumbs(logps, desirable, point, lengths=None):
+    """Single examples against a reference of zeros."""
+    lengths = None if lengths is None else torch.tensor(lengths)
+    zero = Scores(torch.zeros(len(logps)))
+    given = {"desirable": torch.tensor(desirable), "point": torch.tensor(point)}
+    return PairScores(Scores(torch.tensor(logps), lengths=lengths), reference_chosen=zero, **given)
+
+
+def test_single_examples_are_told_by_their_sides_whatever_the_pieces():
+    # Three desirable examples and one that is not; a piece may hold one side alone.
+    loss = LOSSES["kto"].bind(beta=10.0)
+    logps, good, tokens = [0.1, -0.2, 0.4, 0.3], [True, True, True, False], [2, 4, 6, 8]
+    level = torch.tensor([0.1, 0.1, 0.5, 0.99])
+    whole, parts = Metrics(loss), Metrics(loss)
+    scores = thumbs(logps, good, 0.05, tokens)
+    whole.add(scores, loss(scores), {"level": level})
+    for cut in (slice(0, 2), slice(2, 3), slice(3, 4)):
+        piece = thumbs(logps[cut], good[cut], 0.05, tokens[cut])
+        parts.add(piece, loss(piece), {"level": level[cut]})
+    record = whole.read()
+    assert record == pytest.approx(parts.read())
+    assert record["rewards/chosen"] == pytest.approx(10 * 0.3 / 3) and record["rewards/rejected"] == pytest.approx(3.0)
+    assert record["rewards/margins"] == pytest.approx(1.0 - 3.0)
+    assert record["logps/chosen"] == pytest.approx(0.1) and record["logps/rejected"] == pytest.approx(0.3)
+    assert (record["length/chosen"], record["length/rejected"]) == (4.0, 8.0)
+    assert record["rewards/accuracies"] == 0.5  # above the point and desirable: the first and the third
+    assert record["kl"] == pytest.approx(0.05)
+    assert record["health/margin_size"] == pytest.approx((0.5 + 2.5 + 3.5 + 2.5) / 4)
+    assert record["error/chosen_change"] == pytest.approx(-0.2) and record["error/rejected_change"] == pytest.approx(
+        -0.6
+    )
+    assert record["accuracy/level_0.8-1.0"] == 0.0
+    alone = Metrics(loss)
+    alone.add(thumbs([0.1], [True], 0.0), torch.zeros(1), {})
+    assert "rewards/rejected" not in alone.read() and "rewards/margins" not in alone.read()
+
+
+def test_pairs_tell_how_long_they_are_and_which_candidate_is_the_likelier_one():
+    loss = LOSSES["squared"].bind(beta=0.5)
+    sides = [([-4.0, -9.0], [4, 3]), ([-5.0, -8.0], [1, 2]), ([-6.0, -9.0], [4, 3]), ([-6.0, -6.0], [1, 2])]
+    scores = PairScores(*(Scores(torch.tensor(logps), lengths=torch.tensor(n)) for logps, n in sides))
+    metrics = Metrics(loss)
+    metrics.add(scores, loss(scores), {})
+    record = metrics.read()
+    assert record["accuracy/ranking"] == 0.5  # without the reference, and of sums
+    assert (record["length/chosen"], record["length/rejected"]) == (3.5, 1.5)
+    # Rewards are those that the loss sees, of means over tokens.
+    assert record["rewards/chosen"] == pytest.approx(0.5 * (2 / 4 + 0 / 3) / 2)
+    assert record["rewards/rejected"] == pytest.approx(0.5 * (1 / 1 - 2 / 2) / 2)
+    assert record["rewards/accuracies"] == 0.5  # 2/4 against 1, 0 against -1
+    assert record["logps/chosen"] == -6.5
+
+
 def test_a_window_goes_through_json():
     loss = LOSSES["logistic"].bind(beta=10.0)
     one, other = Metrics(loss), Metrics(loss)

@@ -117,7 +117,7 @@ class ToyPolicy:
         rows = torch.stack([_candidates(pair.id) for pair in pairs])
         self.encoded.add(1 if pairs[0].rejected is None else 2)
         if pairs[0].rejected is None:
-            return rows[:, :1]
+            return torch.stack([_alone(pair) for pair in pairs])
         for row, pair in zip(rows, pairs, strict=True):
             if isinstance(pair.rejected, Kept):
                 row[1] = pair.rejected.read()["x"]
@@ -215,9 +215,15 @@ def _candidates(key: str) -> Tensor:
     return torch.from_numpy(row) + 3 * torch.eye(2).repeat_interleave(WIDTH // 2, dim=1)
 
 
+def _alone(pair) -> Tensor:
+    """One of the two, by what the pair calls it; the first one of its own id where that is no name of the toy's."""
+    side, _, key = str(pair.chosen).partition(" ")
+    return _candidates(key or pair.id)[1:] if side == "r" else _candidates(key or pair.id)[:1]
+
+
 def toy_pairs(count: int = 12) -> list[Pair]:
     """Pairs whose candidates the toy makes up from their ids."""
-    return [Pair(id=f"p{k}", prompt=f"prompt {k % 5}", chosen="c", rejected="r") for k in range(count)]
+    return [Pair(id=f"p{k}", prompt=f"prompt {k % 5}", chosen=f"c p{k}", rejected=f"r p{k}") for k in range(count)]
 
 
 def toy_recipe(output: Path, **changes: Any):
