@@ -77,7 +77,7 @@ def text_lines(pairs: Sequence[Pair]) -> dict[str, str]:
     lines = {f"{name} words": _span(counts) for name, counts in words.items() if counts}
     parts = [f"{forms['plain']:,} plain"] if forms["plain"] else []
     if asked:
-        parts.append(f"{len(asked):,} in turns (prompts of {_span(asked)})")
+        parts.append(f"{len(asked):,} in turns (prompts of {_span(asked)} turns)")
     parts += [f"{forms[name]:,} {name}" for name in ("with a system turn", "answered in several turns") if forms[name]]
     lines["form"] = ", ".join(parts)
     if good[False]:

@@ -164,7 +164,7 @@ def test_texts_are_counted_by_length_and_form(tmp_path):
     assert report.facts["pairs"] == "3, 3 distinct prompts" and report.facts["candidates"] == "5 distinct: 5 text"
     assert report.facts["prompt words"] == "min 1, median 1, max 4"
     assert report.facts["chosen words"] == "min 2, median 2, max 3"
-    assert report.facts["form"] == "2 plain, 1 in turns (prompts of min 3, median 3, max 3)"
+    assert report.facts["form"] == "2 plain, 1 in turns (prompts of min 3, median 3, max 3 turns)"
     assert found(report)["rows that are in turns where others are plain"].examples == ("a.jsonl:1",)
     glued = found(report)["plain answers that follow their prompt without a space or a line break"]
     assert glued.examples == ("a.jsonl:3",)
