@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from scipy.stats import binomtest
@@ -12,10 +13,11 @@ from diffalign.evaluation.compare import check_judges, compare, compare_gallerie
 from diffalign.evaluation.comparison import Comparison
 from diffalign.evaluation.diversity import BIGRAMS, diversity
 from diffalign.evaluation.generate import generate, read_gallery
-from diffalign.evaluation.lengths import lengths
+from diffalign.evaluation.lengths import Lengths, lengths
 from diffalign.evaluation.medium import MEDIA, medium_of
 from diffalign.evaluation.report import write_report
 from diffalign.evaluation.sheet import examples
+from diffalign.evaluation.statistics import share
 from diffalign.evaluation.verdict import judge
 from tests.evaluation.fakes import PlainPolicy, Praise, Redness, TalkingPolicy
 from tests.evaluation.test_report import NASTY, Balanced
@@ -78,6 +80,19 @@ def test_a_gain_that_goes_with_length_is_told_with_a_caution(tmp_path):
     said = " ".join(judge(found).sentences)
     assert "longer" in said and "praise prefers the longer of two texts in 100 %" in said and "picture" not in said
     assert Comparison.load(tmp_path / "comparison.json").lengths == found.lengths
+
+
+def test_a_caution_needs_a_judge_that_gains_and_goes_with_the_length(tmp_path):
+    found = compare(TalkingPolicy(2), PROMPTS, [0], HELD, folder=tmp_path)
+
+    def said(base, aligned, longer):
+        sizes = Lengths("words", base, aligned, {"praise": share(longer, 24)})
+        return " ".join(judge(replace(found, lengths=sizes)).sentences)
+
+    assert "prefers the longer" in said(10, 20, 20)
+    assert "100 % longer: 20 words" in said(10, 20, 12) and "of two" not in said(10, 20, 12)
+    assert "prefers the shorter of two texts in 100 %" in said(20, 10, 0) and "of two" not in said(20, 10, 24)
+    assert "longer" not in said(20, 21, 24)
 
 
 def test_a_judge_that_dislikes_length_brings_no_caution_and_equal_lengths_say_nothing(tmp_path):
