@@ -1,6 +1,12 @@
 """The command `diffalign`. Each command is one file, and imports the library inside, when it is run."""
 
-from diffalign.cli import commands_data, commands_info, commands_model, commands_train  # noqa: F401  (they register themselves)
+from diffalign.cli import (  # noqa: F401  (they register themselves)
+    commands_data,
+    commands_info,
+    commands_model,
+    commands_pairs,
+    commands_train,
+)
 from diffalign.cli.app import app, run
 
 __all__ = ["app", "main"]

@@ -58,7 +58,7 @@ def generate(
     prompts, named = read_prompts(prompt), Model.named(model, kind, model_setting, adapter)
     settings = named.sampling(setting, steps=steps, guidance=guidance)
     made = generate_samples(
-        named.open(), prompts, range(seeds), output, batch_size=batch, progress=_progress, **settings
+        named.open(), prompts, range(seeds), output, batch_size=batch, progress=show_progress, **settings
     )
     medium = find_medium(made.medium)
     if medium.line is not None and len(made.samples) <= FEW:
@@ -117,7 +117,7 @@ def compare(
             judges,
             folder=output,
             batch_size=batch,
-            progress=_progress,
+            progress=show_progress,
             **settings,
         )
     verdict = judge(comparison)
@@ -126,6 +126,7 @@ def compare(
     typer.echo(f"report: {write_report(output, comparison=comparison)}")
 
 
-def _progress(what: str, done: int, total: int) -> None:
+def show_progress(what: str, done: int, total: int) -> None:
+    """A line that counts, where somebody watches."""
     if sys.stderr.isatty():
         print(f"\r{what}: {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -108,6 +108,9 @@ class Policy(Protocol):
         """Candidates of its own, one per prompt. Equal seeds start from equal noise, whatever the batch. ``reference``
         asks the model that the policy started from."""
 
+    def asked(self, prompt: Text, **settings: Any) -> Text:
+        """The prompt as :meth:`sample` puts it with these settings: of a chat model a plain one is the user's turn."""
+
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
         """Writes what users share (an adapter file with metadata, or full weights) and returns its path."""
 

@@ -262,6 +262,10 @@ class ImagePolicy:
             texts = [plain_text(prompt) for prompt in prompts]
             return sample(self._frozen, network, texts, seeds, count=self.evaluations, **settings)
 
+    def asked(self, prompt: Text, **settings: Any) -> Text:
+        """The prompt itself."""
+        return prompt
+
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
         """Writes the adapter file, or for full fine-tuning a whole pipeline folder; returns its path."""
         network = unwrapped(self.module)

@@ -1,4 +1,4 @@
-"""Judging: a language model beside its reference, live or looked up. What is asked is a layout, what is said are numbers
+"""Judging: a language model beside its reference, live or looked up. What is asked is a layout, what is said, numbers
 per token; nothing is drawn, so a pair is judged alike at every visit.
 """
 

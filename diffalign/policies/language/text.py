@@ -209,16 +209,17 @@ class LanguagePolicy:
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
         """Writes an adapter's folder as peft does, or for full fine-tuning a model's; returns its path."""
-        model: Any = unwrapped(self.module).model
         facts = {"base_model": public_name(self.config.path), "base_revision": self.config.revision, **about}
         if self.config.adapter is not None:
+            model: Any = unwrapped(self.module).model
             return save_peft(model, folder, {**facts, "base_fingerprint": self.base_fingerprint})
+        return replace_folder(Path(folder), self.write)
 
-        def write(beside: Path) -> None:
-            model.save_pretrained(beside)
-            self.tokens.tokenizer.save_pretrained(beside)
-
-        return replace_folder(Path(folder), write)
+    def write(self, folder: Path) -> None:
+        """Writes model and tokenizer as transformers reads them."""
+        model: Any = unwrapped(self.module).model
+        model.save_pretrained(folder)
+        self.tokens.tokenizer.save_pretrained(folder)
 
     def card(self, artifact: Path, card: Card) -> Path:
         """Writes ``README.md`` into what :meth:`save` wrote."""
