@@ -14,15 +14,14 @@ from pathlib import Path
 
 import torch
 
-from diffalign.choice import bind_settings
 from diffalign.latents import LATENTS
-from diffalign.pairs import PAIRS
 from diffalign.policies.diffusion.evaluations import Evaluations
 from diffalign.sharing.atomic import write_atomically
 from diffalign.training.checkpoint import complete_checkpoints
-from diffalign.training.choice import bind_loss
+from diffalign.training.choice import bind_loss, pair_settings
 from diffalign.training.config import Recipe
 from diffalign.training.loop import Result, train
+from diffalign.training.models import row_of
 from diffalign.training.output import Output
 
 KINDS = tuple(field.name for field in fields(Evaluations))
@@ -105,7 +104,7 @@ def expected_forwards(recipe: Recipe, size: int | None = None) -> float:
     each = 3 + bind_loss(recipe.loss).loss.needs_reference + inversion
     sampling = 0.0
     if recipe.pairs.name == "checkpoint":
-        settings = bind_settings("source of pairs", "checkpoint", PAIRS["checkpoint"], recipe.pairs.hyper)
+        settings = pair_settings(recipe.pairs, row_of(recipe.model).candidates())
         sampling = settings["steps"] * (2 if settings["guidance"] > 1 else 1)
         if size is not None:
             sampling *= min(1.0, size / (settings["every"] * recipe.train.batch_size))

@@ -41,7 +41,13 @@ def bind_label(
 
 
 def bind_pairs(choice: Choice, candidates: type[BaseModel] | None = None) -> Callable[[DatasetPairs], PairSource]:
-    """The pair source that a recipe names, with its settings. Raises ValueError naming what is wrong.
+    """The pair source that a recipe names, with its :func:`pair_settings`. Raises ValueError naming what is wrong."""
+    settings = pair_settings(choice, candidates)
+    return lambda data: PAIRS[choice.name](data, **settings)
+
+
+def pair_settings(choice: Choice, candidates: type[BaseModel] | None = None) -> dict[str, Any]:
+    """Every setting of the pair source that a recipe names. Raises ValueError naming what is wrong.
 
     Args:
         choice: Name and settings.
@@ -54,7 +60,7 @@ def bind_pairs(choice: Choice, candidates: type[BaseModel] | None = None) -> Cal
     settings = bind_settings("source of pairs", choice.name, function, choice.hyper, also=further)
     if asks is not None:
         settings |= _checked(asks, {name: settings[name] for name in further}, "pairs")
-    return lambda data: function(data, **settings)
+    return settings
 
 
 def _checked(model: type[BaseModel], values: Mapping[str, Any], section: str) -> dict[str, Any]:
