@@ -2,30 +2,46 @@
 
 import pytest
 
+from diffalign.errors import ConfigError
 from diffalign.labels import LABELS
 from diffalign.latents import LATENTS
 from diffalign.losses import LOSSES
 from diffalign.methods import METHODS
+from diffalign.methods.language import LANGUAGE
 from diffalign.pairs import PAIRS
+from diffalign.training.choice import bind_loss
 from diffalign.training.config import make_recipe
 from diffalign.training.optim import learning_rate
+
+TEXT = [method.name for method in LANGUAGE]
+
+
+def made(name, **changes):
+    """A preset with a model and data; of texts also with a length, which no method can know."""
+    values = {"method": name, "model": {"path": "m"}, "data": {"train": "d"}, "output": "o", **changes}
+    if name in TEXT:
+        values["train"] = {"steps": 400, **values.get("train", {})}
+    return make_recipe(values)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_each_preset_makes_a_recipe_with_a_model_and_data_alone(name):
-    recipe = make_recipe({"method": name, "model": {"path": "m"}, "data": {"train": "d"}, "output": "o"})
+    recipe = made(name)
     method = METHODS[name]
     assert recipe.loss.name == method.parts["loss"] in LOSSES
     assert recipe.labels.name == method.parts["labels"] in LABELS
     assert recipe.pairs.name == method.parts["pairs"] in PAIRS
-    assert recipe.model.latents.name == method.parts["latents"] in LATENTS
+    if name in TEXT:
+        assert "latents" not in method.parts
+    else:
+        assert recipe.model.latents.name == method.parts["latents"] in LATENTS
     assert LOSSES[recipe.loss.name].needs_reference == method.needs_reference
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_each_preset_explains_itself(name):
     text = METHODS[name].explain()
-    assert METHODS[name].source in text and "loss.name" in text and "train.steps" in text
+    assert METHODS[name].source in text and "loss.name" in text and "train.learning_rate" in text
 
 
 @pytest.mark.parametrize(
@@ -56,3 +72,30 @@ def test_diffusion_dpo_has_the_published_numbers():
     assert METHODS["diffusion_dpo_paper"].defaults["loss"]["beta"] == 2000.0
     assert learning_rate(recipe.train, 500) == pytest.approx(2.048e-5)
     assert learning_rate(recipe.train, 249) == pytest.approx(1.024e-5)  # half of the warm-up
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "pairs", "hyper"),
+    [
+        ("dpo", 5e-7, 64, {"beta": 0.1, "flip": 0.0, "per_token": False}),
+        ("cdpo", 5e-7, 64, {"beta": 0.1, "flip": 0.1, "per_token": False}),
+        ("ipo", 5e-7, 64, {"beta": 0.1, "relative": False, "per_token": True}),
+        ("simpo", 6e-7, 128, {"beta": 2.0, "gamma_beta_ratio": 0.5, "per_token": True}),
+        ("orpo", 5e-6, 8, {"weight": 0.1, "per_token": True}),
+        ("kto", 5e-7, 64, {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0}),
+        ("rpo", 5e-7, 128, {"beta": 0.05, "eta": 0.005, "average": 0.0}),
+    ],
+)
+def test_language_presets_have_the_numbers_of_their_sources(name, rate, pairs, hyper):
+    recipe = made(name)
+    assert bind_loss(recipe.loss).hyper == hyper
+    assert (recipe.train.learning_rate, recipe.train.batch_size) == (rate, pairs)
+    assert "text" in LOSSES[recipe.loss.name].modalities and METHODS[name].needs_reference == (
+        name not in ("simpo", "orpo")
+    )
+    assert recipe.pairs.name == ("singles" if name == "kto" else "dataset")
+
+
+def test_a_language_preset_without_a_length_says_what_is_missing():
+    with pytest.raises(ConfigError, match=r"train.steps"):
+        make_recipe({"method": "dpo", "model": {"path": "m"}, "data": {"train": "d"}, "output": "o"})
