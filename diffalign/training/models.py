@@ -95,6 +95,12 @@ def _text_sampling() -> type[BaseModel]:
     return TextSampling
 
 
+def _text_candidates() -> type[BaseModel]:
+    from diffalign.policies.language.generate import TextCandidates
+
+    return TextCandidates
+
+
 def _is_text(folder: Path) -> bool:
     """A transformers model's config.json, or a GGUF file; a single part of a diffusers pipeline has the former too."""
     if (folder / "model_index.json").exists():
@@ -123,7 +129,7 @@ MODELS: dict[str, ModelKind] = {
         _open_text,
         _aligned_text,
         _text_sampling,
-        _text_sampling,
+        _text_candidates,
         _is_text,
     ),
 }

@@ -26,15 +26,14 @@ from diffalign.policies.language.tokens import Tokens
 BATCH = 8
 
 
-class TextSampling(BaseModel):
-    """How answers are drawn.
+class TextCandidates(BaseModel):
+    """How answers are drawn that become candidates.
 
     Args:
         max_new_tokens: Tokens of an answer at most.
         temperature: Divides the logits; 0 takes the likeliest token each time.
         top_p: Draw among the likeliest tokens that together have this share; 1 means all.
         top_k: Draw among this many of the likeliest tokens; 0 means all.
-        raw: Continue a plain prompt as it is, also where there is a chat template. Otherwise it is the user's turn.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,11 +42,34 @@ class TextSampling(BaseModel):
     temperature: float = Field(default=1.0, ge=0.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     top_k: int = Field(default=0, ge=0)
+
+
+class TextSampling(TextCandidates):
+    """How answers are drawn for people and judges.
+
+    Args:
+        raw: Continue a plain prompt as it is, also where there is a chat template. Otherwise it is the user's turn.
+    """
+
     raw: bool = False
 
 
+def answers(model: Any, tokens: Tokens, prompts: Sequence[Text], seeds: Sequence[int], **settings: Any) -> list[str]:
+    """One answer per prompt and seed, in their order, without special tokens. An answer in a conversation has no space
+    around it; the continuation of a raw prompt is what follows it to the letter.
+
+    Arguments and errors are those of :func:`written`.
+    """
+    raw, texts = settings.get("raw", False), []
+    for prompt, new in zip(prompts, written(model, tokens, prompts, seeds, **settings), strict=True):
+        words = new[:-1] if new and new[-1] in _ends(model, tokens) else new
+        continued = isinstance(tokens.asked(prompt, raw), str)
+        texts.append(_text(tokens.tokenizer, tokens.prompt_ids(prompt, raw), words, continued))
+    return texts
+
+
 @torch.no_grad()
-def answers(
+def written(
     model: Any,
     tokens: Tokens,
     prompts: Sequence[Text],
@@ -59,9 +81,8 @@ def answers(
     top_k: int = 0,
     raw: bool = False,
     batch: int = BATCH,
-) -> list[str]:
-    """One answer per prompt and seed, in their order, without special tokens. An answer in a conversation has no space
-    around it; the continuation of a raw prompt is what follows it to the letter.
+) -> list[list[int]]:
+    """The tokens of one answer per prompt and seed, in their order; the last ends the answer, unless there was no room.
 
     Args:
         model: A causal language model of transformers, with or without an adapter on it. Its mode is kept, and its own
@@ -84,18 +105,15 @@ def answers(
         raise ConfigError(f"one seed per prompt is needed; got {len(prompts)} prompts and {len(seeds)} seeds")
     ids = [tokens.prompt_ids(prompt, raw) for prompt in prompts]
     _fits(model, max((len(row) for row in ids), default=0), max_new_tokens)
-    texts = [""] * len(ids)
+    found: list[list[int]] = [[] for _ in ids]
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
     with _plain_settings(model, tokens, max_new_tokens) as ends:
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
             draw = Gumbel([seeds[row] for row in rows], temperature=temperature, top_p=top_p, top_k=top_k)
-            written = _continue(model, tokens, [ids[row] for row in rows], draw)
-            for row, new in zip(rows, written, strict=True):
-                stop = next((place for place, token in enumerate(new) if token in ends), len(new))
-                continued = isinstance(tokens.asked(prompts[row], raw), str)
-                texts[row] = _text(tokens.tokenizer, ids[row], new[:stop], continued)
-    return texts
+            for row, new in zip(rows, _continue(model, tokens, [ids[row] for row in rows], draw), strict=True):
+                found[row] = new[: next((place + 1 for place, token in enumerate(new) if token in ends), len(new))]
+    return found
 
 
 class Gumbel:
@@ -146,8 +164,7 @@ def _plain_settings(model: Any, tokens: Tokens, max_new_tokens: int) -> Iterator
     from transformers import GenerationConfig
 
     own, mode = model.generation_config, model.training
-    ends = getattr(own, "eos_token_id", None)
-    ends = {*tokens.ends, *([] if ends is None else [ends] if isinstance(ends, int) else ends)}
+    ends = _ends(model, tokens)
     pad = tokens.tokenizer.pad_token_id
     model.generation_config = GenerationConfig(
         max_new_tokens=max_new_tokens,
@@ -158,10 +175,16 @@ def _plain_settings(model: Any, tokens: Tokens, max_new_tokens: int) -> Iterator
     )
     try:
         model.eval()
-        yield frozenset(ends)
+        yield ends
     finally:
         model.generation_config = own
         model.train(mode)
+
+
+def _ends(model: Any, tokens: Tokens) -> frozenset[int]:
+    """The tokens that end an answer: the tokenizer's, the template's, and those that the model names itself."""
+    own = getattr(model.generation_config, "eos_token_id", None)
+    return frozenset({*tokens.ends, *([] if own is None else [own] if isinstance(own, int) else own)})
 
 
 def _fits(model: Any, longest: int, new: int) -> None:

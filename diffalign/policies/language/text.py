@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from diffalign.data.cache import TensorCache, content_key
-from diffalign.data.conversation import ASSISTANT, Conversation, Message, Text
+from diffalign.data.conversation import Text
 from diffalign.data.kept import Kept
 from diffalign.data.records import Media, Pair
 from diffalign.devices.budget import in_words, module_bytes
@@ -21,10 +21,11 @@ from diffalign.errors import ConfigError
 from diffalign.latents.draws import Draw
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.counts import TokenCounts
-from diffalign.policies.language.generate import answers
+from diffalign.policies.language.generate import answers, written
 from diffalign.policies.language.judging import Encoded, Judging
 from diffalign.policies.language.layout import lay_out
 from diffalign.policies.language.network import LanguageNetwork
+from diffalign.policies.language.question import Response
 from diffalign.policies.language.tokens import Tokens
 from diffalign.policies.language.vocabulary import encode
 from diffalign.policies.networks import unwrapped, weights_digest
@@ -125,7 +126,12 @@ class LanguagePolicy:
 
     def encode(self, pairs: Sequence[Pair]) -> Encoded:
         """Tokens of a batch, on the device."""
-        questions = tuple(self.tokens.questions([_read(pair) for pair in pairs]))
+        made = [pair.rejected if isinstance(pair.rejected, Kept) else None for pair in pairs]
+        read = [replace(pair, rejected=None) if kept else pair for pair, kept in zip(pairs, made, strict=True)]
+        questions = tuple(
+            question if kept is None else replace(question, responses=(*question.responses, _own(kept)))
+            for question, kept in zip(self.tokens.questions(read), made, strict=True)
+        )
         return Encoded(questions, lay_out(questions, self.device))
 
     def score(self, encoded: Encoded, draw: Draw) -> Scored:
@@ -171,12 +177,15 @@ class LanguagePolicy:
         reference: bool = False,
         **settings: Any,
     ) -> list[Media]:
-        """Answers as candidates, kept in ``store`` as their text's bytes. A plain prompt is continued as it is, as the
-        plain rows of a data set are read."""
-        with self._asked(reference) as network:
-            texts = self._write(network, prompts, seeds, **{**settings, "raw": True})
-        entries = {key: {"text": _bytes(text)} for key, text in zip(keys, texts, strict=True)}
-        store.put_many(entries)
+        """Answers as candidates, kept in ``store`` as the tokens that were written: nothing is decoded and tokenised
+        again. A plain prompt is continued as it is, as the plain rows of a data set are read."""
+        settings |= {"raw": True}
+        lent = self._judging.reference.network() if reference else nullcontext(unwrapped(self.module))
+        with lent as network:
+            model: Any = network.model
+            answered = written(model, self.tokens, prompts, seeds, **settings)
+        self.evaluations.sampling += sum(map(len, answered))
+        store.put_many({key: {"ids": torch.tensor(ids)} for key, ids in zip(keys, answered, strict=True)})
         return [Kept(str(store.root), store.maker, key) for key in keys]
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -241,12 +250,6 @@ class LanguagePolicy:
         self.evaluations.sampling += sum(map(len, encode(self.tokens.tokenizer, texts)))
         return texts
 
-    @contextmanager
-    def _asked(self, reference: bool) -> Iterator[nn.Module]:
-        lent = self._judging.reference.network() if reference else nullcontext(unwrapped(self.module))
-        with lent as network:
-            yield network
-
     def _shown(self, ids: Sequence[int], scored: Sequence[bool] | None = None) -> str:
         decode = self.tokens.spell
         if scored is None:
@@ -259,14 +262,7 @@ class LanguagePolicy:
         return f"{text!r} ({sum(scored)} of {len(ids)} tokens scored)"
 
 
-def _read(pair: Pair) -> Pair:
-    """The pair with the text of a candidate that was written while training."""
-    if not isinstance(pair.rejected, Kept):
-        return pair
-    text: Any = pair.rejected.read()["text"].numpy().tobytes().decode("utf-8")
-    in_turns = isinstance(pair.prompt, Conversation)
-    return replace(pair, rejected=Conversation((Message(ASSISTANT, text),)) if in_turns else text)
-
-
-def _bytes(text: str) -> Tensor:
-    return torch.frombuffer(bytearray(text.encode("utf-8", "surrogatepass")), dtype=torch.uint8)
+def _own(candidate: Kept) -> Response:
+    """What the policy wrote itself, all of it scored."""
+    ids = tuple(candidate.read()["ids"].tolist())
+    return Response(ids, (True,) * len(ids))
