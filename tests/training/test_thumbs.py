@@ -12,9 +12,11 @@ from diffalign.data.records import Pair
 from diffalign.errors import ConfigError
 from diffalign.losses import LOSSES
 from diffalign.training.checkpoint import complete_checkpoints
+from diffalign.training.config import make_recipe
 from diffalign.training.loop import train
 from diffalign.training.reference_point import StrayPairs, strays
 from diffalign.training.step import Stepper
+from tests.tiny_text import chat_pairs, tiny_llm
 from tests.training.test_resume import metrics, same, start
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
@@ -226,3 +228,29 @@ def test_text_losses_on_pairs_train_and_resume_to_the_bit(tmp_path, name):
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "straight")
     assert bool(straight.referenced) == LOSSES[name].needs_reference
     assert 0.0 <= result.metrics["accuracy/ranking"] <= 1.0
+
+
+def test_a_language_models_stored_reference_knows_the_stray_answers(tmp_path):
+    # Every weight trains, so that nothing can be asked later.
+    pairs, llm = chat_pairs(6), tiny_llm(tmp_path / "llm")
+    told = {}
+    for reference in ("copy", "stored"):
+        output = tmp_path / reference
+        values = {
+            "method": "kto",
+            "model": {"path": str(llm), "cache": str(tmp_path / "cache"), "adapter": None, "reference": reference},
+            "data": {"train": "in memory"},
+            "train": {"steps": 3, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-3},
+            "log": {"every": 1},
+            "guard": {"action": "off"},
+            "output": str(output),
+        }
+        values["train"] |= {"schedule": "constant", "warmup_steps": 0}
+        train(make_recipe(values), pairs=pairs)
+        told[reference] = metrics(output)
+    assert told["copy"][0]["loss"] == pytest.approx(0.5, abs=1e-6) and told["copy"][-1]["kl"] > 0.1
+    for one, other in zip(*told.values(), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-5) and one["kl"] == pytest.approx(
+            other["kl"], abs=1e-3
+        )
+        assert one["length/chosen"] > 1 and "accuracy/ranking" not in one

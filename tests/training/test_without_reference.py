@@ -81,7 +81,7 @@ def test_a_run_without_a_reference_resumes_to_the_bit(tmp_path, settings):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"loss": "sft"}, r"'sft' looks at the chosen candidate alone.*--set pairs=winners"),
+        ({"loss": "sft"}, r"'sft' looks at one candidate alone.*--set pairs=winners"),
         ({"pairs": "winners"}, r"'logistic' compares two.*--set loss=sft.*--set pairs=checkpoint"),
         ({"loss": "sft", "pairs": {"name": "checkpoint", "every": 2}}, r"--set pairs=winners"),
         ({**SFT, "labels": "anchor"}, r"'sft' has none\. Type: --set labels=hard"),
