@@ -1,0 +1,167 @@
+"""Best against worst: a model's own answers, judged, become pairs that any run reads."""
+
+import json
+import zlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffalign.data.conversation import Conversation, Message
+from diffalign.data.readers import read_pairs
+from diffalign.errors import DataError, RunError, UserError
+from diffalign.pairs.best_worst import make_pairs
+from diffalign.policies.language.load import LanguageConfig, load_policy
+from diffalign.scorers import load_scorer
+from tests.evaluation.fakes import Praise, TalkingPolicy
+from tests.tiny_text import tiny_llm
+
+
+class Numbered(TalkingPolicy):
+    """Says its seed; dies when it is asked for more than ``dies_at`` answers."""
+
+    def __init__(self, dies_at=10**9):
+        super().__init__()
+        self.dies_at = dies_at
+
+    def asked(self, prompt, **settings):
+        return prompt
+
+    def sample(self, prompts, seeds, *, reference=False, **settings):
+        if self.drawn + len(prompts) > self.dies_at:
+            raise KeyboardInterrupt
+        super().sample(prompts, seeds, reference=reference, **settings)
+        return [f" {seed}" for seed in seeds]
+
+
+class Table(Praise):
+    """Judges answers by a table of their words; 0 for others."""
+
+    name = "table"
+
+    def __init__(self, **scores):
+        self.scores = scores
+
+    def score(self, prompts, texts):
+        return torch.tensor([float(self.scores.get(f"s{text.strip()}", 0.0)) for text in texts])
+
+
+class Letters(Praise):
+    """Tells any two texts apart, so that random ones make pairs."""
+
+    name = "letters"
+
+    def score(self, prompts, texts):
+        return torch.tensor([float(letters(text)) for text in texts])
+
+
+def letters(content) -> int:
+    """A number for a text or for a file, small enough for float32."""
+    return zlib.crc32(content.read_bytes() if isinstance(content, Path) else content.encode()) % 2**20
+
+
+def rows(made):
+    return [json.loads(line) for line in made.path.read_text().splitlines()]
+
+
+def test_the_best_answer_is_preferred_to_the_worst(tmp_path):
+    judge = Table(s3=2.0, s1=-1.0, s4=-5.0, s6=0.5)
+    made = make_pairs(Numbered(), ["a", "b"], judge, tmp_path, answers=4)
+    assert rows(made) == [
+        {"prompt": "a", "chosen": " 3", "rejected": " 1", "chosen_score": 2.0, "rejected_score": -1.0,
+         "chosen_seed": 3, "rejected_seed": 1},
+        {"prompt": "b", "chosen": " 6", "rejected": " 4", "chosen_score": 0.5, "rejected_score": -5.0,
+         "chosen_seed": 6, "rejected_seed": 4},
+    ]  # fmt: skip
+    assert (made.pairs, made.tied, made.gap) == (2, 0, pytest.approx((3.0 + 5.5) / 2))
+    assert "left out" not in made.words()
+
+
+def test_every_prompt_has_noises_of_its_own(tmp_path):
+    policy = Numbered()
+    make_pairs(policy, ["a", "b", "c"], Table(s7=1, s10=1, s12=1), tmp_path, answers=2, seed=7, batch_size=4)
+    asked = [pair for prompts, seeds, *_ in policy.calls for pair in zip(prompts, seeds, strict=True)]
+    assert asked == [("a", 7), ("a", 8), ("b", 9), ("b", 10), ("c", 11), ("c", 12)]
+
+
+def test_ties_and_small_gaps_are_left_out_and_counted(tmp_path):
+    judge = Table(s0=1.0, s3=0.1, s5=0.2, s4=0.1)
+    made = make_pairs(Numbered(), ["far", "near", "near too", "tied"], judge, tmp_path, answers=2, gap=0.25)
+    assert [row["prompt"] for row in rows(made)] == ["far"] and made.tied == 3
+    assert "3 prompts left out, their answers were judged alike" in made.words()
+    assert make_pairs(Numbered(), ["far", "tied"], Table(s0=1.0), tmp_path / "zero", answers=2).tied == 1
+
+
+def test_nothing_to_tell_apart_is_an_error_that_says_what_to_try(tmp_path):
+    with pytest.raises(DataError, match="table tells no two answers .* in 2 prompts.*temperature"):
+        make_pairs(Numbered(), ["a", "b"], Table(), tmp_path)
+    assert not (tmp_path / "pairs.jsonl").exists()
+
+
+def test_a_killed_call_goes_on_and_makes_no_answer_twice(tmp_path):
+    judge, prompts = Table(s1=1.0, s2=1.0, s5=1.0), ["a", "b", "c"]
+    whole = make_pairs(Numbered(), prompts, judge, tmp_path / "whole", answers=2)
+    killed = Numbered(dies_at=4)
+    with pytest.raises(KeyboardInterrupt):
+        make_pairs(killed, prompts, judge, tmp_path / "killed", answers=2, batch_size=2)
+    assert killed.drawn == 4 and not (tmp_path / "killed" / "pairs.jsonl").exists()
+    again = Numbered(dies_at=2)
+    assert rows(make_pairs(again, prompts, judge, tmp_path / "killed", answers=2)) == rows(whole)
+    assert again.drawn == 2
+    finished = Numbered(dies_at=0)
+    assert rows(make_pairs(finished, prompts, judge, tmp_path / "killed", answers=2)) == rows(whole)
+
+
+def test_answers_that_were_drawn_otherwise_are_not_mixed(tmp_path):
+    make_pairs(Numbered(), ["a"], Table(s0=1.0), tmp_path, answers=2, temperature=0.5)
+    with pytest.raises(RunError, match="another settings"):
+        make_pairs(Numbered(), ["a"], Table(s0=1.0), tmp_path, answers=2, temperature=0.7)
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["turns", "plain"])
+def test_a_chat_models_pairs_are_turns_and_a_raw_ones_plain_text(tmp_path, raw):
+    policy = load_policy(LanguageConfig(path=str(tiny_llm(tmp_path / "llm")), adapter=None), "cpu")
+    prompts = ["a fox", "two owls"]
+    settings = {"answers": 2, "max_new_tokens": 12, "raw": raw}
+    made = make_pairs(policy, prompts, Letters(), tmp_path / "pairs", **settings)
+    pairs = read_pairs(made.path).pairs
+    assert len(pairs) == made.pairs == 2
+    for prompt, pair, row in zip(prompts, pairs, rows(made), strict=True):
+        asked = prompt if raw else Conversation((Message("user", prompt),))
+        assert pair.prompt == asked and isinstance(pair.chosen, str) is raw and pair.chosen != pair.rejected
+        says = str if raw else (lambda answer: answer.messages[-1].content)
+        assert letters(says(pair.chosen)) == row["chosen_score"] > row["rejected_score"]
+        assert letters(says(pair.rejected)) == row["rejected_score"]
+
+
+def test_pictures_are_named_as_files_that_a_reader_finds(tmp_path, make):
+    policy = make()
+    prompts, judge = ["a fox", "an owl"], Letters()
+    judge.medium = "image"
+    made = make_pairs(policy, prompts, judge, tmp_path / "pairs", answers=2, steps=1)
+    pairs = read_pairs(made.path).pairs
+    assert [pair.prompt for pair in pairs] == prompts
+    for pair, row in zip(pairs, rows(made), strict=True):
+        assert pair.chosen.is_file() and pair.chosen.parent == made.path.parent
+        assert letters(pair.chosen) == row["chosen_score"] > row["rejected_score"] == letters(pair.rejected)
+
+
+def test_prompts_that_the_judge_cannot_judge_are_told_before_anything_is_made(tmp_path, make):
+    with pytest.raises(DataError, match="'a fox' names no colour"):
+        make_pairs(make(), ["a fox"], load_scorer("background:prompt"), tmp_path / "pairs")
+    assert not (tmp_path / "pairs").exists()
+
+
+@pytest.mark.parametrize(
+    ("scorer", "answers", "says"),
+    [
+        (load_scorer("background:red"), 2, "background:red judges pictures, but this model makes texts"),
+        (Praise(), 1, "needs two answers of a prompt; got answers = 1"),
+    ],
+    ids=["medium", "answers"],
+)
+def test_what_gives_no_pairs_is_refused_before_anything_is_made(tmp_path, scorer, answers, says):
+    policy = Numbered()
+    with pytest.raises(UserError, match=says):
+        make_pairs(policy, ["a"], scorer, tmp_path / "pairs", answers=answers)
+    assert not policy.calls and not (tmp_path / "pairs").exists()
