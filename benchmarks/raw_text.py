@@ -54,9 +54,11 @@ class RawText:
     """
 
     def __init__(self, job: Job, *, bf16: bool = False, lora: int | None = None, stored: bool = False) -> None:
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self.job, self.lora, self.losses = job, lora, []
+        self.tokenizer = AutoTokenizer.from_pretrained(job.model)
+        self.rows = [self._read(row.texts()) for row in job.rows]
         self.model = AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32).eval()
         self.autocast = (lambda: torch.autocast("cpu", torch.bfloat16)) if bf16 else nullcontext
         self.other = None
@@ -68,7 +70,12 @@ class RawText:
             self.other = copy.deepcopy(self.model).requires_grad_(False)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
-        self.known = [self.reference(Batch.of([row])) for row in job.rows] if stored else None
+        self.known = [self.reference(Batch.of([row])) for row in self.rows] if stored else None
+
+    def _read(self, texts: dict[str, str]) -> Row:
+        """Tokens of a pair. Between words nothing is merged, so prompt and response can be read apart."""
+        prompt, *sides = (tuple(self.tokenizer(texts[name])["input_ids"]) for name in ("prompt", "chosen", "rejected"))
+        return Row(prompt, *((*side, self.tokenizer.eos_token_id) for side in sides))
 
     @torch.no_grad()
     def reference(self, batch: Batch) -> Tensor:
@@ -84,7 +91,7 @@ class RawText:
     def step(self) -> tuple[float, ...]:
         """One optimizer step; returns the losses of all steps so far."""
         visits = self.job.visits(len(self.losses))
-        batch = Batch.of([self.job.rows[index] for index, _ in visits])
+        batch = Batch.of([self.rows[index] for index, _ in visits])
         reference = torch.cat([self.known[index] for index, _ in visits]) if self.known else self.reference(batch)
         with self.autocast():
             policy = logps(self.model, batch)

@@ -78,12 +78,8 @@ class Job:
     rows: tuple[Row, ...]
     order: Order
 
-    def batch(self, step: int) -> list[Row]:
-        """The pairs of an optimizer step."""
-        return [self.rows[index] for index, _ in self.visits(step)]
-
     def visits(self, step: int) -> Sequence[Visit]:
-        """Their indices."""
+        """The pairs of an optimizer step."""
         return self.order.batch(step)
 
 

@@ -38,12 +38,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2, help="measured steps of a variant in a round")
-    parser.add_argument("--bars", nargs="+", default=None, metavar="LM1", help="these alone")
+    parser.add_argument("--bars", nargs="+", default=[], metavar="LM1", help="these alone")
     parser.add_argument("--sides", nargs="+", default=["diffalign", "TRL", "raw"], help="leave some out: no ratios")
     parser.add_argument("--shipped", action="store_true", help="TRL as it runs on a CPU as well (slow): LM2, LM3")
     args = parser.parse_args()
     quiet()
-    bars = [bar for bar in (*BARS, *(SHIPPED if args.shipped else ())) if args.bars is None or bar.id in args.bars]
+    bars = [
+        bar
+        for bar in (*BARS, *(SHIPPED if args.shipped else ()))
+        if not args.bars or {bar.id, bar.id.split("-")[0]} & {*args.bars}
+    ]
     wanted = [name for bar in bars for name in (bar.one, bar.other)]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

@@ -43,15 +43,15 @@ BARS = (
     Bar("LM8", "varied lengths", "diffalign, varied", "TRL, varied", 1.4, 0.75),
     Bar("LM9", "low-memory mode", "diffalign, 384+64, low memory", "TRL, 384+64", 1.2, 0.60),
     Bar("LM10", "beside the raw loop", "diffalign, 384+64", "raw, 384+64", **LOOP),
-    Bar("LM10", "  reference stored", "diffalign, 384+64, stored", "raw, 384+64, stored", **LOOP),
-    Bar("LM10", "  bf16", "diffalign, 384+64, bf16", "raw, 384+64, bf16", **LOOP),
-    Bar("LM10", "  LoRA", "diffalign, 384+64, LoRA", "raw, 384+64, LoRA", **LOOP),
-    Bar("LM10", "  short prompt", "diffalign, 64+64", "raw, 64+64", **LOOP),
-    Bar("LM10", "  varied lengths", "diffalign, varied", "raw, varied", **LOOP),
+    Bar("LM10-stored", "reference stored", "diffalign, 384+64, stored", "raw, 384+64, stored", **LOOP),
+    Bar("LM10-bf16", "bf16", "diffalign, 384+64, bf16", "raw, 384+64, bf16", **LOOP),
+    Bar("LM10-LoRA", "LoRA", "diffalign, 384+64, LoRA", "raw, 384+64, LoRA", **LOOP),
+    Bar("LM10-short", "short prompt", "diffalign, 64+64", "raw, 64+64", **LOOP),
+    Bar("LM10-varied", "varied lengths", "diffalign, varied", "raw, varied", **LOOP),
 )
 SHIPPED = (
     Bar("LM2", "TRL as it is on a CPU", "diffalign, 384+64", "TRL as shipped, 384+64", 3.5, 0.40),
-    Bar("LM3", "  its defaults; ours bf16", "diffalign, 384+64, bf16", "TRL as shipped, 384+64, defaults", 5.0, 0.45),
+    Bar("LM3", "its defaults; ours bf16", "diffalign, 384+64, bf16", "TRL as shipped, 384+64, defaults", 5.0, 0.45),
 )
 
 
@@ -67,7 +67,7 @@ def numbers(results: Mapping[str, Measured], pairs: Mapping[str, int]) -> str:
 
 def table(results: Mapping[str, Measured], bars: Sequence[Bar]) -> str:
     """The ratios, with the bar that each is held against."""
-    lines = ["", f"{'':<5} {'':<26} {'against':<34} {'speed':>6} {'memory':>7}   bar (speed / memory)"]
+    lines = ["", f"{'':<11} {'':<24} {'against':<32} {'speed':>6} {'memory':>7}   bar (speed / memory)"]
     for bar in bars:
         if bar.one not in results or bar.other not in results:
             continue
@@ -75,7 +75,7 @@ def table(results: Mapping[str, Measured], bars: Sequence[Bar]) -> str:
         speed, memory = other.step / one.step, one.memory / other.memory
         verdict = "held" if speed >= bar.speed and memory <= bar.memory else "MISSED"
         lines.append(
-            f"{bar.id:<5} {bar.what:<26} {bar.other:<34} {speed:6.2f} {memory:7.2f}   "
+            f"{bar.id:<11} {bar.what:<24} {bar.other:<32} {speed:6.2f} {memory:7.2f}   "
             f">= {bar.speed:.2f} / <= {bar.memory:.2f}  {verdict}"
         )
     return "\n".join(lines)
