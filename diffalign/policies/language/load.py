@@ -102,7 +102,7 @@ def check_path(config: LanguageConfig) -> None:
 def _load_model(config: LanguageConfig, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
-    model = _fetched(AutoModelForCausalLM, config, **_dtype(dtype))
+    model = _fetched(AutoModelForCausalLM, config, dtype=dtype)
     if config.gguf_file:  # what was read are plain weights; as quantised ones transformers would not save them
         for name in ("hf_quantizer", "is_quantized", "quantization_method"):
             model.__dict__.pop(name, None)
@@ -134,13 +134,6 @@ def _fetched(kind: Any, config: LanguageConfig, **settings: Any) -> Any:
             f"{config.path!r} is no folder here and could not be fetched from the hub: {text}. Check the name, log in "
             "with `hf auth login` if it is gated, or give a folder."
         ) from error
-
-
-def _dtype(dtype: torch.dtype) -> dict[str, torch.dtype]:
-    """The keyword that this version of transformers takes a dtype by."""
-    from transformers import __version__ as version
-
-    return {"dtype" if int(version.split(".")[0]) >= 5 else "torch_dtype": dtype}
 
 
 def _silence(model: Any) -> None:

@@ -47,16 +47,21 @@ class LanguageNetwork(nn.Module):
             return self._picked(self._states(layout)[layout.sources], layout.targets)
         ids, mask, rows, columns = padded(layout)
         if self.way == "padded":
-            states = self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+            states = self._body()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
             return self._picked(states[rows, columns], layout.targets)
         logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[rows, columns]
         logits = logits if logits.dtype == torch.float64 else logits.float()
         return F.log_softmax(logits, -1).gather(1, layout.targets[:, None])[:, 0]
 
+    def _body(self) -> Any:
+        """The model without its head. Gemma 3 of transformers 4 names a part that it has not, and gets itself."""
+        body = self.model.base_model
+        return self.model.get_decoder() if body is self.model else body
+
     def _states(self, layout: Layout) -> Tensor:
         """``(T, D)``. A mask of four dimensions is taken as it is by transformers, and our attention reads none."""
         unread = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=layout.ids.device)
-        out = self.model.base_model(
+        out = self._body()(
             input_ids=layout.ids[None],
             position_ids=layout.positions[None],
             attention_mask=unread,

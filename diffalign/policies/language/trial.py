@@ -55,6 +55,7 @@ def find_way(network: LanguageNetwork, wanted: str = "auto") -> Outcome:
     Raises:
         ConfigError: The wanted way is not right for this architecture.
     """
+    attention.keep_soft_cap(network.model)
     reasons: dict[str, str] = {}
     tried = WAYS if wanted == "auto" else tuple(way for way in WAYS if way == wanted)
     for way in tried:
