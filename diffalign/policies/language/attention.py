@@ -107,8 +107,8 @@ def attend(
     scale: float | None = None,
     cap: float | None = None,
 ) -> Tensor:
-    """Attention of ``(1, H, Q, D)`` on ``(1, H, K, D)``: torch's fused kernel; the plain formula where that is faster, or
-    for a soft cap, which the kernel does not know. It is one fixed rule, so policy and reference go the same way."""
+    """Attention of ``(1, H, Q, D)`` on ``(1, H, K, D)``: torch's fused kernel; the plain formula where that is faster
+    or there is a soft cap, which the kernel does not know. It is one fixed rule, so policy and reference agree."""
     few = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.shape[-2] <= FEW_ROWS
     if cap is None and not few:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, scale=scale)
