@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within this block diffusers and transformers show no bars, and of their messages only errors."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    loggers = (diffusers_logging, transformers_logging)
+    """Within this block diffusers and transformers show no bars, and of their messages only errors. A library that is
+    not loaded yet is left so: language models need no diffusers."""
+    names = ("diffusers.utils.logging", "transformers.utils.logging")
+    loggers = [sys.modules[name] for name in names if name in sys.modules]
     levels = [logger.get_verbosity() for logger in loggers]
     bars = [logger.is_progress_bar_enabled() for logger in loggers]
     for logger in loggers:

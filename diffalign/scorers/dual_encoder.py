@@ -69,7 +69,7 @@ class DualEncoder:
             with quiet():
                 model = AutoModel.from_pretrained(source).float().to(device)
                 tokenizer = AutoTokenizer.from_pretrained(processor or source)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:  # KeyError: transformers 4 knows no tokenizer for its kind
             raise UserError(
                 f"Cannot load a dual encoder from '{source}': {str(error).splitlines()[0]} Expected a folder or a hub "
                 f"id with config.json, weights and a tokenizer, as in --scorer clip:{DEFAULT}"

@@ -38,6 +38,10 @@ from diffalign.sharing.names import public_name
 from diffalign.sharing.peft_folder import load_peft, save_peft
 
 
+SHOWN = 800
+"""Characters of a text that are shown before training."""
+
+
 def silent(what: str, done: int, total: int) -> None:
     """A progress that says nothing."""
 
@@ -251,15 +255,19 @@ class LanguagePolicy:
         return texts
 
     def _shown(self, ids: Sequence[int], scored: Sequence[bool] | None = None) -> str:
-        decode = self.tokens.spell
+        spell = self.tokens.spell
         if scored is None:
-            return repr(decode(ids))
-        parts = [
-            (kind, decode([token for token, _ in run]))
-            for kind, run in groupby(zip(ids, scored, strict=True), key=lambda item: item[1])
-        ]
-        text = "".join(f"[[{part}]]" if kind else part for kind, part in parts)
-        return f"{text!r} ({sum(scored)} of {len(ids)} tokens scored)"
+            return f"{_short(spell(ids))} ({len(ids)} tokens)"
+        runs = groupby(zip(ids, scored, strict=True), key=lambda item: item[1])
+        parts = [(mine, spell([token for token, _ in run])) for mine, run in runs]
+        text = "".join(f"[[{part}]]" if mine else part for mine, part in parts)
+        return f"{_short(text)} ({sum(scored)} of {len(ids)} tokens scored)"
+
+
+def _short(text: str) -> str:
+    """A text for a terminal: its line breaks written out, the middle of a long one left out."""
+    shown = text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} ... {text[-SHOWN // 2 :]}"
+    return repr(shown)
 
 
 def _own(candidate: Kept) -> Response:
