@@ -6,7 +6,9 @@ equal weights.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -40,9 +42,13 @@ def tiny_tokenizer():
     """A CLIPTokenizer whose words fall into printable ASCII characters: no vocabulary to learn."""
     from transformers import CLIPTokenizer
 
+    # From files, as the published ones are: transformers 4 reads nothing else.
     characters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
     tokens = ["<|startoftext|>", "<|endoftext|>", *characters, *(character + "</w>" for character in characters)]
-    return CLIPTokenizer({token: i for i, token in enumerate(tokens)}, [], model_max_length=LENGTH)
+    with TemporaryDirectory() as folder:
+        Path(folder, "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+        Path(folder, "merges.txt").write_text("#version: 0.2\n")
+        return CLIPTokenizer.from_pretrained(folder, model_max_length=LENGTH)
 
 
 def tiny_text_encoder(projection: bool = False):

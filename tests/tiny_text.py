@@ -84,6 +84,7 @@ def tiny_tokenizer(chat: bool = True, eos: bool = True, *, bos: bool = False, me
         unk_token="<unk>",
         bos_token="<s>" if bos else None,
         eos_token=END if eos else None,
+        model_input_names=["input_ids", "attention_mask"],  # as causal models'; transformers 4 would add segments
         clean_up_tokenization_spaces=False,
     )
     if chat:

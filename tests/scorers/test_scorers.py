@@ -94,15 +94,15 @@ def test_a_vision_text_dual_encoder_is_scored(tmp_path, dual):
     from transformers import (
         AutoConfig,
         AutoTokenizer,
+        BertConfig,
         CLIPModel,
         VisionTextDualEncoderConfig,
         VisionTextDualEncoderModel,
     )
 
-    config = AutoConfig.from_pretrained(dual)
-    both = VisionTextDualEncoderConfig.from_vision_text_configs(
-        config.vision_config, config.text_config, projection_dim=8
-    )
+    vision, small = AutoConfig.from_pretrained(dual).vision_config, {"hidden_size": 16, "intermediate_size": 32}
+    text = BertConfig(vocab_size=17, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=12, **small)
+    both = VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=8)
     VisionTextDualEncoderModel(both).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(dual).save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(tiny.PREPROCESSOR))

@@ -45,8 +45,9 @@ def dual_encoder(folder: Path) -> Path:
         single="<bos> $A <eos>", special_tokens=[("<bos>", 2), ("<eos>", size - 1)]
     )
     PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>", bos_token="<bos>", eos_token="<eos>"
-    ).save_pretrained(folder)
+        tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>", bos_token="<bos>", eos_token="<eos>",
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(folder)  # fmt: skip
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
     return folder
 

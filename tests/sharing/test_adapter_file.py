@@ -46,7 +46,7 @@ def test_plain_diffusers_draws_what_the_policy_draws(make, sd, tmp_path, shape):
     path = policy.save(tmp_path / "out", ABOUT)
     stock = StableDiffusionPipeline.from_pretrained(sd)
     base = stock_latents(stock)
-    stock.load_lora_weights(path.parent)
+    stock.load_lora_weights(path.parent, weight_name=path.name)
     assert (stock_latents(stock) - base).abs().max() > 1e-2
     assert_same(stock_latents(stock), latents(policy))
 
@@ -56,9 +56,9 @@ def test_plain_diffusers_draws_the_same_of_a_larger_model(make, tmp_path):
 
     base = tiny_sdxl(tmp_path / "xl")
     policy = shake(make(base, adapter=AdapterConfig(rank=2, alpha=5.0)), scale=0.05)
-    policy.save(tmp_path / "out", ABOUT)
+    path = policy.save(tmp_path / "out", ABOUT)
     stock = StableDiffusionXLPipeline.from_pretrained(base)
-    stock.load_lora_weights(tmp_path / "out")
+    stock.load_lora_weights(path.parent, weight_name=path.name)
     assert_same(stock_latents(stock), latents(policy))
 
 
@@ -73,7 +73,7 @@ def test_readers_with_and_without_metadata_see_scale_one(make, sd, tmp_path, wit
     if not with_metadata:
         save_file(load_file(path), path)
     stock = StableDiffusionPipeline.from_pretrained(sd)
-    stock.load_lora_weights(path.parent)
+    stock.load_lora_weights(path.parent, weight_name=path.name)
     assert_same(stock_latents(stock), latents(policy))
 
 

@@ -37,7 +37,6 @@ from diffalign.sharing.card_styles import language_style
 from diffalign.sharing.names import public_name
 from diffalign.sharing.peft_folder import load_peft, save_peft
 
-
 SHOWN = 800
 """Characters of a text that are shown before training."""
 
