@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +56,17 @@ def score_folder(folder: Path, specs: Sequence[str], device: str = "cpu") -> lis
         raise DataError(f"{path} names no samples: there is nothing to judge.")
     scorers = {spec: load_scorer(spec, device) for spec in specs}
     columns = {spec: scorer.score(prompts, contents).tolist() for spec, scorer in scorers.items()}
+    note_scores(path, columns)
+    return [_summary(spec, column, scorers[spec].unit, MEDIA[medium].plural) for spec, column in columns.items()]
+
+
+def note_scores(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
+    """Puts scores beside samples: ``columns`` holds one number per row of ``metadata.jsonl`` for each scorer."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     for number, row in enumerate(rows):
         row["scores"] = {**row.get("scores", {}), **{spec: column[number] for spec, column in columns.items()}}
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
-    return [_summary(spec, column, scorers[spec].unit, MEDIA[medium].plural) for spec, column in columns.items()]
 
 
 def _samples(folder: Path) -> tuple[str, list[Text], list[Any]]:

@@ -21,6 +21,7 @@ from diffalign.data.conversation import Conversation, Text
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.generate import Sample, generate
 from diffalign.evaluation.medium import MEDIA
+from diffalign.evaluation.score import note_scores
 from diffalign.policies.policy import Policy, Progress
 from diffalign.scorers.scorer import Scorer
 from diffalign.sharing.atomic import write_atomically
@@ -93,6 +94,7 @@ def make_pairs(
     gallery = generate(policy, prompts, seeds, Path(folder), **options)
     contents = gallery.contents()
     scores = scorer.score([sample.prompt for sample in gallery.samples], contents).tolist()
+    note_scores(gallery.folder / "metadata.jsonl", {scorer.name: scores})
     by_prompt: dict[str, list[tuple[float, Sample, Any]]] = {}
     for sample, content, score in zip(gallery.samples, contents, scores, strict=True):
         by_prompt.setdefault(sample.prompt, []).append((score, sample, content))
@@ -117,7 +119,8 @@ def make_pairs(
 
 def _row(prompt: Text, best: tuple[float, Sample, Any], worst: tuple[float, Sample, Any]) -> dict[str, Any]:
     (high, winner, chosen), (low, loser, rejected) = best, worst
-    row = {"chosen_score": high, "rejected_score": low, "chosen_seed": winner.seed, "rejected_seed": loser.seed}
+    # The seeds as a list: numbers named after the two candidates are read as scores.
+    row = {"chosen_score": high, "rejected_score": low, "seeds": [winner.seed, loser.seed]}
     if isinstance(prompt, Conversation):
         turn = lambda text: [{"role": "assistant", "content": text}]
         return {"prompt": prompt.rows(), "chosen": turn(chosen), "rejected": turn(rejected), **row}

@@ -68,13 +68,14 @@ def test_the_best_answer_is_preferred_to_the_worst(tmp_path):
     judge = Table(s3=2.0, s1=-1.0, s4=-5.0, s6=0.5)
     made = make_pairs(Numbered(), ["a", "b"], judge, tmp_path, answers=4)
     assert rows(made) == [
-        {"prompt": "a", "chosen": " 3", "rejected": " 1", "chosen_score": 2.0, "rejected_score": -1.0,
-         "chosen_seed": 3, "rejected_seed": 1},
-        {"prompt": "b", "chosen": " 6", "rejected": " 4", "chosen_score": 0.5, "rejected_score": -5.0,
-         "chosen_seed": 6, "rejected_seed": 4},
+        {"prompt": "a", "chosen": " 3", "rejected": " 1", "chosen_score": 2.0, "rejected_score": -1.0, "seeds": [3, 1]},
+        {"prompt": "b", "chosen": " 6", "rejected": " 4", "chosen_score": 0.5, "rejected_score": -5.0, "seeds": [6, 4]},
     ]  # fmt: skip
     assert (made.pairs, made.tied, made.gap) == (2, 0, pytest.approx((3.0 + 5.5) / 2))
     assert "left out" not in made.words()
+    answers = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+    assert [row["scores"]["table"] for row in answers] == [0.0, -1.0, 0.0, 2.0, -5.0, 0.0, 0.5, 0.0]
+    assert [pair.scores["chosen"] for pair in read_pairs(made.path).pairs] == [{"score": 2.0}, {"score": 0.5}]
 
 
 def test_every_prompt_has_noises_of_its_own(tmp_path):
