@@ -10,6 +10,10 @@ import typer
 from diffalign.cli.app import app, data_app
 from diffalign.errors import UserError
 
+FormatOptions = Annotated[
+    list[str], typer.Option("--option", help="NAME=VALUE: an option of the format, as in data.options. Repeatable.")
+]
+
 
 @data_app.command("check")
 def check(
@@ -18,6 +22,7 @@ def check(
     against: Annotated[str, typer.Option(help="The other set: reports prompts that both share.")] = "",
     against_split: Annotated[str, typer.Option(help="Which split of the other set.")] = "test",
     format_: Annotated[str, typer.Option("--format", help="Name of the format; recognised by itself.")] = "auto",
+    option: FormatOptions = [],  # noqa: B006  (typer reads it, nobody changes it)
     resolution: Annotated[int, typer.Option(help="Reports pictures that are smaller than this.")] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
 ) -> None:
@@ -27,7 +32,7 @@ def check(
     from diffalign.data.check import check as check_pairs
     from diffalign.data.readers import read_pairs
 
-    pairs = read_pairs(source, format=format_, split=split)
+    pairs = read_pairs(source, format=format_, split=split, **_options(option))
     other = read_pairs(against, split=against_split) if against else None
     report = check_pairs(pairs, against=other, resolution=resolution or None)
     Console().print(report)
@@ -48,9 +53,7 @@ def score(
     ] = None,
     split: Annotated[str, typer.Option(help="Which split of the pairs.")] = "train",
     format_: Annotated[str, typer.Option("--format", help="Format of the pairs; recognised by itself.")] = "auto",
-    option: Annotated[
-        list[str], typer.Option("--option", help="NAME=VALUE: an option of the format, as in data.options. Repeatable.")
-    ] = [],  # noqa: B006  (typer reads it, nobody changes it)
+    option: FormatOptions = [],  # noqa: B006
     batch: Annotated[int, typer.Option(help="Pairs judged at once; it does not change the scores.")] = 16,
     device: Annotated[
         str, typer.Option(help="Where scorers compute: cpu, cuda, cuda:1; the GPU if there is one.")

@@ -1,0 +1,76 @@
+"""The whole command line on one tiny language model: it makes its pairs itself, trains on them, and is looked at."""
+
+import json
+
+import pytest
+import yaml
+
+from diffalign.errors import DataError, UserError
+from tests.cli.test_commands import call
+from tests.tiny_text import tiny_llm
+
+PROMPTS = ["a fox", "two owls", "why is it so", "name a bird"]
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_model_makes_its_pairs_trains_on_them_and_is_compared(tmp_path):
+    model = tiny_llm(tmp_path / "model")
+    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
+    named = ["--model", model, "--setting", "max_new_tokens=24"]
+
+    make = ["data", "make", *named, "--prompt", f"@{tmp_path / 'prompts.txt'}", "--scorer", f"length:{model}"]
+    said = call(*make, "--output", tmp_path / "own", "--answers", 6, "--gap", 1, "--setting", "temperature=2")
+    own = tmp_path / "own" / "pairs.jsonl"
+    made, answers = rows(own), rows(tmp_path / "own" / "metadata.jsonl")
+    assert f"{len(made)} pairs in {own}" in said and len(answers) == 6 * len(PROMPTS)
+    assert 1 <= len(made) <= len(PROMPTS)
+    for row in made:
+        (turn,), (other,) = row["chosen"], row["rejected"]
+        # One token per character.
+        assert len(turn["content"]) == row["chosen_score"] > 1 + row["rejected_score"]
+        assert row["prompt"] == [{"role": "user", "content": row["prompt"][0]["content"]}]
+        assert turn["role"] == other["role"] == "assistant"
+
+    said = call("data", "check", own)
+    assert "Nothing stands in the way" in said and "stored seed" not in said
+    assert f"agrees with 100.0% of {len(made)} labels" in said
+
+    recipe = {
+        "method": "dpo",
+        "model": {"path": str(model), "adapter": {"rank": 2}, "cache": str(tmp_path / "cache")},
+        "data": {"train": str(own)},
+        "train": {"steps": 3, "batch_size": 2, "learning_rate": 1e-2},
+        "log": {"every": 1},
+        "output": str(tmp_path / "run"),
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    call("train", tmp_path / "recipe.yaml")
+    losses = [row["loss"] for row in rows(tmp_path / "run" / "metrics.jsonl")]
+    assert len(losses) == 3 and losses[-1] < losses[0]
+
+    adapter = ["--adapter", tmp_path / "run" / "result", "--prompt", "a fox"]
+    said = call("generate", *named, *adapter, "--output", tmp_path / "texts")
+    (row,) = rows(tmp_path / "texts" / "metadata.jsonl")
+    assert f"[a fox | seed 0]\n{row['completion']}" in said
+    said = call("compare", *named, *adapter, "--scorer", "length", "--output", tmp_path / "compared")
+    assert "report.html" in said and "length" in (tmp_path / "compared" / "report.html").read_text()
+    file, *facts = call("info", tmp_path / "run" / "result").splitlines()
+    assert file.endswith("adapter_model.safetensors") and str(tmp_path) not in "".join(facts)
+    assert {"method            dpo", "loss              logistic", f"pairs             {len(made)}"} <= set(facts)
+
+
+def test_options_of_a_format_go_to_the_check_as_to_a_run(tmp_path):
+    path = tmp_path / "talks.jsonl"
+    talk = "\n\nHuman: Why?\n\nAssistant:"
+    path.write_text(
+        "".join(json.dumps({"chosen": f"{talk} So {n}.", "rejected": f"{talk} No."}) + "\n" for n in (1, 2))
+    )
+    assert "2 in turns" in call("data", "check", path)
+    assert "in turns" not in call("data", "check", path, "--option", "turns=text")
+    with pytest.raises(UserError, match="--option takes NAME=VALUE, such as ties=soft; got 'turns'"):
+        call("data", "check", path, "--option", "turns")
+    with pytest.raises(DataError, match="has no option 'turn'. Did you mean 'turns'"):
+        call("data", "check", path, "--option", "turn=text")
