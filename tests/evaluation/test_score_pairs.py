@@ -183,7 +183,7 @@ def test_the_command_judges_pairs_of_texts_plain_and_in_turns(tmp_path):
     ]
     for number, row in enumerate(rows):
         source = jsonl(tmp_path / f"{number}.jsonl", [row])
-        told = call("score", source, "--scorer", "sentiment", "--scorer", "afinn", "--scorer", "length")
+        told = call("score", source, "--scorer", "sentiment", "--scorer", "polarity", "--scorer", "length")
         assert told.count("agrees with 100.0% of the votes") == 2
         (pair,) = read_pairs(source).pairs
         (high, low) = read_scores(tmp_path / f"{number}.scores.sentiment.jsonl").rows[pair.id]

@@ -11,7 +11,13 @@ from tests.scorers import tiny
 TEXTS = [name for name, row in SCORERS.items() if row.medium == "text"]
 PROMPTS = ["How was it?", "And the fox?", "How was it?", "Why?"]
 ANSWERS = ["I love it, it was wonderful!", "A terrible, awful fox. I hate it.", "It was there.", ""]
-CASES = [("sentiment", ""), ("afinn", ""), ("length", ""), ("length", "llama"), *(("reward", f) for f in tiny.REWARDS)]
+CASES = [
+    ("sentiment", ""),
+    ("polarity", ""),
+    ("length", ""),
+    ("length", "llama"),
+    *(("reward", f) for f in tiny.REWARDS),
+]
 
 
 @pytest.fixture(scope="module")

@@ -33,14 +33,22 @@ def test_sentiment_gives_the_numbers_of_vaders_own_page(text, compound):
     assert load_scorer("sentiment").score(["x"], [text]).item() == pytest.approx(compound, abs=1e-6)
 
 
-def test_afinn_is_the_sum_of_ratings_per_word():
-    """The package's page gives 3 to the first sentence and -3 to the second."""
-    scores = load_scorer("afinn").score(["x"] * 3, ["This is utterly excellent!", "This is bad", ""])
-    assert scores.tolist() == [pytest.approx(3 / 4), pytest.approx(-3 / 3), 0.0]
+@pytest.mark.parametrize(
+    ("text", "polarity"),
+    [
+        ("Textblob is amazingly simple to use. What great fun!", 0.39166666666666666),  # the package's own page
+        ("great", 0.8),  # and by the lexicon and rules of the package
+        ("not great", -0.5 * 0.8),
+        ("a great car and a table", 0.8),
+        ("a table", 0.0),
+    ],
+)
+def test_polarity_is_the_mean_over_the_words_that_the_lexicon_knows(text, polarity):
+    assert load_scorer("polarity").score(["x"], [text]).item() == pytest.approx(polarity, abs=1e-6)
 
 
 def test_both_lexicons_rank_a_kind_answer_over_an_unkind_one_and_ignore_the_prompt():
-    for name in ("sentiment", "afinn"):
+    for name in ("sentiment", "polarity"):
         scorer = load_scorer(name)
         kind, unkind = scorer.score(["a terrible idea", "x"], ["What a wonderful day.", "What a terrible day."])
         assert kind > 0 > unkind and scorer.score(["x"], ["What a wonderful day."]) == kind
@@ -117,7 +125,7 @@ def test_folders_that_hold_no_reward_model_are_refused(tmp_path):
         ("reward:/nowhere/at/all", "reward:Skywork"),
         ("length:/nowhere/at/all", "length for words"),
         ("sentiment:x", "takes no argument"),
-        ("afinn:x", "takes no argument"),
+        ("polarity:x", "takes no argument"),
         ("sentimint", "'sentiment'"),
     ],
 )
@@ -126,7 +134,9 @@ def test_a_wrong_name_names_the_next_step(spec, hint):
         load_scorer(spec)
 
 
-@pytest.mark.parametrize(("name", "package"), [("sentiment", "vaderSentiment.vaderSentiment"), ("afinn", "afinn")])
+@pytest.mark.parametrize(
+    ("name", "package"), [("sentiment", "vaderSentiment.vaderSentiment"), ("polarity", "textblob")]
+)
 def test_a_missing_package_names_the_extra(monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=r"pip install 'diffalign\[text\]'"):
@@ -135,7 +145,12 @@ def test_a_missing_package_names_the_extra(monkeypatch, name, package):
 
 
 def test_rows_say_what_they_judge_without_loading_it():
-    assert {name for name, row in SCORERS.items() if row.medium == "text"} == {"sentiment", "afinn", "length", "reward"}
+    assert {name for name, row in SCORERS.items() if row.medium == "text"} == {
+        "sentiment",
+        "polarity",
+        "length",
+        "reward",
+    }
     assert scorer_row("reward:/nowhere/at/all").medium == "text"
 
 
