@@ -34,8 +34,8 @@ def latents(policy, seed=5, **settings):
 
 
 def assert_same(one, other):
-    """Equal within 1e-5 of the largest value: folding the scale rounds differently, a random network amplifies that."""
-    assert (one - other).abs().max() <= 1e-5 * other.abs().max()
+    """Equal within 3e-5 of the largest value: folding the scale rounds differently, a random network amplifies that."""
+    assert (one - other).abs().max() <= 3e-5 * other.abs().max()
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())

@@ -123,6 +123,17 @@ def test_windows_and_soft_caps_matter_in_this_batch(folders, family):
         attention.register()
 
 
+def test_the_models_own_way_keeps_its_soft_cap(folders):
+    """Whichever attention transformers chose for it: the fused kernel leaves the cap out."""
+    network, plain = (
+        LanguageNetwork(load(folders("gemma2"))).eval(),
+        load(folders("gemma2"), attn_implementation="eager"),
+    )
+    find_way(network, "plain")
+    layout = batch(network.model.config.vocab_size)
+    assert_equal(numbers(network, "plain", layout), numbers(LanguageNetwork(plain).eval(), "plain", layout))
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
 def test_with_an_adapter_the_ways_agree_and_switching_it_off_is_the_base(folders, family):
     network, _ = network_of(load(folders(family)))
