@@ -1,4 +1,4 @@
-"""Several processes through accelerate's launcher: the same adapter as one process, from the same draws."""
+"""Several processes through accelerate's launcher: the same adapter as one process, for pictures and texts."""
 
 import json
 import os
@@ -6,11 +6,13 @@ import socket
 import subprocess
 import sys
 
+import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
 from tests.tiny import tiny_pairs, tiny_sd
+from tests.tiny_text import chat_pairs, tiny_llm
 
 
 def adapter(recipe: dict, folder, *launcher: str) -> dict[str, torch.Tensor]:
@@ -21,20 +23,37 @@ def adapter(recipe: dict, folder, *launcher: str) -> dict[str, torch.Tensor]:
     command = [sys.executable, "-m", *launcher, "diffalign", "train", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
-    return load_file(folder / "result" / "pytorch_lora_weights.safetensors")
+    (file,) = (folder / "result").glob("*.safetensors")
+    return load_file(file)
 
 
-def test_two_launched_processes_train_the_adapter_of_one(tmp_path):
-    model = tiny_sd(tmp_path / "model")
+def pictures(folder):
+    """A tiny image model, and pairs of pictures."""
     rows = [
         {"prompt": pair.prompt, "chosen_file_name": pair.chosen.name, "rejected_file_name": pair.rejected.name}
-        for pair in tiny_pairs(tmp_path / "pairs", 4)
+        for pair in tiny_pairs(folder / "pairs", 4)
     ]
-    (tmp_path / "pairs" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "pairs" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tiny_sd(folder / "model"), folder / "pairs", {"beta": 500.0}
+
+
+def texts(folder):
+    """A tiny chat model, and pairs of answers of varied lengths."""
+    rows = [
+        {"prompt": pair.prompt.rows(), "chosen": pair.chosen.rows(), "rejected": pair.rejected.rows()}
+        for pair in chat_pairs(4)
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tiny_llm(folder / "model"), folder / "pairs.jsonl", {"beta": 0.1}
+
+
+@pytest.mark.parametrize("parts", [pictures, texts])
+def test_two_launched_processes_train_the_adapter_of_one(tmp_path, parts):
+    model, pairs, hyper = parts(tmp_path)
     recipe = {
         "model": {"path": str(model), "adapter": {"rank": 2}, "cache": str(tmp_path / "cache")},
-        "data": {"train": str(tmp_path / "pairs")},
-        "loss": {"name": "logistic", "beta": 500.0},
+        "data": {"train": str(pairs)},
+        "loss": {"name": "logistic", **hyper},
         # Plain gradient steps: Adam would make a difference in sign out of a gradient's rounding.
         "train": {"steps": 2, "batch_size": 4, "learning_rate": 1e-2, "optimizer": "sgd"},
         "guard": {"action": "off"},
