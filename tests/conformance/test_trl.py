@@ -1,0 +1,269 @@
+"""One batch through TRL's trainers and through ours: the same loss and the same gradient, or a difference that is
+recomputed here from our own parts to its last digit. What differs and why stands in docs/conformance.md.
+"""
+
+import importlib.metadata
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffalign.data.conversation import Conversation, Message
+from diffalign.losses import LOSSES, loss_named
+from diffalign.policies.language.question import Question, Response
+from diffalign.training.reference_point import StrayPairs, strays
+from tests.conformance.sides import Setting, batch_of, columns, opened, ours, recomputed, scores_of, thumb, trl
+from tests.tiny_text import CHARACTERS, END, SPECIAL, TEMPLATE, chat_pairs, text_pairs, tiny_llm, tiny_tokenizer
+
+TRL = importlib.metadata.version("trl") if importlib.util.find_spec("trl") else "0.0"
+pytestmark = pytest.mark.skipif(
+    tuple(int(part) for part in TRL.split(".")[:2]) < (1, 16),
+    reason=f"needs TRL 1.16 or later, which the extra `test` installs; here is {TRL.replace('0.0', 'none')}",
+)
+
+SAME = {
+    "sigmoid": ({"name": "logistic", "beta": 0.2}, "DPO", {"loss_type": ["sigmoid"], "beta": 0.2}),
+    "sigmoid_norm": (
+        {"name": "logistic", "beta": 2.0, "per_token": True},
+        "DPO",
+        {"loss_type": ["sigmoid_norm"], "beta": 2.0},
+    ),
+    "hinge": ({"name": "hinge", "beta": 0.2}, "DPO", {"loss_type": ["hinge"], "beta": 0.2}),
+    "robust": (
+        {"name": "robust", "beta": 0.2, "flip": 0.2},
+        "DPO",
+        {"loss_type": ["robust"], "beta": 0.2, "label_smoothing": 0.2},
+    ),
+    "ipo": ({"name": "ipo", "beta": 0.5}, "DPO", {"loss_type": ["ipo"], "beta": 0.5}),
+    "simpo": (
+        {"name": "simpo", "beta": 2.0, "gamma_beta_ratio": 0.3},
+        "CPO",
+        {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 0.6, "cpo_alpha": 0.0},
+    ),
+}
+"""TRL's name: our loss, its trainer, its options. KTO has a test of its own, for its batches have an order."""
+
+OTHER = {"sft", "rpo", "orpo"}
+"""Our losses that count tokens otherwise than TRL's."""
+
+
+@pytest.fixture(autouse=True)
+def stable_enough(monkeypatch):
+    """TRL says at each import that its experimental trainers may change."""
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory):
+    """Its template writes a newline after each turn."""
+    return tiny_llm(tmp_path_factory.mktemp("llm") / "model")
+
+
+@pytest.fixture(scope="module")
+def settings(llm, tmp_path_factory):
+    """By name: setting and pairs. The template of the second ends with the token that ends a turn."""
+    turns = tiny_llm(tmp_path_factory.mktemp("turns") / "model")
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE.replace(f"{END}\n", END)
+    tokenizer.save_pretrained(turns)
+    return {
+        "plain": (Setting(llm), text_pairs(6)),
+        "turns": (Setting(turns), chat_pairs(6)),
+        "adapter": (Setting(llm, rank=4), text_pairs(6, seed=1)),
+    }
+
+
+def assert_same(one, other):
+    """Within 1e-5: of one in the loss, of the largest number in the gradient where that is more than one."""
+    assert one.loss == pytest.approx(other.loss, abs=1e-5)
+    assert one.gradient.keys() == other.gradient.keys()
+    largest = max(1.0, *(float(value.abs().max()) for value in other.gradient.values()))
+    for name, value in one.gradient.items():
+        assert float((value - other.gradient[name]).abs().max()) <= 1e-5 * largest, name
+
+
+def assert_apart(one, other):
+    """Far enough to tell: a test of sameness would have failed."""
+    assert abs(one.loss - other.loss) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["plain", "turns", "adapter"])
+@pytest.mark.parametrize("name", SAME)
+def test_loss_and_gradient_are_those_of_trl(settings, tmp_path, name, kind):
+    (setting, pairs), (loss, trainer, options) = settings[kind], SAME[name]
+    theirs, _ = trl(setting, trainer, [columns(pair) for pair in pairs], **options)
+    run = opened(setting, tmp_path / "run", loss, pairs)
+    assert run.policy.describe()["forward"].startswith("shared")
+    assert_same(ours(run), theirs)
+
+
+@pytest.mark.parametrize("kind", ["plain", "turns", "adapter"])
+def test_thumbs_are_weighed_as_trl_weighs_them(settings, tmp_path, kind):
+    setting, pairs = settings[kind]
+    setting = replace(setting, move=-setting.move, shrink=0.1)  # so that the point lies above zero, where it counts
+    loss = {"name": "kto", "beta": 0.2, "desirable_weight": 1.25, "undesirable_weight": 0.5}
+    run = opened(setting, tmp_path / "run", loss, pairs, "singles")
+    rows = [thumb(example) for example in batch_of(run)]
+    theirs, _ = trl(setting, "KTO", rows, beta=0.2, desirable_weight=1.25, undesirable_weight=0.5)
+    with torch.no_grad():
+        assert point_of(run.policy, batch_of(run)) > 0.01
+    assert_same(ours(run), theirs)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen3", "gemma2"])
+def test_other_architectures_agree_as_well(tmp_path, family):
+    setting, pairs = Setting(tiny_llm(tmp_path / "model", family)), text_pairs(4)
+    loss, trainer, options = SAME["sigmoid"]
+    theirs, _ = trl(setting, trainer, [columns(pair) for pair in pairs], **options)
+    assert_same(ours(opened(setting, tmp_path / "run", loss, pairs)), theirs)
+
+
+def test_answers_are_cut_where_trl_cuts_them(settings, tmp_path):
+    setting, pairs = settings["plain"]
+    limit = max(len(pair.prompt) for pair in pairs) + 4
+    loss, trainer, options = SAME["ipo"]
+    theirs, _ = trl(setting, trainer, [columns(pair) for pair in pairs], max_length=limit, **options)
+    run = opened(replace(setting, model=(("max_length", limit),)), tmp_path / "run", loss, pairs)
+    cuts = [answer.cut > 0 for question in run.policy.tokens.questions(pairs) for answer in question.responses]
+    assert 0 < sum(cuts) < len(cuts)
+    assert_same(ours(run), theirs)
+
+
+def test_trl_keeps_what_its_template_writes_after_the_end_token(llm, tmp_path):
+    setting, pairs = Setting(llm), chat_pairs(6)
+    loss, trainer, options = SAME["sigmoid"]
+    theirs, rows = trl(setting, trainer, [columns(pair) for pair in pairs], **options)
+    run = opened(setting, tmp_path / "run", loss, pairs)
+    newline = run.policy.tokens.tokenizer("\n")["input_ids"]
+    questions = run.policy.tokens.questions(pairs)
+    longer = [with_answers(question, [(*one.ids, *newline) for one in question.responses]) for question in questions]
+    assert [tokens_of(question) for question in longer] == [tokens_of_row(row) for row in rows]
+    bound = run.stepper.loss
+    assert_same(recomputed(run, lambda policy: bound(scores_of(policy, longer)).mean()), theirs)
+    assert_apart(ours(opened(setting, tmp_path / "ours", loss, pairs)), theirs)
+
+
+def test_in_an_answer_of_several_turns_trl_scores_the_users_as_well(settings, tmp_path):
+    setting, pairs = settings["turns"]
+    more = Conversation((Message("user", "and then?"), Message("assistant", "nothing")))
+    pairs = [replace(pair, chosen=pair.chosen + more, rejected=pair.rejected + more) for pair in pairs]
+    loss, trainer, options = SAME["sigmoid_norm"]
+    theirs, _ = trl(setting, trainer, [columns(pair) for pair in pairs], **options)
+    run = opened(setting, tmp_path / "run", loss, pairs)
+    questions = run.policy.tokens.questions(pairs)
+    wider = [with_answers(question, [one.ids for one in question.responses]) for question in questions]
+    bound = run.stepper.loss
+    assert_same(recomputed(run, lambda policy: bound(scores_of(policy, wider)).mean()), theirs)
+    assert_apart(ours(opened(setting, tmp_path / "ours", loss, pairs)), theirs)
+
+
+def test_where_tokens_merge_trl_takes_the_end_of_the_prompt_into_the_answer(tmp_path):
+    folder = tiny_llm(tmp_path / "model", vocab_size=len(SPECIAL) + len(CHARACTERS) + 1)
+    tiny_tokenizer(merges=(": ",)).save_pretrained(folder)
+    setting, pairs = Setting(folder), text_pairs(4)
+    loss, trainer, options = SAME["sigmoid"]
+    theirs, rows = trl(setting, trainer, [columns(pair) for pair in pairs], **options)
+    run = opened(setting, tmp_path / "run", loss, pairs)
+    merged = run.policy.tokens.tokenizer(": ")["input_ids"]
+    questions = run.policy.tokens.questions(pairs)
+    earlier = [
+        with_answers(Question(q.prompt[:-1], q.responses), [(*merged, *one.ids[1:]) for one in q.responses])
+        for q in questions
+    ]
+    assert [tokens_of(question) for question in earlier] == [tokens_of_row(row) for row in rows]
+    bound = run.stepper.loss
+    assert_same(recomputed(run, lambda policy: bound(scores_of(policy, earlier)).mean()), theirs)
+    assert_apart(ours(opened(setting, tmp_path / "ours", loss, pairs)), theirs)
+
+
+def test_trl_fine_tunes_on_the_mean_over_all_tokens_of_a_batch(settings, tmp_path):
+    setting, pairs = settings["plain"]
+    theirs, rows = trl(setting, "DPO", [columns(pair) for pair in pairs], loss_type=["sft"])
+    tokens = sum(len(row["chosen_ids"]) for row in rows)
+    by_token = {"name": "sft", "per_token": False, "scale": len(pairs) / tokens}
+    assert_same(ours(opened(setting, tmp_path / "tokens", by_token, pairs, "winners")), theirs)
+    assert_apart(ours(opened(setting, tmp_path / "ours", {"name": "sft"}, pairs, "winners")), theirs)
+
+
+def test_answers_of_one_length_are_fine_tuned_on_alike(settings, tmp_path):
+    setting, pairs = settings["plain"]
+    pairs = [replace(pair, chosen=f"{pair.chosen:x<10.10}") for pair in pairs]
+    theirs, _ = trl(setting, "DPO", [columns(pair) for pair in pairs], loss_type=["sft"])
+    assert_same(ours(opened(setting, tmp_path / "ours", {"name": "sft"}, pairs, "winners")), theirs)
+
+
+def test_trl_adds_the_likelihood_of_rpo_as_a_mean_over_all_tokens_of_a_batch(settings, tmp_path):
+    setting, pairs = settings["plain"]
+    beta, weight = 0.2, 0.5
+    options = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, weight], "beta": beta}
+    theirs, rows = trl(setting, "DPO", [columns(pair) for pair in pairs], **options)
+    mean = sum(len(row["chosen_ids"]) for row in rows) / len(pairs)
+    summed = {"name": "rpo", "beta": beta, "eta": weight / (beta * mean)}
+    assert_same(ours(opened(setting, tmp_path / "summed", summed, pairs)), theirs)
+    average = {"name": "rpo", "beta": beta, "eta": 0.0, "average": weight}
+    assert_apart(ours(opened(setting, tmp_path / "average", average, pairs)), theirs)
+
+
+def test_trl_counts_the_prompt_in_the_likelihood_of_orpo(settings, tmp_path):
+    setting, pairs = settings["plain"]
+    loss = {"name": "orpo", "weight": 0.4}
+    theirs, _ = trl(setting, "ORPO", [columns(pair) for pair in pairs], beta=0.4)
+
+    def as_theirs(policy):
+        questions = policy.tokens.questions(pairs)
+        scores = scores_of(policy, questions)
+        odds = LOSSES["orpo"].bind(weight=0.4)(scores) - LOSSES["sft"].bind()(scores)
+        # The first token of a text is predicted by nothing; all others count alike.
+        whole = [with_answers(Question(q.prompt[:1], ()), [(*q.prompt[1:], *q.responses[0].ids)]) for q in questions]
+        said = scores_of(policy, whole).chosen
+        return odds.mean() - said.logps.sum() / said.lengths.sum()
+
+    assert_same(recomputed(opened(setting, tmp_path / "run", loss, pairs), as_theirs), theirs)
+    assert_apart(ours(opened(setting, tmp_path / "ours", loss, pairs)), theirs)
+
+
+def test_trl_takes_the_point_of_kto_from_each_micro_batch(settings, tmp_path):
+    setting, pairs = settings["plain"]
+    setting = replace(setting, shrink=0.1)
+    run = opened(setting, tmp_path / "run", {"name": "kto", "beta": 0.2}, pairs, "singles")
+    batch, half = batch_of(run), 4
+    theirs, _ = trl(setting, "KTO", [thumb(example) for example in batch], batch=half, beta=0.2)
+
+    def of_a_part(policy):
+        scores = scores_of(policy, policy.tokens.questions(batch[:half]))
+        desirable = torch.tensor([example.desirable for example in batch[:half]])
+        point = point_of(policy, batch[:half])
+        return run.stepper.loss(replace(scores, desirable=desirable, point=point)).mean()
+
+    assert_same(recomputed(run, of_a_part), theirs)
+    with torch.no_grad():
+        assert abs(point_of(run.policy, batch[:half]) - point_of(run.policy, batch)) > 0.01
+
+
+def test_most_losses_are_the_same_and_every_one_is_accounted_for():
+    same = {"kto", *(loss_named(loss["name"]).name for loss, _, _ in SAME.values())}
+    texts = {name for name, row in LOSSES.items() if "text" in row.modalities}
+    assert same.isdisjoint(OTHER) and same | OTHER == texts, "say of a new loss what TRL does"
+    assert len(OTHER) < len(same)
+    page = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in (*texts, *SAME))
+
+
+def point_of(policy, examples):
+    """The reference point of examples: each prompt with the answer before it."""
+    found = StrayPairs(examples, strays([(index, 0) for index in range(len(examples))]))
+    return scores_of(policy, policy.tokens.questions(list(found))).chosen_logratio.mean().clamp(min=0).detach()
+
+
+def with_answers(question, answers):
+    return replace(question, responses=tuple(Response(tuple(ids), (True,) * len(ids)) for ids in answers))
+
+
+def tokens_of(question):
+    return [list(question.prompt), *(list(one.ids) for one in question.responses)]
+
+
+def tokens_of_row(row):
+    return [row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]]
