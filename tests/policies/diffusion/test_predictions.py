@@ -65,7 +65,7 @@ def test_equal_policy_and_reference_cost_log_two_and_a_moved_one_stays_finite_at
     assert all(latents.isfinite().all() for latents in question(policy, encoded, draw).latents)
     candidates = [*policy.score(encoded, draw).candidates, *policy.reference(encoded, draw).candidates]
     assert all(scores.logps.isfinite().all() for scores in candidates)
-    scores = PairScores(*candidates)
+    scores = PairScores(*candidates, point=torch.zeros(()))
     assert torch.equal(scores.margin, torch.zeros(6))
     for row in LOSSES.values():
         if row.at_zero is not None:
