@@ -76,12 +76,11 @@ def settings(llm, tmp_path_factory):
 
 
 def assert_same(one, other):
-    """Within 1e-5: of one in the loss, of the largest number in the gradient where that is more than one."""
+    """Within 1e-5, every number of the gradient as well. (Sums of some hundred nats in float32 leave a third of it.)"""
     assert one.loss == pytest.approx(other.loss, abs=1e-5)
     assert one.gradient.keys() == other.gradient.keys()
-    largest = max(1.0, *(float(value.abs().max()) for value in other.gradient.values()))
     for name, value in one.gradient.items():
-        assert float((value - other.gradient[name]).abs().max()) <= 1e-5 * largest, name
+        assert float((value - other.gradient[name]).abs().max()) <= 1e-5, name
 
 
 def assert_apart(one, other):
