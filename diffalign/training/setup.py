@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -153,9 +154,16 @@ def make_accelerator(recipe: Recipe, trackers: list[str], output: Output) -> Any
     # Buffers do not change while training, so nothing has to be sent before each forward pass.
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     precision = recipe.train.mixed_precision
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=precision, log_with=trackers or None, project_dir=str(output.folder), kwargs_handlers=[ddp]
     )
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if launched > accelerator.num_processes:  # each would believe itself alone, and write over the others
+        raise ConfigError(
+            f"{launched} processes were launched, but this one finds {accelerator.num_processes}: on a machine without "
+            "a GPU accelerate pairs processes only when it is told to. Set the environment: ACCELERATE_USE_CPU=true"
+        )
+    return accelerator
 
 
 def _rows(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> DatasetPairs:

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from diffalign.errors import RunError
+from diffalign.errors import ConfigError, RunError
 from diffalign.training.loop import train
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
@@ -130,3 +130,11 @@ def test_held_out_pairs_are_judged_at_noise_that_training_never_sees(tmp_path):
     looks = {visit for visit in policy.seen if visit[0].startswith("eval/")}
     assert len(looks) == 16 and {visit for _, visit in looks} == {-1, -2, -3, -4}
     assert torch.equal(policy.state()["change"], plain.state()["change"])
+
+
+def test_processes_that_do_not_find_each_other_are_stopped_before_they_write_over_each_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "false")
+    with pytest.raises(ConfigError, match="2 processes.*ACCELERATE_USE_CPU=true"):
+        run(tmp_path / "x")
+    assert not (tmp_path / "x").exists()
