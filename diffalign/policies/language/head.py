@@ -97,24 +97,25 @@ class _TokenLogps(torch.autograd.Function):
                     kept.append(raw)
                 del raw, z
         if needed:
-            ctx.save_for_backward(hidden, weight, bias, targets, torch.cat(sums), *kept)
-            ctx.bend, ctx.rows, ctx.dtype = bend, rows, dtype
+            ctx.save_for_backward(hidden, weight, bias, targets, torch.cat(sums))
+            ctx.kept, ctx.bend, ctx.rows, ctx.dtype = kept, bend, rows, dtype
         return torch.cat(picked)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        hidden, weight, bias, targets, sums, *kept = ctx.saved_tensors
+        hidden, weight, bias, targets, sums = ctx.saved_tensors
         rows, dtype = ctx.rows, ctx.dtype
+        kept, ctx.kept = ctx.kept, []  # used up, in place: a second backward pass computes them once more
         want_hidden, want_weight, want_bias = ctx.needs_input_grad[:3]
         of_hidden = torch.empty_like(hidden) if want_hidden else None
         of_weight: Tensor | None = None
         of_bias = torch.zeros_like(bias) if want_bias else None
         with torch.autocast(hidden.device.type, enabled=False):
             cast = weight.to(dtype)
-            for number, start in enumerate(range(0, len(targets), rows)):
+            for start in range(0, len(targets), rows):
                 part = slice(start, start + rows)
                 states = hidden[part].to(dtype)
-                raw = kept[number] if kept else F.linear(states, cast, None if bias is None else bias.to(dtype))
+                raw = kept.pop(0) if kept else F.linear(states, cast, None if bias is None else bias.to(dtype))
                 slope = _slopes(raw, targets[part], sums[part], grad[part], ctx.bend).to(dtype)
                 if of_hidden is not None:
                     of_hidden[part] = slope @ cast
@@ -134,11 +135,12 @@ def _bent(raw: Tensor, bend: Bend) -> Tensor:
 
 
 def _slopes(raw: Tensor, targets: Tensor, sums: Tensor, grad: Tensor, bend: Bend) -> Tensor:
-    """Derivatives by the raw logits: ``grad (1[v = target] - p_v)``, through the bend."""
+    """Derivatives by the raw logits, which it may write over: ``grad (1[v = target] - p_v)``, through the bend."""
     z = _bent(raw, bend)
-    slope = torch.exp(z - sums[:, None])
+    through = None if bend.cap is None else (1.0 - (z / bend.cap) ** 2) * bend.scale
+    slope = z.sub_(sums[:, None]).exp_()
     slope[torch.arange(len(targets), device=targets.device), targets] -= 1.0
-    slope *= -grad[:, None]
-    if bend.cap is not None:
-        slope *= 1.0 - (z / bend.cap) ** 2
-    return slope if bend.scale == 1.0 else slope * bend.scale
+    slope.mul_(-grad[:, None])
+    if through is not None:
+        return slope.mul_(through)
+    return slope if bend.scale == 1.0 else slope.mul_(bend.scale)

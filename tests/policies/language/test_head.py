@@ -35,6 +35,16 @@ def test_it_equals_the_plain_formula_with_its_gradients(bend, keep, rows):
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("bend", [Bend(), Bend(scale=2.0, cap=0.7)])
+def test_a_second_backward_pass_is_as_right_as_the_first(bend):
+    hidden, weight, bias, targets = inputs()
+    logps = token_logps(hidden, weight, targets, bias=bias, bend=bend, chunk_bytes=4 * 4 * V)
+    first = torch.autograd.grad(logps.sum(), (hidden, weight, bias), retain_graph=True)
+    second = torch.autograd.grad(logps.sum(), (hidden, weight, bias))
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_a_frozen_head_gets_no_gradient_and_the_states_do():
     hidden, weight, _, targets = inputs()
     token_logps(hidden, weight.detach(), targets).sum().backward()
