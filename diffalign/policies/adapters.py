@@ -133,7 +133,7 @@ def _preset(module: nn.Module, layers: dict[str, nn.Module], preset: str) -> lis
 
 def add_adapter(module: nn.Module, config: AdapterConfig) -> None:
     """Freezes ``module`` and puts a fresh adapter on it, in float32 whatever the base's dtype."""
-    from peft import LoraConfig
+    from peft import LoraConfig, inject_adapter_in_model
 
     names = find_targets(module, config.targets)
     module.requires_grad_(False)
@@ -151,7 +151,8 @@ def add_adapter(module: nn.Module, config: AdapterConfig) -> None:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        module.add_adapter(lora)  # type: ignore[operator]
+        # Not the model's own add_adapter: a release of transformers may ask for a peft that is not out yet.
+        inject_adapter_in_model(lora, module, "default")
     for parameter in module.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,10 @@ from diffalign.pairs import DatasetPairs
 from diffalign.pairs.checkpoint import CheckpointPairs
 from diffalign.policies.diffusion.load import load_policy
 from diffalign.training.choice import bind_loss
+from diffalign.training.config import make_recipe
 from diffalign.training.loop import train
+from diffalign.training.models import open_model
+from tests.tiny_text import text_pairs, tiny_llm
 from tests.training.tiny_runs import losses, run, state, tiny_recipe
 
 
@@ -111,22 +115,55 @@ LAW = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+TEXTS = sorted(name for name, method in METHODS.items() if method.defaults.get("model", {}).get("kind") == "text")
+
+
+def test_every_method_is_one_for_pictures_or_for_texts():
+    assert set(LAW) | set(TEXTS) == set(METHODS) and not set(LAW) & set(TEXTS)
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory):
+    return tiny_llm(tmp_path_factory.mktemp("llm"))
+
+
+@pytest.mark.parametrize("method", TEXTS)
+def test_every_preset_for_texts_starts_where_it_says_and_moves_the_policy_alone(llm, tmp_path, method):
+    recipe = make_recipe(
+        {
+            "method": method,
+            "model": {"path": str(llm), "cache": str(tmp_path / "cache"), "adapter": {"rank": 2}},
+            "data": {"train": "in memory"},
+            "train": {"steps": 2, "batch_size": 4, "learning_rate": 1e-3, "schedule": "constant", "warmup_steps": 0},
+            "log": {"every": 1},
+            "checkpoint": {"every": 0},
+            "guard": {"action": "off"},
+            "output": str(tmp_path / "run"),
+        }
+    )
+    held(recipe, open_model(recipe.model), text_pairs(6), method)
+
+
+@pytest.mark.parametrize("method", LAW)
 def test_every_preset_starts_where_it_says_and_moves_the_policy_alone(model, scored, tmp_path, method):
     changes = {**LAW[method], "train": {"learning_rate": 1e-3}}
     recipe = tiny_recipe(model, tmp_path / "run", method=method, **changes)
-    policy = load_policy(recipe.model, "cpu")
+    held(recipe, load_policy(recipe.model, "cpu"), scored, method)
+
+
+def held(recipe, policy, pairs, method):
+    """Trains two steps and holds the run to what its method says."""
     trainable = policy.trainable()
     frozen = {n: p.detach().clone() for n, p in policy.module.named_parameters() if n not in trainable}
     before = policy.state()
-    train(recipe, policy=policy, pairs=scored)
+    train(recipe, policy=policy, pairs=pairs)
     at_zero = bind_loss(recipe.loss).at_zero
-    first, second = losses(tmp_path / "run")
-    if METHODS[method].needs_reference:
+    first, second = losses(Path(recipe.output))
+    if METHODS[method].needs_reference and at_zero is not None:
         assert first == pytest.approx(at_zero, abs=1e-6)
         if recipe.loss.name == "logistic":
             assert first == pytest.approx(math.log(2), abs=1e-6)
-    else:
+    if not METHODS[method].needs_reference:
         assert at_zero is None and policy.evaluations.reference == 0
     assert second != first and math.isfinite(second)
     assert any(not torch.equal(value, before[name]) for name, value in policy.state().items())
