@@ -31,6 +31,7 @@ from diffalign.policies.language.vocabulary import encode
 from diffalign.policies.networks import unwrapped, weights_digest
 from diffalign.policies.policy import Progress, Scored
 from diffalign.policies.weights import Trainable
+from diffalign.quiet import quiet
 from diffalign.sharing.atomic import replace_folder
 from diffalign.sharing.card import Card, write_card
 from diffalign.sharing.card_styles import language_style
@@ -230,8 +231,9 @@ class LanguagePolicy:
     def write(self, folder: Path) -> None:
         """Writes model and tokenizer as transformers reads them."""
         model: Any = unwrapped(self.module).model
-        model.save_pretrained(folder)
-        self.tokens.tokenizer.save_pretrained(folder)
+        with quiet():
+            model.save_pretrained(folder)
+            self.tokens.tokenizer.save_pretrained(folder)
 
     def card(self, artifact: Path, card: Card) -> Path:
         """Writes ``README.md`` into what :meth:`save` wrote."""
