@@ -11,11 +11,11 @@ from diffalign.data.distinct import Distinct
 from diffalign.data.mapped import collect
 from diffalign.data.records import Dropped, Pair, what_they_are
 from diffalign.errors import DataError
-from diffalign.pairs.source import PairSource, Stage
+from diffalign.pairs.source import Fixed, PairSource
 
 
 @dataclass(frozen=True)
-class DatasetPairs:
+class DatasetPairs(Fixed):
     """Fixed rows, and what was left out of them. A row is a comparison, or a single example.
 
     Args:
@@ -42,25 +42,13 @@ class DatasetPairs:
                 "Noise and caches are keyed by the id, so each pair needs its own."
             )
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
     def __getitem__(self, index: int) -> Pair:
         return self.pairs[index]
-
-    @property
-    def every(self) -> int:
-        """0: one round is the whole run."""
-        return 0
 
     def summary(self) -> str:
         """One line: how many pairs, how many prompts, what was dropped and why."""
         what = what_they_are(self.pairs)
         return f"{len(self)} {what} on {prompts(self.pairs)} prompts from {self.name}{reasons(self.dropped)}"
-
-    def begin(self, number: int, wanted: Sequence[int], stage: Stage) -> Sequence[Pair]:
-        """The pairs as they are."""
-        return self.pairs
 
 
 def dataset(data: DatasetPairs) -> PairSource:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from diffalign.data.lazy import LazyPairs
 from diffalign.data.records import Pair
 from diffalign.pairs.dataset import DatasetPairs, prompts, reasons
-from diffalign.pairs.source import Stage
+from diffalign.pairs.source import Fixed
 from diffalign.pairs.winners import winner
 
 
 @dataclass(frozen=True)
-class SingleExamples:
+class SingleExamples(Fixed):
     """Rows with a prompt and one candidate, desirable or not, fixed for the whole run.
 
     Args:
@@ -25,23 +25,11 @@ class SingleExamples:
     pairs: Sequence[Pair]
     source: str = "pairs in memory"
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    @property
-    def every(self) -> int:
-        """0: one round is the whole run."""
-        return 0
-
     def summary(self) -> str:
         """One line: how many examples, how many of them desirable, how many prompts, what was dropped and why."""
         good = sum(pair.desirable for pair in self.pairs)
         judged = f"{good} desirable, {len(self) - good} not"
         return f"{len(self)} examples ({judged}) on {prompts(self.pairs)} prompts from {self.source}"
-
-    def begin(self, number: int, wanted: Sequence[int], stage: Stage) -> Sequence[Pair]:
-        """The examples as they are."""
-        return self.pairs
 
 
 def singles(data: DatasetPairs) -> SingleExamples:

@@ -63,3 +63,21 @@ class PairSource(Protocol):
             wanted: Indices of the pairs that the round will meet, each once, sorted. Others need not be complete.
             stage: Policy, folder, seed and processes.
         """
+
+
+class Fixed:
+    """What every source says whose pairs are the same for the whole run; ``pairs`` and ``summary`` are its own."""
+
+    pairs: Sequence[Pair]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def every(self) -> int:
+        """0: one round is the whole run."""
+        return 0
+
+    def begin(self, number: int, wanted: Sequence[int], stage: Stage) -> Sequence[Pair]:
+        """The pairs as they are."""
+        return self.pairs

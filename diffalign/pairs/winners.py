@@ -9,11 +9,11 @@ from diffalign.data.lazy import changed, selected
 from diffalign.data.records import Pair
 from diffalign.errors import DataError
 from diffalign.pairs.dataset import DatasetPairs, prompts, reasons
-from diffalign.pairs.source import Stage
+from diffalign.pairs.source import Fixed
 
 
 @dataclass(frozen=True)
-class WinnerPairs:
+class WinnerPairs(Fixed):
     """Rows with a prompt and its chosen candidate, fixed for the whole run.
 
     Args:
@@ -24,21 +24,9 @@ class WinnerPairs:
     pairs: Sequence[Pair]
     source: str = "pairs in memory"
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    @property
-    def every(self) -> int:
-        """0: one round is the whole run."""
-        return 0
-
     def summary(self) -> str:
         """One line: how many winners, how many prompts, what was dropped and why."""
         return f"{len(self)} winners on {prompts(self.pairs)} prompts from {self.source}"
-
-    def begin(self, number: int, wanted: Sequence[int], stage: Stage) -> Sequence[Pair]:
-        """The winners as they are."""
-        return self.pairs
 
 
 def winner(pair: Pair) -> Pair:

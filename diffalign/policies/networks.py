@@ -71,9 +71,25 @@ class Writes:
 
 def silence_dropout(module: nn.Module) -> None:
     """Sets every dropout to 0: drawn anew for policy and reference, it would bias the margin in any mode."""
+    layer: Any
     for layer in module.modules():
         if isinstance(layer, nn.Dropout | nn.Dropout2d | nn.Dropout3d):
             layer.p = 0.0
+        if isinstance(getattr(layer, "attention_dropout", None), float):  # what a layer tells a function of attention
+            layer.attention_dropout = 0.0
+
+
+def without_cast_cache(device: torch.device) -> torch.autocast:
+    """The surrounding autocast, but for its memory of casts: those made without a gradient, or of weights that are only
+    lent, must not be met again by the policy's own pass."""
+    kind = device.type
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    return torch.autocast(kind, dtype=dtype, enabled=enabled, cache_enabled=False)
+
+
+def mixed_precision(device: torch.device) -> torch.dtype | None:
+    """The precision of the surrounding autocast; None where there is none."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
 
 
 def _bits(values: Tensor, exact: bool) -> bytes:

@@ -152,6 +152,22 @@ def choose_reference(
     return kind, AdapterOff(module)
 
 
+@contextmanager
+def base_of(
+    config: BaseModelConfig, module: nn.Module, reference: Reference, load: Callable[[], nn.Module]
+) -> Iterator[nn.Module]:
+    """The network that the policy ``module`` started from, also where the reference is another one by now or only a
+    table; loaded for the occasion where nothing else holds its weights."""
+    if config.adapter is not None:
+        with AdapterOff(module).network() as network:
+            yield network
+    elif isinstance(reference, FrozenCopy):
+        with reference.network() as network:
+            yield network
+    else:
+        yield load()
+
+
 def _copy_or_stored(config: BaseModelConfig, module: nn.Module, device: torch.device) -> str:
     """A copy where nothing can be stored, or where it fits beside gradients and the two moments of Adam, each as large
     as the weights."""

@@ -17,11 +17,11 @@ from diffalign.latents.draws import Draw
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.denoiser import Denoiser, Encoded, call, scored
 from diffalign.policies.diffusion.evaluations import Evaluations
-from diffalign.policies.diffusion.posing import Posing, asker, without_cast_cache
+from diffalign.policies.diffusion.posing import Posing, asker
 from diffalign.policies.diffusion.stored import StoredErrors, StoredLatents, draw_key
-from diffalign.policies.networks import Writes, unwrapped
+from diffalign.policies.networks import Writes, mixed_precision, unwrapped, without_cast_cache
 from diffalign.policies.policy import Progress, Scored
-from diffalign.policies.references import AdapterOff, Earlier, FrozenCopy, Reference, choose_reference
+from diffalign.policies.references import Earlier, Reference, base_of, choose_reference
 
 Plan = Sequence[tuple[int, int]]
 """``(index into pairs, visit)`` of every time that a pair will be met."""
@@ -135,14 +135,8 @@ class Judging:
     def base(self) -> Iterator[nn.Module]:
         """The network that the policy started from, also where the reference is another one by now or only a table of
         errors; loaded for the occasion where nothing else holds its weights."""
-        if self._config.adapter is not None:
-            with AdapterOff(unwrapped(self._module())).network() as network:
-                yield network
-        elif isinstance(self.reference, FrozenCopy):
-            with self.reference.network() as network:
-                yield network
-        else:
-            yield self._load()
+        with base_of(self._config, unwrapped(self._module()), self.reference, self._load) as network:
+            yield network
 
     def _posing(self) -> Posing:
         choice = self._config.latents
@@ -195,8 +189,7 @@ class Judging:
             yield [key for key, _ in part], self._encode(met), draw, start + len(part)
 
     def _key(self, seed: int, visit: int, pair_key: str) -> str:
-        mixed = torch.get_autocast_dtype(self.device.type) if torch.is_autocast_enabled(self.device.type) else None
-        return draw_key(seed, visit, pair_key, str(mixed))
+        return draw_key(seed, visit, pair_key, str(mixed_precision(self.device)))
 
     def _keys(self, encoded: Encoded, draw: Draw) -> list[str]:
         return [self._key(draw.seed, visit, key) for key, visit in zip(encoded.keys, draw.visits, strict=True)]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from diffalign.latents.draws import Draw
 from diffalign.policies.diffusion.denoiser import Ask, Denoiser, Encoded, Posed
 from diffalign.policies.diffusion.stored import StoredLatents
+from diffalign.policies.networks import without_cast_cache
 
 
 class Posing:
@@ -63,11 +64,3 @@ def asker(
             return call(lent, x_t, t, conditioning).float()
 
     return ask
-
-
-def without_cast_cache(device: torch.device) -> torch.autocast:
-    """The surrounding autocast, but for its memory of casts: those made without a gradient, or of weights that are only
-    lent, must not be met again by the policy's own pass."""
-    kind = device.type
-    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-    return torch.autocast(kind, dtype=dtype, enabled=enabled, cache_enabled=False)

@@ -60,11 +60,21 @@ def answers(model: Any, tokens: Tokens, prompts: Sequence[Text], seeds: Sequence
 
     Arguments and errors are those of :func:`written`.
     """
-    raw, texts = settings.get("raw", False), []
-    for prompt, new in zip(prompts, written(model, tokens, prompts, seeds, **settings), strict=True):
-        words = new[:-1] if new and new[-1] in _ends(model, tokens) else new
-        continued = isinstance(tokens.asked(prompt, raw), str)
-        texts.append(_text(tokens.tokenizer, tokens.prompt_ids(prompt, raw), words, continued))
+    new = written(model, tokens, prompts, seeds, **settings)
+    return spelled(model, tokens, prompts, new, raw=settings.get("raw", False))
+
+
+def spelled(
+    model: Any, tokens: Tokens, prompts: Sequence[Text], new: Sequence[Sequence[int]], *, raw: bool = False
+) -> list[str]:
+    """The texts of what :func:`written` gave for these prompts."""
+    ends, texts = _ends(model, tokens), []
+    for prompt, ids in zip(prompts, new, strict=True):
+        words = ids[:-1] if ids and ids[-1] in ends else ids
+        if isinstance(tokens.asked(prompt, raw), str):
+            texts.append(_continuation(tokens.tokenizer, tokens.prompt_ids(prompt, raw), words))
+        else:
+            texts.append(_spell(tokens.tokenizer, words).strip())
     return texts
 
 
@@ -196,11 +206,11 @@ def _fits(model: Any, longest: int, new: int) -> None:
         )
 
 
-def _text(tokenizer: Any, prompt: Sequence[int], new: Sequence[int], continued: bool) -> str:
-    def spell(ids: Sequence[int]) -> str:
-        return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+def _continuation(tokenizer: Any, prompt: Sequence[int], new: Sequence[int]) -> str:
+    """What follows the prompt to the letter: some tokenizers drop the space that a text begins with."""
+    before, whole = _spell(tokenizer, prompt), _spell(tokenizer, [*prompt, *new])
+    return whole[len(before) :] if whole.startswith(before) else _spell(tokenizer, new)
 
-    if not continued:
-        return spell(new).strip()
-    before, whole = spell(prompt), spell([*prompt, *new])  # some tokenizers drop the space that a text begins with
-    return whole[len(before) :] if whole.startswith(before) else spell(new)
+
+def _spell(tokenizer: Any, ids: Sequence[int]) -> str:
+    return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)

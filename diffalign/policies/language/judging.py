@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +18,9 @@ from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.counts import TokenCounts
 from diffalign.policies.language.layout import Layout
 from diffalign.policies.language.question import Question, Response
-from diffalign.policies.networks import unwrapped
+from diffalign.policies.networks import mixed_precision, unwrapped, without_cast_cache
 from diffalign.policies.policy import Scored
-from diffalign.policies.references import AdapterOff, Earlier, FrozenCopy, Reference, choose_reference
+from diffalign.policies.references import Earlier, Reference, base_of, choose_reference
 
 
 @dataclass(frozen=True)
@@ -110,25 +109,14 @@ class Judging:
         self.kind, self.reference = "earlier", Earlier(unwrapped(self._module()), self._trainable, state)
 
     @contextmanager
-    def base(self) -> Any:
+    def base(self) -> Iterator[nn.Module]:
         """The network that the policy started from; loaded for the occasion where nothing else holds its weights."""
-        if self._config.adapter is not None:
-            lent: Any = AdapterOff(unwrapped(self._module())).network()
-        elif isinstance(self.reference, FrozenCopy):
-            lent = self.reference.network()
-        else:
-            yield self._load()
-            return
-        with lent as network:
+        with base_of(self._config, unwrapped(self._module()), self.reference, self._load) as network:
             yield network
 
     def _live(self, layout: Layout) -> Tensor:
         self.counts.reference += len(layout.ids)
-        device = layout.ids.device.type
-        enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
-        # Casts made here carry no gradient: the policy's own pass must not meet them.
-        uncached = torch.autocast(device, dtype=dtype, enabled=enabled, cache_enabled=False)
-        with uncached, self.reference.network() as network:
+        with without_cast_cache(self.device), self.reference.network() as network:
             return network(layout)  # type: ignore[no-any-return]
 
     def _looked_up(self, encoded: Encoded) -> Tensor | None:
@@ -140,8 +128,7 @@ class Judging:
 
     def _keys(self, encoded: Encoded) -> list[str]:
         """One for each response of the layout: its tokens, its prompt's, and the precision."""
-        device = encoded.layout.ids.device.type
-        mixed = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        mixed = mixed_precision(self.device)
         keys = [""] * encoded.layout.responses
         for question, places in zip(encoded.questions, encoded.layout.places, strict=True):
             for response, place in zip(question.responses, places, strict=True):

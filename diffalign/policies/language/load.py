@@ -39,7 +39,7 @@ def load_policy(config: LanguageConfig, device: torch.device | str | None = None
 
     def load_base() -> LanguageNetwork:
         model = _load_model(config, dtype).to(device)
-        _silence(model)
+        silence_dropout(model)
         return LanguageNetwork(model, keep_bytes=config.head_memory * 2**20).requires_grad_(False).eval()
 
     network = load_base()
@@ -134,11 +134,3 @@ def _fetched(kind: Any, config: LanguageConfig, **settings: Any) -> Any:
             f"{config.path!r} is no folder here and could not be fetched from the hub: {text}. Check the name, log in "
             "with `hf auth login` if it is gated, or give a folder."
         ) from error
-
-
-def _silence(model: Any) -> None:
-    """No dropout: neither layers of it, nor what attention is told to do."""
-    silence_dropout(model)
-    for layer in model.modules():
-        if isinstance(getattr(layer, "attention_dropout", None), float):
-            layer.attention_dropout = 0.0

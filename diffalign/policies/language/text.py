@@ -21,13 +21,12 @@ from diffalign.errors import ConfigError
 from diffalign.latents.draws import Draw
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.counts import TokenCounts
-from diffalign.policies.language.generate import answers, written
+from diffalign.policies.language.generate import spelled, written
 from diffalign.policies.language.judging import Encoded, Judging
 from diffalign.policies.language.layout import lay_out
 from diffalign.policies.language.network import LanguageNetwork
 from diffalign.policies.language.question import Response
 from diffalign.policies.language.tokens import Tokens
-from diffalign.policies.language.vocabulary import encode
 from diffalign.policies.networks import unwrapped, weights_digest
 from diffalign.policies.policy import Progress, Scored
 from diffalign.policies.weights import Trainable
@@ -183,12 +182,9 @@ class LanguagePolicy:
     ) -> list[Media]:
         """Answers as candidates, kept in ``store`` as the tokens that were written: nothing is decoded and tokenised
         again. A plain prompt is continued as it is, as the plain rows of a data set are read."""
-        settings |= {"raw": True}
         lent = self._judging.reference.network() if reference else nullcontext(unwrapped(self.module))
         with lent as network:
-            model: Any = network.model
-            answered = written(model, self.tokens, prompts, seeds, **settings)
-        self.evaluations.sampling += sum(map(len, answered))
+            answered = self._write(network, prompts, seeds, **{**settings, "raw": True})
         store.put_many({key: {"ids": torch.tensor(ids)} for key, ids in zip(keys, answered, strict=True)})
         return [Kept(str(store.root), store.maker, key) for key in keys]
 
@@ -214,7 +210,8 @@ class LanguagePolicy:
         """Answers, one per prompt and seed; settings are those of `generate.TextSampling`. ``reference`` means the base
         model, also where an earlier checkpoint is compared with."""
         with self._judging.base() if reference else nullcontext(unwrapped(self.module)) as network:
-            return self._write(network, prompts, seeds, **settings)
+            new = self._write(network, prompts, seeds, **settings)
+            return spelled(network.model, self.tokens, prompts, new, raw=settings.get("raw", False))
 
     def asked(self, prompt: Text, **settings: Any) -> Text:
         """Of a model with a chat template a plain prompt is the user's turn, unless settings say ``raw``."""
@@ -250,10 +247,10 @@ class LanguagePolicy:
         model: Any = unwrapped(self.module).model
         return load_peft(model, path, base=None if any_base else base)
 
-    def _write(self, network: Any, prompts: Sequence[Text], seeds: Sequence[int], **settings: Any) -> list[str]:
-        texts = answers(network.model, self.tokens, prompts, seeds, **settings)
-        self.evaluations.sampling += sum(map(len, encode(self.tokens.tokenizer, texts)))
-        return texts
+    def _write(self, network: Any, prompts: Sequence[Text], seeds: Sequence[int], **settings: Any) -> list[list[int]]:
+        new = written(network.model, self.tokens, prompts, seeds, **settings)
+        self.evaluations.sampling += sum(map(len, new))
+        return new
 
     def _shown(self, ids: Sequence[int], scored: Sequence[bool] | None = None) -> str:
         spell = self.tokens.spell
