@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffalign.data.records import Pair
 from diffalign.labels.label import Label
-from diffalign.losses.scores import PairScores
+from diffalign.losses.pair_scores import PairScores
 
 
 def anchor(pairs: Sequence[Pair], *, kind: Literal["sign", "indicator"] = "sign", tie: int = 0) -> Label:

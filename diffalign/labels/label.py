@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from diffalign.losses.catalogue import BoundLoss
-from diffalign.losses.scores import PairScores
+from diffalign.losses.pair_scores import PairScores
 
 Gate = Callable[[PairScores], Tensor]
 """Scores without gradient in, ``(B,)`` out: the factor on each rejected logratio."""

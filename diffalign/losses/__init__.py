@@ -1,24 +1,38 @@
 """Losses: log-probabilities in, one number per example out. Torch only; a loss never learns what was scored.
 
-A new loss is one function with its row, one import line here, and one plain formula in the common battery of tests.
+    pairs/ singles/ lists/ tokens/    the losses, by what one example is; one file, one row each
+    scores, pair_scores               what they receive
+    catalogue, settings, bound        what a row says of itself, what all losses can be set to, a loss that is set
+    objective                         a sum of several
+    divergences, ranges, beta         curves of the log-ratio, allowed values, one beta in several conventions
+
+A new loss is one function with its row, one line in its folder's table, and one plain formula in the common battery.
 """
 
 from diffalign.losses.beta import equivalent_betas
-from diffalign.losses.catalogue import BoundLoss, Loss, find, hyperparameters, table
-from diffalign.losses.hinge import HINGE, hinge
-from diffalign.losses.likelihood import SFT, sft
-from diffalign.losses.logistic import LOGISTIC, ROBUST, logistic, robust
-from diffalign.losses.mapo import MAPO, mapo
-from diffalign.losses.odds import ORPO, orpo
+from diffalign.losses.bound import BoundLoss
+from diffalign.losses.catalogue import Loss, find, hyperparameters, table
+from diffalign.losses.lists import LISTS
+from diffalign.losses.objective import Objective, Term, alone
+from diffalign.losses.pair_scores import Answered, PairScores
+from diffalign.losses.pairs import PAIRS
+from diffalign.losses.pairs.hinge import hinge
+from diffalign.losses.pairs.logistic import logistic, robust
+from diffalign.losses.pairs.mapo import mapo
+from diffalign.losses.pairs.odds import orpo
+from diffalign.losses.pairs.regularised import rpo
+from diffalign.losses.pairs.simpo import simpo
+from diffalign.losses.pairs.squared import squared
 from diffalign.losses.ranges import Range
-from diffalign.losses.regularised import RPO, rpo
 from diffalign.losses.rewards import accuracy, implicit_rewards
-from diffalign.losses.scores import PairScores, Scores, exact
-from diffalign.losses.simpo import SIMPO, simpo
-from diffalign.losses.squared import SQUARED, squared
-from diffalign.losses.utility import KTO, kto
+from diffalign.losses.scores import Scores, exact
+from diffalign.losses.settings import SETTINGS, settings_of
+from diffalign.losses.singles import SINGLES
+from diffalign.losses.singles.likelihood import sft
+from diffalign.losses.singles.utility import kto
+from diffalign.losses.tokens import TOKENS
 
-LOSSES: dict[str, Loss] = table(LOGISTIC, ROBUST, SQUARED, HINGE, SIMPO, RPO, ORPO, KTO, SFT, MAPO)
+LOSSES: dict[str, Loss] = table(*PAIRS, *SINGLES, *LISTS, *TOKENS)
 """Every loss by name."""
 
 
@@ -29,12 +43,17 @@ def loss_named(name: str) -> Loss:
 
 __all__ = [
     "LOSSES",
+    "SETTINGS",
+    "Answered",
     "BoundLoss",
     "Loss",
+    "Objective",
     "PairScores",
     "Range",
     "Scores",
+    "Term",
     "accuracy",
+    "alone",
     "equivalent_betas",
     "exact",
     "hinge",
@@ -47,6 +66,7 @@ __all__ = [
     "orpo",
     "robust",
     "rpo",
+    "settings_of",
     "sft",
     "simpo",
     "squared",

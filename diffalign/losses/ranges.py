@@ -31,6 +31,13 @@ class Range:
         below = value <= self.high if self.high_inclusive else value < self.high
         return above and below
 
+    def check(self, name: str, value: object) -> None:
+        """Raises ValueError for something that is no number, or one outside."""
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"{name} is {self.meaning}, a number in {self}; got {value!r}. {self.advice}")
+        if value not in self:
+            raise ValueError(f"{name} is {self.meaning}, so it must lie in {self}; got {value:g}. {self.advice}")
+
     def __str__(self) -> str:
         return f"{'[' if self.low_inclusive else '('}{self.low:g}, {self.high:g}{']' if self.high_inclusive else ')'}"
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffalign.losses.scores import PairScores, exact
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.scores import exact
 
 
 def implicit_rewards(

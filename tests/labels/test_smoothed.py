@@ -10,7 +10,8 @@ from diffalign.data.records import Pair
 from diffalign.errors import DataError
 from diffalign.labels import expected, hard, oriented, silent, smoothed
 from diffalign.losses import LOSSES
-from diffalign.losses.scores import PairScores, Scores
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.scores import Scores
 from tests.losses.scores import drawn
 
 # Published constants of PickScore's bare cosine on Pick-a-Pic v2 (SmPO-Diffusion's released training script).

@@ -4,8 +4,8 @@ from dataclasses import fields, replace
 
 import torch
 
-from diffalign.losses import PairScores, Scores
-from tests.losses.plain import PLAIN, Example
+from diffalign.losses import Answered, PairScores, Scores
+from tests.losses.plain import PLAIN, Answer, Example, Parts
 
 SIDES = ("chosen", "rejected", "reference_chosen", "reference_rejected")
 
@@ -34,47 +34,123 @@ def drawn(count, seed=0, dtype=torch.float64, scale=1.0):
 
 def fit(loss, scores, point=0.25):
     """The scores with what a loss needs besides: log-probabilities of its own range; for one on single examples
-    judgements in turn and a point, in units of 1 / beta."""
-    below = PLAIN[loss.name].below
+    judgements in turn and a point, in units of 1 / beta; rewards, further answers, further models, prompts, parts."""
+    row, below, unit = loss.loss, PLAIN[loss.name].below, 1 / loss.beta
+    further = {role: _answer(scores, 11 + k, unit) for k, role in enumerate(_roles(row))}
+    scores = replace(scores, further=further)
     if below is not None:
         scores = with_logps(scores, lambda x: below - x.abs())
-    if not loss.loss.both_sides:
+    count, dtype = len(scores.chosen.logps), scores.chosen.logps.dtype
+    if "rewards" in row.needs:
+        drawn_ = torch.rand(len(further) + 2, count, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+        ordered = drawn_.sort(0, descending=True).values
+        roles = ("chosen", *(r for r in further if r.isdigit()), "rejected", *(r for r in further if not r.isdigit()))
+        scores = replace(scores, rewards=dict(zip(roles, ordered, strict=True)))
+    for k, name in enumerate(("previous", "slow")):
+        if name in row.needs:
+            one, other = _answer(scores, 21 + 2 * k, unit), _answer(scores, 22 + 2 * k, unit)
+            scores = replace(scores, beside={**scores.beside, name: (one.policy, other.policy)})
+    if "prompts" in row.needs:
+        prompts = {s: unit * _normal(30 + k, count).to(dtype) for k, s in enumerate(SIDES)}
+        scores = replace(scores, **{s: replace(getattr(scores, s), prompts=p) for s, p in prompts.items()})
+    if "parts" in row.needs:
+        scores = _with_parts(scores, divergence="divergence" in row.needs)
+    if not row.both_sides:
         return scores
-    logps = scores.chosen.logps
-    desirable = torch.arange(len(logps)) % 3 != 1
-    return replace(scores, desirable=desirable, point=torch.tensor(point / loss.beta, dtype=logps.dtype))
+    desirable = torch.arange(count) % 3 != 1
+    return replace(scores, desirable=desirable, point=torch.tensor(point / loss.beta, dtype=dtype))
+
+
+def _roles(row):
+    return (("2", "3") if row.kind == "list" else ()) + row.roles
+
+
+def _normal(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _answer(scores, seed, unit):
+    rows = unit * _normal(seed, 2, len(scores.chosen.logps)).to(scores.chosen.logps.dtype)
+    lengths = scores.chosen.lengths
+    return Answered(*(Scores(row, lengths=lengths) for row in rows))
+
+
+def _with_parts(scores, divergence):
+    """Each candidate's log-probability, split into three parts (those that it has stay), with masks for each."""
+
+    def split(scores, seed, policy):
+        if scores.parts is None:
+            weights = _normal(seed, len(scores.logps), 3).softmax(1).to(scores.logps.dtype)
+            scores = replace(scores, parts=scores.logps[:, None] * weights)
+        shape = scores.parts.shape
+        masks = _normal(seed + 1, 2, *shape).abs().to(scores.logps.dtype)
+        return replace(
+            scores,
+            divergence=_normal(seed + 2, *shape).abs().to(masks) if divergence and policy else None,
+            masks=masks if policy else None,
+        )
+
+    return replace(scores, **{s: split(getattr(scores, s), 40 + 3 * k, k < 2) for k, s in enumerate(SIDES)})
 
 
 def taken(scores, rows):
     """The scores of some rows, everything that goes with them too."""
-    pick = lambda x: x if x is None or x.dim() == 0 else x[rows]
-    one = lambda s: Scores(*(pick(getattr(s, f.name)) for f in fields(Scores)))
-    given = {f.name: getattr(scores, f.name) for f in fields(PairScores)}
-    return PairScores(**{k: v if v is None else one(v) if isinstance(v, Scores) else pick(v) for k, v in given.items()})
+
+    def pick(value, name=""):
+        if isinstance(value, Scores):
+            return Scores(**{f.name: pick(getattr(value, f.name), f.name) for f in fields(Scores)})
+        if isinstance(value, Answered):
+            return Answered(pick(value.policy), pick(value.reference))
+        if isinstance(value, dict):
+            return {k: pick(v) for k, v in value.items()}
+        if isinstance(value, tuple):
+            return tuple(pick(v) for v in value)
+        if value is None or value.dim() == 0:
+            return value
+        return value[:, rows] if name == "masks" else value[rows]
+
+    return PairScores(**{f.name: pick(getattr(scores, f.name)) for f in fields(PairScores)})
 
 
 def with_logps(scores, change):
-    """The scores with each candidate's log-probabilities changed by a function."""
-    return replace(
-        scores, **{side: replace(getattr(scores, side), logps=change(getattr(scores, side).logps)) for side in SIDES}
-    )
+    """The scores with each candidate's log-probabilities changed by a function, those of further answers too."""
+    changed = lambda s: None if s is None else replace(s, logps=change(s.logps))
+    sides = {side: changed(getattr(scores, side)) for side in SIDES}
+    further = {r: Answered(changed(a.policy), changed(a.reference)) for r, a in scores.further.items()}
+    beside = {name: tuple(map(changed, pair)) for name, pair in scores.beside.items()}
+    return replace(scores, **sides, further=further, beside=beside)
 
 
 def examples(scores):
     """The rows as plain examples."""
-    found = []
-    for k in range(len(scores.chosen.logps)):
-        tokens = lambda s: 1 if s.lengths is None else int(s.lengths[k])  # noqa: B023
-        found.append(
-            Example(
-                *(getattr(scores, side).logps[k].item() for side in SIDES),
-                tokens(scores.chosen),
-                tokens(scores.rejected),
-                True if scores.desirable is None else bool(scores.desirable[k]),
-                0.0 if scores.point is None else scores.point.item(),
-            )
-        )
-    return found
+    return [_example(scores, k) for k in range(len(scores.chosen.logps))]
+
+
+def _example(scores, k):
+    tokens = lambda s: 1 if s.lengths is None else int(s.lengths[k])
+    number = lambda x: x[k].item()
+    sides = [getattr(scores, side) for side in SIDES]
+    parts = {}
+    for role, (policy, reference) in {"chosen": sides[::2], "rejected": sides[1::2]}.items():
+        if policy.parts is not None:
+            row = lambda x: () if x is None else tuple(x[k].tolist())
+            masks = () if policy.masks is None else tuple(map(tuple, policy.masks[:, k].tolist()))
+            parts[role] = Parts(row(policy.parts), row(reference.parts), row(policy.divergence), masks)
+    return Example(
+        *(number(side.logps) for side in sides),
+        tokens(scores.chosen),
+        tokens(scores.rejected),
+        True if scores.desirable is None else bool(scores.desirable[k]),
+        0.0 if scores.point is None else scores.point.item(),
+        further={
+            role: Answer(number(a.policy.logps), number(a.reference.logps), tokens(a.policy))
+            for role, a in scores.further.items()
+        },
+        beside={name: (number(one.logps), number(other.logps)) for name, (one, other) in scores.beside.items()},
+        rewards={role: number(x) for role, x in scores.rewards.items()},
+        prompts={s: number(x.prompts) for s, x in zip(SIDES, sides, strict=True) if x.prompts is not None},
+        parts=parts,
+    )
 
 
 def with_tokens(count=6, tokens=5, seed=1, scale=1.0, reference_lengths=True):

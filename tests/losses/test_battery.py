@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from diffalign.losses import LOSSES, PairScores, Scores, hyperparameters
 from diffalign.losses.catalogue import NEEDS
-from tests.losses.plain import PLAIN, Example, value
+from diffalign.losses.papers import papers_in
+from tests.losses.plain import PLAIN, Example, value, values
 from tests.losses.scores import SIDES, drawn, examples, fit, from_logps, from_margins, taken, with_logps, with_tokens
 
 CASES = [
@@ -35,10 +36,13 @@ def _gaps(row) -> list[str]:
     gaps += ["modalities"] * (not row.modalities or not set(row.modalities) <= {"image", "video", "text"})
     gaps += ["needs"] * (not set(row.needs) <= set(NEEDS))
     gaps += ["plain formula"] * (row.name not in PLAIN)
-    numeric = {name for name, default in hyperparameters(row).items() if not isinstance(default, bool)}
-    gaps += [f"limits of {name}" for name in numeric ^ set(row.limits)]
+    gaps += ["paper"] * (not papers_in(row.source))
+    given = {name: default for name, default in hyperparameters(row).items() if not isinstance(default, bool)}
+    gaps += [f"limits of {name}" for name in set(given) - set(row.words) ^ set(row.limits)]
+    gaps += [f"words of {name}" for name, value in given.items() if isinstance(value, str) and name not in row.words]
     # Where a reference is needed it also fixes the loss at the start, unless a likelihood counts by itself.
     gaps += ["at_zero"] * ((row.needs_reference and not row.absolute) != (row.at_zero is not None))
+    gaps += ["rewards"] * (row.kind == "list" and not {"reference", "rewards"} & set(row.needs))
     gaps += ["kind"] * (row.both_sides and row.kind != "single")
     if row.takes == "margin":
         gaps += [claim for claim in ("slope_at_zero", "optimum") if getattr(row, claim) is None]
@@ -69,10 +73,21 @@ def test_the_battery_tries_every_loss():
 
 
 def test_the_battery_leaves_out_only_what_a_row_cannot_have():
-    assert set(LOSSES) - _names(ON_A_MARGIN) == _names(ON_ALL_SCORES) == {"simpo", "rpo", "orpo", "kto", "sft", "mapo"}
-    assert set(LOSSES) - _names(AGAINST_A_REFERENCE) == {"simpo", "orpo", "sft", "mapo"}
-    assert _names(AGAINST_A_REFERENCE) - _names(FIXED_AT_ZERO) == {"rpo"}
-    assert set(LOSSES) - _names(ON_PAIRS) == {"kto", "sft"}
+    rows = LOSSES.values()
+    assert _names(ON_A_MARGIN) == {row.name for row in rows if row.takes == "margin"} >= {"logistic", "squared"}
+    assert set(LOSSES) - _names(AGAINST_A_REFERENCE) == {row.name for row in rows if not row.needs_reference}
+    assert _names(AGAINST_A_REFERENCE) - _names(FIXED_AT_ZERO) == {row.name for row in rows if row.absolute} & _names(
+        AGAINST_A_REFERENCE
+    )
+    assert set(LOSSES) - _names(ON_PAIRS) == {row.name for row in rows if row.kind != "pair"}
+    for part in (ON_A_MARGIN, ON_ALL_SCORES, AGAINST_A_REFERENCE, FIXED_AT_ZERO, ON_PAIRS):
+        assert 0 < len(part) < len(CASES)
+    turned = {name for name, plain in PLAIN.items() if plain.past}
+    assert len(turned) < len(LOSSES) / 2  # of the others the battery asks that they pull the way of the label
+
+
+def replace_logps(scores, side, logps):
+    return dataclasses.replace(getattr(scores, side), logps=logps)
 
 
 def _names(cases) -> set[str]:
@@ -95,8 +110,7 @@ def test_the_function_of_all_scores_equals_the_plain_formula(loss, logps):
     # Twice: of single examples the second is an undesirable one.
     unit = loss.beta if loss.loss.needs_reference else 1.0
     scores = fit(loss, from_logps(*([x / unit] * 2 for x in logps)))
-    expected = [value(loss, example) for example in examples(scores)]
-    assert loss(scores).tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert loss(scores).tolist() == pytest.approx(values(loss, examples(scores)), rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("reference_lengths", [True, False])
@@ -105,8 +119,7 @@ def test_tokens_and_lengths_enter_as_the_plain_formula_says(loss, reference_leng
     # A stored reference may be one number per candidate, without a length: it is the same candidate's.
     scores = fit(loss, with_tokens(scale=1 / loss.beta, reference_lengths=reference_lengths))
     assert len(set(scores.chosen.lengths.tolist())) > 2
-    expected = [value(loss, example) for example in examples(scores)]
-    assert loss(scores).tolist() == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    assert loss(scores).tolist() == pytest.approx(values(loss, examples(scores)), rel=1e-10, abs=1e-12)
 
 
 @pytest.mark.parametrize("loss", [case for case in CASES if case.values[0].hyper.get("per_token")])
@@ -185,7 +198,7 @@ def test_permuting_the_batch_permutes_the_losses(loss):
     assert torch.equal(loss(taken(scores, order)), loss(scores)[order])
 
 
-@pytest.mark.parametrize("loss", CASES)
+@pytest.mark.parametrize("loss", [case for case in CASES if not case.values[0].loss.together])
 def test_a_pair_costs_the_same_alone_as_in_a_batch(loss):
     scores = fit(loss, drawn(5, scale=1 / loss.beta))
     alone = [loss(taken(scores, slice(i, i + 1))) for i in range(5)]
@@ -194,19 +207,33 @@ def test_a_pair_costs_the_same_alone_as_in_a_batch(loss):
 
 @pytest.mark.parametrize("loss", CASES)
 def test_a_gradient_reaches_the_policy_and_none_the_reference(loss):
-    leaves = [torch.full((2,), logp, dtype=torch.float64, requires_grad=True) for logp in (-3.0, -3.0, -3.0, -3.0)]
-    scores = PairScores(*map(Scores, leaves))
+    scores = fit(loss, from_logps(*([-3.0, -3.0] for _ in range(4))), point=0.0)
+    leaf = lambda s: dataclasses.replace(s, logps=s.logps.detach().clone().requires_grad_(True))
+    scores = dataclasses.replace(
+        scores,
+        **{side: leaf(getattr(scores, side)) for side in SIDES},
+        rewards={role: x.requires_grad_(True) for role, x in scores.rewards.items()},
+        beside={"previous": tuple(map(leaf, pair)) for name, pair in scores.beside.items() if name == "previous"}
+        | {name: pair for name, pair in scores.beside.items() if name != "previous"},
+        point=None if scores.point is None else scores.point.requires_grad_(True),
+    )
     if loss.loss.both_sides:
-        point = torch.zeros((), dtype=torch.float64, requires_grad=True)
-        scores = dataclasses.replace(scores, desirable=torch.tensor([True, False]), point=point)
+        scores = dataclasses.replace(scores, desirable=torch.tensor([True, False]))
+    if "parts" in loss.loss.needs:
+        return  # what is a gradient of parts, their own tests look at
     loss(scores).sum().backward()
-    chosen, rejected, reference_chosen, reference_rejected = (leaf.grad for leaf in leaves)
-    if loss.loss.both_sides:
-        assert chosen[0] < 0 < chosen[1] and point.grad is None
-    else:
-        assert (chosen < 0).all()  # at margin 0 every loss pulls the way of the label
-    assert (rejected is None) if loss.loss.kind == "single" else (rejected > 0).all()
-    assert reference_chosen is None and reference_rejected is None
+    chosen, rejected, *references = (getattr(scores, side).logps.grad for side in SIDES)
+    still = [
+        *references,
+        *(x.grad for x in scores.rewards.values()),
+        scores.point.grad if loss.loss.both_sides else None,
+    ]
+    still += [s.logps.grad for pair in scores.beside.values() for s in pair if s.logps.requires_grad]
+    assert all(gradient is None for gradient in still)
+    assert chosen is not None and (rejected is None) == (loss.loss.kind == "single")
+    if not PLAIN[loss.name].past:  # at margin 0 every loss pulls the way of the label
+        assert chosen[0] < 0 < chosen[1] if loss.loss.both_sides else (chosen < 0).all()
+        assert rejected is None or (rejected > 0).all()
 
 
 @pytest.mark.parametrize("loss", CASES)
@@ -215,7 +242,9 @@ def test_the_gradient_is_the_slope_of_the_loss(loss):
     for side in ("chosen",) if loss.loss.kind == "single" else ("chosen", "rejected"):
         logps = getattr(scores, side).logps
         leaf = logps.clone().requires_grad_(True)
-        moved = lambda x, side=side: loss(dataclasses.replace(scores, **{side: Scores(x)}))
+        if "parts" in loss.loss.needs:  # what counts is their sum; their own tests move the parts
+            continue
+        moved = lambda x, side=side: loss(dataclasses.replace(scores, **{side: replace_logps(scores, side, x)}))
         (found,) = torch.autograd.grad(moved(leaf).sum(), leaf)
         slope = (moved(logps + step) - moved(logps - step)) / (2 * step)
         torch.testing.assert_close(found, slope, rtol=1e-5, atol=1e-6 * slope.abs().max().item())
@@ -226,12 +255,14 @@ def test_the_gradient_is_the_slope_of_the_loss(loss):
 def test_extreme_margins_stay_finite(loss, dtype):
     # Twice, so that of single examples each is once desirable and once not; a sure candidate is among them.
     scores = from_margins([-1e4, 1e4, -1e4 / loss.beta, 1e4 / loss.beta, 0.0] * 2, dtype)
+    scores = fit(loss, scores)
     if loss.loss.both_sides:
         scores = dataclasses.replace(scores, desirable=torch.arange(10) < 5, point=torch.tensor(1e3, dtype=dtype))
-    leaves = [scores.chosen.logps.requires_grad_(True), scores.rejected.logps.clone().requires_grad_(True)]
-    values = loss(dataclasses.replace(scores, rejected=Scores(leaves[1])))
-    gradients = torch.autograd.grad(values.sum(), leaves, materialize_grads=True, allow_unused=True)
-    assert values.isfinite().all() and all(gradient.isfinite().all() for gradient in gradients)
+    leaves = [scores.chosen.logps.clone().requires_grad_(True), scores.rejected.logps.clone().requires_grad_(True)]
+    sides = (dataclasses.replace(s, logps=x) for s, x in zip(scores.pair, leaves, strict=True))
+    found = loss(dataclasses.replace(scores, **dict(zip(("chosen", "rejected"), sides, strict=True))))
+    gradients = torch.autograd.grad(found.sum(), leaves, materialize_grads=True, allow_unused=True)
+    assert found.isfinite().all() and all(gradient.isfinite().all() for gradient in gradients)
     if loss.loss.takes == "margin":
         assert loss.saturation(scores).isfinite().all()
 
@@ -240,8 +271,8 @@ def test_extreme_margins_stay_finite(loss, dtype):
 def test_a_loss_that_needs_no_reference_reads_none(loss):
     scores = fit(loss, drawn(4))
     nothing = Scores(torch.full((4,), math.nan))
-    assert torch.equal(loss(PairScores(scores.chosen, scores.rejected)), loss(scores))
-    assert torch.equal(loss(PairScores(scores.chosen, scores.rejected, nothing, nothing)), loss(scores))
+    with_ = lambda x: dataclasses.replace(scores, reference_chosen=x, reference_rejected=x)
+    assert torch.equal(loss(with_(None)), loss(scores)) and torch.equal(loss(with_(nothing)), loss(scores))
     assert loss.at_zero is None and loss.loss.at_zero is None
 
 
@@ -265,17 +296,20 @@ def test_half_precision_scores_are_upcast_before_anything_is_subtracted(loss, dt
     assert torch.equal(loss(low), loss(high))
     if loss.loss.takes == "margin":
         margin = low.chosen.logps
-        bare = {name: value for name, value in loss.hyper.items() if name != "per_token"}
-        assert torch.equal(loss.loss.function(margin, **bare), loss.loss.function(margin.float(), **bare))
+        assert torch.equal(loss.loss.function(margin, **loss.own), loss.loss.function(margin.float(), **loss.own))
 
 
-@pytest.mark.parametrize("loss", [case for case in ON_PAIRS if not case.values[0].loss.absolute])
+@pytest.mark.parametrize(
+    "loss", [c for c in ON_PAIRS if not c.values[0].loss.absolute and "parts" not in c.values[0].loss.needs]
+)
 @given(shift=st.floats(-2.0, 2.0))
 @QUIET
 def test_what_both_candidates_gain_alike_changes_nothing(loss, shift):
-    scores = drawn(4, scale=1 / loss.beta)
+    scores = fit(loss, drawn(4, scale=1 / loss.beta))
     moved = dataclasses.replace(
-        scores, chosen=Scores(scores.chosen.logps + shift), rejected=Scores(scores.rejected.logps + shift)
+        scores,
+        chosen=replace_logps(scores, "chosen", scores.chosen.logps + shift),
+        rejected=replace_logps(scores, "rejected", scores.rejected.logps + shift),
     )
     torch.testing.assert_close(loss(moved), loss(scores), rtol=1e-9, atol=1e-9 / loss.beta**2)
 
@@ -283,7 +317,8 @@ def test_what_both_candidates_gain_alike_changes_nothing(loss, shift):
 @pytest.mark.parametrize("loss", [case for case in CASES if case.values[0].loss.absolute])
 def test_where_a_likelihood_counts_by_itself_a_common_gain_is_told(loss):
     scores = fit(loss, drawn(4, scale=1 / loss.beta))
-    both = with_logps(scores, lambda x: x - 0.1 / loss.beta)
+    gain = lambda side: replace_logps(scores, side, getattr(scores, side).logps - 0.1 / loss.beta)
+    both = dataclasses.replace(scores, chosen=gain("chosen"), rejected=gain("rejected"))
     assert ((loss(both) - loss(scores)).abs() > 1e-4).all()
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, Loss, PairScores, Scores, hyperparameters, loss_named
+from diffalign.losses import LOSSES, Loss, PairScores, Scores, hyperparameters, loss_named, settings_of
 from diffalign.losses.catalogue import table
 
 
@@ -27,18 +27,15 @@ def test_two_rows_of_one_name_are_refused():
 
 def test_hyperparameters_come_from_the_signature():
     assert hyperparameters(LOSSES["mapo"]) == {"k": 0.5, "temperature": 1000.0, "weight": 0.1}
-    assert hyperparameters(LOSSES["robust"]) == {"beta": None, "flip": None, "per_token": False}
+    assert hyperparameters(LOSSES["robust"]) == {"beta": None, "flip": None}
 
 
 def test_a_mean_over_tokens_is_a_setting_of_those_losses_alone_that_say_so():
-    defaults = {name: hyperparameters(row).get("per_token") for name, row in LOSSES.items()}
-    assert defaults == {
-        **dict.fromkeys(("logistic", "robust", "hinge"), False),
-        **dict.fromkeys(("squared", "sft", "simpo", "orpo"), True),
-        **dict.fromkeys(("rpo", "kto", "mapo")),
-    }
+    has = {name: settings_of(row).get("per_token") for name, row in LOSSES.items()}
+    assert has == {name: row.per_token for name, row in LOSSES.items()}
+    assert (has["logistic"], has["squared"], has["kto"]) == (False, True, None)
     assert LOSSES["squared"].bind(beta=1.0, per_token=False).hyper["per_token"] is False
-    assert "per_token: means over tokens" in LOSSES["squared"].explain()
+    assert "per_token = True: means over tokens" in LOSSES["squared"].explain()
     with pytest.raises(ValueError, match="per_token of the loss 'squared' is true or false; got 1"):
         LOSSES["squared"].bind(beta=1.0, per_token=1)
     with pytest.raises(ValueError, match="'kto' takes .* it has no 'per_token'"):

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.scores import PairScores, exact
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.scores import exact
 
 
 def rpo(scores: PairScores, *, beta: float, eta: float = 0.005, average: float = 0.0) -> Tensor:

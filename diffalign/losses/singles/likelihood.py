@@ -8,7 +8,8 @@ from torch import Tensor
 
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.ranges import Range
-from diffalign.losses.scores import PairScores, exact
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.scores import exact
 
 
 def sft(scores: PairScores, *, scale: float = 1.0) -> Tensor:

@@ -1,56 +1,8 @@
-"""The formulas once more, on Python floats and from the papers: what the catalogue's functions must equal.
-
-A loss without an entry here fails the battery. ``settings`` are the hyperparameters that the battery tries.
-"""
+"""The formulas of the first losses."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
 
-
-def log_sigmoid(u):
-    """``log(1 / (1 + exp(-u)))`` on whichever side does not overflow."""
-    return -math.log1p(math.exp(-u)) if u >= 0 else u - math.log1p(math.exp(u))
-
-
-@dataclass(frozen=True)
-class Example:
-    """Everything that a loss may read of one example."""
-
-    chosen: float
-    rejected: float = 0.0
-    reference_chosen: float = 0.0
-    reference_rejected: float = 0.0
-    chosen_tokens: int = 1
-    rejected_tokens: int = 1
-    desirable: bool = True
-    point: float = 0.0
-
-    def margin(self, per_token):
-        n_w, n_l = (self.chosen_tokens, self.rejected_tokens) if per_token else (1, 1)
-        return (self.chosen - self.reference_chosen) / n_w - (self.rejected - self.reference_rejected) / n_l
-
-    def means(self, per_token):
-        n_w, n_l = (self.chosen_tokens, self.rejected_tokens) if per_token else (1, 1)
-        return self.chosen / n_w, self.rejected / n_l
-
-
-@dataclass(frozen=True)
-class Plain:
-    """A formula of the margin, or of an :class:`Example`, and what to try it with. ``below``: log-probabilities below
-    this, where it is said; a probability is at most 1."""
-
-    formula: Any
-    settings: tuple[dict, ...]
-    below: float | None = None
-
-
-def value(loss, example):
-    """What a bound loss must say of one example."""
-    formula, hyper = PLAIN[loss.name].formula, dict(loss.hyper)
-    if loss.loss.takes == "scores":
-        return formula(example, **hyper)
-    return formula(example.margin(hyper.pop("per_token")), **hyper)
+from tests.losses.plain.plain import Plain, log_sigmoid
 
 
 def _squared(m, beta, relative):
@@ -85,7 +37,7 @@ def _kto(e, beta, desirable_weight, undesirable_weight):
     return desirable_weight * (1 - won(gain)) if e.desirable else undesirable_weight * (1 - won(-gain))
 
 
-PLAIN = {
+CORE = {
     "logistic": Plain(
         lambda m, beta, flip: -(1 - flip) * log_sigmoid(beta * m) - flip * log_sigmoid(-beta * m),
         (

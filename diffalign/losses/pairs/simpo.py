@@ -9,7 +9,8 @@ from torch import Tensor
 
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.ranges import Range
-from diffalign.losses.scores import PairScores, exact
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.scores import exact
 
 
 def simpo(scores: PairScores, *, beta: float = 2.0, gamma_beta_ratio: float = 0.25) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.ranges import Range
-from diffalign.losses.scores import PairScores, exact
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.scores import exact
 
 SURE = -1e-7
 """Log-probabilities above count as this one: a candidate that is certain has infinite odds."""

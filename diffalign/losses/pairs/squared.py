@@ -40,6 +40,7 @@ SQUARED = Loss(
     name="squared",
     function=squared,
     per_token=True,
+    squares=True,
     summary="IPO: a margin to reach, 1 / (2 beta), not to outgrow",
     formula="(m - 1 / (2 beta))^2; relative: (beta m - 1/2)^2",
     source="Azar et al. 2023, arXiv 2310.12036, eq. 17",

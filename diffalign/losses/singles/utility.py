@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.scores import PairScores
+from diffalign.losses.pair_scores import PairScores
 
 
 def kto(scores: PairScores, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> Tensor:

@@ -1,0 +1,64 @@
+"""f-divergences: how a log-ratio becomes a reward when the policy is held to its reference by another divergence.
+
+With a penalty ``D_f(policy || reference) = E_ref f(policy / reference)`` the best policy has
+``reward = beta f'(policy / reference) + const(prompt)``, so every loss of a margin gets
+
+    margin = s(R_w) - s(R_l),      s(R) = f'(exp R) up to a constant,      R the logratio
+
+    reverse_kl     f(u) = u log u                            s(R) = R
+    forward_kl     f(u) = -log u                             s(R) = -exp(-R)
+    js             f(u) = u log u - (u+1) log((u+1)/2)       s(R) = log sigmoid(R)
+    alpha          in (0, 1), between the two                s(R) = (1 - exp(-alpha R)) / alpha
+
+All slopes are positive, and 1 at ``R = 0`` (js: one half): chosen answers are pulled up and rejected ones down under
+each, by other amounts. Total variation and chi-square are not there: their ``f'`` is not invertible, or finite at 0.
+
+Source: Wang et al. 2023 (arXiv 2309.16240), table 1 and eq. 12. TRL's coefficient of the alpha divergence is ``1 -
+alpha`` of the paper and of this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LARGEST = 80.0
+"""Exponents stop here, in float32: what is farther out pulls with a constant size."""
+
+
+def _forward(logratio: Tensor, alpha: float) -> Tensor:
+    return -torch.exp(_bounded(-logratio))
+
+
+def _alpha(logratio: Tensor, alpha: float) -> Tensor:
+    return -torch.expm1(_bounded(-alpha * logratio)) / alpha
+
+
+def _bounded(x: Tensor) -> Tensor:
+    return x.clamp(-LARGEST, LARGEST)
+
+
+DIVERGENCES: Mapping[str, Callable[[Tensor, float], Tensor]] = MappingProxyType(
+    {
+        "reverse_kl": lambda logratio, alpha: logratio,
+        "forward_kl": _forward,
+        "js": lambda logratio, alpha: F.logsigmoid(logratio),
+        "alpha": _alpha,
+    }
+)
+"""The transform of each divergence: ``(logratio, alpha) -> reward / beta``."""
+
+
+def score_of(logratio: Tensor, divergence: str = "reverse_kl", alpha: float = 0.5) -> Tensor:
+    """What a logratio is worth under a divergence, in units of beta and up to a constant; shape as given.
+
+    Args:
+        logratio: Any shape.
+        divergence: A key of :data:`DIVERGENCES`.
+        alpha: Of the alpha divergence, in (0, 1): towards 0 it is the reverse KL, towards 1 the forward KL.
+    """
+    return DIVERGENCES[divergence](logratio, alpha)

@@ -1,0 +1,159 @@
+"""An objective: one loss, or several with factors, summed per example. What the loop asks of a loss it asks of this.
+
+    loss_b = sum over terms of times_k L_k,b
+
+The first term leads: rewards, margins and what the run reports of them are its own. On pairs a further term may be one
+that looks at single candidates, such as ``sft``: it sees the chosen one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from diffalign.losses.bound import BoundLoss
+from diffalign.losses.pair_scores import PairScores
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss and its factor in a sum."""
+
+    loss: BoundLoss
+    times: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.times, (int, float)) and 0.0 < self.times < math.inf):
+            raise ValueError(
+                f"times is the factor of the loss '{self.loss.name}' in a sum, so it must be a positive number; got "
+                f"{self.times!r}. A loss that shall not count is left out."
+            )
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A sum of losses.
+
+    Args:
+        terms: One at least; the first leads.
+
+    Raises:
+        ValueError: Terms that cannot be summed on the same examples.
+    """
+
+    terms: tuple[Term, ...]
+
+    def __post_init__(self) -> None:
+        lead = self.lead.loss
+        for term in self.terms[1:]:
+            row = term.loss.loss
+            if row.kind != lead.kind and (row.kind != "single" or row.both_sides):
+                raise ValueError(
+                    f"'{self.lead.name}' is a loss on {lead.kind} examples, but '{row.name}' on {row.kind} ones, so they "
+                    "cannot be summed. To a loss on pairs or lists, others of its kind and sft can be added."
+                )
+
+    def __iter__(self) -> Iterator[Term]:
+        return iter(self.terms)
+
+    @property
+    def lead(self) -> BoundLoss:
+        """The first term's loss."""
+        return self.terms[0].loss
+
+    def __call__(self, scores: PairScores) -> Tensor:
+        """``(B,)``, the sum of each example."""
+        first, *others = self.terms
+        total = first.loss(scores) if first.times == 1.0 else first.times * first.loss(scores)
+        for term in others:
+            total = total + term.times * term.loss(scores)
+        return total
+
+    @property
+    def name(self) -> str:
+        """The terms' names, joined: ``"logistic + 0.1 sft"``."""
+        shown = (f"{'' if t.times == 1.0 else f'{t.times:g} '}{t.loss.name}" for t in self.terms)
+        return " + ".join(shown)
+
+    @property
+    def kind(self) -> str:
+        """What one example is: the lead's."""
+        return self.lead.loss.kind  # type: ignore[no-any-return]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the scores must carry for all terms."""
+        return frozenset(need for term in self.terms for need in term.loss.loss.needs)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the reference has to be scored."""
+        return "reference" in self.needs
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Further answers that some term reads."""
+        return tuple(dict.fromkeys(role for term in self.terms for role in term.loss.loss.roles))
+
+    @property
+    def both_sides(self) -> bool:
+        """Whether single examples may be undesirable, too."""
+        return all(term.loss.loss.both_sides for term in self.terms)
+
+    @property
+    def compares(self) -> bool:
+        """Whether every term looks at the two logratios of a pair and at nothing else."""
+        return all(term.loss.loss.compares for term in self.terms)
+
+    @property
+    def together(self) -> bool:
+        """Whether some term compares a batch's examples with each other."""
+        return any(term.loss.loss.together for term in self.terms)
+
+    @property
+    def squares(self) -> bool:
+        """Whether some term squares a distance, so that noise of single draws adds to it."""
+        return any(term.loss.loss.squares for term in self.terms)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Where every term has a meaning."""
+        return tuple(m for m in self.lead.loss.modalities if all(m in t.loss.loss.modalities for t in self.terms))
+
+    @property
+    def at_zero(self) -> float | None:
+        """The loss where the policy equals its reference; None where a term's is unknown."""
+        values = [term.loss.at_zero for term in self.terms]
+        if any(value is None for value in values):
+            return None
+        return sum(term.times * value for term, value in zip(self.terms, values, strict=True) if value is not None)
+
+    @property
+    def beta(self) -> float:
+        """The lead's inverse temperature."""
+        return self.lead.beta
+
+    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor | None]:
+        """The lead's implicit rewards."""
+        return self.lead.rewards(scores)
+
+    @property
+    def source(self) -> str:
+        """Where the terms come from."""
+        return "; ".join(dict.fromkeys(term.loss.loss.source for term in self.terms))
+
+    @property
+    def formula(self) -> str:
+        """The sum, as plain text."""
+        return " + ".join(
+            term.loss.loss.formula if term.times == 1.0 else f"{term.times:g} ({term.loss.loss.formula})"
+            for term in self.terms
+        )
+
+
+def alone(loss: BoundLoss) -> Objective:
+    """An objective of one loss."""
+    return Objective((Term(loss),))

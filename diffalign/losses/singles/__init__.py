@@ -1,0 +1,8 @@
+"""Losses on single examples: one candidate, to be learnt or to be avoided. One row each in :data:`SINGLES`."""
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.singles.likelihood import SFT
+from diffalign.losses.singles.utility import KTO
+
+SINGLES: tuple[Loss, ...] = (KTO, SFT)
+"""The rows of this folder, in the order of listings."""
