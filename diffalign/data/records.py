@@ -17,6 +17,19 @@ what a policy made while training, as a handle on its tensors."""
 
 
 @dataclass(frozen=True)
+class Answer:
+    """A candidate and what it answers.
+
+    Args:
+        candidate: The candidate.
+        prompt: Its own prompt; None for the one of its pair.
+    """
+
+    candidate: Media
+    prompt: Text | None = None
+
+
+@dataclass(frozen=True)
 class Pair:
     """One comparison.
 
@@ -28,8 +41,13 @@ class Pair:
         probability: How likely it is that ``chosen`` is truly the better one, in [0, 1]; 1 for a plain vote.
         scores: Numbers stored with the pair: rewards as ``{"chosen": {scorer: value}, "rejected": {...}}``, and under
             ``"pair"`` what belongs to both (a margin, a seed; ``first_won`` where the data says which slot won).
+            Further answers have theirs under their role.
         desirable: Of a single example: whether ``chosen`` is to be learnt, or (False) to be avoided.
         source: Where the row came from, for messages: ``"file:row"``.
+        rejected_prompt: What the rejected candidate answers, where that is another prompt; None: the same.
+        further: More answers by role: "2", "3", ... are those between best and worst of a ranked list, by rank; others
+            go by what a loss calls them ("gold", "calibration", "rationale").
+        group: Whose judgement it is, or from which domain; "" where nobody said.
     """
 
     id: str
@@ -40,6 +58,22 @@ class Pair:
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     source: str = ""
     desirable: bool = True
+    rejected_prompt: Text | None = None
+    further: Mapping[str, Answer] = field(default_factory=dict)
+    group: str = ""
+
+    @property
+    def answers(self) -> dict[str, Answer]:
+        """Every candidate by role: "chosen", "rejected" where there is one, then the further ones."""
+        found = {"chosen": Answer(self.chosen)}
+        if self.rejected is not None:
+            found["rejected"] = Answer(self.rejected, self.rejected_prompt)
+        return {**found, **self.further}
+
+    def prompt_of(self, role: str) -> Text:
+        """What the candidate of a role answers."""
+        own = self.answers[role].prompt
+        return self.prompt if own is None else own
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ MEDIA_SUFFIXES = frozenset(
 )
 ROLES = ("chosen", "rejected")
 PROBABILITY = ("label_prob", "probability")
+GROUP = ("group", "domain", "user_id")
+"""Columns that say whose judgement a row is, the first that is there."""
 
 
 class Drop(Exception):
@@ -84,7 +86,7 @@ def probability(values: Mapping[str, Any]) -> float:
 def scores_of(values: Mapping[str, Any], used: Iterable[str]) -> dict[str, dict[str, float]]:
     """The numeric columns that no reader used: ``chosen_x`` and ``rejected_x``, or ``x_chosen`` and ``x_rejected``, by
     role; the rest under ``"pair"``."""
-    skip = {*used, *PROBABILITY, "id", "tie"}
+    skip = {*used, *PROBABILITY, *GROUP, "id", "tie"}
     scores: dict[str, dict[str, float]] = {}
     for name, given in values.items():
         unused = name in skip or name.endswith("_id") or isinstance(given, str) and not given.strip()
@@ -128,6 +130,11 @@ def content_parts(text: Text) -> list[str]:
     return [part for turn in text.messages for part in (turn.role, turn.content)]
 
 
+def group(values: Mapping[str, Any]) -> str:
+    """Whose judgement the row is, or from which domain; "" where no column says."""
+    return next((str(values[name]) for name in GROUP if values.get(name) not in (None, "")), "")
+
+
 def row_id(values: Mapping[str, Any], otherwise: str) -> str:
     """What the row calls itself, else ``otherwise``."""
     return str(values["id"]) if values.get("id") not in (None, "") else otherwise
@@ -155,7 +162,7 @@ def checked(pair: Pair) -> Pair:
     """The pair, when its prompt is not empty and its candidates differ; drops it otherwise."""
     if not str(pair.prompt).strip():
         raise Drop(EMPTY_PROMPT)
-    if same(pair.chosen, pair.rejected):
+    if same(pair.chosen, pair.rejected) and pair.rejected_prompt in (None, pair.prompt):
         raise Drop(IDENTICAL)
     return pair
 

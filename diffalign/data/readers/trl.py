@@ -2,19 +2,22 @@
 
 A candidate is a text, plain or as a list of messages; the path of a file, relative to the table; bytes; or the
 ecosystem's ``{"path", "bytes"}``. Answers in turns may repeat the prompt, as UltraFeedback's do. Optional columns are
-those of a pair folder: ``id``, ``label_prob``, ``tie``, ``chosen_score`` (or ``score_chosen``) and other numbers.
+those of a pair folder: ``id``, ``label_prob``, ``tie``, ``chosen_score`` (or ``score_chosen``) and other numbers; a
+``group`` (``domain``, ``user_id``); a ``rejected_prompt`` where the rejected candidate answers another one; and answers
+that some losses read besides: ``gold`` (TRL's ``reference``), ``calibration``, ``rationale``, and ``augmented_chosen``
+and ``augmented_rejected`` with their ``augmented_prompt``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from diffalign.data.conversation import Conversation
+from diffalign.data.conversation import Conversation, Text
 from diffalign.data.readers.rows import (
     MEDIA_SUFFIXES,
     ROLES,
@@ -24,17 +27,26 @@ from diffalign.data.readers.rows import (
     content_parts,
     digest,
     existing_file,
+    group,
     probability,
     require_columns,
     row_id,
     scores_of,
 )
 from diffalign.data.readers.tables import LOOK, Row, Table
-from diffalign.data.readers.texts import arrange, checked_texts, is_turns, read_text
-from diffalign.data.records import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Dropped, Media, Pair
+from diffalign.data.readers.texts import arrange, check_answer, checked_texts, is_turns, read_text
+from diffalign.data.records import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Answer, Dropped, Media, Pair
 from diffalign.data.stored import Stored
 
 REQUIRED = ("prompt", "chosen", "rejected")
+FURTHER = {
+    "gold": ("gold", "reference"),
+    "calibration": ("calibration",),
+    "rationale": ("rationale",),
+    "augmented_chosen": ("augmented_chosen",),
+    "augmented_rejected": ("augmented_rejected",),
+}
+"""Columns of further answers, by role."""
 TEXT = (str, Conversation)
 
 
@@ -71,17 +83,66 @@ def _pair(row: Row, table: Table, folder: Path | None, ids: Ids) -> Pair:
     prompt = read_text(values.get("prompt"), "prompt")
     chosen, rejected = (_candidate(values.get(role), role, table, folder) for role in ROLES)
     name = row_id(values, "")
+    other = _rejected_prompt(values, prompt)
     if isinstance(chosen, TEXT) and isinstance(rejected, TEXT):
-        prompt, (chosen, rejected) = arrange(prompt, (chosen, rejected))
-        made = checked_texts(prompt, (chosen, rejected), ROLES)
+        if other is None:
+            prompt, (chosen, rejected) = arrange(prompt, (chosen, rejected))
+            made = checked_texts(prompt, (chosen, rejected), ROLES)
+        else:
+            prompt, (chosen,) = arrange(prompt, (chosen,))
+            other, (rejected,) = arrange(other, (rejected,))
+            sides = ((prompt, chosen, "chosen"), (other, rejected, "rejected"))
+            made = digest(*(checked_texts(asked, (answer,), (role,)) for asked, answer, role in sides))
         name = name or made
     elif not name:
         contents = [_content(candidate, folder or table.folder) for candidate in (chosen, rejected)]
         if contents[0] == contents[1]:
             raise Drop(IDENTICAL)
         name = digest(*content_parts(prompt), *contents)
-    pair = Pair("", prompt, chosen, rejected, probability(values), scores_of(values, REQUIRED), row.source)
+    further = _further(values, prompt, table, folder)
+    used = (
+        *REQUIRED,
+        "rejected_prompt",
+        "augmented_prompt",
+        *(column for columns in FURTHER.values() for column in columns),
+    )
+    pair = Pair(
+        id="",
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        probability=probability(values),
+        scores=scores_of(values, used),
+        source=row.source,
+        rejected_prompt=other,
+        further=further,
+        group=group(values),
+    )
     return replace(checked(pair), id=ids.unique(name))
+
+
+def _rejected_prompt(values: Mapping[str, Any], prompt: Text) -> Text | None:
+    """What the rejected candidate answers, where it is another prompt."""
+    if values.get("rejected_prompt") in (None, ""):
+        return None
+    other = read_text(values["rejected_prompt"], "rejected_prompt")
+    return None if other == prompt else other
+
+
+def _further(values: Mapping[str, Any], prompt: Text, table: Table, folder: Path | None) -> dict[str, Answer]:
+    """Further answers by role, in the form of the prompt."""
+    found = {}
+    for role, columns in FURTHER.items():
+        value = next((values[name] for name in columns if values.get(name) not in (None, "")), None)
+        if value is None:
+            continue
+        candidate = _candidate(value, role, table, folder)
+        own = read_text(values.get("augmented_prompt"), "augmented_prompt") if role.startswith("augmented") else None
+        if isinstance(candidate, TEXT):
+            _, (candidate,) = arrange(own or prompt, (candidate,))
+            check_answer(candidate, role)
+        found[role] = Answer(candidate, own or None)
+    return found
 
 
 def _candidate(value: Any, role: str, table: Table, folder: Path | None) -> Media:

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.catalogue import Loss
-from diffalign.losses.ranges import Range
 from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import Range
 from diffalign.losses.scores import exact
 
 

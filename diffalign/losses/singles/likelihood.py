@@ -7,8 +7,8 @@ import math
 from torch import Tensor
 
 from diffalign.losses.catalogue import Loss
-from diffalign.losses.ranges import Range
 from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import Range
 from diffalign.losses.scores import exact
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from diffalign.losses.catalogue import Loss
-from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
 
 
 def kto(scores: PairScores, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> Tensor:

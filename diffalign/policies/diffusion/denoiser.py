@@ -36,6 +36,11 @@ ROLES = ("chosen", "rejected")
 """What the candidates are called, in the order of their rows."""
 
 
+def role_names(count: int) -> tuple[str, ...]:
+    """Names of ``count`` candidates: draws are keyed by them."""
+    return (*ROLES, *(f"further {k}" for k in range(len(ROLES), count)))[:count]
+
+
 @dataclass(frozen=True)
 class Encoded:
     """A batch of examples as tensors on the device.
@@ -47,6 +52,7 @@ class Encoded:
         std: The posterior's standard deviations, same shape.
         conditioning: What the network gets besides latent and level, each ``(B, ...)``.
         empty: The same for the empty prompt, each ``(1, ...)``; names that are absent do not depend on the prompt.
+        apart: The conditioning of each candidate, where they answer different prompts; empty: they share it.
     """
 
     keys: tuple[str, ...]
@@ -54,6 +60,7 @@ class Encoded:
     std: Tensor
     conditioning: Mapping[str, Tensor]
     empty: Mapping[str, Tensor]
+    apart: tuple[Mapping[str, Tensor], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ class Denoiser:
         x0 = self.clean(encoded, draw)
 
         def noise(purpose: str, shared: bool) -> Tensor:
-            names = [purpose] if shared else [f"{purpose}:{role}" for role in ROLES[:count]]
+            names = [purpose] if shared else [f"{purpose}:{role}" for role in role_names(count)]
             rows = torch.cat([draw.normal(name, x0.shape[1:]) for name in names]).to(x0.device, x0.dtype)
             return rows.repeat(count, *[1] * (rows.ndim - 1)) if shared else rows
 
@@ -136,7 +143,7 @@ class Denoiser:
     def clean(self, encoded: Encoded, draw: Draw) -> Tensor:
         """``(nB, C, ...)`` scaled samples of the posteriors, mirrored where the draw says so."""
         samples = []
-        for i, role in enumerate(ROLES[: encoded.mean.shape[1]]):
+        for i, role in enumerate(role_names(encoded.mean.shape[1])):
             mean, std = self._view(encoded, draw, i, role)
             noise = draw.normal(f"posterior:{role}", mean.shape[1:]).to(mean.device)
             samples.append((mean + std * noise - self.offset) * self.factor)
@@ -145,13 +152,18 @@ class Denoiser:
     def condition(self, encoded: Encoded, draw: Draw) -> dict[str, Tensor]:
         """Conditioning of the ``nB`` rows, with the empty prompt's in all rows of the examples that lose theirs."""
         drop = draw.happens("caption", self.caption_dropout)
-        chosen = {}
-        for name, value in encoded.conditioning.items():
-            if name in encoded.empty and bool(drop.any()):
-                rows = drop.to(value.device).view(-1, *[1] * (value.ndim - 1))
-                value = torch.where(rows, encoded.empty[name].to(value), value)
-            chosen[name] = torch.cat([value] * encoded.mean.shape[1])
-        return chosen
+        any_dropped = bool(drop.any())
+
+        def kept(name: str, value: Tensor) -> Tensor:
+            if name not in encoded.empty or not any_dropped:
+                return value
+            rows = drop.to(value.device).view(-1, *[1] * (value.ndim - 1))
+            return torch.where(rows, encoded.empty[name].to(value), value)
+
+        count = encoded.mean.shape[1]
+        if encoded.apart:
+            return {name: torch.cat([kept(name, own[name]) for own in encoded.apart]) for name in encoded.conditioning}
+        return {name: torch.cat([kept(name, value)] * count) for name, value in encoded.conditioning.items()}
 
     def judge(self, output: Tensor, posed: Posed) -> Scored:
         """Scores of the candidates from the network's output ``(nB, C, ...)``."""

@@ -53,10 +53,10 @@ class Encoding:
         """Encodes and stores what is not stored yet; a second call, after a kill too, goes on where the first ended."""
         if self._pictures is None or self._texts is None:
             return
-        given = [item for pair in pairs for item in (pair.chosen, pair.rejected) if item is not None]
+        given = [answer.candidate for pair in pairs for answer in pair.answers.values()]
         media = {self.name(item): item for item in given if not isinstance(item, Kept)}
         _fill(self._pictures, media, self._encode_pictures, self._batch, "encode pictures", progress)
-        prompts = {_prompt_key(prompt): prompt for prompt in sorted({plain_text(pair.prompt) for pair in pairs})}
+        prompts = {_prompt_key(prompt): prompt for prompt in sorted(_prompts(pairs))}
         _fill(self._texts, prompts, self._encode_prompts, self._batch, "encode prompts", progress)
         self.empty()
 
@@ -106,6 +106,10 @@ class Encoding:
     def _encode_prompts(self, prompts: Sequence[str]) -> list[Tensors]:
         encoded = self._frozen.prompts().encode(prompts)
         return [{name: value[i].cpu().contiguous() for name, value in encoded.items()} for i in range(len(prompts))]
+
+
+def _prompts(pairs: Sequence[Pair]) -> set[str]:
+    return {plain_text(pair.prompt_of(role)) for pair in pairs for role in pair.answers}
 
 
 Encode = Callable[[Sequence], list[Tensors]]

@@ -14,7 +14,7 @@ from diffalign.data.cache import TensorCache, content_key
 from diffalign.data.conversation import Text, plain_text
 from diffalign.data.records import Media, Pair
 from diffalign.devices.budget import in_words, module_bytes
-from diffalign.errors import ConfigError
+from diffalign.errors import ConfigError, DataError
 from diffalign.latents.draws import Draw
 from diffalign.policies.diffusion.candidates import make_candidates
 from diffalign.policies.diffusion.config import ModelConfig
@@ -152,6 +152,12 @@ class ImagePolicy:
 
     def encode(self, pairs: Sequence[Pair]) -> Encoded:
         """Posterior parameters and conditioning of a batch, on the device."""
+        roles = tuple(pairs[0].answers)
+        if other := next((pair for pair in pairs if tuple(pair.answers) != roles), None):
+            raise DataError(
+                f"pair '{other.id}' has {', '.join(other.answers)}, but '{pairs[0].id}' has {', '.join(roles)}: the "
+                "pairs of a run have the same answers. Leave the others out."
+            )
         candidates = [_candidates(pair) for pair in pairs]
         pictures = self._encoding.pictures([media for row in candidates for media in row])
         texts = self._encoding.prompts([plain_text(pair.prompt) for pair in pairs])
@@ -162,9 +168,10 @@ class ImagePolicy:
         conditioning = {name: torch.stack([text[name] for text in texts]).to(self.device) for name in texts[0]}
         size = torch.stack([entry["size"] for entry in pictures[:: mean.shape[1]]]).to(self.device)
         conditioning |= self._sizes(size, self.resolution, self.config.size_ids == "fixed")
+        apart = self._apart(pairs, conditioning) if any(_varies(pair) for pair in pairs) else ()
         empty = {name: value[None].to(self.device) for name, value in self._encoding.empty().items()}
         keys = tuple(self._pair_key(pair) for pair in pairs)
-        return Encoded(keys, mean, std, conditioning, empty)
+        return Encoded(keys, mean, std, conditioning, empty, apart)
 
     def score(self, encoded: Encoded, draw: Draw) -> Scored:
         """Scores under the policy, with gradient."""
@@ -294,8 +301,22 @@ class ImagePolicy:
         return load_into(unwrapped(self.module), path, base=None if any_base else base)
 
     def _pair_key(self, pair: Pair) -> str:
-        return content_key(pair.id, pair.prompt, *(self._encoding.name(media) for media in _candidates(pair)))
+        own = [str(answer.prompt) for answer in pair.answers.values() if answer.prompt is not None]
+        return content_key(pair.id, pair.prompt, *(self._encoding.name(media) for media in _candidates(pair)), *own)
+
+    def _apart(self, pairs: Sequence[Pair], shared: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ...]:
+        """The conditioning of each candidate, in the order of roles, where some have a prompt of their own."""
+        found = []
+        for role in pairs[0].answers:
+            texts = self._encoding.prompts([plain_text(pair.prompt_of(role)) for pair in pairs])
+            own = {name: torch.stack([text[name] for text in texts]).to(self.device) for name in texts[0]}
+            found.append({**shared, **own})
+        return tuple(found)
 
 
 def _candidates(pair: Pair) -> tuple[Media, ...]:
-    return (pair.chosen,) if pair.rejected is None else (pair.chosen, pair.rejected)
+    return tuple(answer.candidate for answer in pair.answers.values())
+
+
+def _varies(pair: Pair) -> bool:
+    return any(answer.prompt is not None for answer in pair.answers.values())

@@ -28,12 +28,22 @@ class Encoded:
     """A batch on the device.
 
     Args:
-        questions: One per pair.
+        questions: One per pair, then those of answers with a prompt of their own.
         layout: Their tokens.
+        seats: For each pair and role ``(question, response)``: which question holds the answer, and which it is there.
+            Empty: a question is a pair.
     """
 
     questions: tuple[Question, ...]
     layout: Layout
+    seats: tuple[tuple[tuple[int, int], ...], ...] = ()
+
+    @property
+    def places(self) -> tuple[tuple[int, ...], ...]:
+        """For each pair the layout's responses by role."""
+        if not self.seats:
+            return self.layout.places
+        return tuple(tuple(self.layout.places[q][r] for q, r in row) for row in self.seats)
 
     @property
     def unshared(self) -> int:
@@ -73,13 +83,13 @@ class Judging:
         """Scores under the policy, with gradient."""
         self.counts.policy += len(encoded.layout.ids)
         self.counts.unshared += encoded.unshared
-        return scored(self._module()(encoded.layout), encoded.layout)
+        return scored(self._module()(encoded.layout), encoded)
 
     @torch.no_grad()
     def score_reference(self, encoded: Encoded) -> Scored:
         """Scores under the reference: looked up where they are stored, else computed."""
         found = self._looked_up(encoded) if self._stored is not None else None
-        return scored(self._live(encoded.layout) if found is None else found, encoded.layout)
+        return scored(self._live(encoded.layout) if found is None else found, encoded)
 
     @torch.no_grad()
     def store(self, batches: Iterable[Encoded]) -> Iterator[int]:
@@ -141,13 +151,14 @@ def response_key(prompt: Sequence[int], response: Response, numerics: str) -> st
     return content_key(str(prompt), str(response.ids), str(response.scored), numerics)
 
 
-def scored(logps: Tensor, layout: Layout) -> Scored:
+def scored(logps: Tensor, encoded: Encoded) -> Scored:
     """Scores of each role, from the log-probabilities ``(N,)`` of a layout's scored tokens.
 
     The parts ``(B, L)`` are the scored tokens of each response, in order, zero behind the last.
     """
+    layout = encoded.layout
     table = logps.new_zeros(layout.responses, max(layout.lengths)).index_put((layout.owners, layout.columns), logps)
     counts = torch.tensor(layout.lengths, device=logps.device)
     sums = table.sum(1)
-    places = torch.tensor(layout.places, device=logps.device)
+    places = torch.tensor(encoded.places, device=logps.device)
     return Scored(tuple(Scores(sums[role], table[role], counts[role]) for role in places.unbind(1)))

@@ -17,7 +17,7 @@ from diffalign.data.conversation import Text
 from diffalign.data.kept import Kept
 from diffalign.data.records import Media, Pair
 from diffalign.devices.budget import in_words, module_bytes
-from diffalign.errors import ConfigError
+from diffalign.errors import ConfigError, DataError
 from diffalign.latents.draws import Draw
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.counts import TokenCounts
@@ -25,8 +25,8 @@ from diffalign.policies.language.generate import spelled, written
 from diffalign.policies.language.judging import Encoded, Judging
 from diffalign.policies.language.layout import lay_out
 from diffalign.policies.language.network import LanguageNetwork
-from diffalign.policies.language.question import Response
-from diffalign.policies.language.tokens import Tokens
+from diffalign.policies.language.question import Question, Response
+from diffalign.policies.language.tokens import Tokens, asides
 from diffalign.policies.networks import unwrapped, weights_digest
 from diffalign.policies.policy import Progress, Scored
 from diffalign.policies.weights import Trainable
@@ -112,30 +112,43 @@ class LanguagePolicy:
     def show(self, pair: Pair) -> str:
         """Prompt and candidates as decoded tokens, what is scored between ``[[`` and ``]]``."""
         question = self.tokens.question(pair)
-        names = ("chosen", "rejected") if pair.rejected is not None else ("response",)
+        names = [role for role, answer in pair.answers.items() if answer.prompt is None]
         lines = [f"{pair.source or pair.id}", f"  prompt    {self._shown(question.prompt)}"]
-        for name, response in zip(names, question.responses, strict=True):
+        for name, response in zip(names if len(pair.answers) > 1 else ["response"], question.responses, strict=True):
             lines.append(f"  {name:<9} {self._shown(response.ids, response.scored)}")
+        for name, aside in asides(pair).items():
+            other = self.tokens.question(aside)
+            lines.append(f"  {name:<9} {self._shown(other.responses[0].ids, other.responses[0].scored)}")
+            lines.append(f"    to      {self._shown(other.prompt)}")
         return "\n".join(lines)
 
     def arrange(self, pairs: Sequence[Pair]) -> list[int]:
         """Pairs of one prompt side by side, short ones before long ones."""
         sizes = {pair.prompt: 0 for pair in pairs}
         for pair in pairs:
-            sizes[pair.prompt] = max(sizes[pair.prompt], len(str(pair.chosen)), len(str(pair.rejected)))
+            longest = max(len(str(answer.candidate)) for answer in pair.answers.values())
+            sizes[pair.prompt] = max(sizes[pair.prompt], longest)
         first = {prompt: number for number, prompt in enumerate(sizes)}
         keys = [(len(str(p.prompt)) + sizes[p.prompt], first[p.prompt]) for p in pairs]
         return sorted(range(len(pairs)), key=lambda index: keys[index])
 
     def encode(self, pairs: Sequence[Pair]) -> Encoded:
-        """Tokens of a batch, on the device."""
+        """Tokens of a batch, on the device. Raises DataError for pairs with other answers than the batch's first."""
+        roles = tuple(pairs[0].answers)
+        if other := next((pair for pair in pairs if tuple(pair.answers) != roles), None):
+            raise DataError(
+                f"pair '{other.id}' has {', '.join(other.answers)}, but '{pairs[0].id}' has {', '.join(roles)}: the "
+                "pairs of a run have the same answers. Leave the others out."
+            )
         made = [pair.rejected if isinstance(pair.rejected, Kept) else None for pair in pairs]
         read = [replace(pair, rejected=None) if kept else pair for pair, kept in zip(pairs, made, strict=True)]
-        questions = tuple(
-            question if kept is None else replace(question, responses=(*question.responses, _own(kept)))
+        questions = [
+            question if kept is None else _with_own(question, _own(kept))
             for question, kept in zip(self.tokens.questions(read), made, strict=True)
-        )
-        return Encoded(questions, lay_out(questions, self.device))
+        ]
+        apart = [asides(pair) for pair in pairs]
+        questions += self.tokens.questions([aside for row in apart for aside in row.values()])
+        return Encoded(tuple(questions), lay_out(questions, self.device), _seats(roles, apart))
 
     def score(self, encoded: Encoded, draw: Draw) -> Scored:
         """Scores under the policy, with gradient. Nothing of them is drawn."""
@@ -266,6 +279,23 @@ def _short(text: str) -> str:
     """A text for a terminal: its line breaks written out, the middle of a long one left out."""
     shown = text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} ... {text[-SHOWN // 2 :]}"
     return repr(shown)
+
+
+def _seats(roles: Sequence[str], apart: Sequence[Mapping[str, Any]]) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """For each pair and role: in which question, and which of its responses. Those apart stand behind the others."""
+    seats, behind = [], len(apart)
+    for index, others in enumerate(apart):
+        own = iter(range(len(roles)))
+        far = iter(range(behind, behind + len(others)))
+        seats.append(tuple((next(far), 0) if role in others else (index, next(own)) for role in roles))
+        behind += len(others)
+    return tuple(seats)
+
+
+def _with_own(question: Question, response: Response) -> Question:
+    """The policy's own answer as the rejected one: behind the chosen one."""
+    first, *others = question.responses
+    return replace(question, responses=(first, response, *others))
 
 
 def _own(candidate: Kept) -> Response:

@@ -32,7 +32,7 @@ from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.question import Cuts, Question, Response
 from diffalign.policies.language.vocabulary import begins_with, digest, encode, token_id
 
-__all__ = ["Cuts", "Question", "Response", "Tokens"]
+__all__ = ["Cuts", "Question", "Response", "Tokens", "asides"]
 
 RULES = 1  # goes up when equal texts become other tokens
 CHUNK = 256  # pairs tokenised at a time in a pass over a data set
@@ -99,7 +99,7 @@ class Tokens:
         problems: list[str] = []
         rows, read, failed = iter(pairs), 0, 0
         while chunk := list(islice(rows, CHUNK)):
-            good, bad = self._questions(chunk)
+            good, bad = self._questions([*chunk, *(apart for pair in chunk for apart in asides(pair).values())])
             for question in good:
                 self.cuts.add(question)
             problems += bad[: SHOWN - len(problems)]
@@ -176,7 +176,7 @@ class Tokens:
         return questions, problems
 
     def _exchange(self, pair: Pair) -> Exchange:
-        candidates: list[Any] = [pair.chosen] if pair.rejected is None else [pair.chosen, pair.rejected]
+        candidates: list[Any] = [answer.candidate for answer in pair.answers.values() if answer.prompt is None]
         for candidate in candidates:
             if not isinstance(candidate, (str, Conversation)):
                 raise DataError(f"a language model judges texts, but a candidate is {type(candidate).__name__}")
@@ -203,7 +203,8 @@ class Tokens:
                 offset, apart = len(exchange.prompt), True
                 response = encode(self.tokenizer, [answer.text[offset:]])[0]
             responses.append(self._response(response, answer, offset, self.end if plain else self.turn_end, prompt))
-        if len(responses) == 2 and responses[0].ids == responses[1].ids:
+        compared = pair.rejected is not None and pair.rejected_prompt is None
+        if compared and responses[0].ids == responses[1].ids:
             why = f" once they are cut to model.max_length {self.config.max_length}" if responses[0].cut else ""
             raise DataError(f"chosen and rejected are equal in tokens{why}")
         return Question(prompt, tuple(responses), cut, apart, exchange.diverged)
@@ -241,6 +242,15 @@ class Tokens:
         begins = ids[:1] if limit > 1 and ids[0] == self.tokenizer.bos_token_id else ()
         kept = ids[:limit] if self.config.long_prompts == "keep_start" else (*begins, *ids[len(begins) - limit :])
         return kept, len(ids) - limit
+
+
+def asides(pair: Pair) -> dict[str, Pair]:
+    """The answers of a pair that have a prompt of their own, by role, each as an example of its own."""
+    return {
+        role: Pair(f"{pair.id}/{role}", answer.prompt, answer.candidate, None, source=pair.source)
+        for role, answer in pair.answers.items()
+        if answer.prompt is not None
+    }
 
 
 def _turn(role: str, text: Text) -> Conversation:
