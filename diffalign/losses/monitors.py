@@ -1,0 +1,110 @@
+"""Monitors of what preference training does to likelihoods: displacement, suppression, dispersion.
+
+``D_w`` and ``D_l`` are the logratios of the chosen and the rejected candidate against the reference, which is where the
+policy started, so each is how far training has moved a log-probability; ``h = D_w - D_l`` is the margin.
+
+Sources: Yan et al. 2024 (arXiv 2406.07327), drop, gain, suppression and dispersion; Razin et al. 2024 (arXiv
+2410.08847), likelihood displacement.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffalign.losses.scores import exact
+
+LARGEST = 80.0
+"""Exponents are clamped here: a float32 holds their exponential."""
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """Where training has moved the likelihoods of pairs, in units of the log-probability.
+
+    Args:
+        gain: ``mean D_w``. Below 0 the chosen candidates have become less likely than before training: likelihood
+            displacement.
+        drop: ``-mean D_l``.
+    """
+
+    gain: float
+    drop: float
+
+    @property
+    def margin(self) -> float:
+        """``mean h``."""
+        return self.gain + self.drop
+
+    @property
+    def suppression(self) -> float:
+        """The share of the margin that comes from making the rejected candidates unlikely, ``mean(-D_l) / mean(h)``:
+        one half when both sides moved alike, near 1 when the rejected one alone did, above 1 when the chosen one fell,
+        too. Not-a-number without a positive margin."""
+        return self.drop / self.margin if self.margin > 0 else math.nan
+
+
+def displacement(chosen: Tensor, rejected: Tensor) -> Displacement:
+    """Means over pairs.
+
+    Args:
+        chosen: ``(B,)``, the logratios ``D_w``.
+        rejected: ``(B,)``, ``D_l``.
+    """
+    return Displacement(float(exact(chosen).mean()), -float(exact(rejected).mean()))
+
+
+def gradient_weight(margin: Tensor, *, beta: float) -> Tensor:
+    """``(B,)``: ``beta (1 - s(beta h))``, how hard the logistic loss still pulls at a pair's log-ratios.
+
+    In log-probabilities the pull on both sides is the same; by the probabilities themselves it is this over ``p_w`` and
+    over ``p_l``, so the ratio of the two is ``p_w / p_l`` (see :func:`token_ratio`): as the rejected candidate vanishes
+    a policy feels it ever more and the chosen one ever less. That is a statement about probabilities, not parameters.
+    """
+    return beta * torch.sigmoid(-beta * exact(margin))
+
+
+def token_ratio(chosen: Tensor, rejected: Tensor, chosen_lengths: Tensor, rejected_lengths: Tensor) -> Tensor:
+    """``(B,)``: ``p_w / p_l`` per token, ``exp(l_w / n_w - l_l / n_l)``.
+
+    Args:
+        chosen: ``(B,)``, summed log-probabilities under the policy.
+        rejected: ``(B,)``, of the rejected candidates.
+        chosen_lengths: ``(B,)``, their numbers of tokens.
+        rejected_lengths: ``(B,)``, theirs.
+    """
+    means = [
+        exact(logps) / lengths.to(exact(logps)).clamp(min=1.0)
+        for logps, lengths in ((chosen, chosen_lengths), (rejected, rejected_lengths))
+    ]
+    return (means[0] - means[1]).clamp(-LARGEST, LARGEST).exp()
+
+
+@dataclass(frozen=True)
+class Dispersion:
+    """What happened to answers in neither side of the data: samples of the reference.
+
+    Args:
+        rise: ``log mean exp D``. Its mean over everything that the reference can say is 0, so above 0 mass has moved
+            to what was sampled, below 0 away from it.
+        mean: ``mean D``, never above ``rise``.
+    """
+
+    rise: float
+    mean: float
+
+
+def dispersion(logratios: Tensor) -> Dispersion:
+    """Of one prompt.
+
+    Args:
+        logratios: ``(K,)``, K at least 1: ``D`` of samples of the reference, none of them from the data.
+
+    Facts: ``sum_y reference(y) exp(D(y)) = 1`` for any two distributions, so where both ``D_w`` and ``D_l`` fall,
+        something else has risen.
+    """
+    values = exact(logratios)
+    return Dispersion(float(torch.logsumexp(values, 0)) - math.log(len(values)), float(values.mean()))
