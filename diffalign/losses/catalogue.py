@@ -38,9 +38,10 @@ class Loss:
         takes: What the function receives: the margin, or all of the scores.
         kind: What one example is: a pair, a single judged candidate, or a ranked list.
         both_sides: Whether single examples may be undesirable, too.
+        bad_alone: Whether undesirable ones alone are enough, where both are allowed.
         needs: What the scores must carry, out of :data:`NEEDS`.
         roles: Further answers that each example must have, by the names under which the scores carry them.
-        together: Whether the examples of a batch are compared with each other, so that all of them must be there at once.
+        together: Whether the examples of a batch are compared with each other, so that all must be there at once.
         squares: Whether it squares a log-ratio's distance from a target: the noise of a single draw then adds to the
             loss, so a denoiser's scores are means over several draws.
         bends: Whether the size of a log-probability counts beside its product with beta, so that a denoiser's needs a
@@ -55,6 +56,7 @@ class Loss:
         advice: When to take it, and what to watch.
         limits: The range of each numeric hyperparameter.
         words: The values of each that is a word, or what raises ValueError for a wrong one.
+        agree: Raises ValueError where hyperparameters that are fine by themselves do not go together.
         at_zero: Claimed loss where the policy equals its reference; None where no reference fixes it. The claim is None
             where it is not the same for all examples.
         slope_at_zero: Claimed derivative by the margin there; None for a loss that is no function of one margin.
@@ -68,6 +70,7 @@ class Loss:
     takes: Literal["margin", "scores"] = "margin"
     kind: Literal["pair", "single", "list"] = "pair"
     both_sides: bool = False
+    bad_alone: bool = False
     needs: tuple[str, ...] = ("reference",)
     roles: tuple[str, ...] = ()
     together: bool = False
@@ -82,6 +85,7 @@ class Loss:
     advice: str
     limits: Mapping[str, Range]
     words: Mapping[str, Sequence[str] | Callable[[str], None]] = field(default_factory=dict)
+    agree: Callable[[Hyper], None] | None = None
     at_zero: Callable[[Hyper], float | None] | None
     slope_at_zero: Claim | None = None
     skew: Claim | None = None
@@ -141,6 +145,8 @@ class Loss:
             limit.check(name, hyper[name])
         for name in further:
             SETTINGS[name].check(self.name, hyper[name])
+        if self.agree is not None:
+            self.agree(hyper)
         return BoundLoss(self, hyper)
 
 

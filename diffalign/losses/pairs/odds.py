@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.probability import SURE, log1mexp
 from diffalign.losses.ranges import Range
 from diffalign.losses.scores import exact
-
-SURE = -1e-7
-"""Log-probabilities above count as this one: a candidate that is certain has infinite odds."""
 
 
 def orpo(scores: PairScores, *, weight: float = 0.1) -> Tensor:
@@ -43,12 +40,7 @@ def orpo(scores: PairScores, *, weight: float = 0.1) -> Tensor:
 
 def log_odds(logp: Tensor) -> Tensor:
     """``logp - log(1 - exp(logp))``, precise near 0 and far from it, its gradient too."""
-    logp = logp.clamp(max=SURE)
-    near = logp > -math.log(2.0)
-    # Each form on its own side only: the other one's gradient would be infinite there, and infinity times zero is none.
-    small = torch.log(-torch.expm1(torch.where(near, logp, -1.0)))
-    large = torch.log1p(-torch.exp(torch.where(near, -1.0, logp)))
-    return logp - torch.where(near, small, large)
+    return logp.clamp(max=SURE) - log1mexp(logp)
 
 
 ORPO = Loss(
