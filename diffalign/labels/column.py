@@ -1,20 +1,32 @@
-"""Labels from a column: each record brings its own probability."""
+"""Labels from columns: a record brings its probability and, where the recipe names columns, a weight and a margin."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from diffalign.data.records import Pair
 from diffalign.errors import DataError
 from diffalign.labels.label import Label
 
 
-def column(pairs: Sequence[Pair]) -> Label:
-    """Probability as the record states it (a share of votes, a calibrated judge), weight 1.
+def column(pairs: Sequence[Pair], *, weight: str = "", margin: str = "") -> Label:
+    """Probability as the record states it (a share of votes, a calibrated judge).
 
-    Raises DataError for a probability outside [0, 1], with the row it came from.
+    Args:
+        pairs: A batch of records.
+        weight: Name of the column with each pair's factor on its loss, 0 or more; "": all count alike.
+        margin: Name of the column with the reward by which the chosen candidate is known to be ahead, taken off
+            ``beta`` times the margin (an adaptive margin); "": none.
+
+    Raises:
+        DataError: A probability outside [0, 1], a negative weight, a column that a row lacks; with the row.
+
+    Sources: adaptive margins: Wang et al. 2024 (arXiv 2401.06080), section 2; Touvron et al. 2023 (arXiv 2307.09288),
+        eq. 2.
     """
     for pair in pairs:
         if not 0.0 <= pair.probability <= 1.0:
@@ -23,4 +35,23 @@ def column(pairs: Sequence[Pair]) -> Label:
                 f"must lie in [0, 1]; got {pair.probability}. Percentages are divided by 100."
             )
     probability = torch.tensor([pair.probability for pair in pairs], dtype=torch.float64)
-    return Label(probability=probability, weight=torch.ones_like(probability))
+    weights = _read(pairs, weight, "weight") if weight else torch.ones_like(probability)
+    if bool((weights < 0.0).any()):
+        worst = pairs[int(weights.argmin())]
+        raise DataError(
+            f"{worst.source or worst.id}: a weight is a factor on the pair's loss, so it cannot be negative; got "
+            f"{float(weights.min()):g}. To turn a pair round give it a label_prob below one half."
+        )
+    return Label(probability=probability, weight=weights, offset=_read(pairs, margin, "margin") if margin else None)
+
+
+def _read(pairs: Sequence[Pair], name: str, setting: str) -> Tensor:
+    found = [pair.scores.get("pair", {}).get(name, math.nan) for pair in pairs]
+    for pair, value in zip(pairs, found, strict=True):
+        if math.isnan(value):
+            there = ", ".join(pair.scores.get("pair", {})) or "none"
+            raise DataError(
+                f"{pair.source or pair.id} has no number in the column '{name}', which labels.{setting} names; numeric "
+                f"columns of the pair: {there}."
+            )
+    return torch.tensor(found, dtype=torch.float64)

@@ -4,6 +4,9 @@ What is known can enter a loss ``L`` of the logratios ``R_w`` (chosen) and ``R_l
 ``s``, ``p`` and ``f``, which are different things (only to first order at margin 0 do some of them agree):
 
     loss_b = f_b [ p_b L(s_b R_w, s_b g_b R_l) + (1 - p_b) L(s_b g_b R_l, s_b R_w) ]
+
+A fifth, ``o``, is for losses of one margin: how much reward the chosen candidate is known to be ahead. It is taken off
+``beta`` times the margin, so that the policy owes it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffalign.losses.catalogue import BoundLoss
+from diffalign.losses.bound import BoundLoss
+from diffalign.losses.objective import Objective, alone
 from diffalign.losses.pair_scores import PairScores
 
 Gate = Callable[[PairScores], Tensor]
@@ -31,6 +35,7 @@ class Label:
         scale: ``s``, ``(B,)`` float64 or None for 1: factor on the logratios inside the loss, a beta for each pair.
             Negative: the other candidate is the better one. 0: the pair teaches nothing.
         gate: ``g``, None for 1, or what computes it from the scores, because the policy itself decides.
+        offset: ``o``, ``(B,)`` float64 or None for 0, in units of reward.
         relabels: Whether a negative scale says which candidate is called the chosen one from now on.
     """
 
@@ -38,19 +43,20 @@ class Label:
     weight: Tensor
     scale: Tensor | None = None
     gate: Gate | None = None
+    offset: Tensor | None = None
     relabels: bool = False
 
     def __len__(self) -> int:
         return len(self.probability)
 
 
-def expected(loss: BoundLoss, scores: PairScores, label: Label) -> Tensor:
+def expected(loss: BoundLoss | Objective, scores: PairScores, label: Label) -> Tensor:
     """The loss under the label: its gate, then its scale, its uncertainty and its weight.
 
         loss_b = f_b [ p_b L(scores_b) + (1 - p_b) L(swapped scores_b) ]
 
     Args:
-        loss: A bound loss.
+        loss: A bound loss, or a sum of them. A term that looks at single candidates sees the chosen one in either case.
         scores: ``B`` pairs, or single candidates where the loss takes them and every p is 1.
         label: Their ``B`` labels.
 
@@ -68,21 +74,37 @@ def expected(loss: BoundLoss, scores: PairScores, label: Label) -> Tensor:
     count = len(scores.chosen.logps)
     if len(label) != count:
         raise ValueError(f"expected one label per pair; got {len(label)} labels for {count} pairs")
+    if isinstance(loss, BoundLoss):
+        loss = alone(loss)
     if label.gate is not None:
         scores = scores.gated(label.gate(scores.detach()).detach())
     if label.scale is not None:
-        if not loss.loss.compares:
+        if not loss.compares:
             raise ValueError(
                 f"these labels scale the logratios, but the loss '{loss.name}' does not compare two of them alone; "
                 "take one that does, such as logistic, or labels without a scale, such as hard"
             )
         scores = scores.scaled(label.scale.detach())
-    straight = loss(scores)
+    straight = _cost(loss, scores, None, label.offset)
     weight = label.weight.detach().to(straight)
     if bool(torch.all(label.probability == 1.0)):
         return weight * straight
     p = label.probability.detach().to(straight)
-    return weight * (p * straight + (1.0 - p) * loss(scores.swapped()))
+    turned = _cost(loss, scores, scores.swapped(), None if label.offset is None else -label.offset)
+    return weight * (p * straight + (1.0 - p) * turned)
+
+
+def _cost(loss: Objective, scores: PairScores, turned: PairScores | None, offset: Tensor | None) -> Tensor:
+    """The sum of the terms; where the pair is turned round, those on single candidates stay with the chosen one."""
+    total: Tensor | None = None
+    for term in loss:
+        row = term.loss.loss
+        seen = scores if turned is None or row.kind == "single" else turned
+        value = term.loss(seen, None if offset is None or row.takes != "margin" else offset.detach())
+        value = value if term.times == 1.0 else term.times * value
+        total = value if total is None else total + value
+    assert total is not None
+    return total
 
 
 def oriented(scores: PairScores, label: Label) -> PairScores:

@@ -101,7 +101,9 @@ class Loss:
     def compares(self) -> bool:
         """Whether it looks at two candidates' logratios and at nothing else. Then a label may scale them or gate one,
         and the loss where the policy equals its reference is known."""
-        return self.kind == "pair" and self.needs_reference and not self.absolute and not self.roles
+        if self.absolute or self.roles or "rewards" in self.needs:
+            return False
+        return self.kind == "pair" and self.needs_reference
 
     def explain(self) -> str:
         """Everything a user wants to know before choosing it, as plain text."""

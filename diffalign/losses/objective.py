@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from diffalign.losses.bound import BoundLoss
 from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.settings import PER_TOKEN, settings_of
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class Objective:
             row = term.loss.loss
             if row.kind != lead.kind and (row.kind != "single" or row.both_sides):
                 raise ValueError(
-                    f"'{self.lead.name}' is a loss on {lead.kind} examples, but '{row.name}' on {row.kind} ones, so they "
-                    "cannot be summed. To a loss on pairs or lists, others of its kind and sft can be added."
+                    f"'{self.lead.name}' is a loss on {lead.kind} examples, but '{row.name}' on {row.kind} ones, so "
+                    "they cannot be summed. To a loss on pairs or lists, others of its kind and sft can be added."
                 )
 
     def __iter__(self) -> Iterator[Term]:
@@ -104,6 +106,11 @@ class Objective:
         return all(term.loss.loss.both_sides for term in self.terms)
 
     @property
+    def bad_alone(self) -> bool:
+        """Whether undesirable examples alone are enough."""
+        return all(term.loss.loss.bad_alone for term in self.terms)
+
+    @property
     def compares(self) -> bool:
         """Whether every term looks at the two logratios of a pair and at nothing else."""
         return all(term.loss.loss.compares for term in self.terms)
@@ -139,6 +146,21 @@ class Objective:
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor | None]:
         """The lead's implicit rewards."""
         return self.lead.rewards(scores)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every hyperparameter; those of further terms under ``NAME.KEY``."""
+        lead, *others = self.terms
+        found = dict(lead.loss.hyper) if lead.times == 1.0 else {**lead.loss.hyper, "times": lead.times}
+        for term in others:
+            found |= {f"{term.loss.name}.{key}": x for key, x in {**term.loss.hyper, "times": term.times}.items()}
+        return found
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The hyperparameters that a reader wants to see: all but the settings that stand at their defaults."""
+        usual = {name: x for term in self.terms for name, x in settings_of(term.loss.loss).items() if name != PER_TOKEN}
+        return {key: x for key, x in self.settings.items() if usual.get(key.rpartition(".")[2], object()) != x}
 
     @property
     def source(self) -> str:

@@ -8,13 +8,13 @@ rejected one, and those between as further answers called "2", "3", ... by their
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.scores import Scores, exact
+from diffalign.losses.scores import Scores, between, exact, exchanged
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,17 @@ class PairScores:
         """The further answer of a role. Raises ValueError where there is none."""
         if role not in self.further:
             raise ValueError(
-                f"this loss reads a further answer, '{role}', but the scores carry {', '.join(self.further) or 'none'}; "
-                f"give each pair one (a column '{role}' of the data)"
+                f"this loss reads a further answer, '{role}', but the scores carry {', '.join(self.further) or 'none'};"
+                f" give each pair one (a column '{role}' of the data)"
             )
         return self.further[role]
+
+    def under(self, model: str) -> tuple[Scores, Scores]:
+        """The pair's scores ``(chosen, rejected)`` under a further model. Raises ValueError where nobody asked it."""
+        if model not in self.beside:
+            raise ValueError(f"this loss reads scores under the {model} policy, but there are none; score it too")
+        one, other = self.beside[model]
+        return one, _other(other)
 
     def reward(self, role: str) -> Tensor:
         """``(B,)``: what was said of a candidate beforehand. Raises ValueError where nothing was."""
@@ -175,7 +182,7 @@ class PairScores:
             raise ValueError("ld_alpha weighs the tokens that the longer answer has more, but these scores have none")
         common = torch.minimum(chosen.lengths, rejected.lengths).unsqueeze(1)
 
-        def weighed(scores: Scores | None) -> Scores | None:
+        def weighed(scores: Scores | None) -> Any:
             if scores is None:
                 return None
             if scores.parts is None:
@@ -187,9 +194,13 @@ class PairScores:
 
         sides = (self.chosen, self.rejected, self.reference_chosen, self.reference_rejected)
         one, other, reference_one, reference_other = map(weighed, sides)
-        assert one is not None
         return replace(
-            self, chosen=one, rejected=other, reference_chosen=reference_one, reference_rejected=reference_other
+            self,
+            chosen=one,
+            rejected=other,
+            reference_chosen=reference_one,
+            reference_rejected=reference_other,
+            beside={name: (weighed(a), weighed(b)) for name, (a, b) in self.beside.items()},
         )
 
     def gated(self, gate: Tensor) -> PairScores:
@@ -204,12 +215,17 @@ class PairScores:
             raise ValueError("a gate acts on the rejected logratio, but the scores carry no reference; score it too")
         parts = policy.parts
         if parts is not None and reference.parts is not None:
-            parts = _between(reference.parts, parts, gate.unsqueeze(1))
-        logps = _between(reference.logps, policy.logps, gate)
-        return replace(self, rejected=replace(policy, logps=logps, parts=parts))
+            parts = between(reference.parts, parts, gate.unsqueeze(1))
+        prompts = policy.prompts
+        if prompts is not None and reference.prompts is not None:
+            prompts = between(reference.prompts, prompts, gate)
+        logps = between(reference.logps, policy.logps, gate)
+        return replace(self, rejected=replace(policy, logps=logps, parts=parts, prompts=prompts))
 
     def swapped(self, where: Tensor | None = None) -> PairScores:
         """The same pairs with the opposite label: every margin changes its sign.
+
+        Further answers that mirror each other, as "augmented_chosen" and "augmented_rejected", change places too.
 
         Args:
             where: ``(B,)`` of booleans: only these pairs are turned round. None turns all.
@@ -217,23 +233,31 @@ class PairScores:
         rejected = _other(self.rejected)
         if where is None:
             where = torch.ones(len(rejected.logps), dtype=torch.bool, device=rejected.logps.device)
-        chosen, rejected = _exchanged(self.chosen, rejected, where)
-        references = (self.reference_chosen, self.reference_rejected)
-        if references[0] is not None and references[1] is not None:
-            references = _exchanged(references[0], references[1], where)
-        beside = {n: (a, b) if b is None else _exchanged(a, b, where) for n, (a, b) in self.beside.items()}
-        rewards = dict(self.rewards)
-        if "chosen" in rewards and "rejected" in rewards:
-            good, bad = rewards["chosen"], rewards["rejected"]
-            there = where.to(good.device)
-            rewards |= {"chosen": torch.where(there, bad, good), "rejected": torch.where(there, good, bad)}
+
+        def turned(one: Scores | None, other: Scores | None) -> tuple[Any, Any]:
+            return (one, other) if one is None or other is None else exchanged(one, other, where)
+
+        further, rewards = dict(self.further), dict(self.rewards)
+        for role in dict.fromkeys((*rewards, *further)):
+            image = _mirrored(role)
+            if role < image and role in rewards and image in rewards:
+                there = where.to(rewards[role].device)
+                good, bad = rewards[role], rewards[image]
+                rewards |= {role: torch.where(there, bad, good), image: torch.where(there, good, bad)}
+            if role < image and role in further and image in further:
+                policies = turned(further[role].policy, further[image].policy)
+                references = turned(further[role].reference, further[image].reference)
+                further |= dict(zip((role, image), map(Answered, policies, references), strict=True))
+        chosen, rejected = turned(self.chosen, rejected)
+        references = turned(self.reference_chosen, self.reference_rejected)
         return replace(
             self,
             chosen=chosen,
             rejected=rejected,
             reference_chosen=references[0],
             reference_rejected=references[1],
-            beside=beside,
+            further=further,
+            beside={name: turned(one, other) for name, (one, other) in self.beside.items()},
             rewards=rewards,
         )
 
@@ -261,26 +285,10 @@ def _other(rejected: Scores | None) -> Scores:
     return rejected
 
 
-def _between(reference: Tensor, policy: Tensor, gate: Tensor) -> Tensor:
-    policy, reference = exact(policy), exact(reference).detach()
-    gate = gate.to(policy)
-    return torch.where(gate == 1.0, policy, reference + gate * (policy - reference))
-
-
-def _exchanged(one: Scores, other: Scores, where: Tensor) -> tuple[Scores, Scores]:
-    def pick(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-        if a is None or b is None:
-            return None
-        if a.dim() > 1 and a.shape[-1] != b.shape[-1]:  # answers of other lengths: nothing counts behind an end
-            width = max(a.shape[-1], b.shape[-1])
-            a, b = (F.pad(x, (0, width - x.shape[-1])) for x in (a, b))
-        mask = where.to(a.device)
-        return torch.where(mask.unsqueeze(1) if a.dim() > 1 else mask, b, a)
-
-    def mixed(a: Scores, b: Scores) -> Scores:
-        return Scores(**{f.name: pick(getattr(a, f.name), getattr(b, f.name)) for f in fields(Scores)})  # type: ignore[arg-type]
-
-    return mixed(one, other), mixed(other, one)
+def _mirrored(role: str) -> str:
+    """What a role is called with the two candidates exchanged."""
+    swap = {"chosen": "rejected", "rejected": "chosen"}
+    return "_".join(swap.get(word, word) for word in role.split("_"))
 
 
 def _logratio(policy: Scores, reference: Scores | None) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -62,7 +63,7 @@ class Scores:
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> Scores:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Scores(**{name: None if value is None else function(value) for name, value in values.items()})
+        return Scores(**{name: None if value is None else function(value) for name, value in values.items()})  # type: ignore[arg-type]
 
     def per_token(self, lengths: Tensor | None = None) -> Scores:
         """Means over the parts that count in place of sums: every number divided by its row's length.
@@ -81,3 +82,28 @@ class Scores:
         count = lengths.to(logps).clamp(min=1.0)
         parts = None if self.parts is None else exact(self.parts) / count.unsqueeze(1)
         return replace(self, logps=logps / count, parts=parts, lengths=None)
+
+
+def between(reference: Tensor, policy: Tensor, gate: Tensor) -> Tensor:
+    """``reference + gate (policy - reference)``; where the gate is 1 the policy's own bits."""
+    policy, reference = exact(policy), exact(reference).detach()
+    gate = gate.to(policy)
+    return torch.where(gate == 1.0, policy, reference + gate * (policy - reference))
+
+
+def exchanged(one: Scores, other: Scores, where: Tensor) -> tuple[Scores, Scores]:
+    """Both, with the rows exchanged where it is said, ``(B,)`` of booleans."""
+
+    def pick(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        if a is None or b is None:
+            return None
+        if a.dim() > 1 and a.shape[-1] != b.shape[-1]:  # answers of other lengths: nothing counts behind an end
+            width = max(a.shape[-1], b.shape[-1])
+            a, b = (F.pad(x, (0, width - x.shape[-1])) for x in (a, b))
+        mask = where.to(a.device)
+        return torch.where(mask.unsqueeze(1) if a.dim() > 1 else mask, b, a)
+
+    def mixed(a: Scores, b: Scores) -> Scores:
+        return Scores(**{f.name: pick(getattr(a, f.name), getattr(b, f.name)) for f in fields(Scores)})  # type: ignore[arg-type]
+
+    return mixed(one, other), mixed(other, one)

@@ -16,18 +16,35 @@ from diffalign.losses.divergences import DIVERGENCES
 from diffalign.losses.ranges import Range
 
 PER_TOKEN, LD_ALPHA, LOGP_SCALE = "per_token", "ld_alpha", "logp_scale"
-F_DIVERGENCE, F_ALPHA, REWARDS = "f_divergence", "f_alpha", "rewards"
+F_DIVERGENCE, F_ALPHA, REWARDS, SHIFT = "f_divergence", "f_alpha", "rewards", "shift"
 
 
 class Row(Protocol):
     """What a setting asks a loss's row, see `catalogue`."""
 
-    kind: Any
-    takes: Any
-    needs: tuple[str, ...]
-    modalities: tuple[str, ...]
-    per_token: bool | None
-    bends: bool
+    @property
+    def kind(self) -> str:
+        """What one example is."""
+
+    @property
+    def takes(self) -> str:
+        """What the function receives."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What the scores must carry."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Where it has a meaning."""
+
+    @property
+    def per_token(self) -> bool | None:
+        """Whether it sees means over tokens; None: it has no such setting."""
+
+    @property
+    def bends(self) -> bool:
+        """Whether the size of a log-probability counts beside its product with beta."""
 
     @property
     def needs_reference(self) -> bool:
@@ -75,8 +92,8 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             LD_ALPHA,
             lambda loss: 1.0,
-            # Tokens behind the shorter answer's length count by this; one answer alone has no other.
-            lambda loss: loss.kind == "pair" and loss.needs_reference and "text" in loss.modalities,
+            # Tokens behind the shorter answer's length count by this; one answer alone has no other, a third no length.
+            lambda loss: loss.kind == "pair" and loss.needs_reference and "text" in loss.modalities and not loss.roles,
             "texts: tokens behind the length of the shorter answer count by this much (LD-DPO)",
             limit=Range(
                 *(0.0, 1.0, True, True),
@@ -125,6 +142,14 @@ SETTINGS: Mapping[str, Setting] = {
             lambda loss: "",
             lambda loss: "rewards" in loss.needs,
             "whose scores of the candidates are read; empty: the only ones that the data have",
+        ),
+        Setting(
+            SHIFT,
+            lambda loss: "classes",
+            lambda loss: "shift" in loss.needs,
+            "where the running shift lies: midway between the means of the two kinds, or (pooled, TRL's) at the mean of "
+            "all examples, which is the same where both kinds are equally many",
+            words=("classes", "pooled"),
         ),
     )
 }

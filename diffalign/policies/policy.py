@@ -78,6 +78,12 @@ class Policy(Protocol):
     def hold_reference(self, state: Mapping[str, Tensor]) -> None:
         """From now on the reference is the network with these trainable tensors; the policy is left as it is."""
 
+    def hold_previous(self, state: Mapping[str, Tensor]) -> None:
+        """Keeps the network with these trainable tensors for losses that read the policy as it was."""
+
+    def previous(self, encoded: Any, draw: Draw) -> Scored:
+        """The scores under what :meth:`hold_previous` kept, without gradient."""
+
     def make_candidates(
         self,
         prompts: Sequence[Text],

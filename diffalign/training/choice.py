@@ -13,14 +13,38 @@ from diffalign.data.records import Pair
 from diffalign.errors import near_miss
 from diffalign.labels import LABELS
 from diffalign.labels.label import Label
-from diffalign.losses import LOSSES
-from diffalign.losses.catalogue import BoundLoss, find
+from diffalign.losses import LOSSES, Objective, Term
+from diffalign.losses.catalogue import find
 from diffalign.pairs import PAIRS, DatasetPairs, PairSource
 
+PLUS, TIMES = "plus", "times"
+"""Keys of a loss in a recipe that are not its own: what is added to it, and its factor in the sum."""
 
-def bind_loss(choice: Choice) -> BoundLoss:
-    """The loss that a recipe names, with its hyperparameters. Raises ValueError naming what is wrong."""
-    return find(LOSSES, choice.name).bind(**choice.hyper)
+
+def bind_loss(choice: Choice) -> Objective:
+    """The loss that a recipe names, or the sum of several, with their hyperparameters. Raises ValueError naming what is
+    wrong."""
+    hyper = dict(choice.hyper)
+    plus = hyper.pop(PLUS, ())
+    if isinstance(plus, (str, Mapping)):
+        plus = (plus,)
+    return Objective((_term(choice.name, hyper), *(_term(c.name, c.hyper) for c in map(Choice.model_validate, plus))))
+
+
+def _term(name: str, hyper: Mapping[str, Any]) -> Term:
+    own = {key: value for key, value in hyper.items() if key != TIMES}
+    return Term(find(LOSSES, name).bind(**own), hyper.get(TIMES, 1.0))
+
+
+def as_choice(value: Any) -> Any:
+    """A recipe's loss where it is a list: the first one leads, the others are added to it."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    if not value:
+        raise ValueError("loss is an empty list. Type for example: --set loss.name=logistic --set loss.beta=0.1")
+    first, *others = value
+    lead = {"name": first} if isinstance(first, str) else dict(first)
+    return {**lead, PLUS: others} if others else lead
 
 
 def bind_label(

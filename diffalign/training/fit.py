@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from diffalign.errors import ConfigError
 from diffalign.labels import Label
-from diffalign.losses import LOSSES, BoundLoss
+from diffalign.losses import LOSSES, Objective
 from diffalign.pairs.source import PairSource
 
 
-def check_fit(loss: BoundLoss, data: PairSource, label: Label) -> None:
+def check_fit(loss: Objective, data: PairSource, label: Label) -> None:
     """Raises ConfigError where a loss on single examples meets pairs, or a loss on pairs single examples; where one for
     desirable examples meets others, or one for both kinds finds one kind alone; and where a label says what the loss
     has no use for."""
-    row = loss.loss
+    row = loss
     alone = not data.every and all(pair.rejected is None for pair in data.pairs)
     if row.kind == "single" and not alone:
         raise ConfigError(
@@ -37,6 +37,11 @@ def check_fit(loss: BoundLoss, data: PairSource, label: Label) -> None:
             f"these labels act on the two logratios of a pair, but the loss '{loss.name}' does not compare these "
             "alone. Type: --set labels=hard   or take a loss that does, such as logistic"
         )
+    if label.offset is not None and any(term.loss.loss.takes != "margin" for term in loss):
+        raise ConfigError(
+            f"these labels say by how much the chosen candidate is ahead, but the loss '{loss.name}' is no function of "
+            "one margin. Type: --set labels=hard   or take a loss that is, such as logistic"
+        )
     if row.kind == "single" and bool((label.probability < 1.0).any()):
         raise ConfigError(
             f"these labels doubt which candidate is the better one, but the loss '{loss.name}' looks at one alone. "
@@ -44,14 +49,33 @@ def check_fit(loss: BoundLoss, data: PairSource, label: Label) -> None:
         )
 
 
-def _check_sides(loss: BoundLoss, data: PairSource) -> None:
+def check_answers(loss: Objective, data: PairSource) -> None:
+    """Raises ConfigError where a loss reads further answers, lists or rewards that the pairs do not have."""
+    if data.every:
+        return
+    for pair in data.pairs:
+        missing = [role for role in loss.roles if role not in pair.further]
+        if missing:
+            raise ConfigError(
+                f"the loss '{loss.name}' reads further answers ({', '.join(loss.roles)}), but {pair.source or pair.id} "
+                f"has no {', '.join(missing)}. Give the data a column of that name"
+                + (", or let them be made: --set pairs=drafts" if any("after" in role for role in missing) else "")
+            )
+        if loss.kind == "list" and "2" not in pair.further:
+            raise ConfigError(
+                f"the loss '{loss.name}' ranks lists, but {pair.source or pair.id} has two candidates alone. "
+                "Type: --set pairs=lists   with data that have several per prompt, or take a loss on pairs"
+            )
+
+
+def _check_sides(loss: Objective, data: PairSource) -> None:
     bad = sum(not pair.desirable for pair in data.pairs)
-    if bad and not loss.loss.both_sides:
+    if bad and not loss.both_sides:
         raise ConfigError(
             f"the loss '{loss.name}' makes every candidate likelier, but {bad} of {len(data)} examples are "
             "undesirable. Type: --set pairs=winners   to leave them out, or --set loss=kto to learn from both kinds"
         )
-    if loss.loss.both_sides and bad in (0, len(data)):
+    if loss.both_sides and bad in (0, len(data)):
         there = "desirable" if not bad else "undesirable"
         raise ConfigError(
             f"the loss '{loss.name}' weighs desirable examples against undesirable ones, but all {len(data)} are "
@@ -60,11 +84,11 @@ def _check_sides(loss: BoundLoss, data: PairSource) -> None:
         )
 
 
-def check_medium(loss: BoundLoss, medium: str) -> None:
+def check_medium(loss: Objective, medium: str) -> None:
     """Raises ConfigError where a loss has no meaning for what the policy makes."""
-    if medium not in loss.loss.modalities:
-        fit = [name for name, row in LOSSES.items() if medium in row.modalities and row.kind == loss.loss.kind]
+    if medium not in loss.modalities:
+        fit = [name for name, row in LOSSES.items() if medium in row.modalities and row.kind == loss.kind]
         raise ConfigError(
-            f"the loss '{loss.name}' is made for {' and '.join(loss.loss.modalities)}, but this model makes {medium}. "
+            f"the loss '{loss.name}' is made for {' and '.join(loss.modalities)}, but this model makes {medium}. "
             f"Losses for it: {', '.join(fit)}. Type for example: --set loss.name={fit[0]}"
         )

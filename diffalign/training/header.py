@@ -7,7 +7,7 @@ from typing import Any
 
 from diffalign.choice import Choice
 from diffalign.devices.budget import available_bytes, in_words
-from diffalign.losses import BoundLoss, equivalent_betas
+from diffalign.losses import Objective, equivalent_betas
 from diffalign.pairs.source import PairSource
 from diffalign.policies.policy import Policy
 from diffalign.training.optim import learning_rate
@@ -17,7 +17,7 @@ OPTIMIZER_BYTES = {"adamw": 8, "adamw8bit": 2, "adafactor": 0.1, "sgd": 0}
 """State per trained number, bytes."""
 
 
-def header(recipe: Recipe, policy: Policy, data: PairSource, loss: BoundLoss, *, processes: int, micro: int) -> str:
+def header(recipe: Recipe, policy: Policy, data: PairSource, loss: Objective, *, processes: int, micro: int) -> str:
     """Model, data, the four parts, batch arithmetic, beta in other conventions, memory; one line each."""
     rows = {
         **policy.describe(),
@@ -46,8 +46,8 @@ def batch_line(recipe: Recipe, pairs: int, processes: int, micro: int) -> str:
     )
 
 
-def _parts(recipe: Recipe, loss: BoundLoss) -> str:
-    hyper = ", ".join(f"{name} {value:g}" for name, value in loss.hyper.items())
+def _parts(recipe: Recipe, loss: Objective) -> str:
+    hyper = ", ".join(f"{name} {_short(value)}" for name, value in loss.told.items())
     latents = getattr(recipe.model, "latents", None)
     start = "" if loss.at_zero is None else f"; {loss.at_zero:.4g} at step 0"
     parts = {"pairs": recipe.pairs, **({"latents": latents} if isinstance(latents, Choice) else {})}
@@ -74,10 +74,10 @@ def _optimizer_line(recipe: Recipe) -> str:
     return f"{train.optimizer}, {rate}{clip}, precision {train.mixed_precision}{ema}"
 
 
-def _beta_rows(recipe: Recipe, policy: Policy, loss: BoundLoss) -> Mapping[str, str]:
+def _beta_rows(recipe: Recipe, policy: Policy, loss: Objective) -> Mapping[str, str]:
     """One beta in the conventions of other programs; only where the policy says how large a latent is."""
     elements: Any = getattr(policy, "latent_elements", None)
-    if not elements or "beta" not in loss.hyper:
+    if not elements or "beta" not in loss.lead.hyper:
         return {}
     ours = "sum_half" if getattr(recipe.model, "reduction", "mean") == "sum" else "mean_half"
     same = equivalent_betas(loss.beta, convention=ours, elements=elements)

@@ -16,14 +16,14 @@ from diffalign.data.lazy import changed, selected
 from diffalign.data.records import Pair
 from diffalign.errors import ConfigError, DataError
 from diffalign.labels import expected, oriented
-from diffalign.losses import BoundLoss
+from diffalign.losses import Objective
 from diffalign.pairs.dataset import read_dataset
 from diffalign.pairs.singles import one_by_one
 from diffalign.pairs.winners import winner
+from diffalign.training.held_pairs import HeldPairs
 from diffalign.training.metrics import Metrics
 from diffalign.training.order import Visit, pieces, share
 from diffalign.training.recipe import Data
-from diffalign.training.reference_point import reference_point
 from diffalign.training.scoring import arranged, score_pairs
 from diffalign.training.step import Labeller, Stepper
 
@@ -49,7 +49,7 @@ class HeldOut:
         # Ids of their own: a split often counts from zero again.
         return HeldOut(changed(found.pairs, lambda pair: replace(pair, id=f"eval/{pair.id}")))
 
-    def fitting(self, loss: BoundLoss, label: Labeller) -> HeldOut:
+    def fitting(self, loss: Objective, label: Labeller) -> HeldOut:
         """Those that the run's loss and label can judge: every candidate for itself where the loss takes examples of
         both kinds, winners alone where it takes these.
 
@@ -57,7 +57,7 @@ class HeldOut:
             ConfigError: Single examples, where the loss compares two; none that is desirable, where it takes no other.
             DataError: A row that lacks what the label needs.
         """
-        single = loss.loss.kind == "single"
+        single = loss.kind == "single"
         alone = [pair.id for pair in self.pairs if pair.rejected is None]
         if alone and not single:
             raise ConfigError(
@@ -65,7 +65,7 @@ class HeldOut:
                 f"'{loss.name}' compares two. Give pairs, or do without held-out ones: --set data.eval=null"
             )
         fit = self
-        if single and loss.loss.both_sides:
+        if single and loss.both_sides:
             fit = HeldOut(one_by_one(self.pairs))
         elif single:
             fit = HeldOut(changed(selected(self.pairs, lambda pair: pair.desirable), winner))
@@ -88,12 +88,15 @@ class HeldOut:
     def measure(self, run: Stepper, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Metrics over the held-out pairs, named ``eval_...``; ``eval_pairs`` is how many there are."""
         metrics, plan = Metrics(run.loss), self.plan(looks=run.policy.looks)
-        point = reference_point(run, self.pairs, plan) if "point" in run.loss.loss.needs else None
+        whole = HeldPairs(len(self.pairs), run.loss)
+        point = run.point(self.pairs, plan)
         mine = share(plan, run.accelerator.process_index, run.accelerator.num_processes)
         for micro in pieces(arranged(run.policy, self.pairs, mine), run.micro_batch_size):
             pairs = [self.pairs[index] for index, _ in micro]
             scores, info = score_pairs(run, pairs, [visit for _, visit in micro], point)
             label = run.label(pairs)
-            metrics.add(oriented(scores, label), expected(run.loss, scores, label), info)
-        found = metrics.read(reduce)
+            told = oriented(scores, label)
+            metrics.add(told, expected(run.loss, scores, label), info)
+            whole.add([index for index, _ in micro], told, label)
+        found = {**metrics.read(reduce), **whole.read(self.pairs, reduce, run.accelerator.device)}
         return {**{f"eval_{name}": value for name, value in found.items()}, "eval_pairs": len(self.pairs)}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffalign.losses import BoundLoss, PairScores, accuracy
+from diffalign.losses import Objective, PairScores, accuracy
 
 BINS = 5
 """Noise levels are reported in this many equal bins of [0, 1)."""
@@ -28,11 +28,11 @@ class Metrics:
     """Running sums of one log window.
 
     Args:
-        loss: The bound loss: it knows the implicit rewards and where its slope dies.
+        loss: What is trained on: its first term knows the implicit rewards and where its slope dies.
     """
 
-    def __init__(self, loss: BoundLoss) -> None:
-        self.loss = loss
+    def __init__(self, loss: Objective) -> None:
+        self.objective, self.loss = loss, loss.lead
         self.names: list[str] = []
         self.sums: Tensor | None = None
         self.pairs = 0
@@ -54,7 +54,7 @@ class Metrics:
         rows["loss"] = (losses, None)
         if row.takes == "margin" and row.needs_reference:
             rows["health/saturated"] = ((self.loss.saturation(scores) < SATURATED).float(), None)
-        if level is not None and row.needs_reference:
+        if level is not None and self.objective.needs_reference:
             rows |= _sides("error/{}_change", *_logratios(scores), scores.desirable, factor=-2.0)
         if level is not None and "rewards/accuracies" in rows:
             bins = (level.to(losses.device) * BINS).long().clamp_(0, BINS - 1)
@@ -75,7 +75,7 @@ class Metrics:
         rows |= _sides("length/{}", scores.chosen.lengths, other.lengths if other is not None else None)
         if other is None or rejected is None:
             return rows
-        margin = self.loss.seen(scores).margin if self.loss.loss.needs_reference else chosen - rejected
+        margin = self.loss.margin(scores) if self.loss.loss.needs_reference else chosen - rejected
         return rows | {
             "rewards/rejected": (rejected, None),
             "rewards/margins": (chosen - rejected, None),
@@ -88,15 +88,19 @@ class Metrics:
         """Of single examples of both kinds: an example is right on its own side of the reference point."""
         reward, _ = self.loss.rewards(scores)
         good, point = scores.desirable, scores.point
-        assert good is not None and point is not None
-        gain = reward - self.loss.beta * point
+        assert good is not None
+        gain = reward if point is None else reward - self.loss.beta * point
         rows = _sides("rewards/{}", reward, None, good)
         rows |= _sides("logps/{}", scores.chosen.logps, None, good)
         rows |= _sides("length/{}", scores.chosen.lengths, None, good)
         return rows | {
             "rewards/accuracies": (accuracy(torch.where(good, gain, -gain)), None),
             "health/margin_size": (gain.abs(), None),
-            "kl": (point.expand(len(reward)), None),
+            **(
+                {}
+                if point is None
+                else {"kl" if "point" in self.loss.loss.needs else "shift": (_all(point, gain), None)}
+            ),
         }
 
     def _sum(self, rows: Rows) -> None:
@@ -163,6 +167,10 @@ class Metrics:
         found: list[float] = (vector if reduce is None else reduce(vector)).tolist()
         size = sums.shape[1]
         return found[:size], found[size : 2 * size], found[2 * size :]
+
+
+def _all(value: Tensor, like: Tensor) -> Tensor:
+    return value.to(like).expand(len(like))
 
 
 def _logratios(scores: PairScores) -> tuple[Tensor, Tensor | None]:

@@ -73,3 +73,14 @@ def pieces(batch: Sequence[T], size: int) -> list[Sequence[T]]:
 @lru_cache(maxsize=4)  # a batch touches one epoch, or two at a border
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return stream(seed, "order", epoch, "permutation").permutation(size)
+
+
+def several(visits: Sequence[int], draws: int) -> list[tuple[int, ...]]:
+    """The visits under which pairs are scored when each is scored at several draws: ``draws`` rows of them, none of
+    which another visit has. One draw: the visits themselves."""
+    return [tuple(_one_of(visit, draw, draws) for visit in visits) for draw in range(draws)]
+
+
+def _one_of(visit: int, draw: int, draws: int) -> int:
+    # Looks at held-out pairs count downwards from -1.
+    return visit * draws + draw if visit >= 0 else -1 - ((-1 - visit) * draws + draw)

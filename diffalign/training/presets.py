@@ -7,7 +7,7 @@ from typing import Any
 
 from diffalign.errors import ConfigError, near_miss
 from diffalign.methods import METHODS
-from diffalign.training.choice import merged
+from diffalign.training.choice import as_choice, merged
 
 AXES = ("pairs", "latents", "labels", "loss")
 """Sections that are choices: a name with its hyperparameters, replaced as a whole when the name differs."""
@@ -33,7 +33,7 @@ def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"there is no method '{name}'.{near_miss(str(name), METHODS)} Known: {', '.join(METHODS)}.")
     result = with_latents(METHODS[name].defaults)
     for key, given in values.items():
-        preset = result.get(key)
+        preset, given = result.get(key), as_choice(given) if key == "loss" else given
         if preset is not None and key in AXES:
             result[key] = merged(preset, given)
         elif isinstance(preset, Mapping) and isinstance(given, Mapping):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from diffalign.choice import Choice
-from diffalign.training.choice import bind_label, bind_loss, bind_pairs
+from diffalign.training.choice import as_choice, bind_label, bind_loss, bind_pairs
 from diffalign.training.models import kind_of, resolve_model, row_of
 from diffalign.training.presets import with_preset
 
@@ -53,6 +53,15 @@ class Train(Section):
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     ema_decay: float | None = Field(default=None, ge=0, lt=1)
     seed: int = Field(default=0, ge=0)
+    draws_per_pair: int | None = Field(
+        default=None, ge=1, description="noises that a denoiser's scores are means over; unset: 2 for squared losses"
+    )
+    previous_every: int = Field(
+        default=0, ge=0, description="steps between two looks back, for losses that read the policy as it was; 0: never"
+    )
+    group_robust: float | None = Field(
+        default=None, gt=0, description="weighs groups of pairs by softmax(mean loss / this): small is the worst group"
+    )
     gradient_checkpointing: bool | None = Field(default=None, description="unset: as the model's section says")
 
     @field_validator("mixed_precision", mode="before")
@@ -135,7 +144,8 @@ class Recipe(Section):
     ``method`` names a preset whose values are defaults here. ``model.kind`` says which policy is built (unset: what
     the model's folder looks like, else ``image``); the rest of ``model`` is that policy's own, and so are the sampling
     settings in ``previews``, ``evaluate`` and ``pairs``. ``pairs``, ``latents``, ``labels`` and ``loss`` are the four
-    choices; ``latents`` may stand beside the others and belongs to the model's section.
+    choices; ``latents`` may stand beside the others and belongs to the model's section. ``loss`` may be a list: a sum,
+    each with its factor ``times``; the first one leads.
     """
 
     method: str | None = None
@@ -161,6 +171,11 @@ class Recipe(Section):
     @classmethod
     def _model(cls, value: Any) -> Any:
         return resolve_model(value)
+
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _losses(cls, value: Any) -> Any:
+        return as_choice(value)
 
     @field_validator("loss")
     @classmethod

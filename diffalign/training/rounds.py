@@ -2,6 +2,7 @@
 
     sample     a pair source brings the pairs of its next round (`pairs: checkpoint`)
     invert     a policy that moves finds its latents anew (`latents.refresh`)
+    look_back  the policy as it is becomes the one that losses of its past read (`train.previous_every`)
 
 A stage works with one set of weights from its beginning to its end, so it can use large batches and nothing is swapped
 at each step. A checkpoint stands at the border, and what a stage makes is stored piece by piece: a run that is killed
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diffalign.errors import ConfigError
+from diffalign.pairs.pool import CheckpointPool
 from diffalign.pairs.source import PairSource, Stage
 from diffalign.policies.policy import Policy
 from diffalign.training.order import Order, Visit
@@ -52,6 +54,7 @@ class Rounds:
         accelerator: Processes and precision.
         steps: Of the whole run.
         seed: The run's.
+        back: Steps between two looks back; 0: no loss reads the policy as it was.
     """
 
     source: PairSource
@@ -63,11 +66,13 @@ class Rounds:
     accelerator: Any
     steps: int
     seed: int
+    back: int = 0
     begun: dict[str, int] = field(default_factory=dict)
 
     def enter(self, step: int, checkpoint: Callable[[], None]) -> None:
         """Before step ``step``: begins what is due, after a ``checkpoint``; after a resume, what had begun already."""
-        for stage, begin in (("sample", self._sample), ("invert", self._invert)):
+        stages = (("sample", self._sample), ("invert", self._invert), ("look_back", self._look_back))
+        for stage, begin in stages:
             every = self._every[stage]
             if not every or self.begun.get(stage) == step // every:
                 continue
@@ -82,7 +87,7 @@ class Rounds:
 
     @property
     def _every(self) -> dict[str, int]:
-        return lengths(self.source, self.policy)
+        return {**lengths(self.source, self.policy), "look_back": self.back}
 
     def _sample(self, number: int, visits: list[Visit]) -> None:
         stage = Stage(
@@ -108,3 +113,11 @@ class Rounds:
                 batch=self.stepper.micro_batch_size,
                 progress=self.report.preparing,
             )
+
+    def _look_back(self, number: int, visits: list[Visit]) -> None:
+        """Holds the policy as it stands at the border; after a resume, as it stood there."""
+        pool, policy = CheckpointPool(self.output.rounds / "previous"), self.policy
+        with self.accelerator.main_process_first():
+            if number not in pool.indices():
+                pool.add(number, policy.state())
+        policy.hold_previous(pool.load(number))

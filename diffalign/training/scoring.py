@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from diffalign.data.records import Pair
 from diffalign.latents.draws import Draw
-from diffalign.losses import BoundLoss, PairScores
+from diffalign.losses import Answered, Objective, PairScores, Scores
 from diffalign.policies.policy import Policy, Scored
-from diffalign.training.order import Visit
+from diffalign.training.order import Visit, several
+from diffalign.training.rewards import rewards_of
 
 
 class Scoring(Protocol):
@@ -20,9 +22,10 @@ class Scoring(Protocol):
 
     accelerator: Any
     policy: Policy
-    loss: BoundLoss
+    loss: Objective
     seed: int
     micro_batch_size: int
+    draws: int
 
 
 def arranged(policy: Policy, pairs: Sequence[Pair], visits: Sequence[Visit]) -> list[Visit]:
@@ -36,27 +39,80 @@ def score_pairs(
     """Scores of a micro-batch under policy and, where the loss needs it, reference; with the policy's diagnostics.
 
     Args:
-        run: Policy, loss, precision and seed.
+        run: Policy, loss, precision, seed, and at how many draws each pair is scored: the scores are means over them.
         pairs: The micro-batch.
         visits: How often each of its pairs has been seen.
         point: The batch's reference point, where the loss needs one.
     """
-    row = run.loss.loss
-    draw = Draw(run.seed, tuple(pair.id for pair in pairs), tuple(visits))
-    encoded = run.policy.encode(pairs)
+    needs = run.loss.needs
+    encoded = run.policy.encode(pairs, prompts=True) if "prompts" in needs else run.policy.encode(pairs)
+    ids = tuple(pair.id for pair in pairs)
+    looks = [_look(run, encoded, Draw(run.seed, ids, row)) for row in several(visits, run.draws)]
+    said, info = looks[0] if len(looks) == 1 else _mean(looks)
+    roles = tuple(pairs[0].answers)
+    policy = dict(zip(roles, said["policy"], strict=True))
+    reference = dict(zip(roles, said.get("reference", ()), strict=False))
+    device = policy["chosen"].logps.device
+    desirable = None
+    if run.loss.both_sides:
+        desirable = torch.tensor([pair.desirable for pair in pairs], device=device)
+    beside = {name: (one, other) for name in said.keys() & {"previous", "slow"} for one, other, *_ in (said[name],)}
+    scores = PairScores(
+        policy["chosen"],
+        policy.get("rejected"),
+        reference.get("chosen"),
+        reference.get("rejected"),
+        desirable=desirable,
+        point=point,
+        further={role: Answered(policy[role], reference.get(role)) for role in roles[len(policy.keys() & SIDES) :]},
+        beside=beside,
+        rewards={role: x.to(device) for role, x in rewards_of(run.loss, pairs).items()},
+    )
+    return scores, info
+
+
+SIDES = {"chosen", "rejected"}
+Said = dict[str, tuple[Scores, ...]]
+
+
+def _look(run: Scoring, encoded: Any, draw: Draw) -> tuple[Said, dict[str, Tensor]]:
+    """What each model says of all candidates at one draw."""
+    needs, said = run.loss.needs, {}
+    policy: Any = run.policy
     reference: Scored | None = None
-    if row.needs_reference:
-        # Two autocast blocks: one would hand the policy the casts that were made here, which carry no gradient.
-        with torch.no_grad(), run.accelerator.autocast():
-            reference = run.policy.reference(encoded, draw)
-    with run.accelerator.autocast():
-        scored = run.policy.score(encoded, draw)
-    device = scored.candidates[0].logps.device
-    desirable = torch.tensor([pair.desirable for pair in pairs], device=device) if row.both_sides else None
-    return PairScores(*_two(scored), *_two(reference), desirable=desirable, point=point), dict(scored.info)
+    if "divergence" in needs:
+        with run.accelerator.autocast():
+            scored, reference = policy.compare(encoded, draw)
+    else:
+        if "reference" in needs:
+            # Two autocast blocks: one would hand the policy the casts that were made here, which carry no gradient.
+            with torch.no_grad(), run.accelerator.autocast():
+                reference = policy.reference(encoded, draw)
+        if "previous" in needs:
+            with torch.no_grad(), run.accelerator.autocast():
+                said["previous"] = policy.previous(encoded, draw).candidates
+        with run.accelerator.autocast():
+            scored = policy.score(encoded, draw)
+    if "slow" in needs:
+        with run.accelerator.autocast():
+            said["slow"] = policy.slow(encoded, draw).candidates
+    said["policy"] = scored.candidates
+    if reference is not None:
+        said["reference"] = reference.candidates
+    return said, dict(scored.info)
 
 
-def _two(scored: Scored | None) -> tuple[Any, Any]:
-    """Chosen and rejected candidate; None for what is not there."""
-    candidates = (*scored.candidates, None) if scored is not None else (None, None)
-    return candidates[0], candidates[1]
+def _mean(looks: Sequence[tuple[Said, Mapping[str, Tensor]]]) -> tuple[Said, dict[str, Tensor]]:
+    """Means over several draws, of scores and of diagnostics."""
+
+    def mean(values: Sequence[Any]) -> Any:
+        return None if values[0] is None else torch.stack(list(values)).mean(0)
+
+    def joined(rows: Sequence[Scores]) -> Scores:
+        first = rows[0]
+        parts, divergence = mean([row.parts for row in rows]), mean([row.divergence for row in rows])
+        return replace(first, logps=mean([row.logps for row in rows]), parts=parts, divergence=divergence)
+
+    saids, infos = zip(*looks, strict=True)
+    said = {name: tuple(joined(rows) for rows in zip(*(one[name] for one in saids), strict=True)) for name in saids[0]}
+    return said, {name: mean([info[name] for info in infos]) for name in infos[0]}

@@ -9,14 +9,14 @@ from typing import Any
 from diffalign.data.lazy import joined
 from diffalign.data.records import Pair
 from diffalign.errors import ConfigError
-from diffalign.losses import BoundLoss
+from diffalign.losses import Objective
 from diffalign.pairs.dataset import DatasetPairs, from_memory, read_dataset
 from diffalign.pairs.source import PairSource
 from diffalign.policies.policy import Policy
 from diffalign.training.checkpoint import check_disk
 from diffalign.training.choice import bind_label, bind_loss, bind_pairs
 from diffalign.training.ema import Ema
-from diffalign.training.fit import check_fit, check_medium
+from diffalign.training.fit import check_answers, check_fit, check_medium
 from diffalign.training.guard import SpikeGuard
 from diffalign.training.header import header
 from diffalign.training.health import Health
@@ -24,12 +24,13 @@ from diffalign.training.held_out import HeldOut
 from diffalign.training.metrics import Metrics
 from diffalign.training.models import open_model, row_of
 from diffalign.training.optim import learning_rate, make_optimizer
-from diffalign.training.order import Order, Visit
+from diffalign.training.order import Order, Visit, several
 from diffalign.training.output import Output, check_output, claim_output, flat
 from diffalign.training.output import dump as dump_recipe
 from diffalign.training.progress import Report
 from diffalign.training.recipe import Recipe, Train
 from diffalign.training.reference_point import StrayPairs, strays
+from diffalign.training.rewards import rewards_of
 from diffalign.training.rounds import Rounds, check_lengths
 from diffalign.training.state import Run
 from diffalign.training.step import Stepper
@@ -70,6 +71,8 @@ def open_run(
     data = bind_pairs(recipe.pairs, row_of(recipe.model).candidates())(rows)
     loss, label = bind_loss(recipe.loss), bind_label(recipe.labels, rows.ranges)
     check_fit(loss, data, label(data.pairs))  # a label raises for a row that lacks what it needs
+    check_answers(loss, data)
+    rewards_of(loss, data.pairs)
     held_out = HeldOut.read(recipe.data)
     if held_out is not None:
         held_out = held_out.fitting(loss, label)
@@ -80,7 +83,8 @@ def open_run(
     trainable = policy.trainable()
     order = Order(len(data), train.batch_size, train.seed)
     report = Report(train.steps, active=accelerator.is_main_process)
-    micro = train.micro_batch_size or min(MICRO, -(-train.batch_size // accelerator.num_processes))
+    micro = _micro(train, loss, accelerator.num_processes)
+    draws = train.draws_per_pair or (2 if loss.squares and policy.looks > 1 else 1)
     report.say(header(recipe, policy, data, loss, processes=accelerator.num_processes, micro=micro))
     report.say(f"example  {policy.show(data.pairs[0])}")
     module = policy.module
@@ -91,7 +95,7 @@ def open_run(
         check_disk(output.folder, (1 + kept + pool) * size)
         if accelerator.is_main_process:
             claim_output(output, recipe)
-        _prepare(accelerator, policy, data, held_out, order, recipe.train, micro, report, loss)
+        _prepare(accelerator, policy, data, held_out, order, recipe.train, micro, report, loss, draws)
         _place(accelerator, policy)
     optimizer = accelerator.prepare_optimizer(make_optimizer(train, trainable.values()))
     metrics = Metrics(loss)
@@ -106,6 +110,8 @@ def open_run(
         seed=train.seed,
         micro_batch_size=micro,
         max_grad_norm=train.max_grad_norm,
+        draws=draws,
+        group_tau=train.group_robust,
     )
     peak = max(learning_rate(train, step) for step in range(min(train.steps, train.warmup_steps + 1)))
     if trackers and not check_only:
@@ -123,7 +129,7 @@ def open_run(
         stepper=stepper,
         metrics=metrics,
         guard=SpikeGuard(recipe.guard),
-        health=Health(loss.beta, peak, reference=loss.loss.needs_reference),
+        health=Health(loss.beta, peak, reference=loss.needs_reference),
         file=MetricsFile(output.metrics),
         report=report,
         data=data,
@@ -138,8 +144,22 @@ def open_run(
             accelerator=accelerator,
             steps=train.steps,
             seed=train.seed,
+            back=(train.previous_every or train.steps) if "previous" in loss.needs else 0,
         ),
     )
+
+
+def _micro(train: Train, loss: Objective, processes: int) -> int:
+    """Pairs in memory at once. Raises ConfigError where all of a batch must be there together and are not."""
+    if not loss.together:
+        return train.micro_batch_size or min(MICRO, -(-train.batch_size // processes))
+    whole = train.batch_size
+    if processes > 1 or (train.micro_batch_size or whole) < whole:
+        raise ConfigError(
+            f"the loss '{loss.name}' compares the pairs of a batch with each other, so one process must hold all "
+            f"{whole} at once. Type: --set train.micro_batch_size={whole}, with one process, or a smaller batch_size"
+        )
+    return whole
 
 
 def make_accelerator(recipe: Recipe, trackers: list[str], output: Output) -> Any:
@@ -184,12 +204,13 @@ def _prepare(
     train: Train,
     micro: int,
     report: Report,
-    loss: BoundLoss,
+    loss: Objective,
+    draws: int,
 ) -> None:
     """Caches what can be cached; the first process does it, the others find it done."""
     known = joined(data.pairs, held_out.pairs if held_out else [])
     asked, plan = known, _plan(policy, data, held_out, order, train)
-    if plan and "point" in loss.loss.needs:
+    if plan and "point" in loss.needs:
         found = [stray for batch in plan for stray in strays(batch)]
         plan.append([(len(known) + k, stray.visit) for k, stray in enumerate(found)])
         asked = joined(known, StrayPairs(known, found))
@@ -197,7 +218,8 @@ def _prepare(
         for line in policy.prepare(known, report.preparing):
             report.say(line)
         if plan and hasattr(policy, "prepare_reference"):  # a policy that can store its reference's scores
-            visits = [visit for batch in plan for visit in batch]
+            met = [visit for batch in plan for visit in batch]
+            visits = [(index, several([visit], draws)[k][0]) for index, visit in met for k in range(draws)]
             with accelerator.autocast():
                 # As many pairs at a time as in training: the same kernels, so the same rounding.
                 policy.prepare_reference(asked, visits, train.seed, batch=micro, progress=report.preparing)

@@ -108,6 +108,7 @@ class Run:
             "scaler": scaler.state_dict() if scaler is not None else None,
             "guard": self.guard.state(),
             "window": window,
+            "shift": self.stepper.shift.state(),
             "rollbacks": self.rollbacks,
             "looked": self.looked,
             "metrics_bytes": self.file.size(),
@@ -152,6 +153,7 @@ class Run:
         self.policy.load_state(snapshot.tensors["policy"])
         self.policy.module = wrapped
         restore(self._inner, self.trainable, snapshot.tensors.get("optimizer", {}), snapshot.facts["optimizer"])
+        self.stepper.shift.load_state(snapshot.facts["shift"])
         if self.ema is not None:
             self.ema.load_state(snapshot.tensors["ema"], snapshot.facts["ema_updates"])
         if snapshot.facts["scaler"] is not None and self.accelerator.scaler is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,12 +19,14 @@ from torch import Tensor, nn
 from diffalign.data.records import Pair
 from diffalign.errors import RunError
 from diffalign.labels import Label, expected, oriented, silent
-from diffalign.losses import BoundLoss
+from diffalign.losses import Objective
 from diffalign.policies.policy import Policy
+from diffalign.training.group_weights import group_weights
 from diffalign.training.guard import Reading
 from diffalign.training.metrics import Metrics
 from diffalign.training.order import Visit, pieces, share
 from diffalign.training.reference_point import reference_point
+from diffalign.training.running_shift import RunningShift
 from diffalign.training.scoring import arranged, score_pairs
 
 Labeller = Callable[[Sequence[Pair]], Label]
@@ -45,18 +47,25 @@ class Stepper:
         seed: Of all draws.
         micro_batch_size: Pairs in memory at once. Halved when the device runs out of memory.
         max_grad_norm: Gradients are scaled down to this norm; None leaves them.
+        draws: At how many draws each pair is scored; the scores are means over them.
+        group_tau: Temperature of group-robust weights; None: all groups count alike.
+        shift: The running reference point, for a loss that needs one.
     """
 
     accelerator: Any
     policy: Policy
     parameters: list[nn.Parameter]
     pairs: Sequence[Pair]
-    loss: BoundLoss
+    loss: Objective
     label: Labeller
     metrics: Metrics
     seed: int
     micro_batch_size: int
     max_grad_norm: float | None
+    draws: int = 1
+    group_tau: float | None = None
+    shift: RunningShift = field(default_factory=RunningShift)
+    factors: dict[str, float] | None = None
     notices: list[str] = field(default_factory=list)
 
     def gradients(self, batch: Sequence[Visit], step: int) -> Reading:
@@ -65,7 +74,9 @@ class Stepper:
         Raises:
             RunError: The loss or, without fp16's scaling, the gradient is not finite. Nothing has been stepped.
         """
-        point = reference_point(self, self.pairs, batch) if "point" in self.loss.loss.needs else None
+        point = self.point(self.pairs, batch)
+        if self.group_tau is not None:
+            self.factors = group_weights(self, self.pairs, batch, self.label, point, self.group_tau)
         mine = share(batch, self.accelerator.process_index, self.accelerator.num_processes)
         mine, known = self.teaching(mine)
         mine = arranged(self.policy, self.pairs, mine)
@@ -85,6 +96,14 @@ class Stepper:
             self._stop(step, mine, losses, gradient=not bad_count)
         change = changed / scored if scored else None
         return Reading(loss=total / len(batch), grad_norm=grad_norm, chosen_change=change)
+
+    def point(self, pairs: Sequence[Pair], batch: Sequence[Visit]) -> Tensor | None:
+        """The reference point of a batch, where the loss measures from one: of the batch itself, or the running one."""
+        if "point" in self.loss.needs:
+            return reference_point(self, pairs, batch)
+        if "shift" in self.loss.needs:
+            return self.shift.point().to(self.accelerator.device)
+        return None
 
     def teaching(self, visits: Sequence[Visit]) -> tuple[Sequence[Visit], Tensor]:
         """The visits that teach, and the losses of the others, which are known: a scale or a weight of exactly 0 makes
@@ -122,23 +141,38 @@ class Stepper:
         """The losses, and of a denoiser the sum and the number of its changes of error on what shall be learnt."""
         scale = self.accelerator.num_processes / total  # distributed gradients are means over processes
         losses, changes = [], []
+        seen: list[tuple[Tensor, Tensor]] = []
         for k, micro in enumerate(micros):
             last = k == len(micros) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.policy.module):
                 pairs = [self.pairs[index] for index, _ in micro]
                 scores, info = score_pairs(self, pairs, [visit for _, visit in micro], point)
                 label = self.label(pairs)
+                if self.factors is not None:
+                    factor = torch.tensor([self.factors[pair.group] for pair in pairs], dtype=label.weight.dtype)
+                    label = replace(label, weight=label.weight * factor)
                 loss = expected(self.loss, scores, label)
                 self.accelerator.backward(loss.sum() * scale)
+            if "shift" in self.loss.needs and scores.desirable is not None:
+                seen.append((scores.chosen_logratio.detach(), scores.desirable))
             if label.gate is not None:
                 info["gate"] = label.gate(scores.detach())
             self.metrics.add(oriented(scores, label), loss.detach(), info)
             losses.append(loss.detach())
-            if "level" in info and self.loss.loss.needs_reference:
+            if "level" in info and self.loss.needs_reference:
                 change = -2.0 * scores.chosen_logratio.detach()
                 learnt = torch.ones_like(change) if scores.desirable is None else scores.desirable.to(change)
                 changes.append(torch.stack([(change * learnt).sum(), learnt.sum()]))
+        if "shift" in self.loss.needs:
+            self._shift(seen)
         return torch.cat(losses), torch.stack(changes).sum(dim=0) if changes else None
+
+    def _shift(self, seen: list[tuple[Tensor, Tensor]]) -> None:
+        """Tells the running point of this step's examples, those of all processes; the next step measures from it."""
+        logratios, desirable = (torch.cat(rows) for rows in zip(*seen, strict=True))
+        if self.accelerator.num_processes > 1:
+            logratios, desirable = self.accelerator.gather((logratios, desirable))
+        self.shift.update(logratios, desirable)
 
     def _stop(self, step: int, mine: Sequence[Visit], losses: Tensor, gradient: bool) -> None:
         found = [

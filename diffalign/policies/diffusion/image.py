@@ -226,6 +226,14 @@ class ImagePolicy:
         latents were to be stored: they are those of one model."""
         self._judging.hold(state)
 
+    def hold_previous(self, state: Mapping[str, Tensor]) -> None:
+        """Keeps the network with these trainable tensors for losses that read the policy as it was."""
+        self._judging.hold_previous(state)
+
+    def previous(self, encoded: Encoded, draw: Draw) -> Scored:
+        """Scores under the policy as it was held, without gradient."""
+        return self._judging.score_previous(encoded, draw)
+
     def make_candidates(
         self,
         prompts: Sequence[Text],

@@ -60,6 +60,7 @@ class Judging:
         self.device: torch.device = next(network.parameters()).device
         self.dtype = getattr(torch, config.dtype) if config.adapter is not None else torch.float32
         self.reference: Reference
+        self._previous: Earlier | None = None
         self.kind, self.reference = choose_reference(config, network, self.device, load)
         self._load = load
         self._references = 1
@@ -131,6 +132,16 @@ class Judging:
         self.kind, self.reference = "earlier", Earlier(unwrapped(self._module()), self._trainable, state)
         self._references += 1
 
+    def hold_previous(self, state: Mapping[str, Tensor]) -> None:
+        """Keeps the network with these trainable tensors beside the reference."""
+        self._previous = Earlier(unwrapped(self._module()), self._trainable, state)
+
+    @torch.no_grad()
+    def score_previous(self, encoded: Encoded, draw: Draw) -> Scored:
+        """Scores under the policy as it was held."""
+        assert self._previous is not None, "nothing was held"
+        return self._reference_live(encoded, self._folded(draw), self._previous)
+
     @contextmanager
     def base(self) -> Iterator[nn.Module]:
         """The network that the policy started from, also where the reference is another one by now or only a table of
@@ -149,10 +160,10 @@ class Judging:
         stored = StoredLatents(self._cache("latents")) if choice.store else None
         return Posing(self.denoiser, asker(lend, self._call, self._count_inversions), version, stored)
 
-    def _reference_live(self, encoded: Encoded, draw: Draw) -> Scored:
+    def _reference_live(self, encoded: Encoded, draw: Draw, reference: Reference | None = None) -> Scored:
         posed = self._pose(encoded, draw, self._keys(encoded, draw))
         self.evaluations.reference += len(posed.t)
-        with without_cast_cache(self.device), self.reference.network() as network:
+        with without_cast_cache(self.device), (reference or self.reference).network() as network:
             return self.denoiser.judge(self._call(network, posed.x_t, posed.t, posed.conditioning), posed)
 
     def _call(self, network: nn.Module, x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor]) -> Tensor:

@@ -75,6 +75,7 @@ class Judging:
         network = unwrapped(module())
         self.device: torch.device = next(network.parameters()).device
         self.reference: Reference
+        self._previous: Earlier | None = None
         self.kind, self.reference = choose_reference(config, network, self.device, load)
         stored = self.kind == "stored"
         self._stored = TensorCache(config.cache_folder(), f"logps-{fingerprint}") if stored else None
@@ -118,15 +119,25 @@ class Judging:
             )
         self.kind, self.reference = "earlier", Earlier(unwrapped(self._module()), self._trainable, state)
 
+    def hold_previous(self, state: Mapping[str, Tensor]) -> None:
+        """Keeps the network with these trainable tensors beside the reference."""
+        self._previous = Earlier(unwrapped(self._module()), self._trainable, state)
+
+    @torch.no_grad()
+    def score_previous(self, encoded: Encoded) -> Scored:
+        """Scores under the policy as it was held."""
+        assert self._previous is not None, "nothing was held"
+        return scored(self._live(encoded.layout, self._previous), encoded)
+
     @contextmanager
     def base(self) -> Iterator[nn.Module]:
         """The network that the policy started from; loaded for the occasion where nothing else holds its weights."""
         with base_of(self._config, unwrapped(self._module()), self.reference, self._load) as network:
             yield network
 
-    def _live(self, layout: Layout) -> Tensor:
+    def _live(self, layout: Layout, reference: Reference | None = None) -> Tensor:
         self.counts.reference += len(layout.ids)
-        with without_cast_cache(self.device), self.reference.network() as network:
+        with without_cast_cache(self.device), (reference or self.reference).network() as network:
             return network(layout)  # type: ignore[no-any-return]
 
     def _looked_up(self, encoded: Encoded) -> Tensor | None:
