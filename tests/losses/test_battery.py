@@ -8,11 +8,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffalign.losses import LOSSES, PairScores, Scores, hyperparameters
+from diffalign.losses import LOSSES, Answered, PairScores, Scores, hyperparameters
 from diffalign.losses.catalogue import NEEDS
 from diffalign.losses.papers import papers_in
 from tests.losses.plain import PLAIN, Example, value, values
-from tests.losses.scores import SIDES, drawn, examples, fit, from_logps, from_margins, taken, with_logps, with_tokens
+from tests.losses.scores import (
+    SIDES,
+    drawn,
+    everywhere_equal,
+    examples,
+    fit,
+    from_logps,
+    from_margins,
+    taken,
+    with_logps,
+    with_tokens,
+)
 
 CASES = [
     pytest.param(row.bind(**hyper), id="-".join([name, *(f"{k}={v}" for k, v in hyper.items())]))
@@ -24,6 +35,7 @@ ON_ALL_SCORES = [case for case in CASES if case.values[0].loss.takes == "scores"
 AGAINST_A_REFERENCE = [case for case in CASES if case.values[0].loss.needs_reference]
 FIXED_AT_ZERO = [case for case in AGAINST_A_REFERENCE if not case.values[0].loss.absolute]
 ON_PAIRS = [case for case in CASES if case.values[0].loss.kind == "pair"]
+BY_THEMSELVES = [c for c in CASES if c.values[0].loss.absolute or PLAIN[c.values[0].name].apart]
 QUIET = settings(max_examples=30, deadline=None, derandomize=True)
 REACHES = st.floats(-30.0, 30.0)
 """Margins in units of 1 / beta: where the curves bend."""
@@ -82,6 +94,7 @@ def test_the_battery_leaves_out_only_what_a_row_cannot_have():
     assert set(LOSSES) - _names(ON_PAIRS) == {row.name for row in rows if row.kind != "pair"}
     for part in (ON_A_MARGIN, ON_ALL_SCORES, AGAINST_A_REFERENCE, FIXED_AT_ZERO, ON_PAIRS):
         assert 0 < len(part) < len(CASES)
+    assert {name for name, plain in PLAIN.items() if plain.aside} == {"rationale"}
     turned = {name for name, plain in PLAIN.items() if plain.past}
     assert len(turned) < len(LOSSES) / 2  # of the others the battery asks that they pull the way of the label
 
@@ -140,9 +153,10 @@ def test_a_mean_over_tokens_is_a_choice_and_scores_without_lengths_are_of_length
 def test_an_equal_policy_and_reference_cost_what_is_claimed(loss):
     logps = torch.tensor([-0.03, -120.5, 0.0], dtype=torch.float64)
     scores = fit(loss, PairScores(*map(Scores, (logps, 2 * logps, logps, 2 * logps))), point=0.0)
+    scores = everywhere_equal(scores)
     assert torch.equal(scores.margin, torch.zeros(3, dtype=torch.float64))
-    if loss.at_zero is None:  # weights of their own for the two sides
-        assert len(set(loss(scores).tolist())) == 2
+    if loss.at_zero is None:  # weights of their own for the two sides, or a reference that counts in part
+        assert len(set(loss(scores).tolist())) > 1
         return
     torch.testing.assert_close(loss(scores), torch.full((3,), loss.at_zero, dtype=torch.float64), rtol=1e-15, atol=0)
 
@@ -212,6 +226,7 @@ def test_a_gradient_reaches_the_policy_and_none_the_reference(loss):
     scores = dataclasses.replace(
         scores,
         **{side: leaf(getattr(scores, side)) for side in SIDES},
+        further={role: Answered(leaf(a.policy), leaf(a.reference)) for role, a in scores.further.items()},
         rewards={role: x.requires_grad_(True) for role, x in scores.rewards.items()},
         beside={"previous": tuple(map(leaf, pair)) for name, pair in scores.beside.items() if name == "previous"}
         | {name: pair for name, pair in scores.beside.items() if name != "previous"},
@@ -229,7 +244,13 @@ def test_a_gradient_reaches_the_policy_and_none_the_reference(loss):
         scores.point.grad if loss.loss.both_sides else None,
     ]
     still += [s.logps.grad for pair in scores.beside.values() for s in pair if s.logps.requires_grad]
+    still += [answer.reference.logps.grad for answer in scores.further.values()]
     assert all(gradient is None for gradient in still)
+    moved = [answer.policy.logps.grad for answer in scores.further.values()]
+    assert all((gradient != 0).any() for gradient in moved)
+    if PLAIN[loss.name].aside:
+        assert chosen is None and rejected is None and all((gradient < 0).all() for gradient in moved)
+        return
     assert chosen is not None and (rejected is None) == (loss.loss.kind == "single")
     if not PLAIN[loss.name].past:  # at margin 0 every loss pulls the way of the label
         assert chosen[0] < 0 < chosen[1] if loss.loss.both_sides else (chosen < 0).all()
@@ -242,11 +263,31 @@ def test_the_gradient_is_the_slope_of_the_loss(loss):
     for side in ("chosen",) if loss.loss.kind == "single" else ("chosen", "rejected"):
         logps = getattr(scores, side).logps
         leaf = logps.clone().requires_grad_(True)
-        if "parts" in loss.loss.needs:  # what counts is their sum; their own tests move the parts
+        if "parts" in loss.loss.needs or PLAIN[loss.name].aside:  # parts are moved by their own tests
             continue
         moved = lambda x, side=side: loss(dataclasses.replace(scores, **{side: replace_logps(scores, side, x)}))
         (found,) = torch.autograd.grad(moved(leaf).sum(), leaf)
         slope = (moved(logps + step) - moved(logps - step)) / (2 * step)
+        if loss.loss.together:  # an example's score may count in another one's loss
+            each = step * torch.eye(len(logps), dtype=logps.dtype)
+            slope = torch.stack([(moved(logps + x) - moved(logps - x)).sum() for x in each]) / (2 * step)
+        torch.testing.assert_close(found, slope, rtol=1e-5, atol=1e-6 * slope.abs().max().item())
+
+
+@pytest.mark.parametrize("loss", [case for case in CASES if case.values[0].loss.roles])
+def test_the_gradient_by_a_further_answer_is_the_slope_of_the_loss(loss):
+    scores, step = fit(loss, drawn(6, seed=4, scale=1 / loss.beta)), 1e-5 / loss.beta
+    for role, answer in scores.further.items():
+        logps = answer.policy.logps
+
+        def moved(x, role=role, answer=answer):
+            other = Answered(dataclasses.replace(answer.policy, logps=x), answer.reference)
+            return loss(dataclasses.replace(scores, further={**scores.further, role: other}))
+
+        leaf = logps.clone().requires_grad_(True)
+        (found,) = torch.autograd.grad(moved(leaf).sum(), leaf)
+        slope = (moved(logps + step) - moved(logps - step)) / (2 * step)
+        assert (slope != 0).all()
         torch.testing.assert_close(found, slope, rtol=1e-5, atol=1e-6 * slope.abs().max().item())
 
 
@@ -261,6 +302,8 @@ def test_extreme_margins_stay_finite(loss, dtype):
     leaves = [scores.chosen.logps.clone().requires_grad_(True), scores.rejected.logps.clone().requires_grad_(True)]
     sides = (dataclasses.replace(s, logps=x) for s, x in zip(scores.pair, leaves, strict=True))
     found = loss(dataclasses.replace(scores, **dict(zip(("chosen", "rejected"), sides, strict=True))))
+    if PLAIN[loss.name].aside:
+        found = found + 0.0 * sum(leaves)
     gradients = torch.autograd.grad(found.sum(), leaves, materialize_grads=True, allow_unused=True)
     assert found.isfinite().all() and all(gradient.isfinite().all() for gradient in gradients)
     if loss.loss.takes == "margin":
@@ -300,7 +343,7 @@ def test_half_precision_scores_are_upcast_before_anything_is_subtracted(loss, dt
 
 
 @pytest.mark.parametrize(
-    "loss", [c for c in ON_PAIRS if not c.values[0].loss.absolute and "parts" not in c.values[0].loss.needs]
+    "loss", [c for c in ON_PAIRS if c not in BY_THEMSELVES and "parts" not in c.values[0].loss.needs]
 )
 @given(shift=st.floats(-2.0, 2.0))
 @QUIET
@@ -314,7 +357,7 @@ def test_what_both_candidates_gain_alike_changes_nothing(loss, shift):
     torch.testing.assert_close(loss(moved), loss(scores), rtol=1e-9, atol=1e-9 / loss.beta**2)
 
 
-@pytest.mark.parametrize("loss", [case for case in CASES if case.values[0].loss.absolute])
+@pytest.mark.parametrize("loss", BY_THEMSELVES)
 def test_where_a_likelihood_counts_by_itself_a_common_gain_is_told(loss):
     scores = fit(loss, drawn(4, scale=1 / loss.beta))
     gain = lambda side: replace_logps(scores, side, getattr(scores, side).logps - 0.1 / loss.beta)

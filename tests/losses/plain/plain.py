@@ -77,7 +77,9 @@ class Plain:
     ``settings`` are the hyperparameters that the battery tries. ``below``: log-probabilities below this, where it is
     said; a probability is at most 1. ``together``: the formula takes all examples of a batch and returns a list.
     ``past``: the loss pulls the chosen candidate down, or the rejected one up, somewhere near margin 0 (a target may be
-    behind it), so the battery does not ask for the signs of its gradient.
+    behind it), so the battery does not ask for the signs of its gradient. ``apart``: each candidate's logratio counts by
+    itself, so what both gain alike changes the loss, and the battery sees to it that it does. ``aside``: the loss reads
+    further answers alone and neither of the pair's candidates: those then are moved and must be pulled up.
     """
 
     formula: Any
@@ -85,6 +87,8 @@ class Plain:
     below: float | None = None
     together: bool = False
     past: bool = False
+    apart: bool = False
+    aside: bool = False
 
 
 def value(loss, example):
