@@ -30,8 +30,9 @@ class Paper:
     def bibtex(self) -> str:
         """An entry for a bibliography."""
         key = re.sub(r"\W", "", self.authors.split(" and ")[0].lower()) + str(self.year) + self.arxiv[-3:]
+        title = self.title.replace("&", "\\&")
         return (
-            f"@misc{{{key},\n  title = {{{self.title}}},\n  author = {{{self.authors}}},\n  year = {{{self.year}}},\n"
+            f"@misc{{{key},\n  title = {{{title}}},\n  author = {{{self.authors}}},\n  year = {{{self.year}}},\n"
             f"  eprint = {{{self.arxiv}}},\n  archivePrefix = {{arXiv}}\n}}"
         )
 
@@ -52,6 +53,35 @@ _ROWS = (
     ("2006.11239", "Ho and Jain and Abbeel", 2020, "Denoising Diffusion Probabilistic Models"),
     ("2309.16240", "Wang and Jiang and others", 2023, "Beyond Reverse KL: Generalizing Direct Preference Optimization with Diverse Divergence Constraints"),
     ("2409.06411", "Liu and Zhang and others", 2024, "Length Desensitization in Direct Preference Optimization"),
+    ("2405.19534", "Chen and Malladi and others", 2024, "Preference Learning Algorithms Do Not Learn Preference Rankings"),
+    ("2406.07327", "Yan and Miao and others", 2024, "3D-Properties: Identifying Challenges in DPO and Charting a Path Forward"),
+    ("2310.13639", "Hejna and Rafailov and others", 2023, "Contrastive Preference Learning: Learning from Human Feedback without RL"),
+    ("2401.08417", "Xu and Sharaf and others", 2024, "Contrastive Preference Optimization: Pushing the Boundaries of LLM Performance in Machine Translation"),
+    ("2409.10571", "Wang and Sun and others", 2024, "ASFT: Aligned Supervised Fine-Tuning through Absolute Likelihood"),
+    ("2502.01237", "Gorbatovski and Shaposhnikov and others", 2025, "The Differences Between Direct Alignment Algorithms are a Blur"),
+    ("2408.06266", "D'Oosterlinck and Xu and others", 2024, "Anchored Preference Optimization and Contrastive Revisions: Addressing Underspecification in Alignment"),
+    ("2404.04656", "Jung and Han and others", 2024, "Binary Classifier Optimization for Large Language Model Alignment"),
+    ("2402.05369", "Chen and He and others", 2024, "Noise Contrastive Alignment of Language Models with Explicit Rewards"),
+    ("2402.00856", "Ji and Lu and others", 2024, "Towards Efficient Exact Optimization of Language Model Alignment"),
+    ("2410.12375", "Buehler", 2024, "PRefLexOR: Preference-based Recursive Language Modeling for Exploratory Optimization of Reasoning and Agentic Thinking"),
+    ("2406.08414", "Lu and Holt and others", 2024, "Discovering Preference Optimization Algorithms with and for Large Language Models"),
+    ("2406.05882", "Melnyk and Mroueh and others", 2024, "Distributional Preference Alignment of LLMs via Optimal Transport"),
+    ("2405.00675", "Wu and Sun and others", 2024, "Self-Play Preference Optimization for Language Model Alignment"),
+    ("2306.17492", "Song and Yu and others", 2023, "Preference Ranking Optimization for Human Alignment"),
+    ("2410.12854", "Liao and Chu and Wang", 2024, "TPO: Aligning Large Language Models with Multi-branch & Multi-step Preference Trees"),
+    ("2404.05868", "Zhang and Lin and others", 2024, "Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning"),
+    ("2507.00018", "Wang and Cheng and others", 2025, "Implicit Reward as the Bridge: A Unified View of SFT and DPO Connections"),
+    ("2410.02197", "Zhang and Zhang and others", 2024, "Beyond Bradley-Terry Models: A General Preference Model for Language Model Alignment"),
+    ("2404.03715", "Rosset and Cheng and others", 2024, "Direct Nash Optimization: Teaching Language Models to Self-Improve with General Preferences"),
+    ("2402.10571", "Amini and Vieira and Cotterell", 2024, "Direct Preference Optimization with an Offset"),
+    ("2310.03708", "Zhou and Liu and others", 2023, "Beyond One-Preference-Fits-All Alignment: Multi-Objective Direct Preference Optimization"),
+    ("2407.00617", "Zhang and Yu and others", 2024, "Iterative Nash Policy Optimization: Aligning LLMs with General Preferences via No-Regret Learning"),
+    ("2405.16681", "Saeidi and Verma and others", 2024, "Triple Preference Optimization: Achieving Better Alignment using a Single Step Optimization"),
+    ("2405.19320", "Cen and Mei and others", 2024, "Value-Incentivized Preference Optimization: A Unified Approach to Online and Offline RLHF"),
+    ("2406.01660", "Choi and Ahmadian and others", 2024, "Self-Improving Robust Preference Optimization"),
+    ("2407.14477", "Just and Jin and others", 2024, "Data-Centric Human Preference with Rationales for Direct Preference Alignment"),
+    ("2505.12845", "Sun and Cai and others", 2025, "Multi-Level Aware Preference Learning: Enhancing RLHF for Complex Multi-Instruction Tasks"),
+    ("2404.00530", "Bansal and Suvarna and others", 2024, "Comparing Bad Apples to Good Oranges: Aligning Large Language Models via Joint Preference Optimization"),
 )  # fmt: skip
 PAPERS: dict[str, Paper] = {row[0]: Paper(*row) for row in _ROWS}
 """Every paper by its arXiv number."""

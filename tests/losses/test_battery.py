@@ -14,6 +14,7 @@ from diffalign.losses.papers import papers_in
 from tests.losses.plain import PLAIN, Example, value, values
 from tests.losses.scores import (
     SIDES,
+    bared,
     drawn,
     everywhere_equal,
     examples,
@@ -139,7 +140,7 @@ def test_tokens_and_lengths_enter_as_the_plain_formula_says(loss, reference_leng
 def test_a_mean_over_tokens_is_a_choice_and_scores_without_lengths_are_of_length_one(loss):
     scores = fit(loss, with_tokens(scale=1 / loss.beta))
     summed = loss.loss.bind(**{**loss.hyper, "per_token": False})
-    bare = dataclasses.replace(scores, **{side: Scores(getattr(scores, side).logps) for side in SIDES})
+    bare = bared(scores)
     assert torch.equal(loss(bare), summed(bare)) and torch.equal(summed(scores), summed(bare))
     assert not torch.equal(loss(scores), summed(scores))
     # Rewards and margins are those that the loss sees.
@@ -174,6 +175,12 @@ def test_the_slope_at_zero_is_what_is_claimed(loss):
 def test_the_loss_falls_to_the_claimed_optimum_and_rises_after_it(loss):
     optimum = loss.loss.optimum(loss.hyper)
     left = (min(optimum, 8.0 / loss.beta)) + torch.linspace(-20.0, 0.0, 60, dtype=torch.float64) / loss.beta
+    hill = PLAIN[loss.name].hill(loss.hyper)
+    if hill is not None:
+        assert 0 < hill[1] - hill[0] < 0.5
+        up = torch.linspace(*hill, 20, dtype=torch.float64) / loss.beta
+        assert (loss(from_margins(up)).diff() > 0).all()
+        left = left[(left * loss.beta < hill[0] - 0.01) | (left * loss.beta > hill[1] + 0.5)]
     assert (loss(from_margins(left)).diff() < 0).all()
     if math.isfinite(optimum):
         right = optimum + torch.linspace(0.0, 20.0, 60, dtype=torch.float64) / loss.beta
@@ -299,8 +306,9 @@ def test_extreme_margins_stay_finite(loss, dtype):
     scores = fit(loss, scores)
     if loss.loss.both_sides:
         scores = dataclasses.replace(scores, desirable=torch.arange(10) < 5, point=torch.tensor(1e3, dtype=dtype))
-    leaves = [scores.chosen.logps.clone().requires_grad_(True), scores.rejected.logps.clone().requires_grad_(True)]
-    sides = (dataclasses.replace(s, logps=x) for s, x in zip(scores.pair, leaves, strict=True))
+    read = "parts" if "parts" in loss.loss.needs else "logps"
+    leaves = [getattr(side, read).clone().requires_grad_(True) for side in scores.pair]
+    sides = (dataclasses.replace(s, **{read: x}) for s, x in zip(scores.pair, leaves, strict=True))
     found = loss(dataclasses.replace(scores, **dict(zip(("chosen", "rejected"), sides, strict=True))))
     if PLAIN[loss.name].aside:
         found = found + 0.0 * sum(leaves)

@@ -77,9 +77,10 @@ class Plain:
     ``settings`` are the hyperparameters that the battery tries. ``below``: log-probabilities below this, where it is
     said; a probability is at most 1. ``together``: the formula takes all examples of a batch and returns a list.
     ``past``: the loss pulls the chosen candidate down, or the rejected one up, somewhere near margin 0 (a target may be
-    behind it), so the battery does not ask for the signs of its gradient. ``apart``: each candidate's logratio counts by
-    itself, so what both gain alike changes the loss, and the battery sees to it that it does. ``aside``: the loss reads
-    further answers alone and neither of the pair's candidates: those then are moved and must be pulled up.
+    behind it), so the battery does not ask for the signs of its gradient. ``apart``: each candidate's logratio counts
+    by itself, so what both gain alike changes the loss, and the battery sees to it that it does. ``aside``: the loss
+    reads further answers alone, neither of the two candidates: those then must be pulled up. ``hill``: of
+    hyperparameters, between which margins in units of 1 / beta the loss rises on its way down, if anywhere.
     """
 
     formula: Any
@@ -89,6 +90,7 @@ class Plain:
     past: bool = False
     apart: bool = False
     aside: bool = False
+    hill: Any = lambda hyper: None
 
 
 def value(loss, example):

@@ -1,0 +1,64 @@
+"""CPO: the contrast of two candidates without a reference, held up by the chosen candidate's likelihood."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.scores import exact
+
+
+def cpo(scores: PairScores, *, beta: float, weight: float = 1.0, average: bool = True) -> Tensor:
+    """Contrastive preference optimisation.
+
+        loss_b = -log s(beta (logp_w - logp_l)) - weight logp_w / n_w                average: false: - weight logp_w
+
+    with the number ``n_w`` of the chosen candidate's tokens.
+
+    Args:
+        scores: ``B`` pairs; a reference, if there is one, is not read. The contrast is one of sums over tokens.
+        beta: Inverse temperature, > 0.
+        weight: Factor on the chosen candidate's likelihood, 0 or more.
+        average: Whether that likelihood is a mean over tokens, as in released code, or a sum.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: the contrast is the logistic loss against a reference that finds everything equally likely. The pull on the
+        chosen candidate never ends.
+
+    Source: Xu et al. 2024 (arXiv 2401.08417), eq. 3 plus the likelihood term.
+    """
+    chosen, rejected = scores.pair
+    contrast = -F.logsigmoid(beta * (exact(chosen.logps) - exact(rejected.logps)))
+    likelihood = exact((chosen.per_token() if average else chosen).logps)
+    return contrast - weight * likelihood
+
+
+CPO = Loss(
+    name="cpo",
+    function=cpo,
+    takes="scores",
+    needs=(),
+    modalities=("text",),  # errors of two pictures differ by what they show; without a reference nothing cancels that
+    absolute=True,
+    summary="CPO: the contrast of two likelihoods plus the chosen one's likelihood, without a reference",
+    formula="-log s(beta (logp_w - logp_l)) - weight logp_w / n_w",
+    source="Xu et al. 2024, arXiv 2401.08417, eq. 3 and its likelihood term",
+    advice="When there is no room for a reference and the chosen answers are good ones to imitate, as in translation. "
+    "Longer chosen answers have lower sums: where lengths differ much, take simpo.",
+    limits={
+        "beta": BETA,
+        "weight": Range(
+            *(0.0, math.inf, True, False),
+            meaning="the factor on the chosen candidate's likelihood",
+            advice="Leave it at 1; 0 leaves it out.",
+        ),
+    },
+    at_zero=None,
+)

@@ -1,0 +1,52 @@
+"""SPPO with hard labels: each candidate of a pair has a logratio to reach."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA
+
+
+def sppo_hard(scores: PairScores, *, beta: float, relative: bool = False) -> Tensor:
+    """Self-play preference optimisation where the chosen candidate wins for sure.
+
+        loss_b = (R_w - 1 / (2 beta))^2 + (R_l + 1 / (2 beta))^2          relative: the same times beta^2
+
+    with the logratios ``R`` against the policy at the start of a round.
+
+    Args:
+        scores: ``B`` pairs against a reference: the policy that wrote them.
+        beta: Inverse temperature, > 0; the paper's ``1 / eta``.
+        relative: Measures distances in units of ``1 / beta``: the same minimum, losses of order one. With the
+            published beta of 0.001 a plain loss starts at half a million.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: ``1 / (2 beta^2)`` where the policy equals its reference, with slopes ``-1 / beta`` and ``1 / beta``. Both
+        candidates have a finite goal: the rejected one is not pushed down forever.
+
+    Source: Wu et al. 2024 (arXiv 2405.00675), algorithm 1 with the probabilities 1 and 0, as the sum of both squares;
+        the authors' code takes half of it.
+    """
+    chosen, rejected = scores.logratios
+    if relative:
+        return (beta * chosen - 0.5) ** 2 + (beta * rejected + 0.5) ** 2
+    return (chosen - 0.5 / beta) ** 2 + (rejected + 0.5 / beta) ** 2
+
+
+SPPO_HARD = Loss(
+    name="sppo_hard",
+    function=sppo_hard,
+    takes="scores",
+    squares=True,
+    summary="SPPO with hard labels: a logratio to reach for each candidate, up for the chosen, down for the rejected",
+    formula="(R_w - 1 / (2 beta))^2 + (R_l + 1 / (2 beta))^2; relative: times beta^2",
+    source="Wu et al. 2024, arXiv 2405.00675, algorithm 1",
+    advice="In rounds of self-play on pairs of the policy's own answers: neither likelihood runs away. Published "
+    "rounds take beta 0.001; set relative: true there, and for denoisers.",
+    limits={"beta": BETA},
+    at_zero=lambda h: 0.5 if h["relative"] else 0.5 / h["beta"] ** 2,
+)
