@@ -61,6 +61,23 @@ def fit(loss, scores, point=0.25):
     return replace(scores, desirable=desirable, point=torch.tensor(point / loss.beta, dtype=dtype))
 
 
+def everywhere_equal(scores):
+    """The scores with further answers, prompts and the policy as it was where the reference is the policy itself."""
+    further = {role: Answered(answer.policy, answer.policy) for role, answer in scores.further.items()}
+    sides = {s: replace(getattr(scores, f"reference_{s}"), prompts=getattr(scores, s).prompts) for s in SIDES[:2]}
+    previous = {"previous": (scores.reference_chosen, scores.reference_rejected)} if "previous" in scores.beside else {}
+    sides = {f"reference_{side}": value for side, value in sides.items()}
+    return replace(scores, **sides, further=further, beside={**scores.beside, **previous})
+
+
+def bared(scores):
+    """Log-probabilities alone: without parts and lengths."""
+    bare = lambda s: None if s is None else Scores(s.logps)
+    sides = {side: bare(getattr(scores, side)) for side in SIDES}
+    further = {role: Answered(bare(a.policy), bare(a.reference)) for role, a in scores.further.items()}
+    return replace(scores, **sides, further=further, beside={n: tuple(map(bare, p)) for n, p in scores.beside.items()})
+
+
 def _roles(row):
     return (("2", "3") if row.kind == "list" else ()) + row.roles
 
@@ -90,7 +107,8 @@ def _with_parts(scores, divergence):
             masks=masks if policy else None,
         )
 
-    return replace(scores, **{s: split(getattr(scores, s), 40 + 3 * k, k < 2) for k, s in enumerate(SIDES)})
+    # One seed for policy and reference of a candidate: where their sums agree, so do their parts.
+    return replace(scores, **{s: split(getattr(scores, s), 40 + 3 * (k % 2), k < 2) for k, s in enumerate(SIDES)})
 
 
 def taken(scores, rows):

@@ -156,6 +156,9 @@ def test_an_equal_policy_and_reference_cost_what_is_claimed(loss):
     scores = fit(loss, PairScores(*map(Scores, (logps, 2 * logps, logps, 2 * logps))), point=0.0)
     scores = everywhere_equal(scores)
     assert torch.equal(scores.margin, torch.zeros(3, dtype=torch.float64))
+    if loss.at_zero is None and loss.loss.kind == "list":  # then its length and rewards fix it, and no likelihood
+        torch.testing.assert_close(loss(with_logps(scores, lambda x: 3 * x - 1)), loss(scores), rtol=1e-14, atol=0)
+        return
     if loss.at_zero is None:  # weights of their own for the two sides, or a reference that counts in part
         assert len(set(loss(scores).tolist())) > 1
         return
@@ -235,8 +238,7 @@ def test_a_gradient_reaches_the_policy_and_none_the_reference(loss):
         **{side: leaf(getattr(scores, side)) for side in SIDES},
         further={role: Answered(leaf(a.policy), leaf(a.reference)) for role, a in scores.further.items()},
         rewards={role: x.requires_grad_(True) for role, x in scores.rewards.items()},
-        beside={"previous": tuple(map(leaf, pair)) for name, pair in scores.beside.items() if name == "previous"}
-        | {name: pair for name, pair in scores.beside.items() if name != "previous"},
+        beside={n: tuple(map(leaf, pair)) if n == "previous" else pair for n, pair in scores.beside.items()},
         point=None if scores.point is None else scores.point.requires_grad_(True),
     )
     if loss.loss.both_sides:
@@ -294,7 +296,7 @@ def test_the_gradient_by_a_further_answer_is_the_slope_of_the_loss(loss):
         leaf = logps.clone().requires_grad_(True)
         (found,) = torch.autograd.grad(moved(leaf).sum(), leaf)
         slope = (moved(logps + step) - moved(logps - step)) / (2 * step)
-        assert (slope != 0).all()
+        assert (slope != 0).any()
         torch.testing.assert_close(found, slope, rtol=1e-5, atol=1e-6 * slope.abs().max().item())
 
 

@@ -1,0 +1,71 @@
+"""DNO: the logistic loss with labels as soft as the two candidates' rewards are close."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
+
+
+def dno(scores: PairScores, *, beta: float, scale: float = 1.0, target: str = "soft", gap: float = 0.0) -> Tensor:
+    """Direct Nash optimisation.
+
+        loss_b = -z log s(beta m_b) - (1 - z) log s(-beta m_b),      z = s(scale (r_w - r_l)); hard: z = 1
+        loss_b = 0 where |r_w - r_l| < gap
+
+    Args:
+        scores: ``B`` pairs against a reference, the policy as it was when it drew them, with rewards: mean win rates
+            against its answers.
+        beta: Inverse temperature, > 0; the paper's eta.
+        scale: Factor on the difference of rewards, > 0. Win rates differ by 1 at most, so 1 keeps z within 0.27 and
+            0.73.
+        target: "soft", the label that the rewards say; or "hard", the chosen candidate's.
+        gap: Smallest difference of rewards for a pair to count, 0 or more.
+
+    Returns:
+        ``(B,)``, one loss per pair; pairs that do not count are 0 among them.
+
+    Facts: at margin 0 the loss is log 2 for every reward. The soft one is least at ``beta m = scale (r_w - r_l)``, so
+        the policy becomes the reference times ``exp(r scale / beta)``. With z = 1 it is the logistic loss.
+
+    Source: Rosset et al. 2024 (arXiv 2404.03715), algorithm 1; hard with a gap is the practical one, its eq. 13.
+    """
+    u = beta * scores.margin
+    difference = (scores.reward("chosen") - scores.reward("rejected")).to(u)
+    z = torch.sigmoid(scale * difference) if target == "soft" else torch.ones_like(u)
+    loss = -z * F.logsigmoid(u) - (1.0 - z) * F.logsigmoid(-u)
+    return torch.where(difference.abs() < gap, 0.0, loss)
+
+
+DNO = Loss(
+    name="dno",
+    function=dno,
+    takes="scores",
+    needs=("reference", "rewards"),
+    summary="DNO: the logistic loss with labels as soft as the rewards of the two candidates are close",
+    formula="-z log s(beta m) - (1 - z) log s(-beta m), z = s(scale (r_w - r_l)); hard: z = 1; 0 below the gap",
+    source="Rosset et al. 2024, arXiv 2404.03715, algorithm 1 and eq. 13",
+    advice="When the data say how much better, not only which one; in rounds, on a model's own answers. The paper's "
+    "runs are target: hard with a gap of 2 points out of 6, beta 0.05 to 0.1.",
+    limits={
+        "beta": BETA,
+        "scale": Range(
+            *(0.0, math.inf, False, False),
+            meaning="the factor on the difference of rewards",
+            advice="Leave it at 1 for win rates; divide by the spread of scores that are larger.",
+        ),
+        "gap": Range(
+            *(0.0, math.inf, True, False),
+            meaning="the smallest difference of rewards for a pair to count",
+            advice="Leave it at 0 for all pairs.",
+        ),
+    },
+    words={"target": ("soft", "hard")},
+    at_zero=lambda h: None if h["gap"] else math.log(2.0),
+)

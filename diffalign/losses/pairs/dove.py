@@ -1,0 +1,58 @@
+"""DOVE: the logistic loss of prompts and answers together, for pairs whose members answer different prompts."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA
+from diffalign.losses.scores import Scores, exact
+
+
+def dove(scores: PairScores, *, beta: float) -> Tensor:
+    """Joint preference optimisation.
+
+        loss_b = -log s(beta (J_w - J_l)),      J = logratio of the prompt + logratio of the answer
+
+    Args:
+        scores: ``B`` pairs against a reference, with the log-probabilities of their prompts. Denoisers give prompts
+            none: the term is then 0, and two pictures of different captions are compared, each under its own.
+        beta: Inverse temperature, > 0.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: at equal policy and reference it is log 2. Where both answer the same prompt its terms cancel: then it is the
+        logistic loss.
+
+    Source: Bansal et al. 2024 (arXiv 2404.00530), DOVE; the pictures' form is ours.
+    """
+    chosen, rejected = scores.pair
+    prompts = _gain(chosen, scores.reference_chosen) - _gain(rejected, scores.reference_rejected)
+    return -F.logsigmoid(beta * (scores.margin + prompts))
+
+
+def _gain(policy: Scores, reference: Scores | None) -> Tensor | float:
+    """The prompt's logratio; 0 where it has none."""
+    if policy.prompts is None or reference is None or reference.prompts is None:
+        return 0.0
+    return exact(policy.prompts) - exact(reference.prompts).detach()
+
+
+DOVE = Loss(
+    name="dove",
+    function=dove,
+    takes="scores",
+    needs=("reference", "prompts"),
+    summary="DOVE: prompts and answers compared together, where the two answer different prompts",
+    formula="-log s(beta (J_w - J_l)), J = logratio of prompt and answer together",
+    source="Bansal et al. 2024, arXiv 2404.00530",
+    advice="When people ranked answers to different prompts against each other (a column rejected_prompt). With one "
+    "prompt for both it is logistic at a higher price.",
+    limits={"beta": BETA},
+    at_zero=lambda h: math.log(2.0),
+)

@@ -1,0 +1,68 @@
+"""GPO: regresses each candidate's logratio to how well it does against the model's other answers."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
+
+
+def gpo(scores: PairScores, *, beta: float, clamp: float = 0.0, relative: bool = False) -> Tensor:
+    """General preference optimisation.
+
+        loss_b = [ (R_w - v_w / beta)^2 + (R_l - v_l / beta)^2 ] / 2           relative: the same times beta^2
+
+    with the logratios ``R`` and the candidates' rewards ``v``: their mean preference scores against the answers that
+    were drawn with them.
+
+    Args:
+        scores: ``B`` pairs against a reference, the policy as it was when it drew them, with rewards of any sign and
+            size. A mean over *all* answers of a prompt, each against each, has mean 0 over the prompt.
+        beta: Inverse temperature, > 0. A candidate's target is its reward over beta.
+        clamp: Targets stop here on both sides; 0: nowhere.
+        relative: Measures distances in units of ``1 / beta``, so that the loss is of the rewards' own size.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: it is zero where both logratios are on their targets. Past its target a chosen candidate is pulled back
+        down: nothing runs away. With the win rates less one half as rewards it is ``sppo``.
+
+    Source: Zhang et al. 2024 (arXiv 2410.02197), GPO. The released code has the drivers alone; the regression is
+        SPPO's with the score in place of the win rate, its normaliser taken as 0, and the clamp (1000) the drivers'.
+    """
+    chosen, rejected = scores.logratios
+    targets = [scores.reward(role).to(chosen) / beta for role in ("chosen", "rejected")]
+    if clamp:
+        targets = [target.clamp(-clamp, clamp) for target in targets]
+    loss = 0.5 * ((chosen - targets[0]) ** 2 + (rejected - targets[1]) ** 2)
+    return beta**2 * loss if relative else loss
+
+
+GPO = Loss(
+    name="gpo",
+    function=gpo,
+    takes="scores",
+    needs=("reference", "rewards"),
+    squares=True,
+    bends=True,
+    summary="GPO: each candidate's logratio to its score against the model's other answers",
+    formula="[(R_w - v_w / beta)^2 + (R_l - v_l / beta)^2] / 2, v the rewards of the data; relative: times beta^2",
+    source="Zhang et al. 2024, arXiv 2410.02197; the regression as in Wu et al. 2024, arXiv 2405.00675",
+    advice="In rounds, on a model's own answers that a judge of pairs compared: preferences may then go in circles. "
+    "Published: beta 0.001 of sums over tokens, three rounds, learning rate 5e-7. Take relative: true where an "
+    "optimizer or a clipped gradient minds losses of thousands.",
+    limits={
+        "beta": BETA,
+        "clamp": Range(
+            *(0.0, math.inf, True, False),
+            meaning="the largest size of a target",
+            advice="Leave it at 0 for none; the released scripts take 1000.",
+        ),
+    },
+    at_zero=lambda h: None,
+)

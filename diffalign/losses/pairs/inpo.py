@@ -1,0 +1,68 @@
+"""INPO: the squared loss, its reference between a fixed one and the policy as it was."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.scores import exact
+
+
+def inpo(scores: PairScores, *, beta: float, tau_over_eta: float = 1 / 3, relative: bool = False) -> Tensor:
+    """Iterative Nash policy optimisation.
+
+        loss_b = (m_b - 1 / (2 beta))^2,   m = q m_reference + (1 - q) m_previous        relative: the same times beta^2
+
+    with the margins against the fixed reference and against the policy as it was, and ``q = tau_over_eta``.
+
+    Args:
+        scores: ``B`` pairs against a reference, with the candidates' scores under the previous policy. Of texts they
+            are sums unless ``per_token: true`` says otherwise.
+        beta: Inverse temperature, > 0; the paper's eta. The margin aimed at is ``1 / (2 beta)``.
+        tau_over_eta: The share of the fixed reference, in [0, 1]; the rest is the previous policy's.
+        relative: Measures the distance in units of ``1 / beta``.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: in the first round, where the previous policy is the reference, it is ``squared`` with sums; with a share of
+        1 in every round. On pairs that the previous policy drew and a preference P labelled, the best policy is
+        ``exp(P(y over previous) / beta) reference^q previous^(1 - q)``: one step of mirror descent towards the Nash
+        policy, without an estimate of any win rate.
+
+    Source: Zhang et al. 2024 (arXiv 2407.00617), its loss on pairs.
+    """
+    chosen, rejected = scores.pair
+    gap = exact(chosen.logps) - exact(rejected.logps)
+    one, other = scores.under("previous")
+    since = gap - (exact(one.logps) - exact(other.logps)).detach()
+    margin = tau_over_eta * scores.margin + (1.0 - tau_over_eta) * since
+    return (beta * margin - 0.5) ** 2 if relative else (margin - 0.5 / beta) ** 2
+
+
+INPO = Loss(
+    name="inpo",
+    function=inpo,
+    takes="scores",
+    needs=("reference", "previous"),
+    squares=True,
+    bends=True,
+    per_token=False,
+    summary="INPO: the squared loss against a mixture of the reference and the policy as it was",
+    formula="(q m_reference + (1 - q) m_previous - 1 / (2 beta))^2, q = tau_over_eta; relative: times beta^2",
+    source="Zhang et al. 2024, arXiv 2407.00617",
+    advice="In rounds, on a model's own answers of which only the better one is known: no win rates. The reference "
+    "stays the first policy throughout. Published: beta 0.0075 of sums, a third of the reference, three rounds.",
+    limits={
+        "beta": BETA,
+        "tau_over_eta": Range(
+            *(0.0, 1.0, True, True),
+            meaning="the share of the fixed reference beside the previous policy",
+            advice="Leave it at a third; 1 forgets the previous policy, 0 the reference.",
+        ),
+    },
+    # In the first round: the previous policy is the reference.
+    at_zero=lambda h: 0.25 if h["relative"] else 0.25 / h["beta"] ** 2,
+)

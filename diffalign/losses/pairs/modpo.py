@@ -1,0 +1,65 @@
+"""MODPO: the logistic loss for one objective, leaving room for what others already say of the pair."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
+
+
+def modpo(scores: PairScores, *, beta: float, weight: float, curve: str = "logistic") -> Tensor:
+    """Multi-objective direct preference optimisation.
+
+        loss_b = -log s(u_b), or hinge: max(0, 1 - u_b),      u_b = (beta m_b - (g_w - g_l)) / weight
+
+    with what the other objectives say of each candidate, ``g = sum_i w_i r_i``.
+
+    Args:
+        scores: ``B`` pairs against a reference, labelled by one objective; the rewards are the other objectives',
+            combined already: name them with their weights in the setting ``rewards``.
+        beta: Inverse temperature, > 0.
+        weight: The weight of the objective that labelled the pairs, 0.05 or more; with those of the others it usually
+            sums to 1.
+        curve: "logistic" or "hinge".
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: the best policy is the reference times ``exp((weight r + g) / beta)``. Weight 1 and no other reward is the
+        logistic loss; rewards that are equal for both leave it at ``beta / weight``. Where the others favour the chosen
+        candidate too, the policy has to go farther for the same loss.
+
+    Source: Zhou et al. 2023 (arXiv 2310.03708), with the hinge of its released code.
+    """
+    margin = scores.margin
+    others = (scores.reward("chosen") - scores.reward("rejected")).to(margin)
+    u = (beta * margin - others) / weight
+    return F.relu(1.0 - u) if curve == "hinge" else -F.logsigmoid(u)
+
+
+MODPO = Loss(
+    name="modpo",
+    function=modpo,
+    takes="scores",
+    needs=("reference", "rewards"),
+    summary="MODPO: the logistic loss for one objective, beside weighed rewards of others",
+    formula="-log s(u) or max(0, 1 - u), u = (beta m - (g_w - g_l)) / weight, g = sum of the others' weighed rewards",
+    source="Zhou et al. 2023, arXiv 2310.03708",
+    advice="When several things are wanted and one of them labelled the pairs: rewards: {safety: 0.5} with weight 0.5, "
+    "one run per weighting, and a front in the report. Bring the rewards to a spread of about one first.",
+    limits={
+        "beta": BETA,
+        "weight": Range(
+            *(0.05, math.inf, True, False),
+            meaning="the weight of the objective that labelled the pairs",
+            advice="With those of the rewards they usually sum to 1; below 0.05 take pairs of another objective.",
+        ),
+    },
+    words={"curve": ("logistic", "hinge")},
+    at_zero=lambda h: None,
+)

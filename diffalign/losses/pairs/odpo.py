@@ -1,0 +1,65 @@
+"""ODPO: the logistic loss with a margin to win by that grows with how much better the chosen candidate is."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
+
+SMALLEST = 1e-6
+"""A gap of rewards below counts as this one: the logarithm of none is minus infinity."""
+
+
+def odpo(scores: PairScores, *, beta: float, alpha: float = 1.0, growth: str = "log") -> Tensor:
+    """Direct preference optimisation with an offset.
+
+        loss_b = -log s(beta m_b - alpha f(r_w - r_l)),      f = log, or the number itself
+
+    Args:
+        scores: ``B`` pairs against a reference, with rewards.
+        beta: Inverse temperature, > 0.
+        alpha: How strongly the offset counts, 0 or more; 0 is the logistic loss.
+        growth: "log": of the gap of rewards, the chosen one the better, so that the offset is negative for gaps below
+            1. "linear": the gap itself.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: the loss is log 2 where the policy is ahead by just the offset, in units of ``1 / beta``. Under "log" a pair
+        whose rewards are equal, or the other way round than its label, teaches next to nothing.
+
+    Source: Amini et al. 2024 (arXiv 2402.10571); the logarithm and alpha = 1 are those of its released code.
+    """
+    u = beta * scores.margin
+    gap = (scores.reward("chosen") - scores.reward("rejected")).to(u)
+    offset = torch.log(gap.clamp(min=SMALLEST)) if growth == "log" else gap
+    return -F.logsigmoid(u - alpha * offset)
+
+
+ODPO = Loss(
+    name="odpo",
+    function=odpo,
+    takes="scores",
+    needs=("reference", "rewards"),
+    summary="ODPO: the logistic loss with a margin to win by that grows with the gap of rewards",
+    formula="-log s(beta m - alpha f(r_w - r_l)), f = log or the gap itself",
+    source="Amini et al. 2024, arXiv 2402.10571",
+    advice="When the data say how much better, not only which one, and pairs are few. Put the rewards on a scale where "
+    "a usual gap is a few units: log does not mind their size much, linear does.",
+    limits={
+        "beta": BETA,
+        "alpha": Range(
+            *(0.0, math.inf, True, False),
+            meaning="how strongly the gap of rewards counts",
+            advice="Start at 1 for log, the paper's, which tried 0.5 too; 0 leaves it out.",
+        ),
+    },
+    words={"growth": ("log", "linear")},
+    at_zero=lambda h: None if h["alpha"] else math.log(2.0),
+)

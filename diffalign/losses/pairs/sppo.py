@@ -1,0 +1,74 @@
+"""SPPO: regresses each candidate's logratio to its win rate less one half."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA
+
+
+def sppo(scores: PairScores, *, beta: float, single: bool = False, relative: bool = False) -> Tensor:
+    """Self-play preference optimisation.
+
+        loss_b = [ (R_w - (P_w - 1/2) / beta)^2 + (R_l - (P_l - 1/2) / beta)^2 ] / 2
+
+    (relative: the same times beta^2) with the logratios ``R`` and the candidates' win rates ``P`` against the model's
+    other answers.
+
+    Args:
+        scores: ``B`` pairs against a reference, the policy as it was when it drew them; the rewards are the win rates,
+            in [0, 1].
+        beta: Inverse temperature, > 0; the paper's ``1 / eta``.
+        single: The chosen candidate's number is the probability that it beats the rejected one; the rejected one's is
+            one minus it, and what the data say of it is not read.
+        relative: Measures distances in units of ``1 / beta``, so that the loss is of order one.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Raises:
+        ValueError: A reward that is no probability.
+
+    Facts: win rates of one half only pull back to the reference. A rejected candidate is pushed down to its target and
+        no farther. The minimum over all answers is the reference times ``exp(P / beta)`` up to a constant: one
+        step of multiplicative weights.
+
+    Source: Wu et al. 2024 (arXiv 2405.00675), with the half sum of its released code.
+    """
+    chosen, rejected = scores.logratios
+    won = _probability(scores, "chosen").to(chosen)
+    lost = 1.0 - won if single else _probability(scores, "rejected").to(chosen)
+    if relative:
+        return 0.5 * ((beta * chosen - (won - 0.5)) ** 2 + (beta * rejected - (lost - 0.5)) ** 2)
+    return 0.5 * ((chosen - (won - 0.5) / beta) ** 2 + (rejected - (lost - 0.5) / beta) ** 2)
+
+
+def _probability(scores: PairScores, role: str) -> Tensor:
+    found = scores.reward(role)
+    if not bool(((found >= 0.0) & (found <= 1.0)).all()):
+        wrong = found[~((found >= 0.0) & (found <= 1.0))][0].item()
+        raise ValueError(
+            f"the loss 'sppo' reads win rates in [0, 1], but a reward of the {role} candidate is {wrong:g}. Say with "
+            "'rewards' which numbers are win rates; for scores of any size take gpo or dno, for none sppo_hard"
+        )
+    return found
+
+
+SPPO = Loss(
+    name="sppo",
+    function=sppo,
+    takes="scores",
+    needs=("reference", "rewards"),
+    squares=True,
+    bends=True,
+    summary="SPPO: each candidate's logratio to its win rate less one half",
+    formula="[(R_w - (P_w - 1/2) / beta)^2 + (R_l - (P_l - 1/2) / beta)^2] / 2; relative: times beta^2",
+    source="Wu et al. 2024, arXiv 2405.00675",
+    advice="In rounds, on a model's own answers with their win rates among themselves. Both candidates have targets: "
+    "neither likelihood runs away. Published: beta 0.001, five answers a prompt, three rounds, learning rate 5e-7. Set "
+    "relative: true where an optimizer or a clipped gradient minds losses of thousands.",
+    limits={"beta": BETA},
+    at_zero=lambda h: None,
+)

@@ -1,0 +1,84 @@
+"""VPO: the logistic loss, and the likelihood of a further answer that fixes what pairs alone cannot say."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
+
+
+def vpo(
+    scores: PairScores,
+    *,
+    beta: float,
+    alpha: float = 0.01,
+    sign: str = "offline",
+    clip: float = 0.0,
+    calibration_per_token: bool = False,
+) -> Tensor:
+    """Value-incentivised preference optimisation.
+
+        loss_b = -log s(beta m_b) -+ alpha clip(beta R_b)            - offline, + online
+
+    with the logratio ``R`` of a further answer, "calibration", whose mean reward is to be 0.
+
+    Args:
+        scores: ``B`` pairs against a reference, with the calibration answer: a sample of the reference, or any answer
+            of the data.
+        beta: Inverse temperature, > 0.
+        alpha: Weight of the calibration's reward, 0 or more; 0 is the logistic loss.
+        sign: "offline": stay near the calibration answers, a pessimist's choice for data that are given. "online":
+            away from them, to try what is new, where the policy draws its pairs itself.
+        clip: Rewards of calibration answers stop here on both sides, and pull no more; 0: nowhere. Online they fall
+            without end.
+        calibration_per_token: Takes the calibration's logratio per token: sums over long answers are large. Ours.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: at equal policy and reference the loss is log 2. With the chosen answers as calibration, offline, it is
+        ``rpo`` with eta = alpha, less what only the reference says. Online with samples of the reference it is the
+        optimism of exploratory preference optimisation (XPO), whose alpha is ``alpha beta``.
+
+    Source: Cen et al. 2024 (arXiv 2405.19320), with the loss derived from its objective.
+    """
+    answer = scores.answer("calibration")
+    reward = beta * answer.logratio
+    if calibration_per_token and answer.policy.lengths is not None:
+        reward = reward / answer.policy.lengths.to(reward).clamp(min=1.0)
+    if clip:
+        reward = reward.clamp(-clip, clip)
+    return -F.logsigmoid(beta * scores.margin) + (alpha if sign == "online" else -alpha) * reward
+
+
+VPO = Loss(
+    name="vpo",
+    function=vpo,
+    takes="scores",
+    roles=("calibration",),
+    summary="VPO: the logistic loss and the likelihood of a calibration answer, up offline, down online",
+    formula="-log s(beta m) -+ alpha clip(beta R_calibration), - offline, + online",
+    source="Cen et al. 2024, arXiv 2405.19320",
+    advice="Offline against over-optimisation on few pairs; online to explore. With the chosen answers for calibration "
+    "take rpo, which needs no further answer. Start with alpha 0.01 or per token: sums over long answers are large.",
+    limits={
+        "beta": BETA,
+        "alpha": Range(
+            *(0.0, math.inf, True, False),
+            meaning="the weight of the calibration answer's reward",
+            advice="Start at 0.01; 0 leaves it out.",
+        ),
+        "clip": Range(
+            *(0.0, math.inf, True, False),
+            meaning="the largest size of a calibration answer's reward",
+            advice="Leave it at 0 for none; online set it where rewards of calibration answers run away.",
+        ),
+    },
+    words={"sign": ("offline", "online")},
+    at_zero=lambda h: math.log(2.0),
+)
