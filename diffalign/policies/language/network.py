@@ -53,6 +53,19 @@ class LanguageNetwork(nn.Module):
         logits = logits if logits.dtype == torch.float64 else logits.float()
         return F.log_softmax(logits, -1).gather(1, layout.targets[:, None])[:, 0]
 
+    @torch.no_grad()
+    def states(self, layout: Layout) -> Tensor:
+        """``(T, D)``: the last hidden state at each place of the row, after the final norm, as the head reads it."""
+        if self.way == "shared":
+            return self._states(layout)
+        ids, mask, _, _ = padded(layout)
+        if self.way == "padded":
+            states = self._body()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        else:
+            given = self.model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
+            states = given.hidden_states[-1]
+        return torch.cat([states[row, columns] for row, columns in _places(layout)])
+
     def _body(self) -> Any:
         """The model without its head. Gemma 3 of transformers 4 names a part that it has not, and gets itself."""
         body = self.model.base_model
@@ -97,6 +110,18 @@ class LanguageNetwork(nn.Module):
             yield
         finally:
             self.way = before
+
+
+def _places(layout: Layout) -> Iterator[tuple[int, slice]]:
+    """Where the row's pieces stand in the padded rows, in the row's order: each prompt (with its first response), each
+    response."""
+    row = 0
+    for tree in layout.trees:
+        prompt = tree.fork - tree.start
+        yield row, slice(0, prompt)
+        for begin, end in tree.responses():
+            yield row, slice(prompt, prompt + end - begin)
+            row += 1
 
 
 def padded(layout: Layout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
