@@ -66,14 +66,31 @@ class Policy(Protocol):
     def arrange(self, pairs: Sequence[Pair]) -> list[int]:
         """The order in which a batch is best cut into micro-batches: indices, those that share work side by side."""
 
-    def encode(self, pairs: Sequence[Pair]) -> Any:
-        """Tensors of a batch, on the device. Opaque to everybody but the policy."""
+    def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> Any:
+        """Tensors of a batch, on the device. Opaque to everybody but the policy. ``prompts``: scores will carry the
+        log-probabilities of the prompts as well, where the model gives them any (a denoiser does not)."""
 
     def score(self, encoded: Any, draw: Draw) -> Scored:
         """Log-probabilities of the candidates under the policy, with gradient, each ``(B,)`` float32."""
 
     def reference(self, encoded: Any, draw: Draw) -> Scored:
         """The same under the reference, without gradient: adapter off, frozen copy, or stored numbers."""
+
+    def compare(self, encoded: Any, draw: Draw) -> tuple[Scored, Scored]:
+        """Policy and reference side by side, for losses that look at the parts of a candidate.
+
+        The reference is computed first, without gradient, then the policy.
+
+        Returns:
+            The policy's scores, with gradient: as of :meth:`score`, with ``parts`` (tokens; positions of a latent, in
+            the orientation in which the picture is stored), their ``divergence`` from the reference, and ``masks``
+            where the model's section asks for some. The reference's scores: as of :meth:`reference`, with ``parts``.
+            Diagnostics: ``"seq_kl/ROLE"``, the sum of a candidate's divergences, and of masks
+            ``"mask/sparsity_TERM/ROLE"`` and ``"mask/mean_TERM/ROLE"`` for the terms "reward" and "divergence".
+
+        Raises:
+            ConfigError: The reference is stored: numbers, where the network itself is asked.
+        """
 
     def hold_reference(self, state: Mapping[str, Tensor]) -> None:
         """From now on the reference is the network with these trainable tensors; the policy is left as it is."""

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from diffalign.policies.config import BaseModelConfig
+from diffalign.policies.language.masks import MaskConfig
+from diffalign.policies.language.spans import SpanRule
 
 
 class LanguageConfig(BaseModelConfig):
@@ -24,6 +26,11 @@ class LanguageConfig(BaseModelConfig):
         forward: ``"shared"`` computes each prompt once for all its responses, and no padding; ``"padded"`` a row per
             response; ``"plain"`` the same with logits at every position; ``"auto"`` the first that this architecture
             can, by a trial.
+        shared_start: What becomes of the tokens that all responses of a pair begin with: ``"answer"`` scores them, for
+            nothing where sums are compared; ``"prompt"`` makes them the prompt's end, computed once and not scored, so
+            that a pair is judged from its first difference on (steps of a solution).
+        score_spans: Which tokens of a response are scored where it thinks before it answers, see `spans`. None: all.
+        masks: How much each token counts, for losses that look at tokens, see `masks`. None: all alike.
         head_memory: MiB of logits that are kept for the backward pass; above it they are computed once more.
     """
 
@@ -35,6 +42,9 @@ class LanguageConfig(BaseModelConfig):
     max_prompt_length: int | None = Field(default=None, ge=1)
     long_prompts: Literal["error", "keep_end", "keep_start"] = "error"
     forward: Literal["auto", "shared", "padded", "plain"] = "auto"
+    shared_start: Literal["answer", "prompt"] = "answer"
+    score_spans: SpanRule | None = None
+    masks: MaskConfig | None = None
     head_memory: int = Field(default=512, ge=0)
 
     @model_validator(mode="after")

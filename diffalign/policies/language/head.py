@@ -89,7 +89,7 @@ class _TokenLogps(torch.autograd.Function):
             cast = weight.to(dtype)
             for start in range(0, len(targets), rows):
                 raw = F.linear(hidden[start : start + rows].to(dtype), cast, None if bias is None else bias.to(dtype))
-                z = _bent(raw, bend)
+                z = bent(raw, bend)
                 total = torch.logsumexp(z, 1)
                 sums.append(total)
                 picked.append(z.gather(1, targets[start : start + rows, None])[:, 0] - total)
@@ -127,7 +127,8 @@ class _TokenLogps(torch.autograd.Function):
         return of_hidden, of_weight, of_bias, None, None, None, None
 
 
-def _bent(raw: Tensor, bend: Bend) -> Tensor:
+def bent(raw: Tensor, bend: Bend) -> Tensor:
+    """Logits as the architecture means them, in float32 or better."""
     z = raw if raw.dtype == torch.float64 else raw.float()
     if bend.scale != 1.0:
         z = z * bend.scale
@@ -136,7 +137,7 @@ def _bent(raw: Tensor, bend: Bend) -> Tensor:
 
 def _slopes(raw: Tensor, targets: Tensor, sums: Tensor, grad: Tensor, bend: Bend) -> Tensor:
     """Derivatives by the raw logits, which it may write over: ``grad (1[v = target] - p_v)``, through the bend."""
-    z = _bent(raw, bend)
+    z = bent(raw, bend)
     through = None if bend.cap is None else (1.0 - (z / bend.cap) ** 2) * bend.scale
     slope = z.sub_(sums[:, None]).exp_()
     slope[torch.arange(len(targets), device=targets.device), targets] -= 1.0

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from diffalign.data.cache import TensorCache, content_key
 from diffalign.errors import ConfigError
 from diffalign.losses.scores import Scores
+from diffalign.policies.comparison import told
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.counts import TokenCounts
 from diffalign.policies.language.layout import Layout
@@ -44,6 +46,12 @@ class Encoded:
         if not self.seats:
             return self.layout.places
         return tuple(tuple(self.layout.places[q][r] for q, r in row) for row in self.seats)
+
+    @property
+    def trees(self) -> tuple[tuple[int, ...], ...]:
+        """For each pair the layout's prompts by role."""
+        tree_of = self.layout.tree_of
+        return tuple(tuple(tree_of[place] for place in row) for row in self.places)
 
     @property
     def unshared(self) -> int:
@@ -92,6 +100,32 @@ class Judging:
         found = self._looked_up(encoded) if self._stored is not None else None
         return scored(self._live(encoded.layout) if found is None else found, encoded)
 
+    def compare(self, encoded: Encoded) -> tuple[Scored, Scored]:
+        """Scores under the policy, with gradient, their divergence from the reference, and masks where the model's
+        section asks for some; and scores under the reference. The reference goes first.
+
+        Raises:
+            ConfigError: The reference is stored, as a number per token: the divergence sums over the vocabulary.
+        """
+        if self._stored is not None:
+            raise ConfigError(
+                "this loss compares whole distributions over the next token, but of a reference that is 'stored' only "
+                "the given tokens' log-probabilities are kept. Type: --set model.reference=copy   or train an adapter: "
+                "--set model.adapter.rank=16 --set model.reference=adapter_off"
+            )
+        layout = encoded.layout
+        self.counts.policy += len(layout.ids)
+        self.counts.reference += len(layout.ids)
+        self.counts.unshared += encoded.unshared
+        network: Any
+        with without_cast_cache(self.device), self.reference.network() as network:
+            beside = network.read(layout, self._config.masks)
+            lasting = network.lasting_head
+        if not lasting:
+            beside = replace(beside, logits=self._asked)
+        said = self._module()(layout, beside)
+        return scored(said.logps, encoded, said.divergence, said.masks), scored(said.reference, encoded)
+
     @torch.no_grad()
     def store(self, batches: Iterable[Encoded]) -> Iterator[int]:
         """Computes and stores what the reference says of responses that are not stored yet; yields of how many, after
@@ -104,7 +138,8 @@ class Judging:
                 keys = self._keys(encoded)
                 missing = set(self._stored.missing(keys)) - seen
                 if missing:
-                    logps = self._live(encoded.layout).split(list(encoded.layout.lengths))
+                    layout = encoded.layout
+                    logps = self._live(layout).split([*layout.lengths, *layout.prompts])
                     for key, values in zip(keys, logps, strict=True):
                         if key in missing:
                             out.put(key, {"logps": values})
@@ -135,6 +170,12 @@ class Judging:
         with base_of(self._config, unwrapped(self._module()), self.reference, self._load) as network:
             yield network
 
+    def _asked(self, states: Tensor) -> Tensor:
+        """The reference's logits by its own head, whatever that is made of."""
+        network: Any
+        with torch.no_grad(), without_cast_cache(self.device), self.reference.network() as network:
+            return network.logits()(states)  # type: ignore[no-any-return]
+
     def _live(self, layout: Layout, reference: Reference | None = None) -> Tensor:
         self.counts.reference += len(layout.ids)
         with without_cast_cache(self.device), (reference or self.reference).network() as network:
@@ -148,12 +189,16 @@ class Judging:
         return torch.cat([entry["logps"] for entry in entries if entry is not None]).to(self.device)
 
     def _keys(self, encoded: Encoded) -> list[str]:
-        """One for each response of the layout: its tokens, its prompt's, and the precision."""
+        """One for each response of the layout: its tokens, its prompt's, and the precision; then one for each prompt
+        that is asked about."""
         mixed = mixed_precision(self.device)
         keys = [""] * encoded.layout.responses
         for question, places in zip(encoded.questions, encoded.layout.places, strict=True):
             for response, place in zip(question.responses, places, strict=True):
                 keys[place] = response_key(question.prompt, response, str(mixed))
+        if encoded.layout.prompts:
+            ids = encoded.layout.ids.tolist()
+            keys += [content_key("prompt", str(ids[t.start : t.fork]), str(mixed)) for t in encoded.layout.trees]
         return keys
 
 
@@ -162,14 +207,38 @@ def response_key(prompt: Sequence[int], response: Response, numerics: str) -> st
     return content_key(str(prompt), str(response.ids), str(response.scored), numerics)
 
 
-def scored(logps: Tensor, encoded: Encoded) -> Scored:
-    """Scores of each role, from the log-probabilities ``(N,)`` of a layout's scored tokens.
+def scored(logps: Tensor, encoded: Encoded, divergence: Tensor | None = None, masks: Tensor | None = None) -> Scored:
+    """Scores of each role, from the log-probabilities ``(N,)`` of a layout's scored tokens, and where they are known
+    divergences ``(N,)`` and masks ``(2, N)``.
 
-    The parts ``(B, L)`` are the scored tokens of each response, in order, zero behind the last.
+    The parts ``(B, L)`` are the scored tokens of each response, in order, zero behind the last; so are the others.
     """
     layout = encoded.layout
-    table = logps.new_zeros(layout.responses, max(layout.lengths)).index_put((layout.owners, layout.columns), logps)
+    count, width = sum(layout.lengths), max(layout.lengths)
+    owners, columns = layout.owners[:count], layout.columns[:count]
+
+    def table(values: Tensor) -> Tensor:
+        return values.new_zeros(layout.responses, width).index_put((owners, columns), values[:count])
+
+    parts = table(logps)
+    apart = None if divergence is None else table(divergence)
+    weighed = None if masks is None else torch.stack([table(mask) for mask in masks])
     counts = torch.tensor(layout.lengths, device=logps.device)
-    sums = table.sum(1)
+    sums = parts.sum(1)
     places = torch.tensor(encoded.places, device=logps.device)
-    return Scored(tuple(Scores(sums[role], table[role], counts[role]) for role in places.unbind(1)))
+    prompts: list[Tensor | None] = [None] * places.shape[1]
+    if layout.prompts:
+        whole = logps.new_zeros(len(layout.trees)).index_add(0, layout.owners[count:] - layout.responses, logps[count:])
+        prompts = list(whole[torch.tensor(encoded.trees, device=logps.device)].unbind(1))
+    found = [
+        Scores(
+            sums[role],
+            parts[role],
+            counts[role],
+            prompts=prompt,
+            divergence=None if apart is None else apart[role],
+            masks=None if weighed is None else weighed[:, role],
+        )
+        for role, prompt in zip(places.unbind(1), prompts, strict=True)
+    ]
+    return Scored(tuple(found), told(found))

@@ -50,12 +50,15 @@ class Layout:
         ids: ``(T,)`` token ids.
         positions: ``(T,)`` positions within each prompt-with-response.
         trees: Prompts with their responses, in the row's order.
-        sources: ``(N,)`` the place that predicts each scored token.
+        sources: ``(N,)`` the place that predicts each scored token; those of responses come before those of prompts.
         targets: ``(N,)`` the scored tokens' ids.
-        owners: ``(N,)`` the response, counted over all trees, that each scored token belongs to.
+        owners: ``(N,)`` the response, counted over all trees, that each scored token belongs to; prompts are counted
+            behind them, in the order of their trees.
         columns: ``(N,)`` how many scored tokens of its response come before it.
         lengths: Scored tokens of each response.
         places: For each question the responses that it asks about.
+        prompts: Scored tokens of each tree's prompt: all but its first, which nothing predicts. Empty: none is asked
+            about.
         masks: Attention masks of the trees, as far as they have been asked for.
     """
 
@@ -68,12 +71,18 @@ class Layout:
     columns: Tensor
     lengths: tuple[int, ...]
     places: tuple[tuple[int, ...], ...]
+    prompts: tuple[int, ...] = ()
     masks: dict[object, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def responses(self) -> int:
         """How many different responses there are."""
         return len(self.lengths)
+
+    @property
+    def tree_of(self) -> list[int]:
+        """The tree that each response belongs to."""
+        return [number for number, tree in enumerate(self.trees) for _ in tree.ends]
 
     def mask(self, tree: Tree, window: int | None, dtype: torch.dtype) -> Tensor:
         """``(R, P + R)``, to be added to the scores of a tree's responses against prompt and responses: 0 where a
@@ -101,10 +110,15 @@ class Layout:
         return same & _visible(at[prompt:], at, window)
 
 
-def lay_out(questions: Sequence[Question], device: torch.device | str = "cpu") -> Layout:
+def lay_out(questions: Sequence[Question], device: torch.device | str = "cpu", *, prompts: bool = False) -> Layout:
     """Lays the tokens of ``questions`` out in one row.
 
     Equal prompts are merged wherever they stand in the batch, and so are equal responses to one prompt.
+
+    Args:
+        questions: What is asked.
+        device: Where the tensors are to be.
+        prompts: Ask about the prompts' tokens, too.
     """
     merged: dict[tuple[int, ...], dict[Response, int]] = {}
     for question in questions:
@@ -138,12 +152,19 @@ def lay_out(questions: Sequence[Question], device: torch.device | str = "cpu") -
             positions += range(len(prompt), len(prompt) + len(response.ids))
             ends.append(len(ids))
         trees.append(Tree(start, fork, tuple(ends)))
+    asked = [len(prompt) - 1 for prompt in merged] if prompts else []
+    for number, count in enumerate(asked):
+        start = trees[number].start
+        sources += range(start, start + count)
+        targets += ids[start + 1 : start + 1 + count]
+        owners += [len(lengths) + number] * count
+        columns += range(count)
     places = tuple(tuple(first[q.prompt] + merged[q.prompt][r] for r in q.responses) for q in questions)
     lists = (ids, positions, sources, targets, owners, columns)
     token, position, source, target, owner, column = (
         torch.tensor(values, dtype=torch.long, device=device) for values in lists
     )
-    return Layout(token, position, tuple(trees), source, target, owner, column, tuple(lengths), places)
+    return Layout(token, position, tuple(trees), source, target, owner, column, tuple(lengths), places, tuple(asked))
 
 
 def _visible(query: Tensor, key: Tensor, window: int | None) -> Tensor:

@@ -11,6 +11,7 @@ from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError, RunError, near_miss
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.policies.language.config import LanguageConfig
+from diffalign.policies.language.masks import mask_network
 from diffalign.policies.language.network import LanguageNetwork
 from diffalign.policies.language.text import LanguagePolicy
 from diffalign.policies.language.tokens import Tokens
@@ -49,6 +50,8 @@ def load_policy(config: LanguageConfig, device: torch.device | str | None = None
         network.requires_grad_(True)
     network.eval()  # the adapter's layers too
     outcome = find_way(network, config.forward)
+    if config.masks is not None and config.masks.learned:
+        network.masks = mask_network(config.masks, network.model.config.get_text_config()).to(device)
     if config.gradient_checkpointing:  # which transformers does in training mode alone; there is no dropout left
         network.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         network.train()

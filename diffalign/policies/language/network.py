@@ -19,8 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from diffalign.policies.language.head import CHUNK_BYTES, Bend, token_logps
+from diffalign.policies.language.beside import Beside, Compared, Logits, compare_tokens
+from diffalign.policies.language.head import CHUNK_BYTES, Bend, bent, token_logps
 from diffalign.policies.language.layout import Layout, Tree
+from diffalign.policies.language.masks import MaskConfig, MaskNetwork, activation_masks, heard, read_layers
 
 Way = Literal["shared", "padded", "plain"]
 
@@ -40,9 +42,13 @@ class LanguageNetwork(nn.Module):
         self.way: Way = way
         self.keep_bytes = keep_bytes
         self.bend = Bend.of(model.config.get_text_config())
+        self.masks: MaskNetwork | None = None
+        """Trains beside the model, where token masks are learnt."""
 
-    def forward(self, layout: Layout) -> Tensor:
-        """``(N,)`` in float32: the log-probability of each scored token."""
+    def forward(self, layout: Layout, beside: Beside | None = None) -> Tensor | Compared:
+        """``(N,)`` in float32: the log-probability of each scored token; beside a reference, all that is compared."""
+        if beside is not None:
+            return self._compared(layout, beside)
         if self.way == "shared":
             return self._picked(self._states(layout)[layout.sources], layout.targets)
         ids, mask, rows, columns = padded(layout)
@@ -52,6 +58,74 @@ class LanguageNetwork(nn.Module):
         logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[rows, columns]
         logits = logits if logits.dtype == torch.float64 else logits.float()
         return F.log_softmax(logits, -1).gather(1, layout.targets[:, None])[:, 0]
+
+    @torch.no_grad()
+    def read(self, layout: Layout, masks: MaskConfig | None = None) -> Beside:
+        """What a policy is compared with, of this network as a reference: see :class:`Beside`. Its ``logits`` are right
+        while this network's head is what it is."""
+        kinds = () if masks is None else ("states",) if masks.learned else masks.of
+        if not kinds:
+            return Beside(*self._said(layout, still=True))
+        layers = read_layers(self._body(), self.model.config.get_text_config().num_hidden_layers)
+        with heard(layers, kinds) as found:
+            states, logits = self._said(layout, still=True)
+        if self.way == "shared":
+            rows, columns = torch.zeros_like(layout.sources), layout.sources
+        else:
+            _, _, rows, columns = padded(layout)
+        picked = {kind: [value[rows, columns] for value in values] for kind, values in found.items()}
+        if masks is not None and masks.learned:
+            states_of = picked["states"] if masks.layers == "all" else picked["states"][-1:]
+            return Beside(states, logits, layers=torch.stack(states_of))
+        return Beside(states, logits, picked, average="logits" in kinds)
+
+    @property
+    def lasting_head(self) -> bool:
+        """Whether the head is one matrix: then the logits of :meth:`read` last; else the reference has to be asked."""
+        return self.way == "plain" or type(self.model.get_output_embeddings()) is nn.Linear
+
+    def logits(self, still: bool = False) -> Logits:
+        """What makes logits of states as it is now; ``still``: of the weights as they are, without a gradient."""
+        if self.way == "plain":
+            return lambda logits: logits if logits.dtype == torch.float64 else logits.float()
+        head = self.model.get_output_embeddings()
+        if type(head) is not nn.Linear:
+            return lambda states: bent(head(states), self.bend)
+        device = head.weight.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else head.weight.dtype
+        given = [None if x is None else x.detach() if still else x for x in (head.weight, head.bias)]
+        weight, bias = (None if x is None else x.to(dtype) for x in given)
+        assert weight is not None
+
+        def of(states: Tensor) -> Tensor:
+            with torch.autocast(device, enabled=False):
+                return bent(F.linear(states.to(dtype), weight, bias), self.bend)
+
+        return of
+
+    def _compared(self, layout: Layout, beside: Beside) -> Compared:
+        states, logits = self._said(layout)
+        vocabulary = self.model.config.get_text_config().vocab_size
+        logps, reference, divergence, mean = compare_tokens(states, logits, beside, layout.targets, vocabulary)
+        masks, owners = None, len(layout.lengths) + len(layout.prompts)
+        if beside.layers is not None and self.masks is not None:
+            masks = self.masks(beside.layers)
+        elif beside.activations or beside.average:
+            known = {**beside.activations, **({"logits": [mean.detach()]} if beside.average else {})}
+            masks = activation_masks(known, layout.owners, owners)
+        return Compared(logps, reference.detach(), divergence, masks)
+
+    def _said(self, layout: Layout, still: bool = False) -> tuple[Tensor, Logits]:
+        """The states that predict the scored tokens, and what makes logits of them; on the plain way the model's own
+        logits stand for its states."""
+        if self.way == "shared":
+            return self._states(layout)[layout.sources], self.logits(still)
+        ids, mask, rows, columns = padded(layout)
+        if self.way == "padded":
+            states = self._body()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+            return states[rows, columns], self.logits(still)
+        logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        return logits[rows, columns], self.logits(still)
 
     @torch.no_grad()
     def states(self, layout: Layout) -> Tensor:
@@ -94,9 +168,7 @@ class LanguageNetwork(nn.Module):
         """Through a head that is more than a matrix (an adapter on it, quantised): chunk by chunk, computed twice."""
 
         def picked(part: Tensor, wanted: Tensor) -> Tensor:
-            raw = head(part).float() * self.bend.scale
-            z = raw if self.bend.cap is None else self.bend.cap * torch.tanh(raw / self.bend.cap)
-            return F.log_softmax(z, -1).gather(1, wanted[:, None])[:, 0]
+            return F.log_softmax(bent(head(part), self.bend), -1).gather(1, wanted[:, None])[:, 0]
 
         rows = max(1, CHUNK_BYTES // (4 * self.model.config.get_text_config().vocab_size))
         parts = zip(states.split(rows), targets.split(rows), strict=True)
@@ -139,9 +211,7 @@ def padded(layout: Layout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ids[row, :prompt] = layout.ids[tree.start : tree.fork]
         ids[row, prompt : lengths[row]] = layout.ids[begin:end]
         mask[row, : lengths[row]] = 1
-    rows = layout.owners
-    begins = layout.ids.new_tensor([begin for _, begin, _ in whole])[rows]
-    prompts = layout.ids.new_tensor([tree.fork - tree.start for tree, _, _ in whole])[rows]
-    # The first token of a response is predicted at the prompt's last place, whichever of its responses that is.
-    columns = torch.where(layout.sources < begins, prompts - 1, layout.sources - begins + prompts)
+    numbers = [*range(len(whole)), *(layout.tree_of.index(number) for number in range(len(layout.trees)))]
+    rows = layout.ids.new_tensor(numbers)[layout.owners]
+    columns = layout.positions[layout.sources]  # a prompt is read off the row of its first response
     return ids, mask, rows, columns

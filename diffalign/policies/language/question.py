@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,7 @@ class Response:
 
     Args:
         ids: Its tokens, the end token included unless it was cut.
-        scored: Which of them are the model's own words: all, but for the turns of others between.
+        scored: Which of them are learnt from: all, but for the turns of others between, and what rules hide.
         cut: How many tokens were cut from its end.
     """
 
@@ -37,6 +37,19 @@ class Question:
     cut: int = 0
     apart: bool = False
     diverged: bool = False
+
+    def from_first_difference(self) -> Question:
+        """The same comparison, asked where its responses begin to differ: what they all begin with is the prompt's end.
+
+        Each response keeps one token at least. A question with one response alone is left as it is.
+        """
+        first, *others = (response.ids for response in self.responses)
+        if not others:
+            return self
+        most = min(len(ids) for ids in (first, *others)) - 1
+        same = next((k for k in range(most) if any(ids[k] != first[k] for ids in others)), most)
+        responses = tuple(replace(r, ids=r.ids[same:], scored=r.scored[same:]) for r in self.responses)
+        return replace(self, prompt=(*self.prompt, *first[:same]), responses=responses)
 
 
 @dataclass

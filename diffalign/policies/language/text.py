@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,15 @@ from diffalign.data.conversation import Text
 from diffalign.data.kept import Kept
 from diffalign.data.records import Media, Pair
 from diffalign.devices.budget import in_words, module_bytes
-from diffalign.errors import ConfigError, DataError
+from diffalign.errors import ConfigError
 from diffalign.latents.draws import Draw
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.counts import TokenCounts
+from diffalign.policies.language.encoding import encode_pairs
 from diffalign.policies.language.generate import spelled, written
 from diffalign.policies.language.judging import Encoded, Judging
-from diffalign.policies.language.layout import lay_out
+from diffalign.policies.language.masks import load_masks, save_masks
 from diffalign.policies.language.network import LanguageNetwork
-from diffalign.policies.language.question import Question, Response
 from diffalign.policies.language.tokens import Tokens, asides
 from diffalign.policies.networks import unwrapped, weights_digest
 from diffalign.policies.policy import Progress, Scored
@@ -35,7 +34,7 @@ from diffalign.sharing.atomic import replace_folder
 from diffalign.sharing.card import Card, write_card
 from diffalign.sharing.card_styles import language_style
 from diffalign.sharing.names import public_name
-from diffalign.sharing.peft_folder import load_peft, save_peft
+from diffalign.sharing.peft_folder import find_peft, load_peft, save_peft
 
 SHOWN = 800
 """Characters of a text that are shown before training."""
@@ -97,6 +96,7 @@ class LanguagePolicy:
             "parameters": f"{self._trainable.count:,} trainable of {total:,}",
             "reference": self._judging.reference.describe(),
             "texts": self.tokens.describe(),
+            **({} if config.masks is None else {"masks": config.masks.describe()}),
             **self._notes,
         }
 
@@ -132,23 +132,10 @@ class LanguagePolicy:
         keys = [(len(str(p.prompt)) + sizes[p.prompt], first[p.prompt]) for p in pairs]
         return sorted(range(len(pairs)), key=lambda index: keys[index])
 
-    def encode(self, pairs: Sequence[Pair]) -> Encoded:
-        """Tokens of a batch, on the device. Raises DataError for pairs with other answers than the batch's first."""
-        roles = tuple(pairs[0].answers)
-        if other := next((pair for pair in pairs if tuple(pair.answers) != roles), None):
-            raise DataError(
-                f"pair '{other.id}' has {', '.join(other.answers)}, but '{pairs[0].id}' has {', '.join(roles)}: the "
-                "pairs of a run have the same answers. Leave the others out."
-            )
-        made = [pair.rejected if isinstance(pair.rejected, Kept) else None for pair in pairs]
-        read = [replace(pair, rejected=None) if kept else pair for pair, kept in zip(pairs, made, strict=True)]
-        questions = [
-            question if kept is None else _with_own(question, _own(kept))
-            for question, kept in zip(self.tokens.questions(read), made, strict=True)
-        ]
-        apart = [asides(pair) for pair in pairs]
-        questions += self.tokens.questions([aside for row in apart for aside in row.values()])
-        return Encoded(tuple(questions), lay_out(questions, self.device), _seats(roles, apart))
+    def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> Encoded:
+        """Tokens of a batch, on the device; ``prompts``: those of its prompts are scored as well. Raises DataError for
+        pairs with other answers than the batch's first."""
+        return encode_pairs(self.tokens, pairs, self.device, prompts=prompts)
 
     def score(self, encoded: Encoded, draw: Draw) -> Scored:
         """Scores under the policy, with gradient. Nothing of them is drawn."""
@@ -158,6 +145,10 @@ class LanguagePolicy:
         """Scores under the reference: looked up where they are stored, else computed."""
         return self._judging.score_reference(encoded)
 
+    def compare(self, encoded: Encoded, draw: Draw) -> tuple[Scored, Scored]:
+        """Scores under policy and reference, and how far apart the two are at each token."""
+        return self._judging.compare(encoded)
+
     def prepare_reference(
         self,
         pairs: Sequence[Pair],
@@ -165,14 +156,16 @@ class LanguagePolicy:
         seed: int,
         batch: int = 8,
         progress: Progress = silent,
+        prompts: bool = False,
     ) -> int:
-        """Computes and stores what the reference says of the planned pairs, where it is stored; returns of how many
-        responses. Arguments as those of the image policy; the visit makes no difference to a text."""
+        """Computes and stores what the reference says of the planned pairs, where it is stored, of their ``prompts``
+        too where a loss reads them; returns of how many responses (and prompts). Arguments as those of the image
+        policy; the visit makes no difference to a text."""
         if self.kind != "stored":
             return 0
         met, fresh = sorted({index for index, _ in plan}), 0
         parts = [met[start : start + batch] for start in range(0, len(met), batch)]
-        batches = (self.encode([pairs[index] for index in part]) for part in parts)
+        batches = (self.encode([pairs[index] for index in part], prompts) for part in parts)
         for number, count in enumerate(self._judging.store(batches), 1):
             fresh += count
             progress("reference", min(number * batch, len(met)), len(met))
@@ -242,16 +235,21 @@ class LanguagePolicy:
         """Writes an adapter's folder as peft does, or for full fine-tuning a model's; returns its path."""
         facts = {"base_model": public_name(self.config.path), "base_revision": self.config.revision, **about}
         if self.config.adapter is not None:
-            model: Any = unwrapped(self.module).model
-            return save_peft(model, folder, {**facts, "base_fingerprint": self.base_fingerprint})
+            network: Any = unwrapped(self.module)
+            path = save_peft(network.model, folder, {**facts, "base_fingerprint": self.base_fingerprint})
+            if network.masks is not None:
+                save_masks(network.masks, path)
+            return path
         return replace_folder(Path(folder), self.write)
 
     def write(self, folder: Path) -> None:
         """Writes model and tokenizer as transformers reads them."""
-        model: Any = unwrapped(self.module).model
+        network: Any = unwrapped(self.module)
         with quiet():
-            model.save_pretrained(folder)
+            network.model.save_pretrained(folder)
             self.tokens.tokenizer.save_pretrained(folder)
+        if network.masks is not None:
+            save_masks(network.masks, folder)
 
     def card(self, artifact: Path, card: Card) -> Path:
         """Writes ``README.md`` into what :meth:`save` wrote."""
@@ -265,8 +263,11 @@ class LanguagePolicy:
         if self.config.adapter is None:
             raise ConfigError("an adapter needs an adapter to load into; set model.adapter (rank as in the folder)")
         base = (self.base_fingerprint, public_name(self.config.path))
-        model: Any = unwrapped(self.module).model
-        return load_peft(model, path, base=None if any_base else base)
+        network: Any = unwrapped(self.module)
+        about = load_peft(network.model, path, base=None if any_base else base)
+        if network.masks is not None:
+            load_masks(network.masks, find_peft(path))
+        return about
 
     def _write(self, network: Any, prompts: Sequence[Text], seeds: Sequence[int], **settings: Any) -> list[list[int]]:
         new = written(network.model, self.tokens, prompts, seeds, **settings)
@@ -287,26 +288,3 @@ def _short(text: str) -> str:
     """A text for a terminal: its line breaks written out, the middle of a long one left out."""
     shown = text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} ... {text[-SHOWN // 2 :]}"
     return repr(shown)
-
-
-def _seats(roles: Sequence[str], apart: Sequence[Mapping[str, Any]]) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """For each pair and role: in which question, and which of its responses. Those apart stand behind the others."""
-    seats, behind = [], len(apart)
-    for index, others in enumerate(apart):
-        own = iter(range(len(roles)))
-        far = iter(range(behind, behind + len(others)))
-        seats.append(tuple((next(far), 0) if role in others else (index, next(own)) for role in roles))
-        behind += len(others)
-    return tuple(seats)
-
-
-def _with_own(question: Question, response: Response) -> Question:
-    """The policy's own answer as the rejected one: behind the chosen one."""
-    first, *others = question.responses
-    return replace(question, responses=(first, response, *others))
-
-
-def _own(candidate: Kept) -> Response:
-    """What the policy wrote itself, all of it scored."""
-    ids = tuple(candidate.read()["ids"].tolist())
-    return Response(ids, (True,) * len(ids))

@@ -13,6 +13,9 @@ prompt in turns makes a plain response an assistant's turn; a response in turns 
 Lengths: prompts beyond ``max_prompt_length`` (by default all but one of ``max_length``) are refused or cut, as
 ``long_prompts`` says; ``keep_end`` keeps the token that begins texts as well. Then responses are cut at their end, so
 that both together have ``max_length``; a response that was cut has lost its end token, and is scored without.
+
+Then what all responses of a pair begin with goes to the prompt's end, where ``shared_start`` is ``prompt``; and of what
+is left those tokens are scored that ``score_spans`` leaves.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -30,6 +34,7 @@ from diffalign.errors import DataError
 from diffalign.policies.language.chat import Chat, Exchange, Written
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.question import Cuts, Question, Response
+from diffalign.policies.language.spans import Spans
 from diffalign.policies.language.vocabulary import begins_with, digest, encode, token_id
 
 __all__ = ["Cuts", "Question", "Response", "Tokens", "asides"]
@@ -56,6 +61,7 @@ class Tokens:
         self.end = token_id(tokenizer, config.end_token or tokenizer.eos_token)
         self.chat = Chat(tokenizer, config.chat_template, config.system, config.end_token)
         self.start = begins_with(tokenizer)
+        self.spans = None if config.score_spans is None else Spans(config.score_spans, tokenizer)
         self.cuts = Cuts()
 
     @cached_property
@@ -84,6 +90,13 @@ class Tokens:
         if problems:
             raise DataError(_problems(problems, len(pairs)))
         return good
+
+    def beside(self, question: Question, response: Response, key: str) -> Question:
+        """A question of one response with another one behind it, such as what the policy wrote itself; ``key`` is the
+        pair's id."""
+        first, *others = question.responses
+        response = response if self.spans is None else self.spans(response, f"{key}/1")
+        return self._narrowed(replace(question, responses=(first, response, *others)))
 
     def survey(self, pairs: Iterable[Pair], progress: Callable[[int], None] | None = None) -> Cuts:
         """A pass over a data set in flat memory: what it holds and what will be cut, kept as ``cuts``.
@@ -114,6 +127,10 @@ class Tokens:
         """The rules in one line, for a header."""
         whose = "the tokenizer's" if self.chat.own else "the recipe's"
         parts = [f"{whose} chat template" if self.chat.available else "no chat template"]
+        if self.spans is not None:
+            parts.append(self.spans.rule.describe())
+        if self.config.shared_start == "prompt":
+            parts.append("scored from the first difference on")
         if self.config.max_length:
             parts.append(f"at most {self.config.max_length:,} tokens")
         if self.config.prompt_limit:
@@ -151,7 +168,8 @@ class Tokens:
         rules = self.config.model_dump(
             include={"system", "end_token", "max_length", "max_prompt_length", "long_prompts"}, mode="json"
         )
-        facts = [RULES, digest(self.tokenizer), self.chat.template, rules]
+        newer = self.config.model_dump(include={"shared_start", "score_spans"}, exclude_defaults=True, mode="json")
+        facts = [RULES, digest(self.tokenizer), self.chat.template, {**rules, **newer}]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def _questions(self, pairs: Sequence[Pair]) -> tuple[list[Question], list[str]]:
@@ -207,7 +225,18 @@ class Tokens:
         if compared and responses[0].ids == responses[1].ids:
             why = f" once they are cut to model.max_length {self.config.max_length}" if responses[0].cut else ""
             raise DataError(f"chosen and rejected are equal in tokens{why}")
-        return Question(prompt, tuple(responses), cut, apart, exchange.diverged)
+        if self.spans is not None:
+            responses = [self.spans(one, f"{pair.id}/{k}") for k, one in enumerate(responses)]
+        return self._narrowed(Question(prompt, tuple(responses), cut, apart, exchange.diverged))
+
+    def _narrowed(self, question: Question) -> Question:
+        """Asked from the first difference on, where that is wanted; each response has a token that is scored."""
+        if self.config.shared_start == "prompt":
+            question = question.from_first_difference()
+        if not all(any(response.scored) for response in question.responses):
+            rule = "model.score_spans or model.shared_start" if self.spans is not None else "model.shared_start"
+            raise DataError(f"no token of a response is left to be scored by {rule}")
+        return question
 
     def _response(self, ids: list[int], answer: Written, offset: int, end: int, prompt: tuple[int, ...]) -> Response:
         if not ids or ids == [end]:

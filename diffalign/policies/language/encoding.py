@@ -1,0 +1,63 @@
+"""A batch of pairs in tokens: answers to a shared prompt, those to one of their own, what the policy wrote itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from diffalign.data.kept import Kept
+from diffalign.data.records import Pair
+from diffalign.errors import DataError
+from diffalign.policies.language.judging import Encoded
+from diffalign.policies.language.layout import lay_out
+from diffalign.policies.language.question import Response
+from diffalign.policies.language.tokens import Tokens, asides
+
+
+def encode_pairs(tokens: Tokens, pairs: Sequence[Pair], device: torch.device, *, prompts: bool = False) -> Encoded:
+    """Tokens of a batch, on the device.
+
+    Args:
+        tokens: The rules.
+        pairs: The batch.
+        device: Where to.
+        prompts: Score the prompts' tokens as well.
+
+    Raises:
+        DataError: for pairs with other answers than the batch's first, and as ``tokens.questions``.
+    """
+    roles = tuple(pairs[0].answers)
+    if other := next((pair for pair in pairs if tuple(pair.answers) != roles), None):
+        raise DataError(
+            f"pair '{other.id}' has {', '.join(other.answers)}, but '{pairs[0].id}' has {', '.join(roles)}: the "
+            "pairs of a run have the same answers. Leave the others out."
+        )
+    made = [pair.rejected if isinstance(pair.rejected, Kept) else None for pair in pairs]
+    read = [replace(pair, rejected=None) if kept else pair for pair, kept in zip(pairs, made, strict=True)]
+    questions = [
+        question if kept is None else tokens.beside(question, _own(kept), pair.id)
+        for question, kept, pair in zip(tokens.questions(read), made, pairs, strict=True)
+    ]
+    apart = [asides(pair) for pair in pairs]
+    questions += tokens.questions([aside for row in apart for aside in row.values()])
+    return Encoded(tuple(questions), lay_out(questions, device, prompts=prompts), _seats(roles, apart))
+
+
+def _seats(roles: Sequence[str], apart: Sequence[Mapping[str, Any]]) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """For each pair and role: in which question, and which of its responses. Those apart stand behind the others."""
+    seats, behind = [], len(apart)
+    for index, others in enumerate(apart):
+        own = iter(range(len(roles)))
+        far = iter(range(behind, behind + len(others)))
+        seats.append(tuple((next(far), 0) if role in others else (index, next(own)) for role in roles))
+        behind += len(others)
+    return tuple(seats)
+
+
+def _own(candidate: Kept) -> Response:
+    """What the policy wrote itself, all of it scored."""
+    ids = tuple(candidate.read()["ids"].tolist())
+    return Response(ids, (True,) * len(ids))
