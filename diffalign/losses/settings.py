@@ -147,8 +147,8 @@ SETTINGS: Mapping[str, Setting] = {
             SHIFT,
             lambda loss: "classes",
             lambda loss: "shift" in loss.needs,
-            "where the running shift lies: midway between the means of the two kinds, or (pooled, TRL's) at the mean of "
-            "all examples, which is the same where both kinds are equally many",
+            "where the running shift lies: midway between the means of the two kinds, or (pooled, TRL's) at the mean "
+            "of all examples, which is the same where both kinds are equally many",
             words=("classes", "pooled"),
         ),
     )

@@ -1,6 +1,8 @@
 """Losses on ranked lists: several candidates of one prompt, best first. One row each in :data:`LISTS`."""
 
 from diffalign.losses.catalogue import Loss
+from diffalign.losses.lists.plackett_luce import PLACKETT_LUCE, PRO
+from diffalign.losses.lists.tree import TREE_PO
 
-LISTS: tuple[Loss, ...] = ()
+LISTS: tuple[Loss, ...] = (PLACKETT_LUCE, TREE_PO, PRO)
 """The rows of this folder, in the order of listings."""

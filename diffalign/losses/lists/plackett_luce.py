@@ -1,0 +1,112 @@
+"""Losses of a ranked list as repeated choices: the best of all, then the best of the rest, and so on."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.scores import exact
+
+
+def plackett_luce(scores: PairScores, *, beta: float) -> Tensor:
+    """A Plackett-Luce model of the ranking.
+
+        loss_b = sum_{k < n} [ log sum_{i >= k} exp(beta R_i) - beta R_k ],      R_1 ... R_n best to worst
+
+    Args:
+        scores: ``B`` ranked lists of ``n`` candidates against a reference.
+        beta: Inverse temperature, > 0.
+
+    Returns:
+        ``(B,)``, one loss per list.
+
+    Facts: at the start a list costs ``log n!``. With two candidates it is the logistic loss. What all candidates gain
+        alike changes nothing. Only the order counts, not how far apart the candidates are.
+
+    Source: Rafailov et al. 2023 (arXiv 2305.18290), appendix A.3. With every temperature 1 and these rewards it is the
+        ranking part of PRO (Song et al. 2023, arXiv 2306.17492).
+    """
+    rewards = beta * torch.stack([answer.logratio for answer in scores.ranked.values()], 1)
+    rest = rewards.flip(1).logcumsumexp(1).flip(1)  # [:, k]: of candidate k and all behind it
+    return (rest - rewards)[:, :-1].sum(1)
+
+
+def pro(scores: PairScores, *, sft: float = 0.05) -> Tensor:
+    """Preference ranking optimisation, without a reference.
+
+        loss_b = sum_{k < n} L_k - sft (n - 1)^2 logp_1
+        L_k    = log( exp(a_k T_k) + sum_{i > k} exp(a_i T_{k,i}) ) - a_k T_k
+
+    with the mean log-probability ``a`` of a token, best candidate first, and temperatures by the data's rewards,
+    ``T_{k,i} = r_k - r_i``, of which ``T_k = r_k - r_n`` is the largest.
+
+    Args:
+        scores: ``B`` ranked lists of ``n`` candidates, with their rewards. One that contradicts the order counts as
+            equal.
+        sft: Weight of the best candidate's likelihood, a sum over tokens; 0 or more.
+
+    Returns:
+        ``(B,)``, one loss per list.
+
+    Facts: with two candidates it is the logistic loss of their means without a reference, beta the gap of the rewards.
+        Equal rewards of all behind candidate k make ``L_k = log(n - k + 1)`` without a pull. The best candidate is
+        always pulled up, the worst down; those between go either way.
+
+    Source: Song et al. 2023 (arXiv 2306.17492), the objective of the released code: temperatures multiply, the ranking
+        reads means over tokens and the last term a sum.
+    """
+    ranked = scores.ranked
+    means = torch.stack([exact(answer.policy.per_token().logps) for answer in ranked.values()], 1)
+    rewards = torch.stack([scores.reward(role) for role in ranked], 1).to(means)
+    count = means.shape[1]
+    total = -sft * (count - 1) ** 2 * exact(scores.chosen.logps)
+    for k in range(count - 1):
+        gaps = (rewards[:, k : k + 1] - rewards[:, k:]).clamp(min=0.0)
+        temperatures = torch.cat([gaps.max(1, keepdim=True).values, gaps[:, 1:]], 1)
+        raised = temperatures * means[:, k:]
+        total = total + raised.logsumexp(1) - raised[:, 0]
+    return total
+
+
+PLACKETT_LUCE = Loss(
+    name="plackett_luce",
+    function=plackett_luce,
+    takes="scores",
+    kind="list",
+    summary="Plackett-Luce: DPO on ranked lists, the best of all, then the best of the rest",
+    formula="sum_{k<n} [log sum_{i>=k} exp(beta R_i) - beta R_k]",
+    source="Rafailov et al. 2023, arXiv 2305.18290, appendix A.3; Song et al. 2023, arXiv 2306.17492",
+    advice="Ranked lists whose order is all that is known: `pairs: lists`. With scores that mean something, tree_po "
+    "weighs the pairs by them.",
+    limits={"beta": BETA},
+    at_zero=lambda h: None,  # log n!: it depends on the list's length
+)
+
+PRO = Loss(
+    name="pro",
+    function=pro,
+    takes="scores",
+    kind="list",
+    needs=("rewards",),
+    modalities=("text",),
+    absolute=True,
+    summary="PRO: ranked lists without a reference, sharper where rewards lie farther apart, beside fine-tuning",
+    formula="sum_{k<n} [log(exp(a_k T_k) + sum_{i>k} exp(a_i T_ki)) - a_k T_k] - sft (n-1)^2 logp_1, T_ki = r_k - r_i",
+    source="Song et al. 2023, arXiv 2306.17492",
+    advice="Ranked lists with rewards, where no reference fits into memory or none is wanted; learning rate 5e-6. "
+    "Scale rewards so that neighbours differ by about 1: their gaps are inverse temperatures. Without a reference a "
+    "model drifts: sft holds it.",
+    limits={
+        "sft": Range(
+            *(0.0, math.inf, True, False),
+            meaning="the weight of the best candidate's likelihood",
+            advice="Start at 0.05; 0 leaves it out, and then nothing keeps the best answers likely.",
+        )
+    },
+    at_zero=None,
+)

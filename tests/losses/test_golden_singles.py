@@ -1,0 +1,88 @@
+"""Numbers of the losses on single examples that were worked out by hand, to every printed digit."""
+
+import math
+
+import pytest
+import torch
+
+from diffalign.losses import LOSSES, PairScores, Scores
+
+
+def judged(logratios, desirable=True, point=0.0, tokens=None):
+    """Single examples by their logratios, against a reference of 0."""
+    chosen = torch.tensor(logratios, dtype=torch.float64)
+    good = torch.tensor(desirable).expand(len(logratios))
+    lengths = None if tokens is None else torch.tensor(tokens)
+    reference = Scores(torch.zeros_like(chosen))
+    return PairScores(
+        Scores(chosen, lengths=lengths), None, reference, desirable=good, point=torch.tensor(point, dtype=torch.float64)
+    )
+
+
+# A pair as two rows: logratios 1 and -0.5 at beta 0.1, so rewards 0.1 and -0.05; the shift in logratios.
+@pytest.mark.parametrize(
+    "shift, up, down, both",
+    [
+        (0.0, "0.644397", "0.668460", "1.312856"),
+        (0.2, "0.653947", "0.658760", "1.312707"),
+        (0.25, "0.656350", "0.656350", "1.312700"),
+    ],
+)
+def test_a_thumb_up_and_one_down_at_a_shift(shift, up, down, both):
+    losses = LOSSES["bco"].bind(beta=0.1)(judged([1.0, -0.5], [True, False], shift))
+    assert [f"{x:.6f}" for x in losses.tolist()] == [up, down]
+    assert f"{losses.sum().item():.6f}" == both
+
+
+@pytest.mark.parametrize(
+    "logratio, printed, slope",
+    [
+        (0.0, "13.862944", "1.000000"),
+        (1.0, "14.887933", "1.049958"),
+        (-0.5, "13.369193", "0.975005"),
+        (-20.0, "2.538560", "0.238406"),
+    ],
+)
+def test_what_is_to_be_forgotten_and_how_hard_it_pulls(logratio, printed, slope):
+    scores = judged([logratio], False)
+    leaf = scores.chosen.logps.requires_grad_(True)
+    found = LOSSES["npo"].bind(beta=0.1)(scores)
+    (pull,) = torch.autograd.grad(found.sum(), leaf)
+    assert (f"{found.item():.6f}", f"{pull.item():.6f}") == (printed, slope)
+
+
+@pytest.mark.parametrize("beta, printed", [(0.1, "1.024990"), (0.01, "1.002500"), (0.001, "1.000250")])
+def test_a_small_beta_forgets_as_gradient_ascent_does(beta, printed):
+    found = LOSSES["npo"].bind(beta=beta)(judged([1.0], False)).item() - 2 / beta * math.log(2)
+    assert f"{found:.6f}" == printed
+
+
+def test_forgetting_slows_down_where_gradient_ascent_goes_on():
+    # The logratio itself as the only parameter, steps of 0.1.
+    loss, found = LOSSES["npo"].bind(beta=0.1), []
+    ratio = torch.zeros(1, dtype=torch.float64)
+    for step in range(2000):
+        leaf = ratio.clone().requires_grad_(True)
+        scores = PairScores(Scores(leaf), None, Scores(torch.zeros(1)), desirable=torch.tensor([False]))
+        ratio = ratio - 0.1 * torch.autograd.grad(loss(scores).sum(), leaf)[0]
+        if step + 1 in (100, 2000):
+            found.append(f"{ratio.item():.6f}")
+    assert found == ["-7.935368", "-36.218764"]
+
+
+@pytest.mark.parametrize(
+    "phi, printed, weight",
+    [
+        ("identity", "-0.100000", "1.000000"),
+        ("pearson", "-0.097500", "0.950000"),
+        ("hellinger", "-0.090909", "0.826446"),
+        ("forward_kl", "-0.095163", "0.904837"),
+        ("js", "-0.090903", "0.826213"),
+    ],
+)
+def test_a_demonstration_by_each_divergence(phi, printed, weight):
+    scores = judged([1.0])
+    leaf = scores.chosen.logps.requires_grad_(True)
+    found = LOSSES["f_sft"].bind(beta=0.1, phi=phi)(scores)
+    (pull,) = torch.autograd.grad(found.sum(), leaf)
+    assert (f"{found.item():.6f}", f"{-pull.item() / 0.1:.6f}") == (printed, weight)

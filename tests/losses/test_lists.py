@@ -1,0 +1,130 @@
+"""Losses on ranked lists: what they reduce to, and which way each candidate is pulled."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from diffalign.losses import LOSSES, Answered, PairScores
+from diffalign.losses.lists.tree import lambda_weights
+from tests.losses.scores import drawn, fit
+from tests.losses.test_golden_lists import listed
+
+
+def in_order(scores, order):
+    """The same candidates at other places of the list."""
+    answers, names = list(scores.ranked.values()), list(scores.ranked)
+    picked = [answers[k] for k in order]
+    first, *between, last = picked
+    return PairScores(
+        *(first.policy, last.policy, first.reference, last.reference),
+        further=dict(zip(names[1:-1], between, strict=True)),
+        rewards={name: scores.rewards[names[k]] for name, k in zip(names, order, strict=True)},
+    )
+
+
+def pulls(loss, scores):
+    """The derivative by each candidate's log-probability, best first."""
+    leaves = {role: a.policy.logps.clone().requires_grad_(True) for role, a in scores.ranked.items()}
+    answers = {role: Answered(replace(a.policy, logps=leaves[role]), a.reference) for role, a in scores.ranked.items()}
+    further = {role: a for role, a in answers.items() if role.isdigit()}
+    given = replace(scores, chosen=answers["chosen"].policy, rejected=answers["rejected"].policy, further=further)
+    return torch.stack(torch.autograd.grad(loss(given).sum(), list(leaves.values())))
+
+
+@pytest.mark.parametrize("beta", [0.1, 2000.0])
+def test_two_candidates_are_a_pair(beta):
+    scores = drawn(6, scale=1 / beta)
+    torch.testing.assert_close(
+        LOSSES["plackett_luce"].bind(beta=beta)(scores), LOSSES["logistic"].bind(beta=beta)(scores)
+    )
+    rewards = {"chosen": torch.ones(6), "rejected": torch.zeros(6)}
+    uniform = LOSSES["tree_po"].bind(beta=beta, weights="uniform")
+    torch.testing.assert_close(uniform(replace(scores, rewards=rewards)), LOSSES["logistic"].bind(beta=beta)(scores))
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_at_the_start_a_ranking_costs_the_logarithm_of_the_number_of_orders(count):
+    loss = LOSSES["plackett_luce"].bind(beta=0.3)(listed([0.0] * count))
+    assert loss.item() == pytest.approx(math.log(math.factorial(count)), rel=1e-14)
+
+
+def test_rewards_of_equal_gaps_make_the_ranking_without_a_reference_a_simple_one():
+    # Two candidates, gap 1: the logistic loss of means without a reference.
+    scores = listed((-3.0, -5.0), rewards=(1.0, 0.0), tokens=(3, 4))
+    expected = math.log1p(math.exp(-(-1.0 + 1.25)))
+    assert LOSSES["pro"].bind(sft=0.0)(scores).item() == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize("name, hyper", [("plackett_luce", {"beta": 0.7}), ("tree_po", {"beta": 0.7}), ("pro", {})])
+def test_the_best_is_pulled_up_and_the_worst_down(name, hyper):
+    loss = LOSSES[name].bind(**hyper)
+    best, *_, worst = pulls(loss, fit(loss, drawn(40, seed=3, scale=2.0)))
+    assert (best < 0).all() and (worst > 0).all()
+
+
+def test_what_lies_between_goes_either_way():
+    middle = pulls(LOSSES["plackett_luce"].bind(beta=1.0), fit(LOSSES["plackett_luce"].bind(beta=1.0), drawn(40)))[1]
+    assert (middle < 0).any() and (middle > 0).any()
+
+
+def test_a_tree_does_not_ask_in_which_order_its_leaves_stand():
+    loss = LOSSES["tree_po"].bind(beta=0.5)
+    scores = fit(loss, drawn(5, scale=2.0))
+    for order in ([3, 2, 1, 0], [1, 3, 0, 2]):
+        torch.testing.assert_close(loss(in_order(scores, order)), loss(scores), rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("name", ["tree_po", "plackett_luce"])
+def test_what_all_candidates_of_a_list_gain_alike_changes_nothing(name):
+    loss = LOSSES[name].bind(beta=0.5)
+    gained = [loss(listed([x + shift for x in (0.4, -1.0, 0.2)], rewards=(1.0, 0.6, 0.1))) for shift in (0.0, 7.0)]
+    torch.testing.assert_close(*gained, rtol=1e-12, atol=0)
+
+
+def test_ties_teach_nothing():
+    loss = LOSSES["tree_po"].bind(beta=0.5)
+    assert loss(listed((1.0, -2.0, 0.5), rewards=(0.5, 0.5, 0.5))).item() == 0.0
+    half = listed((1.0, -2.0, 0.5), rewards=(0.5, 0.5, 0.0))
+    assert pulls(loss, half)[2] > 0
+    flat = LOSSES["pro"].bind(sft=0.0)
+    scores = listed((-1.0, -2.0, -0.5), rewards=(0.5, 0.5, 0.5), tokens=(1, 1, 1))
+    assert flat(scores).item() == pytest.approx(math.log(6), rel=1e-14) and not pulls(flat, scores).any()
+
+
+def test_weights_are_those_of_the_ranks_now_and_carry_no_gradient():
+    rewards = torch.tensor([[0.15, 0.30, -0.05]], dtype=torch.float64, requires_grad=True)
+    weights = lambda_weights(rewards, torch.tensor([[1.0, 0.5, 0.0]], dtype=torch.float64))
+    assert [f"{weights[0, i, j].item():.6f}" for i, j in ((0, 1), (0, 2), (1, 2))] == [
+        "0.311905",
+        "0.188892",
+        "0.298792",
+    ]
+    assert not weights.requires_grad and torch.equal(weights, weights.mT) and not weights.diagonal(0, 1, 2).any()
+
+
+def test_without_rewards_a_list_says_what_is_missing():
+    with pytest.raises(ValueError, match="diffalign score"):
+        LOSSES["tree_po"].bind(beta=1.0)(listed((1.0, 0.0, -1.0)))
+
+
+def test_a_reward_that_contradicts_the_order_counts_as_equal():
+    loss = LOSSES["pro"].bind(sft=0.0)
+    wrong, equal = (listed((-1.0, -2.0, -3.0), rewards=(0.5, r, 0.1), tokens=(1, 1, 1)) for r in (0.9, 0.5))
+    first = lambda scores: loss(scores).item() - LOSSES["pro"].bind(sft=0.0)(tail(scores)).item()
+    assert first(wrong) == pytest.approx(first(equal), rel=1e-13)
+
+
+def tail(scores):
+    """The list without its best candidate."""
+    second = scores.further["2"]
+    rewards = {"chosen": scores.rewards["2"], "rejected": scores.rewards["rejected"]}
+    return PairScores(second.policy, scores.rejected, second.reference, scores.reference_rejected, rewards=rewards)
+
+
+def test_scores_are_read_as_means_where_a_ranking_asks_for_them():
+    loss = LOSSES["pro"].bind(sft=0.0)
+    scores = listed((-4.0, -6.0, -9.0), rewards=(1.0, 0.5, 0.0), tokens=(2, 3, 3))
+    bare = listed((-2.0, -2.0, -3.0), rewards=(1.0, 0.5, 0.0))
+    assert loss(scores).item() == pytest.approx(loss(bare).item(), rel=1e-14)
