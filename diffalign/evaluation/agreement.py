@@ -1,7 +1,7 @@
 """Held-out agreement: on how many pairs that were not trained on the policy sides with the label, and how sure that is.
 
-Read from the metrics of a run: the shares are ``eval_rewards/accuracies`` and ``eval_accuracy/ranking``, over
-``eval_pairs`` pairs. Several looks at a pair (noise levels of a denoiser) count as one, since they resemble each other.
+Read from the metrics of a run: the shares are those of :data:`KINDS`, over ``eval_pairs`` pairs. Several looks
+at a pair (noise levels of a denoiser) count as one, since they resemble each other.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ KINDS = {
     "eval_accuracy/ranking": (
         "ranking accuracy",
         "it gives chosen the higher probability, whatever its reference says",
+    ),
+    "eval_accuracy/ranking_per_token": (
+        "ranking accuracy per token",
+        "it gives chosen the higher probability per token, so that length does not count",
     ),
 }
 """Column of the metrics to its name and what it says of the model."""

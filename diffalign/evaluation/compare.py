@@ -115,7 +115,7 @@ def compare_galleries(
         ),
         settings={"base": dict(sides[0].made_by), "aligned": dict(sides[1].made_by)},
         medium=medium.name,
-        lengths=lengths(medium, before, after, columns),
+        lengths=lengths(medium, before, after, columns, prompts),
     )
     if folder is not None:
         comparison.save(Path(folder) / "comparison.json")

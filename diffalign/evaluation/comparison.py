@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from diffalign.errors import DataError
 from diffalign.evaluation.diversity import Diversity
+from diffalign.evaluation.length_control import LengthControlled
 from diffalign.evaluation.lengths import Lengths
 from diffalign.evaluation.statistics import Share, WinRate
 from diffalign.sharing.atomic import write_atomically
@@ -124,7 +125,8 @@ def _judgement(entry: dict[str, Any]) -> Judgement:
 
 def _lengths(entry: dict[str, Any]) -> Lengths:
     longer = {name: Share(**_with_nan(found)) for name, found in entry.pop("longer").items()}
-    return Lengths(**_with_nan(entry), longer=longer)
+    equal = {name: LengthControlled(**_with_nan(found)) for name, found in entry.pop("controlled", {}).items()}
+    return Lengths(**_with_nan(entry), longer=longer, controlled=equal)
 
 
 def _with_nan(entry: dict[str, Any]) -> dict[str, Any]:
