@@ -1,50 +1,66 @@
-"""The running reference point: midpoint of what desirable and undesirable examples have gained so far (BCO).
+"""The running shift: where undesirable examples end and desirable ones begin, for losses that classify them (BCO).
 
-    point = (mean logratio of desirable examples + mean logratio of undesirable ones) / 2
+    classes   d = (mean of R over desirable + mean of R over undesirable examples) / 2
+    pooled    d = mean of R over all of them
 
-over all examples of the steps before this one: the first step measures from 0, which is what every logratio is then.
-One side alone met so far: its mean is the point. It is a few numbers, the same on all processes, and part of a
-checkpoint. (TRL takes one mean over both sides, and counts the current micro-batch in.)
+over the logratios ``R`` of all examples that were met in earlier steps, each with the policy of its step. What is known
+before a step is the same for its every micro-batch and on every process; a resumed run goes on with what it had.
 
-Source: Jung et al. 2024 (arXiv 2404.04656), section 4.2: the midpoint is where the bound on DPO's loss is tightest.
+Source: Jung et al. 2024 (arXiv 2404.04656), section 4: the midpoint makes the bound of their theorem tightest. Pooled is
+what TRL does, but that TRL counts the current batch, too.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 
 class RunningShift:
-    """Sums of logratios by side."""
+    """Cumulative means of logratios by kind.
 
-    def __init__(self) -> None:
-        self.sums = [0.0, 0.0]
-        self.counts = [0, 0]
+    Args:
+        how: ``"classes"`` or ``"pooled"``, the loss's setting ``shift``.
+        device: Where the sums live: nothing waits for it until a checkpoint is written.
+    """
 
-    def update(self, logratios: Tensor, desirable: Tensor) -> None:
-        """Counts the examples of a step, over all processes.
-
-        Args:
-            logratios: ``(B,)``.
-            desirable: ``(B,)`` of booleans.
-        """
-        values, good = logratios.detach().double().cpu(), desirable.bool().cpu()
-        for side, where in enumerate((good, ~good)):
-            self.sums[side] += float(values[where].sum())
-            self.counts[side] += int(where.sum())
+    def __init__(self, how: str = "classes", device: torch.device | str = "cpu") -> None:
+        self.how = how
+        kind = torch.float32 if torch.device(device).type == "mps" else torch.float64
+        self._totals = torch.zeros(2, 2, dtype=kind, device=device)  # [desirable, undesirable] x [sum, count]
 
     def point(self) -> Tensor:
-        """A float32 scalar: the logratio that counts as neither gain nor loss."""
-        means = [total / count for total, count in zip(self.sums, self.counts, strict=True) if count]
-        return torch.tensor(sum(means) / len(means) if means else 0.0)
+        """The shift, a float32 scalar without gradient. 0 before any example; of one kind alone, its mean."""
+        sums, counts = self._totals.unbind(1)
+        pooled = sums.sum() / counts.sum().clamp(min=1.0)
+        if self.how == "pooled":
+            return pooled.float()
+        means = sums / counts.clamp(min=1.0)
+        return torch.where((counts > 0).all(), means.mean(), pooled).float()
 
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"sums": list(self.sums), "counts": list(self.counts)}
+    @torch.no_grad()
+    def update(
+        self, logratios: Tensor, desirable: Tensor, reduce: Callable[[Tensor], Tensor] = lambda sums: sums
+    ) -> None:
+        """Adds the examples of a step, once it is done.
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Puts a checkpoint's sums back."""
-        self.sums, self.counts = list(state["sums"]), list(state["counts"])
+        Args:
+            logratios: ``(B,)``, of this process's examples; those that are not finite are left out.
+            desirable: ``(B,)`` of booleans.
+            reduce: Sums a tensor over all processes; called once, by each of them.
+        """
+        ratios = logratios.detach().to(self._totals)
+        good = desirable.to(ratios.device)
+        kinds = torch.stack([good, ~good]) & ratios.isfinite()
+        sums = torch.where(kinds, ratios, 0.0).sum(1)
+        self._totals = self._totals + reduce(torch.stack([sums, kinds.sum(1).to(sums)], 1))
+
+    def state(self) -> list[float]:
+        """What a checkpoint must hold: sum and count of the desirable ones, then of the others."""
+        return self._totals.flatten().tolist()  # type: ignore[no-any-return]
+
+    def load_state(self, state: Sequence[float]) -> None:
+        """Goes on from a checkpoint."""
+        self._totals = self._totals.new_tensor(state).reshape(2, 2)
