@@ -6,8 +6,8 @@
 over the logratios ``R`` of all examples that were met in earlier steps, each with the policy of its step. What is known
 before a step is the same for its every micro-batch and on every process; a resumed run goes on with what it had.
 
-Source: Jung et al. 2024 (arXiv 2404.04656), section 4: the midpoint makes the bound of their theorem tightest. Pooled is
-what TRL does, but that TRL counts the current batch, too.
+Source: Jung et al. 2024 (arXiv 2404.04656), section 4: the midpoint makes the bound of their theorem tightest. Pooled
+is what TRL does, but that TRL counts the current batch, too.
 """
 
 from __future__ import annotations
