@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LARGEST = 80.0
-"""Exponents stop here, in float32: what is farther out pulls with a constant size."""
+"""Exponents stop here, so that float32 holds them: what is farther out pulls no more."""
 
 
 def _forward(logratio: Tensor, alpha: float) -> Tensor:

@@ -42,6 +42,7 @@ SPPO_HARD = Loss(
     function=sppo_hard,
     takes="scores",
     squares=True,
+    bends=True,
     summary="SPPO with hard labels: a logratio to reach for each candidate, up for the chosen, down for the rejected",
     formula="(R_w - 1 / (2 beta))^2 + (R_l + 1 / (2 beta))^2; relative: times beta^2",
     source="Wu et al. 2024, arXiv 2405.00675, algorithm 1",
