@@ -8,12 +8,14 @@ from collections.abc import Callable
 
 from diffalign.pairs.checkpoint import checkpoint
 from diffalign.pairs.dataset import DatasetPairs, dataset, from_memory, read_dataset
+from diffalign.pairs.lists import lists
 from diffalign.pairs.singles import singles
 from diffalign.pairs.source import PairSource, Stage
 from diffalign.pairs.winners import winners
 
 PAIRS: dict[str, Callable[..., PairSource]] = {
     "dataset": dataset,
+    "lists": lists,
     "singles": singles,
     "winners": winners,
     "checkpoint": checkpoint,
@@ -28,6 +30,7 @@ __all__ = [
     "checkpoint",
     "dataset",
     "from_memory",
+    "lists",
     "read_dataset",
     "singles",
     "winners",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from diffalign.data.distinct import Distinct
+from diffalign.data.lazy import changed
 from diffalign.data.mapped import collect
 from diffalign.data.records import Dropped, Pair, what_they_are
 from diffalign.errors import DataError
@@ -52,14 +53,15 @@ class DatasetPairs(Fixed):
 
 
 def dataset(data: DatasetPairs) -> PairSource:
-    """The data set's own comparisons, ``pairs: dataset``.
+    """The data set's own comparisons, ``pairs: dataset``: of a ranked list the best candidate against the worst.
 
     Raises:
         DataError: There are winners alone among them; a comparison needs both candidates.
     """
     alone = [pair.id for pair in data.pairs if pair.rejected is None]
     if not alone:
-        return data
+        ranked = any(role.isdigit() for pair in data.pairs for role in pair.further)
+        return replace(data, pairs=changed(data.pairs, best_and_worst)) if ranked else data
     what = f"{data.name}: {len(alone)} of {len(data)} rows have no rejected candidate, the first is '{alone[0]}'; "
     if not all(pair.desirable for pair in data.pairs):
         raise DataError(
@@ -72,6 +74,11 @@ def dataset(data: DatasetPairs) -> PairSource:
         "single examples (--set pairs=winners --set loss=sft), or against samples of an earlier checkpoint "
         "(--set pairs=checkpoint)."
     )
+
+
+def best_and_worst(pair: Pair) -> Pair:
+    """The pair without the candidates that a ranked list has between its best and its worst."""
+    return replace(pair, further={role: answer for role, answer in pair.further.items() if not role.isdigit()})
 
 
 def from_memory(pairs: Iterable[Pair]) -> DatasetPairs:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from diffalign.data.lazy import LazyPairs
 from diffalign.data.records import Pair
-from diffalign.pairs.dataset import DatasetPairs, prompts, reasons
+from diffalign.pairs.dataset import DatasetPairs, best_and_worst, prompts, reasons
 from diffalign.pairs.source import Fixed
 from diffalign.pairs.winners import winner
 
@@ -67,5 +67,7 @@ class _Examples(LazyPairs):
             return replace(winner(pair), id=f"{pair.id}/chosen")
         # Scores are those of the example's only candidate.
         scores = {"chosen": pair.scores["rejected"]} if "rejected" in pair.scores else {}
-        loser = replace(pair, chosen=pair.rejected, rejected=None, probability=1.0, scores=scores, desirable=False)
+        loser = replace(
+            best_and_worst(pair), chosen=pair.rejected, rejected=None, probability=1.0, scores=scores, desirable=False
+        )
         return replace(loser, id=f"{pair.id}/rejected")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from diffalign.data.lazy import changed, selected
 from diffalign.data.records import Pair
 from diffalign.errors import DataError
-from diffalign.pairs.dataset import DatasetPairs, prompts, reasons
+from diffalign.pairs.dataset import DatasetPairs, best_and_worst, prompts, reasons
 from diffalign.pairs.source import Fixed
 
 
@@ -35,7 +35,7 @@ def winner(pair: Pair) -> Pair:
     The loser's scores must go: where another candidate takes its place, they would be taken for that one's.
     """
     chosen = {role: values for role, values in pair.scores.items() if role == "chosen"}
-    return replace(pair, rejected=None, probability=1.0, scores=chosen)
+    return replace(best_and_worst(pair), rejected=None, probability=1.0, scores=chosen)
 
 
 def winners(data: DatasetPairs) -> WinnerPairs:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from diffalign.data.readers import captioned, implicit, pair_folder, pickapic, trl, unpaired
+from diffalign.data.readers import captioned, implicit, pair_folder, pickapic, ranked, trl, unpaired
 from diffalign.data.records import Dropped, Pair
 
 
@@ -55,6 +55,13 @@ _ROWS = (
     ),
     Reader(
         "trl", trl.read_trl, trl.REQUIRED, "TRL's prompt, chosen and rejected: texts, messages, file names or bytes"
+    ),
+    Reader(
+        "ranked",
+        ranked.read_ranked,
+        ranked.REQUIRED,
+        "several answers per prompt with their scores: texts, messages, file names or bytes",
+        ranked.ALIASES,
     ),
     Reader("unpaired", unpaired.read_unpaired, unpaired.REQUIRED, "TRL's answers that were judged one by one"),
     Reader(

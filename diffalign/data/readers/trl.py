@@ -81,7 +81,7 @@ def _pair(row: Row, table: Table, folder: Path | None, ids: Ids) -> Pair:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
     prompt = read_text(values.get("prompt"), "prompt")
-    chosen, rejected = (_candidate(values.get(role), role, table, folder) for role in ROLES)
+    chosen, rejected = (read_candidate(values.get(role), role, table, folder) for role in ROLES)
     name = row_id(values, "")
     other = _rejected_prompt(values, prompt)
     if isinstance(chosen, TEXT) and isinstance(rejected, TEXT):
@@ -95,7 +95,7 @@ def _pair(row: Row, table: Table, folder: Path | None, ids: Ids) -> Pair:
             made = digest(*(checked_texts(asked, (answer,), (role,)) for asked, answer, role in sides))
         name = name or made
     elif not name:
-        contents = [_content(candidate, folder or table.folder) for candidate in (chosen, rejected)]
+        contents = [content_of(candidate, folder or table.folder) for candidate in (chosen, rejected)]
         if contents[0] == contents[1]:
             raise Drop(IDENTICAL)
         name = digest(*content_parts(prompt), *contents)
@@ -136,7 +136,7 @@ def _further(values: Mapping[str, Any], prompt: Text, table: Table, folder: Path
         value = next((values[name] for name in columns if values.get(name) not in (None, "")), None)
         if value is None:
             continue
-        candidate = _candidate(value, role, table, folder)
+        candidate = read_candidate(value, role, table, folder)
         own = read_text(values.get("augmented_prompt"), "augmented_prompt") if role.startswith("augmented") else None
         if isinstance(candidate, TEXT):
             _, (candidate,) = arrange(own or prompt, (candidate,))
@@ -145,7 +145,8 @@ def _further(values: Mapping[str, Any], prompt: Text, table: Table, folder: Path
     return found
 
 
-def _candidate(value: Any, role: str, table: Table, folder: Path | None) -> Media:
+def read_candidate(value: Any, role: str, table: Table, folder: Path | None) -> Media:
+    """A cell as a candidate: a text, bytes, or a file of ``folder`` where that is given. Drops the row for none."""
     if is_turns(value):
         return read_text(value, role)
     if isinstance(value, dict):
@@ -158,7 +159,7 @@ def _candidate(value: Any, role: str, table: Table, folder: Path | None) -> Medi
     return existing_file(folder, str(value)) if folder else str(value)
 
 
-def _content(candidate: Media, folder: Path) -> str | bytes:
+def content_of(candidate: Media, folder: Path) -> str | bytes:
     """What an id is made of: names of files, texts, or the bytes themselves where nothing else tells rows apart."""
     if isinstance(candidate, Stored):
         return candidate.read()
@@ -167,11 +168,11 @@ def _content(candidate: Media, folder: Path) -> str | bytes:
     return candidate if isinstance(candidate, bytes) else str(candidate)
 
 
-def names_files(table: Table) -> bool:
-    """Whether every candidate of a table's first rows is a string that ends like a picture or clip."""
-    texts = [
-        value for row in islice(table.rows(), LOOK) for value in map(row.values.get, ("chosen", "rejected")) if value
-    ]
+def names_files(table: Table, columns: Sequence[str] = ROLES) -> bool:
+    """Whether every candidate of a table's first rows is a string that ends like a picture or clip; a cell of
+    ``columns`` holds one or a list of them."""
+    cells = [value for row in islice(table.rows(), LOOK) for value in map(row.values.get, columns) if value]
+    texts = [text for cell in cells for text in (cell if isinstance(cell, list) else [cell])]
     return bool(texts) and all(isinstance(text, str) and _names_file(text) for text in texts)
 
 
