@@ -8,7 +8,8 @@ from typing import Any
 
 from diffalign.labels import LABELS
 from diffalign.latents import LATENTS
-from diffalign.losses import LOSSES
+from diffalign.losses import LOSSES, Loss
+from diffalign.losses.papers import papers_in
 from diffalign.methods import METHODS
 from diffalign.pairs import PAIRS
 from diffalign.training.models import MODELS
@@ -23,12 +24,33 @@ def listing() -> str:
         "pairs (pairs: NAME)": {name: _first_line(function) for name, function in PAIRS.items()},
         "latents (latents: NAME)": {row.name: row.summary for row in LATENTS.values()},
         "labels (labels: NAME)": {name: _first_line(function) for name, function in LABELS.items()},
-        "losses (loss: NAME)": {row.name: row.summary for row in LOSSES.values()},
     }
     lines = []
     for title, rows in sections.items():
         lines += [title, *(f"  {name:<{WIDTH}} {line}" for name, line in rows.items())]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_losses()])
+
+
+def _losses() -> list[str]:
+    """The catalogue: of each loss what it is made for, what it needs, and where it comes from."""
+    rows = [(row.name, row.kind, _needs(row), _media(row), _arxiv(row), row.summary) for row in LOSSES.values()]
+    widths = [max(len(row[k]) for row in rows) for k in range(5)]
+    title = "losses (loss: NAME, or a list of them that are summed): examples, needs, media, source"
+    return [title, *("  " + "  ".join(f"{x:<{w}}" for x, w in zip(row, [*widths, 0], strict=True)) for row in rows)]
+
+
+def _needs(row: Loss) -> str:
+    roles = row.roles if len(row.roles) < 2 else (f"{len(row.roles)} further answers",)
+    return ", ".join([*row.needs, *roles]) or "policy alone"
+
+
+def _media(row: Loss) -> str:
+    return "all" if set(row.modalities) == {"image", "video", "text"} else ", ".join(row.modalities)
+
+
+def _arxiv(row: Loss) -> str:
+    papers = papers_in(row.source)
+    return f"arXiv {papers[0].arxiv}" if papers else row.source
 
 
 def explanations() -> dict[str, str]:

@@ -35,16 +35,16 @@ class Label:
         scale: ``s``, ``(B,)`` float64 or None for 1: factor on the logratios inside the loss, a beta for each pair.
             Negative: the other candidate is the better one. 0: the pair teaches nothing.
         gate: ``g``, None for 1, or what computes it from the scores, because the policy itself decides.
-        offset: ``o``, ``(B,)`` float64 or None for 0, in units of reward.
         relabels: Whether a negative scale says which candidate is called the chosen one from now on.
+        offset: ``o``, ``(B,)`` float64 or None for 0, in units of reward.
     """
 
     probability: Tensor
     weight: Tensor
     scale: Tensor | None = None
     gate: Gate | None = None
-    offset: Tensor | None = None
     relabels: bool = False
+    offset: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.probability)

@@ -99,11 +99,9 @@ class Loss:
 
     @property
     def compares(self) -> bool:
-        """Whether it looks at two candidates' logratios and at nothing else. Then a label may scale them or gate one,
-        and the loss where the policy equals its reference is known."""
-        if self.absolute or self.roles or "rewards" in self.needs:
-            return False
-        return self.kind == "pair" and self.needs_reference
+        """Whether it is a function of the two logratios' difference and of nothing else. Then a label may scale them,
+        a swapped pair is one of the opposite margin, and the loss where the policy equals its reference is known."""
+        return self.kind == "pair" and self.takes == "margin" and self.needs_reference and not self.together
 
     def explain(self) -> str:
         """Everything a user wants to know before choosing it, as plain text."""

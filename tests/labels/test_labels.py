@@ -1,17 +1,20 @@
 """Labels: what they say of a record, and the loss that is expected under them."""
 
+import dataclasses
+import functools
+
 import pytest
 import torch
 
 from diffalign.data.records import Pair
 from diffalign.errors import DataError
 from diffalign.labels import LABELS, Label, anchor, column, expected, flipped, hard
-from diffalign.losses import LOSSES
+from diffalign.losses import LOSSES, BoundLoss
 from tests.labels.rows import BOUND
-from tests.losses.scores import drawn, from_margins
+from tests.losses.scores import drawn, fit, from_margins
 
-OF_TWO = [case for case in BOUND if not case.values[0].loss.both_sides]
-"""Losses of scores that can be swapped."""
+OF_TWO = [case for case in BOUND if case.values[0].loss.compares and not case.values[0].loss.together]
+"""Losses of pairs that can be swapped."""
 MARGINS = [-2.0, -0.1, 0.0, 0.4, 5.0]
 
 
@@ -21,15 +24,16 @@ def _pairs(*probabilities):
     ]
 
 
-class _Counting:
-    """A loss that knows how often it was asked."""
+def _counting(bound):
+    """The same loss, and the list of the times that it was asked."""
+    calls = []
 
-    def __init__(self, loss):
-        self.loss, self.calls = loss, 0
+    @functools.wraps(bound.loss.function)
+    def function(*given, **hyper):
+        calls.append(given)
+        return bound.loss.function(*given, **hyper)
 
-    def __call__(self, scores):
-        self.calls += 1
-        return self.loss(scores)
+    return BoundLoss(dataclasses.replace(bound.loss, function=function), bound.hyper), calls
 
 
 def _label(*probabilities, weight=1.0):
@@ -66,12 +70,11 @@ def test_an_impossible_probability_names_its_row(probability):
 
 @pytest.mark.parametrize("bound", OF_TWO)
 def test_a_sure_label_changes_no_bit_and_computes_no_swapped_loss(bound):
-    loss = _Counting(bound)
-    scores = drawn(5, dtype=torch.float32)
-    assert torch.equal(expected(loss, scores, _label(1, 1, 1, 1, 1)), loss.loss(scores))
-    assert loss.calls == 1
+    (loss, calls), scores = _counting(bound), fit(bound, drawn(5, dtype=torch.float32))
+    assert torch.equal(expected(loss, scores, _label(1, 1, 1, 1, 1)), bound(scores))
+    assert len(calls) == 1
     expected(loss, scores, _label(1, 1, 0.9, 1, 1))
-    assert loss.calls == 3
+    assert len(calls) == 3
 
 
 def test_a_flipped_label_with_the_logistic_loss_is_its_own_flip():
@@ -82,7 +85,7 @@ def test_a_flipped_label_with_the_logistic_loss_is_its_own_flip():
 
 @pytest.mark.parametrize("loss", OF_TWO)
 def test_the_opposite_certainty_is_the_swapped_pair(loss):
-    scores = drawn(3)
+    scores = fit(loss, drawn(3))
     assert torch.equal(expected(loss, scores, _label(0, 0, 0)), loss(scores.swapped()))
 
 
@@ -103,3 +106,33 @@ def test_the_expected_loss_keeps_the_dtype_of_the_loss():
 def test_a_label_for_another_number_of_pairs_is_refused():
     with pytest.raises(ValueError, match="1 labels for 2 pairs"):
         expected(LOSSES["logistic"].bind(beta=1.0), drawn(2), _label(1.0))
+
+
+def _columns(**rows):
+    return [
+        Pair(f"p{i}", "a fox", "a.png", "b.png", scores={"pair": dict(zip(rows, values, strict=True))})
+        for i, values in enumerate(zip(*rows.values(), strict=True))
+    ]
+
+
+def test_columns_bring_weights_and_margins_where_they_are_named():
+    pairs = _columns(w=[0.5, 2.0], gap=[0.4, -0.1])
+    plain = column(pairs)
+    assert plain.weight.tolist() == [1.0, 1.0] and plain.offset is None
+    named = column(pairs, weight="w", margin="gap")
+    assert named.weight.tolist() == [0.5, 2.0] and named.offset.tolist() == [0.4, -0.1]
+    with pytest.raises(DataError, match="p0 has no number in the column 'gpa', which labels.margin names.*w, gap"):
+        column(pairs, margin="gpa")
+    with pytest.raises(DataError, match="p0: a weight is a factor.*cannot be negative; got -1"):
+        column(_columns(w=[-1.0, 1.0]), weight="w")
+
+
+def test_an_offset_is_owed_by_the_margin():
+    # Wang et al. 2024: -log s(delta - mu); delta 1, mu 0.4: 0.437488, and 0.313262 without.
+    loss, one = LOSSES["logistic"].bind(beta=0.5), torch.ones(1, dtype=torch.float64)
+    owed = expected(loss, from_margins([2.0]), Label(one, one, offset=0.4 * one))
+    assert owed.item() == pytest.approx(0.437488, abs=5e-7)
+    assert expected(loss, from_margins([2.0]), Label(one, one)).item() == pytest.approx(0.313262, abs=5e-7)
+    # Turned round it is owed the other way: a sure "no" with an offset is -log s(mu - delta).
+    turned = expected(loss, from_margins([2.0]), Label(0 * one, one, offset=0.4 * one))
+    assert turned.item() == pytest.approx(0.437488 + 0.6, abs=5e-7)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from diffalign.errors import ConfigError, RunError
-from diffalign.losses import LOSSES, PairScores, Scores
+from diffalign.losses import LOSSES, PairScores, Scores, alone
 from diffalign.training.checkpoint import Snapshot, check_disk, complete_checkpoints, read_checkpoint, write_checkpoint
 from diffalign.training.ema import Ema
 from diffalign.training.metrics import Metrics
@@ -89,7 +89,7 @@ def scores(chosen, rejected):
 
 
 def test_metrics_are_means_over_pairs_whatever_the_pieces():
-    loss = LOSSES["logistic"].bind(beta=10.0)
+    loss = alone(LOSSES["logistic"].bind(beta=10.0))
     chosen, rejected = [0.1, -0.2, 0.3, 5.0], [0.0, 0.0, 0.3, 0.0]
     level = torch.tensor([0.1, 0.1, 0.5, 0.99])
     whole, parts = Metrics(loss), Metrics(loss)
@@ -117,7 +117,7 @@ def thumbs(logps, desirable, point, lengths=None):
 
 def test_single_examples_are_told_by_their_sides_whatever_the_pieces():
     # Three desirable examples and one that is not; a piece may hold one side alone.
-    loss = LOSSES["kto"].bind(beta=10.0)
+    loss = alone(LOSSES["kto"].bind(beta=10.0))
     logps, good, tokens = [0.1, -0.2, 0.4, 0.3], [True, True, True, False], [2, 4, 6, 8]
     level = torch.tensor([0.1, 0.1, 0.5, 0.99])
     whole, parts = Metrics(loss), Metrics(loss)
@@ -139,13 +139,13 @@ def test_single_examples_are_told_by_their_sides_whatever_the_pieces():
         -0.6
     )
     assert record["accuracy/level_0.8-1.0"] == 0.0
-    alone = Metrics(loss)
-    alone.add(thumbs([0.1], [True], 0.0), torch.zeros(1), {})
-    assert "rewards/rejected" not in alone.read() and "rewards/margins" not in alone.read()
+    one_side = Metrics(loss)
+    one_side.add(thumbs([0.1], [True], 0.0), torch.zeros(1), {})
+    assert "rewards/rejected" not in one_side.read() and "rewards/margins" not in one_side.read()
 
 
 def test_pairs_tell_how_long_they_are_and_which_candidate_is_the_likelier_one():
-    loss = LOSSES["squared"].bind(beta=0.5)
+    loss = alone(LOSSES["squared"].bind(beta=0.5))
     sides = [([-4.0, -9.0], [4, 3]), ([-5.0, -8.0], [1, 2]), ([-6.0, -9.0], [4, 3]), ([-6.0, -6.0], [1, 2])]
     scores = PairScores(*(Scores(torch.tensor(logps), lengths=torch.tensor(n)) for logps, n in sides))
     metrics = Metrics(loss)
@@ -161,7 +161,7 @@ def test_pairs_tell_how_long_they_are_and_which_candidate_is_the_likelier_one():
 
 
 def test_a_window_goes_through_json():
-    loss = LOSSES["logistic"].bind(beta=10.0)
+    loss = alone(LOSSES["logistic"].bind(beta=10.0))
     one, other = Metrics(loss), Metrics(loss)
     piece = scores([0.1, 0.7], [0.3, 0.2])
     one.add(piece, loss(piece), {})
