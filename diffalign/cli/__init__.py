@@ -6,6 +6,7 @@ from diffalign.cli import (  # noqa: F401  (they register themselves)
     commands_model,
     commands_pairs,
     commands_train,
+    commands_transforms,
 )
 from diffalign.cli.app import app, run
 

@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Look at preference data before training on it.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at preference data, and prepare it, before training on it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 

@@ -32,7 +32,7 @@ def check(
     from diffalign.data.check import check as check_pairs
     from diffalign.data.readers import read_pairs
 
-    pairs = read_pairs(source, format=format_, split=split, **_options(option))
+    pairs = read_pairs(source, format=format_, split=split, **format_options(option))
     other = read_pairs(against, split=against_split) if against else None
     report = check_pairs(pairs, against=other, resolution=resolution or None)
     Console().print(report)
@@ -81,7 +81,7 @@ def score(
         return
     if output is not None and len(scorer) > 1:
         raise UserError("--output is the file of one scorer. Type one command per scorer, or leave --output away.")
-    pairs = read_pairs(source, format=format_, split=split, **_options(option))
+    pairs = read_pairs(source, format=format_, split=split, **format_options(option))
     typer.echo(pairs.summary())
     with Report(0) as report:
         for spec in scorer:
@@ -89,7 +89,7 @@ def score(
             typer.echo(told(table))
 
 
-def _options(given: list[str]) -> dict[str, Any]:
+def format_options(given: list[str]) -> dict[str, Any]:
     """Options of a format: values are YAML, so that ``columns={caption: text}`` is a mapping."""
     import yaml
 

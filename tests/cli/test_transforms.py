@@ -1,0 +1,177 @@
+"""The commands that make a data set of a data set: what they write, what they say, and what they refuse."""
+
+import json
+
+import pytest
+import yaml
+
+from diffalign.data.readers import read_pairs
+from diffalign.data.scores import write_scores
+from diffalign.data.write import write_pairs
+from diffalign.errors import DataError, UserError
+from tests.cli.test_commands import call
+from tests.data import fixtures
+from tests.data.transforms.sets import texts
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Twenty pairs of texts, and one row that is dropped while it is read."""
+    path = tmp_path / "in" / "pairs.jsonl"
+    write_pairs(path, texts(20))
+    with path.open("a") as file:
+        file.write('{"id": "tied", "prompt": "p", "chosen": "a", "rejected": "b", "tie": true}\n')
+    return path
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_flip_turns_a_share_round_and_says_so(tmp_path, source):
+    out = tmp_path / "flipped.jsonl"
+    said = call("data", "flip", source, "--output", out, "--share", 0.1, "--seed", 3)
+    assert f"flip: 21 rows in, 20 out to {out}; dropped 1: 1 tie" in said and "2 of 20 labels turned round" in said
+    before, after = rows(source), rows(out)
+    turned = [new for new in after if new["flipped"] == 1.0]
+    assert len(turned) == 2 and all(new["language"] == "en" for new in after)
+    old = next(row for row in before if row["id"] == turned[0]["id"])
+    assert (turned[0]["chosen"], turned[0]["rejected_judge0"]) == (old["rejected"], old["chosen_judge0"])
+
+
+def test_flip_takes_ids_or_scores(tmp_path, source):
+    (tmp_path / "ids.txt").write_text("id3\n\nid5\n")
+    call("data", "flip", source, "--output", tmp_path / "a.jsonl", "--ids", tmp_path / "ids.txt")
+    assert [row["id"] for row in rows(tmp_path / "a.jsonl") if row["flipped"]] == ["id3", "id5"]
+    call("data", "flip", source, "--output", tmp_path / "b.jsonl", "--scorer", "judge0")
+    assert all(row["chosen_judge0"] >= row["rejected_judge0"] for row in rows(tmp_path / "b.jsonl"))
+    scores = {pair.id: (0.0, 1.0) for pair in read_pairs(source).pairs}
+    write_scores(tmp_path / "rm.jsonl", "rm", scores)
+    said = call("data", "flip", source, "--output", tmp_path / "c.jsonl", "--scores", tmp_path / "rm.jsonl")
+    assert "20 of 20 labels turned round, which the scores contradict" in said
+    for wrong in ([], ["--share", 0.1, "--scorer", "judge0"]):
+        with pytest.raises(UserError, match="say which labels"):
+            call("data", "flip", source, "--output", tmp_path / "d.jsonl", *wrong)
+
+
+def test_strength_writes_what_labels_in_columns_read(tmp_path, source):
+    ones = []
+    for n in range(3):
+        scores = {pair.id: (float((7 * i + n) % 11), 5.0) for i, pair in enumerate(read_pairs(source).pairs)}
+        ones += ["--scores", tmp_path / f"rm{n}.jsonl"]
+        write_scores(tmp_path / f"rm{n}.jsonl", "rm", scores)
+    out = tmp_path / "strong.jsonl"
+    said = call("data", "strength", source, "--output", out, *ones, "--treat", "wrong=drop", "--soft", 0.2)
+    assert "3 judges" in said and "dropped 5: 4 filtered by your options, 1 tie" in said and "4 wrong (drop)" in said
+    made = rows(out)
+    assert len(made) == 16 and {row["bucket"] for row in made} == {"ambiguous", "normal", "top"}
+    pairs = read_pairs(out).pairs
+    assert all(
+        pair.scores["pair"]["margin"] == (pair.scores["pair"]["strength_mean"] if pair.probability == 0.8 else 0.0)
+        for pair in pairs
+    )
+    with pytest.raises(UserError, match="--treat takes NAME=VALUE"):
+        call("data", "strength", source, "--output", out, "--scorer", "judge0", "--treat", "wrong")
+
+
+def test_a_label_reads_the_margins_that_strength_wrote(tmp_path, source):
+    labels = pytest.importorskip("diffalign.labels")
+    call("data", "strength", source, "--output", tmp_path / "s.jsonl", "--scorer", "judge0", "--scorer", "judge1")
+    pairs = list(read_pairs(tmp_path / "s.jsonl").pairs)
+    label = labels.column(pairs, margin="margin")
+    assert label.offset.tolist() == [pair.scores["pair"]["margin"] for pair in pairs]
+    assert label.probability.tolist() == [pair.probability for pair in pairs]
+
+
+def test_curriculum_writes_stages_and_how_to_train_on_them(tmp_path, source):
+    said = call("data", "curriculum", source, "--output", tmp_path / "stages", "--key", "judge2", "--stages", 2)
+    assert "curriculum: 21 rows in, 20 pairs, 20 out to" in said and "stage 1: 10 pairs, gaps" in said
+    assert f"python -m pipelines.curriculum RECIPE --stages {tmp_path / 'stages'}" in said
+    index = yaml.safe_load((tmp_path / "stages" / "curriculum.yaml").read_text())
+    assert index["reference"] == "previous_stage" and [s["pairs"] for s in index["stages"]] == [10, 10]
+    first, second = (rows(tmp_path / "stages" / f"stage-{n}.jsonl") for n in (1, 2))
+    assert {row["prompt"] for row in first} == {row["prompt"] for row in second}
+
+
+def test_curriculum_sorts_by_a_file_of_scores(tmp_path, source):
+    scores = {pair.id: (float(i), 0.0) for i, pair in enumerate(read_pairs(source).pairs, 1)}
+    write_scores(tmp_path / "rm.jsonl", "rm", scores)
+    named = ["--key", "rm", "--scores", tmp_path / "rm.jsonl", "--by", "global", "--stages", 4]
+    call("data", "curriculum", source, "--output", tmp_path / "stages", *named)
+    assert [row["gap"] for row in rows(tmp_path / "stages" / "stage-1.jsonl")] == [20.0, 19.0, 18.0, 17.0, 16.0]
+
+
+def test_prompt_pairs_writes_both_kinds(tmp_path, source):
+    said = call("data", "prompt-pairs", source, "--output", tmp_path / "prompts", "--most", 3)
+    within, between = (rows(tmp_path / "prompts" / f"{name}.jsonl") for name in ("within", "between"))
+    assert f"within: 21 rows in, {len(within)} out to" in said and f"between: 21 rows in, {len(between)} out" in said
+    assert all(row["chosen"] == row["rejected"] and 2 <= len(row["rules"]) <= 3 for row in within)
+    assert all(row["augmented_prompt"].endswith(row["prompt"]) for row in between)
+    call(
+        "data",
+        "prompt-pairs",
+        source,
+        "--output",
+        tmp_path / "few",
+        "--rule",
+        "words",
+        "--rule",
+        "keyword",
+        "--least",
+        1,
+    )
+    asked = {each["rule"] for row in rows(tmp_path / "few" / "within.jsonl") for each in row["rules"]}
+    assert asked == {"words", "keyword"}
+
+
+def test_prompt_pairs_of_pictures_take_columns(tmp_path):
+    folder = fixtures.pair_folder(tmp_path / "set", count=4)
+    made = rows(folder / "metadata.jsonl")
+    for n, row in enumerate(made):
+        row |= {"colour": ["red", "blue"][n % 2], "count": n + 1, "rejected_colour": "green"}
+    fixtures.jsonl(folder / "metadata.jsonl", made)
+    call(
+        "data",
+        "prompt-pairs",
+        folder,
+        "--output",
+        tmp_path / "p",
+        "--attribute",
+        "colour=on {}",
+        "--attribute",
+        "count",
+    )
+    found = read_pairs(tmp_path / "p" / "within.jsonl")
+    assert found.pairs[0].prompt.startswith("thing 0, ") and found.pairs[0].chosen.name == "chosen-0.png"
+    assert {"thing 0, on red", "thing 0, on red, 1", "thing 0, 1, on red"} & {pair.prompt for pair in found.pairs}
+
+
+def test_fewshot_keeps_users_apart(tmp_path, source):
+    said = call("data", "fewshot", source, "--output", tmp_path / "shots", "--shots", 2, "--test-users", 0.25)
+    assert "fewshot train" in said and "3 users, 2 shots, 6 passes" in said and "1 users, 2 shots, 1 passes" in said
+    train, test = (rows(tmp_path / "shots" / f"{name}.jsonl") for name in ("train", "test"))
+    assert not {row["user_id"] for row in train} & {row["user_id"] for row in test} and len(test) == 1
+    assert len(read_pairs(tmp_path / "shots")) == len(train)  # the folder's split to train on
+    call("data", "fewshot", source, "--output", tmp_path / "told", "--shots", 1, "--persona", "teacher")
+    assert all("likes user" in row["prompt"] for row in rows(tmp_path / "told" / "train.jsonl"))
+
+
+def test_no_command_writes_over_its_source_or_into_its_folder(tmp_path, source):
+    with pytest.raises(UserError, match="is the source itself"):
+        call("data", "flip", source, "--output", source, "--share", 0.1)
+    with pytest.raises(UserError, match="whose tables are read together"):
+        call("data", "flip", source.parent, "--output", source.parent / "new.jsonl", "--share", 0.1)
+    folder = fixtures.pair_folder(tmp_path / "set")
+    call("data", "flip", folder, "--output", folder / "flipped.jsonl", "--share", 0.5)  # only metadata.* is read
+    assert len(read_pairs(folder)) == 3
+    with pytest.raises(DataError, match="there is no data"):
+        call("data", "flip", tmp_path / "nothing", "--output", tmp_path / "x.jsonl", "--share", 0.1)
+
+
+def test_options_of_the_format_reach_the_columns_that_go_along(tmp_path):
+    rows_ = [{"ask": "p", "chosen": "a", "rejected": "b", "note": "x"}]
+    path = fixtures.jsonl(tmp_path / "t.jsonl", rows_)
+    call("data", "flip", path, "--output", tmp_path / "o.jsonl", "--share", 1, "--option", "columns={prompt: ask}")
+    assert rows(tmp_path / "o.jsonl")[0] | {"id": ""} == {
+        "id": "", "prompt": "p", "chosen": "b", "rejected": "a", "flipped": 1.0, "note": "x"
+    }  # fmt: skip
