@@ -48,8 +48,27 @@ def test_every_method_and_every_choice_of_a_part_is_in_the_readme():
     from diffalign.methods import METHODS
     from diffalign.pairs import PAIRS
 
-    for name in (*METHODS, *LOSSES, *LABELS, *LATENTS, *PAIRS):
+    for name in (*METHODS, *LABELS, *LATENTS, *PAIRS):
         assert f"`{name}`" in TEXT
+    by_question = (ROOT / "docs" / "losses.md").read_text()
+    assert not [name for name in LOSSES if f"`{name}`" not in by_question]
+
+
+def test_settings_that_the_page_of_losses_names_exist():
+    import yaml
+
+    from diffalign.choice import Choice
+    from diffalign.losses import LOSSES, SETTINGS
+    from diffalign.training.choice import as_choice, bind_loss
+
+    page = (ROOT / "docs" / "losses.md").read_text()
+    known = {*LOSSES, *SETTINGS}
+    for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
+        bind_loss(Choice.model_validate(as_choice(yaml.safe_load(block)["loss"])))
+    for text in re.findall(r"`loss: (\{.*?\}+)`", page):
+        bind_loss(Choice.model_validate(as_choice(yaml.safe_load(text))))
+    assert {"ld_alpha", "f_divergence", "logp_scale", "per_token"} <= known
+    assert all(f"`{name}" in page for name in known - {"f_alpha", "rewards"})
 
 
 def test_every_recipe_is_valid():
