@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from diffalign.cli.transforming import (
     saved,
 )
 from diffalign.errors import UserError
+
+if TYPE_CHECKING:
+    from diffalign.data.records import PairSet
 
 Scorers = Annotated[
     list[str], typer.Option("--scorer", help="Scores that both candidates bring, by name: a judge. Repeatable.")
@@ -55,6 +58,7 @@ def flip(
             "say which labels are turned round: --share 0.1, or --ids FILE, or --scores FILE / --scorer NAME."
         )
     found, lines = opened(source, output, split=split, format=format_, option=option)
+    _refuse_lists(found, source)
     if share is not None:
         outcome = flip_share(lines, share=share, seed=seed)
     elif ids is not None:
@@ -99,6 +103,7 @@ def strength(
     from diffalign.data.transforms import strength as transform
 
     found, lines = opened(source, output, split=split, format=format_, option=option)
+    _refuse_lists(found, source)
     judged = votes(found.pairs, [read_scores(path) for path in scores], scorer, scale)  # type: ignore[arg-type]
     cuts = Cuts(wrong, ambiguous, top, wrong_below, ambiguous_below, top_above)
     treated = _pairs_of(treat, "--treat", "wrong=drop")
@@ -209,6 +214,14 @@ def fewshot(
         walks = passes if name == "train" else 1
         made = transform(part, passes=walks, rejected_too=rejected_too, seed=seed, **settings)  # type: ignore[arg-type]
         saved(f"fewshot {name}", found, made, output / f"{name}.jsonl")
+
+
+def _refuse_lists(found: PairSet, source: str) -> None:
+    if found.format == "ranked":
+        raise UserError(
+            "ranked lists have their order from their scores, so no label can be turned round there. Make pairs of "
+            f"them first: diffalign data curriculum {source} --key score --stages 1 --output FOLDER"
+        )
 
 
 def _pairs_of(given: list[str], option: str, example: str) -> dict[str, str]:

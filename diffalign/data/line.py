@@ -91,6 +91,20 @@ def further_columns(
     return found
 
 
+def ranks_of(pair: Pair) -> list[str]:
+    """The roles of a ranked list's answers between best and worst, by rank; none of a pair."""
+    return sorted((role for role in pair.further if role.isdigit()), key=int)
+
+
+def ends_of(pair: Pair) -> Pair:
+    """A ranked list's best and worst answer as a pair; what is a pair stays as it is."""
+    ranks = ranks_of(pair)
+    if not ranks:
+        return pair
+    further = {role: answer for role, answer in pair.further.items() if role not in ranks}
+    return replace(pair, further=further, scores={role: s for role, s in pair.scores.items() if role not in ranks})
+
+
 def _is_further(name: str, value: Any) -> bool:
     if name in USED or value is None or value == "":
         return False

@@ -101,6 +101,21 @@ def test_curriculum_sorts_by_a_file_of_scores(tmp_path, source):
     assert [row["gap"] for row in rows(tmp_path / "stages" / "stage-1.jsonl")] == [20.0, 19.0, 18.0, 17.0, 16.0]
 
 
+def test_curriculum_pairs_the_best_of_a_list_with_the_others(tmp_path):
+    path = fixtures.jsonl(
+        tmp_path / "l.jsonl", [{"prompt": "p", "completions": ["a", "b", "c", "d"], "scores": [9, 3, 7, 5]}]
+    )
+    call("data", "curriculum", path, "--output", tmp_path / "stages", "--key", "score")
+    found = [row for n in (1, 2, 3) for row in rows(tmp_path / "stages" / f"stage-{n}.jsonl")]
+    assert [(row["chosen"], row["rejected"], row["gap"]) for row in found] == [
+        ("a", "b", 6),
+        ("a", "d", 4),
+        ("a", "c", 2),
+    ]
+    with pytest.raises(UserError, match="ranked lists have their order from their scores"):
+        call("data", "flip", path, "--output", tmp_path / "f.jsonl", "--share", 1)
+
+
 def test_prompt_pairs_writes_both_kinds(tmp_path, source):
     said = call("data", "prompt-pairs", source, "--output", tmp_path / "prompts", "--most", 3)
     within, between = (rows(tmp_path / "prompts" / f"{name}.jsonl") for name in ("within", "between"))

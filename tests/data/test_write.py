@@ -91,6 +91,16 @@ SETS = {
             fixtures.ultrafeedback(),
         ],
     ),
+    "ranked": lambda folder: fixtures.jsonl(
+        folder / "ranked.jsonl",
+        [
+            {"prompt": "p", "completions": ["a", "b", "c"], "scores": [1, 3, 2], "margin": 2},
+            {"prompt": "q", "completions": [ANSWER, fixtures.turns("No.", first="assistant")], "scores": [1, 3]},
+        ],
+    ),
+    "rewarded": lambda folder: fixtures.jsonl(
+        folder / "rewarded.jsonl", [{"prompt": "p", "responses": ["a", "b", "c", "d"], "rewards": [1, 3, 3, 2]}]
+    ),
     "implicit": lambda folder: fixtures.jsonl(folder / "hh.jsonl", fixtures.hh_rlhf()),
     "unpaired": lambda folder: fixtures.jsonl(
         folder / "single.jsonl",
@@ -204,6 +214,8 @@ PLAIN = Pair("1", "p", "a", "b")
         ([Line(replace(PLAIN, scores={"chosen": {"x": float("nan")}}))], "would not be read back"),
         ([Line(replace(PLAIN, scores={"pair": {"gold": 3.0}}))], "would not be read back"),
         ([Line(replace(PLAIN, further={"odd": Answer("c")}))], "answer 'odd' has no column"),
+        ([Line(replace(PLAIN, further={"2": Answer("c")}))], "scores that fall with the rank"),
+        ([Line(PLAIN), Line(replace(PLAIN, id="2", further={"2": Answer("c")}))], "the first must have three answers"),
         ([Line(PLAIN, {"caption": "x"})], "'caption' means something else"),
         ([Line(replace(PLAIN, id=""))], "has no id"),
     ],

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from diffalign.data.line import Line
+from diffalign.data.line import Line, ranks_of
 from diffalign.data.records import TIE, Dropped, Pair
 from diffalign.data.transforms.outcome import counted
 from diffalign.data.transforms.votes import column_gap
@@ -106,7 +106,7 @@ def paired(line: Line, key: str) -> Iterator[Line]:
     """The line's pairs with their ``gap`` as a number of the pair: a plain pair as it is, of a list the best answer
     against each of the others, from the worst to the second best."""
     pair = line.pair
-    ranks = sorted((role for role in pair.further if role.isdigit()), key=int)
+    ranks = ranks_of(pair)
     if not ranks:
         yield _with_gap(line, pair, gap_of(pair, key))
         return

@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from diffalign.data.conversation import ASSISTANT, Conversation, Message, Text
-from diffalign.data.line import Line
+from diffalign.data.line import Line, ends_of
 from diffalign.data.readers.rows import digest
 from diffalign.data.records import Dropped, Media, Pair
 from diffalign.data.transforms.outcome import Outcome
@@ -187,7 +187,7 @@ def said(text: Media | None) -> str:
 
 def asked(line: Line, before: str, user: str, number: int) -> Line:
     """The line with ``before`` at the head of what the user says first; its answers stay as they are."""
-    pair = line.pair
+    pair = ends_of(line.pair)
     changed = replace(
         pair,
         id=f"{pair.id}/{number}" if number else pair.id,

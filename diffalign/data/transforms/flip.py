@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from diffalign.data.line import Line
+from diffalign.data.line import Line, ranks_of
 from diffalign.data.readers.rows import digest
 from diffalign.data.records import Answer, Pair
 from diffalign.data.transforms.outcome import Outcome
@@ -31,7 +31,7 @@ def flip(pair: Pair) -> Pair:
     if pair.rejected is None:
         return replace(pair, desirable=not pair.desirable)
     prompt = pair.prompt if pair.rejected_prompt is None else pair.rejected_prompt
-    ranks = sorted((role for role in pair.further if role.isdigit()), key=int)
+    ranks = ranks_of(pair)
     other = {**_OTHER, **dict(zip(ranks, reversed(ranks), strict=True))}
     scores = _renamed(pair.scores, other)
     if both := pair.scores.get("pair"):

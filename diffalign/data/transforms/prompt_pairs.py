@@ -17,7 +17,7 @@ from random import Random
 from typing import Any, Literal, get_args
 
 from diffalign.data.conversation import ASSISTANT, Conversation, Message, Text
-from diffalign.data.line import Line
+from diffalign.data.line import Line, ends_of
 from diffalign.data.records import Answer, Dropped, Media, Pair
 from diffalign.data.transforms.instructions import RULES, Facts, Rule, attribute
 from diffalign.data.transforms.outcome import Outcome
@@ -121,7 +121,7 @@ def between(
             if asked is None:
                 outcome.dropped.append(Dropped(line.pair.source, ALIKE, role))
                 continue
-            pair, prompt = line.pair, prompted(line.pair.prompt, asked, template)
+            pair, prompt = ends_of(line.pair), prompted(line.pair.prompt, asked, template)
             counts = len(asked), sum(rule.holds(other, a) for rule, a in asked)
             follows = dict(zip((role, "rejected" if role == "chosen" else "chosen"), counts, strict=True))
             scores = {r: {**pair.scores.get(r, {}), "n_sat": float(follows[r])} for r in ("chosen", "rejected")}
