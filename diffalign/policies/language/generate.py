@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from diffalign.data.conversation import Text
 from diffalign.errors import ConfigError
+from diffalign.policies.language.beam import BeamSettings, likely
 from diffalign.policies.language.tokens import Tokens
 
 BATCH = 8
@@ -44,14 +45,23 @@ class TextCandidates(BaseModel):
     top_k: int = Field(default=0, ge=0)
 
 
-class TextSampling(TextCandidates):
-    """How answers are drawn for people and judges.
+class TextSampling(TextCandidates, BeamSettings):
+    """How answers are drawn, or searched for, for people and judges.
 
     Args:
         raw: Continue a plain prompt as it is, also where there is a chat template. Otherwise it is the user's turn.
     """
 
     raw: bool = False
+
+    @model_validator(mode="after")
+    def _rewards_are_searched_among_likely_tokens(self) -> TextSampling:
+        if self.beams and self.beam_mode == "reward" and self.top_p == 1.0 and not self.top_k:
+            raise ValueError(
+                "beam_mode 'reward' prefers whatever the reference hardly knows unless it is kept to the policy's "
+                "likely tokens. Set top_p=0.9, or top_k"
+            )
+        return self
 
 
 def answers(model: Any, tokens: Tokens, prompts: Sequence[Text], seeds: Sequence[int], **settings: Any) -> list[str]:
@@ -114,10 +124,10 @@ def written(
     if len(prompts) != len(seeds):
         raise ConfigError(f"one seed per prompt is needed; got {len(prompts)} prompts and {len(seeds)} seeds")
     ids = [tokens.prompt_ids(prompt, raw) for prompt in prompts]
-    _fits(model, max((len(row) for row in ids), default=0), max_new_tokens)
+    fits(model, max((len(row) for row in ids), default=0), max_new_tokens)
     found: list[list[int]] = [[] for _ in ids]
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
-    with _plain_settings(model, tokens, max_new_tokens) as ends:
+    with plain_settings(model, tokens, max_new_tokens) as ends:
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
             draw = Gumbel([seeds[row] for row in rows], temperature=temperature, top_p=top_p, top_k=top_k)
@@ -145,13 +155,8 @@ class Gumbel:
         if self.temperature == 0.0:
             return scores
         scores = scores.float() / self.temperature
-        if 0 < self.top_k < scores.shape[-1]:
-            scores = scores.masked_fill(scores < scores.topk(self.top_k).values[:, -1:], -torch.inf)
-        if self.top_p < 1.0:
-            ordered, places = scores.sort(descending=True)
-            before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-            left_out = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, places, before >= self.top_p)
-            scores = scores.masked_fill(left_out, -torch.inf)
+        if 0 < self.top_k < scores.shape[-1] or self.top_p < 1.0:
+            scores = scores.masked_fill(~likely(scores, top_k=self.top_k, top_p=self.top_p), -torch.inf)
         # In float64: the largest of many draws decides, and float32 has few numbers just below 1.
         draws = [torch.rand(scores.shape[-1], generator=one, dtype=torch.float64) for one in self.generators]
         noise = torch.stack(draws).log_().neg_().log_().neg_()
@@ -169,7 +174,7 @@ def _continue(model: Any, tokens: Tokens, ids: Sequence[Sequence[int]], draw: Gu
 
 
 @contextmanager
-def _plain_settings(model: Any, tokens: Tokens, max_new_tokens: int) -> Iterator[frozenset[int]]:
+def plain_settings(model: Any, tokens: Tokens, max_new_tokens: int) -> Iterator[frozenset[int]]:
     """Within it the model generates by our settings alone, in evaluation mode; gives the tokens that end an answer."""
     from transformers import GenerationConfig
 
@@ -197,7 +202,8 @@ def _ends(model: Any, tokens: Tokens) -> frozenset[int]:
     return frozenset({*tokens.ends, *([] if own is None else [own] if isinstance(own, int) else own)})
 
 
-def _fits(model: Any, longest: int, new: int) -> None:
+def fits(model: Any, longest: int, new: int) -> None:
+    """Raises ConfigError where prompt and answer together could have more tokens than the model has positions."""
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if positions and longest + new > positions:
         raise ConfigError(

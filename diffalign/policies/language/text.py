@@ -21,10 +21,11 @@ from diffalign.latents.draws import Draw
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.counts import TokenCounts
 from diffalign.policies.language.encoding import encode_pairs
-from diffalign.policies.language.generate import spelled, written
+from diffalign.policies.language.generate import spelled
 from diffalign.policies.language.judging import Encoded, Judging
 from diffalign.policies.language.masks import load_masks, save_masks
 from diffalign.policies.language.network import LanguageNetwork
+from diffalign.policies.language.searching import Base, answered
 from diffalign.policies.language.tokens import Tokens, asides
 from diffalign.policies.networks import unwrapped, weights_digest
 from diffalign.policies.policy import Progress, Scored
@@ -223,8 +224,9 @@ class LanguagePolicy:
     ) -> list[str]:
         """Answers, one per prompt and seed; settings are those of `generate.TextSampling`. ``reference`` means the base
         model, also where an earlier checkpoint is compared with."""
+        base = None if reference else self._judging.base
         with self._judging.base() if reference else nullcontext(unwrapped(self.module)) as network:
-            new = self._write(network, prompts, seeds, **settings)
+            new = self._write(network, prompts, seeds, base, **settings)
             return spelled(network.model, self.tokens, prompts, new, raw=settings.get("raw", False))
 
     def asked(self, prompt: Text, **settings: Any) -> Text:
@@ -269,8 +271,11 @@ class LanguagePolicy:
             load_masks(network.masks, find_peft(path))
         return about
 
-    def _write(self, network: Any, prompts: Sequence[Text], seeds: Sequence[int], **settings: Any) -> list[list[int]]:
-        new = written(network.model, self.tokens, prompts, seeds, **settings)
+    def _write(
+        self, network: Any, prompts: Sequence[Text], seeds: Sequence[int], base: Base | None = None, **settings: Any
+    ) -> list[list[int]]:
+        apart = self.config.adapter is None
+        new = answered(network, self.tokens, prompts, seeds, base=base, apart=apart, **settings)
         self.evaluations.sampling += sum(map(len, new))
         return new
 
