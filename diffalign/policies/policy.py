@@ -19,10 +19,15 @@ from diffalign.data.conversation import Text
 from diffalign.data.records import Media, Pair
 from diffalign.latents.draws import Draw
 from diffalign.losses.scores import Scores
+from diffalign.policies.second import Second
 from diffalign.sharing.card import Card
 
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``, called while something long goes on."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A progress that says nothing."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,12 @@ class Policy(Protocol):
 
     def previous(self, encoded: Any, draw: Draw) -> Scored:
         """The scores under what :meth:`hold_previous` kept, without gradient."""
+
+    def add_second(self) -> Second:
+        """Adds a second set of trained weights on the same base (see `second`); it is part of :meth:`trainable`."""
+
+    def second(self, encoded: Any, draw: Draw) -> Scored:
+        """The scores under the second set, with gradient."""
 
     def make_candidates(
         self,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from diffalign.errors import RunError
+from diffalign.policies.second import Second
 
 
 class Trainable:
@@ -19,6 +20,17 @@ class Trainable:
 
     def __init__(self, module: nn.Module) -> None:
         self.parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
+        self.second: Second | None = None
+
+    @property
+    def everything(self) -> dict[str, nn.Parameter]:
+        """The network's own parameters, and those of the second set where there is one."""
+        return {**self.parameters, **(self.second.parameters if self.second else {})}
+
+    def add_second(self) -> Second:
+        """Adds a second set, equal to the first as it stands now."""
+        self.second = Second(self.parameters)
+        return self.second
 
     @property
     def count(self) -> int:
@@ -27,12 +39,12 @@ class Trainable:
 
     def state(self) -> dict[str, Tensor]:
         """Copies on the CPU."""
-        return {name: value.detach().to("cpu", copy=True) for name, value in self.parameters.items()}
+        return {name: value.detach().to("cpu", copy=True) for name, value in self.everything.items()}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Puts tensors back. Raises RunError when names or shapes are not this network's."""
-        want = {name: tuple(value.shape) for name, value in self.parameters.items()}
+        want = {name: tuple(value.shape) for name, value in self.everything.items()}
         have = {name: tuple(value.shape) for name, value in state.items()}
         if want != have:
             odd = sorted(set(want.items()) ^ set(have.items()))[0]
@@ -40,5 +52,6 @@ class Trainable:
                 f"the checkpoint holds other tensors than this model trains (first difference: {odd[0]} {odd[1]})."
                 " Resume with the adapter settings that the run was started with."
             )
+        everything = self.everything
         for name, value in state.items():
-            self.parameters[name].copy_(value)
+            everything[name].copy_(value)

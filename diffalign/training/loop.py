@@ -17,7 +17,7 @@ from diffalign.training.guard import Reading
 from diffalign.training.health import first_loss_alarm
 from diffalign.training.memory import peak_bytes
 from diffalign.training.optim import learning_rate, set_learning_rate
-from diffalign.training.previews import save_previews
+from diffalign.training.previews import measure_drift, save_previews, to_be_judged
 from diffalign.training.recipe import Recipe
 from diffalign.training.setup import open_run
 from diffalign.training.state import Run
@@ -88,12 +88,17 @@ def advance(run: Run) -> None:
     started = time.perf_counter()
     rate = learning_rate(train, run.step)
     set_learning_rate(run.optimizer, rate)
+    chase = run.stepper.chase
+    if chase is not None:
+        chase.slow_down(run.optimizer)
     reading = run.stepper.gradients(run.order.batch(run.step), run.step)
     if run.step == 0:
         check_first(run, reading)
     verdict = run.guard.judge(reading)
     if verdict == "go" or run.recipe.guard.action == "warn":
         run.optimizer.step()
+        if chase is not None:
+            chase.stepped()
         if run.ema is not None:
             run.ema.update()
     run.optimizer.zero_grad(set_to_none=True)
@@ -156,7 +161,8 @@ def log(run: Run, reading: Reading, rate: float) -> None:
     run.metrics.clear()
     every, steps = run.recipe.data.eval_every, run.recipe.train.steps
     if run.held_out and (run.step == steps or (every and run.step // every > run.looked // every)):
-        record |= run.held_out.measure(run.stepper, run.reduce)
+        with run.fast_in_front():
+            record |= run.held_out.measure(run.stepper, run.reduce)
     run.looked = run.step
     record |= run.speed()
     if run.main:
@@ -172,7 +178,10 @@ def preview(run: Run) -> None:
     """Samples the recipe's prompts, with averaged weights where there are any."""
     if run.main and run.recipe.previews.prompts:
         with run.as_shared():
-            save_previews(run.policy, run.recipe.previews, run.output.previews, run.step)
+            config, folder = run.recipe.previews, run.output.previews
+            paths = save_previews(run.policy, config, folder, run.step)
+            if to_be_judged(run.recipe) and (why := measure_drift(run.policy, config, paths, folder, run.step)):
+                run.report.say(f"warning: {why}")
     run.accelerator.wait_for_everyone()
 
 
@@ -197,4 +206,6 @@ def finish(run: Run) -> Result:
     run.policy.module = run.module
     if run.ema is not None:
         run.ema.settle()  # what is returned is what was exported
+    if run.stepper.chase is not None:
+        run.stepper.chase.settle()
     return Result(run.output.folder, artifact, run.step, records[-1] if records else {}, words, run.policy)

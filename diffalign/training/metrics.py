@@ -63,6 +63,7 @@ class Metrics:
                 rows[f"accuracy/level_{k / BINS:.1f}-{(k + 1) / BINS:.1f}"] = (right, bins == k)
         if "gate" in info:  # near a half by rounding noise where policy and reference are all but equal
             rows["label/flipped"] = ((info["gate"] < 0).float(), None)
+        rows |= {name: (value.float(), None) for name, value in info.items() if "/" in name}
         self._sum(rows)
         self.pairs += len(losses)
 

@@ -36,6 +36,18 @@ class Data(Section):
     )
 
 
+class Chase(Section):
+    """Two adapters, a fast and a slow one, that chase each other (OFS-DPO); the fast one is what is shared.
+
+    ``alpha`` weighs the chase, ``rate`` is the slow one's learning rate as a share of the fast one's, and every
+    ``interval`` steps it is decided anew who is fast.
+    """
+
+    alpha: float = Field(default=0.1, ge=0)
+    rate: float = Field(default=0.1, gt=0, le=1)
+    interval: int = Field(default=50, ge=1)
+
+
 class Train(Section):
     """The optimizer's side. ``batch_size`` is effective, in pairs: over all processes and micro-batches."""
 
@@ -59,6 +71,7 @@ class Train(Section):
     previous_every: int = Field(
         default=0, ge=0, description="steps between two looks back, for losses that read the policy as it was; 0: never"
     )
+    fast_slow: Chase | None = Field(default=None, description="two adapters that chase each other; {}: usual values")
     group_robust: float | None = Field(
         default=None, gt=0, description="weighs groups of pairs by softmax(mean loss / this): small is the worst group"
     )

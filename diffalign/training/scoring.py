@@ -27,6 +27,10 @@ class Scoring(Protocol):
     micro_batch_size: int
     draws: int
 
+    @property
+    def both(self) -> bool:
+        """Whether a second set of weights is asked too."""
+
 
 def arranged(policy: Policy, pairs: Sequence[Pair], visits: Sequence[Visit]) -> list[Visit]:
     """The visits of a batch in the order in which the policy wants them cut into micro-batches."""
@@ -39,7 +43,8 @@ def score_pairs(
     """Scores of a micro-batch under policy and, where the loss needs it, reference; with the policy's diagnostics.
 
     Args:
-        run: Policy, loss, precision, seed, and at how many draws each pair is scored: the scores are means over them.
+        run: Policy, loss, precision, seed; at how many draws each pair is scored (the scores are means over them); and
+            whether a second set of weights is asked too, whose scores are ``beside["second"]``.
         pairs: The micro-batch.
         visits: How often each of its pairs has been seen.
         point: The batch's reference point, where the loss needs one.
@@ -56,7 +61,7 @@ def score_pairs(
     desirable = None
     if run.loss.both_sides:
         desirable = torch.tensor([pair.desirable for pair in pairs], device=device)
-    beside = {name: (one, other) for name in said.keys() & {"previous", "slow"} for one, other, *_ in (said[name],)}
+    beside = {name: (one, other) for name in said.keys() & {"previous", "second"} for one, other, *_ in (said[name],)}
     scores = PairScores(
         policy["chosen"],
         policy.get("rejected"),
@@ -93,9 +98,9 @@ def _look(run: Scoring, encoded: Any, draw: Draw) -> tuple[Said, dict[str, Tenso
                 said["previous"] = policy.previous(encoded, draw).candidates
         with run.accelerator.autocast():
             scored = policy.score(encoded, draw)
-    if "slow" in needs:
+    if run.both:
         with run.accelerator.autocast():
-            said["slow"] = policy.slow(encoded, draw).candidates
+            said["second"] = policy.second(encoded, draw).candidates
     said["policy"] = scored.candidates
     if reference is not None:
         said["reference"] = reference.candidates

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffalign.data.lazy import joined
@@ -16,6 +16,7 @@ from diffalign.policies.policy import Policy
 from diffalign.training.checkpoint import check_disk
 from diffalign.training.choice import bind_label, bind_loss, bind_pairs
 from diffalign.training.ema import Ema
+from diffalign.training.fast_slow import FastSlow
 from diffalign.training.fit import check_answers, check_fit, check_medium
 from diffalign.training.guard import SpikeGuard
 from diffalign.training.header import header
@@ -80,6 +81,7 @@ def open_run(
         policy = open_model(recipe.model, gradient_checkpointing=train.gradient_checkpointing)
     check_medium(loss, policy.medium)
     check_lengths(data, policy)
+    chase = _chase(train, loss, policy, accelerator.num_processes)
     trainable = policy.trainable()
     order = Order(len(data), train.batch_size, train.seed)
     report = Report(train.steps, active=accelerator.is_main_process)
@@ -97,7 +99,7 @@ def open_run(
             claim_output(output, recipe)
         _prepare(accelerator, policy, data, held_out, order, recipe.train, micro, report, loss, draws)
         _place(accelerator, policy)
-    optimizer = accelerator.prepare_optimizer(make_optimizer(train, trainable.values()))
+    optimizer = accelerator.prepare_optimizer(_optimizer(train, trainable, chase))
     metrics = Metrics(loss)
     stepper = Stepper(
         accelerator=accelerator,
@@ -112,6 +114,7 @@ def open_run(
         max_grad_norm=train.max_grad_norm,
         draws=draws,
         group_tau=train.group_robust,
+        chase=chase,
     )
     peak = max(learning_rate(train, step) for step in range(min(train.steps, train.warmup_steps + 1)))
     if trackers and not check_only:
@@ -147,6 +150,31 @@ def open_run(
             back=(train.previous_every or train.steps) if "previous" in loss.needs else 0,
         ),
     )
+
+
+def _chase(train: Train, loss: Objective, policy: Policy, processes: int) -> FastSlow | None:
+    """Two sets of weights, where the recipe wants them. Raises ConfigError where they cannot be trained."""
+    wanted = train.fast_slow
+    if wanted is None:
+        return None
+    if not loss.compares:
+        raise ConfigError(
+            f"train.fast_slow compares the margins of two adapters, but the loss '{loss.name}' is no function of one "
+            "margin. Type: --set loss.name=logistic   or: --set train.fast_slow=null"
+        )
+    if processes > 1:
+        raise ConfigError("train.fast_slow trains in one process. Start one, or type: --set train.fast_slow=null")
+    return FastSlow(wanted.alpha, wanted.rate, wanted.interval, policy.add_second())
+
+
+def _optimizer(train: Train, trainable: Mapping[str, Any], chase: FastSlow | None) -> Any:
+    """The recipe's optimizer; of two sets of weights the second is a group of its own, with a rate of its own."""
+    if chase is None:
+        return make_optimizer(train, trainable.values())
+    second = chase.second.parameters
+    optimizer = make_optimizer(train, [value for name, value in trainable.items() if name not in second])
+    optimizer.add_param_group({"params": list(second.values())})
+    return optimizer
 
 
 def _micro(train: Train, loss: Objective, processes: int) -> int:

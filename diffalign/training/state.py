@@ -6,7 +6,7 @@ Randomness has no state: draws and order are functions of the seed and of the st
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,13 +79,14 @@ class Run:
         """Within this block the policy is what users get: the bare network, with averaged weights if there are any."""
         wrapped, self.policy.module = self.policy.module, self.module
         try:
-            if self.ema is None:
+            with nullcontext() if self.ema is None else self.ema.swapped(), self.fast_in_front():
                 yield
-            else:
-                with self.ema.swapped():
-                    yield
         finally:
             self.policy.module = wrapped
+
+    def fast_in_front(self) -> AbstractContextManager[None]:
+        """Within this block the network is the faster of two sets of weights, where there are two."""
+        return nullcontext() if self.stepper.chase is None else self.stepper.chase.fast_in_front()
 
     def save(self) -> None:
         """Writes a checkpoint."""
@@ -109,6 +110,7 @@ class Run:
             "guard": self.guard.state(),
             "window": window,
             "shift": self.stepper.shift.state(),
+            "chase": self.stepper.chase.state() if self.stepper.chase else None,
             "rollbacks": self.rollbacks,
             "looked": self.looked,
             "metrics_bytes": self.file.size(),
@@ -154,6 +156,8 @@ class Run:
         self.policy.module = wrapped
         restore(self._inner, self.trainable, snapshot.tensors.get("optimizer", {}), snapshot.facts["optimizer"])
         self.stepper.shift.load_state(snapshot.facts["shift"])
+        if self.stepper.chase is not None:
+            self.stepper.chase.load_state(snapshot.facts["chase"])
         if self.ema is not None:
             self.ema.load_state(snapshot.tensors["ema"], snapshot.facts["ema_updates"])
         if snapshot.facts["scaler"] is not None and self.accelerator.scaler is not None:

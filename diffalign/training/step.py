@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from diffalign.data.records import Pair
 from diffalign.errors import RunError
 from diffalign.labels import Label, expected, oriented, silent
-from diffalign.losses import Objective
+from diffalign.losses import Objective, PairScores
 from diffalign.policies.policy import Policy
+from diffalign.training.fast_slow import FastSlow
 from diffalign.training.group_weights import group_weights
 from diffalign.training.guard import Reading
 from diffalign.training.metrics import Metrics
@@ -50,6 +51,7 @@ class Stepper:
         draws: At how many draws each pair is scored; the scores are means over them.
         group_tau: Temperature of group-robust weights; None: all groups count alike.
         shift: The running reference point, for a loss that needs one.
+        chase: Two sets of weights that chase each other; None: there is one.
     """
 
     accelerator: Any
@@ -66,6 +68,7 @@ class Stepper:
     group_tau: float | None = None
     shift: RunningShift = field(default_factory=RunningShift)
     factors: dict[str, float] | None = None
+    chase: FastSlow | None = None
     notices: list[str] = field(default_factory=list)
 
     def gradients(self, batch: Sequence[Visit], step: int) -> Reading:
@@ -96,6 +99,11 @@ class Stepper:
             self._stop(step, mine, losses, gradient=not bad_count)
         change = changed / scored if scored else None
         return Reading(loss=total / len(batch), grad_norm=grad_norm, chosen_change=change)
+
+    @property
+    def both(self) -> bool:
+        """Whether a second set of weights is trained and asked."""
+        return self.chase is not None
 
     def point(self, pairs: Sequence[Pair], batch: Sequence[Visit]) -> Tensor | None:
         """The reference point of a batch, where the loss measures from one: of the batch itself, or the running one."""
@@ -151,7 +159,7 @@ class Stepper:
                 if self.factors is not None:
                     factor = torch.tensor([self.factors[pair.group] for pair in pairs], dtype=label.weight.dtype)
                     label = replace(label, weight=label.weight * factor)
-                loss = expected(self.loss, scores, label)
+                loss = self._cost(scores, label, info)
                 self.accelerator.backward(loss.sum() * scale)
             if "shift" in self.loss.needs and scores.desirable is not None:
                 seen.append((scores.chosen_logratio.detach(), scores.desirable))
@@ -166,6 +174,17 @@ class Stepper:
         if "shift" in self.loss.needs:
             self._shift(seen)
         return torch.cat(losses), torch.stack(changes).sum(dim=0) if changes else None
+
+    def _cost(self, scores: PairScores, label: Label, info: dict[str, Tensor]) -> Tensor:
+        """``(B,)``: the loss under the label; where two sets of weights chase each other, of both."""
+        first = expected(self.loss, scores, label)
+        if self.chase is None:
+            return first
+        chosen, rejected = scores.beside["second"]
+        other = replace(scores, chosen=chosen, rejected=rejected)
+        own, second = (self.loss.lead.margin(oriented(found, label)) for found in (scores, other))
+        info["fast_slow/gap"] = (own - second).detach().abs() * self.loss.beta
+        return self.chase.cost(self.loss.lead, own, second, (first, expected(self.loss, other, label)))
 
     def _shift(self, seen: list[tuple[Tensor, Tensor]]) -> None:
         """Tells the running point of this step's examples, those of all processes; the next step measures from it."""

@@ -46,7 +46,7 @@ def fit(loss, scores, point=0.25):
         ordered = drawn_.sort(0, descending=True).values
         roles = ("chosen", *(r for r in further if r.isdigit()), "rejected", *(r for r in further if not r.isdigit()))
         scores = replace(scores, rewards=dict(zip(roles, ordered, strict=True)))
-    for k, name in enumerate(("previous", "slow")):
+    for k, name in enumerate(("previous",)):
         if name in row.needs:
             one, other = _answer(scores, 21 + 2 * k, unit), _answer(scores, 22 + 2 * k, unit)
             scores = replace(scores, beside={**scores.beside, name: (one.policy, other.policy)})

@@ -21,7 +21,7 @@ def llm(tmp_path_factory):
     return tiny_llm(tmp_path_factory.mktemp("llm") / "model")
 
 
-def recipe(model, output, **changes):
+def recipe(model, output, /, **changes):
     train_ = {"steps": 3, "batch_size": 4, "learning_rate": 3e-3, **changes.pop("train", {})}
     values = {
         "model": {"kind": "text", "path": str(model), "adapter": {"rank": 2}},

@@ -23,6 +23,7 @@ from diffalign.policies.language.question import Question, Response
 from diffalign.policies.networks import mixed_precision, unwrapped, without_cast_cache
 from diffalign.policies.policy import Scored
 from diffalign.policies.references import Earlier, Reference, base_of, choose_reference
+from diffalign.policies.second import Second
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,11 @@ class Judging:
                 "the reference changes while training, but reference is 'stored'. Type: --set model.reference=copy"
             )
         self.kind, self.reference = "earlier", Earlier(unwrapped(self._module()), self._trainable, state)
+
+    def score_second(self, encoded: Encoded, second: Second) -> Scored:
+        """Scores under a second set of weights, with gradient."""
+        self.counts.policy += len(encoded.layout.ids)
+        return scored(second.network(unwrapped(self._module()))(encoded.layout), encoded)
 
     def hold_previous(self, state: Mapping[str, Tensor]) -> None:
         """Keeps the network with these trainable tensors beside the reference."""

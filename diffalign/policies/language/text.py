@@ -28,7 +28,8 @@ from diffalign.policies.language.network import LanguageNetwork
 from diffalign.policies.language.searching import Base, answered
 from diffalign.policies.language.tokens import Tokens, asides
 from diffalign.policies.networks import unwrapped, weights_digest
-from diffalign.policies.policy import Progress, Scored
+from diffalign.policies.policy import Progress, Scored, silent
+from diffalign.policies.second import Second
 from diffalign.policies.weights import Trainable
 from diffalign.quiet import quiet
 from diffalign.sharing.atomic import replace_folder
@@ -39,10 +40,6 @@ from diffalign.sharing.peft_folder import find_peft, load_peft, save_peft
 
 SHOWN = 800
 """Characters of a text that are shown before training."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """A progress that says nothing."""
 
 
 class LanguagePolicy:
@@ -185,6 +182,21 @@ class LanguagePolicy:
         """Scores under the policy as it was held, without gradient."""
         return self._judging.score_previous(encoded)
 
+    def add_second(self) -> Second:
+        """Adds a second adapter, which trains beside the first. Raises ConfigError where the two cannot be told apart:
+        every weight trains, or activations are computed twice."""
+        if self.config.adapter is None or self.config.gradient_checkpointing:
+            raise ConfigError(
+                "a second adapter needs an adapter to stand beside, and activations that are kept. Type: --set "
+                "model.adapter.rank=16 --set model.gradient_checkpointing=false"
+            )
+        return self._trainable.add_second()
+
+    def second(self, encoded: Encoded, draw: Draw) -> Scored:
+        """Scores under the second adapter, with gradient."""
+        assert self._trainable.second is not None, "there is no second adapter"
+        return self._judging.score_second(encoded, self._trainable.second)
+
     def make_candidates(
         self,
         prompts: Sequence[Text],
@@ -205,7 +217,7 @@ class LanguagePolicy:
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The adapter's tensors, or every weight, by their name in the unwrapped network."""
-        return dict(self._trainable.parameters)
+        return dict(self._trainable.everything)
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the trainable tensors on the CPU."""
@@ -223,7 +235,7 @@ class LanguagePolicy:
         self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
     ) -> list[str]:
         """Answers, one per prompt and seed; settings are those of `generate.TextSampling`. ``reference`` means the base
-        model, also where an earlier checkpoint is compared with."""
+        model, also where an earlier checkpoint is compared with; it is searched by its own likelihood."""
         base = None if reference else self._judging.base
         with self._judging.base() if reference else nullcontext(unwrapped(self.module)) as network:
             new = self._write(network, prompts, seeds, base, **settings)
