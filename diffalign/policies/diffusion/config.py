@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from diffalign.choice import Choice, bind_name
 from diffalign.latents import LATENTS
 from diffalign.policies.config import BaseModelConfig
+from diffalign.policies.diffusion.masks import RegionConfig
 
 
 class LatentChoice(Choice):
@@ -67,6 +68,8 @@ class ModelConfig(BaseModelConfig):
             None: a new one at each visit. What is stored by visit is then computed so many times per pair and no more.
         size_ids: Stable Diffusion XL's size and crop ids: ``"fixed"`` (res, res, 0, 0, res, res), as published, or
             ``"true"``: the chosen picture's own size and crop, for both.
+        masks: How much each position of a picture counts, for losses that look at positions, see `masks`. None: all
+            alike.
         use_cache: Encode once and store. Off: encoders stay and run at every step.
         encode_batch: Pictures encoded together while preparing.
     """
@@ -79,6 +82,7 @@ class ModelConfig(BaseModelConfig):
     latents: LatentChoice = LatentChoice(name="forward")
     draws: int | None = Field(default=None, ge=1)
     size_ids: Literal["fixed", "true"] = "fixed"
+    masks: RegionConfig | None = None
     encode_batch: int = Field(default=8, ge=1)
 
     @model_validator(mode="after")

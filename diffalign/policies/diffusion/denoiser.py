@@ -14,7 +14,8 @@ paper's equation 14 writes two noises).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +28,7 @@ from diffalign.latents.estimator import BoundEstimator
 from diffalign.latents.forward import timesteps
 from diffalign.latents.schedule import Schedule
 from diffalign.losses.scores import Scores
+from diffalign.policies.diffusion.masks import turned
 from diffalign.policies.policy import Scored
 
 Ask = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
@@ -53,6 +55,7 @@ class Encoded:
         conditioning: What the network gets besides latent and level, each ``(B, ...)``.
         empty: The same for the empty prompt, each ``(1, ...)``; names that are absent do not depend on the prompt.
         apart: The conditioning of each candidate, where they answer different prompts; empty: they share it.
+        regions: ``(B, n, h, w)`` or None: how much each position of a candidate counts, in [0, 1].
     """
 
     keys: tuple[str, ...]
@@ -61,6 +64,7 @@ class Encoded:
     conditioning: Mapping[str, Tensor]
     empty: Mapping[str, Tensor]
     apart: tuple[Mapping[str, Tensor], ...] = ()
+    regions: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -170,11 +174,39 @@ class Denoiser:
         errors = mean_squared_error(output, posed.target, reduction=self.reduction).chunk(posed.candidates)
         return scored(*errors, level=posed.t[: len(errors[0])].float() / self.schedule.levels)
 
+    def parts(self, output: Tensor, target: Tensor, mirrored: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        """Half the squared difference of two outputs ``(nB, C, ...)`` at each position, ``(B, N)`` for each candidate.
+
+        A mean over channels, in a scale in which the positions' sum is half the error of :func:`mean_squared_error`.
+
+        Args:
+            output: What the network says.
+            target: What it is measured by.
+            mirrored: Of each candidate which rows are judged mirrored, see :meth:`mirrored`: they are turned back, so
+                that a position is always the same one of the picture as it is stored.
+        """
+        dtype = torch.promote_types(torch.promote_types(output.dtype, target.dtype), torch.float32)
+        squares = (output.to(dtype) - target.to(dtype)).square()
+        maps = squares.sum(1) if self.reduction == "sum" else squares.mean(1) / math.prod(squares.shape[2:])
+        halves = (0.5 * maps).chunk(len(mirrored))
+        return tuple(turned(half, rows).flatten(1) for half, rows in zip(halves, mirrored, strict=True))
+
+    def mirrored(self, encoded: Encoded, draw: Draw) -> list[Tensor | None]:
+        """Of each candidate which examples are judged mirrored, ``(B,)`` of booleans; None: none can be."""
+        roles = role_names(encoded.mean.shape[1])
+        return [self._mirrored(encoded.mean[:, i], draw, role) for i, role in enumerate(roles)]
+
+    def _mirrored(self, mean: Tensor, draw: Draw, role: str) -> Tensor | None:
+        if self.flip == "none" or mean.shape[1] == 1:
+            return None
+        return draw.happens("flip" if self.flip == "joint" else f"flip:{role}", 0.5).to(mean.device)
+
     def _view(self, encoded: Encoded, draw: Draw, candidate: int, role: str) -> tuple[Tensor, Tensor]:
         mean, std = encoded.mean[:, candidate], encoded.std[:, candidate]
-        if self.flip == "none" or mean.shape[1] == 1:
+        mirrored = self._mirrored(mean, draw, role)
+        if mirrored is None:
             return mean[:, 0], std[:, 0]
-        view = draw.happens("flip" if self.flip == "joint" else f"flip:{role}", 0.5).long().to(mean.device)
+        view = mirrored.long()
         rows = torch.arange(len(view), device=mean.device)
         return mean[rows, view], std[rows, view]
 

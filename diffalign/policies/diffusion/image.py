@@ -14,8 +14,9 @@ from diffalign.data.cache import TensorCache, content_key
 from diffalign.data.conversation import Text, plain_text
 from diffalign.data.records import Media, Pair
 from diffalign.devices.budget import in_words, module_bytes
-from diffalign.errors import ConfigError, DataError
+from diffalign.errors import ConfigError
 from diffalign.latents.draws import Draw
+from diffalign.policies.diffusion.batch import candidates_of, encode_pairs
 from diffalign.policies.diffusion.candidates import make_candidates
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.denoiser import Denoiser, Encoded
@@ -25,17 +26,14 @@ from diffalign.policies.diffusion.frozen import Frozen
 from diffalign.policies.diffusion.judging import Judging, Plan
 from diffalign.policies.diffusion.sampling import sample
 from diffalign.policies.networks import unwrapped, weights_digest
-from diffalign.policies.policy import Card, Progress, Scored
+from diffalign.policies.policy import Card, Progress, Scored, silent
+from diffalign.policies.second import Second
 from diffalign.policies.weights import Trainable
 from diffalign.sharing.adapter_file import load_into, save_adapter
 from diffalign.sharing.atomic import replace_folder
 from diffalign.sharing.card import write_card
 from diffalign.sharing.card_styles import picture_style
 from diffalign.sharing.names import public_name
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """A progress that says nothing."""
 
 
 class ImagePolicy:
@@ -112,9 +110,7 @@ class ImagePolicy:
         adapter = self.config.adapter
         reference = self._judging.reference.describe()
         if self.kind == "stored" and adapter is not None:
-            reference = (
-                "stored errors (no extra memory, no time for planned visits; others with the adapter switched off)"
-            )
+            reference = "stored errors (no memory, no time for planned visits; others with the adapter switched off)"
         return {
             "model": f"{self.config.path} ({in_words(module_bytes(unwrapped(self.module)))} of weights)",
             "trains": "every weight of the denoiser" if adapter is None else adapter.describe(),
@@ -136,6 +132,8 @@ class ImagePolicy:
 
     def prepare(self, pairs: Sequence[Pair], progress: Progress = silent) -> list[str]:
         """Encodes every picture and prompt once and lets the encoders go; without a cache they stay."""
+        if self.config.masks is not None:
+            self.config.masks.check(pairs)
         self._encoding.prepare(pairs, progress)
         if self.config.use_cache:
             self._frozen.release()
@@ -143,35 +141,18 @@ class ImagePolicy:
 
     def show(self, pair: Pair) -> str:
         """Its prompt and where its candidates lie."""
-        names = [media.name if isinstance(media, Path) else type(media).__name__ for media in _candidates(pair)]
+        names = [media.name if isinstance(media, Path) else type(media).__name__ for media in candidates_of(pair)]
         return f"{pair.source or pair.id}: {str(pair.prompt)!r}, " + " better than ".join(names)
 
     def arrange(self, pairs: Sequence[Pair]) -> list[int]:
         """As they come: pictures of one size share nothing."""
         return list(range(len(pairs)))
 
-    def encode(self, pairs: Sequence[Pair]) -> Encoded:
-        """Posterior parameters and conditioning of a batch, on the device."""
-        roles = tuple(pairs[0].answers)
-        if other := next((pair for pair in pairs if tuple(pair.answers) != roles), None):
-            raise DataError(
-                f"pair '{other.id}' has {', '.join(other.answers)}, but '{pairs[0].id}' has {', '.join(roles)}: the "
-                "pairs of a run have the same answers. Leave the others out."
-            )
-        candidates = [_candidates(pair) for pair in pairs]
-        pictures = self._encoding.pictures([media for row in candidates for media in row])
-        texts = self._encoding.prompts([plain_text(pair.prompt) for pair in pairs])
-        mean, std = (
-            torch.stack([entry[name] for entry in pictures]).unflatten(0, (len(pairs), -1)).to(self.device)
-            for name in ("mean", "std")
-        )
-        conditioning = {name: torch.stack([text[name] for text in texts]).to(self.device) for name in texts[0]}
-        size = torch.stack([entry["size"] for entry in pictures[:: mean.shape[1]]]).to(self.device)
-        conditioning |= self._sizes(size, self.resolution, self.config.size_ids == "fixed")
-        apart = self._apart(pairs, conditioning) if any(_varies(pair) for pair in pairs) else ()
-        empty = {name: value[None].to(self.device) for name, value in self._encoding.empty().items()}
+    def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> Encoded:
+        """Posterior parameters and conditioning of a batch, on the device. ``prompts`` changes nothing: no denoiser
+        says how likely one is."""
         keys = tuple(self._pair_key(pair) for pair in pairs)
-        return Encoded(keys, mean, std, conditioning, empty, apart)
+        return encode_pairs(pairs, keys, self._encoding, self.config, self.resolution, self._sizes, self.device)
 
     def score(self, encoded: Encoded, draw: Draw) -> Scored:
         """Scores under the policy, with gradient."""
@@ -181,8 +162,18 @@ class ImagePolicy:
         """Scores under the reference: looked up where they are stored, else computed."""
         return self._judging.score_reference(encoded, draw)
 
+    def compare(self, encoded: Encoded, draw: Draw) -> tuple[Scored, Scored]:
+        """Scores under policy and reference, and how far apart the two are at each position."""
+        return self._judging.compare(encoded, draw)
+
     def prepare_reference(
-        self, pairs: Sequence[Pair], plan: Plan, seed: int, batch: int = 8, progress: Progress = silent
+        self,
+        pairs: Sequence[Pair],
+        plan: Plan,
+        seed: int,
+        batch: int = 8,
+        progress: Progress = silent,
+        prompts: bool = False,
     ) -> int:
         """Computes and stores what the reference says or finds at planned visits: its errors where it is stored, its
         latents where they are; a no-op where neither is.
@@ -191,11 +182,10 @@ class ImagePolicy:
         weights are put back. What is stored already, by an earlier call or an earlier run, is not computed again.
 
         Args:
-            pairs: The data set.
             plan: ``(index into pairs, visit)`` of every time that a pair will be met.
-            seed: The run's seed.
             batch: Pairs at a time.
             progress: Told how far it is.
+            prompts: Changes nothing, as for :meth:`encode`.
 
         Returns:
             How many had to be computed.
@@ -234,6 +224,21 @@ class ImagePolicy:
         """Scores under the policy as it was held, without gradient."""
         return self._judging.score_previous(encoded, draw)
 
+    def add_second(self) -> Second:
+        """Adds a second adapter, which trains beside the first. Raises ConfigError where the two cannot be told apart:
+        every weight trains, or activations are computed twice."""
+        if self.config.adapter is None or self.config.gradient_checkpointing:
+            raise ConfigError(
+                "a second adapter needs an adapter to stand beside, and activations that are kept. Type: --set "
+                "model.adapter.rank=16 --set model.gradient_checkpointing=false"
+            )
+        return self._trainable.add_second()
+
+    def second(self, encoded: Encoded, draw: Draw) -> Scored:
+        """Scores under the second adapter, with gradient."""
+        assert self._trainable.second is not None, "there is no second adapter"
+        return self._judging.score_second(encoded, draw, self._trainable.second)
+
     def make_candidates(
         self,
         prompts: Sequence[Text],
@@ -253,7 +258,7 @@ class ImagePolicy:
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The adapter's tensors, or every weight, by their name in the unwrapped network."""
-        return dict(self._trainable.parameters)
+        return dict(self._trainable.everything)
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the trainable tensors on the CPU."""
@@ -310,21 +315,4 @@ class ImagePolicy:
 
     def _pair_key(self, pair: Pair) -> str:
         own = [str(answer.prompt) for answer in pair.answers.values() if answer.prompt is not None]
-        return content_key(pair.id, pair.prompt, *(self._encoding.name(media) for media in _candidates(pair)), *own)
-
-    def _apart(self, pairs: Sequence[Pair], shared: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ...]:
-        """The conditioning of each candidate, in the order of roles, where some have a prompt of their own."""
-        found = []
-        for role in pairs[0].answers:
-            texts = self._encoding.prompts([plain_text(pair.prompt_of(role)) for pair in pairs])
-            own = {name: torch.stack([text[name] for text in texts]).to(self.device) for name in texts[0]}
-            found.append({**shared, **own})
-        return tuple(found)
-
-
-def _candidates(pair: Pair) -> tuple[Media, ...]:
-    return tuple(answer.candidate for answer in pair.answers.values())
-
-
-def _varies(pair: Pair) -> bool:
-    return any(answer.prompt is not None for answer in pair.answers.values())
+        return content_key(pair.id, pair.prompt, *(self._encoding.name(media) for media in candidates_of(pair)), *own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ from diffalign.data.cache import TensorCache
 from diffalign.data.records import Pair
 from diffalign.errors import ConfigError
 from diffalign.latents.draws import Draw
+from diffalign.policies.comparison import told
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.denoiser import Denoiser, Encoded, call, scored
 from diffalign.policies.diffusion.evaluations import Evaluations
+from diffalign.policies.diffusion.masks import features, position_masks
 from diffalign.policies.diffusion.posing import Posing, asker
 from diffalign.policies.diffusion.stored import StoredErrors, StoredLatents, draw_key
 from diffalign.policies.networks import Writes, mixed_precision, unwrapped, without_cast_cache
 from diffalign.policies.policy import Progress, Scored
 from diffalign.policies.references import Earlier, Reference, base_of, choose_reference
+from diffalign.policies.second import Second
 
 Plan = Sequence[tuple[int, int]]
 """``(index into pairs, visit)`` of every time that a pair will be met."""
@@ -84,6 +88,47 @@ class Judging:
                 return scored(*found)
         return self._reference_live(encoded, draw)
 
+    def compare(self, encoded: Encoded, draw: Draw) -> tuple[Scored, Scored]:
+        """Scores under policy and reference, position by position, with half the squared difference of the two
+        predictions as their divergence: the Gaussian KL of a step, in the units in which ``logp = -e / 2``.
+
+        Raises:
+            ConfigError: The reference is stored, as one error per candidate: its prediction is needed.
+        """
+        if self._errors is not None:
+            instead = "adapter_off" if self._config.adapter is not None else "copy"
+            raise ConfigError(
+                "this loss compares predictions at every position, but of a reference that is 'stored' only errors are "
+                f"kept. Type: --set model.reference={instead}"
+            )
+        draw = self._folded(draw)
+        posed = self._pose(encoded, draw, self._keys(encoded, draw))
+        self.evaluations.reference += len(posed.t)
+        self.evaluations.policy += len(posed.t)
+        asked = posed.x_t, posed.t, posed.conditioning
+        with (
+            torch.no_grad(),
+            without_cast_cache(self.device),
+            self.reference.network() as network,
+            features(network, self._config.masks) as seen,
+        ):
+            other = self._call(network, *asked)
+        output = self._call(self._module(), *asked)
+        mirrored = self.denoiser.mirrored(encoded, draw)
+        gaps = self.denoiser.parts(output, other, mirrored)
+        masks = position_masks(encoded.regions, seen, output.shape[2:], mirrored)
+        sides = []
+        for said in (output, other):
+            scores, errors = self.denoiser.judge(said, posed), self.denoiser.parts(said, posed.target, mirrored)
+            parts = (replace(s, parts=-half) for s, half in zip(scores.candidates, errors, strict=True))
+            sides.append(replace(scores, candidates=tuple(parts)))
+        policy, reference = sides
+        found = tuple(
+            replace(s, divergence=gap, masks=None if masks is None else masks[:, i])
+            for i, (s, gap) in enumerate(zip(policy.candidates, gaps, strict=True))
+        )
+        return Scored(found, {**policy.info, **told(found)}), reference
+
     @torch.no_grad()
     def prepare(self, pairs: Sequence[Pair], plan: Plan, seed: int, batch: int, progress: Progress) -> int:
         """Computes and stores what the reference says (errors) or finds (latents) at planned visits, as far as these
@@ -131,6 +176,14 @@ class Judging:
                 raise ConfigError(f"the reference changes while training, but {what}. Type: --set {instead}")
         self.kind, self.reference = "earlier", Earlier(unwrapped(self._module()), self._trainable, state)
         self._references += 1
+
+    def score_second(self, encoded: Encoded, draw: Draw, second: Second) -> Scored:
+        """Scores under a second set of weights, with gradient."""
+        draw = self._folded(draw)
+        posed = self._pose(encoded, draw, self._keys(encoded, draw))
+        self.evaluations.policy += len(posed.t)
+        network: Any = second.network(unwrapped(self._module()))
+        return self.denoiser.judge(self._call(network, posed.x_t, posed.t, posed.conditioning), posed)
 
     def hold_previous(self, state: Mapping[str, Tensor]) -> None:
         """Keeps the network with these trainable tensors beside the reference."""

@@ -10,11 +10,11 @@ import torch
 
 from diffalign.data.kept import Kept
 from diffalign.data.records import Pair
-from diffalign.errors import DataError
 from diffalign.policies.language.judging import Encoded
 from diffalign.policies.language.layout import lay_out
 from diffalign.policies.language.question import Response
 from diffalign.policies.language.tokens import Tokens, asides
+from diffalign.policies.roles import roles_of
 
 
 def encode_pairs(tokens: Tokens, pairs: Sequence[Pair], device: torch.device, *, prompts: bool = False) -> Encoded:
@@ -29,12 +29,7 @@ def encode_pairs(tokens: Tokens, pairs: Sequence[Pair], device: torch.device, *,
     Raises:
         DataError: for pairs with other answers than the batch's first, and as ``tokens.questions``.
     """
-    roles = tuple(pairs[0].answers)
-    if other := next((pair for pair in pairs if tuple(pair.answers) != roles), None):
-        raise DataError(
-            f"pair '{other.id}' has {', '.join(other.answers)}, but '{pairs[0].id}' has {', '.join(roles)}: the "
-            "pairs of a run have the same answers. Leave the others out."
-        )
+    roles = roles_of(pairs)
     made = [pair.rejected if isinstance(pair.rejected, Kept) else None for pair in pairs]
     read = [replace(pair, rejected=None) if kept else pair for pair, kept in zip(pairs, made, strict=True)]
     questions = [
