@@ -3,10 +3,12 @@
 from diffalign.cli import (  # noqa: F401  (they register themselves)
     commands_data,
     commands_info,
+    commands_logic,
     commands_model,
     commands_pairs,
     commands_train,
     commands_transforms,
+    commands_weights,
 )
 from diffalign.cli.app import app, run
 

@@ -7,6 +7,9 @@
 
 ``low`` and ``high`` are the smallest and largest score of the whole table, both candidates: min-max normalisation
 belongs to the scores and must not change when a run takes a part of the pairs.
+
+What is said of the example as a whole, such as a weight, has one number per line, under the role that the first line
+names: ``"roles": ["pair"]`` there, then ``{"id": "a1", "pair": 0.5}``.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ from diffalign.sharing.atomic import write_atomically
 SCORES = "scores"
 """Subfolder of a data folder, and part of a file's name, where scores lie: never read as pairs."""
 
-Rows = Mapping[str, tuple[float, float]]
+ROLES = ("chosen", "rejected")
+
+Rows = Mapping[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,12 @@ class ScoreTable:
 
     Args:
         scorer: The judge, as ``--scorer`` names it: the key of the scores in a pair.
-        rows: ``{pair id: (score of chosen, score of rejected)}``.
+        rows: ``{pair id: (score of chosen, score of rejected)}``, or one number for each of ``roles``.
         low, high: Smallest and largest score of the whole table.
         unit: What a score means.
         weights: Hash of the judge's parameters; empty for one without any.
         path: The file, for messages.
+        roles: Of whom the numbers are: of both candidates, or ``("pair",)`` of the example as a whole.
     """
 
     scorer: str
@@ -51,6 +57,7 @@ class ScoreTable:
     unit: str = ""
     weights: str = ""
     path: str = ""
+    roles: tuple[str, ...] = ROLES
 
 
 def scores_path(source: str | Path, scorer: str, split: str = "train") -> Path | None:
@@ -72,33 +79,35 @@ def score_command(source: str, scorer: str) -> str:
     return f"diffalign score {shlex.quote(source or 'DATA')} --scorer {shlex.quote(scorer)}"
 
 
-def write_scores(path: Path, scorer: str, rows: Rows, *, unit: str = "", weights: str = "") -> ScoreTable:
+def write_scores(
+    path: Path, scorer: str, rows: Rows, *, unit: str = "", weights: str = "", roles: tuple[str, ...] = ROLES
+) -> ScoreTable:
     """Writes a table as a whole, or not at all, and returns it. Floats are written so that they read back exactly."""
     values = [value for row in rows.values() for value in row]
     low, high = min(values), max(values)
-    head = {"scorer": scorer, "unit": unit, "weights": weights, "pairs": len(rows), "low": low, "high": high}
+    head: dict[str, Any] = {"scorer": scorer, "unit": unit, "weights": weights}
+    head |= {"pairs": len(rows), "low": low, "high": high} | ({} if roles == ROLES else {"roles": roles})
 
     def write(beside: Path) -> None:
         with beside.open("w", encoding="utf-8") as file:
             file.write(json.dumps(head) + "\n")
-            file.writelines(score_line(name, row) for name, row in rows.items())
+            file.writelines(score_line(name, row, roles) for name, row in rows.items())
 
     write_atomically(path, write)
-    return ScoreTable(scorer, rows, low, high, unit, weights, str(path))
+    return ScoreTable(scorer, rows, low, high, unit, weights, str(path), roles)
 
 
-def score_line(name: str, row: tuple[float, float]) -> str:
+def score_line(name: str, row: tuple[float, ...], roles: Sequence[str] = ROLES) -> str:
     """One pair's line."""
-    return json.dumps({"id": name, "chosen": row[0], "rejected": row[1]}) + "\n"
+    return json.dumps({"id": name, **dict(zip(roles, row, strict=True))}) + "\n"
 
 
-def parse_score_line(line: str) -> tuple[str, tuple[float, float]]:
+def parse_score_line(line: str, roles: Sequence[str] = ROLES) -> tuple[str, tuple[float, ...]]:
     """A pair's id and scores. Raises ValueError for anything else than a line of finite scores."""
     values = json.loads(line)
-    if not isinstance(values, dict) or not {"id", "chosen", "rejected"} <= set(values):
-        raise ValueError("expected an object with id, chosen and rejected")
-    row = _number(values["chosen"]), _number(values["rejected"])
-    return str(values["id"]), row
+    if not isinstance(values, dict) or not {"id", *roles} <= set(values):
+        raise ValueError(f"expected an object with id, {' and '.join(roles)}")
+    return str(values["id"]), tuple(_number(values[role]) for role in roles)
 
 
 def read_scores(path: str | Path) -> ScoreTable:
@@ -110,15 +119,16 @@ def read_scores(path: str | Path) -> ScoreTable:
     path = Path(path).expanduser()
     if not path.is_file():
         raise _absent(path)
-    rows: dict[str, tuple[float, float]] = {}
+    rows: dict[str, tuple[float, ...]] = {}
     number = 1
     try:
         with path.open(encoding="utf-8") as lines:
             head: Any = json.loads(next(lines, "null"))
             scorer, count = str(head["scorer"]), int(head["pairs"])
             low, high = _number(head["low"]), _number(head["high"])
+            roles = tuple(map(str, head.get("roles", ROLES)))
             for number, line in enumerate(lines, 2):  # noqa: B007  (for the message below)
-                name, row = parse_score_line(line)
+                name, row = parse_score_line(line, roles)
                 if name in rows:
                     raise ValueError(f"the pair '{name}' is there twice")
                 if not low <= min(row) <= max(row) <= high:
@@ -134,7 +144,8 @@ def read_scores(path: str | Path) -> ScoreTable:
         raise DataError(
             f"{path} states {count:,} pairs and holds {len(rows):,}: copy it again, or delete it and make it anew."
         )
-    return ScoreTable(scorer, rows, low, high, str(head.get("unit", "")), str(head.get("weights", "")), str(path))
+    unit, weights = str(head.get("unit", "")), str(head.get("weights", ""))
+    return ScoreTable(scorer, rows, low, high, unit, weights, str(path), roles)
 
 
 def with_scores(pairs: PairSet | Sequence[Pair], tables: Iterable[ScoreTable]) -> PairSet:
@@ -157,7 +168,7 @@ def with_scores(pairs: PairSet | Sequence[Pair], tables: Iterable[ScoreTable]) -
                 f"first is {first}. Were they judged with other options of the format, or has the data grown? Type: "
                 f"{score_command(found.source, table.scorer)}"
             )
-    ranges = {**found.ranges, **{table.scorer: (table.low, table.high) for table in joined}}
+    ranges = {**found.ranges, **{table.scorer: (table.low, table.high) for table in joined if table.roles == ROLES}}
     return replace(found, pairs=changed(found.pairs, lambda pair: _scored(pair, joined)), ranges=ranges)
 
 
@@ -176,8 +187,9 @@ def ranges_of(pairs: Iterable[Pair]) -> dict[str, tuple[float, float]]:
 
 def _scored(pair: Pair, tables: Sequence[ScoreTable]) -> Pair:
     scores = dict(pair.scores)
-    for place, role in enumerate(("chosen", "rejected")):
-        scores[role] = {**scores.get(role, {}), **{table.scorer: table.rows[pair.id][place] for table in tables}}
+    for table in tables:
+        for role, score in zip(table.roles, table.rows[pair.id], strict=True):
+            scores[role] = {**scores.get(role, {}), table.scorer: score}
     return replace(pair, scores=scores)
 
 
@@ -187,6 +199,8 @@ def _joined(tables: Iterable[ScoreTable]) -> list[ScoreTable]:
         other = joined.get(table.scorer)
         if other is not None:
             both = f"{other.path} and {table.path} both hold scores by '{table.scorer}'"
+            if table.roles != other.roles:
+                raise DataError(f"{both}, of {' and '.join(table.roles)} here, of others there. Take one of them.")
             if table.weights != other.weights:
                 raise DataError(f"{both}, of different weights: they cannot be compared. Take one of them.")
             if any(other.rows.get(name, row) != row for name, row in table.rows.items()):

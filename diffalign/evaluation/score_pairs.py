@@ -117,7 +117,7 @@ def _check(found: PairSet, spec: str, medium: str) -> None:
 
 def _judged(
     scorer: Scorer, pairs: Sequence[Pair], known: dict[tuple[Text, Media], float], done: int
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, tuple[float, ...]]:
     """Scores of a batch. A sample that ``known`` holds is not judged again; ``known`` gains this batch's."""
     if len(known) > KEPT:
         known.clear()
@@ -130,7 +130,7 @@ def _judged(
             f"{error} {done:,} pairs are judged already and kept: mend or remove this one and type the same again."
         ) from error
     known.update(zip(asked, values, strict=True))
-    fresh = {name: (known[one], known[other]) for name, (one, other) in sides.items()}
+    fresh: dict[str, tuple[float, ...]] = {name: (known[one], known[other]) for name, (one, other) in sides.items()}
     for pair in pairs:
         if not all(map(math.isfinite, fresh[pair.id])):
             raise DataError(
@@ -154,9 +154,9 @@ def _complete(path: Path, head: Mapping[str, str]) -> Rows:
     return table.rows
 
 
-def _begun(part: Path, head: Mapping[str, str]) -> dict[str, tuple[float, float]]:
+def _begun(part: Path, head: Mapping[str, str]) -> dict[str, tuple[float, ...]]:
     """Rows of a call that was killed, its torn last line left out; none when another judge began."""
-    rows: dict[str, tuple[float, float]] = {}
+    rows: dict[str, tuple[float, ...]] = {}
     lines = part.read_text(encoding="utf-8", errors="replace").split("\n") if part.is_file() else []
     try:
         if not lines or json.loads(lines[0]) != head:

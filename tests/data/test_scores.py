@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from diffalign.data.readers import read_pairs
 from diffalign.data.records import Pair, PairSet
-from diffalign.data.scores import ranges_of, read_scores, scores_path, with_scores, write_scores
+from diffalign.data.scores import ScoreTable, ranges_of, read_scores, scores_path, with_scores, write_scores
 from diffalign.errors import DataError
 from tests.data.fixtures import jsonl, pair_folder
 
@@ -126,3 +126,15 @@ def test_scores_are_never_read_as_pairs(tmp_path):
     assert read_pairs(file.parent).pairs == before
     folder = pair_folder(tmp_path / "scores")
     assert len(read_pairs(folder)) == 3
+
+
+def test_a_number_of_the_example_as_a_whole_goes_under_the_pair(tmp_path):
+    path = tmp_path / "weight.jsonl"
+    written = write_scores(path, "weight", {"a": (0.5,), "b": (2.0,)}, roles=("pair",))
+    assert read_scores(path) == written and '"roles": ["pair"]' in path.read_text().splitlines()[0]
+    pairs = with_scores([Pair(name, "p", "x", None, scores={"pair": {"seed": 1}}) for name in "ab"], [written])
+    assert [pair.scores for pair in pairs.pairs] == [{"pair": {"seed": 1, "weight": w}} for w in (0.5, 2.0)]
+    assert "weight" not in pairs.ranges
+    other = ScoreTable("weight", {"a": (1.0, 2.0), "b": (1.0, 2.0)}, 1.0, 2.0)
+    with pytest.raises(DataError, match="of others there"):
+        with_scores(pairs, [written, other])
