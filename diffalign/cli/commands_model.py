@@ -88,7 +88,7 @@ def compare(
     model_setting: ModelSettings = [],  # noqa: B006
 ) -> None:
     """Compare an aligned model with its base on the same prompts and seeds: win rates with intervals, one report."""
-    from diffalign.evaluation.compare import check_judges, compare_galleries
+    from diffalign.evaluation.compare import ask_both, check_judges, compare_galleries
     from diffalign.evaluation.compare import compare as compare_models
     from diffalign.evaluation.judges import load_judges
     from diffalign.evaluation.prompts import read_prompts
@@ -110,8 +110,9 @@ def compare(
         comparison = compare_galleries(Path(base), Path(aligned), judges, folder=output)
     else:
         check_judges(judges, prompts, named.row.medium)
+        policy = named.open()
         comparison = compare_models(
-            named.open(),
+            policy,
             prompts,
             range(seeds),
             judges,
@@ -120,6 +121,9 @@ def compare(
             progress=show_progress,
             **settings,
         )
+        comparison, why = ask_both(comparison, policy, output, batch=batch)
+        if why:
+            typer.echo(f"warning: {why}")
     verdict = judge(comparison)
     for line in (verdict.headline, *verdict.sentences):
         typer.echo(line)

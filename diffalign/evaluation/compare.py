@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.comparison import Comparison, Judgement, Role
 from diffalign.evaluation.diversity import diversity, encoder_space
+from diffalign.evaluation.drift import sampled
 from diffalign.evaluation.generate import Gallery, Sample, generate, read_gallery
 from diffalign.evaluation.lengths import lengths
 from diffalign.evaluation.medium import find_medium
@@ -120,6 +122,28 @@ def compare_galleries(
     if folder is not None:
         comparison.save(Path(folder) / "comparison.json")
     return comparison
+
+
+def ask_both(comparison: Comparison, policy: Policy, folder: Path, *, batch: int = 8) -> tuple[Comparison, str]:
+    """Adds what policy and reference say of the samples of :func:`compare`, and writes the comparison again.
+
+    Args:
+        comparison: Of this policy, made in ``folder``.
+        policy: The aligned model with its reference.
+        folder: Holds ``base`` and ``aligned``.
+        batch: Samples at once.
+
+    Returns:
+        The comparison, and why it could not be added to; empty where it could.
+    """
+    try:
+        base, aligned = (read_gallery(Path(folder) / side) for side in ("base", "aligned"))
+        found = sampled(policy, base, aligned, batch=batch)
+    except UserError as error:
+        return comparison, f"the drift from the reference is unknown: {error}"
+    comparison = replace(comparison, sampled=found)
+    comparison.save(Path(folder) / "comparison.json")
+    return comparison, ""
 
 
 def check_judges(scorers: Mapping[str, tuple[Scorer, Role]], prompts: Sequence[str], medium: str | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from diffalign.errors import DataError
 from diffalign.evaluation.diversity import Diversity
+from diffalign.evaluation.drift import Sampled
 from diffalign.evaluation.length_control import LengthControlled
 from diffalign.evaluation.lengths import Lengths
 from diffalign.evaluation.statistics import Share, WinRate
@@ -58,6 +59,7 @@ class Comparison:
         settings: Sampling settings and what made the samples.
         medium: What the samples are, a name in :data:`~diffalign.evaluation.medium.MEDIA`.
         lengths: How long they are; None where all have one size.
+        sampled: What both models say of the samples; None where they were not asked.
     """
 
     judgements: tuple[Judgement, ...]
@@ -69,6 +71,7 @@ class Comparison:
     settings: Mapping[str, Any] = field(default_factory=dict)
     medium: str = "image"
     lengths: Lengths | None = None
+    sampled: Sampled | None = None
 
     def held_out(self) -> tuple[Judgement, ...]:
         """Judgements of scorers that the training did not learn from."""
@@ -97,7 +100,7 @@ class Comparison:
             content = json.loads(path.read_text(encoding="utf-8"))
             judgements = tuple(_judgement(entry) for entry in content.pop("judgements"))
             spread = Diversity(**_with_nan(content.pop("diversity")))
-            sizes = content.pop("lengths", None)
+            sizes, said = content.pop("lengths", None), content.pop("sampled", None)
             rows = content.pop("rows")
             for row in rows:
                 row.update({side: str(path.parent / row[side]) for side in ("base", "aligned")})
@@ -106,6 +109,7 @@ class Comparison:
                 diversity=spread,
                 rows=tuple(rows),
                 lengths=None if sizes is None else _lengths(sizes),
+                sampled=None if said is None else Sampled.of(said),
                 **content,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 # Stand-ins that matplotlib can draw with, and what the page replaces them by (with a colour for use outside a page).
-_INK, _LINE, _FIRST, _SECOND = "#010101", "#020202", "#030303", "#040404"
+INK, LINE, FIRST, SECOND = "#010101", "#020202", "#030303", "#040404"
 _PAGE = {
-    _INK: "currentColor",
-    _LINE: "var(--line, #d9dde2)",
-    _FIRST: "var(--first, #2f5fd0)",
-    _SECOND: "var(--second, #c0603a)",
+    INK: "currentColor",
+    LINE: "var(--line, #d9dde2)",
+    FIRST: "var(--first, #2f5fd0)",
+    SECOND: "var(--second, #c0603a)",
 }
 _MOST_POINTS = 400
 
@@ -79,6 +79,21 @@ _PLANS = (
         unless="error/chosen_change",
     ),
     _Plan(
+        "Displacement of held-out pairs",
+        (("eval_displacement/chosen", "chosen"), ("eval_displacement/rejected", "rejected")),
+        "Change of the log-probability since before training. Healthy: chosen not below 0. Where both fall while the "
+        "margin grows, probability goes to answers in neither.",
+        0.0,
+        unless="error/chosen_change",
+    ),
+    _Plan(
+        "Ranking of held-out pairs",
+        (("eval_accuracy/ranking", "this model"), ("eval_accuracy/ranking_ideal", "the best for these labels")),
+        "Share of pairs whose chosen candidate is the likelier one.",
+        0.5,
+        (0.0, 1.0),
+    ),
+    _Plan(
         "Error change against the reference",
         (("error/chosen_change", "chosen"), ("error/rejected_change", "rejected")),
         "Below 0 the model predicts better than its reference. Healthy: chosen below rejected, and not far above 0.",
@@ -120,9 +135,9 @@ def _curves(rows: Sequence[Mapping[str, Any]], plan: _Plan) -> Chart | None:
     drawn = [(label, values) for label, values in drawn if np.isfinite(values).any()]
     if not drawn or (plan.unless and np.isfinite(_column(rows, plan.unless)).any()):
         return None
-    figure, axes = _figure()
+    figure, axes = blank()
     ends = []
-    for (label, values), colour in zip(drawn, (_FIRST, _SECOND)):  # noqa: B905
+    for (label, values), colour in zip(drawn, (FIRST, SECOND)):  # noqa: B905
         finite = np.isfinite(values)
         x, y = steps[finite], values[finite]
         keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MOST_POINTS)).round().astype(int))
@@ -133,16 +148,16 @@ def _curves(rows: Sequence[Mapping[str, Any]], plan: _Plan) -> Chart | None:
         ends.append(f"{label} {tail:.3g}" if len(drawn) > 1 else f"{tail:.3g}")
     lost = sum(_is_broken(row.get(column)) for row in rows for column, _ in plan.series)
     if plan.level is not None:
-        axes.axhline(plan.level, color=_INK, linewidth=0.8, linestyle=(0, (3, 3)), alpha=0.6)
+        axes.axhline(plan.level, color=INK, linewidth=0.8, linestyle=(0, (3, 3)), alpha=0.6)
     if plan.limits is not None:
         axes.set_ylim(*plan.limits)
     if len(drawn) > 1:
-        axes.legend(frameon=False, labelcolor=_INK, fontsize=8.5, loc="best", handlelength=1.2)
-    axes.set_xlabel("step", color=_INK, fontsize=8.5)
+        axes.legend(frameon=False, labelcolor=INK, fontsize=8.5, loc="best", handlelength=1.2)
+    axes.set_xlabel("step", color=INK, fontsize=8.5)
     caption = f"{plan.caption} Last tenth: {', '.join(ends)}."
     if lost:
         caption += f" {lost} logged values were not finite."
-    return Chart(plan.title, _svg(figure, plan.title), caption)
+    return Chart(plan.title, as_svg(figure, plan.title), caption)
 
 
 def _is_broken(value: Any) -> bool:
@@ -170,24 +185,25 @@ def _levels(rows: Sequence[Mapping[str, Any]]) -> Chart | None:
             bars.append((name.removeprefix("accuracy/level_").replace("-", "–"), float(np.nanmean(values))))
     if not bars:
         return None
-    figure, axes = _figure()
-    axes.bar(range(len(bars)), [value - 0.5 for _, value in bars], bottom=0.5, width=0.62, color=_FIRST)
-    axes.axhline(0.5, color=_INK, linewidth=0.8, alpha=0.6)
+    figure, axes = blank()
+    axes.bar(range(len(bars)), [value - 0.5 for _, value in bars], bottom=0.5, width=0.62, color=FIRST)
+    axes.axhline(0.5, color=INK, linewidth=0.8, alpha=0.6)
     for i, (_, value) in enumerate(bars):
         above = value >= 0.5
         axes.annotate(
             f"{value:.2f}", (i, value), (0, 3 if above else -3), textcoords="offset points", ha="center",
-            va="bottom" if above else "top", color=_INK, fontsize=8.5,
+            va="bottom" if above else "top", color=INK, fontsize=8.5,
         )  # fmt: skip
     axes.set_xticks(range(len(bars)), [label for label, _ in bars])
     axes.set_ylim(0, 1.08)
-    axes.set_xlabel("noise level, as a share of the schedule", color=_INK, fontsize=8.5)
+    axes.set_xlabel("noise level, as a share of the schedule", color=INK, fontsize=8.5)
     title = "Accuracy by noise level"
     caption = "Over the last fifth of the run. Low levels judge detail, high ones composition."
-    return Chart(title, _svg(figure, title), caption)
+    return Chart(title, as_svg(figure, title), caption)
 
 
-def _figure() -> tuple[Any, Any]:
+def blank() -> tuple[Any, Any]:
+    """A figure and its axes in the style of the page, see :func:`as_svg`."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -196,14 +212,14 @@ def _figure() -> tuple[Any, Any]:
     axes = figure.add_subplot()
     figure.patch.set_alpha(0)
     axes.patch.set_alpha(0)
-    axes.grid(axis="y", color=_LINE, linewidth=0.8)
+    axes.grid(axis="y", color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, colors=_INK, labelsize=8.5)
+    axes.tick_params(length=0, colors=INK, labelsize=8.5)
     return figure, axes
 
 
-def _svg(figure: Any, title: str) -> str:
+def as_svg(figure: Any, title: str) -> str:
     """The figure as an element: no prologue, no metadata, no link, sized by the page, coloured by the page."""
     import matplotlib
 

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.evaluation.agreement import agreements
+from diffalign.evaluation.best_of import frontier
 from diffalign.evaluation.comparison import Comparison
+from diffalign.evaluation.course import Course
 from diffalign.evaluation.medium import find_medium
+from diffalign.evaluation.plot_course import course_chart
 from diffalign.evaluation.plots import charts, read_metrics
+from diffalign.evaluation.ranking import held_out_numbers
 from diffalign.evaluation.sheet import Example, examples
 from diffalign.evaluation.statistics import percent
 from diffalign.evaluation.verdict import direction, judge
@@ -26,6 +30,7 @@ def write_report(
     header: Mapping[str, Any] | None = None,
     words: Sequence[str] = (),
     pictures: Sequence[Example] | None = None,
+    course: Course | None = None,
     title: str = "Alignment report",
 ) -> Path:
     """Writes ``folder/report.html``.
@@ -36,6 +41,7 @@ def write_report(
         metrics: ``metrics.jsonl`` or its rows; a missing file counts as no rows.
         header: What the run was: model, data, method, settings; nested mappings are shown as ``a.b``.
         words: What the run's health says, a sentence each.
+        course: What judges said of the run's previews; shown against drift.
         pictures: Examples of pictures to show; without, some of the comparison's samples, evenly spaced.
         title: The page's title.
 
@@ -47,6 +53,9 @@ def write_report(
 
     medium = find_medium(comparison.medium if comparison is not None else "image")
     rows = read_metrics(Path(metrics)) if isinstance(metrics, (str, Path)) else list(metrics or ())
+    numbers = held_out_numbers(rows)
+    best = frontier(comparison) if comparison is not None else None
+    drawn = ([course_chart(course)] if course is not None else []) + charts(rows)
     shown = examples(comparison) if pictures is None and comparison is not None else list(pictures or ())
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -60,11 +69,14 @@ def write_report(
         title=title,
         medium=medium,
         held_out=agreements(rows),
-        verdict=judge(comparison),
+        numbers=numbers,
+        best=best,
+        best_words=best.words({j.name: j.role for j in comparison.judgements}) if best and comparison else [],
+        verdict=judge(comparison, course),
         comparison=comparison,
         judgements=[(j, direction(j)) for j in comparison.judgements] if comparison is not None else [],
         examples=shown,
-        charts=[(chart.title, Markup(chart.svg), chart.caption) for chart in charts(rows)],
+        charts=[(chart.title, Markup(chart.svg), chart.caption) for chart in drawn],
         words=list(words),
         header=_flat(header or {}),
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diffalign.evaluation.comparison import Comparison, Judgement
+from diffalign.evaluation.course import Course
 from diffalign.evaluation.medium import Medium, find_medium
 from diffalign.evaluation.statistics import Share, percent
 
@@ -35,8 +36,13 @@ class Verdict:
     sentences: tuple[str, ...]
 
 
-def judge(comparison: Comparison | None) -> Verdict:
-    """Says what a comparison shows; ``None`` stands for a run that was not compared."""
+def judge(comparison: Comparison | None, course: Course | None = None) -> Verdict:
+    """Says what a comparison shows, and where a run's previews show over-optimisation.
+
+    Args:
+        comparison: ``None`` stands for a run that was not compared.
+        course: What judges said of the previews.
+    """
     if comparison is None:
         return Verdict(
             "Not compared with its base yet.",
@@ -47,7 +53,8 @@ def judge(comparison: Comparison | None) -> Verdict:
     headline, tone = _headline(comparison.held_out())
     medium = find_medium(comparison.medium)
     sentences = [_sentence(judgement, medium) for judgement in comparison.judgements]
-    return Verdict(headline, tone, (*sentences, *_cautions(comparison, medium)))
+    parted = course.words() if course is not None else []
+    return Verdict(headline, tone, (*sentences, *parted, *_cautions(comparison, medium)))
 
 
 def direction(judgement: Judgement) -> Literal["better", "worse", "unclear"]:
@@ -138,10 +145,16 @@ def _length(comparison: Comparison, medium: Medium) -> list[str]:
         if taste is None or direction(judgement) != "better" or not (taste.low > 0.5 if longer else taste.high < 0.5):
             continue
         rate, low, high = (taste.rate, taste.low, taste.high) if longer else _turned(taste)
+        equal = found.controlled.get(judgement.name)
         told.append(
             f"{judgement.name} prefers the {way} of two {medium.plural} in {percent(rate)} of comparisons (95 % "
-            f"interval {percent(low)} to {percent(high)}), so its gain may be one of length. Compare at equal lengths, "
-            "or ask a judge that does not see them."
+            f"interval {percent(low)} to {percent(high)}), so its gain may be one of length. "
+            + (
+                "Compare at equal lengths, or ask a judge that does not see them."
+                if equal is None
+                else f"At equal lengths the aligned one would win {percent(equal.rate)} ({percent(equal.low)} to "
+                f"{percent(equal.high)})."
+            )
         )
     return told
 

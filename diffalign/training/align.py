@@ -9,12 +9,14 @@ from pathlib import Path
 from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError
 from diffalign.evaluation.agreement import Agreement, agreements
-from diffalign.evaluation.compare import check_judges, compare
+from diffalign.evaluation.compare import ask_both, check_judges, compare
 from diffalign.evaluation.comparison import Comparison
+from diffalign.evaluation.course import read_course
 from diffalign.evaluation.judges import load_judges
 from diffalign.evaluation.medium import find_medium
 from diffalign.evaluation.plots import read_metrics
 from diffalign.evaluation.prompts import read_prompts
+from diffalign.evaluation.ranking import held_out_numbers
 from diffalign.evaluation.report import write_report
 from diffalign.evaluation.sheet import examples, save_sheet, spread
 from diffalign.evaluation.statistics import Share, WinRate, percent
@@ -22,7 +24,8 @@ from diffalign.evaluation.verdict import judge
 from diffalign.policies.policy import Card
 from diffalign.training.loop import Result, train
 from diffalign.training.models import row_of
-from diffalign.training.output import dump
+from diffalign.training.output import Output, dump
+from diffalign.training.previews import to_be_judged
 from diffalign.training.progress import Report
 from diffalign.training.recipe import Recipe
 
@@ -64,7 +67,7 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
     result = train(recipe, resume=resume, check_only=check_only)
     if result.artifact is None:
         return Aligned(result)
-    comparison = None
+    comparison, course = None, None
     if prompts:
         with Report(total=1) as progress:
             comparison = compare(
@@ -78,14 +81,22 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
                 progress=progress.preparing,
                 **wanted.sampling,
             )
+        comparison, why = ask_both(comparison, result.policy, result.output / "evaluation", batch=wanted.batch)
+        if why:
+            print(f"warning: {why}", flush=True)
+        shown = recipe.previews
+        if to_be_judged(recipe):
+            course = read_course(
+                Output(result.output).previews, shown.prompts, shown.seeds, judges, result.policy.medium
+            )
         if find_medium(comparison.medium).sheet:
             save_sheet(examples(comparison), result.output / "before_after.png")
-        verdict = judge(comparison)
+        verdict = judge(comparison, course)
         print("\n".join((verdict.headline, *verdict.sentences)), flush=True)
     metrics = read_metrics(result.output / "metrics.jsonl")
     held_out = agreements(metrics)
-    for agreement in held_out:
-        print(agreement.words(), flush=True)
+    for text in (*(agreement.words() for agreement in held_out), *held_out_numbers(metrics).words()):
+        print(text, flush=True)
     result.policy.card(result.artifact, _card(recipe, comparison, held_out))
     report = write_report(
         result.output,
@@ -93,6 +104,7 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
         metrics=metrics,
         header=dump(recipe),
         words=result.words,
+        course=course,
     )
     print(f"report: {report}", flush=True)
     return Aligned(result, comparison, report)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffalign.evaluation.medium import medium_of
+from diffalign.errors import UserError
+from diffalign.evaluation.course import note_drift
+from diffalign.evaluation.drift import ask, drift_of
+from diffalign.evaluation.medium import find_medium, medium_of
 from diffalign.policies.policy import Policy
-from diffalign.training.recipe import Previews
+from diffalign.training.recipe import Previews, Recipe
 
 
 def save_previews(policy: Policy, config: Previews, folder: Path, step: int) -> list[Path]:
@@ -25,3 +28,31 @@ def save_previews(policy: Policy, config: Previews, folder: Path, step: int) -> 
         paths.append(place / f"{k // width:02d}-seed-{seeds[k]}{medium.suffix}")
         medium.write(sample, paths[-1])
     return paths
+
+
+def to_be_judged(recipe: Recipe) -> bool:
+    """Whether the previews will be judged when the run has ended: there are several, and judges."""
+    wanted = recipe.evaluate
+    judges = wanted.prompts and (wanted.scorers or wanted.trained_on)
+    return bool(recipe.previews.prompts and recipe.previews.every and judges)
+
+
+def measure_drift(policy: Policy, config: Previews, paths: list[Path], folder: Path, step: int) -> str:
+    """Notes how far the policy is from its reference on these previews, made by :func:`save_previews`.
+
+    Nothing is noted where the reference is an earlier state of the policy, not the base that the run began from.
+
+    Returns:
+        Why it could not be measured; empty where it was.
+    """
+    if getattr(policy, "kind", "") == "earlier":
+        return ""
+    prompts = [prompt for prompt in config.prompts for _ in config.seeds]
+    contents = [find_medium(policy.medium).read(path) for path in paths]
+    try:
+        drift = drift_of(ask(policy, prompts, contents, settings=config.sampling), policy.medium)
+    except UserError as error:
+        return f"the drift at step {step} is unknown: {error}"
+    if drift is not None:
+        note_drift(folder, step, drift)
+    return ""
