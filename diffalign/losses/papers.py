@@ -82,6 +82,9 @@ _ROWS = (
     ("2407.14477", "Just and Jin and others", 2024, "Data-Centric Human Preference with Rationales for Direct Preference Alignment"),
     ("2505.12845", "Sun and Cai and others", 2025, "Multi-Level Aware Preference Learning: Enhancing RLHF for Complex Multi-Instruction Tasks"),
     ("2404.00530", "Bansal and Suvarna and others", 2024, "Comparing Bad Apples to Good Oranges: Aligning Large Language Models via Joint Preference Optimization"),
+    ("2412.17696", "Richardson and Srikumar and Sabharwal", 2024, "Understanding the Logic of Direct Preference Alignment through Logic"),
+    ("1711.11157", "Xu and Zhang and others", 2017, "A Semantic Loss Function for Deep Learning with Symbolic Knowledge"),
+    ("2402.05749", "Tang and Guo and others", 2024, "Generalized Preference Optimization: A Unified Approach to Offline Alignment"),
 )  # fmt: skip
 PAPERS: dict[str, Paper] = {row[0]: Paper(*row) for row in _ROWS}
 """Every paper by its arXiv number."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 SURE = -1e-7
-"""Log-probabilities above count as this one: what is certain leaves nothing, and the logarithm of nothing is infinite."""
+"""Log-probabilities above count as this one: certainty leaves nothing, and the logarithm of nothing is infinite."""
 
 
 def log1mexp(logp: Tensor) -> Tensor:

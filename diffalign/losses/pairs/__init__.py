@@ -26,6 +26,7 @@ from diffalign.losses.pairs.sppo import SPPO
 from diffalign.losses.pairs.sppo_hard import SPPO_HARD
 from diffalign.losses.pairs.squared import SQUARED
 from diffalign.losses.pairs.srpo import SRPO
+from diffalign.losses.pairs.structure import STRUCTURE, STRUCTURE_REFERENCE
 from diffalign.losses.pairs.tpo import TPO, TPO_L
 from diffalign.losses.pairs.transport import AOT, AOT_UNPAIRED
 from diffalign.losses.pairs.vpo import VPO
@@ -68,5 +69,7 @@ PAIRS: tuple[Loss, ...] = (
     DOVE,
     MARGIN_CONTRAST,
     RATIONALE,
+    STRUCTURE,
+    STRUCTURE_REFERENCE,
 )
 """The rows of this folder, in the order of listings."""

@@ -6,10 +6,11 @@ A loss without an entry in one of these files fails the battery.
 from tests.losses.plain.core import CORE
 from tests.losses.plain.judged import JUDGED
 from tests.losses.plain.lists import LISTS
+from tests.losses.plain.logic import LOGIC
 from tests.losses.plain.pairs import ON_PAIRS
 from tests.losses.plain.plain import Answer, Example, Parts, Plain, log_sigmoid, value, values
 from tests.losses.plain.singles import SINGLES
 
-PLAIN: dict[str, Plain] = {**CORE, **ON_PAIRS, **LISTS, **SINGLES, **JUDGED}
+PLAIN: dict[str, Plain] = {**CORE, **ON_PAIRS, **LISTS, **SINGLES, **JUDGED, **LOGIC}
 
 __all__ = ["PLAIN", "Answer", "Example", "Parts", "Plain", "log_sigmoid", "value", "values"]

@@ -1,0 +1,71 @@
+"""The catalogue's losses that have a form: which structure each one is, or is a sum of.
+
+A loss without a row is no function of the weights of worlds, or none that is known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Term:
+    """One structure of a loss: ``factor link(beta (rho - ahead))``.
+
+    Args:
+        form: Its name in the table.
+        link: What is made of rho: "logistic", "hinge" or "squared".
+        factor: The hyperparameters that it is multiplied by; none: 1.
+        beta: Whether the loss's beta multiplies rho; 1 does otherwise.
+        ahead: The hyperparameter that stands for ``log r_w / r_l``, a reference made by hand; empty: none.
+        mean: Whether p is of means over tokens, whatever the loss's ``per_token`` says.
+    """
+
+    form: str
+    link: str = "logistic"
+    factor: tuple[str, ...] = ()
+    beta: bool = True
+    ahead: str = ""
+    mean: bool = False
+
+    def __str__(self) -> str:
+        parts = [f"{self.link} loss of {self.form}" + ("" if self.beta else " at beta 1")]
+        parts += [f"times {' times '.join(self.factor)}"] * bool(self.factor)
+        parts += [f"with a reference by hand: log r_w / r_l = {self.ahead}"] * bool(self.ahead)
+        return ", ".join([*parts, *["of means over tokens"] * self.mean])
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a loss is made of.
+
+    Args:
+        terms: Structures that add up to it.
+        where: Values of its hyperparameters without which that does not hold.
+    """
+
+    terms: tuple[Term, ...]
+    where: Mapping[str, float | bool]
+
+
+def _form(*terms: Term, **where: float | bool) -> Form:
+    return Form(terms, where)
+
+
+FORMS: Mapping[str, Form] = {
+    "logistic": _form(Term("DPO"), flip=0.0),
+    "hinge": _form(Term("DPO", "hinge")),
+    "squared": _form(Term("DPO", "squared"), relative=False),
+    "rpo": _form(
+        Term("DPO"),
+        Term("CE", factor=("eta", "beta"), beta=False),
+        Term("CE", factor=("average",), beta=False, mean=True),
+    ),
+    "simpo": _form(Term("CPO", ahead="gamma_beta_ratio")),
+    "cpo": _form(Term("CPO"), Term("CE", factor=("weight",), beta=False, mean=True), average=True),
+    "orpo": _form(Term("CE", beta=False), Term("ORPO", factor=("weight",), beta=False)),
+    "asft": _form(Term("CE", beta=False), Term("CE", factor=("lam",)), Term("fUnl", factor=("lam",)), sft_term=True),
+    "sft": _form(Term("CE", factor=("scale",), beta=False)),
+}
+"""Of each loss by its name in the catalogue."""
