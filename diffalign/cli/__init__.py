@@ -2,8 +2,10 @@
 
 from diffalign.cli import (  # noqa: F401  (they register themselves)
     commands_data,
+    commands_diagnose,
     commands_info,
     commands_logic,
+    commands_merge,
     commands_model,
     commands_pairs,
     commands_train,
