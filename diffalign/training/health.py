@@ -7,12 +7,12 @@ A mean counts as different from zero when it lies two standard errors of the win
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import Any, Literal
 
-Record = Mapping[str, float]
+from diffalign.training.trends import Mean, Record, change
+
 WINDOW = 10
 """Records that a smoothed value is the mean of."""
 STILL = 0.02
@@ -24,7 +24,7 @@ class Finding:
     """One thing that the curves say.
 
     Args:
-        name: Short and stable: ``both_worse``, ``saturated``, ``still``, ``levels``, ``wrong_way``, ``learning``.
+        name: Short and stable: ``both_worse``, ``displaced``, ``saturated``, ``still``, ``levels``, ``wrong_way``, ``learning``.
         state: "good", "note" or "alarm".
         text: What is seen, what it means, what to try.
     """
@@ -47,7 +47,10 @@ def diagnose(records: Sequence[Record], *, beta: float, learning_rate: float, re
     records = [record for record in records if "rewards/margins" in record]
     if not records or not reference:
         return []
-    return [finding for look in LOOKS if (finding := look(records[-WINDOW:], beta, learning_rate)) is not None]
+    found = [finding for look in LOOKS if (finding := look(records[-WINDOW:], beta, learning_rate)) is not None]
+    if (parted := _displaced(records, beta, learning_rate)) is None:
+        return found
+    return [*(finding for finding in found if finding.name != "both_worse"), parted]  # which it says more closely
 
 
 def _both_worse(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
@@ -64,6 +67,23 @@ def _both_worse(records: Sequence[Record], beta: float, rate: float) -> Finding 
         f"Both candidates have become less likely than under the reference ({shown}): the margin grows because the "
         f"rejected ones lose more, and samples may degrade while the loss still falls. Lower the learning rate (now "
         f"{rate:g}; try {rate / 3:.2g}), raise beta (now {beta:g}; try {beta * 2:g}), or take an earlier checkpoint.",
+    )
+
+
+def _displaced(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
+    """Looks at two windows: the chosen candidates fall, below where they were before training, while margins grow."""
+    moved = Mean.of(records[-WINDOW:], "displacement/chosen")
+    fell, grew = (change(records, name, WINDOW) for name in ("displacement/chosen", "rewards/margins"))
+    if not (moved.below(0.0) and fell.below(0.0) and grew.above(0.0)):
+        return None
+    return Finding(
+        "displaced",
+        "alarm",
+        f"Likelihood displacement: margins grow (by {grew.value:.3g} from one window to the next) while the chosen "
+        f"candidates become less likely (log-probability {moved.value:.3g} against the start, {fell.value:.3g} since "
+        "the window before): probability goes to answers that are neither chosen nor rejected. Add the chosen ones' "
+        "likelihood (the loss rpo, or sft as a further term), leave out pairs whose two answers are nearly alike, or "
+        f"lower the learning rate (now {rate:g}).",
     )
 
 
@@ -220,30 +240,6 @@ class Health:
     def again(self, records: Sequence[Record]) -> Health:
         """A new one for the same run, that has seen these records."""
         return Health(**self._how, records=records)
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over records, with its standard error."""
-
-    value: float
-    error: float
-
-    @staticmethod
-    def of(records: Sequence[Record], name: str) -> Mean:
-        """Over those records that have the name; not-a-number when none has."""
-        values = [record[name] for record in records if name in record]
-        if not values:
-            return Mean(math.nan, math.nan)
-        return Mean(fmean(values), stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf)
-
-    def above(self, bound: float) -> bool:
-        """Clearly above: by two standard errors."""
-        return self.value - 2 * self.error > bound
-
-    def below(self, bound: float) -> bool:
-        """Clearly below: by two standard errors."""
-        return self.value + 2 * self.error < bound
 
 
 def first_loss_alarm(loss: float, at_zero: float) -> str | None:

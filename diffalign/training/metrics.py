@@ -54,6 +54,8 @@ class Metrics:
         rows["loss"] = (losses, None)
         if row.takes == "margin" and row.needs_reference:
             rows["health/saturated"] = ((self.loss.saturation(scores) < SATURATED).float(), None)
+        if self.objective.needs_reference:
+            rows |= _sides("displacement/{}", *_logratios(scores), scores.desirable)
         if level is not None and self.objective.needs_reference:
             rows |= _sides("error/{}_change", *_logratios(scores), scores.desirable, factor=-2.0)
         if level is not None and "rewards/accuracies" in rows:

@@ -80,6 +80,39 @@ def test_a_language_model_gets_the_same_alarm_without_errors():
     assert "both_worse" in {finding.name for finding in diagnose(records, **HOW)}
 
 
+def displaced(length=40, chosen=-1.0, rejected=-3.0):
+    """Both sides fall without end, the rejected one faster."""
+    records = curve(length, chosen=chosen, rejected=rejected, accuracy=0.7, size=1.0)
+    for k, record in enumerate(records):
+        won, lost = chosen * k / length, rejected * k / length
+        record |= {"rewards/chosen": won, "rewards/rejected": lost, "rewards/margins": won - lost}
+        record["displacement/chosen"] = won / HOW["beta"]
+    return records
+
+
+def test_displacement_is_told_in_place_of_what_it_says_more_closely():
+    records = displaced()
+    assert {finding.name for finding in diagnose(records, **HOW)} == {"learning", "displaced"}
+    text = next(f.text for f in diagnose(records, **HOW) if f.name == "displaced")
+    assert "0.5 from one window" in text and "rpo" in text and "0.0001" in text
+    told = [text for health in [Health(**HOW)] for record in records for text in health.observe(record)]
+    assert sum("displacement" in text for text in told) == 1
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        displaced(19),
+        displaced(chosen=1.0),
+        displaced(chosen=-3.0, rejected=-1.0),
+        [*displaced(), *[displaced()[-1]] * 20],
+    ],
+    ids=["too short", "the chosen one gains", "the margin shrinks", "nothing moves any more"],
+)
+def test_displacement_needs_a_falling_chosen_side_and_a_growing_margin(records):
+    assert "displaced" not in {finding.name for finding in diagnose(records, **HOW)}
+
+
 def test_what_is_normal_for_a_denoiser_is_said_of_denoisers_alone():
     records = CASES["learning"][0]
     assert any("denoiser" in text for text in words(records, **HOW))
