@@ -35,6 +35,10 @@ class Row(Protocol):
         """What the scores must carry."""
 
     @property
+    def roles(self) -> tuple[str, ...]:
+        """Further answers that it reads."""
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         """Where it has a meaning."""
 

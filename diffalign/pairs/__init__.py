@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 from diffalign.pairs.checkpoint import checkpoint
 from diffalign.pairs.dataset import DatasetPairs, dataset, from_memory, read_dataset
+from diffalign.pairs.drafts import drafts
 from diffalign.pairs.lists import lists
+from diffalign.pairs.rationales import rationales
 from diffalign.pairs.singles import singles
 from diffalign.pairs.source import PairSource, Stage
 from diffalign.pairs.winners import winners
@@ -16,6 +18,8 @@ from diffalign.pairs.winners import winners
 PAIRS: dict[str, Callable[..., PairSource]] = {
     "dataset": dataset,
     "lists": lists,
+    "drafts": drafts,
+    "rationales": rationales,
     "singles": singles,
     "winners": winners,
     "checkpoint": checkpoint,
@@ -29,8 +33,10 @@ __all__ = [
     "Stage",
     "checkpoint",
     "dataset",
+    "drafts",
     "from_memory",
     "lists",
+    "rationales",
     "read_dataset",
     "singles",
     "winners",

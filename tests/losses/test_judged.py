@@ -100,6 +100,7 @@ def test_a_target_stops_at_the_clamp_and_holds_from_both_sides():
     loss = LOSSES["gpo"].bind(beta=0.1, clamp=2.0)
     at = lambda r: loss(known(from_margins([r]), rewards=(50.0, 0.0))).item()
     assert at(2.0) == 0.0 and at(1.0) == pytest.approx(at(3.0)) == pytest.approx(0.5)
+    assert loss(known(from_margins([2.0]), rewards=(-50.0, 0.0))).item() == 8.0
     free = LOSSES["gpo"].bind(beta=0.1)
     assert free(known(from_margins([500.0]), rewards=(50.0, 0.0))).item() == 0.0
 
