@@ -14,10 +14,12 @@ Source: Won et al. 2025, Differential Information Distribution (arXiv 2505.23761
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from diffalign.data.line import Line
 from diffalign.data.records import Pair
+from diffalign.data.transforms.outcome import Outcome
 from diffalign.errors import DataError
 from diffalign.latents.draws import stream
 
@@ -57,7 +59,7 @@ def design_rejected(
     scores = {name: values for name, values in pair.scores.items() if name not in roles}
     if role in pair.scores:
         scores["rejected"] = pair.scores[role]
-    scores["pair"] = {**scores.get("pair", {}), "rejected_weight": weights[place]}
+    scores["pair"] = {**scores.get("pair", {}), "drawn_with": weights[place]}
     drawn = replace(pair, rejected=answer.candidate, rejected_prompt=answer.prompt, further={}, scores=scores)
     return drawn, dict(zip(roles, weights, strict=True))
 
@@ -80,3 +82,31 @@ def gains_of(pair: Pair, score: str, reward_beta: float) -> dict[str, float]:
             )
         found[role] = value / reward_beta
     return found
+
+
+def designed(lines: Sequence[Line], score: str, *, beta: float, reward_beta: float, seed: int = 0) -> Outcome:
+    """The lines with drawn rejected answers.
+
+    Args:
+        lines: Lines of rows with several answers; one with a single rejected answer stays as it is.
+        score: The stored score that is the reward, of every answer.
+        beta: Of the DPO to come.
+        reward_beta: Divides the score: the weight of the KL under which it is wanted.
+        seed: Of the draws.
+
+    Raises:
+        DataError: no row with several answers to choose from; an answer without the score.
+    """
+    if not any(len(others(line.pair)) > 1 for line in lines):
+        raise DataError(
+            "no row has several answers to draw the rejected one from. Give ranked lists: rows with the columns "
+            "completions and scores."
+        )
+
+    def drawn() -> Iterator[Line]:
+        for line in lines:
+            gains = gains_of(line.pair, score, reward_beta)
+            pair, _ = design_rejected(line.pair, gains, beta=beta, seed=seed)
+            yield Line(pair, line.columns)
+
+    return Outcome(drawn())

@@ -143,17 +143,3 @@ def check_texts(pairs: Sequence[Pair]) -> None:
     for pair in pairs:
         if pair.rejected is None or not is_text(pair.chosen) or pair.rejected_prompt is not None:
             raise DataError(f"{pair.source or pair.id}: two texts that answer one prompt are needed.")
-
-
-def lowest(values: Sequence[float], share: float) -> list[int]:
-    """Which of ``values`` are the lowest ``share`` of them, at least one, in their order; of equals the first."""
-    count = max(1, round(share * len(values)))
-    order = sorted(range(len(values)), key=lambda place: values[place])
-    return sorted(order[:count])
-
-
-def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """Smallest, largest and what lies between, by name: what a report shows."""
-    at = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
-    found = torch.quantile(torch.tensor(list(values), dtype=torch.float64), torch.tensor(list(at.values())).double())
-    return dict(zip(at, found.tolist(), strict=True))

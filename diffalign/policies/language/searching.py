@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from inspect import signature
 from typing import Any
 
 import torch
@@ -132,6 +133,7 @@ class CachedSteps:
         if cache is not None:
             cache.reorder_cache(torch.tensor(list(parents), device=model.device))
         ids = torch.tensor(rows, device=model.device)
-        out = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        last = {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
+        out = model(input_ids=ids, past_key_values=cache, use_cache=True, **last)
         self._caches[who] = out.past_key_values
         return out.logits[:, -1].float().log_softmax(-1)  # type: ignore[no-any-return]
