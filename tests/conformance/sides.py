@@ -8,18 +8,21 @@ not zero.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
 from torch import Tensor
 
 from diffalign.data.conversation import Text
 from diffalign.data.records import Pair
-from diffalign.losses import PairScores
+from diffalign.losses import PairScores, loss_named
 from diffalign.policies.language.judging import Encoded
 from diffalign.policies.language.layout import lay_out
 from diffalign.policies.language.question import Question
@@ -27,6 +30,12 @@ from diffalign.policies.policy import Policy
 from diffalign.training.config import make_recipe
 from diffalign.training.setup import open_run
 from diffalign.training.state import Run
+
+TRL = importlib.metadata.version("trl") if importlib.util.find_spec("trl") else "0.0"
+NEEDS_TRL = pytest.mark.skipif(
+    tuple(int(part) for part in TRL.split(".")[:2]) < (1, 16),
+    reason=f"needs TRL 1.16 or later, which the extra `test` installs; here is {TRL.replace('0.0', 'none')}",
+)
 
 TRAINERS = {"DPO": "trl", "KTO": "trl", "CPO": "trl.experimental.cpo", "ORPO": "trl.experimental.orpo"}
 TARGETS = ("q_proj", "v_proj")
@@ -70,10 +79,17 @@ class Setting:
 
 
 def opened(setting: Setting, output: Path, loss: dict[str, Any], pairs: Sequence[Pair], source: str = "dataset") -> Run:
-    """A run of ours over all pairs in one batch of small micro-batches, its policy moved."""
+    """A run of ours over all pairs in one batch, of small micro-batches where the loss allows it, its policy moved."""
+    together = loss_named(loss["name"]).together
     adapter = None if setting.rank is None else {"rank": setting.rank, "targets": list(TARGETS)}
     size = 2 * len(pairs) if source == "singles" else len(pairs)
-    train = {"steps": 1, "batch_size": size, "micro_batch_size": 4, "learning_rate": 0.1, "max_grad_norm": None}
+    train = {
+        "steps": 1,
+        "batch_size": size,
+        "micro_batch_size": size if together else 4,
+        "learning_rate": 0.1,
+        "max_grad_norm": None,
+    }
     recipe = make_recipe(
         {
             "model": {
@@ -178,6 +194,20 @@ def trl(
     finally:
         PartialState._reset_state()  # or whoever comes next in this process would stay on the CPU
     return Step(float(loss), {name: weight.grad for name, weight in weights.items()}), tokenised
+
+
+def assert_same(one: Step, other: Step) -> None:
+    """Within 1e-5, every number of the gradient as well. (Sums of some hundred nats in float32 leave a third of it.)"""
+    assert one.loss == pytest.approx(other.loss, abs=1e-5)
+    assert one.gradient.keys() == other.gradient.keys()
+    for name, value in one.gradient.items():
+        assert float((value - other.gradient[name]).abs().max()) <= 1e-5, name
+
+
+def assert_apart(one: Step, other: Step) -> None:
+    """Far enough to tell, the loss or a number of the gradient: a test of sameness would have failed by far."""
+    gaps = [float((value - other.gradient[name]).abs().max()) for name, value in one.gradient.items()]
+    assert max(abs(one.loss - other.loss), *gaps) > 1e-3
 
 
 def columns(pair: Pair) -> dict[str, Any]:

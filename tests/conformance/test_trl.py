@@ -2,9 +2,10 @@
 recomputed here from our own parts to its last digit. What differs and why stands in docs/conformance.md.
 """
 
-import importlib.metadata
-import importlib.util
+import inspect
+import re
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -14,82 +15,30 @@ from diffalign.data.conversation import Conversation, Message
 from diffalign.losses import LOSSES, loss_named
 from diffalign.policies.language.question import Question, Response
 from diffalign.training.reference_point import StrayPairs, strays
-from tests.conformance.sides import Setting, batch_of, columns, opened, ours, recomputed, scores_of, thumb, trl
-from tests.tiny_text import CHARACTERS, END, SPECIAL, TEMPLATE, chat_pairs, text_pairs, tiny_llm, tiny_tokenizer
-
-TRL = importlib.metadata.version("trl") if importlib.util.find_spec("trl") else "0.0"
-pytestmark = pytest.mark.skipif(
-    tuple(int(part) for part in TRL.split(".")[:2]) < (1, 16),
-    reason=f"needs TRL 1.16 or later, which the extra `test` installs; here is {TRL.replace('0.0', 'none')}",
+from tests.conformance.sides import (
+    NEEDS_TRL,
+    Setting,
+    assert_apart,
+    assert_same,
+    batch_of,
+    columns,
+    opened,
+    ours,
+    recomputed,
+    scores_of,
+    thumb,
+    trl,
 )
+from tests.conformance.table import LATER, ON_EVERY_KIND, OTHER, SAME
+from tests.tiny_text import CHARACTERS, SPECIAL, chat_pairs, text_pairs, tiny_llm, tiny_tokenizer
 
-SAME = {
-    "sigmoid": ({"name": "logistic", "beta": 0.2}, "DPO", {"loss_type": ["sigmoid"], "beta": 0.2}),
-    "sigmoid_norm": (
-        {"name": "logistic", "beta": 2.0, "per_token": True},
-        "DPO",
-        {"loss_type": ["sigmoid_norm"], "beta": 2.0},
-    ),
-    "hinge": ({"name": "hinge", "beta": 0.2}, "DPO", {"loss_type": ["hinge"], "beta": 0.2}),
-    "robust": (
-        {"name": "robust", "beta": 0.2, "flip": 0.2},
-        "DPO",
-        {"loss_type": ["robust"], "beta": 0.2, "label_smoothing": 0.2},
-    ),
-    "ipo": ({"name": "ipo", "beta": 0.5}, "DPO", {"loss_type": ["ipo"], "beta": 0.5}),
-    "simpo": (
-        {"name": "simpo", "beta": 2.0, "gamma_beta_ratio": 0.3},
-        "CPO",
-        {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 0.6, "cpo_alpha": 0.0},
-    ),
-}
-"""TRL's name: our loss, its trainer, its options. KTO has a test of its own, for its batches have an order."""
-
-OTHER = {"sft", "rpo", "orpo"}
-"""Our losses that count tokens otherwise than TRL's."""
+pytestmark = NEEDS_TRL
 
 
-@pytest.fixture(autouse=True)
-def stable_enough(monkeypatch):
-    """TRL says at each import that its experimental trainers may change."""
-    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
-
-
-@pytest.fixture(scope="module")
-def llm(tmp_path_factory):
-    """Its template writes a newline after each turn."""
-    return tiny_llm(tmp_path_factory.mktemp("llm") / "model")
-
-
-@pytest.fixture(scope="module")
-def settings(llm, tmp_path_factory):
-    """By name: setting and pairs. The template of the second ends with the token that ends a turn."""
-    turns = tiny_llm(tmp_path_factory.mktemp("turns") / "model")
-    tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = TEMPLATE.replace(f"{END}\n", END)
-    tokenizer.save_pretrained(turns)
-    return {
-        "plain": (Setting(llm), text_pairs(6)),
-        "turns": (Setting(turns), chat_pairs(6)),
-        "adapter": (Setting(llm, rank=4), text_pairs(6, seed=1)),
-    }
-
-
-def assert_same(one, other):
-    """Within 1e-5, every number of the gradient as well. (Sums of some hundred nats in float32 leave a third of it.)"""
-    assert one.loss == pytest.approx(other.loss, abs=1e-5)
-    assert one.gradient.keys() == other.gradient.keys()
-    for name, value in one.gradient.items():
-        assert float((value - other.gradient[name]).abs().max()) <= 1e-5, name
-
-
-def assert_apart(one, other):
-    """Far enough to tell: a test of sameness would have failed."""
-    assert abs(one.loss - other.loss) > 1e-3
-
-
-@pytest.mark.parametrize("kind", ["plain", "turns", "adapter"])
-@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize(
+    "name, kind",
+    [(name, k) for name in SAME for k in (("plain", "turns", "adapter") if name in ON_EVERY_KIND else ("plain",))],
+)
 def test_loss_and_gradient_are_those_of_trl(settings, tmp_path, name, kind):
     (setting, pairs), (loss, trainer, options) = settings[kind], SAME[name]
     theirs, _ = trl(setting, trainer, [columns(pair) for pair in pairs], **options)
@@ -241,13 +190,23 @@ def test_trl_takes_the_point_of_kto_from_each_micro_batch(settings, tmp_path):
         assert abs(point_of(run.policy, batch[:half]) - point_of(run.policy, batch)) > 0.01
 
 
-def test_most_losses_are_the_same_and_every_one_is_accounted_for():
+def test_every_loss_is_accounted_for():
+    page = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
     same = {"kto", *(loss_named(loss["name"]).name for loss, _, _ in SAME.values())}
     texts = {name for name, row in LOSSES.items() if "text" in row.modalities}
-    assert same.isdisjoint(OTHER) and same | OTHER == texts, "say of a new loss what TRL does"
-    assert len(OTHER) < len(same)
-    page = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
+    absent = set(re.findall(r"`(\w+)`", page.split("## Losses that TRL does not have")[1].split("\n## ")[0]))
+    for one, other in combinations((same, OTHER, LATER, absent), 2):
+        assert one.isdisjoint(other)
+    assert same | OTHER | LATER | absent == texts, "say of a new loss what TRL does, in table.py or on the page"
     assert all(f"`{name}`" in page for name in (*texts, *SAME))
+
+
+def test_every_loss_type_of_trls_trainer_has_a_row():
+    from trl.trainer import dpo_trainer
+
+    source = inspect.getsource(dpo_trainer)
+    theirs = set(re.findall(r'loss_type == "(\w+)"', source))
+    assert theirs == {row[2]["loss_type"][0] for row in SAME.values() if row[1] == "DPO"} | {"sft"}
 
 
 def point_of(policy, examples):
