@@ -89,7 +89,8 @@ def choose_weights(
             for look in range(policy.looks):  # the same noise for every point
                 draw = Draw(0, tuple(pair.id for pair in part), (-1 - look,) * len(part))
                 own, reference = policy.score(encoded, draw), policy.reference(encoded, draw)
-                total += float(loss(PairScores(*own.candidates[:2], *reference.candidates[:2])).sum()) / policy.looks
+                (one, other), (held, against) = own.candidates[:2], reference.candidates[:2]
+                total += float(loss(PairScores(one, other, held, against)).sum()) / policy.looks
         found.append(Tried(weights, total / len(pairs)))
         progress("weights", number, len(points))
     return sorted(found, key=lambda tried: (tried.loss, max(tried.weights)))

@@ -47,7 +47,8 @@ class PairScores:
         desirable: ``(B,)`` of booleans, of single candidates: which are to be learnt. None: all.
         point: A scalar without gradient: the logratio that counts as neither gain nor loss. None: nobody asked.
         further: Scores of further answers by role: "2", "3", ... within a ranked list, "gold", "calibration", ...
-        beside: Scores of the pair's two candidates under further models by name: "previous", the policy as it was; "second", the other of two adapters.
+        beside: Scores of the pair's two candidates under further models by name: "previous", the policy as it was;
+            "second", the other of two adapters.
         rewards: What was said of the candidates beforehand, ``(B,)`` each, by role: "chosen", "rejected", "2", ...
     """
 

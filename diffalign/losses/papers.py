@@ -85,6 +85,7 @@ _ROWS = (
     ("2412.17696", "Richardson and Srikumar and Sabharwal", 2024, "Understanding the Logic of Direct Preference Alignment through Logic"),
     ("1711.11157", "Xu and Zhang and others", 2017, "A Semantic Loss Function for Deep Learning with Symbolic Knowledge"),
     ("2402.05749", "Tang and Guo and others", 2024, "Generalized Preference Optimization: A Unified Approach to Offline Alignment"),
+    ("2409.17791", "Li and Huang and others", 2024, "Self-supervised Preference Optimization: Enhance Your Language Model with Preference Degree Awareness"),
 )  # fmt: skip
 PAPERS: dict[str, Paper] = {row[0]: Paper(*row) for row in _ROWS}
 """Every paper by its arXiv number."""

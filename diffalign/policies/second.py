@@ -32,7 +32,8 @@ class Second:
 
     def network(self, module: nn.Module) -> Callable[..., Any]:
         """The network as a function that computes with the second set, with gradient. ``module`` is the bare one."""
-        return lambda *args, **kwargs: functional_call(module, self._own, args, kwargs)
+        own: dict[str, Any] = dict(self._own)
+        return lambda *args, **kwargs: functional_call(module, own, args, kwargs)
 
     @contextmanager
     def in_front(self) -> Iterator[None]:

@@ -103,22 +103,29 @@ def write_merged(deltas: Sequence[Delta], weights: Sequence[float], output: Path
     parts = [{"adapter": delta.path.name, "weight": float(w)} for delta, w in zip(deltas, weights, strict=True)]
     kept = {key: first.about[key] for key in ("base_model", "base_revision", "base_fingerprint") if key in first.about}
     facts = {"version": __version__, **kept, "merged_from": parts}
-    config = {**first.about.get("config", {}), "r": rank, "lora_alpha": rank, "use_rslora": False}
+    config: dict[str, Any] = {**first.about.get("config", {}), "r": rank, "lora_alpha": rank, "use_rslora": False}
     output = Path(output)
     if first.folder:
         config["target_modules"] = sorted(layers(tensors))
         named = {PEFT_PREFIX + key: value.contiguous() for key, value in tensors.items()}
-        for name, content in ((CONFIG, config), (FACTS, facts)):
-            text = json.dumps(content, indent=2, sort_keys=True, default=str)
-            write_atomically(output / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
+        _write_json(output / CONFIG, config)
+        _write_json(output / FACTS, facts)
         write_atomically(output / WEIGHTS, lambda path: save_file(named, path, metadata={"format": "pt"}))
         return output
     config["target_modules"] = sorted(layers(tensors))
     packed = {f"{COMPONENT}.{key}": value for key, value in config.items()}
-    metadata = {"format": "pt", "lora_adapter_metadata": json.dumps(packed, sort_keys=True, default=str)}
+    metadata: dict[str, str] = {
+        "format": "pt",
+        "lora_adapter_metadata": json.dumps(packed, sort_keys=True, default=str),
+    }
     metadata |= {f"diffalign.{key}": x if isinstance(x, str) else json.dumps(x) for key, x in facts.items()}
     named = {f"{COMPONENT}.{key}": value.contiguous() for key, value in tensors.items()}
     return write_atomically(output / FILE_NAME, lambda path: save_file(named, path, metadata=metadata))
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, sort_keys=True, default=str)
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def _zeros(like: Tensor, axis: int, rank: int) -> Tensor:

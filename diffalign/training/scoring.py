@@ -69,7 +69,8 @@ def score_pairs(
         reference.get("rejected"),
         desirable=desirable,
         point=point,
-        further={role: Answered(policy[role], reference.get(role)) for role in roles[len(policy.keys() & SIDES) :]},
+        further={role: Answered(policy[role], reference.get(role)) for role in roles if role not in SIDES}
+        | ({"degree": Answered(*said["degree"])} if "degree" in said else {}),
         beside=beside,
         rewards={role: x.to(device) for role, x in rewards_of(run.loss, pairs).items()},
     )
@@ -97,7 +98,11 @@ def _look(run: Scoring, encoded: Any, draw: Draw) -> tuple[Said, dict[str, Tenso
             with torch.no_grad(), run.accelerator.autocast():
                 said["previous"] = policy.previous(encoded, draw).candidates
         with run.accelerator.autocast():
-            scored = policy.score(encoded, draw)
+            if "degree" in needs:
+                scored, told = policy.graded(encoded, draw)
+                said["degree"] = (Scores(told),)
+            else:
+                scored = policy.score(encoded, draw)
     if run.both:
         with run.accelerator.autocast():
             said["second"] = policy.second(encoded, draw).candidates

@@ -79,7 +79,7 @@ def bared(scores):
 
 
 def _roles(row):
-    return (("2", "3") if row.kind == "list" else ()) + row.roles
+    return (("2", "3") if row.kind == "list" else ()) + row.roles + (("degree",) if "degree" in row.needs else ())
 
 
 def _normal(seed, *shape):

@@ -39,9 +39,10 @@ def sections_for(row: Loss, medium: str) -> dict[str, Any]:
             hyper[name] = PLAIN[row.name].settings[0][name]
     if row.bends and medium == "image":
         hyper["logp_scale"] = SCALE
-    pairs = "dataset" if row.kind != "single" else "singles" if row.both_sides else "winners"
+    pairs = {"pair": "dataset", "list": "lists", "single": "singles" if row.both_sides else "winners"}[row.kind]
     train = {"previous_every": 2} if "previous" in row.needs else {}
-    return {"loss": {"name": row.name, **hyper}, "pairs": pairs, "train": train}
+    model = {"degree": {}} if "degree" in row.needs else {}
+    return {"loss": {"name": row.name, **hyper}, "pairs": pairs, "train": train, "model": model}
 
 
 def rows_for(medium: str) -> list[Loss]:

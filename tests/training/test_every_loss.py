@@ -35,7 +35,13 @@ def losses(row, medium, model, pairs, folder, steps, batch, rate, **settings):
     sections = sections_for(row, medium)
     recipe = make_recipe(
         {
-            "model": {"kind": medium, "path": str(model), "cache": str(folder / "cache"), **settings},
+            "model": {
+                "kind": medium,
+                "path": str(model),
+                "cache": str(folder / "cache"),
+                **sections["model"],
+                **settings,
+            },
             "data": {"train": "in memory"},
             "pairs": sections["pairs"],
             "loss": sections["loss"],

@@ -7,6 +7,7 @@ from diffalign.losses.pairs.apart import BCO_PAIR, NCA
 from diffalign.losses.pairs.contrast import MARGIN_CONTRAST
 from diffalign.losses.pairs.cpl import CPL, CPL_KL
 from diffalign.losses.pairs.cpo import CPO
+from diffalign.losses.pairs.degree import DEGREE
 from diffalign.losses.pairs.discovered import DISCOPOP
 from diffalign.losses.pairs.dno import DNO
 from diffalign.losses.pairs.dove import DOVE
@@ -69,6 +70,7 @@ PAIRS: tuple[Loss, ...] = (
     DOVE,
     MARGIN_CONTRAST,
     RATIONALE,
+    DEGREE,
     STRUCTURE,
     STRUCTURE_REFERENCE,
 )

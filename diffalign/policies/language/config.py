@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from diffalign.policies.config import BaseModelConfig
+from diffalign.policies.language.degree import DegreeConfig
 from diffalign.policies.language.masks import MaskConfig
 from diffalign.policies.language.spans import SpanRule
 
@@ -29,8 +30,11 @@ class LanguageConfig(BaseModelConfig):
         shared_start: What becomes of the tokens that all responses of a pair begin with: ``"answer"`` scores them, for
             nothing where sums are compared; ``"prompt"`` makes them the prompt's end, computed once and not scored, so
             that a pair is judged from its first difference on (steps of a solution).
+        add_end: Whether a response ends with the end token even where its text does not. False: for steps, behind which
+            the answer goes on; a last step then carries the token in its text.
         score_spans: Which tokens of a response are scored where it thinks before it answers, see `spans`. None: all.
         masks: How much each token counts, for losses that look at tokens, see `masks`. None: all alike.
+        degree: How answers are thinned out, for the loss that tells by how much, see `degree`. None: not at all.
         head_memory: MiB of logits that are kept for the backward pass; above it they are computed once more.
     """
 
@@ -43,8 +47,10 @@ class LanguageConfig(BaseModelConfig):
     long_prompts: Literal["error", "keep_end", "keep_start"] = "error"
     forward: Literal["auto", "shared", "padded", "plain"] = "auto"
     shared_start: Literal["answer", "prompt"] = "answer"
+    add_end: bool = True
     score_spans: SpanRule | None = None
     masks: MaskConfig | None = None
+    degree: DegreeConfig | None = None
     head_memory: int = Field(default=512, ge=0)
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from diffalign.losses.scores import Scores
 from diffalign.policies.comparison import told
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.counts import TokenCounts
+from diffalign.policies.language.degree import Rarity, kept_tokens
 from diffalign.policies.language.layout import Layout
 from diffalign.policies.language.question import Question, Response
 from diffalign.policies.networks import mixed_precision, unwrapped, without_cast_cache
@@ -100,6 +101,20 @@ class Judging:
         """Scores under the reference: looked up where they are stored, else computed."""
         found = self._looked_up(encoded) if self._stored is not None else None
         return scored(self._live(encoded.layout) if found is None else found, encoded)
+
+    def graded(self, encoded: Encoded, rarity: Rarity) -> tuple[Scored, Tensor]:
+        """Scores under the policy, and ``(B,)`` how well it tells what is missing of a pair's answers, as the mean
+        log-probability of being right; both with gradient. Raises ConfigError for a model without degrees."""
+        if self._config.degree is None:
+            raise ConfigError("this loss tells degrees apart, and the model has none. Type: --set model.degree={}")
+        layout = encoded.layout
+        self.counts.policy += len(layout.ids)
+        self.counts.unshared += encoded.unshared
+        said = self._module()(layout, kept=kept_tokens(layout, rarity, self._config.degree.removed))
+        places = torch.tensor(encoded.places, device=said.cost.device)
+        found = scored(said.logps, encoded)
+        info = {**found.info, "degree/accuracy": said.right[places].mean(1).detach()}
+        return Scored(found.candidates, info), -said.cost[places].mean(1)
 
     def compare(self, encoded: Encoded) -> tuple[Scored, Scored]:
         """Scores under the policy, with gradient, their divergence from the reference, and masks where the model's

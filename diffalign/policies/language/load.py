@@ -11,6 +11,7 @@ from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError, RunError, near_miss
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.policies.language.config import LanguageConfig
+from diffalign.policies.language.degree import DegreeHead
 from diffalign.policies.language.masks import mask_network
 from diffalign.policies.language.network import LanguageNetwork
 from diffalign.policies.language.text import LanguagePolicy
@@ -52,6 +53,14 @@ def load_policy(config: LanguageConfig, device: torch.device | str | None = None
     outcome = find_way(network, config.forward)
     if config.masks is not None and config.masks.learned:
         network.masks = mask_network(config.masks, network.model.config.get_text_config()).to(device)
+    if config.degree is not None:
+        if network.way == "plain":
+            raise ConfigError(
+                "model.degree reads hidden states, but this model is computed the plain way, which gives logits alone. "
+                "Type: --set model.forward=padded   or leave model.degree out"
+            )
+        width = network.model.config.get_text_config().hidden_size
+        network.degree = DegreeHead(width, len(config.degree.removed)).to(device)
     if config.gradient_checkpointing:  # which transformers does in training mode alone; there is no dropout left
         network.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         network.train()

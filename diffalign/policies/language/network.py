@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from diffalign.policies.language.beside import Beside, Compared, Logits, compare_tokens
+from diffalign.policies.language.degree import DegreeHead, Graded
 from diffalign.policies.language.head import CHUNK_BYTES, Bend, bent, token_logps
 from diffalign.policies.language.layout import Layout, Tree
 from diffalign.policies.language.masks import MaskConfig, MaskNetwork, activation_masks, heard, read_layers
@@ -44,11 +45,21 @@ class LanguageNetwork(nn.Module):
         self.bend = Bend.of(model.config.get_text_config())
         self.masks: MaskNetwork | None = None
         """Trains beside the model, where token masks are learnt."""
+        self.degree: DegreeHead | None = None
+        """Trains beside the model, where degrees of removed content are told apart."""
 
-    def forward(self, layout: Layout, beside: Beside | None = None) -> Tensor | Compared:
-        """``(N,)`` in float32: the log-probability of each scored token; beside a reference, all that is compared."""
+    def forward(
+        self, layout: Layout, beside: Beside | None = None, kept: Tensor | None = None
+    ) -> Tensor | Compared | Graded:
+        """``(N,)`` in float32: the log-probability of each scored token; beside a reference, all that is compared; with
+        the tokens ``(N, K)`` that each degree keeps, how well these are told apart."""
         if beside is not None:
             return self._compared(layout, beside)
+        if kept is not None:
+            assert self.degree is not None and self.way != "plain"
+            states, _ = self._said(layout)
+            told = self.degree(states, layout.owners, kept, layout.responses)
+            return Graded(self._picked(states, layout.targets), *told)
         if self.way == "shared":
             return self._picked(self._states(layout)[layout.sources], layout.targets)
         ids, mask, rows, columns = padded(layout)

@@ -20,6 +20,7 @@ from diffalign.errors import ConfigError
 from diffalign.latents.draws import Draw
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.counts import TokenCounts
+from diffalign.policies.language.degree import Rarity, save_head
 from diffalign.policies.language.encoding import encode_pairs
 from diffalign.policies.language.generate import spelled
 from diffalign.policies.language.judging import Encoded, Judging
@@ -71,6 +72,7 @@ class LanguagePolicy:
         self.base_fingerprint = weights_digest([module.model])
         self._notes = dict(notes or {})
         self._trainable = Trainable(module)
+        self._rarity = Rarity()
         self._judging = Judging(lambda: self.module, self._trainable.parameters, config, self.fingerprint(), load_base)
 
     @property
@@ -95,6 +97,7 @@ class LanguagePolicy:
             "reference": self._judging.reference.describe(),
             "texts": self.tokens.describe(),
             **({} if config.masks is None else {"masks": config.masks.describe()}),
+            **({} if config.degree is None else {"degrees": config.degree.describe()}),
             **self._notes,
         }
 
@@ -104,7 +107,9 @@ class LanguagePolicy:
 
     def prepare(self, pairs: Sequence[Pair], progress: Progress = silent) -> list[str]:
         """Reads every pair once, so that what cannot be trained on is told before training, and tells what was cut."""
-        cuts = self.tokens.survey(pairs, lambda read: progress("read texts", read, len(pairs)))
+        self._rarity = Rarity()
+        also = self._rarity.add if self.config.degree is not None else None
+        cuts = self.tokens.survey(pairs, lambda read: progress("read texts", read, len(pairs)), also)
         return [f"texts: {cuts.summary()}"]
 
     def show(self, pair: Pair) -> str:
@@ -138,6 +143,10 @@ class LanguagePolicy:
     def score(self, encoded: Encoded, draw: Draw) -> Scored:
         """Scores under the policy, with gradient. Nothing of them is drawn."""
         return self._judging.score_policy(encoded)
+
+    def graded(self, encoded: Encoded, draw: Draw) -> tuple[Scored, Tensor]:
+        """The same, and ``(B,)`` the log-probability of telling right how much of the answers is missing."""
+        return self._judging.graded(encoded, self._rarity)
 
     def reference(self, encoded: Encoded, draw: Draw) -> Scored:
         """Scores under the reference: looked up where they are stored, else computed."""
@@ -253,6 +262,8 @@ class LanguagePolicy:
             path = save_peft(network.model, folder, {**facts, "base_fingerprint": self.base_fingerprint})
             if network.masks is not None:
                 save_masks(network.masks, path)
+            if network.degree is not None:
+                save_head(network.degree, path)
             return path
         return replace_folder(Path(folder), self.write)
 
@@ -264,6 +275,8 @@ class LanguagePolicy:
             self.tokens.tokenizer.save_pretrained(folder)
         if network.masks is not None:
             save_masks(network.masks, folder)
+        if network.degree is not None:
+            save_head(network.degree, folder)
 
     def card(self, artifact: Path, card: Card) -> Path:
         """Writes ``README.md`` into what :meth:`save` wrote."""

@@ -33,6 +33,7 @@ from diffalign.data.records import Pair
 from diffalign.errors import DataError
 from diffalign.policies.language.chat import Chat, Exchange, Written
 from diffalign.policies.language.config import LanguageConfig
+from diffalign.policies.language.problems import SHOWN, problem_of, problems_of
 from diffalign.policies.language.question import Cuts, Question, Response
 from diffalign.policies.language.spans import Spans
 from diffalign.policies.language.vocabulary import begins_with, digest, encode, token_id
@@ -41,7 +42,6 @@ __all__ = ["Cuts", "Question", "Response", "Tokens", "asides"]
 
 RULES = 1  # goes up when equal texts become other tokens
 CHUNK = 256  # pairs tokenised at a time in a pass over a data set
-SHOWN = 5
 
 
 class Tokens:
@@ -88,7 +88,7 @@ class Tokens:
         """
         good, problems = self._questions(pairs)
         if problems:
-            raise DataError(_problems(problems, len(pairs)))
+            raise DataError(problems_of(problems, len(pairs)))
         return good
 
     def beside(self, question: Question, response: Response, key: str) -> Question:
@@ -98,12 +98,18 @@ class Tokens:
         response = response if self.spans is None else self.spans(response, f"{key}/1")
         return self._narrowed(replace(question, responses=(first, response, *others)))
 
-    def survey(self, pairs: Iterable[Pair], progress: Callable[[int], None] | None = None) -> Cuts:
+    def survey(
+        self,
+        pairs: Iterable[Pair],
+        progress: Callable[[int], None] | None = None,
+        also: Callable[[Question], None] | None = None,
+    ) -> Cuts:
         """A pass over a data set in flat memory: what it holds and what will be cut, kept as ``cuts``.
 
         Args:
             pairs: Those to be trained on.
             progress: Told after every few hundred how many were read.
+            also: Shown every question.
 
         Raises:
             DataError: as ``questions``, with all rows counted and the first few named.
@@ -115,12 +121,14 @@ class Tokens:
             good, bad = self._questions([*chunk, *(apart for pair in chunk for apart in asides(pair).values())])
             for question in good:
                 self.cuts.add(question)
+                if also:
+                    also(question)
             problems += bad[: SHOWN - len(problems)]
             read, failed = read + len(chunk), failed + len(bad)
             if progress:
                 progress(read)
         if failed:
-            raise DataError(_problems(problems, read, failed))
+            raise DataError(problems_of(problems, read, failed))
         return self.cuts
 
     def describe(self) -> str:
@@ -168,7 +176,9 @@ class Tokens:
         rules = self.config.model_dump(
             include={"system", "end_token", "max_length", "max_prompt_length", "long_prompts"}, mode="json"
         )
-        newer = self.config.model_dump(include={"shared_start", "score_spans"}, exclude_defaults=True, mode="json")
+        newer = self.config.model_dump(
+            include={"shared_start", "score_spans", "add_end"}, exclude_defaults=True, mode="json"
+        )
         facts = [RULES, digest(self.tokenizer), self.chat.template, {**rules, **newer}]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -179,7 +189,7 @@ class Tokens:
             try:
                 exchanges.append((pair, self._exchange(pair)))
             except DataError as error:
-                problems.append(_problem(pair, error))
+                problems.append(problem_of(pair, error))
         texts: dict[str, None] = {}
         for _, exchange in exchanges:
             whole = (exchange.prompt, *(answer.text for answer in exchange.answers))
@@ -190,7 +200,7 @@ class Tokens:
             try:
                 questions.append(self._question(pair, exchange, ids))
             except DataError as error:
-                problems.append(_problem(pair, error))
+                problems.append(problem_of(pair, error))
         return questions, problems
 
     def _exchange(self, pair: Pair) -> Exchange:
@@ -220,7 +230,9 @@ class Tokens:
             else:
                 offset, apart = len(exchange.prompt), True
                 response = encode(self.tokenizer, [answer.text[offset:]])[0]
-            responses.append(self._response(response, answer, offset, self.end if plain else self.turn_end, prompt))
+            responses.append(
+                self._response(response, answer, offset, self.end if plain else self.turn_end, prompt, not plain)
+            )
         compared = pair.rejected is not None and pair.rejected_prompt is None
         if compared and responses[0].ids == responses[1].ids:
             why = f" once they are cut to model.max_length {self.config.max_length}" if responses[0].cut else ""
@@ -238,12 +250,17 @@ class Tokens:
             raise DataError(f"no token of a response is left to be scored by {rule}")
         return question
 
-    def _response(self, ids: list[int], answer: Written, offset: int, end: int, prompt: tuple[int, ...]) -> Response:
+    def _response(
+        self, ids: list[int], answer: Written, offset: int, end: int, prompt: tuple[int, ...], closed: bool
+    ) -> Response:
+        """``closed``: the chat template wrote the end, not the text."""
         if not ids or ids == [end]:
             raise DataError("the response is empty once it is tokenised")
         scored = [True] * len(ids) if len(answer.spans) == 1 else self._mine(ids, answer, offset)
-        if ids[-1] != end:
+        if ids[-1] != end and self.config.add_end:
             ids, scored = [*ids, end], [*scored, True]
+        elif ids[-1] == end and closed and not self.config.add_end:
+            ids, scored = ids[:-1], scored[:-1]
         room = len(ids) if self.config.max_length is None else self.config.max_length - len(prompt)
         return Response(tuple(ids[:room]), tuple(scored[:room]), max(0, len(ids) - room))
 
@@ -284,15 +301,3 @@ def asides(pair: Pair) -> dict[str, Pair]:
 
 def _turn(role: str, text: Text) -> Conversation:
     return text if isinstance(text, Conversation) else Conversation((Message(role, text),))
-
-
-def _problem(pair: Pair, error: DataError) -> str:
-    return f"pair '{pair.id}'{f' ({pair.source})' if pair.source else ''}: {error}"
-
-
-def _problems(problems: Sequence[str], rows: int, failed: int | None = None) -> str:
-    failed = len(problems) if failed is None else failed
-    if failed == 1:
-        return problems[0]
-    more = [f"... and {failed - SHOWN:,} more"] if failed > SHOWN else []
-    return "\n  ".join([f"{failed:,} of {rows:,} rows cannot be trained on:", *problems[:SHOWN], *more])
