@@ -182,7 +182,7 @@ def rationales(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Let a language model write why the chosen answer is better: the column rationale, for the loss of that name."""
-    from diffalign.evaluation.rationales import add_rationales
+    from diffalign.pairs.reasons import add_rationales
 
     named = Model.named(model, "text", model_setting, adapter)
     given = {text.partition("=")[0].strip() for text in setting}

@@ -56,11 +56,11 @@ def rationales(data: DatasetPairs, *, shuffle: bool = True, question: str = QUES
 
 def explained(pair: Pair, *, shuffle: bool = True, question: str = QUESTION) -> Pair:
     """The pair with a prompt for its rationale; see :func:`rationales`."""
-    first = not shuffle or int(digest(pair.id, ROLE), 16) % 2 == 0
+    first = not shuffle or chosen_first(pair)
     shown = (pair.chosen, pair.rejected) if first else (pair.rejected, pair.chosen)
-    answers = [f"Answer {letter}:\n{_words(answer)}" for letter, answer in zip("AB", shown, strict=True)]
-    asked = "\n\n".join([_words(pair.prompt), *answers, question, ""])
-    reason = _words(pair.further[ROLE].candidate)
+    answers = [f"Answer {letter}:\n{spoken(answer)}" for letter, answer in zip("AB", shown, strict=True)]
+    asked = "\n\n".join([spoken(pair.prompt), *answers, question, ""])
+    reason = spoken(pair.further[ROLE].candidate)
     if shuffle:
         reason = f"Answer {'A' if first else 'B'} is better. {reason}"
     found = Answer(reason, asked)
@@ -70,7 +70,12 @@ def explained(pair: Pair, *, shuffle: bool = True, question: str = QUESTION) -> 
     return replace(pair, further={**pair.further, ROLE: found})
 
 
-def _words(text: object) -> str:
+def chosen_first(pair: Pair) -> bool:
+    """Whether a shuffled prompt shows the chosen answer as A: by the pair's id, one half of all."""
+    return int(digest(pair.id, ROLE), 16) % 2 == 0
+
+
+def spoken(text: object) -> str:
     """A text as it is; of a conversation the only turn's content, or all turns with their roles."""
     if isinstance(text, Conversation) and len(text) == 1:
         return text.messages[0].content.strip()

@@ -1,15 +1,13 @@
-"""Rationales: texts that say why the chosen answer is better, written by a language model that is told which one it is.
+"""Reasons: rationales written by a language model that is told which of two answers is the better one.
 
-The prompt shows the question and both answers. Which of them comes first is decided by the pair's id, so that no
-position means "better", and the better one is named in words.
+The prompt shows question and answers in the order in which `rationales` shows them in training, so that no place means
+"better", and asks for words that do not depend on the order: the rationale stays true whichever way round it is shown.
 
-Source: Just et al. 2024 (arXiv 2407.14477), general and specific rationales. Their prompts put the chosen answer first;
-ours do not.
+Source: Just et al. 2024 (arXiv 2407.14477), general and specific rationales; the words of the prompts are ours.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,19 +16,20 @@ from typing import Any, Literal
 from diffalign.data.line import Line
 from diffalign.data.notes import Notes, Progress
 from diffalign.data.records import EMPTY_CANDIDATE, Answer, Dropped, Pair
-from diffalign.data.separability.words import words_of
 from diffalign.data.transforms.outcome import Outcome
 from diffalign.errors import UserError
 from diffalign.evaluation.diagnosis.similarity import check_texts
+from diffalign.pairs.rationales import ROLE, chosen_first, spoken
 from diffalign.policies.policy import Policy
 from diffalign.scorers.scorer import state_hash
 
 Style = Literal["general", "specific"]
 STYLES: Mapping[str, str] = {
-    "general": "In one or two sentences, say what makes it the better answer as a whole.",
-    "specific": "Compare the two in detail: name what each gets right or wrong, quote the words that matter, and say "
-    "why that decides.",
+    "general": "In one or two sentences, say why, as a whole.",
+    "specific": "Compare the two in detail: what each gets right or wrong, with the words that matter, and why that "
+    "decides.",
 }
+NAMES = "Call them the better answer and the other answer, not A and B."
 
 
 def rationale_prompt(pair: Pair, style: Style = "general") -> str:
@@ -40,19 +39,12 @@ def rationale_prompt(pair: Pair, style: Style = "general") -> str:
         pair: A comparison of two texts.
         style: ``"general"``: a short reason; ``"specific"``: a comparison in detail.
     """
-    chosen, rejected = (words_of(text).strip() for text in (pair.chosen, pair.rejected))  # type: ignore[arg-type]
-    first = chosen_first(pair.id)
-    one, other = (chosen, rejected) if first else (rejected, chosen)
-    better = "first" if first else "second"
-    return (
-        f"A question was answered twice.\n\nQuestion:\n{str(pair.prompt).strip()}\n\nFirst answer:\n{one}\n\n"
-        f"Second answer:\n{other}\n\nThe {better} answer is the better one. {STYLES[style]}"
+    shown = (pair.chosen, pair.rejected) if chosen_first(pair) else (pair.rejected, pair.chosen)
+    answers = [f"Answer {letter}:\n{spoken(answer)}" for letter, answer in zip("AB", shown, strict=True)]
+    better = "A" if chosen_first(pair) else "B"
+    return "\n\n".join(
+        [f"Question:\n{spoken(pair.prompt)}", *answers, f"Answer {better} is better. {STYLES[style]} {NAMES}"]
     )
-
-
-def chosen_first(name: str) -> bool:
-    """Whether the chosen answer of a pair of this id stands first: by its hash, one half of all."""
-    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=1).digest()[0] < 128
 
 
 def add_rationales(
@@ -98,18 +90,18 @@ def add_rationales(
     def find(part: list[Pair]) -> Mapping[str, Mapping[str, str]]:
         prompts = [rationale_prompt(pair, style) for pair in part]
         texts = policy.sample(prompts, [seed] * len(part), **settings)
-        return {pair.id: {"rationale": text.strip()} for pair, text in zip(part, texts, strict=True)}
+        return {pair.id: {ROLE: text.strip()} for pair, text in zip(part, texts, strict=True)}
 
     rows = notes.fill(pairs, find, what="rationales", batch=batch, progress=progress)
     outcome = Outcome(_explained(lines, rows))
     for pair in pairs:
-        if not rows[pair.id]["rationale"]:
-            outcome.dropped.append(Dropped(pair.source or pair.id, EMPTY_CANDIDATE, "rationale"))
+        if not rows[pair.id][ROLE]:
+            outcome.dropped.append(Dropped(pair.source or pair.id, EMPTY_CANDIDATE, ROLE))
     return notes, outcome
 
 
 def _explained(lines: Sequence[Line], rows: Mapping[str, Mapping[str, str]]) -> Iterator[Line]:
     for line in lines:
-        if text := rows[line.pair.id]["rationale"]:
-            further = {**line.pair.further, "rationale": Answer(text)}
+        if text := rows[line.pair.id][ROLE]:
+            further = {**line.pair.further, ROLE: Answer(text)}
             yield Line(replace(line.pair, further=further), line.columns)
