@@ -24,7 +24,8 @@ class Finding:
     """One thing that the curves say.
 
     Args:
-        name: Short and stable: ``both_worse``, ``displaced``, ``saturated``, ``still``, ``levels``, ``wrong_way``, ``learning``.
+        name: Short and stable: ``both_worse``, ``displaced``, ``saturated``, ``still``, ``levels``, ``wrong_way``,
+            ``learning``.
         state: "good", "note" or "alarm".
         text: What is seen, what it means, what to try.
     """

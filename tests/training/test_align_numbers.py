@@ -3,9 +3,12 @@
 import json
 import math
 
+import pytest
+
 from diffalign.evaluation.comparison import Comparison
 from diffalign.training.align import align
 from diffalign.training.config import make_recipe
+from tests.tiny import tiny_pairs
 from tests.tiny_text import text_pairs, tiny_llm
 
 
@@ -53,3 +56,42 @@ def test_a_text_run_tells_everything(tmp_path, capsys):
         assert text in page, text
     assert "held-out pairs" in capsys.readouterr().out
     assert math.isfinite(said.drift.error)
+
+
+def test_a_picture_run_tells_what_has_a_meaning_for_pictures(sd, tmp_path):
+    for name in ("train", "held"):
+        pairs = tiny_pairs(tmp_path / name, seed=len(name))
+        rows = [
+            {"prompt": p.prompt, "chosen_file_name": p.chosen.name, "rejected_file_name": p.rejected.name}
+            for p in pairs
+        ]
+        (tmp_path / name / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = make_recipe(
+        {
+            "model": {"path": str(sd), "cache": str(tmp_path / "cache"), "adapter": {"rank": 2}, "flip": "none"},
+            "data": {"train": str(tmp_path / "train"), "eval": str(tmp_path / "held")},
+            "loss": {"name": "logistic", "beta": 500.0},
+            "train": {"steps": 4, "batch_size": 2, "learning_rate": 1e-2},
+            "log": {"every": 2},
+            "previews": {"prompts": ["a fox"], "every": 2, "seeds": [0, 1], "steps": 2},
+            "evaluate": {
+                "prompts": ["a fox"],
+                "scorers": ["background:red"],
+                "trained_on": ["background:blue"],
+                "seeds_per_prompt": 2,
+                "steps": 2,
+            },
+            "output": str(tmp_path / "run"),
+        }
+    )
+    done = align(recipe)
+    last = lines(tmp_path / "run" / "metrics.jsonl")[-1]
+    assert {"eval_ranking/gap", "eval_displacement/grad_weight", "displacement/chosen"} <= last.keys()
+    assert "eval_accuracy/ranking_per_token" not in last, "pictures have no tokens"
+    assert last["displacement/chosen"] * -2 == pytest.approx(last["error/chosen_change"])
+    drifts = [note["value"] for note in lines(tmp_path / "run" / "previews" / "drift.jsonl")]
+    assert drifts[0] == pytest.approx(0, abs=1e-9) and 0 < drifts[1] < drifts[2] * 10
+    said = done.comparison.sampled
+    assert said.drift.value > 0 and said.drift.unit.startswith("of squared change") and said.evidence is None
+    page = done.report.read_text()
+    assert "n = 2" in page and "root of the drift" in page and "Entropy of the differential" not in page
