@@ -75,7 +75,7 @@ def _check_sides(loss: Objective, data: PairSource) -> None:
             f"the loss '{loss.name}' makes every candidate likelier, but {bad} of {len(data)} examples are "
             "undesirable. Type: --set pairs=winners   to leave them out, or --set loss=kto to learn from both kinds"
         )
-    if loss.both_sides and bad in (0, len(data)):
+    if loss.both_sides and (bad == 0 or bad == len(data) and not loss.bad_alone):
         there = "desirable" if not bad else "undesirable"
         raise ConfigError(
             f"the loss '{loss.name}' weighs desirable examples against undesirable ones, but all {len(data)} are "

@@ -17,6 +17,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from diffalign.losses import Objective
+from diffalign.losses.settings import SHIFT
+
+
+def shift_named(loss: Objective) -> str:
+    """Which shift a loss asks for; ``"classes"`` for one that asks for none."""
+    return next((term.loss.hyper[SHIFT] for term in loss if SHIFT in term.loss.hyper), "classes")
+
 
 class RunningShift:
     """Cumulative means of logratios by kind.

@@ -33,6 +33,7 @@ from diffalign.training.recipe import Recipe, Train
 from diffalign.training.reference_point import StrayPairs, strays
 from diffalign.training.rewards import rewards_of
 from diffalign.training.rounds import Rounds, check_lengths
+from diffalign.training.running_shift import RunningShift, shift_named
 from diffalign.training.state import Run
 from diffalign.training.step import Stepper
 from diffalign.training.trackers import MetricsFile, check_trackers
@@ -114,6 +115,7 @@ def open_run(
         max_grad_norm=train.max_grad_norm,
         draws=draws,
         group_tau=train.group_robust,
+        shift=RunningShift(shift_named(loss), accelerator.device),
         chase=chase,
     )
     peak = max(learning_rate(train, step) for step in range(min(train.steps, train.warmup_steps + 1)))
