@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,8 @@ from diffalign.policies.language.judging import Encoded, Judging
 from diffalign.policies.language.masks import load_masks, save_masks
 from diffalign.policies.language.network import LanguageNetwork
 from diffalign.policies.language.searching import Base, answered
-from diffalign.policies.language.tokens import Tokens, asides
+from diffalign.policies.language.showing import shown
+from diffalign.policies.language.tokens import Tokens
 from diffalign.policies.networks import unwrapped, weights_digest
 from diffalign.policies.policy import Progress, Scored, silent
 from diffalign.policies.second import Second
@@ -38,9 +38,6 @@ from diffalign.sharing.card import Card, write_card
 from diffalign.sharing.card_styles import language_style
 from diffalign.sharing.names import public_name
 from diffalign.sharing.peft_folder import find_peft, load_peft, save_peft
-
-SHOWN = 800
-"""Characters of a text that are shown before training."""
 
 
 class LanguagePolicy:
@@ -114,16 +111,7 @@ class LanguagePolicy:
 
     def show(self, pair: Pair) -> str:
         """Prompt and candidates as decoded tokens, what is scored between ``[[`` and ``]]``."""
-        question = self.tokens.question(pair)
-        names = [role for role, answer in pair.answers.items() if answer.prompt is None]
-        lines = [f"{pair.source or pair.id}", f"  prompt    {self._shown(question.prompt)}"]
-        for name, response in zip(names if len(pair.answers) > 1 else ["response"], question.responses, strict=True):
-            lines.append(f"  {name:<9} {self._shown(response.ids, response.scored)}")
-        for name, aside in asides(pair).items():
-            other = self.tokens.question(aside)
-            lines.append(f"  {name:<9} {self._shown(other.responses[0].ids, other.responses[0].scored)}")
-            lines.append(f"    to      {self._shown(other.prompt)}")
-        return "\n".join(lines)
+        return shown(self.tokens, pair)
 
     def arrange(self, pairs: Sequence[Pair]) -> list[int]:
         """Pairs of one prompt side by side, short ones before long ones."""
@@ -303,18 +291,3 @@ class LanguagePolicy:
         new = answered(network, self.tokens, prompts, seeds, base=base, apart=apart, **settings)
         self.evaluations.sampling += sum(map(len, new))
         return new
-
-    def _shown(self, ids: Sequence[int], scored: Sequence[bool] | None = None) -> str:
-        spell = self.tokens.spell
-        if scored is None:
-            return f"{_short(spell(ids))} ({len(ids)} tokens)"
-        runs = groupby(zip(ids, scored, strict=True), key=lambda item: item[1])
-        parts = [(mine, spell([token for token, _ in run])) for mine, run in runs]
-        text = "".join(f"[[{part}]]" if mine else part for mine, part in parts)
-        return f"{_short(text)} ({sum(scored)} of {len(ids)} tokens scored)"
-
-
-def _short(text: str) -> str:
-    """A text for a terminal: its line breaks written out, the middle of a long one left out."""
-    shown = text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} ... {text[-SHOWN // 2 :]}"
-    return repr(shown)
