@@ -4,6 +4,7 @@
     ipo     a margin to reach (Azar et al. 2023)                rpo     dpo and a likelihood (Liu et al. 2024)
     simpo   means over tokens, no reference (Meng et al. 2024)  orpo    fine-tuning and odds (Hong et al. 2024)
     kto     thumbs up and down (Ethayarajh et al. 2024)
+    step_dpo    dpo on single steps of a solution (Xie et al. 2024)
 
 The published rates are for full fine-tuning; an adapter wants some ten times as much. What a run's length decides is
 left to the recipe: `train.steps`, and a warm-up where it was published as a share of the steps. Optimizers here are
@@ -30,16 +31,20 @@ def _text(
     train: Mapping[str, Any],
     max_length: int | None = None,
     pairs: str = "dataset",
+    labels: str = "hard",
+    steps: bool = False,
     needs_reference: bool = True,
     claims: tuple[str, ...] = (),
 ) -> Method:
-    model = {"kind": "text"} if max_length is None else {"kind": "text", "max_length": max_length}
+    model: dict[str, Any] = {"kind": "text"} if max_length is None else {"kind": "text", "max_length": max_length}
+    if steps:
+        model |= {"shared_start": "prompt", "add_end": False}
     return Method(
         name=name,
         summary=summary,
         source=source,
-        parts={"pairs": pairs, "labels": "hard", "loss": loss["name"]},
-        defaults={"model": model, "pairs": pairs, "labels": "hard", "loss": dict(loss), "train": dict(train)},
+        parts={"pairs": pairs, "labels": labels, "loss": loss["name"]},
+        defaults={"model": model, "pairs": pairs, "labels": labels, "loss": dict(loss), "train": dict(train)},
         claims=claims,
         needs_reference=needs_reference,
         text=__doc__ or "",
@@ -131,4 +136,20 @@ RPO = _text(
     max_length=1024,
 )
 
-LANGUAGE = (DPO, CDPO, IPO, SIMPO, ORPO, KTO, RPO)
+STEP_DPO = _text(
+    "step_dpo",
+    "DPO on single steps of a solution, from their first difference on, as sure as a search's visits are",
+    "Xie et al. 2024, arXiv 2405.00451, the released code; step pairs also Lai et al. 2024, arXiv 2406.18629",
+    loss={"name": "logistic", "beta": 0.1},
+    labels="column",  # 1 - min(n_l / (n_w + n_l), 1/2), which the format 'steps' reads
+    steps=True,  # a step is no end of an answer: no end token is added
+    train={
+        "batch_size": 64,  # prompts of a round; ours: pairs
+        "learning_rate": 1e-6,
+        "weight_decay": 0.05,
+        "schedule": "cosine",  # 3 % of the steps warm-up
+    },
+    max_length=512,
+)
+
+LANGUAGE = (DPO, CDPO, IPO, SIMPO, ORPO, KTO, RPO, STEP_DPO)

@@ -67,6 +67,8 @@ def everywhere_equal(scores):
     sides = {s: replace(getattr(scores, f"reference_{s}"), prompts=getattr(scores, s).prompts) for s in SIDES[:2]}
     previous = {"previous": (scores.reference_chosen, scores.reference_rejected)} if "previous" in scores.beside else {}
     sides = {f"reference_{side}": value for side, value in sides.items()}
+    own = dict(zip(SIDES[:2], scores.pair, strict=True))
+    sides |= {s: replace(c, divergence=0 * c.divergence) for s, c in own.items() if c.divergence is not None}
     return replace(scores, **sides, further=further, beside={**scores.beside, **previous})
 
 

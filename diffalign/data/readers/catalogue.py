@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from diffalign.data.readers import captioned, implicit, pair_folder, pickapic, ranked, trl, unpaired
+from diffalign.data.readers import captioned, implicit, pair_folder, pickapic, ranked, steps, trl, unpaired
 from diffalign.data.records import Dropped, Pair
 
 
@@ -52,6 +52,13 @@ _ROWS = (
         pair_folder.read_pair_folder,
         pair_folder.REQUIRED,
         "files, and metadata that names two per prompt",
+    ),
+    Reader(
+        "steps",
+        steps.read_steps,
+        steps.REQUIRED,
+        "two ways to take the next step of a solution, after the steps so far",
+        steps.ALIASES,
     ),
     Reader(
         "trl", trl.read_trl, trl.REQUIRED, "TRL's prompt, chosen and rejected: texts, messages, file names or bytes"

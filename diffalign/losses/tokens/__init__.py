@@ -2,6 +2,8 @@
 :data:`TOKENS`."""
 
 from diffalign.losses.catalogue import Loss
+from diffalign.losses.tokens.segments import SEGMENT
+from diffalign.losses.tokens.sparse import SPARSE_PO
 
-TOKENS: tuple[Loss, ...] = ()
+TOKENS: tuple[Loss, ...] = (SPARSE_PO, SEGMENT)
 """The rows of this folder, in the order of listings."""

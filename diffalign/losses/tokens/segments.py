@@ -1,0 +1,76 @@
+"""Segments: tokens count the less the later they come, so that a step is judged by how it begins."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.catalogue import Loss
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.scores import Scores, exact
+
+
+def segment(scores: PairScores, *, beta: float, discount: float = 1.0) -> Tensor:
+    """Regret preference on segments.
+
+        loss_b = -log s(beta (A(y_w) - A(y_l))),      A(y) = sum_t discount^t (log pi(y_t|.) - log ref(y_t|.))
+
+    where ``t`` counts the scored tokens from 0. ``beta log(pi / ref)`` of a token is its advantage, so ``-beta A`` is
+    what the segment regrets against the best way to go on.
+
+    Args:
+        scores: ``B`` pairs against a reference, with parts.
+        beta: Inverse temperature, > 0.
+        discount: How much each token counts of the one before it, (0, 1].
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Raises:
+        ValueError: The scores carry no parts.
+
+    Facts: with a discount of 1 it is the logistic loss, on whatever is scored: whole answers, or with
+        ``model.shared_start: prompt`` the steps from their first difference on. Partial returns and regrets agree on
+        whole answers to one prompt, as those begin and end alike; on steps they differ, and this is the regret.
+
+    Source: Knox et al. 2022 (arXiv 2206.02231), the regret model; for policies Hejna et al. 2023 (arXiv 2310.13639),
+        here against a reference.
+    """
+    won = _advantage(scores.pair[0], scores.reference_chosen, discount)
+    lost = _advantage(scores.pair[1], scores.reference_rejected, discount)
+    return -F.logsigmoid(beta * (won - lost))
+
+
+def _advantage(policy: Scores, reference: Scores | None, discount: float) -> Tensor:
+    if policy.parts is None or reference is None or reference.parts is None:
+        raise ValueError("this loss discounts tokens, but the scores are sums alone; score policy and reference live")
+    ratios = exact(policy.parts) - exact(reference.parts).detach()
+    steps = torch.arange(ratios.shape[1], device=ratios.device, dtype=ratios.dtype)
+    return (discount**steps * ratios).sum(1)
+
+
+SEGMENT = Loss(
+    name="segment",
+    function=segment,
+    takes="scores",
+    needs=("reference", "parts"),
+    modalities=("text",),
+    summary="regret preference on segments: later tokens count less",
+    formula="-log s(beta (A_w - A_l)), A = sum_t discount^t logratio_t",
+    source="Knox et al. 2022, arXiv 2206.02231; for policies Hejna et al. 2023, arXiv 2310.13639",
+    advice="When steps are compared, not answers: with model.shared_start: prompt and a discount below 1 the tokens "
+    "right behind the difference decide. With a discount of 1 it is the logistic loss.",
+    limits={
+        "beta": BETA,
+        "discount": Range(
+            *(0.0, 1.0, False, True),
+            meaning="how much each token counts of the one before it",
+            advice="1 counts all alike; 0.99 halves the weight after 69 tokens.",
+        ),
+    },
+    at_zero=lambda h: math.log(2.0),
+)
