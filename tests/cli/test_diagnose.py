@@ -225,3 +225,21 @@ def test_generate_searches_by_beams(place, tmp_path):
     assert texts[0] == texts[1]
     with pytest.raises(UserError, match="Set top_p=0.9, or top_k"):
         call(*base, "--output", tmp_path / "no", "--setting", "beams=4", "--setting", "beam_mode=reward")
+
+
+def test_commands_and_options_that_the_page_names_exist():
+    from pathlib import Path
+
+    from typer.main import get_command
+
+    from diffalign.cli import app
+
+    page = (Path(__file__).parents[2] / "docs" / "preparing-data.md").read_text()
+    lines = [line.split("#")[0].split() for line in re.findall(r"^diffalign .*$", page, re.MULTILINE)]
+    assert len(lines) > 8
+    for _, *words in lines:
+        command, group = get_command(app), words
+        while hasattr(command, "commands"):
+            command, group = command.commands[group[0]], group[1:]
+        known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word for word in group if word.startswith("--")} <= known, words
