@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -38,9 +39,16 @@ class Rule:
     propose: Callable[[Any, Any, Random], Any]
 
 
-def words(text: str) -> list[str]:
+@lru_cache(maxsize=64)
+def words(text: str) -> tuple[str, ...]:
     """Its words: runs of letters, digits and apostrophes."""
-    return re.findall(r"[^\W_]+(?:['’][^\W_]+)*", text)
+    return tuple(re.findall(r"[^\W_]+(?:['’][^\W_]+)*", text))
+
+
+@lru_cache(maxsize=64)
+def lowered(text: str) -> Counter[str]:
+    """How often each word occurs, in small letters."""
+    return Counter(map(str.lower, words(text)))
 
 
 def sentences(text: str) -> int:
@@ -60,7 +68,7 @@ def bullets(text: str) -> int:
 
 def has_word(text: str, word: str) -> bool:
     """Whether the word occurs, in capitals or not."""
-    return word.lower() in map(str.lower, words(text))
+    return word.lower() in lowered(text)
 
 
 def is_json(text: str) -> bool:
@@ -89,15 +97,14 @@ def _round(number: int, way: int, low: int, high: int) -> int:
 
 
 def _keyword(text: str, other: str, random: Random) -> str | None:
-    there = {word.lower() for word in words(other)}
-    found = sorted({word.lower() for word in words(text) if len(word) >= 4 and word.isalpha()})
-    own = [word for word in found if word not in there]
+    found = _long(text)
+    own = [word for word in found if word not in lowered(other)]
     return random.choice(own or found) if found else None
 
 
 def _often(text: str, other: str, random: Random) -> tuple[str, int] | None:
-    count, there = (Counter(word.lower() for word in words(of) if len(word) >= 3) for of in (text, other))
-    found = sorted(word for word, n in count.items() if n >= 2 and there[word] < n and word.isalpha())
+    count, there = lowered(text), lowered(other)
+    found = sorted(w for w, n in count.items() if n >= 2 and there[w] < n and len(w) >= 3 and w.isalpha())
     if not found:
         return None
     word = random.choice(found)
@@ -105,7 +112,12 @@ def _often(text: str, other: str, random: Random) -> tuple[str, int] | None:
 
 
 def _absent(text: str, other: str, random: Random) -> str | None:
-    return _keyword(" ".join(word for word in words(other) if not has_word(text, word)), "", random)
+    found = [word for word in _long(other) if word not in lowered(text)]
+    return random.choice(found) if found else None
+
+
+def _long(text: str) -> list[str]:
+    return sorted(word for word in lowered(text) if len(word) >= 4 and word.isalpha())
 
 
 def _case(text: str, other: str, random: Random) -> str | None:
@@ -113,16 +125,18 @@ def _case(text: str, other: str, random: Random) -> str | None:
 
 
 def _start(text: str, other: str, random: Random) -> str | None:
-    return _phrase(re.match(r"\s*(\w\S*(?:[ ]\S+){0,2})", text))
+    line = text.lstrip().partition("\n")[0]
+    return _phrase(" ".join(line.split(" ")[:3]))
 
 
 def _end(text: str, other: str, random: Random) -> str | None:
-    return _phrase(re.search(r"((?:\S+[ ]){0,2}\S*\w[.!?]?)\s*$", text))
+    line = text.rstrip().rpartition("\n")[2]
+    return _phrase(" ".join(line.split(" ")[-3:]))
 
 
-def _phrase(match: re.Match[str] | None) -> str | None:
-    found = match[1] if match else None
-    return found if found and '"' not in found and len(found) <= 60 else None
+def _phrase(found: str) -> str | None:
+    found = found.strip()
+    return found if words(found) and '"' not in found and len(found) <= 60 else None
 
 
 MARKS = {
@@ -190,7 +204,7 @@ RULES: tuple[Rule, ...] = (
         "keyword_count",
         "keyword count",
         lambda a: f'Use the word "{a[0]}" {a[1]} times or more.',
-        lambda text, a: sum(word.lower() == a[0] for word in words(text)) >= a[1],
+        lambda text, a: lowered(text)[a[0]] >= a[1],
         _often,
     ),
     Rule(

@@ -106,7 +106,7 @@ def test_in_turns_instructions_follow_what_the_user_says():
 def test_the_checkers_count_as_people_do():
     text = "One two. Is it? Yes!\n\n- an item\n- another\n3) third"
     assert sentences(text) == 6 and paragraphs(text) == 2 and bullets(text) == 3
-    assert words("it's a well-known test") == ["it's", "a", "well", "known", "test"]
+    assert words("it's a well-known test") == ("it's", "a", "well", "known", "test")
     assert sentences("3.5 is a number.") == 1 and is_json("[1]") and not is_json("1") and not is_json("{")
     assert not BY_NAME["keyword"].holds("carpet", "car") and BY_NAME["keyword"].holds("A Car.", "car")
 
