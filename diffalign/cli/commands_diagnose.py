@@ -59,7 +59,7 @@ def ches(
     if by not in COLUMNS:
         raise UserError(f"--by is one of {', '.join(COLUMNS)}; got '{by}'.")
     found, lines = opened(source, output, split=split, format=format_, option=option)
-    policy = Model.named(model, "text", model_setting, adapter).open()
+    policy = _language(model, model_setting, adapter).open()
     notes, rows = similarities(policy, found.pairs, target=output, batch=batch, progress=show_progress)
     for line in quantile_table(rows):
         typer.echo(line)
@@ -108,7 +108,7 @@ def separability(
     if model:
         from diffalign.evaluation.diagnosis.hidden import hidden_states
 
-        policy = Model.named(model, "text", model_setting, adapter).open()
+        policy = _language(model, model_setting, adapter).open()
         features["hidden states"] = hidden_states(policy, pairs, batch=batch, progress=show_progress)
     if scorer:
         from diffalign.devices.budget import best_device
@@ -184,7 +184,7 @@ def rationales(
     """Let a language model write why the chosen answer is better: the column rationale, for the loss of that name."""
     from diffalign.pairs.reasons import add_rationales
 
-    named = Model.named(model, "text", model_setting, adapter)
+    named = _language(model, model_setting, adapter)
     given = {text.partition("=")[0].strip() for text in setting}
     quiet = {name: value for name, value in (("temperature", 0.0), ("max_new_tokens", 256)) if name not in given}
     settings = named.sampling(setting, **quiet)
@@ -243,7 +243,19 @@ def tokens(
     if beta <= 0 or limit < 0:
         raise UserError("--beta is above 0, and --limit 0 or more.")
     found = read_pairs(source, format=format_, limit=limit or None, split=split, **format_options(list(option)))
-    policy = Model.named(model, "text", model_setting, adapter).open()
+    policy = _language(model, model_setting, adapter).open()
     rows = list(token_heat(policy, found.pairs, beta=beta, batch=batch, progress=show_progress))
     write_heat(output, rows, beta=beta)
     typer.echo(f"{len(rows):,} answers of {len(found):,} rows in {output}")
+
+
+def _language(path: str, given: list[str], adapter: str) -> Model:
+    """A language model; a Hub id is taken for one. Raises UserError for a folder that holds another."""
+    from diffalign.training.models import kind_named
+
+    if Path(path).expanduser().is_dir() and kind_named({"path": path}) != "text":
+        raise UserError(
+            f"'{path}' holds a model of pictures, and this is asked of language models. For pictures there are "
+            "`diffalign data separability` and `diffalign data difficulty`."
+        )
+    return Model.named(path, "text", given, adapter)

@@ -243,3 +243,32 @@ def test_commands_and_options_that_the_page_names_exist():
             command, group = command.commands[group[0]], group[1:]
         known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
         assert {word for word in group if word.startswith("--")} <= known, words
+
+
+def test_difficulty_and_embeddings_of_pictures(tmp_path):
+    from tests.scorers.tiny import dual_encoder
+    from tests.tiny import RESOLUTION, tiny_sd
+
+    tiny_sd(tmp_path / "model")
+    dual_encoder(tmp_path / "clip")
+    random = np.random.default_rng(0)
+    (tmp_path / "pairs").mkdir()
+    given = []
+    for number in range(6):
+        row = {"id": f"p{number}", "prompt": f"a fox, number {number}"}
+        for role, tint in (("chosen", 200), ("rejected", 0)):
+            row[f"{role}_file_name"] = f"{number}-{role}.png"
+            pixels = random.integers(0, 56, (RESOLUTION, RESOLUTION, 3), dtype=np.uint8) + tint
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "pairs" / row[f"{role}_file_name"])
+        given.append(row)
+    write(tmp_path / "pairs" / "metadata.jsonl", given)
+    base = ["data", "difficulty", tmp_path / "pairs", "--model", tmp_path / "model", "--beta", 2000]
+    base += ["--model-setting", f"resolution={RESOLUTION}", "--model-setting", f"cache={tmp_path / 'cache'}"]
+    assert "difficulty: 6 rows in, 6 out" in call(*base, "--output", tmp_path / "judged" / "a.jsonl", "--looks", 2)
+    call(*base, "--output", tmp_path / "judged" / "b.jsonl", "--looks", 2, "--batch", 1)
+    one, other = ({r["id"]: r["difficulty"] for r in rows(tmp_path / "judged" / f"{n}.jsonl")} for n in "ab")
+    assert one == pytest.approx(other, rel=1e-3, abs=1e-5) and len(set(one.values())) == 6
+    said = call("data", "separability", tmp_path / "pairs", "--scorer", f"clip:{tmp_path / 'clip'}", "--folds", 2)
+    assert "embeddings" in said and "SUSPICIOUS: by picture statistics" in said
+    with pytest.raises(UserError, match="data separability"):
+        call("data", "ches", tmp_path / "pairs", "--model", tmp_path / "model", "--output", tmp_path / "no.jsonl")
