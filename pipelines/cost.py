@@ -101,7 +101,7 @@ def expected_forwards(recipe: Recipe, size: int | None = None) -> float:
     levels = torch.arange(low, high or LEVELS)
     inversion = bound.estimator.evaluations(levels, LEVELS, bound.settings).double().mean().item() if bound.asks else 0
     candidates = 1 if recipe.pairs.name == "winners" else 2
-    each = 3 + bind_loss(recipe.loss).loss.needs_reference + inversion
+    each = 3 + bind_loss(recipe.loss).needs_reference + inversion
     sampling = 0.0
     if recipe.pairs.name == "checkpoint":
         settings = pair_settings(recipe.pairs, row_of(recipe.model).candidates())

@@ -77,7 +77,8 @@ def test_training_leaves_adapter_card_report_pictures_and_metrics(run):
     assert {"rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen"} <= set(
         rows[0]
     )
-    assert sorted(p.name for p in (run / "previews").iterdir()) == ["step-00000000", "step-00000002", "step-00000003"]
+    looks = ["step-00000000", "step-00000002", "step-00000003"]
+    assert sorted(p.name for p in (run / "previews").iterdir() if p.is_dir()) == looks
 
 
 def test_the_whole_adapter_goes_through_generate_and_compare(run, place):

@@ -88,7 +88,7 @@ def test_diffusion_dpo_has_the_published_numbers():
 )
 def test_language_presets_have_the_numbers_of_their_sources(name, rate, pairs, hyper):
     recipe = made(name)
-    assert bind_loss(recipe.loss).hyper == hyper
+    assert bind_loss(recipe.loss).told == hyper
     assert (recipe.train.learning_rate, recipe.train.batch_size) == (rate, pairs)
     assert "text" in LOSSES[recipe.loss.name].modalities and METHODS[name].needs_reference == (
         name not in ("simpo", "orpo")
