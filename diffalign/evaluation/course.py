@@ -24,7 +24,7 @@ from diffalign.evaluation.statistics import WinRate, percent, win_rate
 from diffalign.scorers.scorer import Scorer
 
 DRIFTS = "drift.jsonl"
-"""Where the drift at each preview is noted, in their folder."""
+"""Where the drift at each preview is noted, in the run's folder."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def read_course(
     """Judges the previews in a run's folder.
 
     Args:
-        folder: With ``step-00000000/00-seed-0.png`` and the like.
+        folder: The run's, with ``previews/step-00000000/00-seed-0.png`` and the like.
         prompts, seeds: Of the previews.
         judges: Name to (scorer, role). One that cannot judge these prompts is left out.
         medium: What the samples are.
@@ -111,7 +111,7 @@ def read_course(
     able = {name: judge for name, judge in judges.items() if _can(judge, prompts, medium)}
     asked = [prompt for prompt in prompts for _ in seeds]
     names = [f"{k:02d}-seed-{seed}{kind.suffix}" for k in range(len(prompts)) for seed in seeds]
-    places = {int(place.name.split("-")[1]): place for place in folder.glob("step-*")}
+    places = {int(place.name.split("-")[1]): place for place in (folder / "previews").glob("step-*")}
     whole = {step: place for step, place in sorted(places.items()) if all((place / name).is_file() for name in names)}
     if len(whole) < 2 or not able or not asked:
         return None
@@ -130,7 +130,7 @@ def read_course(
 
 
 def note_drift(folder: Path, step: int, drift: Drift) -> None:
-    """Adds a line to the previews' notes."""
+    """Adds a line to the notes of a run, in its folder."""
     row = {"step": step, "value": drift.value, "error": drift.error, "unit": drift.unit, "samples": drift.samples}
     with (folder / DRIFTS).open("a", encoding="utf-8") as file:
         file.write(json.dumps({k: v if v != math.inf else None for k, v in row.items()}) + "\n")

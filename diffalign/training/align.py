@@ -24,7 +24,7 @@ from diffalign.evaluation.verdict import judge
 from diffalign.policies.policy import Card
 from diffalign.training.loop import Result, train
 from diffalign.training.models import row_of
-from diffalign.training.output import Output, dump
+from diffalign.training.output import dump
 from diffalign.training.previews import to_be_judged
 from diffalign.training.progress import Report
 from diffalign.training.recipe import Recipe
@@ -86,9 +86,7 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
             print(f"warning: {why}", flush=True)
         shown = recipe.previews
         if to_be_judged(recipe):
-            course = read_course(
-                Output(result.output).previews, shown.prompts, shown.seeds, judges, result.policy.medium
-            )
+            course = read_course(result.output, shown.prompts, shown.seeds, judges, result.policy.medium)
         if find_medium(comparison.medium).sheet:
             save_sheet(examples(comparison), result.output / "before_after.png")
         verdict = judge(comparison, course)

@@ -178,10 +178,12 @@ def preview(run: Run) -> None:
     """Samples the recipe's prompts, with averaged weights where there are any."""
     if run.main and run.recipe.previews.prompts:
         with run.as_shared():
-            config, folder = run.recipe.previews, run.output.previews
-            paths = save_previews(run.policy, config, folder, run.step)
-            if to_be_judged(run.recipe) and (why := measure_drift(run.policy, config, paths, folder, run.step)):
-                run.report.say(f"warning: {why}")
+            config = run.recipe.previews
+            paths = save_previews(run.policy, config, run.output.previews, run.step)
+            if to_be_judged(run.recipe):
+                why = measure_drift(run.policy, config, paths, run.output.folder, run.step)
+                if why:
+                    run.report.say(f"warning: {why}")
     run.accelerator.wait_for_everyone()
 
 

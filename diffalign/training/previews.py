@@ -38,7 +38,7 @@ def to_be_judged(recipe: Recipe) -> bool:
 
 
 def measure_drift(policy: Policy, config: Previews, paths: list[Path], folder: Path, step: int) -> str:
-    """Notes how far the policy is from its reference on these previews, made by :func:`save_previews`.
+    """Notes in the run's ``folder`` how far the policy is from its reference on these previews.
 
     Nothing is noted where the reference is an earlier state of the policy, not the base that the run began from.
 

@@ -24,7 +24,7 @@ class Blame(Praise):
 def previews(folder, course):
     """Texts that say "good" and "bad" so many times at each step."""
     for step, (good, bad) in course.items():
-        place = folder / f"step-{step:08d}"
+        place = folder / "previews" / f"step-{step:08d}"
         place.mkdir(parents=True)
         for k in range(len(PROMPTS)):
             for seed in SEEDS:
@@ -64,7 +64,7 @@ def test_a_run_without_enough_previews_or_judges_has_no_course(tmp_path):
     previews(tmp_path, {0: (0, 1)})
     assert course(tmp_path) is None
     previews(tmp_path, {5: (0, 1), 9: (0, 1)})
-    (tmp_path / "step-00000009" / "00-seed-0.txt").unlink()
+    (tmp_path / "previews" / "step-00000009" / "00-seed-0.txt").unlink()
     assert course(tmp_path).steps == (0, 5), "a step that was cut short does not count"
     assert course(tmp_path, {"red": (Redness(), "held-out")}) is None, "a judge of pictures"
     assert course(tmp_path, {}) is None

@@ -45,7 +45,7 @@ def test_a_text_run_tells_everything(tmp_path, capsys):
     done = align(recipe)
     last = lines(tmp_path / "run" / "metrics.jsonl")[-1]
     assert {"eval_ranking/gap", "eval_accuracy/ranking_per_token", "eval_displacement/chosen"} <= last.keys()
-    notes = lines(tmp_path / "run" / "previews" / "drift.jsonl")
+    notes = lines(tmp_path / "run" / "drift.jsonl")
     assert [note["step"] for note in notes] == [0, 2, 4]
     assert abs(notes[0]["value"]) < 1e-4 < abs(notes[-1]["value"]), "before the first step the policy is its reference"
     said = done.comparison.sampled
@@ -89,7 +89,7 @@ def test_a_picture_run_tells_what_has_a_meaning_for_pictures(sd, tmp_path):
     assert {"eval_ranking/gap", "eval_displacement/grad_weight", "displacement/chosen"} <= last.keys()
     assert "eval_accuracy/ranking_per_token" not in last, "pictures have no tokens"
     assert last["displacement/chosen"] * -2 == pytest.approx(last["error/chosen_change"])
-    drifts = [note["value"] for note in lines(tmp_path / "run" / "previews" / "drift.jsonl")]
+    drifts = [note["value"] for note in lines(tmp_path / "run" / "drift.jsonl")]
     assert drifts[0] == pytest.approx(0, abs=1e-9) and 0 < drifts[1] < drifts[2] * 10
     said = done.comparison.sampled
     assert said.drift.value > 0 and said.drift.unit.startswith("of squared change") and said.evidence is None
