@@ -22,11 +22,14 @@ from diffalign.losses.settings import SETTINGS, settings_of
 
 Claim = Callable[[Hyper], float]
 
-NEEDS = ("reference", "parts", "lengths", "point", "shift", "rewards", "prompts", "divergence", "previous", "degree")
+NEEDS = (
+    *("reference", "parts", "lengths", "point", "shift", "rewards", "prompts", "divergence", "previous", "degree"),
+    "steps",
+)
 """What scores may have to carry beyond the policy's log-probabilities: the reference's; what they are sums of, and how
 many; a reference point of the batch, or a running one; rewards of the data; the prompt's log-probability; how far each
-part is from the reference; the candidates' scores under the policy as it was; how
-well it tells what is missing of an answer."""
+part is from the reference; the candidates' scores under the policy as it was; how well it tells what is missing of an
+answer; which step of an answer each part belongs to, and the steps' hidden states."""
 
 
 @dataclass(frozen=True, kw_only=True)

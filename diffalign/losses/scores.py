@@ -33,6 +33,9 @@ class Scores:
         divergence: ``(B, N)`` or None. Of the policy: how far it is from its reference at each part, 0 or more; tokens:
             ``KL(reference || policy)`` of the next one.
         masks: ``(2, B, N)`` or None. How much each part counts in the reward, and how much in the divergence.
+        steps: ``(B, N)`` or None. Which step of its answer each part belongs to, from 0.
+        states: ``(D, B, S)`` or None. The sum of the hidden states at each step's tokens, without gradient; zero for
+            steps that an answer has not.
     """
 
     logps: Tensor
@@ -41,6 +44,8 @@ class Scores:
     prompts: Tensor | None = None
     divergence: Tensor | None = None
     masks: Tensor | None = None
+    steps: Tensor | None = None
+    states: Tensor | None = None
 
     def detach(self) -> Scores:
         """The same numbers without a gradient."""

@@ -103,6 +103,9 @@ def _look(run: Scoring, encoded: Any, draw: Draw) -> tuple[Said, dict[str, Tenso
                 said["degree"] = (Scores(told),)
             else:
                 scored = policy.score(encoded, draw)
+    if "steps" in needs:
+        with torch.no_grad(), run.accelerator.autocast():
+            scored = policy.stepped(encoded, scored)
     if run.both:
         with run.accelerator.autocast():
             said["second"] = policy.second(encoded, draw).candidates

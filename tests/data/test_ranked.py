@@ -49,6 +49,12 @@ def test_conversations_lose_the_prompt_that_they_repeat(tmp_path):
     assert [len(one) for one in (pair.prompt, *order(pair))] == [1, 1, 1, 1]
 
 
+def test_steps_become_lines(tmp_path):
+    row = {"prompt": "2 + 3 + 4?", "completions": [[" 2 + 3 = 5\n", "5 + 4 = 9"], [" 9"]], "scores": [1, 0]}
+    (pair,) = read(tmp_path, row).pairs
+    assert order(pair) == [" 2 + 3 = 5\n5 + 4 = 9", " 9"]
+
+
 def test_pictures_are_files_beside_the_table_or_bytes(tmp_path):
     for k in range(3):
         (tmp_path / f"{k}.png").write_bytes(picture(k))

@@ -55,6 +55,8 @@ def fit(loss, scores, point=0.25):
         scores = replace(scores, **{s: replace(getattr(scores, s), prompts=p) for s, p in prompts.items()})
     if "parts" in row.needs:
         scores = _with_parts(scores, divergence="divergence" in row.needs)
+    if "steps" in row.needs:
+        scores = _with_steps(scores)
     if not row.both_sides:
         return scores
     desirable = torch.arange(count) % 3 != 1
@@ -113,6 +115,25 @@ def _with_parts(scores, divergence):
     return replace(scores, **{s: split(getattr(scores, s), 40 + 3 * (k % 2), k < 2) for k, s in enumerate(SIDES)})
 
 
+def _with_steps(scores):
+    """Each candidate's parts as steps, of several numbers, with a state for each; those of further answers too."""
+
+    def stepped(scores, seed):
+        count, width = scores.parts.shape
+        steps = torch.arange(width) * (1 + torch.arange(count)[:, None] % 2 + seed % 2) // 2
+        steps = steps.clamp(max=width - 1)
+        there = torch.arange(width) <= steps.amax(1, keepdim=True)
+        return replace(scores, steps=steps, states=_normal(seed, 4, count, width) * there)
+
+    def split(scores, width):
+        return replace(scores, parts=scores.logps[:, None] * torch.full((width,), 1 / width, dtype=scores.logps.dtype))
+
+    width, further = scores.chosen.parts.shape[1], {}
+    for k, (role, answer) in enumerate(scores.further.items()):
+        further[role] = Answered(stepped(split(answer.policy, width), 62 + k), split(answer.reference, width))
+    return replace(scores, chosen=stepped(scores.chosen, 60), rejected=stepped(scores.rejected, 61), further=further)
+
+
 def taken(scores, rows):
     """The scores of some rows, everything that goes with them too."""
 
@@ -127,7 +148,7 @@ def taken(scores, rows):
             return tuple(pick(v) for v in value)
         if value is None or value.dim() == 0:
             return value
-        return value[:, rows] if name == "masks" else value[rows]
+        return value[:, rows] if name in ("masks", "states") else value[rows]
 
     return PairScores(**{f.name: pick(getattr(scores, f.name)) for f in fields(PairScores)})
 
@@ -151,11 +172,15 @@ def _example(scores, k):
     number = lambda x: x[k].item()
     sides = [getattr(scores, side) for side in SIDES]
     parts = {}
-    for role, (policy, reference) in {"chosen": sides[::2], "rejected": sides[1::2]}.items():
+    pairs = {"chosen": sides[::2], "rejected": sides[1::2]}
+    pairs |= {role: (a.policy, a.reference) for role, a in scores.further.items()}
+    for role, (policy, reference) in pairs.items():
         if policy.parts is not None:
             row = lambda x: () if x is None else tuple(x[k].tolist())
             masks = () if policy.masks is None else tuple(map(tuple, policy.masks[:, k].tolist()))
-            parts[role] = Parts(row(policy.parts), row(reference.parts), row(policy.divergence), masks)
+            states = () if policy.states is None else tuple(map(tuple, policy.states[:, k].T.tolist()))
+            known = row(policy.parts), () if reference is None else row(reference.parts)
+            parts[role] = Parts(*known, row(policy.divergence), masks, row(policy.steps), states)
     return Example(
         *(number(side.logps) for side in sides),
         tokens(scores.chosen),

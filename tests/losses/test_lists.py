@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, Answered, PairScores
+from diffalign.losses import LOSSES, Answered, PairScores, Scores
+from diffalign.losses.lists.steps import step_margin, step_rewards
 from diffalign.losses.lists.tree import lambda_weights
 from tests.losses.scores import drawn, fit
 from tests.losses.test_golden_lists import listed
@@ -102,6 +103,82 @@ def test_weights_are_those_of_the_ranks_now_and_carry_no_gradient():
         "0.298792",
     ]
     assert not weights.requires_grad and torch.equal(weights, weights.mT) and not weights.diagonal(0, 1, 2).any()
+
+
+def stepped(rewards, states):
+    """An answer of one list, by the logratio and the state of each step (two tokens each)."""
+    parts = torch.tensor([[x / 2 for x in rewards for _ in range(2)]], dtype=torch.float64)
+    steps = torch.arange(len(rewards)).repeat_interleave(2)[None]
+    states = torch.tensor(states, dtype=torch.float64).T[:, None]
+    return Answered(Scores(parts.sum(1), parts, steps=steps, states=states), Scores(0 * parts.sum(1), 0 * parts))
+
+
+def stepwise(answers, rewards):
+    """A list of such answers, best first."""
+    names = ["chosen", *map(str, range(2, len(answers))), "rejected"]
+    first, *between, last = answers
+    return PairScores(
+        *(first.policy, last.policy, first.reference, last.reference),
+        further=dict(zip(names[1:-1], between, strict=True)),
+        rewards={n: torch.tensor([r], dtype=torch.float64) for n, r in zip(names, rewards, strict=True)},
+    )
+
+
+def turned(cosine):
+    """A state of this cosine with the state (1, 0)."""
+    return (cosine, math.sqrt(1 - cosine**2))
+
+
+def between(one, other):
+    sides = [
+        (step_rewards(a, a.policy.states.shape[2]), a.policy.states, a.policy.steps.amax(1) + 1) for a in (one, other)
+    ]
+    width = max(r.shape[1] for r, _, _ in sides)
+    wide = lambda x: torch.nn.functional.pad(x, (0, width - x.shape[-1]))
+    rewards, states, counts = zip(*sides, strict=True)
+    return step_margin(tuple(map(wide, rewards)), tuple(map(wide, states)), counts).item()
+
+
+def test_like_steps_count_up_to_double():
+    # Cosines 0.9 and 0.2, step rewards 0.1 and 0.4 ahead: 1.9 * 0.1 + 1.2 * 0.4 = 0.67, plainly 0.5.
+    one, other = stepped([0.3, 0.5], [(1, 0), (1, 0)]), stepped([0.2, 0.1], [turned(0.9), turned(0.2)])
+    assert between(one, other) == pytest.approx(0.67) and between(other, one) == pytest.approx(-0.67)
+    plain = stepped([0.2, 0.1], [(0, 1), (0, 1)])
+    assert between(one, plain) == pytest.approx(0.5)
+    assert between(one, stepped([0.2, 0.1], [(-1, 0), (-1, 0)])) == pytest.approx(0.0)
+
+
+def test_what_a_longer_answer_has_more_belongs_to_its_last_shared_step():
+    one, short = stepped([0.3, 0.5, 0.7], [(1, 0), (1, 0), (0, 3)]), stepped([0.1, 0.2], [(1, 0), (0, 1)])
+    # The merged state is (1, 3), of cosine 3 / sqrt(10) with (0, 1).
+    expected = 2 * (0.3 - 0.1) + (1 + 3 / math.sqrt(10)) * (0.5 + 0.7 - 0.2)
+    assert between(one, short) == pytest.approx(expected) and between(short, one) == pytest.approx(-expected)
+
+
+@pytest.mark.parametrize("weights", ["lambda", "uniform"])
+def test_step_by_step_with_states_that_have_nothing_in_common_is_whole_by_whole(weights):
+    axes = torch.eye(3).tolist()
+    answers = [stepped([x, 0.2 * x], [axis, axis]) for x, axis in zip((0.4, 0.9, -1.0), axes, strict=True)]
+    scores = stepwise(answers, (1.0, 0.5, 0.0))
+    whole = LOSSES["tree_po"].bind(beta=0.7, weights=weights)(scores)
+    torch.testing.assert_close(LOSSES["tree_po_steps"].bind(beta=0.7, weights=weights)(scores), whole)
+    alike = stepwise([stepped([x], [(2, 1)]) for x in (0.4, 0.9, -1.0)], (1.0, 0.5, 0.0))
+    double = LOSSES["tree_po"].bind(beta=1.4, weights=weights)(alike)
+    torch.testing.assert_close(LOSSES["tree_po_steps"].bind(beta=0.7, weights=weights)(alike), double)
+
+
+def test_step_by_step_the_gradient_reaches_tokens_and_no_state():
+    answers = [stepped([x, 0.1], [(1, k), (1, 1)]) for k, x in enumerate((0.4, 0.9, -1.0))]
+    states = [answer.policy.states.requires_grad_(True) for answer in answers]
+    parts = [answer.policy.parts.requires_grad_(True) for answer in answers]
+    LOSSES["tree_po_steps"].bind(beta=0.7)(stepwise(answers, (1.0, 0.5, 0.0))).sum().backward()
+    assert all(state.grad is None for state in states)
+    assert (parts[0].grad < 0).all() and (parts[-1].grad > 0).all()
+
+
+def test_sums_alone_have_no_steps():
+    with pytest.raises(ValueError, match="hidden states"):
+        LOSSES["tree_po_steps"].bind(beta=1.0)(listed((1.0, 0.0, -1.0), rewards=(1.0, 0.5, 0.0)))
 
 
 def test_without_rewards_a_list_says_what_is_missing():

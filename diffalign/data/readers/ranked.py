@@ -1,8 +1,9 @@
 """Several answers per prompt with scores: ``prompt``, ``completions`` (or ``responses``), ``scores`` (or ``rewards``).
 
 A completion is what a candidate of the ``trl`` format is: a text, plain or as a list of messages, a file name, bytes or
-the ecosystem's ``{"path", "bytes"}``. Scores are numbers, in the completions' order; the best becomes the chosen
-candidate, the worst the rejected one, those between further answers by rank. Equal scores keep the order of the row.
+the ecosystem's ``{"path", "bytes"}``; a list of strings is the lines of one text, the steps of a solution. Scores are
+numbers, in the completions' order; the best becomes the chosen candidate, the worst the rejected one, those between
+further answers by rank. Equal scores keep the order of the row.
 Optional columns are those of ``trl``.
 """
 
@@ -72,6 +73,7 @@ def _pair(row: Row, table: Table, names: Mapping[str, str], folder: Path | None,
     prompt = read_text(values.get("prompt"), "prompt")
     cells, scores = _ranked(values, names)
     columns = [f"completion {place + 1}" for place in range(len(cells))]
+    cells = [_joined(cell) for cell in cells]
     found = [read_candidate(cell, column, table, folder) for cell, column in zip(cells, columns, strict=True)]
     prompt, found, made = _checked(prompt, found, columns, folder or table.folder)
     roles = ["chosen", *map(str, range(2, len(found))), "rejected"]
@@ -89,6 +91,13 @@ def _pair(row: Row, table: Table, names: Mapping[str, str], folder: Path | None,
         group=group(values),
     )
     return replace(checked(pair), id=ids.unique(row_id(values, made)))
+
+
+def _joined(cell: Any) -> Any:
+    """Steps as one text, a line each; anything else as it is."""
+    if isinstance(cell, list) and cell and all(isinstance(step, str) for step in cell):
+        return "\n".join(step.rstrip("\n") for step in cell)
+    return cell
 
 
 def _ranked(values: Mapping[str, Any], names: Mapping[str, str]) -> tuple[list[Any], list[float]]:

@@ -2,7 +2,8 @@
 
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.lists.plackett_luce import PLACKETT_LUCE, PRO
+from diffalign.losses.lists.steps import TREE_PO_STEPS
 from diffalign.losses.lists.tree import TREE_PO
 
-LISTS: tuple[Loss, ...] = (PLACKETT_LUCE, TREE_PO, PRO)
+LISTS: tuple[Loss, ...] = (PLACKETT_LUCE, TREE_PO, TREE_PO_STEPS, PRO)
 """The rows of this folder, in the order of listings."""

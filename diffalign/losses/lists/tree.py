@@ -29,6 +29,23 @@ def lambda_weights(rewards: Tensor, values: Tensor) -> Tensor:
     return _apart(gain).abs() * _apart(discount).abs()
 
 
+WEIGHTS = ("lambda", "uniform")
+
+
+def pair_weights(rewards: Tensor, scores: PairScores, weights: str) -> tuple[Tensor, Tensor]:
+    """``(B, n, n)`` each: where one candidate of a list is better than another by the data (1, else 0), and how much
+    their order counts.
+
+    Args:
+        rewards: ``(B, n)``, what the policy says now, best candidate first.
+        scores: The lists, with their rewards.
+        weights: One of :data:`WEIGHTS`.
+    """
+    values = torch.stack([scores.reward(role) for role in scores.ranked], 1).to(rewards)
+    better = (_apart(values) > 0.0).to(rewards)
+    return better, lambda_weights(rewards, values) if weights == "lambda" else torch.ones_like(better)
+
+
 def tree_po(scores: PairScores, *, beta: float, weights: str = "lambda") -> Tensor:
     """Pairwise logistic losses over a whole list, weighed.
 
@@ -51,11 +68,8 @@ def tree_po(scores: PairScores, *, beta: float, weights: str = "lambda") -> Tens
     Source: Liao et al. 2024 (arXiv 2410.12854). The released code departs from the paper's formula (no such weights, a
         gradient that points the other way); this is the formula.
     """
-    ranked = scores.ranked
-    rewards = beta * torch.stack([answer.logratio for answer in ranked.values()], 1)
-    values = torch.stack([scores.reward(role) for role in ranked], 1).to(rewards)
-    better = (_apart(values) > 0.0).to(rewards)
-    weight = lambda_weights(rewards, values) if weights == "lambda" else torch.ones_like(better)
+    rewards = beta * torch.stack([answer.logratio for answer in scores.ranked.values()], 1)
+    better, weight = pair_weights(rewards, scores, weights)
     return (better * weight * F.softplus(-_apart(rewards))).sum((1, 2))
 
 
@@ -76,7 +90,7 @@ TREE_PO = Loss(
     advice="Ranked lists with scores that mean something, scaled to [0, 1]: close calls hardly count, the top of the "
     "list most. Take plackett_luce where only the order is known. The authors take beta 0.5, learning rate 5e-7.",
     limits={"beta": BETA},
-    words={"weights": ("lambda", "uniform")},
+    words={"weights": WEIGHTS},
     at_zero=lambda h: None,  # it depends on the rewards
     aliases=("lambda_rank",),
 )

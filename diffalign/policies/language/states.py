@@ -56,16 +56,20 @@ def response_states(network: LanguageNetwork, encoded: Encoded) -> tuple[States,
 def reduce(states: Tensor, layout: Layout) -> States:
     """Reduces the states ``(T, D)`` of a row to those of its responses, in the layout's order."""
     states = states if states.dtype == torch.float64 else states.float()
-    begins, ends = (
-        torch.tensor(sides, device=states.device)
-        for sides in zip(*(ends for tree in layout.trees for ends in tree.responses()), strict=True)
-    )
     count = sum(layout.lengths)  # behind them stand the tokens of prompts, where these are asked about
-    owners, sources = layout.owners[:count], layout.sources[:count]
-    # The place of a scored token: behind the one that predicts it, or where its response begins.
-    places = torch.where(sources < begins[owners], begins[owners], sources + 1)
+    owners, sources, places = layout.owners[:count], layout.sources[:count], places_of(layout)
     lengths = torch.tensor(layout.lengths, device=states.device)
-    empty = states.new_zeros(len(ends), states.shape[-1])
+    empty = states.new_zeros(layout.responses, states.shape[-1])
     total = empty.index_add(0, owners, states[sources])
     mean = empty.index_add(0, owners, states[places]) / lengths[:, None]
     return States(total, mean, states[places[lengths.cumsum(0) - 1]], lengths)
+
+
+def places_of(layout: Layout) -> Tensor:
+    """``(N,)``: where each scored token of a response stands, behind the place that predicts it or, of the first, where
+    its response begins."""
+    count = sum(layout.lengths)
+    owners, sources = layout.owners[:count], layout.sources[:count]
+    starts = [begin for tree in layout.trees for begin, _ in tree.responses()]
+    begins = torch.tensor(starts, device=sources.device)[owners]
+    return torch.where(sources < begins, begins, sources + 1)

@@ -27,6 +27,7 @@ from diffalign.policies.language.masks import load_masks, save_masks
 from diffalign.policies.language.network import LanguageNetwork
 from diffalign.policies.language.searching import Base, answered
 from diffalign.policies.language.showing import shown
+from diffalign.policies.language.steps import Steps, with_steps
 from diffalign.policies.language.tokens import Tokens
 from diffalign.policies.networks import unwrapped, weights_digest
 from diffalign.policies.policy import Progress, Scored, silent
@@ -69,7 +70,7 @@ class LanguagePolicy:
         self.base_fingerprint = weights_digest([module.model])
         self._notes = dict(notes or {})
         self._trainable = Trainable(module)
-        self._rarity = Rarity()
+        self._rarity, self._steps = Rarity(), Steps(tokens.spell, tokens.ends)
         self._judging = Judging(lambda: self.module, self._trainable.parameters, config, self.fingerprint(), load_base)
 
     @property
@@ -131,6 +132,11 @@ class LanguagePolicy:
     def score(self, encoded: Encoded, draw: Draw) -> Scored:
         """Scores under the policy, with gradient. Nothing of them is drawn."""
         return self._judging.score_policy(encoded)
+
+    def stepped(self, encoded: Encoded, scored: Scored) -> Scored:
+        """The scores with each answer's steps, and the policy's states of these."""
+        network: Any = unwrapped(self.module)
+        return with_steps(scored, network, encoded, self._steps)
 
     def graded(self, encoded: Encoded, draw: Draw) -> tuple[Scored, Tensor]:
         """The same, and ``(B,)`` the log-probability of telling right how much of the answers is missing."""

@@ -27,6 +27,40 @@ def _pro(e, sft):
 
 def _tree_po(e, beta, weights):
     s = [beta * (answer.policy - answer.reference) for answer, _ in e.ranked]
+    return _tree(e, s, lambda i, j: s[i] - s[j], weights)
+
+
+def _tree_po_steps(e, beta, weights):
+    between = sorted((role for role in e.further if role.isdigit()), key=int)
+    answers = [steps_of(e.parts[role], beta) for role in ("chosen", *between, "rejected")]
+    s = [sum(reward for reward, _ in steps) for steps in answers]
+    return _tree(e, s, lambda i, j: step_margin(answers[i], answers[j]), weights)
+
+
+def steps_of(parts, beta):
+    """Reward and state of each step."""
+    rewards = [0.0] * (max(parts.steps) + 1)
+    for step, policy, reference in zip(parts.steps, parts.policy, parts.reference, strict=True):
+        rewards[step] += beta * (policy - reference)
+    return list(zip(rewards, parts.states, strict=False))
+
+
+def step_margin(one, other):
+    """With the steps that the longer answer has more merged into its last shared one."""
+    shared = min(len(one), len(other))
+    total = 0.0
+    for (r, e), (q, f) in zip(_merged(one, shared), _merged(other, shared), strict=True):
+        dot, sizes = sum(a * b for a, b in zip(e, f, strict=True)), math.hypot(*e) * math.hypot(*f)
+        total += (1 + dot / sizes) * (r - q)
+    return total
+
+
+def _merged(steps, count):
+    rest = steps[count - 1 :]
+    return [*steps[: count - 1], (sum(r for r, _ in rest), [sum(x) for x in zip(*(e for _, e in rest), strict=True)])]
+
+
+def _tree(e, s, margin, weights):
     v = [reward for _, reward in e.ranked]
     order = sorted(range(len(s)), key=lambda i: -s[i])
     rank = [order.index(i) + 1 for i in range(len(s))]
@@ -35,12 +69,13 @@ def _tree_po(e, beta, weights):
         for j in range(len(s)):
             if v[i] > v[j]:
                 swap = abs(2 ** v[i] - 2 ** v[j]) * abs(1 / math.log(1 + rank[i]) - 1 / math.log(1 + rank[j]))
-                total -= (swap if weights == "lambda" else 1.0) * log_sigmoid(s[i] - s[j])
+                total -= (swap if weights == "lambda" else 1.0) * log_sigmoid(margin(i, j))
     return total
 
 
 LISTS = {
     "plackett_luce": Plain(_plackett_luce, ({"beta": 0.1}, {"beta": 5000.0})),
     "pro": Plain(_pro, ({}, {"sft": 1.0})),
+    "tree_po_steps": Plain(_tree_po_steps, ({"beta": 0.5}, {"beta": 5000.0}, {"beta": 1.0, "weights": "uniform"})),
     "tree_po": Plain(_tree_po, ({"beta": 0.5}, {"beta": 5000.0}, {"beta": 1.0, "weights": "uniform"})),
 }

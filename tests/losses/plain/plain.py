@@ -27,6 +27,8 @@ class Parts:
     reference: tuple[float, ...] = ()
     divergence: tuple[float, ...] = ()
     masks: tuple[tuple[float, ...], ...] = ()
+    steps: tuple[int, ...] = ()
+    states: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
