@@ -2,16 +2,23 @@
 
     chosen = argmax_k score(answer_k),      rejected = argmin_k score(answer_k)
 
-For pictures and texts alike. What is left is a folder with all answers, their scores and ``pairs.jsonl``, which trains
-like any data set.
+For pictures and texts alike. What is left is a folder with all answers, their scores, ``pairs.jsonl``, which trains
+like any data set, and ``lists.jsonl`` with all answers of a prompt and their scores, for losses on ranked lists. Of a
+pair two scores are told for each side: the scorer's, and how often the answer wins against the others,
+
+    win_i = mean over j of sigmoid(score_i - score_j),      itself a half,
+
+which is what self-play losses regress to (`sppo`, with ``loss.rewards: win``).
 
 Source: pairs of the best and the worst of n samples are the on-policy recipe of SimPO (Meng et al. 2024, arXiv
-2405.14734: five samples per prompt at temperature 0.8); a reward model is asked there, any scorer here.
+2405.14734: five samples per prompt at temperature 0.8); a reward model is asked there, any scorer here. Win rates from
+scores as in Wu et al. 2024 (arXiv 2405.00675).
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,23 +105,49 @@ def make_pairs(
     by_prompt: dict[str, list[tuple[float, Sample, Any]]] = {}
     for sample, content, score in zip(gallery.samples, contents, scores, strict=True):
         by_prompt.setdefault(sample.prompt, []).append((score, sample, content))
-    rows, tied = [], 0
+    rows, lists, tied = [], [], 0
     for prompt, found in by_prompt.items():
         # The first of equals, so that nothing but the scores decides.
         best, worst = max(found, key=lambda item: item[0]), min(found, key=lambda item: item[0])
         if not best[0] - worst[0] > gap:
             tied += 1
             continue
-        rows.append(_row(policy.asked(prompt, **settings), best, worst))
+        wins = dict(zip((item[1].seed for item in found), win_rates([item[0] for item in found]), strict=True))
+        asked = policy.asked(prompt, **settings)
+        row = _row(asked, best, worst)
+        rows.append({**row, "chosen_win": wins[best[1].seed], "rejected_win": wins[worst[1].seed]})
+        lists.append(_list(asked, found))
     if not rows:
         raise DataError(
             f"{scorer.name} tells no two answers of a prompt apart by more than {gap:g}, in {len(by_prompt)} prompts. "
             "Ask for more answers, a higher temperature, or another scorer."
         )
-    path = gallery.folder / "pairs.jsonl"
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    _write(gallery.folder / "lists.jsonl", lists)
+    path = _write(gallery.folder / "pairs.jsonl", rows)
     return Made(path, len(rows), tied, sum(r["chosen_score"] - r["rejected_score"] for r in rows) / len(rows))
+
+
+def win_rates(scores: Sequence[float]) -> list[float]:
+    """How often each answer of a prompt wins against the answers drawn with it, itself counted as a half, if the chance
+    to win is the logistic function of the difference of scores. Their mean is one half; a constant changes nothing."""
+    won = lambda gap: 0.5 + 0.5 * math.tanh(gap / 2)
+    return [sum(won(own - other) for other in scores) / len(scores) for own in scores]
+
+
+def _write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def _list(prompt: Text, found: Sequence[tuple[float, Sample, Any]]) -> dict[str, Any]:
+    """All answers of a prompt, the best first."""
+    ranked = sorted(found, key=lambda item: -item[0])
+    contents = [content.name if isinstance(content, Path) else content for _, _, content in ranked]
+    scores = [score for score, _, _ in ranked]
+    if isinstance(prompt, Conversation):
+        turns = [[{"role": "assistant", "content": text}] for text in contents]
+        return {"prompt": prompt.rows(), "completions": turns, "scores": scores}
+    return {"prompt": prompt, "completions": contents, "scores": scores}
 
 
 def _row(prompt: Text, best: tuple[float, Sample, Any], worst: tuple[float, Sample, Any]) -> dict[str, Any]:

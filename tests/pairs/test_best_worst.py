@@ -10,7 +10,7 @@ import torch
 from diffalign.data.conversation import Conversation, Message
 from diffalign.data.readers import read_pairs
 from diffalign.errors import DataError, RunError, UserError
-from diffalign.pairs.best_worst import make_pairs
+from diffalign.pairs.best_worst import make_pairs, win_rates
 from diffalign.policies.language.load import LanguageConfig, load_policy
 from diffalign.scorers import load_scorer
 from tests.evaluation.fakes import Praise, TalkingPolicy
@@ -67,7 +67,12 @@ def rows(made):
 def test_the_best_answer_is_preferred_to_the_worst(tmp_path):
     judge = Table(s3=2.0, s1=-1.0, s4=-5.0, s6=0.5)
     made = make_pairs(Numbered(), ["a", "b"], judge, tmp_path, answers=4)
-    assert rows(made) == [
+    made_rows = rows(made)
+    wins = [[row.pop(f"{side}_win") for side in ("chosen", "rejected")] for row in made_rows]
+    assert wins == [
+        [win_rates(s)[k] for k in places] for s, places in (([0, -1, 0, 2], (3, 1)), ([-5, 0, 0.5, 0], (2, 0)))
+    ]
+    assert made_rows == [
         {"prompt": "a", "chosen": " 3", "rejected": " 1", "chosen_score": 2.0, "rejected_score": -1.0, "seeds": [3, 1]},
         {"prompt": "b", "chosen": " 6", "rejected": " 4", "chosen_score": 0.5, "rejected_score": -5.0, "seeds": [6, 4]},
     ]  # fmt: skip
@@ -75,7 +80,10 @@ def test_the_best_answer_is_preferred_to_the_worst(tmp_path):
     assert "left out" not in made.words()
     answers = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     assert [row["scores"]["table"] for row in answers] == [0.0, -1.0, 0.0, 2.0, -5.0, 0.0, 0.5, 0.0]
-    assert [pair.scores["chosen"] for pair in read_pairs(made.path).pairs] == [{"score": 2.0}, {"score": 0.5}]
+    assert [pair.scores["chosen"]["score"] for pair in read_pairs(made.path).pairs] == [2.0, 0.5]
+    ranked = read_pairs(tmp_path / "lists.jsonl").pairs
+    assert [pair.scores["chosen"] for pair in ranked] == [{"score": 2.0}, {"score": 0.5}]
+    assert [len(pair.answers) for pair in ranked] == [4, 4]
 
 
 def test_every_prompt_has_noises_of_its_own(tmp_path):
@@ -166,3 +174,11 @@ def test_what_gives_no_pairs_is_refused_before_anything_is_made(tmp_path, scorer
     with pytest.raises(UserError, match=says):
         make_pairs(policy, ["a"], scorer, tmp_path / "pairs", answers=answers)
     assert not policy.calls and not (tmp_path / "pairs").exists()
+
+
+def test_win_rates_are_those_worked_out_by_hand_and_mind_no_constant():
+    # Wu et al. 2024's preference model as the logistic function of five scores.
+    scores = [1.0, 0.2, -0.5, 0.4, -1.1]
+    assert win_rates(scores) == pytest.approx([0.708822, 0.542843, 0.389789, 0.586540, 0.272006], abs=5e-7)
+    assert sum(win_rates(scores)) / 5 == pytest.approx(0.5)
+    assert win_rates([s + 70.0 for s in scores]) == pytest.approx(win_rates(scores))
