@@ -75,6 +75,17 @@ def test_other_than_plain_sampling_is_named_and_has_no_entropy(writer, tmp_path)
     assert not found.plain and found.evidence is None and "no KL" in found.words()[1]
 
 
+def test_samples_of_the_base_say_nothing_of_a_reference_that_is_another_model_by_now(writer, tmp_path):
+    class Moved:
+        kind = "earlier"
+
+        def __getattr__(self, name):
+            return getattr(writer, name)
+
+    both = galleries(writer, tmp_path)
+    assert sampled(Moved(), *both).dispersion is None and sampled(writer, *both).dispersion is not None
+
+
 def test_empty_answers_are_left_out(writer):
     said = ask(writer, ["a", "b", "c"], ["x", " \n", "y"])
     assert said.places == (0, 2) and len(said.policy) == 2

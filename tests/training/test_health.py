@@ -105,9 +105,16 @@ def test_displacement_is_told_in_place_of_what_it_says_more_closely():
         displaced(19),
         displaced(chosen=1.0),
         displaced(chosen=-3.0, rejected=-1.0),
+        [{**record, "displacement/chosen": -1.0} for record in displaced()],
         [*displaced(), *[displaced()[-1]] * 20],
     ],
-    ids=["too short", "the chosen one gains", "the margin shrinks", "nothing moves any more"],
+    ids=[
+        "too short",
+        "the chosen one gains",
+        "the margin shrinks",
+        "the chosen one has fallen before",
+        "nothing moves any more",
+    ],
 )
 def test_displacement_needs_a_falling_chosen_side_and_a_growing_margin(records):
     assert "displaced" not in {finding.name for finding in diagnose(records, **HOW)}
