@@ -11,7 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from diffalign.data.conversation import Text
-from diffalign.data.records import Pair
+from diffalign.data.records import Answer, Pair
 from diffalign.losses import PairScores, loss_named
 from diffalign.policies.language.judging import Encoded
 from diffalign.policies.language.layout import lay_out
@@ -37,7 +37,7 @@ NEEDS_TRL = pytest.mark.skipif(
     reason=f"needs TRL 1.16 or later, which the extra `test` installs; here is {TRL.replace('0.0', 'none')}",
 )
 
-TRAINERS = {"DPO": "trl", "KTO": "trl", "CPO": "trl.experimental.cpo", "ORPO": "trl.experimental.orpo"}
+TRAINERS = {"DPO": "trl", "KTO": "trl"} | {name: f"trl.experimental.{name.lower()}" for name in ("CPO", "ORPO", "TPO")}
 TARGETS = ("q_proj", "v_proj")
 
 
@@ -78,7 +78,16 @@ class Setting:
             weights[name].mul_(1.0 - self.shrink).add_(10.0 * moved if "lora" in name else moved)
 
 
-def opened(setting: Setting, output: Path, loss: dict[str, Any], pairs: Sequence[Pair], source: str = "dataset") -> Run:
+def opened(
+    setting: Setting,
+    output: Path,
+    loss: dict[str, Any],
+    pairs: Sequence[Pair],
+    source: str = "dataset",
+    *,
+    labels: str = "hard",
+    micro: int | None = None,
+) -> Run:
     """A run of ours over all pairs in one batch, of small micro-batches where the loss allows it, its policy moved."""
     together = loss_named(loss["name"]).together
     adapter = None if setting.rank is None else {"rank": setting.rank, "targets": list(TARGETS)}
@@ -86,7 +95,7 @@ def opened(setting: Setting, output: Path, loss: dict[str, Any], pairs: Sequence
     train = {
         "steps": 1,
         "batch_size": size,
-        "micro_batch_size": size if together else 4,
+        "micro_batch_size": micro or (size if together else 4),
         "learning_rate": 0.1,
         "max_grad_norm": None,
     }
@@ -102,6 +111,7 @@ def opened(setting: Setting, output: Path, loss: dict[str, Any], pairs: Sequence
             "data": {"train": "in memory"},
             "loss": loss,
             "pairs": source,
+            "labels": labels,
             "train": train,
             "output": str(output),
         }
@@ -211,8 +221,23 @@ def assert_apart(one: Step, other: Step) -> None:
 
 
 def columns(pair: Pair) -> dict[str, Any]:
-    """A pair as a row of TRL's preference format."""
-    return {"prompt": cell(pair.prompt), "chosen": cell(pair.chosen), "rejected": cell(pair.rejected)}
+    """A pair as a row of TRL's preference format. It calls the gold answer ``reference``."""
+    gold = {"reference": cell(pair.further["gold"].candidate)} if "gold" in pair.further else {}
+    return {"prompt": cell(pair.prompt), "chosen": cell(pair.chosen), "rejected": cell(pair.rejected), **gold}
+
+
+def with_gold(pairs: Sequence[Pair], length: int | None = None) -> list[Pair]:
+    """Pairs with a third answer, the best one known.
+
+    Args:
+        pairs: Two answers each.
+        length: Characters of each gold answer, of texts; None: as it comes, each another.
+    """
+
+    answers = [other.chosen for other in (*pairs[1:], pairs[0])]
+    if length is not None:
+        answers = [f"{answer:x<{length}.{length}}" for answer in answers]
+    return [replace(pair, further={"gold": Answer(answer)}) for pair, answer in zip(pairs, answers, strict=True)]
 
 
 def thumb(example: Pair) -> dict[str, Any]:

@@ -21,6 +21,11 @@ def cpo(kind: str, loss: dict[str, Any], **options: Any) -> Row:
     return loss, "CPO", {"loss_type": kind, "beta": loss["beta"], "cpo_alpha": 0.0, **options}
 
 
+def tpo(kind: str, loss: dict[str, Any], **options: Any) -> Row:
+    """A loss type of TRL's ``TPOTrainer`` at our loss's beta and weight of the gold answer."""
+    return loss, "TPO", {"loss_type": kind, "beta": loss["beta"], "tpo_alpha": loss["alpha"], **options}
+
+
 SAME: dict[str, Row] = {
     "sigmoid": dpo("sigmoid", {"name": "logistic", "beta": 0.2}),
     "sigmoid_norm": dpo("sigmoid_norm", {"name": "logistic", "beta": 2.0, "per_token": True}),
@@ -39,10 +44,12 @@ SAME: dict[str, Row] = {
     "discopop": dpo("discopop", {"name": "discopop", "beta": 0.2, "temperature": 0.08}, discopop_tau=0.08),
     "simpo": cpo("simpo", {"name": "simpo", "beta": 2.0, "gamma_beta_ratio": 0.3}, simpo_gamma=0.6),
     "cpo": cpo("sigmoid", {"name": "cpo", "beta": 0.2, "weight": 0.0}),
+    "tpo": tpo("sigmoid", {"name": "tpo", "beta": 0.2, "alpha": 0.0}),
+    "tpo-l": tpo("tpo-l", {"name": "tpo-l", "beta": 2.0, "gamma": 0.6, "alpha": 0.0}, tpo_l_gamma=0.6),
 }
 """By TRL's name. KTO has a test of its own, for its batches have an order."""
 
-ON_EVERY_KIND = ("sigmoid", "sigmoid_norm", "hinge", "robust", "ipo", "aot", "simpo")
+ON_EVERY_KIND = ("sigmoid", "sigmoid_norm", "hinge", "robust", "ipo", "aot", "simpo", "tpo")
 """Those that are compared on conversations and under an adapter as well; the others are other curves of the same."""
 
 
@@ -80,5 +87,8 @@ Small betas where a logratio is an exponent: what float32 leaves of a sum of som
 OTHER = {"sft", "rpo", "orpo"}
 """Our losses that count tokens otherwise than TRL's."""
 
-LATER = {"tpo", "tpo_l"}
-"""Our losses for which TRL has a trainer that is compared nowhere yet."""
+ONLY_TRL = {
+    "CPO": {"hinge", "ipo", "alphapo"},
+    "TPO": {"hinge", "ipo"},
+}
+"""Loss types of TRL, by trainer, that none of our losses is. They stand on the page."""

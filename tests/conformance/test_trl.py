@@ -2,9 +2,9 @@
 recomputed here from our own parts to its last digit. What differs and why stands in docs/conformance.md.
 """
 
-import inspect
+import importlib
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from diffalign.policies.language.question import Question, Response
 from diffalign.training.reference_point import StrayPairs, strays
 from tests.conformance.sides import (
     NEEDS_TRL,
+    TRAINERS,
     Setting,
     assert_apart,
     assert_same,
@@ -28,8 +29,9 @@ from tests.conformance.sides import (
     scores_of,
     thumb,
     trl,
+    with_gold,
 )
-from tests.conformance.table import LATER, ON_EVERY_KIND, OTHER, SAME
+from tests.conformance.table import ON_EVERY_KIND, ONLY_TRL, OTHER, SAME
 from tests.tiny_text import CHARACTERS, SPECIAL, chat_pairs, text_pairs, tiny_llm, tiny_tokenizer
 
 pytestmark = NEEDS_TRL
@@ -41,6 +43,7 @@ pytestmark = NEEDS_TRL
 )
 def test_loss_and_gradient_are_those_of_trl(settings, tmp_path, name, kind):
     (setting, pairs), (loss, trainer, options) = settings[kind], SAME[name]
+    pairs = with_gold(pairs) if trainer == "TPO" else pairs
     theirs, _ = trl(setting, trainer, [columns(pair) for pair in pairs], **options)
     run = opened(setting, tmp_path / "run", loss, pairs)
     assert run.policy.describe()["forward"].startswith("shared")
@@ -191,22 +194,39 @@ def test_trl_takes_the_point_of_kto_from_each_micro_batch(settings, tmp_path):
 
 
 def test_every_loss_is_accounted_for():
-    page = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
     same = {"kto", *(loss_named(loss["name"]).name for loss, _, _ in SAME.values())}
     texts = {name for name, row in LOSSES.items() if "text" in row.modalities}
-    absent = set(re.findall(r"`(\w+)`", page.split("## Losses that TRL does not have")[1].split("\n## ")[0]))
-    for one, other in combinations((same, OTHER, LATER, absent), 2):
+    absent = set(re.findall(r"`(\w+)`", page("Losses that TRL does not have")))
+    for one, other in combinations((same, OTHER, absent), 2):
         assert one.isdisjoint(other)
-    assert same | OTHER | LATER | absent == texts, "say of a new loss what TRL does, in table.py or on the page"
-    assert all(f"`{name}`" in page for name in (*texts, *SAME))
+    assert same | OTHER | absent == texts, "say of a new loss what TRL does, in table.py or on the page"
+    table = page("Losses")
+    assert all(f"`{name}`" in table for name in (*same, *OTHER))
 
 
-def test_every_loss_type_of_trls_trainer_has_a_row():
-    from trl.trainer import dpo_trainer
+@pytest.mark.parametrize("trainer", ["DPO", "KTO", "CPO", "TPO"])
+def test_every_loss_type_of_trl_has_a_row(trainer):
+    config = getattr(importlib.import_module(TRAINERS[trainer]), f"{trainer}Config")
+    said = {field.name: field.metadata for field in fields(config)}["loss_type"]
+    theirs = set(said.get("choices") or re.findall(r"'(\w+)'", said["help"]))
+    compared = {str(*kind) if isinstance(kind, list) else kind for kind in kinds(trainer)}
+    compared |= {"DPO": {"sft"}, "KTO": {"kto", "apo_zero_unpaired"}}.get(trainer, set())
+    alone = ONLY_TRL.get(trainer, set())
+    assert compared.isdisjoint(alone)
+    assert theirs == compared | alone
+    assert all(f"`{kind}`" in page("Losses") for kind in compared)
+    assert all(f"`{kind}`" in page("Losses that only TRL has") for kind in alone)
 
-    source = inspect.getsource(dpo_trainer)
-    theirs = set(re.findall(r'loss_type == "(\w+)"', source))
-    assert theirs == {row[2]["loss_type"][0] for row in SAME.values() if row[1] == "DPO"} | {"sft"}
+
+def kinds(trainer):
+    """Loss types of a trainer that are compared by the table."""
+    return [options["loss_type"] for _, of, options in SAME.values() if of == trainer]
+
+
+def page(section):
+    """A section of the page."""
+    text = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
+    return text.split(f"## {section}\n")[1].split("\n## ")[0]
 
 
 def point_of(policy, examples):
