@@ -1,10 +1,14 @@
 """The commands that make a data set of a data set: what they write, what they say, and what they refuse."""
 
 import json
+import math
+import re
+from pathlib import Path
 
 import pytest
 import yaml
 
+from diffalign.data.line import Line
 from diffalign.data.readers import read_pairs
 from diffalign.data.scores import write_scores
 from diffalign.data.write import write_pairs
@@ -190,3 +194,52 @@ def test_options_of_the_format_reach_the_columns_that_go_along(tmp_path):
     assert rows(tmp_path / "o.jsonl")[0] | {"id": ""} == {
         "id": "", "prompt": "p", "chosen": "b", "rejected": "a", "flipped": 1.0, "note": "x"
     }  # fmt: skip
+
+
+def recipe(tmp_path, data, **values):
+    from tests.tiny_text import tiny_llm
+
+    return {
+        "model": {"path": str(tiny_llm(tmp_path / "llm")), "cache": str(tmp_path / "cache"), "adapter": {"rank": 2}},
+        "data": {"train": str(data), "limit": 4},
+        "train": {"steps": 1, "batch_size": 4, "learning_rate": 1e-3},
+        "log": {"every": 1},
+        "output": str(tmp_path / f"run-{data.stem}"),
+        **values,
+    }
+
+
+@pytest.mark.parametrize("kind", ["within", "between", "strength"])
+def test_what_the_commands_write_is_trained_on(kind, tmp_path):
+    from tests.tiny_text import text_pairs
+
+    write_pairs(tmp_path / "pairs.jsonl", short := [Line(p) for p in text_pairs(8)])
+    source, logistic = tmp_path / "pairs.jsonl", {"name": "logistic", "beta": 0.5}
+    if kind == "strength":
+        write_scores(tmp_path / "rm.jsonl", "rm", {line.pair.id: (float(n), 3.0) for n, line in enumerate(short)})
+        call("data", "strength", source, "--output", tmp_path / "strength.jsonl", "--scores", tmp_path / "rm.jsonl")
+        values = recipe(
+            tmp_path, tmp_path / "strength.jsonl", loss=logistic, labels={"name": "column", "margin": "margin"}
+        )
+    else:
+        call("data", "prompt-pairs", source, "--output", tmp_path, "--rule", "keyword", "--rule", "words", "--most", 2)
+        loss = [logistic, {"name": "margin_contrast", "beta": 0.5}] if kind == "between" else logistic
+        values = recipe(tmp_path, tmp_path / f"{kind}.jsonl", loss=loss)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
+    call("train", tmp_path / "recipe.yaml")
+    (record,) = rows(tmp_path / f"run-{kind}" / "metrics.jsonl")
+    if kind != "strength":  # log 2 for each loss: policy and reference are equal
+        assert record["loss"] == pytest.approx((2 if kind == "between" else 1) * math.log(2.0), abs=1e-5)
+    else:
+        assert record["loss"] != pytest.approx(math.log(2.0), abs=1e-3)
+
+
+def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
+    root = Path(__file__).parents[2]
+    if not (root / "assets" / "emoji" / "pairs").exists():
+        pytest.skip("the embedded pairs are not here")
+    (tmp_path / "assets").symlink_to(root / "assets")
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "preparing-data.md").read_text(), re.DOTALL)
+    exec(block, {})  # noqa: S102
+    assert sum(row["flipped"] for row in rows(tmp_path / "noisy" / "pairs.jsonl")) == 151

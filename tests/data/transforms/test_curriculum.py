@@ -125,3 +125,9 @@ def test_folders_without_stages_are_told(tmp_path):
     (tmp_path / "curriculum.yaml").write_text("stages: []\nreference: previous")
     with pytest.raises(UserError, match="Did you mean 'previous_stage'"):
         read_stages(tmp_path)
+
+
+def test_the_best_rated_answer_is_chosen_wherever_it_stands():
+    made = curriculum([ranked(3, 9, 5, 7)], key="rating", stages=1)
+    assert [line.pair.chosen for line in made.stages[0]] == ["answer 9 of 2"] * 3
+    assert gaps(made.stages[0]) == [6.0, 4.0, 2.0]

@@ -199,3 +199,10 @@ def test_settings_out_of_their_range_are_told():
         between(texts(1), conflicting=2)
     with pytest.raises(UserError, match="Did you mean 'keyword'"):
         named_rules(["keywords"], {})
+
+
+@given(st.integers(2, 40), st.integers(1, 40), st.integers(0, 99))
+def test_a_bound_on_the_length_lies_between_two_lengths(own, other, seed):
+    rule, texts_ = BY_NAME["words"], [" ".join(["word"] * n) for n in (own, other)]
+    argument = rule.propose(*texts_, random.Random(seed))
+    assert rule.holds(texts_[0], argument) and (own == other or not rule.holds(texts_[1], argument))
