@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from torch.utils.checkpoint import checkpoint
 
 from diffalign.policies.language.head import CHUNK_BYTES
 
+NEVER = -1e30
+"""A logit so low that its token never comes, and still a number: some models write minus infinity."""
 Logits = Callable[[Tensor], Tensor]
 """States ``(n, D)`` in, logits ``(n, V)`` out, in float32 or better."""
 
@@ -79,17 +81,35 @@ def compare_tokens(
 
     def chunk(mine: Tensor, other: Tensor, wanted: Tensor) -> Tensor:
         with torch.no_grad():
-            raw = beside.logits(other)
-            mean = raw.mean(-1) if beside.average else raw.new_zeros(len(raw))
-            known = raw.log_softmax(-1)
-        said = logits(mine).log_softmax(-1)
-        gap = (known - said).masked_fill(known == float("-inf"), 0.0)  # tokens that never come
-        divergence = (known.exp() * gap).sum(-1).clamp(min=0.0)
-        picked = (table.gather(1, wanted[:, None])[:, 0] for table in (said, known))
-        return torch.stack([*picked, divergence, mean])
+            known = beside.logits(other)
+        return _Chunk.apply(logits(mine), known, wanted, beside.average)  # type: ignore[no-any-return]
 
     if not len(targets):
         return states.float().sum(-1).expand(4, 0)
     rows = max(1, chunk_bytes // (4 * vocabulary))
     parts = zip(states.split(rows), beside.states.split(rows), targets.split(rows), strict=True)
     return torch.cat([checkpoint(chunk, *part, use_reentrant=False) for part in parts], 1)
+
+
+class _Chunk(torch.autograd.Function):
+    """``(4, n)`` of a chunk, and its slopes by the policy's logits in closed form, in fewer passes than autograd's.
+
+    d logp / dz_v = 1[v = target] - pi(v),      d KL / dz_v = pi(v) - ref(v)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, raw: Tensor, other: Tensor, targets: Tensor, average: bool) -> Tensor:
+        mean = other.mean(-1) if average else other.new_zeros(len(other))
+        said, known = (z.clamp(min=NEVER).log_softmax(-1) for z in (raw, other))
+        picked = [table.gather(1, targets[:, None])[:, 0] for table in (said, known)]
+        likely = known.exp()
+        divergence = known.sub_(said).mul_(likely).sum(-1).clamp_(min=0.0)
+        ctx.save_for_backward(said, likely, targets)
+        return torch.stack([*picked, divergence, mean])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        said, likely, targets = ctx.saved_tensors
+        of_logp, of_divergence = grad[0, :, None], grad[2, :, None]
+        slope = said.exp().mul_(of_divergence - of_logp).addcmul_(likely, of_divergence, value=-1.0)
+        return slope.scatter_add_(1, targets[:, None], of_logp), None, None, None

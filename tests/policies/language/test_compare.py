@@ -135,6 +135,16 @@ def test_the_gradient_by_states_and_head_is_the_slope_whatever_the_chunks():
     torch.testing.assert_close(compared(*leaves, 28), compared(*leaves, 2**20), rtol=1e-14, atol=0)
 
 
+def test_no_logits_are_kept_for_the_backward_pass():
+    head, count, width, kept = torch.randn(512, 8), 64, 8, []
+    states = torch.randn(count, width, requires_grad=True)
+    beside = Beside(torch.randn(count, width), lambda h: h @ head.T)
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
+        found = compare_tokens(states, lambda h: h @ head.T, beside, torch.zeros(count, dtype=torch.long), 512, 2**15)
+    found[2].sum().backward()
+    assert max(kept, default=0) < 16 * 512, "not even those of one chunk"
+
+
 def test_tokens_that_never_come_do_not_make_it_infinite():
     never = lambda h: h.masked_fill(torch.tensor([False, True, False]), float("-inf"))
     states = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
