@@ -1,4 +1,4 @@
-"""The answers of a batch: every pair has the same ones."""
+"""The answers of a batch: every pair has the same ones, and some may answer a prompt of their own."""
 
 from __future__ import annotations
 
@@ -17,3 +17,12 @@ def roles_of(pairs: Sequence[Pair]) -> tuple[str, ...]:
             "pairs of a run have the same answers. Leave the others out."
         )
     return roles
+
+
+def asides(pair: Pair) -> dict[str, Pair]:
+    """The answers of a pair that have a prompt of their own, by role, each as an example of its own."""
+    return {
+        role: Pair(f"{pair.id}/{role}", answer.prompt, answer.candidate, None, source=pair.source)
+        for role, answer in pair.answers.items()
+        if answer.prompt is not None
+    }

@@ -13,8 +13,8 @@ from diffalign.data.records import Pair
 from diffalign.policies.language.judging import Encoded
 from diffalign.policies.language.layout import lay_out
 from diffalign.policies.language.question import Response
-from diffalign.policies.language.tokens import Tokens, asides
-from diffalign.policies.roles import roles_of
+from diffalign.policies.language.tokens import Tokens
+from diffalign.policies.roles import asides, roles_of
 
 
 def encode_pairs(tokens: Tokens, pairs: Sequence[Pair], device: torch.device, *, prompts: bool = False) -> Encoded:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 from diffalign.data.records import Pair
-from diffalign.policies.language.tokens import Tokens, asides
+from diffalign.policies.language.tokens import Tokens
+from diffalign.policies.roles import asides
 
 LONGEST = 800
 """Characters of a text that are shown."""

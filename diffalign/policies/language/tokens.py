@@ -37,8 +37,9 @@ from diffalign.policies.language.problems import SHOWN, problem_of, problems_of
 from diffalign.policies.language.question import Cuts, Question, Response
 from diffalign.policies.language.spans import Spans
 from diffalign.policies.language.vocabulary import begins_with, digest, encode, token_id
+from diffalign.policies.roles import asides
 
-__all__ = ["Cuts", "Question", "Response", "Tokens", "asides"]
+__all__ = ["Cuts", "Question", "Response", "Tokens"]
 
 RULES = 1  # goes up when equal texts become other tokens
 CHUNK = 256  # pairs tokenised at a time in a pass over a data set
@@ -288,15 +289,6 @@ class Tokens:
         begins = ids[:1] if limit > 1 and ids[0] == self.tokenizer.bos_token_id else ()
         kept = ids[:limit] if self.config.long_prompts == "keep_start" else (*begins, *ids[len(begins) - limit :])
         return kept, len(ids) - limit
-
-
-def asides(pair: Pair) -> dict[str, Pair]:
-    """The answers of a pair that have a prompt of their own, by role, each as an example of its own."""
-    return {
-        role: Pair(f"{pair.id}/{role}", answer.prompt, answer.candidate, None, source=pair.source)
-        for role, answer in pair.answers.items()
-        if answer.prompt is not None
-    }
 
 
 def _turn(role: str, text: Text) -> Conversation:
