@@ -101,7 +101,9 @@ def write_merged(deltas: Sequence[Delta], weights: Sequence[float], output: Path
     tensors, first = merged(deltas, weights), deltas[0]
     rank = next(iter(tensors.values())).shape[0]
     parts = [{"adapter": delta.path.name, "weight": float(w)} for delta, w in zip(deltas, weights, strict=True)]
-    kept = {key: first.about[key] for key in ("base_model", "base_revision", "base_fingerprint") if key in first.about}
+    kept: dict[str, Any] = {
+        key: first.about[key] for key in ("base_model", "base_revision", "base_fingerprint") if key in first.about
+    }
     facts: dict[str, Any] = {"version": __version__, **kept, "merged_from": parts}
     config: dict[str, Any] = {**first.about.get("config", {}), "r": rank, "lora_alpha": rank, "use_rslora": False}
     output = Path(output)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from diffalign.data.records import Pair
 from diffalign.errors import ConfigError
 from diffalign.labels import Label
 from diffalign.losses import LOSSES, Objective
+from diffalign.losses.settings import LD_ALPHA
 from diffalign.pairs.source import PairSource
 
 
@@ -49,11 +54,11 @@ def check_fit(loss: Objective, data: PairSource, label: Label) -> None:
         )
 
 
-def check_answers(loss: Objective, data: PairSource) -> None:
-    """Raises ConfigError where a loss reads further answers, lists or rewards that the pairs do not have."""
-    if data.every:
+def check_answers(loss: Objective, pairs: Sequence[Pair]) -> None:
+    """Raises ConfigError where a loss reads further answers or lists that the pairs do not have."""
+    if not loss.roles and loss.kind != "list":
         return
-    for pair in data.pairs:
+    for pair in pairs:
         missing = [role for role in loss.roles if role not in pair.further]
         if missing:
             raise ConfigError(
@@ -84,6 +89,35 @@ def _check_sides(loss: Objective, data: PairSource) -> None:
         )
 
 
+def check_model(loss: Objective, model: Any) -> None:
+    """Raises ConfigError where the model's section asks for what the loss does not use, or lacks what it needs.
+
+    Args:
+        loss: What is trained on.
+        model: The model's section of the recipe.
+    """
+    by_parts = "divergence" in loss.needs
+    if getattr(model, "masks", None) is not None and not by_parts:
+        raise ConfigError(
+            f"model.masks weighs parts one by one, but the loss '{loss.name}' sees their sums alone. Type: --set "
+            "model.masks=null   or take a loss that looks at parts: --set loss.name=sparse_po"
+        )
+    if by_parts and getattr(model, "reference", "") == "stored":
+        raise ConfigError(
+            f"the loss '{loss.name}' compares policy and reference part by part, but of a stored reference its numbers "
+            "alone are kept. Type: --set model.reference=auto"
+        )
+    tells = "degree" in loss.needs
+    if tells != (getattr(model, "degree", None) is not None):
+        raise ConfigError(
+            f"the loss '{loss.name}' tells degrees of removed content apart, and the model has none. Type: --set "
+            "model.degree={}"
+            if tells
+            else f"model.degree trains a head, but the loss '{loss.name}' does not use it. Type: --set "
+            "model.degree=null   or add the loss degree to a sum"
+        )
+
+
 def check_medium(loss: Objective, medium: str) -> None:
     """Raises ConfigError where a loss has no meaning for what the policy makes."""
     if medium not in loss.modalities:
@@ -92,3 +126,9 @@ def check_medium(loss: Objective, medium: str) -> None:
             f"the loss '{loss.name}' is made for {' and '.join(loss.modalities)}, but this model makes {medium}. "
             f"Losses for it: {', '.join(fit)}. Type for example: --set loss.name={fit[0]}"
         )
+    for term in loss:
+        if medium != "text" and term.loss.hyper.get(LD_ALPHA, 1.0) != 1.0:
+            raise ConfigError(
+                f"{LD_ALPHA} weighs the tokens that the longer answer has more, but this model makes {medium}, which "
+                f"has none. Type: --set loss.{LD_ALPHA}=1"
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from diffalign.data.lazy import joined
@@ -17,13 +18,14 @@ from diffalign.training.checkpoint import check_disk
 from diffalign.training.choice import bind_label, bind_loss, bind_pairs
 from diffalign.training.ema import Ema
 from diffalign.training.fast_slow import FastSlow
-from diffalign.training.fit import check_answers, check_fit, check_medium
+from diffalign.training.fit import check_answers, check_fit, check_medium, check_model
 from diffalign.training.guard import SpikeGuard
 from diffalign.training.header import header
 from diffalign.training.health import Health
 from diffalign.training.held_out import HeldOut
 from diffalign.training.metrics import Metrics
 from diffalign.training.models import open_model, row_of
+from diffalign.training.needed import needed, shaped
 from diffalign.training.optim import learning_rate, make_optimizer
 from diffalign.training.order import Order, Visit, several
 from diffalign.training.output import Output, check_output, claim_output, flat
@@ -70,14 +72,17 @@ def open_run(
             f"Type: --set train.batch_size={accelerator.num_processes}"
         )
     rows = _rows(recipe, pairs)
-    data = bind_pairs(recipe.pairs, row_of(recipe.model).candidates())(rows)
     loss, label = bind_loss(recipe.loss), bind_label(recipe.labels, rows.ranges)
+    check_model(loss, recipe.model)
+    source = bind_pairs(recipe.pairs, row_of(recipe.model).candidates())
+    data = source(replace(rows, pairs=needed(rows.pairs, loss.roles)))
     check_fit(loss, data, label(data.pairs))  # a label raises for a row that lacks what it needs
-    check_answers(loss, data)
-    rewards_of(loss, data.pairs)
     held_out = HeldOut.read(recipe.data)
     if held_out is not None:
-        held_out = held_out.fitting(loss, label)
+        held_out = shaped(HeldOut(needed(held_out.pairs, loss.roles)), recipe.pairs.name, source).fitting(loss, label)
+    for known in (data.pairs if not data.every else [], held_out.pairs if held_out else []):
+        check_answers(loss, known)
+        rewards_of(loss, known)
     if policy is None:
         policy = open_model(recipe.model, gradient_checkpointing=train.gradient_checkpointing)
     check_medium(loss, policy.medium)
@@ -252,7 +257,8 @@ def _prepare(
             visits = [(index, several([visit], draws)[k][0]) for index, visit in met for k in range(draws)]
             with accelerator.autocast():
                 # As many pairs at a time as in training: the same kernels, so the same rounding.
-                policy.prepare_reference(asked, visits, train.seed, batch=micro, progress=report.preparing)
+                further = {"prompts": True} if "prompts" in loss.needs else {}
+                policy.prepare_reference(asked, visits, train.seed, batch=micro, progress=report.preparing, **further)
 
 
 def _plan(policy: Policy, data: PairSource, held_out: HeldOut | None, order: Order, train: Train) -> list[list[Visit]]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -105,8 +106,6 @@ def test_what_cannot_be_summed_is_told_before_anything_is_opened(tmp_path, loss,
 
 
 def test_doubt_about_the_label_leaves_a_term_on_the_chosen_candidate_alone(llm, tmp_path):
-    from dataclasses import replace
-
     pairs = [replace(pair, probability=0.5) for pair in text_pairs(4)]
     half = {"labels": "column", "pairs_": pairs}
     found = states_of(
@@ -117,3 +116,37 @@ def test_doubt_about_the_label_leaves_a_term_on_the_chosen_candidate_alone(llm, 
     )
     for name, value in found["sum"].items():  # a beta of nothing: what is left is the sft term, whole
         torch.testing.assert_close(value, found["alone"][name], rtol=1e-4, atol=1e-6)
+
+
+def test_weights_of_tokens_are_refused_for_pictures_before_anything_is_computed(model, pairs, tmp_path):
+    from tests.training.tiny_runs import run
+
+    with pytest.raises(ConfigError, match="this model makes image, which has none. Type: --set loss.ld_alpha=1"):
+        run(model, tmp_path / "no", pairs, loss={"name": "logistic", "beta": 500.0, "ld_alpha": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("model", "loss", "said"),
+    [
+        ({"masks": {"kind": "activations"}}, DPO, "sees their sums alone.*model.masks=null"),
+        ({"reference": "stored"}, {"name": "sparse_po", "beta": 0.5}, "part by part.*model.reference=auto"),
+        ({"degree": {}}, DPO, "does not use it.*model.degree=null"),
+        ({}, [DPO, {"name": "degree", "times": 0.1}], r"has none.*model.degree=\{\}"),
+    ],
+)
+def test_a_model_and_a_loss_that_do_not_fit_are_told_before_training(llm, tmp_path, model, loss, said):
+    section = {"kind": "text", "path": str(llm), "adapter": {"rank": 2}, **model}
+    with pytest.raises(ConfigError, match=said):
+        train(recipe(llm, tmp_path / "no", model=section, loss=loss), pairs=text_pairs(4))
+
+
+def test_a_stored_reference_knows_the_prompts_that_a_loss_reads(llm, tmp_path):
+    pairs = [replace(pair, rejected_prompt=pair.prompt + " once more") for pair in text_pairs(4)]
+    curves = []
+    for reference in ("auto", "stored"):
+        section = {"kind": "text", "path": str(llm), "adapter": None, "reference": reference}
+        section["cache"] = str(tmp_path / "cache")
+        loss = {"name": "dove", "beta": 0.5}
+        train(recipe(llm, tmp_path / reference, model=section, loss=loss), pairs=pairs)
+        curves.append([row["loss"] for row in records(tmp_path / reference)])
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4) and curves[0][0] == pytest.approx(math.log(2), rel=1e-5)

@@ -85,9 +85,10 @@ def test_a_run_learns_to_tell_degrees_and_keeps_the_head(llm, tmp_path):
 
 
 def test_the_lead_is_trained_as_without_a_term_that_weighs_nothing(llm, tmp_path):
-    model = {"kind": "text", "path": str(llm), "adapter": {"rank": 2}, "degree": {}}
+    plain = {"kind": "text", "path": str(llm), "adapter": {"rank": 2}}
     states = []
     for name, loss in (("with", [DPO, {"name": "degree", "times": 1e-12}]), ("without", DPO)):
+        model = {**plain, "degree": {}} if name == "with" else plain
         states.append(train(recipe(llm, tmp_path / name, loss=loss, model=model), pairs=text_pairs(4)).policy.state())
     for name, value in states[1].items():
         if not name.startswith("degree."):
