@@ -199,7 +199,7 @@ def _plain_words(records: Sequence[Record]) -> str:
     parts = [(Mean.of(records[:WINDOW], name), Mean.of(records[-WINDOW:], name), text) for name, text in shown.items()]
     went = [f"the {text} went from {a.value:.4g} to {b.value:.4g}" for a, b, text in parts if not math.isnan(b.value)]
     return (
-        "There are no margins of two sides against a reference to judge by. In the first and last "
+        "Without two sides and a reference there are no margins to judge by. In the first and last "
         f"{WINDOW} records {' and '.join(went)}; look at the samples."
     )
 
