@@ -108,6 +108,11 @@ def check_model(loss: Objective, model: Any) -> None:
             "alone are kept. Type: --set model.reference=auto"
         )
     tells = "degree" in loss.needs
+    if tells and by_parts:
+        raise ConfigError(
+            f"'{loss.name}' asks the policy for its distributions and for degrees of removed content, which it tells "
+            "one at a time. Take one of the two terms out of the sum."
+        )
     if tells != (getattr(model, "degree", None) is not None):
         raise ConfigError(
             f"the loss '{loss.name}' tells degrees of removed content apart, and the model has none. Type: --set "

@@ -94,15 +94,15 @@ def _look(run: Scoring, encoded: Any, draw: Draw) -> tuple[Said, dict[str, Tenso
             # Two autocast blocks: one would hand the policy the casts that were made here, which carry no gradient.
             with torch.no_grad(), run.accelerator.autocast():
                 reference = policy.reference(encoded, draw)
-        if "previous" in needs:
-            with torch.no_grad(), run.accelerator.autocast():
-                said["previous"] = policy.previous(encoded, draw).candidates
         with run.accelerator.autocast():
             if "degree" in needs:
                 scored, told = policy.graded(encoded, draw)
                 said["degree"] = (Scores(told),)
             else:
                 scored = policy.score(encoded, draw)
+    if "previous" in needs:
+        with torch.no_grad(), run.accelerator.autocast():
+            said["previous"] = policy.previous(encoded, draw).candidates
     if "steps" in needs:
         with torch.no_grad(), run.accelerator.autocast():
             scored = policy.stepped(encoded, scored)

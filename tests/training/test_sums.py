@@ -131,6 +131,7 @@ def test_weights_of_tokens_are_refused_for_pictures_before_anything_is_computed(
         ({"masks": {"kind": "activations"}}, DPO, "sees their sums alone.*model.masks=null"),
         ({"reference": "stored"}, {"name": "sparse_po", "beta": 0.5}, "part by part.*model.reference=auto"),
         ({"degree": {}}, DPO, "does not use it.*model.degree=null"),
+        ({"degree": {}}, [{"name": "sparse_po", "beta": 0.5}, "degree"], "one of the two terms"),
         ({}, [DPO, {"name": "degree", "times": 0.1}], r"has none.*model.degree=\{\}"),
     ],
 )
@@ -150,3 +151,9 @@ def test_a_stored_reference_knows_the_prompts_that_a_loss_reads(llm, tmp_path):
         train(recipe(llm, tmp_path / reference, model=section, loss=loss), pairs=pairs)
         curves.append([row["loss"] for row in records(tmp_path / reference)])
     assert curves[0] == pytest.approx(curves[1], rel=1e-4) and curves[0][0] == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_losses_that_ask_the_policy_differently_are_summed(llm, tmp_path):
+    both = [{"name": "sparse_po", "beta": 0.5}, {"name": "inpo", "beta": 0.5, "relative": True, "times": 0.5}]
+    train(recipe(llm, tmp_path / "run", loss=both), pairs=text_pairs(4))
+    assert records(tmp_path / "run")[0]["loss"] == pytest.approx(math.log(2) + 0.5 * 0.25, rel=1e-4)
