@@ -83,7 +83,8 @@ Said = dict[str, tuple[Scores, ...]]
 
 def _look(run: Scoring, encoded: Any, draw: Draw) -> tuple[Said, dict[str, Tensor]]:
     """What each model says of all candidates at one draw."""
-    needs, said = run.loss.needs, {}
+    needs = run.loss.needs
+    said: Said = {}
     policy: Any = run.policy
     reference: Scored | None = None
     if "divergence" in needs:
