@@ -85,26 +85,14 @@ def expected(loss: BoundLoss | Objective, scores: PairScores, label: Label) -> T
                 "take one that does, such as logistic, or labels without a scale, such as hard"
             )
         scores = scores.scaled(label.scale.detach())
-    straight = _cost(loss, scores, None, label.offset)
+    offset = None if label.offset is None else label.offset.detach()
+    straight = loss(scores, offset=offset)
     weight = label.weight.detach().to(straight)
     if bool(torch.all(label.probability == 1.0)):
         return weight * straight
     p = label.probability.detach().to(straight)
-    turned = _cost(loss, scores, scores.swapped(), None if label.offset is None else -label.offset)
+    turned = loss(scores, turned=scores.swapped(), offset=None if offset is None else -offset)
     return weight * (p * straight + (1.0 - p) * turned)
-
-
-def _cost(loss: Objective, scores: PairScores, turned: PairScores | None, offset: Tensor | None) -> Tensor:
-    """The sum of the terms; where the pair is turned round, those on single candidates stay with the chosen one."""
-    total: Tensor | None = None
-    for term in loss:
-        row = term.loss.loss
-        seen = scores if turned is None or row.kind == "single" else turned
-        value = term.loss(seen, None if offset is None or row.takes != "margin" else offset.detach())
-        value = value if term.times == 1.0 else term.times * value
-        total = value if total is None else total + value
-    assert total is not None
-    return total
 
 
 def oriented(scores: PairScores, label: Label) -> PairScores:

@@ -66,12 +66,23 @@ class Objective:
         """The first term's loss."""
         return self.terms[0].loss
 
-    def __call__(self, scores: PairScores) -> Tensor:
-        """``(B,)``, the sum of each example."""
-        first, *others = self.terms
-        total = first.loss(scores) if first.times == 1.0 else first.times * first.loss(scores)
-        for term in others:
-            total = total + term.times * term.loss(scores)
+    def __call__(self, scores: PairScores, *, turned: PairScores | None = None, offset: Tensor | None = None) -> Tensor:
+        """``(B,)``, the sum of each example.
+
+        Args:
+            scores: The batch.
+            turned: The same pairs with the opposite label: what the terms see instead, but for those on single
+                candidates, which stay with the chosen one.
+            offset: For terms of one margin, see `bound`.
+        """
+        total: Tensor | None = None
+        for term in self.terms:
+            row = term.loss.loss
+            seen = scores if turned is None or row.kind == "single" else turned
+            value = term.loss(seen, offset if row.takes == "margin" else None)
+            value = value if term.times == 1.0 else term.times * value
+            total = value if total is None else total + value
+        assert total is not None
         return total
 
     @property

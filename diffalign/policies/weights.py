@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from diffalign.errors import RunError
+from diffalign.errors import ConfigError, RunError
+from diffalign.policies.config import BaseModelConfig
 from diffalign.policies.second import Second
 
 
@@ -27,8 +28,14 @@ class Trainable:
         """The network's own parameters, and those of the second set where there is one."""
         return {**self.parameters, **(self.second.parameters if self.second else {})}
 
-    def add_second(self) -> Second:
-        """Adds a second set, equal to the first as it stands now."""
+    def add_second(self, config: BaseModelConfig) -> Second:
+        """Adds a second set, equal to the first as it stands now. Raises ConfigError where the two cannot be told
+        apart: every weight trains, or activations are computed twice."""
+        if config.adapter is None or config.gradient_checkpointing:
+            raise ConfigError(
+                "a second adapter needs an adapter to stand beside, and activations that are kept. Type: --set "
+                "model.adapter.rank=16 --set model.gradient_checkpointing=false"
+            )
         self.second = Second(self.parameters)
         return self.second
 

@@ -57,7 +57,6 @@ class FastSlow:
         second: The second set of weights (see `policies.second`).
         second_is_fast: Whether it is the fast one.
         sums: Losses of the network's own set and of the second since the last decision.
-        pairs: How many pairs they are of.
         steps: Steps since then.
     """
 
@@ -66,8 +65,7 @@ class FastSlow:
     interval: int
     second: Any
     second_is_fast: bool = False
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    pairs: int = 0
+    sums: Tensor = field(default_factory=lambda: torch.zeros(2))
     steps: int = 0
 
     def cost(self, loss: BoundLoss, own: Tensor, second: Tensor, losses: tuple[Tensor, Tensor]) -> Tensor:
@@ -79,9 +77,9 @@ class FastSlow:
             second: ``(B,)``, margin of the second set.
             losses: Each set's own loss, ``(B,)``.
         """
-        for k, value in enumerate(losses):
-            self.sums[k] += float(value.detach().sum())
-        self.pairs += len(own)
+        # Kept on the device: they are read when it is decided anew who is fast.
+        met = torch.stack([value.detach().sum() for value in losses])
+        self.sums = self.sums.to(met) + met
         fast, slow = (second, own) if self.second_is_fast else (own, second)
         ahead, behind = chasing(loss, fast, slow, self.alpha)
         return losses[0] + losses[1] + ahead + behind
@@ -90,8 +88,8 @@ class FastSlow:
         """After an optimizer step: decides, where it is time, who is the fast one."""
         self.steps += 1
         if self.steps >= self.interval:
-            self.second_is_fast = self.sums[1] < self.sums[0]
-            self.sums, self.pairs, self.steps = [0.0, 0.0], 0, 0
+            self.second_is_fast = bool(self.sums[1] < self.sums[0])
+            self.sums, self.steps = torch.zeros_like(self.sums), 0
 
     def slow_down(self, optimizer: Optimizer) -> None:
         """Writes the slow module's rate; the second set is the optimizer's second group."""
@@ -115,14 +113,9 @@ class FastSlow:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {
-            "second_is_fast": self.second_is_fast,
-            "sums": list(self.sums),
-            "pairs": self.pairs,
-            "steps": self.steps,
-        }
+        return {"second_is_fast": self.second_is_fast, "sums": self.sums.tolist(), "steps": self.steps}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Puts a checkpoint's numbers back."""
-        self.second_is_fast, self.sums = state["second_is_fast"], list(state["sums"])
-        self.pairs, self.steps = state["pairs"], state["steps"]
+        self.second_is_fast, self.steps = state["second_is_fast"], state["steps"]
+        self.sums = torch.tensor(state["sums"], dtype=torch.float64)

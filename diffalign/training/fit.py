@@ -17,27 +17,26 @@ def check_fit(loss: Objective, data: PairSource, label: Label) -> None:
     """Raises ConfigError where a loss on single examples meets pairs, or a loss on pairs single examples; where one for
     desirable examples meets others, or one for both kinds finds one kind alone; and where a label says what the loss
     has no use for."""
-    row = loss
     alone = not data.every and all(pair.rejected is None for pair in data.pairs)
-    if row.kind == "single" and not alone:
+    if loss.kind == "single" and not alone:
         raise ConfigError(
             f"the loss '{loss.name}' looks at one candidate alone, but pairs bring two, and both would be computed. "
-            f"Type: --set pairs={'singles' if row.both_sides else 'winners'}"
+            f"Type: --set pairs={'singles' if loss.both_sides else 'winners'}"
         )
-    if row.kind != "single" and alone:
+    if loss.kind != "single" and alone:
         raise ConfigError(
             f"the loss '{loss.name}' compares two candidates, but there are single examples alone. Type: --set "
             "loss=sft for winners, --set loss=kto for examples that are judged good or bad, or let an earlier "
             "checkpoint bring the others: --set pairs=checkpoint"
         )
-    if row.kind == "single":
+    if loss.kind == "single":
         _check_sides(loss, data)
-    if not row.needs_reference and (label.gate is not None or label.scale is not None):
+    if not loss.needs_reference and (label.gate is not None or label.scale is not None):
         raise ConfigError(
             f"these labels act on what the policy gained against its reference, but the loss '{loss.name}' has none. "
             "Type: --set labels=hard   or take a loss that compares: --set loss.name=logistic --set loss.beta=2000"
         )
-    if (label.scale is not None and not row.compares) or (label.gate is not None and row.kind == "single"):
+    if (label.scale is not None and not loss.compares) or (label.gate is not None and loss.kind == "single"):
         raise ConfigError(
             f"these labels act on the two logratios of a pair, but the loss '{loss.name}' does not compare these "
             "alone. Type: --set labels=hard   or take a loss that does, such as logistic"
@@ -47,7 +46,7 @@ def check_fit(loss: Objective, data: PairSource, label: Label) -> None:
             f"these labels say by how much the chosen candidate is ahead, but the loss '{loss.name}' is no function of "
             "one margin. Type: --set labels=hard   or take a loss that is, such as logistic"
         )
-    if row.kind == "single" and bool((label.probability < 1.0).any()):
+    if loss.kind == "single" and bool((label.probability < 1.0).any()):
         raise ConfigError(
             f"these labels doubt which candidate is the better one, but the loss '{loss.name}' looks at one alone. "
             "Type: --set labels=hard"

@@ -50,7 +50,7 @@ def score_pairs(
         point: The batch's reference point, where the loss needs one.
     """
     needs = run.loss.needs
-    encoded = run.policy.encode(pairs, prompts=True) if "prompts" in needs else run.policy.encode(pairs)
+    encoded = run.policy.encode(pairs, prompts="prompts" in needs)
     ids = tuple(pair.id for pair in pairs)
     looks = [_look(run, encoded, Draw(run.seed, ids, row)) for row in several(visits, run.draws)]
     said, info = looks[0] if len(looks) == 1 else _mean(looks)

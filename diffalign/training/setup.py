@@ -257,8 +257,8 @@ def _prepare(
             visits = [(index, several([visit], draws)[k][0]) for index, visit in met for k in range(draws)]
             with accelerator.autocast():
                 # As many pairs at a time as in training: the same kernels, so the same rounding.
-                further = {"prompts": True} if "prompts" in loss.needs else {}
-                policy.prepare_reference(asked, visits, train.seed, batch=micro, progress=report.preparing, **further)
+                told = {"batch": micro, "progress": report.preparing, "prompts": "prompts" in loss.needs}
+                policy.prepare_reference(asked, visits, train.seed, **told)
 
 
 def _plan(policy: Policy, data: PairSource, held_out: HeldOut | None, order: Order, train: Train) -> list[list[Visit]]:

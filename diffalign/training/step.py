@@ -89,9 +89,7 @@ class Stepper:
         bad = (~torch.isfinite(losses)).sum().to(losses.dtype)
         total = losses.sum() + float(known.sum())
         changed, scored = changes.to(bad) if changes is not None else (bad * 0, bad * 0)
-        sums = torch.stack([total, bad, changed, scored])
-        if self.accelerator.num_processes > 1:
-            sums = self.accelerator.reduce(sums, "sum")
+        sums = self._summed(torch.stack([total, bad, changed, scored]))
         # The step's only wait for the device.
         total, bad_count, changed, scored, grad_norm = torch.cat([sums, norm.reshape(1).to(sums)]).tolist()
         finite_norm = math.isfinite(grad_norm) or self.accelerator.scaler is not None
@@ -171,8 +169,9 @@ class Stepper:
                 change = -2.0 * scores.chosen_logratio.detach()
                 learnt = torch.ones_like(change) if scores.desirable is None else scores.desirable.to(change)
                 changes.append(torch.stack([(change * learnt).sum(), learnt.sum()]))
-        if "shift" in self.loss.needs:
-            self._shift(seen)
+        if seen:
+            logratios, desirable = (torch.cat(rows) for rows in zip(*seen, strict=True))
+            self.shift.update(logratios, desirable, self._summed)
         return torch.cat(losses), torch.stack(changes).sum(dim=0) if changes else None
 
     def _cost(self, scores: PairScores, label: Label, info: dict[str, Tensor]) -> Tensor:
@@ -186,12 +185,9 @@ class Stepper:
         info["fast_slow/gap"] = (own - second).detach().abs() * self.loss.beta
         return self.chase.cost(self.loss.lead, own, second, (first, expected(self.loss, other, label)))
 
-    def _shift(self, seen: list[tuple[Tensor, Tensor]]) -> None:
-        """Tells the running point of this step's examples, those of all processes; the next step measures from it."""
-        logratios, desirable = (torch.cat(rows) for rows in zip(*seen, strict=True))
-        if self.accelerator.num_processes > 1:
-            logratios, desirable = self.accelerator.gather((logratios, desirable))
-        self.shift.update(logratios, desirable)
+    def _summed(self, sums: Tensor) -> Tensor:
+        """A tensor summed over all processes."""
+        return self.accelerator.reduce(sums, "sum") if self.accelerator.num_processes > 1 else sums
 
     def _stop(self, step: int, mine: Sequence[Visit], losses: Tensor, gradient: bool) -> None:
         found = [

@@ -9,6 +9,7 @@ import torch
 from diffalign.data.records import Pair
 from diffalign.errors import ConfigError
 from diffalign.training.loop import train
+from diffalign.training.running_shift import RunningShift
 from diffalign.training.step import Stepper
 from tests.training.test_resume import metrics, same, start
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
@@ -27,10 +28,11 @@ def run(folder, rows=None, **changes):
 def met(monkeypatch):
     """Of each step: its shift, and its examples' logratios and kinds once they are known."""
     steps = []
-    plain, note = Stepper._accumulate, Stepper._shift
+    plain, note = Stepper._accumulate, RunningShift.update
     begin = lambda self, mine, total, point: steps.append([point.item()]) or plain(self, mine, total, point)
     monkeypatch.setattr(Stepper, "_accumulate", begin)
-    monkeypatch.setattr(Stepper, "_shift", lambda self, seen: steps[-1].extend(seen) or note(self, seen))
+    keep = lambda self, ratios, good, reduce: steps[-1].append((ratios, good)) or note(self, ratios, good, reduce)
+    monkeypatch.setattr(RunningShift, "update", keep)
     return steps
 
 

@@ -62,7 +62,7 @@ def test_who_fitted_better_is_the_fast_one_and_the_other_has_the_smaller_rate():
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 1.0]
     again = FastSlow(0.1, 0.25, 2, second=None)
     again.load_state(json.loads(json.dumps(chase.state())))
-    assert again.second_is_fast and again.sums == [0.0, 0.0]
+    assert again.second_is_fast and again.sums.tolist() == [0.0, 0.0]
 
 
 def test_a_second_set_computes_with_its_own_tensors_and_stands_in_front_exactly():

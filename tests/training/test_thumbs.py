@@ -158,7 +158,7 @@ def test_numbers_of_a_stored_reference_are_asked_for_stray_answers_too(tmp_path)
     asked = []
 
     class Storing(ToyPolicy):
-        def prepare_reference(self, pairs, plan, seed, batch, progress):
+        def prepare_reference(self, pairs, plan, seed, batch, progress, prompts):
             asked.extend((pairs[index].id, visit) for index, visit in plan)
 
     policy, _ = run(tmp_path, policy=Storing())

@@ -113,7 +113,7 @@ class ToyPolicy:
         progress("toy latents", len(pairs), len(pairs))
         return []
 
-    def encode(self, pairs) -> Any:
+    def encode(self, pairs, prompts=False) -> Any:
         rows = torch.stack([_candidates(pair.id) for pair in pairs])
         self.encoded.add(1 if pairs[0].rejected is None else 2)
         if pairs[0].rejected is None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.pair_scores import PairScores
 from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.regression import regressed
 
 
 def gpo(scores: PairScores, *, beta: float, clamp: float = 0.0, relative: bool = False) -> Tensor:
@@ -36,11 +37,14 @@ def gpo(scores: PairScores, *, beta: float, clamp: float = 0.0, relative: bool =
         SPPO's with the score in place of the win rate, its normaliser taken as 0, and the clamp (1000) the drivers'.
     """
     chosen, rejected = scores.logratios
-    targets = [scores.reward(role).to(chosen) / beta for role in ("chosen", "rejected")]
+    worth = [scores.reward(role).to(chosen) for role in ("chosen", "rejected")]
     if clamp:
-        targets = [target.clamp(-clamp, clamp) for target in targets]
-    loss = 0.5 * ((chosen - targets[0]) ** 2 + (rejected - targets[1]) ** 2)
-    return beta**2 * loss if relative else loss
+        worth = [value.clamp(-clamp * beta, clamp * beta) for value in worth]
+    up, down = (
+        regressed(ratio, value, beta=beta, relative=relative)
+        for ratio, value in zip((chosen, rejected), worth, strict=True)
+    )
+    return 0.5 * (up + down)
 
 
 GPO = Loss(

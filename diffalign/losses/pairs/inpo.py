@@ -7,6 +7,7 @@ from torch import Tensor
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.pair_scores import PairScores
 from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.regression import regressed
 from diffalign.losses.scores import exact
 
 
@@ -39,7 +40,7 @@ def inpo(scores: PairScores, *, beta: float, tau_over_eta: float = 1 / 3, relati
     one, other = scores.under("previous")
     since = gap - (exact(one.logps) - exact(other.logps)).detach()
     margin = tau_over_eta * scores.margin + (1.0 - tau_over_eta) * since
-    return (beta * margin - 0.5) ** 2 if relative else (margin - 0.5 / beta) ** 2
+    return regressed(margin, 0.5, beta=beta, relative=relative)
 
 
 INPO = Loss(

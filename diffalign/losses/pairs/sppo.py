@@ -7,6 +7,7 @@ from torch import Tensor
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.pair_scores import PairScores
 from diffalign.losses.ranges import BETA
+from diffalign.losses.regression import regressed
 
 
 def sppo(scores: PairScores, *, beta: float, single: bool = False, relative: bool = False) -> Tensor:
@@ -40,9 +41,9 @@ def sppo(scores: PairScores, *, beta: float, single: bool = False, relative: boo
     chosen, rejected = scores.logratios
     won = _probability(scores, "chosen").to(chosen)
     lost = 1.0 - won if single else _probability(scores, "rejected").to(chosen)
-    if relative:
-        return 0.5 * ((beta * chosen - (won - 0.5)) ** 2 + (beta * rejected - (lost - 0.5)) ** 2)
-    return 0.5 * ((chosen - (won - 0.5) / beta) ** 2 + (rejected - (lost - 0.5) / beta) ** 2)
+    sides = ((chosen, won), (rejected, lost))
+    up, down = (regressed(ratio, share - 0.5, beta=beta, relative=relative) for ratio, share in sides)
+    return 0.5 * (up + down)
 
 
 def _probability(scores: PairScores, role: str) -> Tensor:

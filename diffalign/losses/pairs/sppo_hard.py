@@ -7,6 +7,7 @@ from torch import Tensor
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.pair_scores import PairScores
 from diffalign.losses.ranges import BETA
+from diffalign.losses.regression import regressed
 
 
 def sppo_hard(scores: PairScores, *, beta: float, relative: bool = False) -> Tensor:
@@ -32,9 +33,10 @@ def sppo_hard(scores: PairScores, *, beta: float, relative: bool = False) -> Ten
         the authors' code takes half of it.
     """
     chosen, rejected = scores.logratios
-    if relative:
-        return (beta * chosen - 0.5) ** 2 + (beta * rejected + 0.5) ** 2
-    return (chosen - 0.5 / beta) ** 2 + (rejected + 0.5 / beta) ** 2
+    up, down = (
+        regressed(ratio, worth, beta=beta, relative=relative) for ratio, worth in ((chosen, 0.5), (rejected, -0.5))
+    )
+    return up + down
 
 
 SPPO_HARD = Loss(

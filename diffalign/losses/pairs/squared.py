@@ -6,6 +6,7 @@ from torch import Tensor
 
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.ranges import BETA
+from diffalign.losses.regression import regressed
 from diffalign.losses.scores import exact
 
 
@@ -31,9 +32,7 @@ def squared(margin: Tensor, *, beta: float, relative: bool = False) -> Tensor:
 
     Source: Azar et al. 2023 (arXiv 2310.12036), eq. 17.
     """
-    if relative:
-        return (beta * exact(margin) - 0.5) ** 2
-    return (exact(margin) - 1.0 / (2.0 * beta)) ** 2
+    return regressed(exact(margin), 0.5, beta=beta, relative=relative)
 
 
 SQUARED = Loss(

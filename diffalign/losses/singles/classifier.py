@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.pair_scores import PairScores
 from diffalign.losses.ranges import BETA
+from diffalign.losses.singles.sides import gains
 
 
 def bco(scores: PairScores, *, beta: float) -> Tensor:
@@ -38,13 +38,8 @@ def bco(scores: PairScores, *, beta: float) -> Tensor:
     Source: Jung et al. 2024 (arXiv 2404.04656), sections 3 and 4. The mean of all rewards, which released code takes
         for the shift, is the midpoint only where the two kinds are equally many.
     """
-    if scores.point is None:
-        raise ValueError("this loss measures gains from a running shift, but the scores carry none; compute it first")
-    gain = scores.chosen_logratio - scores.point.detach()
-    good = scores.desirable
-    if good is None:
-        good = torch.ones_like(gain, dtype=torch.bool)
-    return -F.logsigmoid(beta * torch.where(good.to(gain.device), gain, -gain))
+    gain, _ = gains(scores, point="running shift")
+    return -F.logsigmoid(beta * gain)
 
 
 BCO = Loss(

@@ -12,6 +12,7 @@ from diffalign.losses.catalogue import Loss
 from diffalign.losses.pair_scores import PairScores
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.scores import exact
+from diffalign.losses.singles.sides import good_ones
 
 
 def npo(scores: PairScores, *, beta: float, retain: float = 1.0) -> Tensor:
@@ -38,11 +39,8 @@ def npo(scores: PairScores, *, beta: float, retain: float = 1.0) -> Tensor:
     Source: Zhang et al. 2024 (arXiv 2404.05868), eq. 3; with the retained answers' cross-entropy it is their NPO+RT.
     """
     ratio = scores.chosen_logratio
-    good = scores.desirable
-    if good is None:
-        good = torch.ones_like(ratio, dtype=torch.bool)
     forgotten = 2.0 / beta * F.softplus(beta * ratio)
-    return torch.where(good.to(ratio.device), -retain * exact(scores.chosen.per_token().logps), forgotten)
+    return torch.where(good_ones(scores), -retain * exact(scores.chosen.per_token().logps), forgotten)
 
 
 NPO = Loss(

@@ -10,6 +10,7 @@ from torch import Tensor
 from diffalign.losses.catalogue import Loss
 from diffalign.losses.pair_scores import PairScores
 from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.singles.sides import gains
 
 
 def kto(scores: PairScores, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> Tensor:
@@ -38,15 +39,9 @@ def kto(scores: PairScores, *, beta: float, desirable_weight: float = 1.0, undes
     Source: Ethayarajh et al. 2024 (arXiv 2402.01306), the loss of section 4; of pictures Li et al. 2024, Diffusion-KTO
         (arXiv 2404.04465), whose reward is ``-(e - e_reference)``: beta here is twice the one there.
     """
-    if scores.point is None:
-        raise ValueError("this loss measures gains from a reference point, but the scores carry none; compute it first")
-    gain = scores.chosen_logratio - scores.point.detach()
-    good = scores.desirable
-    if good is None:
-        good = torch.ones_like(gain, dtype=torch.bool)
-    good = good.to(gain.device)
+    gain, good = gains(scores, point="reference point")
     weight = torch.where(good, desirable_weight, undesirable_weight).to(gain)
-    return weight * torch.sigmoid(-beta * torch.where(good, gain, -gain))
+    return weight * torch.sigmoid(-beta * gain)
 
 
 _WEIGHT = "the factor on the losses of {} examples"

@@ -225,14 +225,8 @@ class ImagePolicy:
         return self._judging.score_previous(encoded, draw)
 
     def add_second(self) -> Second:
-        """Adds a second adapter, which trains beside the first. Raises ConfigError where the two cannot be told apart:
-        every weight trains, or activations are computed twice."""
-        if self.config.adapter is None or self.config.gradient_checkpointing:
-            raise ConfigError(
-                "a second adapter needs an adapter to stand beside, and activations that are kept. Type: --set "
-                "model.adapter.rank=16 --set model.gradient_checkpointing=false"
-            )
-        return self._trainable.add_second()
+        """Adds a second adapter, which trains beside the first; see `weights`."""
+        return self._trainable.add_second(self.config)
 
     def second(self, encoded: Encoded, draw: Draw) -> Scored:
         """Scores under the second adapter, with gradient."""

@@ -1,0 +1,33 @@
+"""The two sides of single examples: which are to be learnt, and what each has gained on its own side of a point."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffalign.losses.pair_scores import PairScores
+
+
+def good_ones(scores: PairScores) -> Tensor:
+    """``(B,)`` of booleans beside the log-probabilities: which examples are to be learnt; all, where nobody judged."""
+    logps = scores.chosen.logps
+    if scores.desirable is None:
+        return torch.ones(len(logps), dtype=torch.bool, device=logps.device)
+    return scores.desirable.to(logps.device)
+
+
+def gains(scores: PairScores, *, point: str) -> tuple[Tensor, Tensor]:
+    """``(gain, good)``, each ``(B,)``: how far each logratio lies beyond the point, on the example's own side of it: up
+    for those to be learnt, down for the others.
+
+    Args:
+        scores: Single examples against a reference, with their point, from which no gradient comes.
+        point: What the point is called, for the message.
+
+    Raises:
+        ValueError: The scores carry none.
+    """
+    if scores.point is None:
+        raise ValueError(f"this loss measures gains from a {point}, but the scores carry none; compute it first")
+    gain, good = scores.chosen_logratio - scores.point.detach(), good_ones(scores)
+    return torch.where(good, gain, -gain), good
