@@ -105,8 +105,8 @@ def prepare_step(bench: Bench, method: str, **changes: Any) -> Callable[[], Told
     from diffalign.pairs import DatasetPairs, read_dataset
     from diffalign.policies.diffusion.load import load_policy
     from diffalign.training.loop import advance
-    from diffalign.training.order import Order
     from diffalign.training.setup import open_run
+    from diffalign.training.step.batch_order import Order
 
     sections = {name: changes.pop(name) for name in ("pairs", "latents") if name in changes}
     if changes:  # stored by this run alone: its preparation must not be found done
@@ -139,7 +139,7 @@ def prepare_step(bench: Bench, method: str, **changes: Any) -> Callable[[], Told
 
 def prepare_sampling(bench: Bench, batch: int) -> Callable[[], Told]:
     """SePPO's sampling stage: each step makes ``batch`` candidates at once, as a round does."""
-    from diffalign.data.cache import TensorCache
+    from diffalign.data.storage.tensor_cache import TensorCache
     from diffalign.methods import METHODS
     from diffalign.policies.diffusion.load import load_policy
 

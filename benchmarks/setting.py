@@ -87,7 +87,7 @@ def make_recipe(place: Path, batch: int, *, model: Mapping[str, Any], train: Map
         train: Over the optimizer's.
         sections: Others, such as ``loss``.
     """
-    from diffalign.training.config import make_recipe as made
+    from diffalign.training.recipe.load import make_recipe as made
 
     fixed = {
         "path": str(place / "model"),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffalign.training.order import Order, Visit
+from diffalign.training.step.batch_order import Order, Visit
 
 BETA = 0.1
 LEARNING_RATE = 1e-5

@@ -105,9 +105,9 @@ def prepare_ours(
         lora: Rank of an adapter on attention; None trains every weight beside a frozen copy.
         low_memory: Activations and logits are computed twice instead of kept.
     """
-    from diffalign.data.records import Pair
-    from diffalign.training.config import make_recipe
+    from diffalign.data.records.pair import Pair
     from diffalign.training.loop import advance
+    from diffalign.training.recipe.load import make_recipe
     from diffalign.training.setup import open_run
 
     folder = Path(tempfile.mkdtemp(dir=place))
@@ -175,7 +175,7 @@ LIBRARIES = (
     "transformers.models.llama.modeling_llama",
     "trl.trainer.dpo_trainer",
     "diffalign.training.loop",
-    "diffalign.training.config",
+    "diffalign.training.recipe.load",
     "diffalign.policies.language.load",
     "diffalign.policies.diffusion.load",
 )

@@ -10,13 +10,13 @@ from typing import Any
 __version__ = "0.1.0"
 
 _ROOMS = {
-    "Recipe": "diffalign.training.config",
-    "load_recipe": "diffalign.training.config",
+    "Recipe": "diffalign.training.recipe.load",
+    "load_recipe": "diffalign.training.recipe.load",
     "train": "diffalign.training.loop",
     "align": "diffalign.training.align",
     "load_policy": "diffalign.policies.diffusion.load",
     "load_scorer": "diffalign.scorers",
-    "compare": "diffalign.evaluation.compare",
+    "compare": "diffalign.evaluation.compare.run",
     "read_pairs": "diffalign.data.readers",
 }
 __all__ = ["__version__", *_ROOMS]

@@ -24,14 +24,14 @@ from pathlib import Path
 import yaml
 
 from diffalign.errors import ConfigError, UserError, near_miss
-from diffalign.evaluation.generate import Gallery
+from diffalign.evaluation.samples.generate import Gallery
 from diffalign.methods import METHODS
 from diffalign.pairs.dataset import read_dataset
 from diffalign.sharing.atomic import write_atomically
-from diffalign.training.config import Recipe, load_recipe, make_recipe
-from diffalign.training.models import open_model
-from diffalign.training.output import dump
-from diffalign.training.presets import AXES
+from diffalign.training.recipe.load import Recipe, load_recipe, make_recipe
+from diffalign.training.recipe.model_kinds import open_model
+from diffalign.training.recipe.presets import AXES
+from diffalign.training.storage.run_folder import dump
 from pipelines import paper
 from pipelines.cost import expected_forwards
 from pipelines.grid import save_grid

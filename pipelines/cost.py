@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 
 from diffalign.latents import LATENTS
-from diffalign.policies.diffusion.evaluations import Evaluations
+from diffalign.policies.diffusion.scoring.forward_counts import Evaluations
 from diffalign.sharing.atomic import write_atomically
-from diffalign.training.checkpoint import complete_checkpoints
-from diffalign.training.choice import bind_loss, pair_settings
-from diffalign.training.config import Recipe
 from diffalign.training.loop import Result, train
-from diffalign.training.models import row_of
-from diffalign.training.output import Output
+from diffalign.training.recipe.bind import bind_loss, pair_settings
+from diffalign.training.recipe.load import Recipe
+from diffalign.training.recipe.model_kinds import row_of
+from diffalign.training.storage.checkpoint import complete_checkpoints
+from diffalign.training.storage.run_folder import Output
 
 KINDS = tuple(field.name for field in fields(Evaluations))
 LEVELS = 1000

@@ -18,27 +18,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffalign.data.line import Lines, further_columns
 from diffalign.data.readers import read_pairs
-from diffalign.data.scores import read_scores, with_scores
+from diffalign.data.readers.rows_with_columns import Lines, further_columns
+from diffalign.data.records.score_table import read_scores, with_scores
 from diffalign.data.transforms import curriculum
-from diffalign.data.transforms.stages import INDEX, Stages, check_reference, read_stages, write_stages
+from diffalign.data.transforms.curriculum_files import INDEX, Stages, check_reference, read_stages, write_stages
 from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError, UserError
-from diffalign.evaluation.compare import check_judges, compare
-from diffalign.evaluation.comparison import Comparison
-from diffalign.evaluation.judges import load_judges
-from diffalign.evaluation.plots import read_metrics
-from diffalign.evaluation.prompts import read_prompts
-from diffalign.evaluation.verdict import judge
-from diffalign.pairs.pool import CheckpointPool
+from diffalign.evaluation.compare.judges import load_judges
+from diffalign.evaluation.compare.result import Comparison
+from diffalign.evaluation.compare.run import check_judges, compare
+from diffalign.evaluation.report.plots import read_metrics
+from diffalign.evaluation.report.verdict import judge
+from diffalign.evaluation.samples.prompts import read_prompts
+from diffalign.pairs.checkpoint_pool import CheckpointPool
 from diffalign.policies.policy import Policy
 from diffalign.sharing.atomic import write_atomically
-from diffalign.training.config import Recipe, load_recipe
 from diffalign.training.loop import train
-from diffalign.training.models import open_model, row_of
-from diffalign.training.output import Output, check_output
-from diffalign.training.progress import Report
+from diffalign.training.recipe.load import Recipe, load_recipe
+from diffalign.training.recipe.model_kinds import open_model, row_of
+from diffalign.training.report.progress import Report
+from diffalign.training.storage.run_folder import Output, check_output
 from pipelines.paper import markdown
 
 

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from diffalign.evaluation.compare import compare
-from diffalign.evaluation.comparison import Comparison
-from diffalign.evaluation.generate import generate
-from diffalign.evaluation.judges import load_judges
-from diffalign.evaluation.prompts import read_prompts
-from diffalign.evaluation.statistics import Share, share
+from diffalign.evaluation.compare.judges import load_judges
+from diffalign.evaluation.compare.result import Comparison
+from diffalign.evaluation.compare.run import compare
+from diffalign.evaluation.samples.generate import generate
+from diffalign.evaluation.samples.prompts import read_prompts
+from diffalign.evaluation.stats.statistics import Share, share
 from diffalign.policies.diffusion.load import ModelConfig, load_policy
-from diffalign.training.config import load_recipe
 from diffalign.training.loop import train
+from diffalign.training.recipe.load import load_recipe
 from pipelines.embedded.scenes import BACKGROUNDS, Scene, draw, held_out, parse
 
 ROOT = Path(__file__).parents[1]

@@ -18,19 +18,19 @@ from pathlib import Path
 from diffalign.data.readers import read_pairs
 from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError, UserError
-from diffalign.evaluation.compare import check_judges, compare_galleries
-from diffalign.evaluation.comparison import Comparison, Judgement, Role
-from diffalign.evaluation.generate import Gallery, generate
-from diffalign.evaluation.judges import load_judges
-from diffalign.evaluation.prompts import read_prompts
-from diffalign.evaluation.score_pairs import score_pairs, told
+from diffalign.evaluation.compare.judges import load_judges
+from diffalign.evaluation.compare.result import Comparison, Judgement, Role
+from diffalign.evaluation.compare.run import check_judges, compare_galleries
+from diffalign.evaluation.samples.generate import Gallery, generate
+from diffalign.evaluation.samples.prompts import read_prompts
+from diffalign.evaluation.samples.score_pairs import score_pairs, told
 from diffalign.policies.policy import Policy
 from diffalign.scorers import Scorer, load_scorer
 from diffalign.sharing.atomic import write_atomically
-from diffalign.training.config import Recipe, load_recipe
-from diffalign.training.models import open_model
-from diffalign.training.output import dump
-from diffalign.training.progress import Report
+from diffalign.training.recipe.load import Recipe, load_recipe
+from diffalign.training.recipe.model_kinds import open_model
+from diffalign.training.report.progress import Report
+from diffalign.training.storage.run_folder import dump
 from pipelines import favourite_background
 from pipelines.cost import Cost, read_cost, train_counted
 from pipelines.told import Told

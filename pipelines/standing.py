@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from diffalign.evaluation.comparison import Role, plain_json
-from diffalign.evaluation.statistics import WinRate, win_rate
+from diffalign.evaluation.compare.result import Role, plain_json
+from diffalign.evaluation.stats.statistics import WinRate, win_rate
 from diffalign.sharing.atomic import write_atomically
 from pipelines.cost import KINDS
 from pipelines.paper import Measured, markdown

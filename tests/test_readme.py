@@ -57,9 +57,9 @@ def test_every_method_and_every_choice_of_a_part_is_in_the_readme():
 def test_settings_that_the_page_of_losses_names_exist():
     import yaml
 
-    from diffalign.choice import Choice
     from diffalign.losses import LOSSES, SETTINGS
-    from diffalign.training.choice import as_choice, bind_loss
+    from diffalign.named_choice import Choice
+    from diffalign.training.recipe.bind import as_choice, bind_loss
 
     page = (ROOT / "docs" / "losses.md").read_text()
     known = {*LOSSES, *SETTINGS}
@@ -72,7 +72,7 @@ def test_settings_that_the_page_of_losses_names_exist():
 
 
 def test_every_recipe_is_valid():
-    from diffalign.training.config import load_recipe
+    from diffalign.training.recipe.load import load_recipe
 
     recipes = sorted((ROOT / "configs").rglob("*.yaml"))
     assert len(recipes) >= 5

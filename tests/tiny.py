@@ -148,7 +148,7 @@ def tiny_pairs(folder: Path, count: int = 4, *, seed: int = 0):
     import numpy as np
     from PIL import Image
 
-    from diffalign.data.records import Pair
+    from diffalign.data.records.pair import Pair
 
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)

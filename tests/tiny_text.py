@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from diffalign.data.conversation import Conversation, Message
-from diffalign.data.records import Pair
+from diffalign.data.records.conversation import Conversation, Message
+from diffalign.data.records.pair import Pair
 
 END = "<|end|>"
 SPECIAL = ("<pad>", "<unk>", "<s>", END, "<|system|>", "<|user|>", "<|assistant|>")

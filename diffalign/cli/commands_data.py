@@ -29,7 +29,7 @@ def check(
     """Report ties, unreadable files, duplicates, sizes, leaks, and what will be dropped and why."""
     from rich.console import Console
 
-    from diffalign.data.check import check as check_pairs
+    from diffalign.data.check.run import check as check_pairs
     from diffalign.data.readers import read_pairs
 
     pairs = read_pairs(source, format=format_, split=split, **format_options(option))
@@ -68,9 +68,9 @@ def score(
     import torch
 
     from diffalign.data.readers import read_pairs
-    from diffalign.evaluation.score import is_gallery, score_folder
-    from diffalign.evaluation.score_pairs import score_pairs, told
-    from diffalign.training.progress import Report
+    from diffalign.evaluation.samples.score_folder import is_gallery, score_folder
+    from diffalign.evaluation.samples.score_pairs import score_pairs, told
+    from diffalign.training.report.progress import Report
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if is_gallery(source):

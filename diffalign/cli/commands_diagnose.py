@@ -11,8 +11,8 @@ import typer
 from diffalign.cli.app import app, data_app
 from diffalign.cli.commands_data import format_options
 from diffalign.cli.commands_model import Adapter, Kind, ModelPath, ModelSettings, Settings, show_progress
-from diffalign.cli.settings import Model
-from diffalign.cli.transforming import (
+from diffalign.cli.key_value_settings import Model
+from diffalign.cli.run_transform import (
     Format,
     FormatOptions,
     OutputFile,
@@ -52,8 +52,8 @@ def ches(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Say which pairs look alike to a language model, so that training on them will lower the chosen answer too."""
-    from diffalign.data.filtering import filtered, quantile_table, share_kept
-    from diffalign.evaluation.diagnosis.similarity import COLUMNS, similarities
+    from diffalign.data.transforms.filter_by_score import filtered, quantile_table, share_kept
+    from diffalign.evaluation.diagnosis.ches import COLUMNS, similarities
 
     share = share_kept(keep_lowest, drop_top)
     if by not in COLUMNS:
@@ -91,8 +91,8 @@ def separability(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Say whether a linear rule tells chosen from rejected by form alone: then training will learn that instead."""
-    from diffalign.data.filtering import filtered, share_kept
     from diffalign.data.separability.study import study, surface_features
+    from diffalign.data.transforms.filter_by_score import filtered, share_kept
 
     share = share_kept(None, drop_top)
     if output is None and share is not None:
@@ -106,13 +106,13 @@ def separability(
     pairs = found.pairs[:limit] if limit else found.pairs
     features: dict[str, Features] = surface_features(pairs)
     if model:
-        from diffalign.evaluation.diagnosis.hidden import hidden_states
+        from diffalign.evaluation.diagnosis.hidden_states import hidden_states
 
         policy = _language(model, model_setting, adapter).open()
         features["hidden states"] = hidden_states(policy, pairs, batch=batch, progress=show_progress)
     if scorer:
         from diffalign.devices.budget import best_device
-        from diffalign.evaluation.diagnosis.hidden import embeddings
+        from diffalign.evaluation.diagnosis.hidden_states import embeddings
         from diffalign.scorers import load_scorer
 
         features["embeddings"] = embeddings(load_scorer(scorer, str(best_device())), pairs)
@@ -144,8 +144,8 @@ def difficulty(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Say how wrong a model ranks each pair before training, and how low a loss it takes to turn it round."""
-    from diffalign.data.filtering import filtered, share_kept
-    from diffalign.data.line import Line
+    from diffalign.data.readers.rows_with_columns import Line
+    from diffalign.data.transforms.filter_by_score import filtered, share_kept
     from diffalign.evaluation.diagnosis.difficulty import ref_logps, told, with_difficulty
 
     share = share_kept(keep_lowest, drop_top)
@@ -182,7 +182,7 @@ def rationales(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Let a language model write why the chosen answer is better: the column rationale, for the loss of that name."""
-    from diffalign.pairs.reasons import add_rationales
+    from diffalign.pairs.generate_rationales import add_rationales
 
     named = _language(model, model_setting, adapter)
     given = {text.partition("=")[0].strip() for text in setting}
@@ -211,7 +211,7 @@ def design_rejected(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Of several answers draw the rejected one so that DPO on the pairs aims at the policy that is wanted."""
-    from diffalign.data.designed import designed
+    from diffalign.data.transforms.design_rejected import designed
 
     divisor = beta if reward_beta is None else reward_beta
     if beta <= 0 or divisor <= 0:
@@ -236,7 +236,7 @@ def tokens(
 ) -> None:
     """Show which tokens of given answers an aligned language model rewards: beta times its log-ratio to the base."""
     from diffalign.data.readers import read_pairs
-    from diffalign.evaluation.diagnosis.heat import token_heat, write_heat
+    from diffalign.evaluation.diagnosis.token_rewards import token_heat, write_heat
 
     if output.suffix not in (".html", ".jsonl"):
         raise UserError(f"--output is a page, .html, or a table, .jsonl; got '{output.name}'.")
@@ -251,7 +251,7 @@ def tokens(
 
 def _language(path: str, given: list[str], adapter: str) -> Model:
     """A language model; a Hub id is taken for one. Raises UserError for a folder that holds another."""
-    from diffalign.training.models import kind_named
+    from diffalign.training.recipe.model_kinds import kind_named
 
     if Path(path).expanduser().is_dir() and kind_named({"path": path}) != "text":
         raise UserError(

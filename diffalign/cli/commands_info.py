@@ -16,7 +16,7 @@ from diffalign.errors import UserError, near_miss
 @app.command()
 def methods(name: Annotated[str, typer.Argument(help="A method, or a choice on one of the axes.")] = "") -> None:
     """List methods and the choices on the four axes (pairs, latents, labels, losses), or explain one of them."""
-    from diffalign.cli.listing import explanations, listing
+    from diffalign.cli.list_choices import explanations, listing
 
     if not name:
         typer.echo(listing())
@@ -31,7 +31,7 @@ def methods(name: Annotated[str, typer.Argument(help="A method, or a choice on o
 @app.command()
 def info(path: Annotated[Path, typer.Argument(help="An adapter: diffusers' file or peft's folder.")]) -> None:
     """Show what an adapter is, how it was aligned, and from which base."""
-    from diffalign.sharing.info import read_info
+    from diffalign.sharing.read_info import read_info
 
     for key, value in read_info(path.expanduser()).items():
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

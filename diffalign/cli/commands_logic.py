@@ -22,8 +22,8 @@ def logic(
 ) -> None:
     """Show the logic of a loss on pairs: truth table, statements, closed form; without a name, every form."""
     from diffalign.losses import LOSSES, find
-    from diffalign.losses.logic.pages import lattice_page, overview, page, page_of_loss
-    from diffalign.losses.logic.table import TABLE
+    from diffalign.losses.logic.named_forms import TABLE
+    from diffalign.losses.logic.render import lattice_page, overview, page, page_of_loss
 
     try:
         points = [float(word) for word in at.split(",")] if at else []

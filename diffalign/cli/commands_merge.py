@@ -47,12 +47,12 @@ def _chosen(
     """The weights that fit the memory best; the whole grid's best and worst are told."""
     import tempfile
 
-    from diffalign.cli.settings import Model
+    from diffalign.cli.key_value_settings import Model
     from diffalign.evaluation.merge_weights import choose_weights, weigher
     from diffalign.pairs.dataset import read_dataset
+    from diffalign.sharing.adapter_tensors import shape_of
     from diffalign.sharing.merge import write_merged
-    from diffalign.sharing.tensors import shape_of
-    from diffalign.training.progress import Report
+    from diffalign.training.report.progress import Report
 
     pairs = [pair for pair in read_dataset(memory, limit=limit).pairs if pair.rejected is not None]
     if not pairs:

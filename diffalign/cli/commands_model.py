@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from diffalign.cli.app import app
-from diffalign.cli.settings import Model
+from diffalign.cli.key_value_settings import Model
 from diffalign.errors import UserError
 
 ModelPath = Annotated[str, typer.Option("--model", help="A folder of diffusers or transformers, or a Hub id.")]
@@ -51,9 +51,9 @@ def generate(
     model_setting: ModelSettings = [],  # noqa: B006
 ) -> None:
     """Generate pictures or texts; a killed command goes on where it stopped."""
-    from diffalign.evaluation.generate import generate as generate_samples
-    from diffalign.evaluation.medium import find_medium
-    from diffalign.evaluation.prompts import read_prompts
+    from diffalign.evaluation.samples.generate import generate as generate_samples
+    from diffalign.evaluation.samples.medium import find_medium
+    from diffalign.evaluation.samples.prompts import read_prompts
 
     prompts, named = read_prompts(prompt), Model.named(model, kind, model_setting, adapter)
     settings = named.sampling(setting, steps=steps, guidance=guidance)
@@ -88,12 +88,12 @@ def compare(
     model_setting: ModelSettings = [],  # noqa: B006
 ) -> None:
     """Compare an aligned model with its base on the same prompts and seeds: win rates with intervals, one report."""
-    from diffalign.evaluation.compare import ask_both, check_judges, compare_galleries
-    from diffalign.evaluation.compare import compare as compare_models
-    from diffalign.evaluation.judges import load_judges
-    from diffalign.evaluation.prompts import read_prompts
-    from diffalign.evaluation.report import write_report
-    from diffalign.evaluation.verdict import judge
+    from diffalign.evaluation.compare.judges import load_judges
+    from diffalign.evaluation.compare.run import ask_both, check_judges, compare_galleries
+    from diffalign.evaluation.compare.run import compare as compare_models
+    from diffalign.evaluation.report.verdict import judge
+    from diffalign.evaluation.report.write import write_report
+    from diffalign.evaluation.samples.prompts import read_prompts
 
     folders, models = bool(base and aligned), bool(model and adapter and prompt)
     if folders == models:

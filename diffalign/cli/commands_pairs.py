@@ -20,7 +20,7 @@ from diffalign.cli.commands_model import (
     Steps,
     show_progress,
 )
-from diffalign.cli.settings import Model
+from diffalign.cli.key_value_settings import Model
 
 
 @data_app.command("make")
@@ -42,7 +42,7 @@ def make(
 ) -> None:
     """Answer prompts several times, judge the answers, pair the best with the worst: a data set to train on."""
     from diffalign.devices.budget import best_device
-    from diffalign.evaluation.prompts import read_prompts
+    from diffalign.evaluation.samples.prompts import read_prompts
     from diffalign.pairs.best_worst import make_pairs
     from diffalign.scorers import load_scorer
 

@@ -31,7 +31,7 @@ def train(
 ) -> None:
     """Align a model as a recipe says; then compare it with its base where the recipe asks for it."""
     from diffalign.training.align import align
-    from diffalign.training.config import load_recipe
+    from diffalign.training.recipe.load import load_recipe
 
     align(load_recipe(recipe, set_), resume=resume, check_only=check)
 
@@ -46,7 +46,7 @@ def demo(
     import shutil
 
     from diffalign.training.align import align
-    from diffalign.training.config import load_recipe
+    from diffalign.training.recipe.load import load_recipe
 
     recipe = Path(__file__).parents[2] / "configs" / "emoji" / "dpo.yaml"
     if not recipe.exists():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diffalign.cli.app import data_app
-from diffalign.cli.transforming import (
+from diffalign.cli.run_transform import (
     Format,
     FormatOptions,
     OutputFile,
@@ -23,7 +23,7 @@ from diffalign.cli.transforming import (
 from diffalign.errors import UserError
 
 if TYPE_CHECKING:
-    from diffalign.data.records import PairSet
+    from diffalign.data.records.pair import PairSet
 
 Scorers = Annotated[
     list[str], typer.Option("--scorer", help="Scores that both candidates bring, by name: a judge. Repeatable.")
@@ -50,7 +50,7 @@ def flip(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Turn labels round: a random share, named rows, or those that judges contradict (--scores, --scorer)."""
-    from diffalign.data.scores import read_scores
+    from diffalign.data.records.score_table import read_scores
     from diffalign.data.transforms import flip_disputed, flip_named, flip_share, votes
 
     if sum((share is not None, ids is not None, bool(scores or scorer))) != 1:
@@ -98,9 +98,9 @@ def strength(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Let several judges vote on each pair; flip what is probably wrong, soften what is doubtful, write margins."""
-    from diffalign.data.scores import read_scores
+    from diffalign.data.records.score_table import read_scores
     from diffalign.data.transforms import Cuts, votes
-    from diffalign.data.transforms import strength as transform
+    from diffalign.data.transforms import preference_strength as transform
 
     found, lines = opened(source, output, split=split, format=format_, option=option)
     _refuse_lists(found, source)
@@ -139,7 +139,7 @@ def curriculum(
 ) -> None:
     """Sort pairs into stages from easy to hard, stage-1.jsonl and so on, and say how to train on them."""
     from diffalign.data.transforms import curriculum as transform
-    from diffalign.data.transforms.stages import write_stages
+    from diffalign.data.transforms.curriculum_files import write_stages
 
     found, lines = opened(source, output / "stage-1.jsonl", split=split, format=format_, option=option, scores=scores)
     made = transform(lines, key=key, stages=stages, order=order, by=by, seed=seed)  # type: ignore[arg-type]

@@ -26,8 +26,8 @@ def density(
     For losses on single examples (bco, kto) where thumbs up and thumbs down come from different prompts. The file goes
     under data.scores; the recipe then says labels: {name: column, weight: weight}.
     """
-    from diffalign.data.density import write_density
     from diffalign.data.readers import read_pairs
+    from diffalign.data.transforms.prompt_density_ratio import write_density
 
     found = read_pairs(source, format=format_, split=split, **format_options(option))
     table, made = write_density(found, output, split=split)

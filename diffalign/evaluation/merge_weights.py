@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import torch
 
-from diffalign.data.records import Pair
-from diffalign.latents.draws import Draw
+from diffalign.data.records.pair import Pair
 from diffalign.losses import LOSSES, PairScores
 from diffalign.policies.policy import Policy
+from diffalign.randomness import Draw
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ A new label is one function from a batch of records to a :class:`Label`, one imp
 
 from collections.abc import Callable
 
-from diffalign.labels.anchor import anchor
 from diffalign.labels.column import column
-from diffalign.labels.flipped import flipped
 from diffalign.labels.hard import hard
 from diffalign.labels.label import Gate, Label, expected, oriented, silent
-from diffalign.labels.smoothed import smoothed
+from diffalign.labels.label_noise import flipped
+from diffalign.labels.score_scaled import smoothed
+from diffalign.labels.seppo_gate import anchor
 
 LABELS: dict[str, Callable[..., Label]] = {
     "hard": hard,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffalign.data.records import Pair
+from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
 from diffalign.labels.label import Label
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from diffalign.data.records import Pair
+from diffalign.data.records.pair import Pair
 from diffalign.labels.label import Label
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffalign.losses.bound import BoundLoss
+from diffalign.losses.bound_loss import BoundLoss
 from diffalign.losses.objective import Objective, alone
 from diffalign.losses.pair_scores import PairScores
 

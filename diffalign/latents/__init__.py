@@ -4,17 +4,17 @@ It receives tensors and two callables, one for noise and one that asks a network
 is one file with a function and its row, one import line and one name in the table here.
 """
 
+from diffalign.latents.alphas import rescale_zero_terminal_snr
 from diffalign.latents.ddim import DDIM_INVERSION, ddim_inversion
-from diffalign.latents.draws import Draw, stream
-from diffalign.latents.error import mean_squared_error
 from diffalign.latents.estimator import BoundEstimator, Estimator, Latent, Noise, Predict, table
 from diffalign.latents.forward import FORWARD, forward_noising, timesteps
 from diffalign.latents.inversion import invert
-from diffalign.latents.levels import rescale_zero_terminal_snr
-from diffalign.latents.path import Path, exact_path, exact_steps
-from diffalign.latents.released import released_path, released_steps
+from diffalign.latents.inversion_path import Path, exact_path, exact_steps
+from diffalign.latents.released_inversion import released_path, released_steps
 from diffalign.latents.renoise import HEUN, RENOISE, heun, renoise
 from diffalign.latents.schedule import CLEAN, Schedule
+from diffalign.latents.surrogate_error import mean_squared_error
+from diffalign.randomness import Draw, stream
 
 LATENTS: dict[str, Estimator] = table(FORWARD, DDIM_INVERSION, RENOISE, HEUN)
 """Every estimator by name; the first is the default."""

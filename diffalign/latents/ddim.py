@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from diffalign.latents.estimator import Estimator, Latent, Noise, Predict
-from diffalign.latents.modes import LIMITS, Mode, inverted, steps_taken
-from diffalign.latents.path import Clean
+from diffalign.latents.estimator_settings import strength, switch
+from diffalign.latents.inversion_modes import LIMITS, Mode, inverted, steps_taken
+from diffalign.latents.inversion_path import Clean
 from diffalign.latents.schedule import Schedule
-from diffalign.latents.setting import strength, switch
 
 
 def ddim_inversion(
@@ -38,7 +38,7 @@ def ddim_inversion(
         eta: Strength of the noise added after each step; None: 0, or 0.1 in released mode.
         shared_noise: Whether both candidates of a comparison get the same added noise.
         clean: What the clean latent is taken for; None: "one", or "alpha0" in released mode.
-        mode: "exact", or "released" with the scripts' quirks (`diffalign.latents.released`).
+        mode: "exact", or "released" with the scripts' quirks (`diffalign.latents.released_inversion`).
 
     Facts: with one step ``tau`` is the network's own prediction at ``x0``. First order: half the steps make about twice
         the error.

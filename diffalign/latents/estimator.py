@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from diffalign.choice import bind_settings
+from diffalign.latents.estimator_settings import Setting
 from diffalign.latents.schedule import Schedule
-from diffalign.latents.setting import Setting
+from diffalign.named_choice import bind_settings
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``predict(x, t, rows)``: a network's raw output for some rows of the batch, without gradient.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffalign.latents.draws import Draw
 from diffalign.latents.estimator import Estimator, Latent, Noise, Predict
 from diffalign.latents.schedule import Schedule
+from diffalign.randomness import Draw
 
 
 def forward_noising(x0: Tensor, t: Tensor, noise: Tensor, schedule: Schedule) -> Latent:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from diffalign.latents.estimator import Predict
-from diffalign.latents.path import Path
+from diffalign.latents.inversion_path import Path
 from diffalign.latents.schedule import Schedule
 
 Jitter = Callable[[int], Tensor]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from diffalign.latents.estimator import Estimator, Latent, Noise, Predict
-from diffalign.latents.modes import LIMITS, Mode, inverted, steps_taken
-from diffalign.latents.path import Clean
+from diffalign.latents.estimator_settings import switch, whole
+from diffalign.latents.inversion_modes import LIMITS, Mode, inverted, steps_taken
+from diffalign.latents.inversion_path import Clean
 from diffalign.latents.schedule import Schedule
-from diffalign.latents.setting import switch, whole
 
 
 def renoise(
@@ -38,7 +38,7 @@ def renoise(
         corrections: How often a step is redone; 0 is DDIM inversion.
         average: Whether the last redoing takes the mean of all predictions; None: no, or yes in released mode.
         clean: What the clean latent is taken for; None: "one", or "alpha0" in released mode.
-        mode: "exact", or "released" with the scripts' quirks (`diffalign.latents.released`).
+        mode: "exact", or "released" with the scripts' quirks (`diffalign.latents.released_inversion`).
 
     Facts: with many corrections it becomes the exact inverse of DDIM sampling on the same levels.
 

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import ConfigError, near_miss
-from diffalign.latents import levels as spelled
+from diffalign.latents import alphas as spelled
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 

@@ -10,26 +10,26 @@ A new loss is one function with its row, one line in its folder's table, and one
 """
 
 from diffalign.losses.beta import equivalent_betas
-from diffalign.losses.bound import BoundLoss
-from diffalign.losses.catalogue import Loss, find, hyperparameters, table
+from diffalign.losses.bound_loss import BoundLoss
 from diffalign.losses.lists import LISTS
 from diffalign.losses.objective import Objective, Term, alone
 from diffalign.losses.pair_scores import Answered, PairScores
 from diffalign.losses.pairs import PAIRS
 from diffalign.losses.pairs.hinge import hinge
+from diffalign.losses.pairs.ipo import squared
 from diffalign.losses.pairs.logistic import logistic, robust
 from diffalign.losses.pairs.mapo import mapo
-from diffalign.losses.pairs.odds import orpo
-from diffalign.losses.pairs.regularised import rpo
+from diffalign.losses.pairs.orpo import orpo
+from diffalign.losses.pairs.rpo import rpo
 from diffalign.losses.pairs.simpo import simpo
-from diffalign.losses.pairs.squared import squared
 from diffalign.losses.ranges import Range
+from diffalign.losses.registry import Loss, find, hyperparameters, table
 from diffalign.losses.rewards import accuracy, implicit_rewards
 from diffalign.losses.scores import Scores, exact
 from diffalign.losses.settings import SETTINGS, settings_of
 from diffalign.losses.singles import SINGLES
-from diffalign.losses.singles.likelihood import sft
-from diffalign.losses.singles.utility import kto
+from diffalign.losses.singles.kto import kto
+from diffalign.losses.singles.sft import sft
 from diffalign.losses.tokens import TOKENS
 
 LOSSES: dict[str, Loss] = table(*PAIRS, *SINGLES, *LISTS, *TOKENS)

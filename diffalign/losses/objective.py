@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from diffalign.losses.bound import BoundLoss
+from diffalign.losses.bound_loss import BoundLoss
 from diffalign.losses.pair_scores import PairScores
 from diffalign.losses.settings import PER_TOKEN, settings_of
 

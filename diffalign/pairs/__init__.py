@@ -6,7 +6,7 @@ A new source is one function from a :class:`~diffalign.pairs.dataset.DatasetPair
 
 from collections.abc import Callable
 
-from diffalign.pairs.checkpoint import checkpoint
+from diffalign.pairs.checkpoint_samples import checkpoint
 from diffalign.pairs.dataset import DatasetPairs, dataset, from_memory, read_dataset
 from diffalign.pairs.drafts import drafts
 from diffalign.pairs.lists import lists

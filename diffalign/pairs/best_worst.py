@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.conversation import Conversation, Text
+from diffalign.data.records.conversation import Conversation, Text
 from diffalign.errors import DataError, UserError
-from diffalign.evaluation.generate import Sample, generate
-from diffalign.evaluation.medium import MEDIA
-from diffalign.evaluation.score import note_scores
+from diffalign.evaluation.samples.generate import Sample, generate
+from diffalign.evaluation.samples.medium import MEDIA
+from diffalign.evaluation.samples.score_folder import note_scores
 from diffalign.policies.policy import Policy, Progress
 from diffalign.scorers.scorer import Scorer
 from diffalign.sharing.atomic import write_atomically

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from diffalign.data.distinct import Distinct
-from diffalign.data.lazy import changed
-from diffalign.data.mapped import collect
-from diffalign.data.records import Dropped, Pair, what_they_are
+from diffalign.data.records.lazy import changed
+from diffalign.data.records.memmap import collect
+from diffalign.data.records.pair import Dropped, Pair, what_they_are
+from diffalign.data.storage.hash_set import Distinct
 from diffalign.errors import DataError
 from diffalign.pairs.source import Fixed, PairSource
 
@@ -115,7 +115,7 @@ def read_dataset(
         options: Of the format.
     """
     from diffalign.data.readers import read_pairs
-    from diffalign.data.scores import read_scores, with_scores
+    from diffalign.data.records.score_table import read_scores, with_scores
 
     found = read_pairs(path, format=format, limit=limit, **options)
     if scores:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from diffalign.data.conversation import ASSISTANT, Conversation, Message, Text
-from diffalign.data.lazy import changed
-from diffalign.data.records import Answer, Media, Pair
+from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
+from diffalign.data.records.lazy import changed
+from diffalign.data.records.pair import Answer, Media, Pair
 from diffalign.errors import DataError
 from diffalign.pairs.dataset import DatasetPairs, dataset
 from diffalign.pairs.source import PairSource

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diffalign.data.lazy import changed, selected
-from diffalign.data.records import Pair
+from diffalign.data.records.lazy import changed, selected
+from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
 from diffalign.pairs.dataset import DatasetPairs, prompts, reasons
 from diffalign.pairs.source import Fixed

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from diffalign.data.conversation import ASSISTANT, Conversation, Message
-from diffalign.data.lazy import changed, selected
-from diffalign.data.readers.rows import digest
-from diffalign.data.records import Answer, Pair
+from diffalign.data.readers.parse_row import digest
+from diffalign.data.records.conversation import ASSISTANT, Conversation, Message
+from diffalign.data.records.lazy import changed, selected
+from diffalign.data.records.pair import Answer, Pair
 from diffalign.errors import DataError
 from diffalign.pairs.dataset import DatasetPairs, dataset
 from diffalign.pairs.source import PairSource

@@ -6,8 +6,8 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diffalign.data.lazy import LazyPairs
-from diffalign.data.records import Pair
+from diffalign.data.records.lazy import LazyPairs
+from diffalign.data.records.pair import Pair
 from diffalign.pairs.dataset import DatasetPairs, best_and_worst, prompts, reasons
 from diffalign.pairs.source import Fixed
 from diffalign.pairs.winners import winner

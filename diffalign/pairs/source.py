@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from diffalign.data.records import Pair
+from diffalign.data.records.pair import Pair
 from diffalign.policies.policy import Policy, Progress
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diffalign.data.lazy import changed, selected
-from diffalign.data.records import Pair
+from diffalign.data.records.lazy import changed, selected
+from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
 from diffalign.pairs.dataset import DatasetPairs, best_and_worst, prompts, reasons
 from diffalign.pairs.source import Fixed

@@ -1,7 +1,7 @@
 """The seam: a policy is the thing that is aligned, together with its reference.
 
 Neither loss nor loop asks whether it got images, clips or text. Every method takes what it needs as an argument;
-randomness comes as a :class:`~diffalign.latents.draws.Draw`.
+randomness comes as a :class:`~diffalign.randomness.Draw`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from diffalign.data.cache import TensorCache
-from diffalign.data.conversation import Text
-from diffalign.data.records import Media, Pair
-from diffalign.latents.draws import Draw
+from diffalign.data.records.conversation import Text
+from diffalign.data.records.pair import Media, Pair
+from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.losses.scores import Scores
-from diffalign.policies.second import Second
+from diffalign.policies.second_adapter import Second
+from diffalign.randomness import Draw
 from diffalign.sharing.card import Card
 
 Progress = Callable[[str, int, int], None]

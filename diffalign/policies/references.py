@@ -19,7 +19,7 @@ from diffalign.devices.budget import available_bytes, in_words, module_bytes
 from diffalign.errors import RunError
 from diffalign.policies.adapters import adapter_off
 from diffalign.policies.config import BaseModelConfig
-from diffalign.policies.networks import Writes, weights_digest
+from diffalign.policies.module_utils import Writes, weights_digest
 
 
 class AdapterOff:

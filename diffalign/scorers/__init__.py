@@ -12,12 +12,12 @@ from diffalign.errors import UserError, near_miss
 from diffalign.scorers.background import Background
 from diffalign.scorers.dual_encoder import DualEncoder
 from diffalign.scorers.label_hit import LabelHit
-from diffalign.scorers.length import Length
 from diffalign.scorers.pickscore import PickScore
 from diffalign.scorers.polarity import Polarity
-from diffalign.scorers.reward import Reward
+from diffalign.scorers.reward_model import Reward
 from diffalign.scorers.scorer import Scorer, ScorerRow
 from diffalign.scorers.sentiment import Sentiment
+from diffalign.scorers.text_length import Length
 
 __all__ = ["SCORERS", "Scorer", "ScorerRow", "load_scorer", "scorer_row"]
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from diffalign.errors import UserError
 from diffalign.quiet import quiet
-from diffalign.scorers.pictures import Preprocessing, load_preprocessing
+from diffalign.scorers.image_input import Preprocessing, load_preprocessing
 from diffalign.scorers.scorer import chunks, paired, state_hash
 
 DEFAULT = "openai/clip-vit-large-patch14"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffalign.errors import DataError, UserError
 from diffalign.quiet import quiet
-from diffalign.scorers.pictures import Preprocessing, load_preprocessing
+from diffalign.scorers.image_input import Preprocessing, load_preprocessing
 from diffalign.scorers.scorer import chunks, paired, state_hash
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffalign.errors import UserError
 from diffalign.scorers.scorer import paired
-from diffalign.scorers.texts import as_answer, missing_package
+from diffalign.scorers.text_input import as_answer, missing_package
 
 
 class Sentiment:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from diffalign import __version__
 from diffalign.errors import ConfigError
+from diffalign.sharing.adapter_tensors import AdapterShape, adapter_tensors, check_base, layers, put_on, shape_of
 from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.tensors import AdapterShape, adapter_tensors, check_base, layers, put_on, shape_of
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
 PREFIX = "diffalign."

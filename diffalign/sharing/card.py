@@ -12,7 +12,7 @@ from typing import Any
 
 from diffalign import __version__
 from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.names import public_name
+from diffalign.sharing.public_name import public_name
 
 ALIGNED = ("preference-optimization", "diffalign")
 

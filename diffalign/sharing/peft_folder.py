@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from diffalign import __version__
 from diffalign.errors import ConfigError
+from diffalign.sharing.adapter_tensors import AdapterShape, adapter_tensors, check_base, layers, put_on, shape_of
 from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.tensors import AdapterShape, adapter_tensors, check_base, layers, put_on, shape_of
 
 WEIGHTS, CONFIG, FACTS = "adapter_model.safetensors", "adapter_config.json", "diffalign.json"
 PREFIX = "base_model.model."

@@ -8,26 +8,26 @@ from pathlib import Path
 
 from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError
-from diffalign.evaluation.agreement import Agreement, agreements
-from diffalign.evaluation.compare import ask_both, check_judges, compare
-from diffalign.evaluation.comparison import Comparison
-from diffalign.evaluation.course import read_course
-from diffalign.evaluation.judges import load_judges
-from diffalign.evaluation.medium import find_medium
-from diffalign.evaluation.plots import read_metrics
-from diffalign.evaluation.prompts import read_prompts
-from diffalign.evaluation.ranking import held_out_numbers
-from diffalign.evaluation.report import write_report
-from diffalign.evaluation.sheet import examples, save_sheet, spread
-from diffalign.evaluation.statistics import Share, WinRate, percent
-from diffalign.evaluation.verdict import judge
+from diffalign.evaluation.compare.judges import load_judges
+from diffalign.evaluation.compare.preview_curve import read_course
+from diffalign.evaluation.compare.result import Comparison
+from diffalign.evaluation.compare.run import ask_both, check_judges, compare
+from diffalign.evaluation.report.plots import read_metrics
+from diffalign.evaluation.report.sheet import examples, save_sheet, spread
+from diffalign.evaluation.report.verdict import judge
+from diffalign.evaluation.report.write import write_report
+from diffalign.evaluation.samples.medium import find_medium
+from diffalign.evaluation.samples.prompts import read_prompts
+from diffalign.evaluation.stats.heldout_agreement import Agreement, agreements
+from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
+from diffalign.evaluation.stats.statistics import Share, WinRate, percent
 from diffalign.policies.policy import Card
 from diffalign.training.loop import Result, train
-from diffalign.training.models import row_of
-from diffalign.training.output import dump
-from diffalign.training.previews import to_be_judged
-from diffalign.training.progress import Report
-from diffalign.training.recipe import Recipe
+from diffalign.training.recipe.model_kinds import row_of
+from diffalign.training.recipe.schema import Recipe
+from diffalign.training.report.previews import to_be_judged
+from diffalign.training.report.progress import Report
+from diffalign.training.storage.run_folder import dump
 
 
 @dataclass(frozen=True)

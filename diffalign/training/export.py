@@ -7,8 +7,8 @@ from typing import Any
 
 from diffalign import __version__
 from diffalign.methods import METHODS
-from diffalign.training.output import dump
 from diffalign.training.state import Run
+from diffalign.training.storage.run_folder import dump
 
 
 def export(run: Run) -> Path:

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.records import Pair
+from diffalign.data.records.pair import Pair
 from diffalign.errors import RunError
 from diffalign.pairs.dataset import DatasetPairs
 from diffalign.policies.policy import Policy
 from diffalign.training.export import export
-from diffalign.training.guard import Reading
-from diffalign.training.health import first_loss_alarm
 from diffalign.training.memory import peak_bytes
-from diffalign.training.optim import learning_rate, set_learning_rate
-from diffalign.training.previews import measure_drift, save_previews, to_be_judged
-from diffalign.training.recipe import Recipe
+from diffalign.training.optim.optimizer import learning_rate, set_learning_rate
+from diffalign.training.recipe.schema import Recipe
+from diffalign.training.report.health import first_loss_alarm
+from diffalign.training.report.previews import measure_drift, save_previews, to_be_judged
 from diffalign.training.setup import open_run
 from diffalign.training.state import Run
+from diffalign.training.step.spike_guard import Reading
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diffalign.errors import ConfigError
-from diffalign.pairs.pool import CheckpointPool
+from diffalign.pairs.checkpoint_pool import CheckpointPool
 from diffalign.pairs.source import PairSource, Stage
 from diffalign.policies.policy import Policy
-from diffalign.training.order import Order, Visit
-from diffalign.training.output import Output
-from diffalign.training.progress import Report
-from diffalign.training.step import Stepper
+from diffalign.training.report.progress import Report
+from diffalign.training.step.batch_order import Order, Visit
+from diffalign.training.step.gradients import Stepper
+from diffalign.training.storage.run_folder import Output
 
 
 def lengths(source: PairSource, policy: Policy) -> dict[str, int]:

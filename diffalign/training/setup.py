@@ -7,38 +7,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from diffalign.data.lazy import joined
-from diffalign.data.records import Pair
+from diffalign.data.records.lazy import joined
+from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError
 from diffalign.losses import Objective
 from diffalign.pairs.dataset import DatasetPairs, from_memory, read_dataset
 from diffalign.pairs.source import PairSource
 from diffalign.policies.policy import Policy
-from diffalign.training.checkpoint import check_disk
-from diffalign.training.choice import bind_label, bind_loss, bind_pairs
-from diffalign.training.ema import Ema
-from diffalign.training.fast_slow import FastSlow
-from diffalign.training.fit import check_answers, check_fit, check_medium, check_model
-from diffalign.training.guard import SpikeGuard
-from diffalign.training.header import header
-from diffalign.training.health import Health
-from diffalign.training.held_out import HeldOut
-from diffalign.training.metrics import Metrics
-from diffalign.training.models import open_model, row_of
-from diffalign.training.needed import needed, shaped
-from diffalign.training.optim import learning_rate, make_optimizer
-from diffalign.training.order import Order, Visit, several
-from diffalign.training.output import Output, check_output, claim_output, flat
-from diffalign.training.output import dump as dump_recipe
-from diffalign.training.progress import Report
-from diffalign.training.recipe import Recipe, Train
-from diffalign.training.reference_point import StrayPairs, strays
-from diffalign.training.rewards import rewards_of
+from diffalign.training.held_out.evaluate import HeldOut
+from diffalign.training.held_out.prune import needed, shaped
+from diffalign.training.optim.ema import Ema
+from diffalign.training.optim.optimizer import learning_rate, make_optimizer
+from diffalign.training.recipe.bind import bind_label, bind_loss, bind_pairs
+from diffalign.training.recipe.compatibility import check_answers, check_fit, check_medium, check_model
+from diffalign.training.recipe.model_kinds import open_model, row_of
+from diffalign.training.recipe.schema import Recipe, Train
+from diffalign.training.report.header import header
+from diffalign.training.report.health import Health
+from diffalign.training.report.progress import Report
+from diffalign.training.report.trackers import MetricsFile, check_trackers
 from diffalign.training.rounds import Rounds, check_lengths
-from diffalign.training.running_shift import RunningShift, shift_named
 from diffalign.training.state import Run
-from diffalign.training.step import Stepper
-from diffalign.training.trackers import MetricsFile, check_trackers
+from diffalign.training.step.batch_order import Order, Visit, several
+from diffalign.training.step.bco_shift import RunningShift, shift_named
+from diffalign.training.step.dataset_rewards import rewards_of
+from diffalign.training.step.fast_slow import FastSlow
+from diffalign.training.step.gradients import Stepper
+from diffalign.training.step.kto_baseline import StrayPairs, strays
+from diffalign.training.step.metrics import Metrics
+from diffalign.training.step.spike_guard import SpikeGuard
+from diffalign.training.storage.checkpoint import check_disk
+from diffalign.training.storage.run_folder import Output, check_output, claim_output, flat
+from diffalign.training.storage.run_folder import dump as dump_recipe
 
 MICRO = 8
 """Pairs in memory at once where the recipe does not say."""

@@ -14,20 +14,20 @@ from torch import Tensor, nn
 
 from diffalign.pairs.source import PairSource
 from diffalign.policies.policy import Policy
-from diffalign.training.checkpoint import Snapshot, complete_checkpoints, read_checkpoint, write_checkpoint
-from diffalign.training.ema import Ema
-from diffalign.training.guard import SpikeGuard
-from diffalign.training.health import Health
-from diffalign.training.held_out import HeldOut
-from diffalign.training.metrics import Metrics
-from diffalign.training.optimizer_state import flatten, restore
-from diffalign.training.order import Order
-from diffalign.training.output import Output
-from diffalign.training.progress import Report
-from diffalign.training.recipe import Recipe
+from diffalign.training.held_out.evaluate import HeldOut
+from diffalign.training.optim.ema import Ema
+from diffalign.training.optim.optimizer_state import flatten, restore
+from diffalign.training.recipe.schema import Recipe
+from diffalign.training.report.health import Health
+from diffalign.training.report.progress import Report
+from diffalign.training.report.trackers import MetricsFile
 from diffalign.training.rounds import Rounds
-from diffalign.training.step import Stepper
-from diffalign.training.trackers import MetricsFile
+from diffalign.training.step.batch_order import Order
+from diffalign.training.step.gradients import Stepper
+from diffalign.training.step.metrics import Metrics
+from diffalign.training.step.spike_guard import SpikeGuard
+from diffalign.training.storage.checkpoint import Snapshot, complete_checkpoints, read_checkpoint, write_checkpoint
+from diffalign.training.storage.run_folder import Output
 
 
 @dataclass

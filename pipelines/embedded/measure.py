@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from diffalign.evaluation.statistics import share
+from diffalign.evaluation.stats.statistics import share
 from pipelines.embedded import pool, scenes, store
 
 STEPS, GUIDANCE = 15, 2.0  # recommended sampling

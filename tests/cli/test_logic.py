@@ -8,7 +8,7 @@ import pytest
 from diffalign.errors import UserError
 from diffalign.losses import LOSSES
 from diffalign.losses.logic import TABLE, structure_of
-from diffalign.losses.logic.forms import FORMS
+from diffalign.losses.logic.catalogue_forms import FORMS
 from tests.cli.test_commands import call
 
 PAGE = (Path(__file__).parents[2] / "docs" / "logic.md").read_text()

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from diffalign.data.line import Line
 from diffalign.data.readers import read_pairs
-from diffalign.data.scores import write_scores
-from diffalign.data.write import write_pairs
+from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.records.score_table import write_scores
+from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import DataError, UserError
 from tests.cli.test_commands import call
 from tests.data import fixtures

@@ -20,14 +20,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffalign.data.conversation import Text
-from diffalign.data.records import Answer, Pair
+from diffalign.data.records.conversation import Text
+from diffalign.data.records.pair import Answer, Pair
 from diffalign.losses import PairScores, loss_named
-from diffalign.policies.language.judging import Encoded
-from diffalign.policies.language.layout import lay_out
-from diffalign.policies.language.question import Question
+from diffalign.policies.language.network.layout import lay_out
+from diffalign.policies.language.scoring.score import Encoded
+from diffalign.policies.language.tokens.token_pair import Question
 from diffalign.policies.policy import Policy
-from diffalign.training.config import make_recipe
+from diffalign.training.recipe.load import make_recipe
 from diffalign.training.setup import open_run
 from diffalign.training.state import Run
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffalign.data.conversation import Conversation, Message
+from diffalign.data.records.conversation import Conversation, Message
 from diffalign.losses import LOSSES, loss_named
-from diffalign.policies.language.question import Question, Response
-from diffalign.training.reference_point import StrayPairs, strays
+from diffalign.policies.language.tokens.token_pair import Question, Response
+from diffalign.training.step.kto_baseline import StrayPairs, strays
 from tests.conformance.sides import (
     NEEDS_TRL,
     TRAINERS,

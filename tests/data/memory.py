@@ -27,7 +27,7 @@ def main(path: str, steps: list[str]) -> None:
             for index in random.Random(0).choices(range(len(found)), k=2000):
                 assert found.pairs[index].id
         elif step == "check":
-            from diffalign.data.check import check
+            from diffalign.data.check.run import check
 
             assert check(found).severity == "note"
         else:

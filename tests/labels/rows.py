@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from diffalign.data.records import Pair
+from diffalign.data.records.pair import Pair
 from diffalign.labels import LABELS, Label
 from diffalign.losses import LOSSES
 from tests.losses.plain import PLAIN

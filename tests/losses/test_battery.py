@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffalign.losses import LOSSES, Answered, PairScores, Scores, hyperparameters
-from diffalign.losses.catalogue import NEEDS
 from diffalign.losses.papers import papers_in
+from diffalign.losses.registry import NEEDS
 from tests.losses.plain import PLAIN, Example, value, values
 from tests.losses.scores import (
     SIDES,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffalign.losses import LOSSES, Loss
-from diffalign.losses.catalogue import table
+from diffalign.losses.registry import table
 from tests.losses.scores import from_margins
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diffalign.losses import LOSSES, PairScores, Scores
-from diffalign.losses.pairs.odds import log_odds
+from diffalign.losses.pairs.orpo import log_odds
 from tests.losses.scores import from_errors, from_logps, from_margins
 
 # Diffusion-DPO with excess errors d = e_policy - e_reference: u = -(beta / 2)(d_w - d_l), loss = softplus(-u), by hand.

@@ -6,11 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diffalign.losses.calibration import best_factor, calibration, likelihood
-from diffalign.losses.monitors import dispersion, displacement, gradient_weight, token_ratio
-from diffalign.losses.pairs.logistic import logistic
-from diffalign.losses.pairs.squared import squared
-from diffalign.losses.ranking import (
+from diffalign.losses.diagnostics.calibration import best_factor, calibration, likelihood
+from diffalign.losses.diagnostics.monitors import dispersion, displacement, gradient_weight, token_ratio
+from diffalign.losses.diagnostics.ranking import (
     flip_threshold,
     flips,
     ideal_margin,
@@ -18,6 +16,8 @@ from diffalign.losses.ranking import (
     ranks_right,
     rater_shares,
 )
+from diffalign.losses.pairs.ipo import squared
+from diffalign.losses.pairs.logistic import logistic
 
 
 def t(*values):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diffalign.losses import LOSSES, Scores
-from diffalign.losses.pairs.odds import log_odds
+from diffalign.losses.pairs.orpo import log_odds
 from tests.losses.scores import from_errors, from_logps, from_margins
 
 

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from diffalign.data.readers.steps import sure
+from diffalign.data.readers.step_pairs import sure
 from diffalign.labels import Label, expected
 from diffalign.losses import PairScores, Scores, loss_named
-from diffalign.policies.language.masks import rescaled
+from diffalign.policies.language.network.token_masks import rescaled
 from tests.losses.scores import from_margins
 
 SPARSE = loss_named("sparse_po").bind(beta=0.8)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from diffalign.losses import LOSSES, Answered, PairScores, Scores
-from diffalign.losses.lists.steps import step_margin, step_rewards
-from diffalign.losses.lists.tree import lambda_weights
+from diffalign.losses.lists.tree_po import lambda_weights
+from diffalign.losses.lists.tree_po_steps import step_margin, step_rewards
 from tests.losses.scores import drawn, fit
 from tests.losses.test_golden_lists import listed
 

@@ -5,11 +5,11 @@ from itertools import product
 import pytest
 
 from diffalign.losses.logic import TABLE, Structure, lattice, stricter, structure_of
-from diffalign.losses.logic.closed import closed_form, has_complement
+from diffalign.losses.logic.closed_form import closed_form, has_complement
 from diffalign.losses.logic.formulas import formula
-from diffalign.losses.logic.order import chains
+from diffalign.losses.logic.shortest_statement import shortest, worlds_over
+from diffalign.losses.logic.strictness import chains
 from diffalign.losses.logic.structures import true_in, worlds
-from diffalign.losses.logic.words import shortest, worlds_over
 
 # Name, top, bottom, rho as published (worlds are M_w M_l).
 PUBLISHED = [

@@ -9,9 +9,9 @@ import torch
 
 from diffalign.losses import LOSSES, PairScores, Scores
 from diffalign.losses.logic import TABLE, Structure, rho, rho_against, stricter
-from diffalign.losses.logic.counting import log_weight
-from diffalign.losses.logic.forms import FORMS
-from diffalign.losses.logic.words import worlds_over
+from diffalign.losses.logic.catalogue_forms import FORMS
+from diffalign.losses.logic.model_counting import log_weight
+from diffalign.losses.logic.shortest_statement import worlds_over
 from tests.losses.plain.logic import _weight
 from tests.losses.scores import from_logps, with_tokens
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diffalign.losses import LOSSES, PairScores, Scores
-from diffalign.losses.singles.demonstrations import PHI, phi_of
+from diffalign.losses.singles.f_sft import PHI, phi_of
 from tests.losses.scores import drawn
 from tests.losses.test_golden_singles import judged
 

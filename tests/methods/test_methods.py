@@ -9,9 +9,9 @@ from diffalign.losses import LOSSES
 from diffalign.methods import METHODS
 from diffalign.methods.language import LANGUAGE
 from diffalign.pairs import PAIRS
-from diffalign.training.choice import bind_loss
-from diffalign.training.config import make_recipe
-from diffalign.training.optim import learning_rate
+from diffalign.training.optim.optimizer import learning_rate
+from diffalign.training.recipe.bind import bind_loss
+from diffalign.training.recipe.load import make_recipe
 
 TEXT = [method.name for method in LANGUAGE]
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import torch
 
-from diffalign.data.kept import Kept
-from diffalign.data.records import Pair
-from diffalign.latents.draws import stream
+from diffalign.data.records.pair import Pair
+from diffalign.data.storage.cached_candidate import Kept
 from diffalign.pairs.source import Stage
+from diffalign.randomness import stream
 
 
 class FakePolicy:

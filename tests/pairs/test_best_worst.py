@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffalign.data.conversation import Conversation, Message
 from diffalign.data.readers import read_pairs
+from diffalign.data.records.conversation import Conversation, Message
 from diffalign.errors import DataError, RunError, UserError
 from diffalign.pairs.best_worst import make_pairs, win_rates
 from diffalign.policies.language.load import LanguageConfig, load_policy

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from diffalign.data.conversation import Conversation
-from diffalign.data.mapped import MappedPairs
-from diffalign.data.records import Dropped, Pair
+from diffalign.data.records.conversation import Conversation
+from diffalign.data.records.memmap import MappedPairs
+from diffalign.data.records.pair import Dropped, Pair
 from diffalign.errors import DataError
 from diffalign.pairs.dataset import DatasetPairs, dataset, from_memory, read_dataset
 from diffalign.pairs.singles import singles

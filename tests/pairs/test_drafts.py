@@ -2,9 +2,9 @@
 
 import pytest
 
-from diffalign.data.conversation import Conversation, Message
-from diffalign.data.lazy import LazyPairs
-from diffalign.data.records import Answer, Pair
+from diffalign.data.records.conversation import Conversation, Message
+from diffalign.data.records.lazy import LazyPairs
+from diffalign.data.records.pair import Answer, Pair
 from diffalign.errors import DataError
 from diffalign.losses.pairs.srpo import ROLES
 from diffalign.pairs import PAIRS, from_memory

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from diffalign.data.conversation import Conversation, Message
-from diffalign.data.records import Answer, Pair
+from diffalign.data.records.conversation import Conversation, Message
+from diffalign.data.records.pair import Answer, Pair
 from diffalign.errors import DataError
 from diffalign.pairs import PAIRS, from_memory
 from diffalign.pairs.dataset import DatasetPairs

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from diffalign.data.mapped import MappedPairs
-from diffalign.data.records import Dropped, Pair
+from diffalign.data.records.memmap import MappedPairs
+from diffalign.data.records.pair import Dropped, Pair
 from diffalign.pairs import PAIRS, DatasetPairs, from_memory
 
 from .fakes import fake_stage, some_pairs

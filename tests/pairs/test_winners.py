@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from diffalign.data.mapped import MappedPairs
-from diffalign.data.records import Dropped, Pair
+from diffalign.data.records.memmap import MappedPairs
+from diffalign.data.records.pair import Dropped, Pair
 from diffalign.errors import DataError
 from diffalign.pairs import PAIRS, from_memory
 from diffalign.pairs.dataset import DatasetPairs

@@ -8,16 +8,16 @@ import pytest
 import torch
 import yaml
 
-from diffalign.data.line import Line
+from diffalign.data.readers.rows_with_columns import Line
 from diffalign.data.transforms import curriculum
-from diffalign.data.transforms.stages import read_stages, write_stages
-from diffalign.data.write import write_pairs
+from diffalign.data.transforms.curriculum_files import read_stages, write_stages
+from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import ConfigError, RunError
-from diffalign.pairs.pool import CheckpointPool
+from diffalign.pairs.checkpoint_pool import CheckpointPool
 from diffalign.training import loop
-from diffalign.training.config import load_recipe, make_recipe
 from diffalign.training.loop import train
-from diffalign.training.models import open_model
+from diffalign.training.recipe.load import load_recipe, make_recipe
+from diffalign.training.recipe.model_kinds import open_model
 from pipelines import curriculum as program
 from tests.tiny import tiny_pairs, tiny_sd
 from tests.tiny_text import text_pairs, tiny_llm

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from diffalign.errors import ConfigError
-from diffalign.training.config import load_recipe
 from diffalign.training.loop import advance
+from diffalign.training.recipe.load import load_recipe
 from pipelines import compare_methods, ddim_inpo, diffusion_dpo, favourite_background, paper, seppo, smpo
 from pipelines.cost import expected_forwards
 from pipelines.told import Told

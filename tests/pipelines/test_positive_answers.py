@@ -5,7 +5,7 @@ import json
 import pytest
 
 from diffalign.errors import UserError
-from diffalign.policies.language.text import LanguagePolicy
+from diffalign.policies.language.policy import LanguagePolicy
 from pipelines import positive_answers as program
 from tests.tiny_text import tiny_llm
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from diffalign.latents.draws import Draw
+from diffalign.randomness import Draw
 from tests.tiny import tiny_sdxl
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffalign.data.cache import TensorCache
+from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.errors import ConfigError
-from diffalign.latents.draws import Draw
 from diffalign.policies.diffusion.load import AdapterConfig
+from diffalign.randomness import Draw
 from tests.policies.conftest import draw_for, margin, question, shake
 
 BOTH = pytest.mark.parametrize("adapter", [AdapterConfig(rank=4), None], ids=["adapter", "every weight"])

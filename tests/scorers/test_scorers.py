@@ -9,7 +9,7 @@ from PIL import Image
 
 from diffalign.errors import DataError, UserError
 from diffalign.scorers import load_scorer
-from diffalign.scorers.pictures import Preprocessing, as_rgb, load_preprocessing
+from diffalign.scorers.image_input import Preprocessing, as_rgb, load_preprocessing
 from diffalign.scorers.scorer import state_hash
 from tests.scorers import tiny
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffalign.data.conversation import Conversation, Message
+from diffalign.data.records.conversation import Conversation, Message
 from diffalign.errors import DataError, UserError
 from diffalign.scorers import SCORERS, load_scorer
 from tests.scorers import tiny

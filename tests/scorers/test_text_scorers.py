@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffalign.data.conversation import Conversation, Message
+from diffalign.data.records.conversation import Conversation, Message
 from diffalign.errors import DataError, UserError
 from diffalign.scorers import SCORERS, load_scorer, scorer_row
-from diffalign.scorers.texts import as_answer, as_chat
+from diffalign.scorers.text_input import as_answer, as_chat
 from tests.scorers import tiny
 from tests.tiny_text import tiny_llm
 

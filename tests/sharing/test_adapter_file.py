@@ -9,7 +9,7 @@ from safetensors import safe_open
 from diffalign.errors import ConfigError, RunError
 from diffalign.policies.diffusion.load import AdapterConfig, ModelConfig, load_aligned
 from diffalign.sharing.adapter_file import FILE_NAME, adapter_shape, read_adapter
-from diffalign.sharing.info import read_info
+from diffalign.sharing.read_info import read_info
 from tests.policies.conftest import shake
 from tests.tiny import tiny_sd, tiny_sdxl
 

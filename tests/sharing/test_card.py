@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from diffalign.sharing.card import Card, write_card
-from diffalign.sharing.card_styles import language_style, picture_style
+from diffalign.sharing.card_templates import language_style, picture_style
 from diffalign.sharing.peft_folder import save_peft
 from tests.policies.conftest import shake
 from tests.sharing.test_peft_folder import trained

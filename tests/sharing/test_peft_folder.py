@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from diffalign.cli import app
 from diffalign.errors import ConfigError, RunError
 from diffalign.policies.adapters import AdapterConfig, add_adapter
-from diffalign.sharing.info import read_info
 from diffalign.sharing.peft_folder import CONFIG, FACTS, WEIGHTS, is_peft_folder, load_peft, peft_shape, save_peft
+from diffalign.sharing.read_info import read_info
 from tests.tiny_text import tiny_llm
 
 ABOUT = {"method": "dpo", "beta": 0.1, "base_model": "base", "base_fingerprint": "1234567890", "eval": {"wins": 0.6}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from diffalign.data.records import Answer, Pair
+from diffalign.data.records.pair import Answer, Pair
 from diffalign.losses import LOSSES, Loss, hyperparameters
 from tests.losses.plain import PLAIN
 

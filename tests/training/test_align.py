@@ -4,7 +4,7 @@ import pytest
 
 from diffalign.errors import ConfigError, UserError
 from diffalign.training.align import align
-from diffalign.training.config import make_recipe
+from diffalign.training.recipe.load import make_recipe
 
 VALUES = {
     "model": {"path": "nowhere"},

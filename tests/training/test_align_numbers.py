@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from diffalign.evaluation.comparison import Comparison
+from diffalign.evaluation.compare.result import Comparison
 from diffalign.training.align import align
-from diffalign.training.config import make_recipe
+from diffalign.training.recipe.load import make_recipe
 from tests.tiny import tiny_pairs
 from tests.tiny_text import text_pairs, tiny_llm
 

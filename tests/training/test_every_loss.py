@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from diffalign.losses import LOSSES
-from diffalign.training.config import make_recipe
 from diffalign.training.loop import train
+from diffalign.training.recipe.load import make_recipe
 from tests.tiny import tiny_pairs, tiny_sd
 from tests.tiny_text import text_pairs, tiny_llm
 from tests.training.everything import examples_for, rows_for, sections_for

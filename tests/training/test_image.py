@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from diffalign.training.config import make_recipe
 from diffalign.training.loop import train
+from diffalign.training.recipe.load import make_recipe
 
 
 def recipe(model, folder, name, **changes):

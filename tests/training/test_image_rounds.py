@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from diffalign.policies.diffusion.image import ImagePolicy
-from diffalign.training.checkpoint import complete_checkpoints
+from diffalign.policies.diffusion.policy import ImagePolicy
+from diffalign.training.storage.checkpoint import complete_checkpoints
 from tests.training.tiny_runs import losses, run, state
 
 SEPPO = {

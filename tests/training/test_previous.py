@@ -5,7 +5,7 @@ import torch
 
 from diffalign.training.loop import train
 from tests.tiny_text import text_pairs
-from tests.training.test_sums import equal, llm, recipe, records  # noqa: F401
+from tests.training.step.test_sums_of_losses import equal, llm, recipe, records  # noqa: F401
 
 INPO = {"name": "inpo", "beta": 0.5, "tau_over_eta": 0.25, "relative": True}
 IPO = {"name": "squared", "beta": 0.5, "relative": True, "per_token": False}

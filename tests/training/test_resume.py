@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffalign.training.checkpoint import complete_checkpoints, read_checkpoint
 from diffalign.training.loop import train
+from diffalign.training.storage.checkpoint import complete_checkpoints, read_checkpoint
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
 ROOT = Path(__file__).parents[2]

@@ -6,11 +6,11 @@ import socket
 import pytest
 import torch
 
-from diffalign.data.kept import Kept
+from diffalign.data.storage.cached_candidate import Kept
 from diffalign.errors import ConfigError
-from diffalign.pairs.pool import CheckpointPool, select
-from diffalign.training.checkpoint import complete_checkpoints
+from diffalign.pairs.checkpoint_pool import CheckpointPool, select
 from diffalign.training.loop import train
+from diffalign.training.storage.checkpoint import complete_checkpoints
 from tests.training.test_resume import metrics, same, start
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
@@ -106,7 +106,7 @@ def test_the_guard_takes_weights_back_across_a_border_and_leaves_the_rounds_pair
 
 
 def test_what_was_sampled_travels_as_handles(tmp_path, monkeypatch):
-    from diffalign.training.step import Stepper
+    from diffalign.training.step.gradients import Stepper
 
     met = []
     plain = Stepper.gradients

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from diffalign.errors import UserError
-from diffalign.policies.language.text import LanguagePolicy
-from diffalign.training.config import make_recipe
+from diffalign.policies.language.policy import LanguagePolicy
 from diffalign.training.loop import train
+from diffalign.training.recipe.load import make_recipe
 from tests.tiny_text import chat_pairs, text_pairs, tiny_llm
 
 LOGISTIC = {"name": "logistic", "beta": 0.1}

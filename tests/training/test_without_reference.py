@@ -102,14 +102,16 @@ def test_held_out_rows_that_cannot_be_judged_are_told_before_training(tmp_path, 
     from diffalign.pairs.winners import winner
 
     held = DatasetPairs(tuple(map(winner, toy_pairs(4))))
-    monkeypatch.setattr("diffalign.training.held_out.read_dataset", lambda *_, **__: held)
+    monkeypatch.setattr("diffalign.training.held_out.evaluate.read_dataset", lambda *_, **__: held)
     for pairs in ("dataset", {"name": "checkpoint", "every": 2}):
         with pytest.raises(ConfigError, match=r"data.eval: 4 of 4 .*--set data.eval=null"):
             run(tmp_path / "run", pairs=pairs, data__eval="winners")
     scored = toy_pairs(4)
-    monkeypatch.setattr("diffalign.training.held_out.read_dataset", lambda *_, **__: DatasetPairs(tuple(scored)))
+    monkeypatch.setattr(
+        "diffalign.training.held_out.evaluate.read_dataset", lambda *_, **__: DatasetPairs(tuple(scored))
+    )
     labels = {"name": "smoothed", "scorer": "judge"}
-    from tests.training.test_silent import SOME
+    from tests.training.step.test_pairs_without_gradient import SOME
 
     recipe = toy_recipe(tmp_path / "run", labels=labels, data__eval="pairs")
     with pytest.raises(DataError, match=r"data.eval: .*no score of its chosen.*data.eval_scores"):

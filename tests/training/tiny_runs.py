@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from diffalign.training.config import make_recipe
 from diffalign.training.loop import Result, train
-from diffalign.training.recipe import Recipe
+from diffalign.training.recipe.load import make_recipe
+from diffalign.training.recipe.schema import Recipe
 
 
 def tiny_recipe(model: Path, output: Path, /, **changes: Any) -> Recipe:

@@ -19,12 +19,12 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from diffalign.data.cache import TensorCache
-from diffalign.data.kept import Kept
-from diffalign.data.records import Pair
-from diffalign.latents.draws import Draw, stream
+from diffalign.data.records.pair import Pair
+from diffalign.data.storage.cached_candidate import Kept
+from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.losses.scores import Scores
 from diffalign.policies.policy import Scored
+from diffalign.randomness import Draw, stream
 
 WIDTH = 6
 
@@ -228,7 +228,7 @@ def toy_pairs(count: int = 12) -> list[Pair]:
 
 def toy_recipe(output: Path, **changes: Any):
     """A recipe of 10 steps; ``train__steps=5`` changes a value."""
-    from diffalign.training.config import make_recipe
+    from diffalign.training.recipe.load import make_recipe
 
     register()
     values: dict[str, Any] = {
@@ -251,7 +251,7 @@ def toy_recipe(output: Path, **changes: Any):
 
 def register() -> None:
     """Makes ``model.kind: toy`` known to recipes."""
-    from diffalign.training.models import MODELS
+    from diffalign.training.recipe.model_kinds import MODELS
 
     MODELS["toy"] = replace(MODELS["image"], config=lambda: ToyConfig, open=lambda config: ToyPolicy())
 

@@ -10,12 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.mapped import collect
-from diffalign.data.readers.catalogue import READERS, Reader
-from diffalign.data.readers.recognise import recognise, refuse_other
+from diffalign.data.readers.detect_format import recognise, refuse_other
+from diffalign.data.readers.registry import READERS, Reader
 from diffalign.data.readers.sources import open_tables
-from diffalign.data.records import TIE, Dropped, Pair, PairSet
-from diffalign.data.scores import ranges_of
+from diffalign.data.records.memmap import collect
+from diffalign.data.records.pair import TIE, Dropped, Pair, PairSet
+from diffalign.data.records.score_table import ranges_of
 from diffalign.errors import DataError, near_miss
 
 __all__ = ["READERS", "Reader", "read_pairs", "recognise"]

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.readers.rows import Drop, Ids, checked, digest, existing_file, require_columns, scores_of
+from diffalign.data.readers.parse_row import Drop, Ids, checked, digest, existing_file, require_columns, scores_of
 from diffalign.data.readers.tables import Row, Table
-from diffalign.data.records import BAD_ROW, EMPTY_CANDIDATE, MISSING_FILE, Dropped, Media, Pair
-from diffalign.data.stored import Stored
+from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, MISSING_FILE, Dropped, Media, Pair
+from diffalign.data.storage.table_cell import Stored
 from diffalign.errors import DataError
 
 REQUIRED = ("file_name", "prompt")

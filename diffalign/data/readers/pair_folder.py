@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from diffalign.data.readers.rows import (
+from diffalign.data.readers.parse_row import (
     Drop,
     Ids,
     checked,
@@ -22,7 +22,7 @@ from diffalign.data.readers.rows import (
     scores_of,
 )
 from diffalign.data.readers.tables import Row, Table
-from diffalign.data.records import BAD_ROW, MISSING_FILE, Dropped, Pair
+from diffalign.data.records.pair import BAD_ROW, MISSING_FILE, Dropped, Pair
 
 REQUIRED = ("chosen_file_name", "rejected_file_name", "prompt")
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from diffalign.data.readers.rows import Drop, Ids, checked, digest, number, require_columns
+from diffalign.data.readers.parse_row import Drop, Ids, checked, digest, number, require_columns
 from diffalign.data.readers.tables import Table
-from diffalign.data.records import (
+from diffalign.data.records.pair import (
     BAD_LABEL,
     BAD_ROW,
     EMPTY_CANDIDATE,
@@ -24,7 +24,7 @@ from diffalign.data.records import (
     Dropped,
     Pair,
 )
-from diffalign.data.stored import Stored
+from diffalign.data.storage.table_cell import Stored
 
 REQUIRED = ("jpg_0", "jpg_1", "label_0", "caption")
 _FIRST_WON = {"pair": {"first_won": 1.0}}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from diffalign.data.readers.tables import SUFFIXES, Table, suffix_of
-from diffalign.data.scores import is_score_file
+from diffalign.data.records.score_table import is_score_file
 from diffalign.errors import DataError, near_miss
 
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation"}

@@ -1,6 +1,6 @@
 """Tables: rows of a data set, whatever file holds them. Formats look at columns and never at files.
 
-A column of encoded bytes is not read: its cells become :class:`~diffalign.data.stored.Stored` handles.
+A column of encoded bytes is not read: its cells become :class:`~diffalign.data.storage.table_cell.Stored` handles.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.stored import Stored, arrow_batches, arrow_table
+from diffalign.data.storage.table_cell import Stored, arrow_batches, arrow_table
 from diffalign.errors import DataError
 
 BINARY = (".parquet", ".arrow")

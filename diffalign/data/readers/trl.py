@@ -17,8 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from diffalign.data.conversation import Conversation, Text
-from diffalign.data.readers.rows import (
+from diffalign.data.readers.parse_row import (
     MEDIA_SUFFIXES,
     ROLES,
     Drop,
@@ -34,9 +33,10 @@ from diffalign.data.readers.rows import (
     scores_of,
 )
 from diffalign.data.readers.tables import LOOK, Row, Table
-from diffalign.data.readers.texts import arrange, check_answer, checked_texts, is_turns, read_text
-from diffalign.data.records import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Answer, Dropped, Media, Pair
-from diffalign.data.stored import Stored
+from diffalign.data.readers.text_cells import arrange, check_answer, checked_texts, is_turns, read_text
+from diffalign.data.records.conversation import Conversation, Text
+from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Answer, Dropped, Media, Pair
+from diffalign.data.storage.table_cell import Stored
 
 REQUIRED = ("prompt", "chosen", "rejected")
 FURTHER = {

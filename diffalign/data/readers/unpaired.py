@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from diffalign.data.readers.rows import Drop, Ids, number, require_columns, row_id, scores_of
+from diffalign.data.readers.parse_row import Drop, Ids, number, require_columns, row_id, scores_of
 from diffalign.data.readers.tables import Row, Table
-from diffalign.data.readers.texts import arrange, checked_texts, read_text
-from diffalign.data.records import BAD_LABEL, BAD_ROW, NO_LABEL, Dropped, Pair
+from diffalign.data.readers.text_cells import arrange, checked_texts, read_text
+from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, NO_LABEL, Dropped, Pair
 
 REQUIRED = ("prompt", "completion", "label")
 _WORDS = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no": False, "0": False, "0.0": False}

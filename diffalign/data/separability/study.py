@@ -8,10 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from diffalign.data.records import Pair
-from diffalign.data.separability import looks, words
+from diffalign.data.check.candidate_facts import is_text
+from diffalign.data.records.pair import Pair
+from diffalign.data.separability import image_features as looks
+from diffalign.data.separability import text_features as words
 from diffalign.data.separability.probe import Array, accuracy, auc, held_out
-from diffalign.data.survey import is_text
 from diffalign.errors import DataError
 
 Features = tuple[Array, Array]

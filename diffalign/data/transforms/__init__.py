@@ -1,16 +1,16 @@
 """Transforms: data sets made of data sets, before training. Each is one file, from rows to an
 :class:`Outcome` or to stages.
 
-What they give is written by :mod:`diffalign.data.write` and read like any other data; `diffalign data NAME` runs them.
+Results are written by :mod:`diffalign.data.writing.jsonl` and read like any other data; `diffalign data NAME` runs them.
 """
 
 from diffalign.data.transforms.curriculum import Curriculum, curriculum
 from diffalign.data.transforms.fewshot import apart, fewshot
 from diffalign.data.transforms.flip import flip, flip_disputed, flip_named, flip_share
-from diffalign.data.transforms.instructions import RULES, Rule, attribute
-from diffalign.data.transforms.outcome import Outcome
+from diffalign.data.transforms.preference_strength import Cuts, strength
 from diffalign.data.transforms.prompt_pairs import between, within
-from diffalign.data.transforms.strength import Cuts, strength
+from diffalign.data.transforms.result import Outcome
+from diffalign.data.transforms.verifiable_instructions import RULES, Rule, attribute
 from diffalign.data.transforms.votes import Votes, votes
 
 __all__ = [

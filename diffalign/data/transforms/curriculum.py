@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from diffalign.data.line import Line, ranks_of
-from diffalign.data.records import TIE, Dropped, Pair
-from diffalign.data.transforms.outcome import counted
+from diffalign.data.readers.rows_with_columns import Line, ranks_of
+from diffalign.data.records.pair import TIE, Dropped, Pair
+from diffalign.data.transforms.result import counted
 from diffalign.data.transforms.votes import column_gap
 from diffalign.errors import DataError, UserError, near_miss
 

@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
-from diffalign.data.conversation import ASSISTANT, Conversation, Message, Text
-from diffalign.data.line import Line, ends_of
-from diffalign.data.readers.rows import digest
-from diffalign.data.records import Dropped, Media, Pair
-from diffalign.data.transforms.outcome import Outcome
+from diffalign.data.readers.parse_row import digest
+from diffalign.data.readers.rows_with_columns import Line, ends_of
+from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
+from diffalign.data.records.pair import Dropped, Media, Pair
+from diffalign.data.transforms.result import Outcome
 from diffalign.errors import DataError, UserError, near_miss
 
 Persona = Literal["none", "cot", "teacher"]

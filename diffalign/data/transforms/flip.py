@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from diffalign.data.line import Line, ranks_of
-from diffalign.data.readers.rows import digest
-from diffalign.data.records import Answer, Pair
-from diffalign.data.transforms.outcome import Outcome
+from diffalign.data.readers.parse_row import digest
+from diffalign.data.readers.rows_with_columns import Line, ranks_of
+from diffalign.data.records.pair import Answer, Pair
+from diffalign.data.transforms.result import Outcome
 from diffalign.errors import DataError, UserError, near_miss
 
 SIGNED = ("margin", "strength_mean", "gap")

@@ -16,11 +16,11 @@ from dataclasses import replace
 from random import Random
 from typing import Any, Literal, get_args
 
-from diffalign.data.conversation import ASSISTANT, Conversation, Message, Text
-from diffalign.data.line import Line, ends_of
-from diffalign.data.records import Answer, Dropped, Media, Pair
-from diffalign.data.transforms.instructions import RULES, Facts, Rule, attribute
-from diffalign.data.transforms.outcome import Outcome
+from diffalign.data.readers.rows_with_columns import Line, ends_of
+from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
+from diffalign.data.records.pair import Answer, Dropped, Media, Pair
+from diffalign.data.transforms.result import Outcome
+from diffalign.data.transforms.verifiable_instructions import RULES, Facts, Rule, attribute
 from diffalign.errors import UserError, near_miss
 
 Fits = Literal["some", "none"]
@@ -45,7 +45,7 @@ def within(
 
     Args:
         lines: The pairs.
-        rules: What may be asked; of pictures :func:`~diffalign.data.transforms.instructions.attribute` rules.
+        rules: What may be asked; for images, the rules of `verifiable_instructions.attribute`.
         least, most: How many instructions a prompt gets; the same rules in both prompts.
         fits: Of the rejected prompt the answer follows ``"some"`` instructions at most, not all, or ``"none"``.
         template: Of pictures: the whole prompt, ``{name}`` for each attribute's phrase, all of which a row then needs;

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from diffalign.data.records import Pair
-from diffalign.data.scores import ScoreTable
+from diffalign.data.records.pair import Pair
+from diffalign.data.records.score_table import ScoreTable
 from diffalign.errors import DataError, near_miss
 
 Scale = Literal["none", "deviation"]

@@ -20,14 +20,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffalign.data.notes import Notes, Progress
-from diffalign.data.records import Pair
+from diffalign.data.records.pair import Pair
+from diffalign.data.records.progress_file import Notes, Progress
 from diffalign.errors import DataError
-from diffalign.evaluation.diagnosis.similarity import bare
-from diffalign.latents.draws import Draw
+from diffalign.evaluation.diagnosis.ches import bare
+from diffalign.losses.diagnostics.ranking import flip_threshold
 from diffalign.losses.pairs.logistic import logistic
-from diffalign.losses.ranking import flip_threshold
 from diffalign.policies.policy import Policy
+from diffalign.randomness import Draw
 from diffalign.scorers.scorer import state_hash
 
 CLASSES = ("already right", "easy to flip", "hard")

@@ -20,10 +20,10 @@ that count for the loss (top) and those that count against it (bottom):
 Source: Richardson et al. 2024 (arXiv 2412.17696).
 """
 
-from diffalign.losses.logic.counting import rho, rho_against
-from diffalign.losses.logic.order import lattice, stricter
-from diffalign.losses.logic.reading import structure_of
+from diffalign.losses.logic.model_counting import rho, rho_against
+from diffalign.losses.logic.named_forms import TABLE
+from diffalign.losses.logic.parse import structure_of
+from diffalign.losses.logic.strictness import lattice, stricter
 from diffalign.losses.logic.structures import Structure
-from diffalign.losses.logic.table import TABLE
 
 __all__ = ["TABLE", "Structure", "lattice", "rho", "rho_against", "stricter", "structure_of"]

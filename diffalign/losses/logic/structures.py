@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from diffalign.losses.logic.formulas import PROPOSITIONS, Formula, formula
-from diffalign.losses.logic.words import shortest, worlds_over
+from diffalign.losses.logic.shortest_statement import shortest, worlds_over
 
 MARKS = {(True, False): "top", (False, True): "bottom", (True, True): "both", (False, False): ""}
 """What a world can be: four marks, so that n propositions have ``4 ** (2 ** n)`` structures, 256 for a pair."""

@@ -1,37 +1,37 @@
 """Losses on pairs: two candidates of which one is preferred. One file each, one row each in :data:`PAIRS`."""
 
-from diffalign.losses.catalogue import Loss
-from diffalign.losses.pairs.absolute import ASFT
-from diffalign.losses.pairs.anchored import APO_DOWN, APO_ZERO
-from diffalign.losses.pairs.apart import BCO_PAIR, NCA
-from diffalign.losses.pairs.contrast import MARGIN_CONTRAST
+from diffalign.losses.pairs.aot import AOT, AOT_UNPAIRED
+from diffalign.losses.pairs.apo import APO_DOWN, APO_ZERO
+from diffalign.losses.pairs.asft import ASFT
+from diffalign.losses.pairs.bco_pair import BCO_PAIR, NCA
+from diffalign.losses.pairs.content_degree import DEGREE
 from diffalign.losses.pairs.cpl import CPL, CPL_KL
 from diffalign.losses.pairs.cpo import CPO
-from diffalign.losses.pairs.degree import DEGREE
-from diffalign.losses.pairs.discovered import DISCOPOP
+from diffalign.losses.pairs.discopop import DISCOPOP
 from diffalign.losses.pairs.dno import DNO
 from diffalign.losses.pairs.dove import DOVE
+from diffalign.losses.pairs.dpo_variants import DPO_GAMMA, FLEX_DPO
 from diffalign.losses.pairs.exo import EXO
 from diffalign.losses.pairs.gpo import GPO
 from diffalign.losses.pairs.hinge import HINGE
 from diffalign.losses.pairs.inpo import INPO
+from diffalign.losses.pairs.ipo import SQUARED
+from diffalign.losses.pairs.logic_loss import STRUCTURE, STRUCTURE_REFERENCE
 from diffalign.losses.pairs.logistic import LOGISTIC, ROBUST
 from diffalign.losses.pairs.mapo import MAPO
+from diffalign.losses.pairs.margin_contrast import MARGIN_CONTRAST
 from diffalign.losses.pairs.modpo import MODPO
-from diffalign.losses.pairs.odds import ORPO
 from diffalign.losses.pairs.odpo import ODPO
+from diffalign.losses.pairs.orpo import ORPO
 from diffalign.losses.pairs.rationale import RATIONALE
-from diffalign.losses.pairs.regularised import RPO
+from diffalign.losses.pairs.rpo import RPO
 from diffalign.losses.pairs.simpo import SIMPO
 from diffalign.losses.pairs.sppo import SPPO
 from diffalign.losses.pairs.sppo_hard import SPPO_HARD
-from diffalign.losses.pairs.squared import SQUARED
 from diffalign.losses.pairs.srpo import SRPO
-from diffalign.losses.pairs.structure import STRUCTURE, STRUCTURE_REFERENCE
 from diffalign.losses.pairs.tpo import TPO, TPO_L
-from diffalign.losses.pairs.transport import AOT, AOT_UNPAIRED
 from diffalign.losses.pairs.vpo import VPO
-from diffalign.losses.pairs.weighed import DPO_GAMMA, FLEX_DPO
+from diffalign.losses.registry import Loss
 
 PAIRS: tuple[Loss, ...] = (
     LOGISTIC,

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.catalogue import Loss
 from diffalign.losses.pair_scores import PairScores
 from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.registry import Loss
 
 
 def dno(scores: PairScores, *, beta: float, scale: float = 1.0, target: str = "soft", gap: float = 0.0) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.catalogue import Loss
 from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.registry import Loss
 from diffalign.losses.scores import exact
 
 

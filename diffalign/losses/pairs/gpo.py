@@ -6,9 +6,9 @@ import math
 
 from torch import Tensor
 
-from diffalign.losses.catalogue import Loss
 from diffalign.losses.pair_scores import PairScores
 from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.registry import Loss
 from diffalign.losses.regression import regressed
 
 

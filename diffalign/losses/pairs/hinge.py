@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.catalogue import Loss
 from diffalign.losses.ranges import BETA
+from diffalign.losses.registry import Loss
 from diffalign.losses.scores import exact
 
 

@@ -7,8 +7,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.catalogue import Loss
 from diffalign.losses.ranges import BETA, FLIP
+from diffalign.losses.registry import Loss
 from diffalign.losses.scores import exact
 
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.catalogue import Loss
 from diffalign.losses.pair_scores import PairScores
 from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.registry import Loss
 
 SMALLEST = 1e-6
 """A gap of rewards below counts as this one: the logarithm of none is minus infinity."""

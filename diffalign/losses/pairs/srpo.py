@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffalign.losses.catalogue import Loss
 from diffalign.losses.pair_scores import PairScores
 from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.registry import Loss
 
 ROLES = ("chosen_after_rejected", "rejected_after_chosen", "chosen_after_chosen", "rejected_after_rejected")
 """An answer given the other one, or itself, as a draft in its prompt."""

@@ -1,9 +1,9 @@
 """Losses that look at the parts of a candidate: tokens of a text, positions of a latent. One row each in
 :data:`TOKENS`."""
 
-from diffalign.losses.catalogue import Loss
+from diffalign.losses.registry import Loss
 from diffalign.losses.tokens.segments import SEGMENT
-from diffalign.losses.tokens.sparse import SPARSE_PO
+from diffalign.losses.tokens.sparse_po import SPARSE_PO
 
 TOKENS: tuple[Loss, ...] = (SPARSE_PO, SEGMENT)
 """The rows of this folder, in the order of listings."""

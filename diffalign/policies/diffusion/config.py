@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from diffalign.choice import Choice, bind_name
 from diffalign.latents import LATENTS
+from diffalign.named_choice import Choice, bind_name
 from diffalign.policies.config import BaseModelConfig
-from diffalign.policies.diffusion.masks import RegionConfig
+from diffalign.policies.diffusion.scoring.position_masks import RegionConfig
 
 
 class LatentChoice(Choice):

@@ -13,14 +13,14 @@ from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError, RunError, near_miss
 from diffalign.latents import LATENTS, Schedule
 from diffalign.policies.adapters import AdapterConfig, add_adapter
-from diffalign.policies.diffusion.attention import fit_attention
 from diffalign.policies.diffusion.config import ModelConfig
-from diffalign.policies.diffusion.denoiser import Denoiser
-from diffalign.policies.diffusion.frozen import Frozen
-from diffalign.policies.diffusion.image import ImagePolicy
-from diffalign.policies.diffusion.sd import StableDiffusionPrompts
-from diffalign.policies.diffusion.sdxl import StableDiffusionXLPrompts
-from diffalign.policies.networks import silence_dropout
+from diffalign.policies.diffusion.encoding.frozen_components import Frozen
+from diffalign.policies.diffusion.families.sd import StableDiffusionPrompts
+from diffalign.policies.diffusion.families.sdxl import StableDiffusionXLPrompts
+from diffalign.policies.diffusion.policy import ImagePolicy
+from diffalign.policies.diffusion.scoring.attention import fit_attention
+from diffalign.policies.diffusion.scoring.denoiser import Denoiser
+from diffalign.policies.module_utils import silence_dropout
 from diffalign.quiet import quiet
 from diffalign.sharing.adapter_file import adapter_shape
 

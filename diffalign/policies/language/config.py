@@ -8,9 +8,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from diffalign.policies.config import BaseModelConfig
-from diffalign.policies.language.degree import DegreeConfig
-from diffalign.policies.language.masks import MaskConfig
-from diffalign.policies.language.spans import SpanRule
+from diffalign.policies.language.network.content_degree_head import DegreeConfig
+from diffalign.policies.language.network.token_masks import MaskConfig
+from diffalign.policies.language.tokens.spans import SpanRule
 
 
 class LanguageConfig(BaseModelConfig):

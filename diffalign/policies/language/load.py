@@ -11,13 +11,13 @@ from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError, RunError, near_miss
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.policies.language.config import LanguageConfig
-from diffalign.policies.language.degree import DegreeHead
-from diffalign.policies.language.masks import mask_network
-from diffalign.policies.language.network import LanguageNetwork
-from diffalign.policies.language.text import LanguagePolicy
-from diffalign.policies.language.tokens import Tokens
-from diffalign.policies.language.trial import find_way
-from diffalign.policies.networks import silence_dropout
+from diffalign.policies.language.network.content_degree_head import DegreeHead
+from diffalign.policies.language.network.forward_mode import find_way
+from diffalign.policies.language.network.network import LanguageNetwork
+from diffalign.policies.language.network.token_masks import mask_network
+from diffalign.policies.language.policy import LanguagePolicy
+from diffalign.policies.language.tokens.tokenize import Tokens
+from diffalign.policies.module_utils import silence_dropout
 from diffalign.quiet import quiet
 from diffalign.sharing.peft_folder import peft_shape
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from diffalign.data.conversation import Conversation, Message
-from diffalign.data.line import Line
-from diffalign.data.records import Answer, Pair
+from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.records.conversation import Conversation, Message
+from diffalign.data.records.pair import Answer, Pair
 
 WORDS = ["river", "stone", "Apple", "green", "quickly", "under", "seven", "houses", "because", "perhaps", "walking"]
 WORDS += ["Paris", "thunder", "42", "it's", "cold"]

@@ -3,9 +3,9 @@
 import pytest
 
 from diffalign.data.readers import read_pairs
-from diffalign.data.records import TIE, Pair
+from diffalign.data.records.pair import TIE, Pair
 from diffalign.data.transforms import curriculum
-from diffalign.data.transforms.stages import read_stages, write_stages
+from diffalign.data.transforms.curriculum_files import read_stages, write_stages
 from diffalign.errors import DataError, UserError
 from tests.data.transforms.sets import Line, ranked, texts
 

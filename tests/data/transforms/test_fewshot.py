@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from diffalign.data.conversation import Conversation
-from diffalign.data.line import Line
-from diffalign.data.records import Pair
+from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.records.conversation import Conversation
+from diffalign.data.records.pair import Pair
 from diffalign.data.transforms import apart, fewshot
 from diffalign.data.transforms.fewshot import FEW, NO_PERSONA, NO_TEXT, NO_USER, TASK, windows
 from diffalign.errors import DataError, UserError

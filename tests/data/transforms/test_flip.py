@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffalign.data.records import Answer, Pair
+from diffalign.data.records.pair import Answer, Pair
 from diffalign.data.transforms import flip, flip_disputed, flip_named, flip_share
 from diffalign.errors import DataError, UserError
 from tests.data.transforms.sets import ranked, texts

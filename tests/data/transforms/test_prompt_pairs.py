@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffalign.data.line import Line
 from diffalign.data.readers import read_pairs
-from diffalign.data.records import Pair
+from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.records.pair import Pair
 from diffalign.data.transforms import RULES, attribute, between, within
-from diffalign.data.transforms.instructions import bullets, is_json, paragraphs, sentences, words
 from diffalign.data.transforms.prompt_pairs import ALIKE, facts_of, named_rules
-from diffalign.data.write import write_pairs
+from diffalign.data.transforms.verifiable_instructions import bullets, is_json, paragraphs, sentences, words
+from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import UserError
 from tests.data import fixtures
 from tests.data.transforms.sets import answer, texts

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from diffalign.data.records import Pair
+from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
 from diffalign.evaluation.diagnosis.difficulty import difficulty, ref_logps, told, with_difficulty
 from diffalign.losses.pairs.logistic import logistic

@@ -4,7 +4,7 @@
 import math
 from itertools import product
 
-from tests.losses.plain.plain import Plain, log_sigmoid
+from tests.losses.plain.table import Plain, log_sigmoid
 
 # What a setting of the catalogue's loss means: which worlds count for it and which against it. In them the chosen
 # answer (w) and the rejected one (r) are valid or not.

@@ -2,7 +2,7 @@
 
 import math
 
-from tests.losses.plain.plain import Plain, log_sigmoid
+from tests.losses.plain.table import Plain, log_sigmoid
 
 TABLE = {
     "identity": (lambda u: u, -math.inf, None),

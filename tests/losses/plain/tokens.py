@@ -1,6 +1,6 @@
 """The formulas of the losses on tokens, on Python floats and from the papers."""
 
-from tests.losses.plain.plain import Plain, log_sigmoid
+from tests.losses.plain.table import Plain, log_sigmoid
 
 
 def _sparse(e, beta, l1_reward, l1_divergence):

@@ -1,0 +1,76 @@
+"""What there is to choose: methods, and the four axes that they are made of, each with a page of its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diffalign.labels import LABELS
+from diffalign.latents import LATENTS
+from diffalign.losses import LOSSES, Loss
+from diffalign.losses.papers import papers_in
+from diffalign.methods import METHODS
+from diffalign.pairs import PAIRS
+from diffalign.training.recipe.model_kinds import MODELS
+
+WIDTH = 20
+
+
+def listing() -> str:
+    """Every name with one line, by what a recipe writes it after."""
+    sections: dict[str, Mapping[str, str]] = {
+        "methods (method: NAME)": {row.name: row.summary for row in METHODS.values()},
+        "pairs (pairs: NAME)": {name: _first_line(function) for name, function in PAIRS.items()},
+        "latents (latents: NAME)": {row.name: row.summary for row in LATENTS.values()},
+        "labels (labels: NAME)": {name: _first_line(function) for name, function in LABELS.items()},
+    }
+    lines = []
+    for title, rows in sections.items():
+        lines += [title, *(f"  {name:<{WIDTH}} {line}" for name, line in rows.items())]
+    return "\n".join([*lines, *_losses()])
+
+
+def _losses() -> list[str]:
+    """The catalogue: of each loss what it is made for, what it needs, and where it comes from."""
+    rows = [(row.name, row.kind, _needs(row), _media(row), _arxiv(row), row.summary) for row in LOSSES.values()]
+    widths = [max(len(row[k]) for row in rows) for k in range(5)]
+    title = "losses (loss: NAME, or a list of them that are summed): examples, needs, media, source"
+    return [title, *("  " + "  ".join(f"{x:<{w}}" for x, w in zip(row, [*widths, 0], strict=True)) for row in rows)]
+
+
+def _needs(row: Loss) -> str:
+    roles = row.roles if len(row.roles) < 2 else (f"{len(row.roles)} further answers",)
+    return ", ".join([*row.needs, *roles]) or "policy alone"
+
+
+def _media(row: Loss) -> str:
+    return "all" if set(row.modalities) == {"image", "video", "text"} else ", ".join(row.modalities)
+
+
+def _arxiv(row: Loss) -> str:
+    papers = papers_in(row.source)
+    return f"arXiv {papers[0].arxiv}" if papers else row.source
+
+
+def explanations() -> dict[str, str]:
+    """The page of each name; a method's hides that of a part that goes by the same name."""
+    pages = {name: _page(name, function) for name, function in {**PAIRS, **LABELS}.items()}
+    for table in (LATENTS, LOSSES, METHODS):
+        pages |= {name: row.explain() for name, row in table.items()}  # type: ignore[attr-defined]
+    return pages
+
+
+def _page(name: str, function: Callable[..., Any]) -> str:
+    keywords = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    takes = ", ".join(p.name if p.default is p.empty else f"{p.name} = {p.default}" for p in keywords)
+    page = f"{name}: {inspect.getdoc(function)}\n\ntakes: {takes or 'no settings'}"
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
+        for kind, row in MODELS.items():
+            fields = row.candidates().model_fields
+            page += f"\nof a model of kind '{kind}': " + ", ".join(f"{k} = {f.default}" for k, f in fields.items())
+    return page
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    return (inspect.getdoc(function) or "").splitlines()[0].replace("``", "")

@@ -1,0 +1,175 @@
+"""Media: from encoded pictures, wherever they lie, to 8-bit RGB. Files that others made are not trusted.
+
+The size is read from the header before anything is decoded, so that a small file cannot unfold into gigabytes. Only
+raster formats are opened: some others would start a foreign program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from diffalign.data.records.conversation import Conversation
+from diffalign.data.records.pair import Media
+from diffalign.data.storage.cached_candidate import Kept
+from diffalign.data.storage.table_cell import Stored
+from diffalign.errors import DataError
+
+MAX_PIXELS = 64_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+
+
+def media_bytes(media: Media) -> bytes:
+    """The encoded bytes of a candidate; a text is its UTF-8, turns are JSON.
+
+    Raises DataError for a file that cannot be read.
+    """
+    if isinstance(media, bytes):
+        return media
+    if isinstance(media, Stored):
+        return media.read()
+    if isinstance(media, str):
+        return media.encode("utf-8", "surrogatepass")
+    if isinstance(media, Conversation):
+        return json.dumps(media.rows(), ensure_ascii=True).encode("ascii")
+    if isinstance(media, Kept):
+        raise DataError(f"a picture, a clip or a text was expected; {media} is tensors, which only its policy reads.")
+    try:
+        return media.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read '{media}': {error.strerror}.") from error
+
+
+def media_digest(media: Media) -> str:
+    """32 hexadecimal digits of the content: equal bytes give equal digests, wherever they are stored.
+
+    A :class:`~diffalign.data.storage.cached_candidate.Kept` is named by its handle: its tensors are not read.
+    """
+    if isinstance(media, Kept):
+        return media.digest()
+    return hashlib.blake2b(media_bytes(media), digest_size=16).hexdigest()
+
+
+def media_name(media: Media) -> str:
+    """What to call a candidate in a message."""
+    if isinstance(media, Path):
+        return f"'{media}'"
+    if isinstance(media, bytes):
+        return f"a picture of {len(media):,} bytes"
+    if isinstance(media, Kept):
+        return str(media)
+    return f"'{media}'" if isinstance(media, Stored) else repr(str(media)[:60])
+
+
+def image_size(media: Media) -> tuple[int, int]:
+    """Width and height as shown (after the EXIF orientation), from the header alone."""
+    with _opened(media) as image:
+        width, height = image.size
+        return (height, width) if _orientation(image) in _TURNED else (width, height)
+
+
+def image_format(media: Media) -> str:
+    """The format by its first bytes: ``"PNG"``, ``"JPEG"``, ... The file's name is not asked."""
+    with _opened(media) as image:
+        return image.format or "unknown"
+
+
+def open_image(media: Media, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decodes a picture to 8-bit RGB as a viewer would show it.
+
+    The EXIF orientation is applied; transparency is laid on white; palettes, grey, CMYK and 16 bits are converted; of
+    an animation the first frame is taken.
+
+    Args:
+        media: A path, encoded bytes, or a handle.
+        max_pixels: Refuse larger pictures, by their header.
+
+    Raises:
+        DataError: Not a picture, truncated, too large, or of a value range that is not known; the message names it.
+    """
+    with _opened(media) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise DataError(
+                f"{media_name(media)} claims {width} x {height} pixels, more than the {max_pixels:,} allowed. "
+                "If the picture is genuine, make it smaller or raise max_pixels."
+            )
+        image.load()
+        return _rgb(_turned(image), media_name(media), image.format)
+
+
+@contextmanager
+def _opened(media: Media) -> Iterator[Image.Image]:
+    """The image with its header read; whatever a decoder raises inside becomes a DataError."""
+    if isinstance(media, (str, Conversation)):
+        raise DataError(f"a picture was expected, as a path or as bytes; got the text {media_name(media)}.")
+    try:
+        with _stream(media) as stream, Image.open(stream, formats=_readable()) as image:
+            yield image
+    except DataError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{media_name(media)} is refused: {error} Make the picture smaller.") from error
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {media_name(media)}.") from error
+    except Exception as error:  # decoders fail on damaged files in every way there is
+        reason = "no known picture format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        raise DataError(
+            f"{media_name(media)} cannot be decoded: {reason}. Replace the file or drop the pair."
+        ) from error
+
+
+def _stream(media: Path | bytes | Stored | Kept) -> IO[bytes]:
+    return media.open("rb") if isinstance(media, Path) else io.BytesIO(media_bytes(media))
+
+
+def _readable() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a damaged EXIF block says nothing about the pixels
+        return 1
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    if _orientation(image) == 1:
+        return image
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the orientation was read; writing the rest of a damaged block back is what failed
+        return image
+
+
+def _rgb(image: Image.Image, name: str, format: str | None) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_deep(image, name, format).convert("RGB")
+    if image.mode in _ALPHA or "transparency" in image.info:
+        image = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_deep(image: Image.Image, name: str, format: str | None) -> Image.Image:
+    """Grey of more than 8 bits. The range of 16 bits is known; 32-bit integers and floats have none to go by."""
+    sixteen = image.mode.startswith("I;16") or format in ("PNG", "PPM")
+    if not sixteen or image.mode == "F":
+        raise DataError(
+            f"{name} is a {format} of mode {image.mode}, whose range is unknown. Save it with 8 or 16 bits."
+        )
+    values = np.asarray(image).astype(np.float32)
+    return Image.fromarray(np.round(values / 257.0).clip(0, 255).astype(np.uint8))

@@ -1,0 +1,129 @@
+"""From pictures to the tensors that a model is trained on: resize, crop, perhaps mirror, scale to [-1, 1].
+
+Chosen and rejected are always framed by the same rule, because any systematic difference between the two (a sharper
+resize, another crop) can be learnt in place of the preference. Whether to mirror, and where to crop, is decided by the
+caller and comes in as an argument: nothing here draws a random number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+Crop = Literal["center", "at", "squash", "none"]
+Filter = Literal["bilinear", "lanczos", "bicubic"]
+_FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+STRIDE = 8
+"""Pixels per latent of the common image autoencoders: uncropped sides are trimmed to a multiple of it."""
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a picture is fitted: resized to ``width x height``, then cut at ``(left, top)`` to the crop's size.
+
+    SDXL is conditioned on the original size, ``(top, left)`` and the target size.
+    """
+
+    width: int
+    height: int
+    left: int
+    top: int
+    crop_width: int
+    crop_height: int
+
+
+def frame(
+    size: tuple[int, int],
+    resolution: int | tuple[int, int],
+    *,
+    crop: Crop = "center",
+    position: tuple[float, float] = (0.5, 0.5),
+) -> Framing:
+    """The framing of a picture of ``size`` (width, height).
+
+    Args:
+        size: Width and height before.
+        resolution: Side of the square, or (height, width).
+        crop: ``"center"``: the short side is fitted and the middle is cut out. ``"at"``: the cut lies at ``position``.
+            ``"squash"``: no cut, the sides are stretched. ``"none"``: the short side becomes ``resolution``, the shape
+            is kept up to a trim to multiples of 8, so tensors differ in shape.
+        position: For ``"at"``, where the cut lies between left and right and between top and bottom, in [0, 1].
+    """
+    height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
+    if min(height, width) < 1:
+        raise ValueError(f"resolution is in pixels, at least 1; got {resolution}")
+    if crop not in ("center", "at", "squash", "none"):
+        raise ValueError(f"crop must be center, at, squash or none; got {crop!r}")
+    if crop == "squash":
+        return Framing(width, height, 0, 0, width, height)
+    scale = max(width / size[0], height / size[1])
+    full_width, full_height = max(width, int(size[0] * scale + 1e-6)), max(height, int(size[1] * scale + 1e-6))
+    if crop == "none":
+        width, height = max(1, full_width // STRIDE) * STRIDE, max(1, full_height // STRIDE) * STRIDE
+        full_width, full_height = max(full_width, width), max(full_height, height)
+    x, y = position if crop == "at" else (0.5, 0.5)
+    left, top = round((full_width - width) * x), round((full_height - height) * y)
+    return Framing(full_width, full_height, left, top, width, height)
+
+
+def prepare_image(
+    image: Image.Image,
+    resolution: int | tuple[int, int],
+    *,
+    crop: Crop = "center",
+    position: tuple[float, float] = (0.5, 0.5),
+    flip: bool = False,
+    resize: Filter = "bilinear",
+) -> Tensor:
+    """Fits one RGB picture and returns it as ``(3, H, W)`` float32 in [-1, 1].
+
+    Args:
+        image: 8-bit RGB, as :func:`~diffalign.data.media.decode.open_image` returns it.
+        resolution: Side of the square, or (height, width).
+        crop: See :func:`frame`.
+        position: See :func:`frame`.
+        flip: Mirror left and right, after the cut.
+        resize: The filter; all of them average when they shrink.
+    """
+    fit = frame(image.size, resolution, crop=crop, position=position)
+    if image.size != (fit.width, fit.height):
+        image = image.resize((fit.width, fit.height), _FILTERS[resize])
+    image = image.crop((fit.left, fit.top, fit.left + fit.crop_width, fit.top + fit.crop_height))
+    if flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
+    return pixels.permute(2, 0, 1).contiguous().float() / 127.5 - 1.0
+
+
+def prepare_pair(
+    chosen: Image.Image,
+    rejected: Image.Image,
+    resolution: int | tuple[int, int],
+    *,
+    crop: Crop = "center",
+    position: tuple[float, float] = (0.5, 0.5),
+    flip: bool | tuple[bool, bool] = False,
+    resize: Filter = "bilinear",
+) -> tuple[Tensor, Tensor]:
+    """Both candidates of a pair under one rule; only ``flip`` may differ, when given as (chosen, rejected)."""
+    flips = (flip, flip) if isinstance(flip, bool) else flip
+    one, other = (
+        prepare_image(image, resolution, crop=crop, position=position, flip=mirrored, resize=resize)
+        for image, mirrored in zip((chosen, rejected), flips, strict=True)
+    )
+    return one, other
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """The inverse: ``(3, H, W)`` in [-1, 1] (values beyond are clipped) to an 8-bit RGB picture."""
+    levels = ((pixels.detach().float().cpu().clamp(-1, 1) + 1.0) * 127.5).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())

@@ -1,0 +1,75 @@
+"""Recognising a format by its columns, and saying what is nearest where none fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffalign.data.readers.parse_row import require_columns
+from diffalign.data.readers.registry import READERS, Reader
+from diffalign.data.readers.sources import open_tables
+from diffalign.data.readers.tables import Table
+from diffalign.errors import DataError, near_miss
+
+
+def recognise(tables: Sequence[Table] | str | Path) -> str:
+    """The name of the format whose columns the first table has.
+
+    Raises:
+        DataError: No format fits; the message names the nearest one and what it misses.
+    """
+    if isinstance(tables, (str, Path)):
+        tables = open_tables(tables)
+    table = tables[0]
+    needed = {name: reader.needed(table.columns) for name, reader in READERS.items()}
+    found = {name: sum(column in table.columns for column in columns) for name, columns in needed.items()}
+    for name, reader in READERS.items():
+        if found[name] == len(reader.required):
+            _refuse_doubtful(table, reader)
+            _refuse_misspelt(table, reader)
+            return name
+    if not table.columns:
+        raise DataError(f"'{table.path}' is empty: it has no rows and no columns.")
+    raise _lacking(table, READERS[max(found, key=lambda name: found[name])])
+
+
+def _lacking(table: Table, reader: Reader) -> DataError:
+    """What the table lacks of a format, and which formats there are."""
+    try:
+        require_columns(table.columns, reader.needed(table.columns), where=str(table.path), format=reader.name)
+    except DataError as error:
+        formats = "; ".join(f"{name}: {', '.join(reader.required)}" for name, reader in READERS.items())
+        return DataError(f"{error} Formats that are recognised by their columns: {formats}.")
+    raise AssertionError("a format with missing columns passed its own check")
+
+
+def _refuse_doubtful(table: Table, reader: Reader) -> None:
+    for column in reader.unless:
+        if column in table.columns:
+            raise DataError(
+                f"'{table.path}' has the columns of the {reader.name} format ({reader.summary}) and also '{column}', "
+                f"which {reader.doubt.format(column=column)}."
+            )
+
+
+def _refuse_misspelt(table: Table, reader: Reader) -> None:
+    """A larger format of which one column goes by nearly the right name: it was meant."""
+    for larger in READERS.values():
+        missing = set(larger.required) - set(table.columns)
+        if set(larger.required) > set(reader.required) and len(missing) == 1:
+            spare = [name for name in table.columns if name not in larger.required and not name.endswith("id")]
+            if near_miss(missing.pop(), spare):
+                raise _lacking(table, larger)
+
+
+def refuse_other(table: Table, reader: Reader) -> None:
+    """A format that was asked for and does not fit: names the one that does."""
+    try:
+        require_columns(table.columns, reader.needed(table.columns), where=str(table.path), format=reader.name)
+    except DataError as error:
+        fits = [r.name for r in READERS.values() if set(r.needed(table.columns)) <= set(table.columns)]
+        if not fits:
+            raise
+        raise DataError(
+            f"{error} Its columns are those of the {fits[0]} format ({READERS[fits[0]].summary}): say that, or auto."
+        ) from None

@@ -1,0 +1,107 @@
+"""Step pairs: two ways to take the next step of a solution, after the steps so far.
+
+    prompt                                      the question, text or messages
+    prefix, or initial_reason_steps             the steps that both continue; empty at the first one
+    chosen_step and rejected_step, or chosen and rejected
+    n_w, n_l                                    optional: how often a search visited each, which says how sure it is
+    q_w, q_l                                    optional: its values of them, kept as scores
+
+A candidate is the prefix with its step, so that it is what the model would have written; ``model.shared_start: prompt``
+judges it from where the two begin to differ. With ``e = min(1 - 1 / (1 + n_l / max(1, n_w)), 1/2)`` the chosen step is
+the better one with probability ``1 - e``: Xie et al. 2024 (arXiv 2405.00451), the released code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from diffalign.data.readers.parse_row import (
+    ROLES,
+    Drop,
+    Ids,
+    checked,
+    group,
+    number,
+    probability,
+    require_columns,
+    row_id,
+    scores_of,
+)
+from diffalign.data.readers.tables import Row, Table
+from diffalign.data.readers.text_cells import arrange, checked_texts, read_text
+from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, EMPTY_CANDIDATE, Dropped, Pair
+
+REQUIRED = ("prompt", "prefix", "chosen_step", "rejected_step")
+ALIASES = {"prefix": ("initial_reason_steps",), "chosen_step": ("chosen",), "rejected_step": ("rejected",)}
+VISITS, VALUES = ("n_w", "n_l"), ("q_w", "q_l")
+
+
+def read_steps(tables: Sequence[Table]) -> Iterator[Pair | Dropped]:
+    """Yields a pair or a dropped row per row.
+
+    Args:
+        tables: Tables in any file format.
+
+    Raises:
+        DataError: A missing column.
+    """
+    ids = Ids()
+    for table in tables:
+        named = {name: _served(table.columns, name) for name in REQUIRED}
+        require_columns(table.columns, named.values(), where=str(table.path), format="steps")
+        for row in table.rows():
+            try:
+                yield _pair(row, named, ids)
+            except Drop as drop:
+                yield drop.at(row.source)
+
+
+def sure(visits: tuple[float, float]) -> float:
+    """How likely the chosen step is the better one, given how often a search visited it and the other: within [0.5, 1].
+    A step that was never visited counts as one visit."""
+    won, lost = visits
+    return max(1.0 / (1.0 + lost / max(1.0, won)), 0.5)
+
+
+def _served(columns: Sequence[str], name: str) -> str:
+    return next((served for served in (name, *ALIASES.get(name, ())) if served in columns), name)
+
+
+def _pair(row: Row, named: Mapping[str, str], ids: Ids) -> Pair:
+    if row.problem:
+        raise Drop(BAD_ROW, row.problem)
+    values = row.values
+    prompt = read_text(values.get(named["prompt"]), "prompt")
+    prefix = str(values.get(named["prefix"]) or "")
+    steps = [values.get(named[f"{role}_step"]) for role in ROLES]
+    for step, role in zip(steps, ROLES, strict=True):
+        if not isinstance(step, str) or not step.strip():
+            raise Drop(EMPTY_CANDIDATE, f"{role} step")
+    prompt, answers = arrange(prompt, [f"{prefix}{step}" for step in steps])
+    made = checked_texts(prompt, answers, ROLES)
+    scores = scores_of(values, (*named.values(), *VISITS, *VALUES))
+    for role, column in zip(ROLES, VALUES, strict=True):
+        if (value := number(values.get(column))) is not None:
+            scores.setdefault(role, {})["q"] = value
+    pair = Pair(
+        id=ids.unique(row_id(values, made)),
+        prompt=prompt,
+        chosen=answers[0],
+        rejected=answers[1],
+        probability=_probability(values),
+        scores=scores,
+        source=row.source,
+        group=group(values),
+    )
+    return checked(pair)
+
+
+def _probability(values: Mapping[str, Any]) -> float:
+    if all(values.get(name) in (None, "") for name in VISITS):
+        return probability(values)
+    counts = [number(values.get(name)) for name in VISITS]
+    won, lost = counts
+    if won is None or lost is None or min(won, lost) < 0:
+        raise Drop(BAD_LABEL, f"n_w and n_l count visits, 0 or more; got {[values.get(name) for name in VISITS]}")
+    return sure((won, lost))

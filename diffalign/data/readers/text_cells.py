@@ -1,0 +1,116 @@
+"""Texts: cells that hold a prompt or an answer, plain or in turns, and what they must satisfy to be trained on.
+
+An answer in turns begins and ends with one of the assistant's; a prompt ends before one. Who writes whole conversations
+into the answers' cells, prompt included, gets the prompt taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from diffalign.data.readers.parse_row import Drop, content_parts, digest
+from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
+from diffalign.data.records.pair import BAD_ROW, BAD_TURNS, EMPTY_CANDIDATE, EMPTY_PROMPT, IDENTICAL
+from diffalign.errors import DataError
+
+USER, SYSTEM = "user", "system"
+
+
+def is_turns(cell: Any) -> bool:
+    """Whether a cell holds messages: a list of them, or the lists of their parts as Arrow keeps them sometimes."""
+    return isinstance(cell, list) or isinstance(cell, dict) and isinstance(cell.get("role"), list)
+
+
+def read_text(cell: Any, column: str) -> Text:
+    """A cell as a text; an absent one as ``""``. Drops the row for messages that are none."""
+    if cell is None:
+        return ""
+    if isinstance(cell, dict) and is_turns(cell):
+        cell = [dict(zip(cell, parts, strict=False)) for parts in zip(*cell.values(), strict=False)]
+    if isinstance(cell, list):
+        try:
+            return Conversation.of(cell)
+        except DataError as error:
+            raise Drop(BAD_TURNS, f"{column}: {error}") from error
+    if isinstance(cell, (str, int, float)):
+        return str(cell)
+    raise Drop(BAD_ROW, f"{column} must be text or a list of messages; got {type(cell).__name__}")
+
+
+def arrange(prompt: Text, answers: Sequence[Text]) -> tuple[Text, list[Text]]:
+    """Prompt and answers in one form, all plain or all in turns, the prompt in none of the answers. Drops a row that
+    cannot be brought there.
+
+    Args:
+        prompt: As its column holds it; ``""`` without one.
+        answers: One or two. In turns they may be whole conversations: then what both share is the prompt (of one alone
+            everything before its last turn), whatever the prompt's own column says, as TRL has it.
+    """
+    if isinstance(prompt, str) and all(isinstance(answer, str) for answer in answers):
+        return prompt, list(answers)
+    turns = [Conversation((Message(ASSISTANT, a),)) if isinstance(a, str) else a for a in answers]
+    if isinstance(prompt, Conversation):
+        size = len(prompt)
+        if size and all(answer.messages[:size] == prompt.messages for answer in turns):
+            return prompt, [Conversation(answer.messages[size:]) for answer in turns]
+        return prompt, list(turns)
+    if any(isinstance(answer, str) for answer in answers):
+        raise Drop(BAD_TURNS, "one answer is plain text and the other is in turns")
+    if any(not len(answer) for answer in turns):
+        raise Drop(EMPTY_CANDIDATE, "an answer without turns")
+    if all(answer.messages[0].role == ASSISTANT for answer in turns):
+        return Conversation((Message(USER, prompt),) if prompt.strip() else ()), list(turns)
+    return split(turns)
+
+
+def split(turns: Sequence[Conversation]) -> tuple[Conversation, list[Text]]:
+    """The turns that the conversations share, and the rest of each; of one alone, its last turn is the rest."""
+    shared = equal_turns([answer.messages for answer in turns]) if len(turns) > 1 else len(turns[0]) - 1
+    if len(turns) > 1 and turns[0] == turns[1]:
+        raise Drop(IDENTICAL)
+    return Conversation(turns[0].messages[:shared]), [Conversation(answer.messages[shared:]) for answer in turns]
+
+
+def equal_turns(sides: Sequence[Sequence[Any]]) -> int:
+    """How many of the first turns are the same on all sides."""
+    return next((n for n, turns in enumerate(zip(*sides, strict=False)) if len(set(turns)) > 1), min(map(len, sides)))
+
+
+def check_prompt(prompt: Text) -> None:
+    """Drops the row when there is nothing to answer."""
+    if not isinstance(prompt, Conversation):
+        if not prompt.strip():
+            raise Drop(EMPTY_PROMPT)
+        return
+    if not any(turn.role != SYSTEM and turn.content.strip() for turn in prompt.messages):
+        raise Drop(EMPTY_PROMPT, "no turn but the system's" if len(prompt) else "")
+    if prompt.messages[-1].role == ASSISTANT:
+        raise Drop(BAD_TURNS, "the prompt ends with the assistant's turn, and the answer would be a second one")
+
+
+def check_answer(answer: Text, column: str) -> None:
+    """Drops the row when the answer is empty, or in turns that do not begin and end with the assistant's."""
+    if not isinstance(answer, Conversation):
+        if not answer.strip():
+            raise Drop(EMPTY_CANDIDATE, column)
+        return
+    if not len(answer):
+        raise Drop(EMPTY_CANDIDATE, f"{column} has no turn of its own")
+    for place, which in ((0, "first"), (-1, "last")):
+        role = answer.messages[place].role
+        if role != ASSISTANT:
+            raise Drop(BAD_TURNS, f"the {which} turn of {column} is the {role}'s; the assistant's was expected")
+    for number, turn in enumerate(answer.messages):
+        if turn.role == ASSISTANT and not turn.content.strip():
+            raise Drop(EMPTY_CANDIDATE, f"{column}: turn {number} is empty")
+
+
+def checked_texts(prompt: Text, answers: Sequence[Text], columns: Sequence[str]) -> str:
+    """An id made of the content; drops the row for a prompt or answers that cannot be trained on."""
+    check_prompt(prompt)
+    for answer, column in zip(answers, columns, strict=True):
+        check_answer(answer, column)
+    if len(answers) > 1 and answers[0] == answers[1]:
+        raise Drop(IDENTICAL)
+    return digest(*(part for text in (prompt, *answers) for part in content_parts(text)))

@@ -1,0 +1,90 @@
+"""Pictures in numbers: what differs between two generators, resolutions or codecs, whatever is shown."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from diffalign.data.media.decode import image_format, image_size, media_bytes, open_image
+from diffalign.data.records.pair import Media
+from diffalign.data.separability.probe import Array
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+CODEC = ("log width", "log height", "log aspect", "bytes per pixel", *FORMATS, "JPEG quantisation", "JPEG subsampling")
+"""Names of what :func:`codec` measures, in its order."""
+
+STATISTICS = (
+    *(f"mean {channel}" for channel in "RGB"),
+    *(f"spread {channel}" for channel in "RGB"),
+    "saturation",
+    "sharpness",
+    "blocks of 8",
+    "black or white pixels",
+)
+"""Names of what :func:`statistics` measures, in its order."""
+
+LARGEST = 512  # pixels of the longer side that the statistics are taken at
+
+
+def codec(pictures: Sequence[Media]) -> Array:
+    """``(N, D)``: size, file format and compression of each picture; its content is not looked at."""
+    return np.array([_codec(picture) for picture in pictures]).reshape(len(pictures), len(CODEC))
+
+
+def statistics(pictures: Sequence[Media]) -> Array:
+    """``(N, D)``: colours, sharpness (the logarithm of the Laplacian's variance) and traces of 8 x 8 blocks."""
+    return np.array([_statistics(picture) for picture in pictures]).reshape(len(pictures), len(STATISTICS))
+
+
+def _codec(picture: Media) -> list[float]:
+    content = media_bytes(picture)
+    (width, height), kind = image_size(content), image_format(content)
+    tables, sampling = 0.0, 0.0
+    if kind == "JPEG":
+        from PIL import JpegImagePlugin
+
+        with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+            given = getattr(image, "quantization", {}).values()
+            tables = math.log1p(float(np.mean([np.mean(table) for table in given] or [0.0])))
+            sampling = float(JpegImagePlugin.get_sampling(image))
+    sizes = [math.log(width), math.log(height), math.log(width / height), len(content) / (width * height)]
+    return [*sizes, *(float(kind == name) for name in FORMATS), tables, sampling]
+
+
+def _statistics(picture: Media) -> list[float]:
+    image = open_image(picture)
+    image.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
+    pixels = np.asarray(image, dtype=np.float64) / 255.0
+    grey = pixels.mean(2)
+    saturation = pixels.max(2) - pixels.min(2)
+    ends = (grey < 0.01) | (grey > 0.99)
+    values = [
+        *pixels.mean((0, 1)),
+        *pixels.std((0, 1)),
+        saturation.mean(),
+        _sharpness(grey),
+        _blocks(grey),
+        ends.mean(),
+    ]
+    return [float(value) for value in values]
+
+
+def _sharpness(grey: Array) -> float:
+    if min(grey.shape) < 3:
+        return 0.0
+    middle = grey[1:-1, 1:-1]
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle
+    return math.log(laplacian.var() + 1e-8)
+
+
+def _blocks(grey: Array) -> float:
+    """How much larger the steps across borders of 8 x 8 blocks are than the others."""
+    steps = np.abs(np.diff(grey, axis=1))
+    if steps.shape[1] < 16:
+        return 0.0
+    border = np.arange(steps.shape[1]) % 8 == 7
+    return float(np.log((steps[:, border].mean() + 1e-6) / (steps[:, ~border].mean() + 1e-6)))

@@ -1,0 +1,97 @@
+"""Stages on disk: one file per stage, and ``curriculum.yaml``, which says in which order they are trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffalign.data.transforms.curriculum import Curriculum
+from diffalign.data.writing.jsonl import write_pairs
+from diffalign.errors import DataError, UserError, near_miss
+from diffalign.sharing.atomic import write_atomically
+
+INDEX = "curriculum.yaml"
+REFERENCES = ("previous_stage", "fixed")
+_HEAD = """# Stages of `diffalign data curriculum`, trained one after the other:
+#   python -m pipelines.curriculum RECIPE --stages {folder}
+# reference: previous_stage compares each stage with the model at its beginning, fixed with the one before all stages.
+"""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Stages as they lie on disk.
+
+    Args:
+        files: The tables, in order.
+        pairs: How many pairs each has.
+        reference: ``"previous_stage"`` or ``"fixed"``.
+    """
+
+    files: tuple[Path, ...]
+    pairs: tuple[int, ...]
+    reference: str = "previous_stage"
+
+    def steps(self, batch_size: int, epochs: float = 1.0) -> list[int]:
+        """Optimizer steps of each stage, so that each pair is met ``epochs`` times."""
+        return [max(1, math.ceil(epochs * count / batch_size)) for count in self.pairs]
+
+
+def write_stages(folder: str | Path, made: Curriculum, reference: str = "previous_stage") -> Stages:
+    """Writes ``stage-1.jsonl``, ... and :data:`INDEX`; stages of an earlier call that are too many go.
+
+    Raises:
+        UserError: No such reference.
+    """
+    import yaml
+
+    check_reference(reference)
+    folder = Path(folder).expanduser()
+    files = [folder / f"stage-{number}.jsonl" for number in range(1, len(made.stages) + 1)]
+    pairs = [write_pairs(file, stage) for file, stage in zip(files, made.stages, strict=True)]
+    for left in folder.glob("stage-*.jsonl"):
+        if left not in files:
+            left.unlink()
+    rows = [{"file": file.name, "pairs": count} for file, count in zip(files, pairs, strict=True)]
+    text = _HEAD.format(folder=folder.name) + yaml.safe_dump({"reference": reference, "stages": rows}, sort_keys=False)
+    write_atomically(folder / INDEX, lambda beside: beside.write_text(text, encoding="utf-8"))
+    return Stages(tuple(files), tuple(pairs), reference)
+
+
+def read_stages(folder: str | Path) -> Stages:
+    """Reads :data:`INDEX`. Raises DataError where it is absent, or a stage that it names."""
+    import yaml
+
+    path = Path(folder).expanduser() / INDEX
+    if not path.is_file():
+        raise DataError(
+            f"there is no {INDEX} in '{folder}'. Make it: diffalign data curriculum SOURCE --key NAME --output FOLDER"
+        )
+    values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        rows: list[Mapping[str, Any]] = list(values["stages"])
+        stages = Stages(
+            tuple(path.parent / str(row["file"]) for row in rows),
+            tuple(int(row["pairs"]) for row in rows),
+            str(values.get("reference", "previous_stage")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} does not list stages, each with its file and its number of pairs: {error!r}."
+        ) from error
+    check_reference(stages.reference)
+    for file in stages.files:
+        if not file.is_file():
+            raise DataError(f"{path} names '{file.name}', which is not there. Make the stages anew.")
+    return stages
+
+
+def check_reference(reference: str) -> None:
+    """Raises UserError for a word that is none of :data:`REFERENCES`."""
+    if reference not in REFERENCES:
+        raise UserError(
+            f"reference is one of {', '.join(REFERENCES)}; got '{reference}'.{near_miss(reference, REFERENCES)}"
+        )

@@ -1,0 +1,1 @@
+"""Writes pairs as JSONL, with their media files next to the table."""

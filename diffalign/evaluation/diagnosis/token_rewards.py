@@ -1,0 +1,144 @@
+"""Heat: which tokens of an answer an aligned model rewards, as rows of numbers and as a page of coloured words.
+
+See `losses.credit` for what the numbers are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffalign.data.records.pair import Pair
+from diffalign.data.records.progress_file import Progress
+from diffalign.errors import DataError, UserError
+from diffalign.losses.diagnostics.credit import token_rewards
+from diffalign.policies.language.policy import LanguagePolicy
+from diffalign.randomness import Draw
+from diffalign.sharing.atomic import write_atomically
+
+STYLE = (
+    "body{font:16px/1.7 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;"
+    "background:#fff}h2{font-size:1rem;margin:2rem 0 .2rem}pre{white-space:pre-wrap;font:inherit;margin:.3rem 0}"
+    ".prompt{color:#666}.total{color:#666;font-size:.85rem}"
+)
+
+
+@dataclass(frozen=True)
+class TokenHeat:
+    """The tokens of one answer with their rewards.
+
+    Args:
+        id: Of the pair.
+        role: Of the answer in it.
+        prompt: What it answers.
+        tokens: The scored tokens, decoded one by one.
+        rewards: Of each, in the unit of beta.
+        values: Sums of the rewards before each token, and of all.
+    """
+
+    id: str
+    role: str
+    prompt: str
+    tokens: list[str]
+    rewards: list[float]
+    values: list[float]
+
+
+def token_heat(
+    policy: Any, pairs: Sequence[Pair], *, beta: float = 0.1, batch: int = 8, progress: Progress | None = None
+) -> Iterator[TokenHeat]:
+    """The rewards of the tokens of every answer, pair by pair.
+
+    Args:
+        policy: An aligned language model, beside its base.
+        pairs: Pairs, or single examples.
+        beta: That which it was trained with.
+        batch: Pairs at a time.
+        progress: Told how far it is.
+
+    Raises:
+        UserError: a model of pictures: a denoiser's score of a picture is no sum over tokens.
+        DataError: candidates that are no texts.
+    """
+    if not isinstance(policy, LanguagePolicy):
+        raise UserError(f"rewards of tokens are read of texts, and this model makes {policy.medium}s.")
+    for start in range(0, len(pairs), batch):
+        answers = [
+            (pair.id, role, Pair(f"{pair.id}/{role}", pair.prompt_of(role), answer.candidate, None, source=pair.source))
+            for pair in pairs[start : start + batch]
+            for role, answer in pair.answers.items()
+        ]
+        yield from _heat(policy, answers, beta)
+        if progress is not None:
+            progress("pairs read", min(start + batch, len(pairs)), len(pairs))
+
+
+@torch.no_grad()
+def _heat(policy: LanguagePolicy, answers: Sequence[tuple[str, str, Pair]], beta: float) -> list[TokenHeat]:
+    singles = [single for _, _, single in answers]
+    encoded, draw = policy.encode(singles), Draw(0, tuple(s.id for s in singles), (0,) * len(singles))
+    (ours,), (base,) = policy.score(encoded, draw).candidates, policy.reference(encoded, draw).candidates
+    if ours.parts is None or base.parts is None or ours.lengths is None:
+        raise DataError("this model gives no log-probabilities of tokens.")
+    mask = torch.arange(ours.parts.shape[1], device=ours.parts.device) < ours.lengths[:, None]
+    credit = token_rewards(ours.parts, base.parts, mask, beta=beta)
+    rows = []
+    for place, ((name, role, single), question) in enumerate(zip(answers, encoded.questions, strict=True)):
+        (response,) = question.responses
+        ids = [token for token, scored in zip(response.ids, response.scored, strict=True) if scored]
+        tokens = [policy.tokens.spell([token]) for token in ids]
+        rewards, values = credit.rewards[place, : len(ids)].tolist(), credit.values[place, : len(ids) + 1].tolist()
+        rows.append(TokenHeat(name, role, str(single.prompt), tokens, rewards, values))
+    return rows
+
+
+def write_heat(path: Path, rows: Sequence[TokenHeat], *, beta: float) -> Path:
+    """Writes a page (``.html``) or a table (``.jsonl``), by the name's ending.
+
+    Raises:
+        UserError: another ending.
+    """
+    if path.suffix == ".jsonl":
+        text = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+    elif path.suffix == ".html":
+        text = heat_page(rows, beta=beta)
+    else:
+        raise UserError(f"rewards of tokens are written as .html or .jsonl; got the name '{path.name}'.")
+    return write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8", errors="replace"))
+
+
+def heat_page(rows: Sequence[TokenHeat], *, beta: float) -> str:
+    """One page without scripts: green tokens are rewarded, red ones are not; the strongest colour is the largest reward
+    on the page. Whatever came from outside is escaped."""
+    from markupsafe import Markup
+
+    largest = max((abs(reward) for row in rows for reward in row.rewards), default=0.0) or 1.0
+    parts = []
+    for row in rows:
+        spans = Markup("").join(
+            Markup('<span style="background:{}" title="reward {:+.4f}, value before it {:+.4f}">{}</span>').format(
+                _colour(reward / largest), reward, value, token
+            )
+            for token, reward, value in zip(row.tokens, row.rewards, row.values, strict=False)
+        )
+        parts.append(
+            Markup(
+                '<h2>{}, {}</h2><pre class="prompt">{}</pre><pre>{}</pre><div class="total">total {:+.4f}</div>'
+            ).format(row.id, row.role, row.prompt, spans, row.values[-1])
+        )
+    head = Markup('<!doctype html><html lang="en"><meta charset="utf-8"><title>Rewards of tokens</title>')
+    intro = Markup(
+        "<style>{}</style><h1>Rewards of tokens</h1><p>{} (log-probability of the model minus that of its base), "
+        "token by token. Green: the model has learnt to say this. Red: not to.</p>"
+    ).format(Markup(STYLE), f"{beta:g} x")
+    return str(head + intro + Markup("").join(parts) + Markup("</html>\n"))
+
+
+def _colour(strength: float) -> str:
+    red, green, blue = (34, 139, 34) if strength > 0 else (200, 40, 40)
+    return f"rgba({red},{green},{blue},{min(1.0, abs(strength)) * 0.75:.3f})"

@@ -1,0 +1,1 @@
+"""Writes ``report.html``: verdict, plots, sheets of examples."""

@@ -1,0 +1,120 @@
+"""Before and after: examples picked by their place in the list, never by their scores; pictures of them on a sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from diffalign.evaluation.compare.result import Comparison
+from diffalign.evaluation.samples.medium import find_medium
+from diffalign.scorers.image_input import as_rgb
+from diffalign.sharing.atomic import write_atomically
+
+_PAPER, _INK, _SOFT = (251, 251, 249), (27, 31, 36), (106, 115, 125)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt with samples of either model, column i of both from the same seed.
+
+    Args:
+        prompt: The prompt.
+        base, aligned: Contents: texts; or of pictures PIL images, uint8 arrays, paths or bytes. ``base`` may be empty.
+        note: A line beneath, such as the seeds.
+    """
+
+    prompt: str
+    base: Sequence[Any]
+    aligned: Sequence[Any]
+    note: str = ""
+
+
+def spread(comparison: Comparison, prompts: int = 9, seeds: int = 2) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows of a comparison by prompt: prompts evenly spaced, with the first seeds of each."""
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for row in comparison.rows:
+        rows.setdefault(row["prompt"], []).append(row)
+    names = list(rows)
+    count = min(prompts, len(names))
+    return {name: rows[name][:seeds] for name in (names[place * len(names) // count] for place in range(count))}
+
+
+def examples(comparison: Comparison, prompts: int = 9, seeds: int = 2) -> list[Example]:
+    """Examples of what :func:`spread` picks."""
+    read = find_medium(comparison.medium).read
+    found = []
+    for prompt, part in spread(comparison, prompts, seeds).items():
+        note = ("seed " if len(part) == 1 else "seeds ") + ", ".join(str(row["seed"]) for row in part)
+        base, aligned = ([read(Path(row[side])) for row in part] for side in ("base", "aligned"))
+        found.append(Example(prompt, base, aligned, note))
+    return found
+
+
+def sheet(shown: Sequence[Example], *, side: int = 128, across: int = 3) -> Image.Image:
+    """A grid of blocks: a prompt, and under it the base's pictures left and the aligned model's right.
+
+    Args:
+        shown: At least one example.
+        side: Pixels of the longer side of each picture; smaller ones are enlarged to it.
+        across: Blocks in a row.
+    """
+    font, small = _font(13), _font(11)
+    columns = max(max(len(example.base), len(example.aligned)) for example in shown)
+    half, gap, margin, line = columns * (side + 4), 8, 20, 18
+    across = min(across, len(shown))
+    width, height = 2 * half + gap - 4, 3 * line + side + 10
+    rows = -(-len(shown) // across)
+    canvas = Image.new("RGB", (2 * margin + across * (width + 24) - 24, 2 * margin + rows * (height + 14) - 14), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for number, example in enumerate(shown):
+        left, top = margin + number % across * (width + 24), margin + number // across * (height + 14)
+        for k, text in enumerate(_lines(draw, example.prompt, font, width)):
+            draw.text((left, top + k * line), text, font=font, fill=_INK)
+        for start, word, images in ((left, "before", example.base), (left + half + gap, "after", example.aligned)):
+            draw.text((start, top + 2 * line + 2), word, font=small, fill=_SOFT)
+            for column, image in enumerate(images):
+                canvas.paste(_fitted(as_rgb(image), side), (start + column * (side + 4), top + 3 * line))
+    return canvas
+
+
+def save_sheet(shown: Sequence[Example], path: Path, *, side: int = 128) -> Path:
+    """Writes :func:`sheet` as PNG."""
+    image = sheet(shown, side=side)
+    return write_atomically(Path(path), lambda beside: image.save(beside, format="PNG"))
+
+
+def _fitted(image: Image.Image, side: int) -> Image.Image:
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+
+
+def _font(size: int) -> Any:
+    """DejaVu, which matplotlib brings along and which has more letters than PIL's own font."""
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+
+
+def _lines(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> list[str]:
+    """The text on at most two lines of a width; what does not fit ends in an ellipsis."""
+    words = text.split()
+    first: list[str] = []
+    while words and draw.textlength(" ".join([*first, words[0]]), font=font) <= width:
+        first.append(words.pop(0))
+    if not first and words:
+        return [_fitting(draw, text, font, width)]
+    return [" ".join(first), _fitting(draw, " ".join(words), font, width)] if words else [" ".join(first)]
+
+
+def _fitting(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:
+    text = " ".join(text.split())
+    if draw.textlength(text, font=font) <= width:
+        return text
+    while text and draw.textlength(text + "…", font=font) > width:
+        text = text[:-1]
+    return text + "…"

@@ -1,0 +1,1 @@
+"""Generates samples of a medium (image, video, text) and scores them."""

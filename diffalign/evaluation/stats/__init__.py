@@ -1,0 +1,1 @@
+"""Statistics of comparisons: win rates with intervals, control for length, agreement with labels."""

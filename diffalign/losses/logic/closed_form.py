@@ -1,0 +1,59 @@
+"""The weights of a structure as a formula: ``log [ p_w / (p_l (1 - p_w)) ]``."""
+
+from __future__ import annotations
+
+import re
+
+from diffalign.losses.logic.expansion import Choice, Tree, complements, expansion
+from diffalign.losses.logic.shortest_statement import worlds_over
+from diffalign.losses.logic.structures import Structure
+
+LETTERS = ("p_w", "p_l", "r_w", "r_l")
+"""The probabilities of the propositions."""
+
+
+def closed_form(structure: Structure) -> str:
+    """Rho as text, in probabilities."""
+    alone = structure.without_reference
+    worlds = (structure.top, structure.bottom) if alone is None else (alone.top, alone.bottom)
+    top, bottom = (weight(some, len(next(iter(some)))) for some in worlds)
+    if alone is not None and structure.count == 4:
+        top, bottom = (f"{_inside(part)} {letter}" for part, letter in ((top, "r_l"), (bottom, "r_w")))
+    return f"log [ {_inside(top)} / {bottom if bottom in LETTERS else f'({bottom})'} ]"
+
+
+def weight(worlds: frozenset[str], count: int) -> str:
+    """The weight of worlds as text: directly, or as what is left of 1 where that is shorter."""
+    direct = _sum(expansion(worlds))
+    rest = frozenset(worlds_over(count)) - worlds
+    left = f"1 - {_product(expansion(rest))}" if rest else direct
+    return min(left, direct, key=len)
+
+
+def has_complement(structure: Structure) -> bool:
+    """Whether rho asks for a ``1 - p``, so that the size of a probability counts beside ratios of several."""
+    return complements(expansion(structure.top)) or complements(expansion(structure.bottom))
+
+
+def _inside(text: str) -> str:
+    """The text as a factor: a sum outside of all brackets gets its own."""
+    return f"({text})" if re.search(r" [+-] ", re.sub(r"\([^()]*\)", "", text)) else text
+
+
+def _sum(tree: Tree) -> str:
+    if not isinstance(tree, Choice):
+        return "1"
+    letter = LETTERS[tree.place]
+    terms = [_times(letter, tree.true)] if tree.true is not None else []
+    if tree.false is not None:
+        alone = f"1 - {letter}" if tree.false is True else _times(f"(1 - {letter})", tree.false)
+        terms.append(alone)
+    return " + ".join(terms)
+
+
+def _times(factor: str, tree: Tree) -> str:
+    return factor if tree is True else f"{factor} {_product(tree)}"
+
+
+def _product(tree: Tree) -> str:
+    return _inside(_sum(tree))

@@ -1,0 +1,54 @@
+"""A structure from text, in one of three ways of writing it.
+
+cCPO                                                a name of the table
+11,10 / 01     or     M_w / M_l and not M_w         top / bottom, as worlds or as statements
+M_l -> M_w given M_w or M_l also M_w and M_l        core, constraint, additive part; the last two may be missing
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from diffalign.losses.logic.formulas import FALSE, TRUE, formula
+from diffalign.losses.logic.named_forms import TABLE
+from diffalign.losses.logic.structures import Structure, worlds
+from diffalign.losses.registry import closest
+
+
+@cache
+def structure_of(text: str) -> Structure:
+    """The structure that a text names or writes down. Raises ValueError for what cannot be read, or counts nothing."""
+    if text.strip() in TABLE:
+        return TABLE[text.strip()].structure
+    if "/" in text:
+        top, slash, bottom = (part.strip() for part in text.partition("/"))
+        return between(top, bottom)
+    parts = re.fullmatch(r"(.*?)(?:\bgiven\b(.*?))?(?:\balso\b(.*?))?", text, re.DOTALL)
+    assert parts is not None  # every part may be empty
+    core, constraint, additive = parts.groups()
+    if re.fullmatch(r"\w+", text.strip()) and not re.fullmatch(r"[mr]_?[wl]|true|false", text.strip(), re.IGNORECASE):
+        same = [name for name in TABLE if name.lower() == text.strip().lower()]
+        hint = f" Did you mean '{same[0]}'?" if same else closest(text, TABLE)
+        raise ValueError(
+            f"there is no form '{text}'.{hint} Known are {', '.join(TABLE)}; others are written down: "
+            "'M_l -> M_w given M_w or M_l'"
+        )
+    return Structure.of(
+        formula(core),
+        TRUE if constraint is None else formula(constraint),
+        FALSE if additive is None else formula(additive),
+    )
+
+
+@cache
+def between(top: str, bottom: str) -> Structure:
+    """The structure of two sets of worlds, each listed or written as a statement; over the reference's propositions too
+    where one of them says something about those."""
+    several = max(_count(top), _count(bottom))
+    return Structure(worlds(top, several), worlds(bottom, several))
+
+
+def _count(text: str) -> int:
+    listed = re.findall(r"\b[01]{4}\b", text)
+    return 4 if listed or re.search(r"\br_?[wl]\b", text, re.IGNORECASE) else 2

@@ -1,0 +1,110 @@
+"""AOT: whole batches of candidates are compared, not single pairs: the distribution of the one side shall lie above the
+other's. In one dimension the optimal transport between two samples pairs them by their rank.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, FLIP
+from diffalign.losses.registry import Loss
+from diffalign.losses.scores import exact
+
+
+def aot(scores: PairScores, *, beta: float, flip: float = 0.0) -> Tensor:
+    """Alignment via optimal transport, of pairs.
+
+        loss_b = f(g_b - h_(rank of g_b)),      f(m) = -(1 - flip) log s(beta m) - flip log s(-beta m)
+
+    with the policy's gaps ``g = logp_w - logp_l`` of a batch, and the reference's gaps ``h`` in ascending order.
+
+    Args:
+        scores: ``B`` pairs against a reference; all pairs of a step at once.
+        beta: Inverse temperature, > 0.
+        flip: Assumed share of mislabelled pairs, in [0, 0.5).
+
+    Returns:
+        ``(B,)``, one loss per pair: that of the pair's own gap and of the reference's gap of the same rank.
+
+    Facts: of one pair, and where policy and reference rank the gaps alike, it is the logistic loss; so it is log 2
+        where they are equal. The mean over the batch is never more than that of any other matching.
+
+    Source: Melnyk et al. 2024 (arXiv 2406.05882), the paired variant with the logistic loss.
+    """
+    chosen, rejected = scores.pair
+    if scores.reference_chosen is None or scores.reference_rejected is None:
+        raise ValueError("this loss compares with a reference, but the scores carry none; score the reference too")
+    gaps = exact(chosen.logps) - exact(rejected.logps)
+    reference = (exact(scores.reference_chosen.logps) - exact(scores.reference_rejected.logps)).detach()
+    return _dominance(gaps - reference[_partners(gaps, reference)], beta, flip)
+
+
+def aot_unpaired(scores: PairScores, *, beta: float, flip: float = 0.0) -> Tensor:
+    """Alignment via optimal transport, of good and bad candidates that belong to no pairs.
+
+        loss_b = f(R_w,b - R_l,(rank of R_w,b)),      f as for :func:`aot`
+
+    with the logratios ``R`` of a batch, the rejected candidates' in ascending order.
+
+    Args:
+        scores: ``B`` chosen and ``B`` rejected candidates against a reference; which stands beside which is forgotten.
+        beta: Inverse temperature, > 0.
+        flip: Assumed share of wrong labels, in [0, 0.5).
+
+    Returns:
+        ``(B,)``, one loss per chosen candidate.
+
+    Facts: log 2 where the policy equals its reference; of one pair it is the logistic loss. The mean does not change
+        when rejected candidates change places.
+
+    Source: Melnyk et al. 2024 (arXiv 2406.05882), the unpaired variant with the logistic loss.
+    """
+    chosen, rejected = scores.logratios
+    return _dominance(chosen - rejected[_partners(chosen, rejected)], beta, flip)
+
+
+def _partners(of: Tensor, among: Tensor) -> Tensor:
+    """Of each number the place of the one that has the same rank among the others."""
+    places = torch.empty_like(of, dtype=torch.long)
+    places[of.detach().argsort(stable=True)] = among.detach().argsort(stable=True).to(of.device)
+    return places
+
+
+def _dominance(margin: Tensor, beta: float, flip: float) -> Tensor:
+    u = beta * margin
+    return -(1.0 - flip) * F.logsigmoid(u) - flip * F.logsigmoid(-u)
+
+
+AOT = Loss(
+    name="aot",
+    function=aot,
+    takes="scores",
+    together=True,
+    modalities=("text",),  # of pictures a raw gap is mostly what the two show: its ranks say nothing of the policy
+    summary="AOT: the policy's gaps of a whole batch lie above the reference's, rank by rank",
+    formula="-log s(beta (g_(i) - h_(i))), g and h the sorted gaps logp_w - logp_l of policy and reference",
+    source="Melnyk et al. 2024, arXiv 2406.05882",
+    advice="When an improvement on average is wanted, not of each pair. It needs large batches: the ranks are the "
+    "batch's.",
+    limits={"beta": BETA, "flip": FLIP},
+    at_zero=lambda h: math.log(2.0),
+    aliases=("aot_pair",),
+)
+
+AOT_UNPAIRED = Loss(
+    name="aot_unpaired",
+    function=aot_unpaired,
+    takes="scores",
+    together=True,
+    summary="AOT without pairs: the logratios of good candidates lie above those of bad ones, rank by rank",
+    formula="-log s(beta (R_w,(i) - R_l,(i))), the logratios of a batch sorted on each side",
+    source="Melnyk et al. 2024, arXiv 2406.05882",
+    advice="When good and bad candidates answer different prompts. It needs large batches: the ranks are the batch's.",
+    limits={"beta": BETA, "flip": FLIP},
+    at_zero=lambda h: math.log(2.0),
+)

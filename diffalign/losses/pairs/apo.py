@@ -1,0 +1,80 @@
+"""Anchored preference optimisation: where the chosen candidate shall go, not only how far from the other.
+
+With the logratios ``R`` and the logistic sigmoid ``s``, which is flat on both sides: what has gone far enough pulls no
+more.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA
+from diffalign.losses.registry import Loss
+
+
+def apo_zero(scores: PairScores, *, beta: float) -> Tensor:
+    """Anchored preference optimisation for chosen candidates that are better than the policy's own.
+
+        loss_b = 1 - s(beta R_w) + s(beta R_l)
+
+    Args:
+        scores: ``B`` pairs against a reference.
+        beta: Inverse temperature, > 0.
+
+    Returns:
+        ``(B,)``, one loss per pair, within 0 and 2.
+
+    Facts: 1 where the policy equals its reference, with slopes ``-beta / 4`` and ``beta / 4``: the chosen candidate
+        always up, the rejected one always down, each by itself. On a pair it is KTO with its point at zero.
+
+    Source: D'Oosterlinck et al. 2024 (arXiv 2408.06266), eq. 7.
+    """
+    chosen, rejected = scores.logratios
+    return torch.sigmoid(-beta * chosen) + torch.sigmoid(beta * rejected)
+
+
+def apo_down(scores: PairScores, *, beta: float) -> Tensor:
+    """Anchored preference optimisation for chosen candidates that are worse than the policy's own.
+
+        loss_b = s(beta R_w) + 1 - s(beta (R_w - R_l))
+
+    Args:
+        scores: ``B`` pairs against a reference.
+        beta: Inverse temperature, > 0.
+
+    Returns:
+        ``(B,)``, one loss per pair, within 0 and 2.
+
+    Facts: 1 where the policy equals its reference; there the chosen candidate is pulled neither way and the rejected
+        one down by ``beta / 4``. Once the margin is larger than the chosen logratio, in size, both go down.
+
+    Source: D'Oosterlinck et al. 2024 (arXiv 2408.06266), eq. 8.
+    """
+    return torch.sigmoid(beta * scores.chosen_logratio) + torch.sigmoid(-beta * scores.margin)
+
+
+APO_ZERO = Loss(
+    name="apo_zero",
+    function=apo_zero,
+    takes="scores",
+    summary="APO-zero: chosen up and rejected down, each by itself and each only so far",
+    formula="1 - s(beta R_w) + s(beta R_l)",
+    source="D'Oosterlinck et al. 2024, arXiv 2408.06266, eq. 7",
+    advice="When the chosen answers are better than what the model says by itself, and DPO lets both likelihoods fall.",
+    limits={"beta": BETA},
+    at_zero=lambda h: 1.0,
+)
+
+APO_DOWN = Loss(
+    name="apo_down",
+    function=apo_down,
+    takes="scores",
+    summary="APO-down: both down, the rejected candidate more",
+    formula="s(beta R_w) + 1 - s(beta (R_w - R_l))",
+    source="D'Oosterlinck et al. 2024, arXiv 2408.06266, eq. 8",
+    advice="When the model is better than both answers and only their order can be learnt: pairs of a weaker model.",
+    limits={"beta": BETA},
+    at_zero=lambda h: 1.0,
+)

@@ -1,0 +1,77 @@
+"""ASFT: both candidates' likelihoods by themselves: the chosen one shall be certain, the rejected one impossible."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pairs.orpo import log_odds
+from diffalign.losses.ranges import Range
+from diffalign.losses.registry import Loss
+from diffalign.losses.scores import exact
+
+
+def asft(scores: PairScores, *, lam: float = 1.0, beta: float = 1.0, sft_term: bool = True) -> Tensor:
+    """Aligned supervised fine-tuning.
+
+        loss_b = -a_w + lam [-log s(beta o_w) - log s(-beta o_l)]
+
+    with ``a = logp / number of tokens``, its log-odds ``o = a - log(1 - exp(a))``, and at ``beta`` 1, where
+    ``s(o) = exp(a)``, simply ``-(1 + lam) a_w - lam log(1 - exp(a_l))``.
+
+    Args:
+        scores: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens: of
+            a sum the probability would vanish, and the rejected candidate with it. Log-probabilities are at most 0; a
+            denoiser's is ``-e / 2``, so that ``exp(logp_scale logp)`` stands for a probability.
+        lam: Factor on the two odds' losses, 0 or more; the paper's beta.
+        beta: Inverse temperature of the log-odds, > 0. 1 is the paper's loss, others are tuned as a beta of DPO is.
+        sft_term: Whether the chosen candidate's likelihood is added; false for a model that is fine-tuned already.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: at beta 1 the pull on the chosen candidate is ``1 + lam`` whatever its likelihood, and the push on the
+        rejected one is ``lam p / (1 - p)``: it dies out by itself. ORPO of the same factor is never larger, by
+        ``lam log[p_w (1 - p_l) + p_l (1 - p_w)]``.
+
+    Source: Wang et al. 2024 (arXiv 2409.10571); beta is Gorbatovski et al. 2025 (arXiv 2502.01237), whose tuned
+        comparison finds losses on single candidates below those on pairs. A denoiser's form is this project's own.
+    """
+    chosen, rejected = scores.pair
+    a_w, a_l = exact(chosen.logps), exact(rejected.logps)
+    loss = -lam * (F.logsigmoid(beta * log_odds(a_w)) + F.logsigmoid(-beta * log_odds(a_l)))
+    return loss - a_w if sft_term else loss + torch.zeros_like(a_w)
+
+
+ASFT = Loss(
+    name="asft",
+    function=asft,
+    takes="scores",
+    needs=(),
+    bends=True,
+    per_token=True,
+    absolute=True,
+    summary="ASFT: fine-tuning that also makes the rejected candidate improbable, each by itself, without a reference",
+    formula="-a_w + lam [-log s(beta o_w) - log s(-beta o_l)], o = a - log(1 - exp(a)), a = logp per token",
+    source="Wang et al. 2024, arXiv 2409.10571; beta: Gorbatovski et al. 2025, arXiv 2502.01237",
+    advice="When likelihoods themselves shall rise and fall, not only their gap. Independent comparisons find it below "
+    "losses on pairs; after fine-tuning set sft_term: false and tune beta. Of a denoiser set logp_scale: 10, so that "
+    "exp(-5 e) is a number between 0 and 1.",
+    limits={
+        "lam": Range(
+            *(0.0, math.inf, True, False),
+            meaning="the factor on the two odds' losses",
+            advice="Leave it at 1; 0 is plain fine-tuning.",
+        ),
+        "beta": Range(
+            *(0.0, math.inf, False, False),
+            meaning="the inverse temperature of the log-odds",
+            advice="Leave it at 1, the paper's loss.",
+        ),
+    },
+    at_zero=None,
+)

@@ -1,0 +1,84 @@
+"""Losses that judge the two candidates of a pair each by itself, by a classifier of its logratio ``R``."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA
+from diffalign.losses.registry import Loss
+
+
+def bco_pair(scores: PairScores, *, beta: float) -> Tensor:
+    """Binary classifier optimisation on the two candidates of a pair, without a shift.
+
+        loss_b = -log s(beta R_w) - log s(-beta R_l)
+
+    Args:
+        scores: ``B`` pairs against a reference.
+        beta: Inverse temperature, > 0.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: 2 log 2 where the policy equals its reference. Never below the logistic loss of the pair: with
+        ``x = beta R_w`` and ``y = -beta R_l`` it is larger by ``log(1 + (e^-x + e^-y) / (1 + e^-(x + y)))``.
+
+    Source: Jung et al. 2024 (arXiv 2404.04656), with the reward shift left at zero; on single examples the shift is a
+        running mean.
+    """
+    chosen, rejected = scores.logratios
+    return -F.logsigmoid(beta * chosen) - F.logsigmoid(-beta * rejected)
+
+
+def nca(scores: PairScores, *, beta: float) -> Tensor:
+    """Noise contrastive alignment of a pair.
+
+        loss_b = -log s(beta R_w) - 1/2 log s(-beta R_w) - 1/2 log s(-beta R_l)
+
+    Args:
+        scores: ``B`` pairs against a reference.
+        beta: Inverse temperature, > 0.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: 2 log 2 where the policy equals its reference, with slopes ``-beta / 4`` and ``beta / 4``. The chosen
+        candidate has a place to go to, ``R_w = log 2 / beta``, and is held there; the rejected one goes down as far as
+        it can.
+
+    Source: Chen et al. 2024 (arXiv 2402.05369), the loss for preference data: of two candidates the reward is all on
+        the chosen one's side.
+    """
+    chosen, rejected = (beta * ratio for ratio in scores.logratios)
+    return -F.logsigmoid(chosen) - 0.5 * F.logsigmoid(-chosen) - 0.5 * F.logsigmoid(-rejected)
+
+
+BCO_PAIR = Loss(
+    name="bco_pair",
+    function=bco_pair,
+    takes="scores",
+    summary="BCO on pairs: chosen candidates to the class 'good', rejected ones to 'bad', each by itself",
+    formula="-log s(beta R_w) - log s(-beta R_l)",
+    source="Jung et al. 2024, arXiv 2404.04656",
+    advice="When the chosen candidate's likelihood shall not fall with the rejected one's. For thumbs up and down take "
+    "a loss on single examples.",
+    limits={"beta": BETA},
+    at_zero=lambda h: 2.0 * math.log(2.0),
+)
+
+NCA = Loss(
+    name="nca",
+    function=nca,
+    takes="scores",
+    summary="NCA: the chosen candidate up to a fixed logratio and held there, the rejected one down",
+    formula="-log s(beta R_w) - 1/2 log s(-beta R_w) - 1/2 log s(-beta R_l)",
+    source="Chen et al. 2024, arXiv 2402.05369",
+    advice="When DPO makes chosen answers less likely: the authors report gains in mathematics and code.",
+    limits={"beta": BETA},
+    at_zero=lambda h: 2.0 * math.log(2.0),
+    aliases=("nca_pair",),
+)

@@ -1,0 +1,108 @@
+"""Logistic losses on a pair that weigh its parts: the reference's opinion, or the rejected candidate."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.registry import Loss
+from diffalign.losses.scores import exact
+
+
+def dpo_gamma(scores: PairScores, *, beta: float, gamma: float) -> Tensor:
+    """The logistic loss with the reference's own ranking counted in part, or more than once.
+
+        loss_b = -log s(beta [(logp_w - logp_l) - gamma (reference_w - reference_l)])
+
+    Args:
+        scores: ``B`` pairs against a reference.
+        beta: Inverse temperature, > 0.
+        gamma: How much the reference's gap counts, 0 or more: 1 is the logistic loss, 0 asks the policy alone.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: a reference that ranks a pair wrongly by ``c`` nats lets the logistic loss fall to ``-log s(beta c)`` before
+        the policy ranks it rightly; with ``gamma < 1`` that pair costs more until then. Where the policy equals its
+        reference the loss is that of ``(1 - gamma)`` times the reference's gap: log 2 for gamma 1 alone.
+
+    Source: Chen et al. 2024 (arXiv 2405.19534), the loss with a weighed reference.
+    """
+    chosen, rejected = scores.pair
+    if scores.reference_chosen is None or scores.reference_rejected is None:
+        raise ValueError("this loss compares with a reference, but the scores carry none; score the reference too")
+    policy = exact(chosen.logps) - exact(rejected.logps)
+    reference = exact(scores.reference_chosen.logps) - exact(scores.reference_rejected.logps)
+    return -F.logsigmoid(beta * (policy - gamma * reference.detach()))
+
+
+def flex_dpo(scores: PairScores, *, beta: float, beta_rejected: float) -> Tensor:
+    """The logistic loss with a smaller beta for the rejected candidate.
+
+        loss_b = -log s(beta R_w - beta_rejected R_l)
+
+    with the logratios ``R``.
+
+    Args:
+        scores: ``B`` pairs against a reference.
+        beta: Inverse temperature of the chosen candidate's logratio, > 0.
+        beta_rejected: That of the rejected one, 0 or more; below ``beta`` it is pushed down less than the chosen one is
+            pulled up. 0 learns nothing from it.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: the two gradients have the ratio ``beta_rejected / beta``, for every pair. Equal betas are the logistic loss.
+        Smaller is not always better: far below ``beta`` the rejected candidate becomes likelier than the chosen one
+        where the two share their parameters.
+
+    Source: Yan et al. 2024 (arXiv 2406.07327), Flex-DPO, from its description: two coefficients, the rejected one's
+        slightly smaller.
+    """
+    chosen, rejected = scores.logratios
+    return -F.logsigmoid(beta * chosen - beta_rejected * rejected)
+
+
+DPO_GAMMA = Loss(
+    name="dpo_gamma",
+    function=dpo_gamma,
+    takes="scores",
+    summary="DPO with the reference's ranking weighed by gamma: below 1 its mistakes weigh less",
+    formula="-log s(beta [(logp_w - logp_l) - gamma (reference_w - reference_l)])",
+    source="Chen et al. 2024, arXiv 2405.19534",
+    advice="When the reference ranks many pairs wrongly and DPO never turns them round. Stay near 1 with a denoiser: "
+    "what the errors of two pictures differ by is mostly what they show.",
+    limits={
+        "beta": BETA,
+        "gamma": Range(
+            *(0.0, math.inf, True, False),
+            meaning="how much the reference's own gap counts",
+            advice="1 is the logistic loss; try 0.75 or 0.5.",
+        ),
+    },
+    at_zero=lambda h: math.log(2.0) if h["gamma"] == 1.0 else None,
+)
+
+FLEX_DPO = Loss(
+    name="flex_dpo",
+    function=flex_dpo,
+    takes="scores",
+    summary="Flex-DPO: a smaller beta for the rejected candidate, so that it is pushed down less",
+    formula="-log s(beta R_w - beta_rejected R_l)",
+    source="Yan et al. 2024, arXiv 2406.07327",
+    advice="When rewards/rejected dives and takes rewards/chosen along. Go down in small steps: a beta_rejected of 0.8 "
+    "times beta, not a third of it.",
+    limits={
+        "beta": BETA,
+        "beta_rejected": Range(
+            *(0.0, math.inf, True, False),
+            meaning="the inverse temperature of the rejected candidate's logratio",
+            advice="Start at 0.8 times beta: 0.08 beside 0.1.",
+        ),
+    },
+    at_zero=lambda h: math.log(2.0),
+)

@@ -1,0 +1,192 @@
+"""Losses from a logical form: a statement about the two candidates is compiled into a loss, see `losses.logic`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from diffalign.losses.logic.model_counting import rho, rho_against
+from diffalign.losses.logic.named_forms import TABLE
+from diffalign.losses.logic.parse import between, structure_of
+from diffalign.losses.logic.structures import Structure, worlds
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pairs.hinge import hinge
+from diffalign.losses.pairs.ipo import squared
+from diffalign.losses.pairs.logistic import logistic
+from diffalign.losses.ranges import Range
+from diffalign.losses.registry import Loss
+from diffalign.losses.scores import exact
+
+LINKS = {"logistic": logistic, "hinge": hinge, "squared": squared}
+"""What is made of rho in a margin's place."""
+
+
+def structure(
+    scores: PairScores, *, beta: float = 1.0, form: str = "", top: str = "", bottom: str = "", link: str = "logistic"
+) -> Tensor:
+    """The loss of a structure over the two candidates' probabilities.
+
+        loss_b = -log s(beta rho_b),      rho = log [ weight(top) / weight(bottom) ]
+
+    with the weight of a set of worlds the sum over them of ``p`` where a candidate is valid times ``1 - p`` where it is
+    not, ``p = exp(logp / number of tokens)``.
+
+    Args:
+        scores: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens
+            unless ``per_token: false`` says otherwise: of a sum ``1 - p`` is 1. Log-probabilities are at most 0.
+        beta: Inverse temperature, > 0. At 1, and without constraint and additive part, the loss is ``-log weight(P)``.
+        form: The structure: a name ("cCPO"), or its statements ("M_l -> M_w given M_w or M_l").
+        top: In place of a form, the worlds that count for the loss: "11,10", or a statement.
+        bottom: Those that count against it.
+        link: The loss of rho: logistic; hinge, ``max(0, 1 - beta rho)``; squared, ``(rho - 1 / (2 beta))^2``.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Raises:
+        ValueError: Scores of single candidates.
+
+    Facts: CPO is ``-log s(beta (a_w - a_l))`` with log-probabilities ``a`` per token; CE is ``-a_w`` at beta 1; ORPO is
+        that loss's odds' term. A structure whose top lies within another's, while its bottom holds the other's, never
+        costs less.
+
+    Source: Richardson et al. 2024 (arXiv 2412.17696); ``-log weight(P)`` is Xu et al. 2017 (arXiv 1711.11157). A
+        denoiser's ``p = exp(logp_scale logp)``, a number between 0 and 1 as errors are not negative, is this project's
+        own.
+    """
+    chosen, rejected = scores.pair
+    found = rho(_compiled(form, top, bottom), (exact(chosen.logps), exact(rejected.logps)))
+    return LINKS[link](found, beta=beta)
+
+
+def structure_reference(
+    scores: PairScores, *, beta: float = 1.0, form: str = "", top: str = "", bottom: str = "", link: str = "logistic"
+) -> Tensor:
+    """The loss of a structure against a reference.
+
+        loss_b = -log s(beta rho_b),      rho = log [ weight(top) r_l / (weight(bottom) r_w) ]
+
+    or, where the structure says something of the reference's propositions itself, ``rho = log [ weight(top) /
+    weight(bottom) ]`` over all four.
+
+    Args:
+        scores: ``B`` pairs against a reference; means over tokens and log-probabilities as for :func:`structure`.
+        beta: Inverse temperature, > 0.
+        form: As there; DPO too.
+        top: As there; worlds have four digits where the reference's propositions are meant, M_w M_l R_w R_l.
+        bottom: As there.
+        link: As there.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Raises:
+        ValueError: Scores of single candidates, or without a reference.
+
+    Facts: CPO and DPO are one structure here, the logistic loss with this link and ``per_token`` alike, and so for the
+        others. A reference with ``log r_w / r_l`` the same for all pairs is a margin to win by: that of SimPO.
+
+    Source: Richardson et al. 2024 (arXiv 2412.17696), the forms with a reference.
+    """
+    chosen, rejected = (exact(side.logps) for side in scores.pair)
+    references = scores.reference_chosen, scores.reference_rejected
+    if references[0] is None or references[1] is None:
+        raise ValueError("this loss compares with a reference, but the scores carry none; score the reference too")
+    compared = [exact(side.logps).detach() for side in references if side is not None]
+    return LINKS[link](rho_against(_compiled(form, top, bottom), (chosen, rejected), compared), beta=beta)
+
+
+def _compiled(form: str, top: str, bottom: str) -> Structure:
+    return structure_of(form) if form else between(top, bottom)
+
+
+def _check_form(text: Any) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"a form is text, such as 'cCPO' or 'M_l -> M_w given M_w or M_l'; got {text!r}")
+    if text:
+        structure_of(text)
+
+
+def _check_worlds(text: Any) -> None:
+    if not isinstance(text, str):  # YAML makes the number 1 of 01
+        raise ValueError(f"worlds are text: put them into quotes, such as top: '11,10' and bottom: '01'; got {text!r}")
+    if text:
+        worlds(text, 4)
+
+
+def _agree(hyper: Mapping[str, Any], with_reference: bool) -> None:
+    form, top, bottom = hyper["form"], hyper["top"], hyper["bottom"]
+    if bool(form) == bool(top or bottom) or bool(top) != bool(bottom):
+        raise ValueError(
+            f"a structure is a form, or a top and a bottom; got form {form!r}, top {top!r}, bottom {bottom!r}. Forms "
+            f"with a name are {', '.join(TABLE)}; type for example form: cCPO, or top: '11,10' with bottom: '01'"
+        )
+    made = _compiled(form, top, bottom)
+    if made.top == made.bottom:
+        raise ValueError(
+            f"top and bottom of '{form or top}' are the same worlds, so its loss would be the same for every model; in "
+            "its core something must tell the allowed worlds apart"
+        )
+    if made.count == 4 and not with_reference:
+        raise ValueError(
+            f"'{form or f'{top} / {bottom}'}' speaks of the reference (R_w, R_l). Type: name: structure_reference; "
+            "without a reference DPO is form: CPO"
+        )
+
+
+_BETA = Range(
+    *(0.0, math.inf, False, False),
+    meaning="the inverse temperature of rho",
+    advice="Start at 1, where the loss is the logarithm of a probability; 2 to 10 as for other gaps per token.",
+)
+_WORDS: Mapping[str, Sequence[str] | Callable[[str], None]] = {
+    "form": _check_form,
+    "top": _check_worlds,
+    "bottom": _check_worlds,
+    "link": tuple(LINKS),
+}
+_SOURCE = "Richardson et al. 2024, arXiv 2412.17696"
+
+STRUCTURE = Loss(
+    name="structure",
+    function=structure,
+    takes="scores",
+    needs=(),
+    bends=True,
+    per_token=True,
+    absolute=True,
+    summary="a loss made from a statement about the two answers, without a reference: CE, ORPO, cCPO, your own",
+    formula="-log s(beta rho), rho = log [weight(top) / weight(bottom)], a world's weight: p or 1 - p per answer, "
+    "p = exp(logp per token)",
+    source=f"{_SOURCE}; the weight of a statement as a loss: Xu et al. 2017, arXiv 1711.11157",
+    advice="To try a loss that has no name yet: `diffalign logic FORM` shows what a form says and whether it follows "
+    "the label. The authors' search found cCPO as good as known ones. Nothing ties the policy to where it started: "
+    "keep the learning rate low. Of a denoiser set logp_scale: 10, so that exp(-5 e) is a number between 0 and 1; "
+    "without a reference what differs between two pictures counts as well.",
+    limits={"beta": _BETA},
+    words=_WORDS,
+    agree=lambda h: _agree(h, with_reference=False),
+    at_zero=None,
+)
+
+STRUCTURE_REFERENCE = Loss(
+    name="structure_reference",
+    function=structure_reference,
+    takes="scores",
+    bends=True,
+    per_token=True,
+    absolute=True,
+    summary="the same against a reference: any form with log r_w / r_l taken off, or one about the reference itself",
+    formula="-log s(beta rho), rho = log [weight(top) r_l / (weight(bottom) r_w)]",
+    source=f"{_SOURCE}, forms with a reference",
+    advice="As structure, where the policy shall be held to its start: form: cCPO here is to DPO what cCPO is to CPO. "
+    "form: DPO with per_token: false is logistic. Of a denoiser set logp_scale: for forms with a 1 - p to 10, and beta "
+    "up to keep the gap's weight; for DPO and CPO to 50000 with a beta of 0.1.",
+    limits={"beta": _BETA},
+    words=_WORDS,
+    agree=lambda h: _agree(h, with_reference=True),
+    at_zero=None,
+)

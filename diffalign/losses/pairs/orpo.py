@@ -1,0 +1,67 @@
+"""ORPO: fine-tuning on the chosen candidate, plus the odds by which it is likelier than the rejected one."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.probability import SURE, log1mexp
+from diffalign.losses.ranges import Range
+from diffalign.losses.registry import Loss
+from diffalign.losses.scores import exact
+
+
+def orpo(scores: PairScores, *, weight: float = 0.1) -> Tensor:
+    """Odds ratio preference optimisation.
+
+        loss_b = -a_w - weight log s(o_w - o_l),      o = a - log(1 - exp(a)),      a = logp / number of tokens
+
+    Args:
+        scores: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens
+            unless ``per_token: false`` says otherwise. Log-probabilities are at most 0.
+        weight: Factor on the odds' loss beside the likelihood, 0 or more; the paper's lambda. 0 is ``sft``.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Facts: equal candidates cost ``-a + weight log 2``. ``exp(a)`` is the geometric mean of the tokens' probabilities
+        and ``o`` its log-odds. The pull on the chosen candidate never ends, as in fine-tuning.
+
+    Source: Hong et al. 2024 (arXiv 2403.07691), eq. 6 and 7. The likelihood is that of the response alone, and each
+        response counts alike; other code takes the mean over all tokens of a batch, with the prompt's among them.
+    """
+    chosen, rejected = scores.pair
+    a_w, a_l = exact(chosen.logps), exact(rejected.logps)
+    return -a_w - weight * F.logsigmoid(log_odds(a_w) - log_odds(a_l))
+
+
+def log_odds(logp: Tensor) -> Tensor:
+    """``logp - log(1 - exp(logp))``, precise near 0 and far from it, its gradient too."""
+    return logp.clamp(max=SURE) - log1mexp(logp)
+
+
+ORPO = Loss(
+    name="orpo",
+    function=orpo,
+    takes="scores",
+    needs=(),
+    modalities=("text",),  # a denoiser has no probability that odds could be made of
+    per_token=True,
+    absolute=True,
+    summary="ORPO: fine-tuning on the chosen candidate plus its odds against the rejected one, without a reference",
+    formula="-a_w - weight log s(o_w - o_l), o = a - log(1 - exp(a)), a = logp per token",
+    source="Hong et al. 2024, arXiv 2403.07691, eq. 6 and 7",
+    advice="One run from a base model instead of two: it learns to answer and to prefer at once. From a model that is "
+    "fine-tuned already, take simpo or a loss with a reference.",
+    limits={
+        "weight": Range(
+            *(0.0, math.inf, True, False),
+            meaning="the factor on the odds' loss beside the chosen candidate's likelihood",
+            advice="Leave it at 0.1; 0 is plain fine-tuning.",
+        )
+    },
+    at_zero=None,
+)

@@ -1,0 +1,152 @@
+"""f-SFT: fine-tuning on demonstrations that keeps its pull towards the reference, by another divergence.
+
+Imitation under a trust region, ``D_f(demonstrator || policy) + beta KL(policy || reference)``, turned into a game over
+rewards, leaves
+
+    loss = -phi(u),      u = beta R,      phi(u) = -f*(-u)
+
+    identity     phi = u                          weight phi' = 1: fine-tuning itself, which asks no reference
+    pearson      phi = u - u^2 / 4                1 - u / 2: done at u = 2, pulls back behind it
+    hellinger    phi = u / (1 + u)                1 / (1 + u)^2
+    forward_kl   phi = 1 - exp(-u)                exp(-u)
+    js           phi = log(2 - exp(-u))           exp(-u) / (2 - exp(-u))
+
+Each has value 0 and slope 1 at ``u = 0``, so all begin as fine-tuning. Below an edge, near which ``phi`` falls to minus
+infinity, it goes on as its tangent: an example that drifted far away keeps pulling, with the slope of the edge.
+
+Source: Wang et al. 2025 (arXiv 2507.00018): the family and why plain fine-tuning forgets its reference; the table is
+the convex conjugates of these divergences.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA
+from diffalign.losses.registry import Loss
+from diffalign.losses.scores import exact
+
+
+class Phi(NamedTuple):
+    """A curve, its slope, and the edge below which it goes on as a straight line."""
+
+    curve: Callable[[Tensor], Tensor]
+    slope: Callable[[float], float]
+    edge: float
+
+
+PHI: Mapping[str, Phi] = MappingProxyType(
+    {
+        "pearson": Phi(lambda u: u - u * u / 4.0, lambda u: 1.0 - u / 2.0, -math.inf),
+        "hellinger": Phi(lambda u: u / (1.0 + u), lambda u: (1.0 + u) ** -2, -0.9),
+        "forward_kl": Phi(lambda u: -torch.expm1(-u), lambda u: math.exp(-u), -20.0),
+        "js": Phi(lambda u: torch.log1p(-torch.expm1(-u)), lambda u: 1.0 / (2.0 * math.exp(u) - 1.0), -0.6),
+        "identity": Phi(lambda u: u, lambda u: 1.0, -math.inf),
+    }
+)
+"""The curves by name; the first is the default."""
+
+
+def phi_of(u: Tensor, phi: str) -> Tensor:
+    """What a demonstration's gain ``u`` is worth; shape as given."""
+    curve, slope, edge = PHI[phi]
+    if math.isinf(edge):
+        return curve(u)
+    inner = u.clamp(min=edge)
+    return torch.where(u >= edge, curve(inner), curve(torch.full_like(u, edge)) + slope(edge) * (u - edge))
+
+
+def f_sft(scores: PairScores, *, beta: float, phi: str = "pearson") -> Tensor:
+    """Fine-tuning by a divergence, on whole candidates.
+
+        loss_b = -phi(beta R_b)
+
+    Args:
+        scores: ``B`` single examples against the model before fine-tuning.
+        beta: How strongly the reference holds, > 0.
+        phi: A key of :data:`PHI`.
+
+    Returns:
+        ``(B,)``, one loss per example; 0 at the start.
+
+    Facts: the first step is fine-tuning's (times beta), whichever the curve. Curved weights are below 1 where an
+        example has gained, above where it lost. The loss of ``pearson`` is least, -1, at ``beta R = 2``.
+
+    Source: Wang et al. 2025 (arXiv 2507.00018), see the module.
+    """
+    return -phi_of(beta * scores.chosen_logratio, phi)
+
+
+def f_sft_tokens(scores: PairScores, *, beta: float, phi: str = "pearson") -> Tensor:
+    """The same for each token by itself, averaged.
+
+        loss_b = -mean_t phi(beta (logp_t - reference logp_t))
+
+    Args:
+        scores: As for :func:`f_sft`, with what each log-probability is the sum of.
+        beta: As for :func:`f_sft`.
+        phi: A key of :data:`PHI`.
+
+    Returns:
+        ``(B,)``, one loss per example; 0 at the start.
+
+    Raises:
+        ValueError: The scores are sums alone.
+
+    Facts: a long answer weighs as much as a short one, and no sum over tokens leaves the curve's bend. Of one token, or
+        of ``identity`` per token, it is :func:`f_sft`.
+
+    Source: Wang et al. 2025 (arXiv 2507.00018), see the module.
+    """
+    policy, reference = scores.chosen, scores.reference_chosen
+    if reference is None or policy.parts is None or reference.parts is None:
+        raise ValueError("this loss looks at each token against its reference, but the scores are sums alone")
+    parts = exact(policy.parts)
+    # Parts behind an answer's end are zero under both, and phi(0) = 0: they add nothing.
+    worth = phi_of(beta * (parts - exact(reference.parts).detach()), phi).sum(1)
+    return -worth if policy.lengths is None else -worth / policy.lengths.to(worth).clamp(min=1.0)
+
+
+_ADVICE = (
+    "The stage before preferences, where plain sft forgets too much: the reference is the model before it. pearson "
+    "stops at a gain of 2 / beta, hellinger never quite; identity is plain fine-tuning. The authors gained more by a "
+    "learning rate of sft several times smaller, so try that first."
+)
+
+F_SFT = Loss(
+    name="f_sft",
+    function=f_sft,
+    takes="scores",
+    kind="single",
+    squares=True,
+    summary="f-SFT: fine-tuning that keeps its pull towards the model before it",
+    formula="-phi(beta R), phi one of " + ", ".join(PHI),
+    source="Wang et al. 2025, arXiv 2507.00018",
+    advice=_ADVICE,
+    limits={"beta": BETA},
+    words={"phi": tuple(PHI)},
+    at_zero=lambda h: 0.0,
+)
+
+F_SFT_TOKENS = Loss(
+    name="f_sft_tokens",
+    function=f_sft_tokens,
+    takes="scores",
+    kind="single",
+    needs=("reference", "parts"),
+    modalities=("text",),
+    summary="f-SFT token by token, averaged: the safer form for long answers",
+    formula="-mean_t phi(beta (logp_t - reference logp_t)), phi one of " + ", ".join(PHI),
+    source="Wang et al. 2025, arXiv 2507.00018",
+    advice=_ADVICE + " Token by token no sum over a long answer leaves the bend of the curve.",
+    limits={"beta": BETA},
+    words={"phi": tuple(PHI)},
+    at_zero=lambda h: 0.0,
+)

@@ -1,0 +1,75 @@
+"""KTO: single examples with a thumb up or down, weighed as gains and losses against a common reference point."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.registry import Loss
+from diffalign.losses.singles.sides import gains
+
+
+def kto(scores: PairScores, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> Tensor:
+    """Kahneman-Tversky optimisation.
+
+        loss_b = weight_b (1 - s(y_b beta (R_b - z))),      y = 1 where the example is desirable, else -1
+
+    with the logratio ``R`` of the example and the reference point ``z`` of its batch.
+
+    Args:
+        scores: ``B`` single examples against a reference, with their ``desirable`` and the batch's ``point``.
+        beta: Inverse temperature, > 0.
+        desirable_weight: Factor on the desirable examples' losses, 0 or more.
+        undesirable_weight: Factor on the others'.
+
+    Returns:
+        ``(B,)``, one loss per example, within 0 and its weight.
+
+    Raises:
+        ValueError: The scores carry no point.
+
+    Facts: at equal policy and reference (logratio and point 0) an example costs half its weight and pulls with
+        ``beta / 4`` times it. Far from the point nothing pulls any more: hopeless examples are given up, which makes
+        the loss robust, and a desirable example already learnt is left alone. The point carries no gradient.
+
+    Source: Ethayarajh et al. 2024 (arXiv 2402.01306), the loss of section 4; of pictures Li et al. 2024, Diffusion-KTO
+        (arXiv 2404.04465), whose reward is ``-(e - e_reference)``: beta here is twice the one there.
+    """
+    gain, good = gains(scores, point="reference point")
+    weight = torch.where(good, desirable_weight, undesirable_weight).to(gain)
+    return weight * torch.sigmoid(-beta * gain)
+
+
+_WEIGHT = "the factor on the losses of {} examples"
+
+KTO = Loss(
+    name="kto",
+    function=kto,
+    takes="scores",
+    kind="single",
+    both_sides=True,
+    needs=("reference", "point"),
+    summary="KTO: single examples with a thumb up or down, as gains and losses against a common reference point",
+    formula="weight (1 - s(y beta (R - z))), y = 1 desirable, -1 not, z >= 0 the mean logratio of mismatched answers",
+    source="Ethayarajh et al. 2024, arXiv 2402.01306, section 4; pictures: Li et al. 2024, arXiv 2404.04465",
+    advice="When there are thumbs up and down but no pairs. It needs both kinds; where one is rare give it the "
+    "larger weight. The point is a mean over the whole batch, so small batches make it noisy.",
+    limits={
+        "beta": BETA,
+        "desirable_weight": Range(
+            *(0.0, math.inf, True, False),
+            meaning=_WEIGHT.format("desirable"),
+            advice="Leave it at 1; raise it where desirable examples are rare.",
+        ),
+        "undesirable_weight": Range(
+            *(0.0, math.inf, True, False),
+            meaning=_WEIGHT.format("undesirable"),
+            advice="Leave it at 1; raise it where undesirable examples are rare.",
+        ),
+    },
+    at_zero=lambda h: h["desirable_weight"] / 2.0 if h["desirable_weight"] == h["undesirable_weight"] else None,
+)

@@ -1,0 +1,69 @@
+"""NPO: makes undesirable answers less likely, ever more gently, and keeps what is to be kept."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.registry import Loss
+from diffalign.losses.scores import exact
+from diffalign.losses.singles.sides import good_ones
+
+
+def npo(scores: PairScores, *, beta: float, retain: float = 1.0) -> Tensor:
+    """Negative preference optimisation, with a term that retains.
+
+        undesirable   loss_b = (2 / beta) log(1 + exp(beta R_b)) = -(2 / beta) log s(-beta R_b)
+        desirable     loss_b = -retain logp_b / n_b
+
+    with the logratio ``R``, and the log-probability ``logp`` and number ``n`` of tokens of what is to be retained.
+
+    Args:
+        scores: ``B`` single examples against a reference, with their ``desirable``; undesirable ones alone do, too.
+        beta: Inverse temperature, > 0: small ones forget as gradient ascent does.
+        retain: Weight of the desirable examples' likelihood per token, 0 or more.
+
+    Returns:
+        ``(B,)``, one loss per example.
+
+    Facts: an undesirable example costs ``(2 / beta) log 2`` at the start and pulls with ``2 s(beta R)``: 1 at the
+        start, for every beta, so the first step is gradient ascent's; towards 0 as it is forgotten; never above 2.
+        ``loss - (2 / beta) log 2`` tends to ``R`` as beta falls to 0: gradient ascent, which has no lower bound, while
+        this has 0.
+
+    Source: Zhang et al. 2024 (arXiv 2404.05868), eq. 3; with the retained answers' cross-entropy it is their NPO+RT.
+    """
+    ratio = scores.chosen_logratio
+    forgotten = 2.0 / beta * F.softplus(beta * ratio)
+    return torch.where(good_ones(scores), -retain * exact(scores.chosen.per_token().logps), forgotten)
+
+
+NPO = Loss(
+    name="npo",
+    function=npo,
+    takes="scores",
+    kind="single",
+    both_sides=True,
+    bad_alone=True,
+    absolute=True,
+    summary="NPO: forgets undesirable answers, ever more gently, and retains the desirable ones",
+    formula="undesirable (2 / beta) log(1 + exp(beta R)); desirable -retain logp / n",
+    source="Zhang et al. 2024, arXiv 2404.05868, eq. 3, NPO+RT",
+    advice="To unlearn: answers (or pictures of a concept) that the model shall no longer give, best beside others "
+    "that it shall keep. Gradient ascent is its limit of a small beta, say 0.001, and collapses: watch the retained "
+    "examples' likelihood. Learning rate 1e-5 with a beta of 0.1 are the authors'.",
+    limits={
+        "beta": BETA,
+        "retain": Range(
+            *(0.0, math.inf, True, False),
+            meaning="the weight of the likelihood of what is to be retained",
+            advice="Leave it at 1; raise it where the model loses more than it should.",
+        ),
+    },
+    at_zero=None,
+)

@@ -1,0 +1,59 @@
+"""Supervised fine-tuning: makes the chosen candidate likelier, and asks about no other."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import Range
+from diffalign.losses.registry import Loss
+from diffalign.losses.scores import exact
+
+
+def sft(scores: PairScores, *, scale: float = 1.0) -> Tensor:
+    """Negative log-likelihood of the chosen candidate.
+
+        loss_b = -scale log pi(x_w,b | c_b)
+
+    Args:
+        scores: ``B`` examples; only the chosen candidates' policy scores are read. Of texts the catalogue's row gives
+            means over tokens unless ``per_token: false`` says otherwise, so that each answer counts alike.
+        scale: Factor on the loss, > 0. A denoiser's log-probability is ``-e/2``, so 2 gives the mean squared error.
+
+    Returns:
+        ``(B,)``, one loss per example.
+
+    Facts: no reference and no rejected candidate enter. It is no limit of the losses on pairs: for a small beta these
+        follow the difference of the two candidates' gradients, never the chosen one's alone.
+
+    Source: Ho et al. 2020 (arXiv 2006.11239), eq. 14, for a denoiser with scale 2; as the baseline and first stage of
+        preference training Wallace et al. 2023 (arXiv 2311.12908), section 5.
+    """
+    return -scale * exact(scores.chosen.logps)
+
+
+SFT = Loss(
+    name="sft",
+    function=sft,
+    takes="scores",
+    kind="single",
+    needs=(),
+    per_token=True,
+    absolute=True,
+    summary="supervised fine-tuning on the chosen candidates alone",
+    formula="-scale logp_w; for a denoiser scale e_w / 2",
+    source="Ho et al. 2020, arXiv 2006.11239, eq. 14; as a baseline: Wallace et al. 2023, arXiv 2311.12908",
+    advice="Before preference training, where the model does not yet draw what the pairs show; and as the baseline "
+    "that a preference loss has to beat. It learns what chosen candidates look like, not why they won. Learning rates "
+    "of the mean squared error hold with scale: 2; of texts each answer's mean over tokens counts alike.",
+    limits={
+        "scale": Range(
+            *(0.0, math.inf, False, False),
+            meaning="the factor on the negative log-likelihood",
+            advice="Leave it at 1; 2 makes a denoiser's loss the mean squared error itself.",
+        )
+    },
+    at_zero=None,
+)

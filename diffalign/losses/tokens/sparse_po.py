@@ -1,0 +1,101 @@
+"""SparsePO: the logistic loss with a weight on each token, and each token's divergence from the reference beside it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.registry import Loss
+from diffalign.losses.scores import Scores, exact
+
+
+def sparse_po(scores: PairScores, *, beta: float, l1_reward: float = 0.0, l1_divergence: float = 0.0) -> Tensor:
+    """Preference optimisation under token masks.
+
+        u(y)   = sum_t M_u(t) (log pi(y_t|.) - log ref(y_t|.))
+        d(y)   = sum_t M_d(t) KL_t,         KL_t = KL(ref || pi) over the whole vocabulary at token t
+        loss_b = -log s(beta ((u(y_w) - u(y_l)) - (d(y_l) - d(y_w))))
+                 + l1_reward (|M_u(y_w)|_1 + |M_u(y_l)|_1) + l1_divergence (|M_d(y_w)|_1 + |M_d(y_l)|_1)
+
+    Args:
+        scores: ``B`` pairs against a reference, with parts, their divergence and, where there are some, masks; without
+            masks every token counts fully. Of pictures parts are positions of a latent and ``KL_t`` is half the squared
+            difference of the two predictions there, in the units of the errors.
+        beta: Inverse temperature, > 0.
+        l1_reward: Weight of the reward masks' sums, 0 or more: what makes learned masks sparse.
+        l1_divergence: Weight of the divergence masks' sums.
+
+    Returns:
+        ``(B,)``, one loss per pair.
+
+    Raises:
+        ValueError: The scores carry no parts, or no divergence.
+
+    Facts: straying from the reference along the chosen answer pays, along the rejected one it costs. With every mask 1
+        it is TDPO's first form; with ``M_u = 1`` and ``M_d = 0`` it is the logistic loss. At equal policy and reference
+        it costs log 2 whatever the masks, plus the L1 terms. Masks times c are a beta times c, so beta says nothing of
+        learned masks without their mean. The reference has no gradient; learned masks have, which raises the weight of
+        tokens that already speak for the chosen candidate.
+
+    Source: Christopoulou et al. 2024 (arXiv 2410.05102), the objective and the released code's sums; without masks Zeng
+        et al. 2024 (arXiv 2404.11999), TDPO-1. The divergence of pictures is ours.
+    """
+    chosen, rejected = scores.pair
+    won, strayed, size = _masked(chosen, scores.reference_chosen)
+    lost, other_strayed, other_size = _masked(rejected, scores.reference_rejected)
+    gain = (won - lost) - (other_strayed - strayed)
+    loss = -F.logsigmoid(beta * gain)
+    if l1_reward or l1_divergence:
+        total = size + other_size
+        loss = loss + l1_reward * total[0] + l1_divergence * total[1]
+    return loss
+
+
+def _masked(policy: Scores, reference: Scores | None) -> tuple[Tensor, Tensor, Tensor]:
+    """``u``, ``d``, and the sums ``(2, B)`` of both masks."""
+    if policy.parts is None or reference is None or reference.parts is None or policy.divergence is None:
+        raise ValueError(
+            "this loss weighs tokens one by one, but the scores carry no parts of policy and reference with their "
+            "divergence; score them side by side (the policy's compare)"
+        )
+    ratios = exact(policy.parts) - exact(reference.parts).detach()
+    masks = policy.masks
+    if masks is None:
+        there = torch.ones_like(ratios)
+        if policy.lengths is not None:
+            there = (torch.arange(ratios.shape[1], device=ratios.device) < policy.lengths.unsqueeze(1)).to(ratios)
+        masks = torch.stack([there, there])
+    reward, divergence = exact(masks).unbind(0)
+    return (
+        (reward * ratios).sum(1),
+        (divergence * exact(policy.divergence)).sum(1),
+        torch.stack([reward.abs().sum(1), divergence.abs().sum(1)]),
+    )
+
+
+_L1 = Range(
+    *(0.0, math.inf, True, False),
+    meaning="the weight of a mask's sum over its tokens",
+    advice="Leave it at 0, or take 0.001 with learned masks.",
+)
+
+SPARSE_PO = Loss(
+    name="sparse_po",
+    function=sparse_po,
+    takes="scores",
+    needs=("reference", "parts", "divergence"),
+    summary="SparsePO and MaPO: tokens (or positions) weighed by masks, and held to the reference one by one",
+    formula="-log s(beta ((u_w - u_l) - (d_l - d_w))) + L1 of the masks, u = sum M_u logratio_t, d = sum M_d KL_t",
+    source="Christopoulou et al. 2024, arXiv 2410.05102; without masks Zeng et al. 2024, arXiv 2404.11999 (TDPO-1)",
+    advice="When a few words, or one region, decide: set model.masks to activations (nothing learnt), to learned, or "
+    "for pictures to files. Without masks it is TDPO-1: the policy may stray along the chosen answer and is held "
+    "along the rejected one. It costs the whole vocabulary's logits of both models, chunk by chunk.",
+    limits={"beta": BETA, "l1_reward": _L1, "l1_divergence": _L1},
+    at_zero=lambda h: None if h["l1_reward"] or h["l1_divergence"] else math.log(2.0),
+    aliases=("tdpo", "tdpo1"),
+)

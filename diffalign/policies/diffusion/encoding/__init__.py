@@ -1,0 +1,1 @@
+"""Frozen encoders of a diffusion model: images and prompts become cached tensors."""

@@ -1,0 +1,104 @@
+"""Samples as candidates: what a network draws, kept as the tensors that training reads.
+
+A sampler ends in a latent, and that is what is judged: nothing is decoded and encoded again. Such a latent has no
+posterior to sample from (its standard deviation is 0) and no mirrored view; ``roundtrip`` gives it both, by decoding
+the picture and encoding it like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from torch import Tensor, nn
+
+from diffalign.data.records.pair import Media
+from diffalign.data.storage.cached_candidate import Kept
+from diffalign.data.storage.tensor_cache import TensorCache
+from diffalign.errors import ConfigError
+from diffalign.policies.diffusion.encoding.frozen_components import Frozen
+from diffalign.policies.diffusion.sampling.sample import sample
+
+
+class ImageCandidates(BaseModel):
+    """How candidates are drawn for training.
+
+    Neither SePPO's paper nor its repository says how its reference samples; 50 steps of DDIM at guidance 7.5 are our
+    choice.
+
+    Args:
+        steps: Sampling steps. They are nine tenths of what a round costs.
+        guidance: Scale of classifier-free guidance.
+        sampler: ``ddim``, or the model's ``own``.
+        eta: Noise of DDIM; 0 is deterministic.
+        roundtrip: Decode and encode what was sampled, as the winners were encoded.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=50, ge=1)
+    guidance: float = Field(default=7.5, ge=0, allow_inf_nan=False)
+    sampler: Literal["ddim", "own"] = "ddim"
+    eta: float = Field(default=0.0, ge=0, le=1)
+    roundtrip: StrictBool = False
+
+
+def make_candidates(
+    frozen: Frozen,
+    network: nn.Module,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    store: TensorCache,
+    keys: Sequence[str],
+    *,
+    resolution: int,
+    mirrored: bool,
+    roundtrip: bool = False,
+    **settings: Any,
+) -> list[Media]:
+    """Draws one candidate per prompt and seed and stores it under its key.
+
+    Args:
+        frozen: The parts around the network.
+        network: The denoiser that draws.
+        prompts: One per candidate.
+        seeds: One per candidate.
+        store: Where the tensors go: ``mean`` and ``std`` ``(V, C, h, w)``, ``size`` ``(4,)``.
+        keys: One per candidate.
+        resolution: Side, px.
+        mirrored: Whether training may mirror candidates, so that both views are needed.
+        roundtrip: Decode and encode again.
+        settings: Of `sampling.sample`: steps, guidance, eta, sampler, batch, count.
+
+    Raises:
+        ConfigError: Mirrored views are needed, and there is no round trip to make them.
+    """
+    if mirrored and not roundtrip:
+        raise ConfigError(
+            "candidates that are sampled as latents cannot be mirrored, but the winners beside them are (model.flip). "
+            "Type: --set model.flip=none   or, to decode and encode each sample: --set pairs.roundtrip=true"
+        )
+    settings |= {"resolution": resolution, "latents_only": True}
+    with frozen.visiting():
+        latents = torch.stack(sample(frozen, network, prompts, seeds, **settings))
+        mean, std = _posterior(frozen, latents, mirrored) if roundtrip else _as_it_is(frozen, latents)
+    size = torch.tensor([resolution, resolution, 0, 0])
+    store.put_many({key: {"mean": mean[i], "std": std[i], "size": size} for i, key in enumerate(keys)})
+    return [Kept(str(store.root), store.maker, key) for key in keys]
+
+
+def _as_it_is(frozen: Frozen, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """The latent as the mean of a sharp posterior, in the autoencoder's own scale: ``(B, 1, C, ...)``."""
+    offset, factor = (value.cpu() if isinstance(value, Tensor) else value for value in (frozen.offset, frozen.factor))
+    mean = (latents / factor + offset)[:, None]
+    return mean, torch.zeros_like(mean)
+
+
+def _posterior(frozen: Frozen, latents: Tensor, mirrored: bool) -> tuple[Tensor, Tensor]:
+    """The posterior of the decoded picture, plain and mirrored: ``(B, V, C, ...)``."""
+    pictures = frozen.decode(latents.to(frozen.device)).clamp(-1.0, 1.0)
+    views = [pictures, pictures.flip(-1)] if mirrored else [pictures]
+    parts = [frozen.posterior(view) for view in views]
+    return torch.stack([mean for mean, _ in parts], 1).cpu(), torch.stack([std for _, std in parts], 1).cpu()

@@ -1,0 +1,1 @@
+"""Log-probabilities of candidates under a denoiser and its reference."""

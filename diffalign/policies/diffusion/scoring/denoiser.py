@@ -1,0 +1,228 @@
+"""How a denoiser judges candidates, for pictures and clips alike: a picture is a clip of one frame.
+
+    x0 = ((mean + std n) - offset) factor                       a sample of the autoencoder's posterior, per candidate
+    x_t = a_t x0 + s_t eps,   one t and one eps per pair        (or another way of `diffalign.latents`)
+    e = mean over all non-batch axes of (out - target)^2        float32
+    logp = -e / 2
+
+The ``n`` candidates of each example (two of a pair, one of a winner alone) are stacked on the batch axis, ``nB`` rows,
+the chosen ones first: one forward pass. ``t`` and ``eps`` are shared by a pair, so what their errors have in common
+cancels in the margin. Sources: Wallace et al. 2023
+(arXiv 2311.12908), supplement S4 for the factor 1/2; the released code for the mean and for sharing the noise (the
+paper's equation 14 writes two noises).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from diffalign.latents.estimator import BoundEstimator
+from diffalign.latents.forward import timesteps
+from diffalign.latents.schedule import Schedule
+from diffalign.latents.surrogate_error import mean_squared_error
+from diffalign.losses.scores import Scores
+from diffalign.policies.diffusion.scoring.position_masks import turned
+from diffalign.policies.policy import Scored
+from diffalign.randomness import Draw
+
+Ask = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
+"""``ask(x_t, t, conditioning)``: a network's output, without a gradient."""
+
+ROLES = ("chosen", "rejected")
+"""What the candidates are called, in the order of their rows."""
+
+
+def role_names(count: int) -> tuple[str, ...]:
+    """Names of ``count`` candidates: draws are keyed by them."""
+    return (*ROLES, *(f"further {k}" for k in range(len(ROLES), count)))[:count]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A batch of examples as tensors on the device.
+
+    Args:
+        keys: One per example: identity of everything that its tensors were made from.
+        mean: ``(B, n, V, C, ...)`` posterior means; axis 1 is chosen, rejected, axis 2 the views: plain, and mirrored
+            where mirroring may be drawn.
+        std: The posterior's standard deviations, same shape.
+        conditioning: What the network gets besides latent and level, each ``(B, ...)``.
+        empty: The same for the empty prompt, each ``(1, ...)``; names that are absent do not depend on the prompt.
+        apart: The conditioning of each candidate, where they answer different prompts; empty: they share it.
+        regions: ``(B, n, h, w)`` or None: how much each position of a candidate counts, in [0, 1].
+    """
+
+    keys: tuple[str, ...]
+    mean: Tensor
+    std: Tensor
+    conditioning: Mapping[str, Tensor]
+    empty: Mapping[str, Tensor]
+    apart: tuple[Mapping[str, Tensor], ...] = ()
+    regions: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Posed:
+    """The question put to policy and reference alike, chosen candidates in rows ``[:B]``, rejected in ``[B:]``.
+
+    Args:
+        x_t: ``(nB, C, ...)`` noisy latents.
+        t: ``(nB,)`` noise levels.
+        target: ``(nB, C, ...)`` what the network should say.
+        conditioning: Each ``(nB, ...)``.
+        candidates: ``n``.
+    """
+
+    x_t: Tensor
+    t: Tensor
+    target: Tensor
+    conditioning: Mapping[str, Tensor]
+    candidates: int
+
+    @property
+    def latents(self) -> tuple[Tensor, Tensor]:
+        """``(x_t, target)``."""
+        return self.x_t, self.target
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """The rules of judging, fixed for a run.
+
+    Args:
+        schedule: Noise levels and what the network predicts.
+        estimate: An estimator of `diffalign.latents`: where a candidate is judged.
+        offset: Subtracted from a posterior sample, broadcastable to ``(B, C, ...)``.
+        factor: Multiplied to it afterwards: the autoencoder's scaling factor.
+        caption_dropout: Probability that a pair is judged without its prompt.
+        flip: ``"joint"``, ``"independent"`` or ``"none"``.
+        low: Lowest noise level drawn.
+        high: One past the highest; None: all.
+        reduction: ``"mean"`` or ``"sum"`` over a candidate's latent.
+    """
+
+    schedule: Schedule
+    estimate: BoundEstimator
+    offset: Tensor | float = 0.0
+    factor: Tensor | float = 1.0
+    caption_dropout: float = 0.2
+    flip: str = "joint"
+    low: int = 0
+    high: int | None = None
+    reduction: Literal["mean", "sum"] = "mean"
+
+    def pose(self, encoded: Encoded, draw: Draw, ask: Ask, found: tuple[Tensor, Tensor] | None = None) -> Posed:
+        """Draws what is random about a batch, and finds the latents at which it is judged.
+
+        Args:
+            encoded: The batch.
+            draw: Its randomness.
+            ask: The network that an inversion asks.
+            found: ``(x_t, target)``, each ``(nB, C, ...)``, where they are known already.
+        """
+        count = encoded.mean.shape[1]
+        conditioning = self.condition(encoded, draw)
+        t = timesteps(draw, self.schedule, low=self.low, high=self.high).to(encoded.mean.device).repeat(count)
+        if found is not None:
+            return Posed(found[0], t, found[1], conditioning, count)
+        x0 = self.clean(encoded, draw)
+
+        def noise(purpose: str, shared: bool) -> Tensor:
+            names = [purpose] if shared else [f"{purpose}:{role}" for role in role_names(count)]
+            rows = torch.cat([draw.normal(name, x0.shape[1:]) for name in names]).to(x0.device, x0.dtype)
+            return rows.repeat(count, *[1] * (rows.ndim - 1)) if shared else rows
+
+        def predict(x: Tensor, level: Tensor, rows: Tensor) -> Tensor:
+            return ask(x, level, {name: value[rows] for name, value in conditioning.items()})
+
+        latent = self.estimate(x0, t, self.schedule, noise=noise, predict=predict)
+        return Posed(latent.x_t, latent.t, latent.target, conditioning, count)
+
+    def clean(self, encoded: Encoded, draw: Draw) -> Tensor:
+        """``(nB, C, ...)`` scaled samples of the posteriors, mirrored where the draw says so."""
+        samples = []
+        for i, role in enumerate(role_names(encoded.mean.shape[1])):
+            mean, std = self._view(encoded, draw, i, role)
+            noise = draw.normal(f"posterior:{role}", mean.shape[1:]).to(mean.device)
+            samples.append((mean + std * noise - self.offset) * self.factor)
+        return torch.cat(samples)
+
+    def condition(self, encoded: Encoded, draw: Draw) -> dict[str, Tensor]:
+        """Conditioning of the ``nB`` rows, with the empty prompt's in all rows of the examples that lose theirs."""
+        drop = draw.happens("caption", self.caption_dropout)
+        any_dropped = bool(drop.any())
+
+        def kept(name: str, value: Tensor) -> Tensor:
+            if name not in encoded.empty or not any_dropped:
+                return value
+            rows = drop.to(value.device).view(-1, *[1] * (value.ndim - 1))
+            return torch.where(rows, encoded.empty[name].to(value), value)
+
+        count = encoded.mean.shape[1]
+        if encoded.apart:
+            return {name: torch.cat([kept(name, own[name]) for own in encoded.apart]) for name in encoded.conditioning}
+        return {name: torch.cat([kept(name, value)] * count) for name, value in encoded.conditioning.items()}
+
+    def judge(self, output: Tensor, posed: Posed) -> Scored:
+        """Scores of the candidates from the network's output ``(nB, C, ...)``."""
+        errors = mean_squared_error(output, posed.target, reduction=self.reduction).chunk(posed.candidates)
+        return scored(*errors, level=posed.t[: len(errors[0])].float() / self.schedule.levels)
+
+    def parts(self, output: Tensor, target: Tensor, mirrored: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        """Half the squared difference of two outputs ``(nB, C, ...)`` at each position, ``(B, N)`` for each candidate.
+
+        A mean over channels, in a scale in which the positions' sum is half the error of :func:`mean_squared_error`.
+
+        Args:
+            output: What the network says.
+            target: What it is measured by.
+            mirrored: Of each candidate which rows are judged mirrored, see :meth:`mirrored`: they are turned back, so
+                that a position is always the same one of the picture as it is stored.
+        """
+        dtype = torch.promote_types(torch.promote_types(output.dtype, target.dtype), torch.float32)
+        squares = (output.to(dtype) - target.to(dtype)).square()
+        maps = squares.sum(1) if self.reduction == "sum" else squares.mean(1) / math.prod(squares.shape[2:])
+        halves = (0.5 * maps).chunk(len(mirrored))
+        return tuple(turned(half, rows).flatten(1) for half, rows in zip(halves, mirrored, strict=True))
+
+    def mirrored(self, encoded: Encoded, draw: Draw) -> list[Tensor | None]:
+        """Of each candidate which examples are judged mirrored, ``(B,)`` of booleans; None: none can be."""
+        roles = role_names(encoded.mean.shape[1])
+        return [self._mirrored(encoded.mean[:, i], draw, role) for i, role in enumerate(roles)]
+
+    def _mirrored(self, mean: Tensor, draw: Draw, role: str) -> Tensor | None:
+        if self.flip == "none" or mean.shape[1] == 1:
+            return None
+        return draw.happens("flip" if self.flip == "joint" else f"flip:{role}", 0.5).to(mean.device)
+
+    def _view(self, encoded: Encoded, draw: Draw, candidate: int, role: str) -> tuple[Tensor, Tensor]:
+        mean, std = encoded.mean[:, candidate], encoded.std[:, candidate]
+        mirrored = self._mirrored(mean, draw, role)
+        if mirrored is None:
+            return mean[:, 0], std[:, 0]
+        view = mirrored.long()
+        rows = torch.arange(len(view), device=mean.device)
+        return mean[rows, view], std[rows, view]
+
+
+def scored(*errors: Tensor, **info: Tensor) -> Scored:
+    """Surrogate errors ``(B,)`` of each candidate as scores: ``logp = -e / 2``."""
+    details = {f"{role}_error": error.detach() for role, error in zip(ROLES, errors, strict=False)}
+    return Scored(tuple(Scores(-0.5 * error) for error in errors), {**details, **info})
+
+
+def call(network: nn.Module, x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+    """One forward pass of a diffusers denoiser. Everything but ``encoder_hidden_states`` travels as added conditions.
+
+    ``dtype`` is the dtype of the network's weights: latents and states are cast to it, the output is left as it comes.
+    """
+    added = {name: value.to(dtype) for name, value in conditioning.items() if name != "encoder_hidden_states"}
+    extra = {"added_cond_kwargs": added} if added else {}
+    states = conditioning["encoder_hidden_states"].to(dtype)
+    return network(x_t.to(dtype), t, encoder_hidden_states=states, return_dict=False, **extra)[0]

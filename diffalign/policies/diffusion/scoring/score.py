@@ -1,0 +1,263 @@
+"""Judging: a denoiser beside its reference, live or looked up; pictures and clips share this part of the seam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffalign.data.records.pair import Pair
+from diffalign.data.storage.tensor_cache import TensorCache
+from diffalign.errors import ConfigError
+from diffalign.policies.diffusion.config import ModelConfig
+from diffalign.policies.diffusion.scoring.denoiser import Denoiser, Encoded, call, scored
+from diffalign.policies.diffusion.scoring.forward_counts import Evaluations
+from diffalign.policies.diffusion.scoring.noisy_inputs import Posing, asker
+from diffalign.policies.diffusion.scoring.position_masks import features, position_masks
+from diffalign.policies.diffusion.scoring.stored_scores import StoredErrors, StoredLatents, draw_key
+from diffalign.policies.module_utils import Writes, mixed_precision, unwrapped, without_cast_cache
+from diffalign.policies.part_diagnostics import told
+from diffalign.policies.policy import Progress, Scored
+from diffalign.policies.references import Earlier, Reference, base_of, choose_reference
+from diffalign.policies.second_adapter import Second
+from diffalign.randomness import Draw
+
+Plan = Sequence[tuple[int, int]]
+"""``(index into pairs, visit)`` of every time that a pair will be met."""
+
+
+class Judging:
+    """Scores candidates under policy and reference.
+
+    Args:
+        module: Returns the policy's network as it is now, distributed wrappers included.
+        trainable: The parameters that train.
+        denoiser: The rules.
+        config: The model's section of the recipe.
+        encode: Turns pairs into tensors on the device.
+        pair_key: Identity of everything that a pair's tensors are made from.
+        fingerprint: Identity of weights and rules, for what is kept on disk.
+        load: Loads the base network once more, frozen.
+    """
+
+    def __init__(
+        self,
+        module: Callable[[], nn.Module],
+        trainable: Mapping[str, nn.Parameter],
+        denoiser: Denoiser,
+        config: ModelConfig,
+        encode: Callable[[Sequence[Pair]], Encoded],
+        pair_key: Callable[[Pair], str],
+        fingerprint: str,
+        load: Callable[[], nn.Module],
+    ) -> None:
+        self.denoiser = denoiser
+        self.evaluations = Evaluations()
+        self._module, self._trainable, self._config = module, dict(trainable), config
+        self._encode, self._pair_key, self._fingerprint = encode, pair_key, fingerprint
+        network = unwrapped(module())
+        self.device: torch.device = next(network.parameters()).device
+        self.dtype = getattr(torch, config.dtype) if config.adapter is not None else torch.float32
+        self.reference: Reference
+        self._previous: Earlier | None = None
+        self.kind, self.reference = choose_reference(config, network, self.device, load)
+        self._load = load
+        self._references = 1
+        self._errors = StoredErrors(self._cache("errors")) if self.kind == "stored" else None
+        self._pose = self._posing()
+
+    def score_policy(self, encoded: Encoded, draw: Draw) -> Scored:
+        """Scores under the policy, with gradient."""
+        draw = self._folded(draw)
+        posed = self._pose(encoded, draw, self._keys(encoded, draw))
+        self.evaluations.policy += len(posed.t)
+        return self.denoiser.judge(self._call(self._module(), posed.x_t, posed.t, posed.conditioning), posed)
+
+    @torch.no_grad()
+    def score_reference(self, encoded: Encoded, draw: Draw) -> Scored:
+        """Scores under the reference: looked up where they are stored, else computed."""
+        draw = self._folded(draw)
+        if self._errors is not None:
+            found = self._errors.get(self._keys(encoded, draw), self.device)
+            if found is not None:
+                return scored(*found)
+        return self._reference_live(encoded, draw)
+
+    def compare(self, encoded: Encoded, draw: Draw) -> tuple[Scored, Scored]:
+        """Scores under policy and reference, position by position, with half the squared difference of the two
+        predictions as their divergence: the Gaussian KL of a step, in the units in which ``logp = -e / 2``.
+
+        Raises:
+            ConfigError: The reference is stored, as one error per candidate: its prediction is needed.
+        """
+        if self._errors is not None:
+            instead = "adapter_off" if self._config.adapter is not None else "copy"
+            raise ConfigError(
+                "this loss compares predictions at every position, but of a reference that is 'stored' only errors are "
+                f"kept. Type: --set model.reference={instead}"
+            )
+        draw = self._folded(draw)
+        posed = self._pose(encoded, draw, self._keys(encoded, draw))
+        self.evaluations.reference += len(posed.t)
+        self.evaluations.policy += len(posed.t)
+        asked = posed.x_t, posed.t, posed.conditioning
+        with (
+            torch.no_grad(),
+            without_cast_cache(self.device),
+            self.reference.network() as network,
+            features(network, self._config.masks) as seen,
+        ):
+            other = self._call(network, *asked)
+        output = self._call(self._module(), *asked)
+        mirrored = self.denoiser.mirrored(encoded, draw)
+        gaps = self.denoiser.parts(output, other, mirrored)
+        masks = position_masks(encoded.regions, seen, output.shape[2:], mirrored)
+        sides = []
+        for said in (output, other):
+            scores, errors = self.denoiser.judge(said, posed), self.denoiser.parts(said, posed.target, mirrored)
+            parts = (replace(s, parts=-half) for s, half in zip(scores.candidates, errors, strict=True))
+            sides.append(replace(scores, candidates=tuple(parts)))
+        policy, reference = sides
+        found = tuple(
+            replace(s, divergence=gap, masks=None if masks is None else masks[:, i])
+            for i, (s, gap) in enumerate(zip(policy.candidates, gaps, strict=True))
+        )
+        return Scored(found, {**policy.info, **told(found)}), reference
+
+    @torch.no_grad()
+    def prepare(self, pairs: Sequence[Pair], plan: Plan, seed: int, batch: int, progress: Progress) -> int:
+        """Computes and stores what the reference says (errors) or finds (latents) at planned visits, as far as these
+        are to be stored and are not there yet; returns at how many."""
+        errors, latents = self._errors, self._pose.stored
+        unsaid = self._missing(errors, pairs, plan, seed) if errors is not None else {}
+        unfound = self._missing(latents, pairs, plan, seed) if latents is not None else {}
+        todo = {**unsaid, **unfound}
+        with _writer(errors) as errors_out, _writer(latents) as latents_out:
+            for keys, encoded, draw, done in self._visits(todo, pairs, seed, batch):
+                if latents is not None and any(key in unfound for key in keys):
+                    latents.check_room(len(unfound), encoded.mean[0, :, 0].numel())
+                    latents.write(latents_out, keys, *self._pose(encoded, draw, keys).latents)
+                if errors is not None:
+                    errors.write(
+                        errors_out, keys, [-2.0 * s.logps for s in self._reference_live(encoded, draw).candidates]
+                    )
+                progress("reference errors" if latents is None else "invert latents", done, len(todo))
+        return len(todo)
+
+    @torch.no_grad()
+    def refresh(
+        self, pairs: Sequence[Pair], plan: Plan, seed: int, folder: Path, number: int, batch: int, progress: Progress
+    ) -> int:
+        """Inverts planned visits with the policy as it is into the window ``number``; from now on they are looked up
+        there. A killed call goes on: call it again with the same weights. Returns how many were left to do."""
+        window = StoredLatents(TensorCache(folder, f"window-{number}-{self._fingerprint}"))
+        self._pose.window = None
+        todo = self._missing(window, pairs, plan, seed)
+        with window.cache.writer() as out:
+            for keys, encoded, draw, done in self._visits(todo, pairs, seed, batch):
+                window.check_room(len(todo), encoded.mean[0, :, 0].numel())
+                window.write(out, keys, *self._pose(encoded, draw, keys).latents)
+                progress(f"invert latents (window {number})", done, len(todo))
+        self._pose.window = window
+        return len(todo)
+
+    def hold(self, state: Mapping[str, Tensor]) -> None:
+        """The reference is the network with these trainable tensors from now on."""
+        for stored, what, instead in (
+            (self._errors, "reference is 'stored'", "model.reference=copy"),
+            (self._pose.stored, "latents.store keeps what one reference found", "latents.store=false"),
+        ):
+            if stored is not None:
+                raise ConfigError(f"the reference changes while training, but {what}. Type: --set {instead}")
+        self.kind, self.reference = "earlier", Earlier(unwrapped(self._module()), self._trainable, state)
+        self._references += 1
+
+    def score_second(self, encoded: Encoded, draw: Draw, second: Second) -> Scored:
+        """Scores under a second set of weights, with gradient."""
+        draw = self._folded(draw)
+        posed = self._pose(encoded, draw, self._keys(encoded, draw))
+        self.evaluations.policy += len(posed.t)
+        network: Any = second.network(unwrapped(self._module()))
+        return self.denoiser.judge(self._call(network, posed.x_t, posed.t, posed.conditioning), posed)
+
+    def hold_previous(self, state: Mapping[str, Tensor]) -> None:
+        """Keeps the network with these trainable tensors beside the reference."""
+        self._previous = Earlier(unwrapped(self._module()), self._trainable, state)
+
+    @torch.no_grad()
+    def score_previous(self, encoded: Encoded, draw: Draw) -> Scored:
+        """Scores under the policy as it was held."""
+        assert self._previous is not None, "nothing was held"
+        return self._reference_live(encoded, self._folded(draw), self._previous)
+
+    @contextmanager
+    def base(self) -> Iterator[nn.Module]:
+        """The network that the policy started from, also where the reference is another one by now or only a table of
+        errors; loaded for the occasion where nothing else holds its weights."""
+        with base_of(self._config, unwrapped(self._module()), self.reference, self._load) as network:
+            yield network
+
+    def _posing(self) -> Posing:
+        choice = self._config.latents
+        if choice.inverter == "reference":
+            lend: Any = lambda: self.reference.network()
+            version: Callable[[], int] = lambda: self._references
+        else:
+            lend = lambda: nullcontext(unwrapped(self._module()))
+            version = Writes(self._trainable.values())
+        stored = StoredLatents(self._cache("latents")) if choice.store else None
+        return Posing(self.denoiser, asker(lend, self._call, self._count_inversions), version, stored)
+
+    def _reference_live(self, encoded: Encoded, draw: Draw, reference: Reference | None = None) -> Scored:
+        posed = self._pose(encoded, draw, self._keys(encoded, draw))
+        self.evaluations.reference += len(posed.t)
+        with without_cast_cache(self.device), (reference or self.reference).network() as network:
+            return self.denoiser.judge(self._call(network, posed.x_t, posed.t, posed.conditioning), posed)
+
+    def _call(self, network: nn.Module, x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor]) -> Tensor:
+        return call(network, x_t, t, conditioning, self.dtype)
+
+    def _count_inversions(self, rows: int) -> None:
+        self.evaluations.inversion += rows
+
+    def _cache(self, what: str) -> TensorCache:
+        return TensorCache(self._config.cache_folder(), f"{what}-{self._fingerprint}")
+
+    def _folded(self, draw: Draw) -> Draw:
+        return Draw(draw.seed, draw.ids, tuple(self._visit(visit) for visit in draw.visits))
+
+    def _visit(self, visit: int) -> int:
+        """Visits return to their first draws after ``draws`` of them; looks at held-out pairs (below 0) stay."""
+        return visit if self._config.draws is None or visit < 0 else visit % self._config.draws
+
+    def _missing(self, store: Any, pairs: Sequence[Pair], plan: Plan, seed: int) -> dict[str, tuple[int, int]]:
+        """``{key: (index, visit)}`` of planned visits that a store lacks."""
+        visits = [(index, self._visit(visit)) for index, visit in plan]
+        keys = {self._key(seed, visit, self._pair_key(pairs[index])): (index, visit) for index, visit in visits}
+        return {key: keys[key] for key in store.missing(list(keys))}
+
+    def _visits(
+        self, todo: Mapping[str, tuple[int, int]], pairs: Sequence[Pair], seed: int, batch: int
+    ) -> Iterator[tuple[list[str], Encoded, Draw, int]]:
+        """Batches of visits: keys, encoded pairs, draw, and how many have been given so far."""
+        visits = list(todo.items())
+        for start in range(0, len(visits), batch):
+            part = visits[start : start + batch]
+            met = [pairs[index] for _, (index, _) in part]
+            draw = Draw(seed, tuple(pair.id for pair in met), tuple(visit for _, (_, visit) in part))
+            yield [key for key, _ in part], self._encode(met), draw, start + len(part)
+
+    def _key(self, seed: int, visit: int, pair_key: str) -> str:
+        return draw_key(seed, visit, pair_key, str(mixed_precision(self.device)))
+
+    def _keys(self, encoded: Encoded, draw: Draw) -> list[str]:
+        return [self._key(draw.seed, visit, key) for key, visit in zip(encoded.keys, draw.visits, strict=True)]
+
+
+def _writer(store: StoredErrors | StoredLatents | None) -> Any:
+    return nullcontext() if store is None else store.cache.writer()

@@ -1,0 +1,1 @@
+"""Log-probabilities of answers under a language model and its reference."""

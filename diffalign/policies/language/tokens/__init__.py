@@ -1,0 +1,1 @@
+"""Turns conversations into tokens: chat template, spans, and the rules by which long texts are cut."""

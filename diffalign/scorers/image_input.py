@@ -1,0 +1,154 @@
+"""Pictures at the scorers' border: whatever came in becomes RGB once, then the tensor that a vision model knows.
+
+Preprocessing follows a model's own ``preprocessor_config.json`` with PIL and numpy alone. torchvision is not needed:
+its wheels bind one torch release, and a mismatch breaks every vision model of transformers at import.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diffalign.data.media.decode import open_image
+from diffalign.data.storage.table_cell import Stored
+from diffalign.errors import UserError
+
+
+def as_rgb(image: Any) -> Image.Image:
+    """One picture as an RGB PIL image.
+
+    Args:
+        image: PIL image of any mode, uint8 array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``, path, encoded bytes, or a
+            handle of a data set. Transparency is laid on white, as a viewer would; published processors drop it, which
+            uncovers whatever colour was stored beneath.
+
+    Raises:
+        DataError: A file that is missing or is no picture.
+        UserError: Something that is no picture, with what to pass instead.
+    """
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
+        image = Image.fromarray(image)
+    if isinstance(image, Image.Image):
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB")
+    if isinstance(image, (str, Path, bytes, Stored)):
+        return open_image(Path(image) if isinstance(image, str) else image)
+    raise UserError(
+        f"A picture must be a PIL image, a uint8 array (H, W, 3), a path or encoded bytes; got {_kind(image)}. "
+        "Turn a float tensor in [0, 1] into one with (x * 255).round().byte().permute(1, 2, 0).numpy()."
+    )
+
+
+def _kind(image: Any) -> str:
+    dtype = getattr(image, "dtype", None)
+    return type(image).__name__ + (f" of {dtype}" if dtype is not None else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What a vision model's pictures go through: resize, centre crop, scale, normalise.
+
+    Args:
+        shortest_edge: Length of the short side after the resize, the aspect kept; ``None`` with ``exact`` or no resize.
+        exact: (height, width) to resize to, the aspect given up; ``None`` with ``shortest_edge`` or for no resize.
+        resample: PIL's number of the filter; 3 is bicubic.
+        crop: (height, width) of the centre crop, padded with black where the picture is smaller; ``None`` for no crop.
+        scale: What 8-bit values are multiplied with.
+        mean, std: Per channel, applied after the scale.
+    """
+
+    shortest_edge: int | None
+    exact: tuple[int, int] | None
+    resample: int
+    crop: tuple[int, int] | None
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Preprocessing:
+        """Reads the values of a ``preprocessor_config.json``; a size is an integer in its old form."""
+        size, shortest, exact = config.get("size"), None, None
+        if config.get("do_resize", True) and size is not None:
+            if isinstance(size, Mapping) and "shortest_edge" in size:
+                shortest = int(size["shortest_edge"])
+            elif isinstance(size, Mapping) and {"height", "width"} <= set(size):
+                exact = (int(size["height"]), int(size["width"]))
+            elif isinstance(size, int):
+                # the old integer meant the short side for CLIP's family (which crops) and both sides for ViT's
+                crops = config.get("do_center_crop", False)
+                shortest, exact = (size, None) if crops else (None, (size, size))
+            else:
+                raise UserError(
+                    f"Cannot follow the picture size {size!r}. Expected an integer, {{'shortest_edge': n}} or "
+                    "{'height': h, 'width': w} in preprocessor_config.json."
+                )
+        crop = config.get("crop_size", size) if config.get("do_center_crop") else None
+        normalise = config.get("do_normalize", True)
+        return cls(
+            shortest_edge=shortest,
+            exact=exact,
+            resample=int(config.get("resample", 3)),
+            crop=None if crop is None else _height_width(crop),
+            scale=float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0,
+            mean=tuple(config["image_mean"]) if normalise else (0.0, 0.0, 0.0),
+            std=tuple(config["image_std"]) if normalise else (1.0, 1.0, 1.0),
+        )
+
+    def __call__(self, images: Sequence[Any]) -> Tensor:
+        """Pictures of any size and mode to ``(B, 3, H, W)`` float32."""
+        return torch.stack([torch.from_numpy(self._one(as_rgb(image))) for image in images])
+
+    def _one(self, image: Image.Image) -> np.ndarray:
+        if self.shortest_edge is not None:
+            short, long = sorted(image.size)
+            other = int(self.shortest_edge * long / short)  # truncated, as the processors of transformers do
+            size = (self.shortest_edge, other) if image.width <= image.height else (other, self.shortest_edge)
+            image = image.resize(size, resample=self.resample)
+        elif self.exact is not None:
+            image = image.resize((self.exact[1], self.exact[0]), resample=self.resample)
+        if self.crop is not None:
+            height, width = self.crop
+            left, top = (image.width - width) // 2, (image.height - height) // 2
+            image = image.crop((left, top, left + width, top + height))
+        pixels = np.asarray(image, np.float32) * np.float32(self.scale)
+        pixels = (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _height_width(size: Any) -> tuple[int, int]:
+    if isinstance(size, Mapping):
+        return (int(size["height"]), int(size["width"])) if "height" in size else (int(size["shortest_edge"]),) * 2
+    return int(size), int(size)
+
+
+def load_preprocessing(model: str) -> Preprocessing:
+    """The preprocessing that a model folder or hub id states.
+
+    Raises:
+        UserError: Neither ``preprocessor_config.json`` nor an image processor in ``processor_config.json``.
+    """
+    from transformers.utils import cached_file
+
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        path = cached_file(model, name, _raise_exceptions_for_missing_entries=False)
+        if path is None:
+            continue
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+        config = config.get("image_processor", config)
+        if "size" in config or "image_mean" in config:
+            return Preprocessing.from_config(config)
+    raise UserError(
+        f"'{model}' says nothing of how its pictures are prepared: expected preprocessor_config.json beside the "
+        "weights. Save the model's image processor there with processor.save_pretrained(folder)."
+    )

@@ -1,0 +1,45 @@
+"""Texts at the scorers' border: whatever came in becomes the words that are judged, or the turns of a chat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from diffalign.data.records.conversation import ASSISTANT, Conversation, Message
+from diffalign.errors import DataError, UserError
+
+
+def as_answer(text: Any) -> str:
+    """What the model says in a candidate.
+
+    Args:
+        text: A string; a conversation, of which the assistant's turns count, a line each; or the path of a text file.
+
+    Raises:
+        DataError: A file that is missing or is no text.
+        UserError: Something that is no text.
+    """
+    if isinstance(text, str):
+        return text
+    if isinstance(text, Conversation):
+        return "\n".join(message.content for message in text.messages if message.role == ASSISTANT)
+    if isinstance(text, Path):
+        try:
+            return text.read_bytes().decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{text} cannot be read as a text ({error}). Expected a file in UTF-8.") from error
+    raise UserError(f"A text must be a string, a conversation or the path of a text file; got {type(text).__name__}.")
+
+
+def as_chat(prompt: Any, answer: Any) -> list[dict[str, str]]:
+    """Prompt and answer as the turns of one chat: a plain prompt is a user's turn, a plain answer the assistant's."""
+    asked = prompt if isinstance(prompt, Conversation) else Conversation((Message("user", as_answer(prompt)),))
+    said = answer if isinstance(answer, Conversation) else Conversation((Message(ASSISTANT, as_answer(answer)),))
+    return (asked + said).rows()
+
+
+def missing_package(scorer: str, package: str) -> UserError:
+    """The error of a scorer whose package is not installed."""
+    return UserError(
+        f"The scorer '{scorer}' needs {package}, which is not installed. Type: pip install 'diffalign[text]'"
+    )

@@ -1,0 +1,69 @@
+"""Length: how long a text is. A preference to check by eye, and the number to hold beside every other judge.
+
+score_b = number of the answer's words, or of its tokens
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffalign.errors import UserError
+from diffalign.quiet import quiet
+from diffalign.scorers.scorer import paired
+from diffalign.scorers.text_input import as_answer
+
+WORDS = "words"
+
+
+class Length:
+    """Length of the answer.
+
+    Args:
+        tokenizer: What counts tokens; None counts what whitespace separates.
+        name: How reports call it.
+    """
+
+    medium = "text"
+    range = (0.0, float("inf"))
+    license = "Apache-2.0"
+    paper = "none: a definition"
+    weights = ""
+
+    def __init__(self, tokenizer: Any = None, name: str = "length") -> None:
+        self._tokenizer, self.name = tokenizer, name
+        self.unit = WORDS if tokenizer is None else "tokens"
+
+    @classmethod
+    def load(cls, argument: str = "", device: str = "cpu") -> Length:
+        """Words without an argument (or with ``words``), else tokens of the tokenizer in that folder or hub id.
+
+        Raises:
+            UserError: No tokenizer there.
+        """
+        if argument in ("", WORDS):
+            return cls()
+        from transformers import AutoTokenizer
+
+        try:
+            with quiet():
+                tokenizer = AutoTokenizer.from_pretrained(argument)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"Cannot load a tokenizer from '{argument}': {str(error).splitlines()[0]} Write length for words, or "
+                "length:FOLDER with the folder or hub id of a tokenizer."
+            ) from error
+        return cls(tokenizer, f"length:{argument}")
+
+    def score(self, prompts: Sequence[Any], texts: Sequence[Any]) -> Tensor:
+        """Lengths, ``(B,)`` float32."""
+        paired(prompts, texts)
+        return torch.tensor([self._count(as_answer(text)) for text in texts], dtype=torch.float32)
+
+    def _count(self, text: str) -> int:
+        if self._tokenizer is None:
+            return len(text.split())
+        return len(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

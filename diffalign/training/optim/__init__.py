@@ -1,0 +1,1 @@
+"""Optimizer, learning rate, optimizer state and moving average of the weights."""

@@ -1,0 +1,113 @@
+"""A recipe's choices, bound to what they name; and a preset's choice under a recipe's own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from diffalign.data.records.pair import Pair
+from diffalign.errors import near_miss
+from diffalign.labels import LABELS
+from diffalign.labels.label import Label
+from diffalign.losses import LOSSES, Objective, Term
+from diffalign.losses.registry import find
+from diffalign.named_choice import Choice, bind_name, bind_settings
+from diffalign.pairs import PAIRS, DatasetPairs, PairSource
+
+PLUS, TIMES = "plus", "times"
+"""Keys of a loss in a recipe that are not its own: what is added to it, and its factor in the sum."""
+
+
+def bind_loss(choice: Choice) -> Objective:
+    """The loss that a recipe names, or the sum of several, with their hyperparameters. Raises ValueError naming what is
+    wrong."""
+    hyper = dict(choice.hyper)
+    plus = hyper.pop(PLUS, ())
+    if isinstance(plus, (str, Mapping)):
+        plus = (plus,)
+    return Objective((_term(choice.name, hyper), *(_term(c.name, c.hyper) for c in map(Choice.model_validate, plus))))
+
+
+def _term(name: str, hyper: Mapping[str, Any]) -> Term:
+    own = {key: value for key, value in hyper.items() if key != TIMES}
+    return Term(find(LOSSES, name).bind(**own), hyper.get(TIMES, 1.0))
+
+
+def as_choice(value: Any) -> Any:
+    """A recipe's loss where it is a list: the first one leads, the others are added to it."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    if not value:
+        raise ValueError("loss is an empty list. Type for example: --set loss.name=logistic --set loss.beta=0.1")
+    first, *others = value
+    lead = {"name": first} if isinstance(first, str) else dict(first)
+    return {**lead, PLUS: others} if others else lead
+
+
+def bind_label(
+    choice: Choice, ranges: Mapping[str, tuple[float, float]] | None = None
+) -> Callable[[Sequence[Pair]], Label]:
+    """The label that a recipe names, with its settings. Raises ValueError naming what is wrong.
+
+    Args:
+        choice: Name and settings.
+        ranges: Smallest and largest score of the data by scorer, for labels that normalise rewards.
+    """
+    function = LABELS[bind_name("label", choice.name, LABELS)]
+    settings = bind_settings("label", choice.name, function, choice.hyper, supplied=("ranges",))
+    if "ranges" in inspect.signature(function).parameters:
+        settings["ranges"] = ranges or {}
+    function([], **settings)  # raises for a value that is out of range
+    return lambda pairs: function(pairs, **settings)
+
+
+def bind_pairs(choice: Choice, candidates: type[BaseModel] | None = None) -> Callable[[DatasetPairs], PairSource]:
+    """The pair source that a recipe names, with its :func:`pair_settings`. Raises ValueError naming what is wrong."""
+    settings = pair_settings(choice, candidates)
+    return lambda data: PAIRS[choice.name](data, **settings)
+
+
+def pair_settings(choice: Choice, candidates: type[BaseModel] | None = None) -> dict[str, Any]:
+    """Every setting of the pair source that a recipe names. Raises ValueError naming what is wrong.
+
+    Args:
+        choice: Name and settings.
+        candidates: How the recipe's model makes candidates: further settings of a source that lets it make some.
+    """
+    function = PAIRS[bind_name("source of pairs", choice.name, PAIRS)]
+    parameters = inspect.signature(function).parameters.values()
+    asks = candidates if any(p.kind is p.VAR_KEYWORD for p in parameters) else None
+    further = {name: field.get_default() for name, field in asks.model_fields.items()} if asks else {}
+    settings = bind_settings("source of pairs", choice.name, function, choice.hyper, also=further)
+    if asks is not None:
+        settings |= _checked(asks, {name: settings[name] for name in further}, "pairs")
+    return settings
+
+
+def _checked(model: type[BaseModel], values: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """The values as the model reads them. Raises ValueError in a recipe's words for the first that it refuses."""
+    try:
+        return model.model_validate(values).model_dump()
+    except ValidationError as error:
+        detail = error.errors()[0]
+    name, given = ".".join(map(str, detail["loc"])), detail["input"]
+    if not name:
+        raise ValueError(str(detail.get("ctx", {}).get("error", detail["msg"])))
+    expected = detail["msg"].replace("Input should be", "must be")
+    near = near_miss(given, str(detail.get("ctx", {}).get("expected", "")).split("'")) if isinstance(given, str) else ""
+    default = model.model_fields[name].get_default()
+    raise ValueError(
+        f"{name} {expected}; got {given!r}.{near} For the usual value type: --set {section}.{name}={default}"
+    )
+
+
+def merged(preset: Any, given: Any) -> Any:
+    """A preset's choice with a recipe's over it. Another name drops the preset's hyperparameters: not its own."""
+    preset = {"name": preset} if isinstance(preset, str) else dict(preset)
+    given = {"name": given} if isinstance(given, str) else given
+    if not isinstance(given, Mapping) or given.get("name", preset.get("name")) != preset.get("name"):
+        return given
+    return {**preset, **given}

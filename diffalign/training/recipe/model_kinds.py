@@ -1,0 +1,180 @@
+"""Kinds of policies that a recipe can name in ``model.kind``: how each is configured, opened and asked for samples.
+
+The loop knows the seam alone; this table is the only place that says which policies there are. A kind is loaded when a
+recipe names it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from diffalign.errors import ConfigError, near_miss
+from diffalign.policies.policy import Policy
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """A kind of policy.
+
+    Args:
+        medium: What its samples are: ``"image"``, ``"video"`` or ``"text"``.
+        config: Returns the pydantic model that stands beside the policy.
+        open: Builds the policy from such a model.
+        aligned: Builds it with a shared adapter on it.
+        sampling: Returns the pydantic model of its settings of ``sample``, for previews and evaluation.
+        candidates: Returns that of its settings of ``make_candidates``, for pairs that it makes itself.
+        recognises: Whether a folder holds a model of this kind, where a recipe does not say.
+    """
+
+    medium: str
+    config: Callable[[], type[BaseModel]]
+    open: Callable[[Any], Policy]
+    aligned: Callable[[Any, Path], Policy]
+    sampling: Callable[[], type[BaseModel]]
+    candidates: Callable[[], type[BaseModel]]
+    recognises: Callable[[Path], bool]
+
+
+def _image_config() -> type[BaseModel]:
+    from diffalign.policies.diffusion.load import ModelConfig
+
+    return ModelConfig
+
+
+def _open_image(config: Any) -> Policy:
+    from diffalign.policies.diffusion.load import load_policy
+
+    return load_policy(config)
+
+
+def _aligned_image(config: Any, adapter: Path) -> Policy:
+    from diffalign.policies.diffusion.load import load_aligned
+
+    return load_aligned(config, adapter)
+
+
+def _image_sampling() -> type[BaseModel]:
+    from diffalign.policies.diffusion.sampling.sample import ImageSampling
+
+    return ImageSampling
+
+
+def _image_candidates() -> type[BaseModel]:
+    from diffalign.policies.diffusion.sampling.candidates import ImageCandidates
+
+    return ImageCandidates
+
+
+def _text_config() -> type[BaseModel]:
+    from diffalign.policies.language.config import LanguageConfig
+
+    return LanguageConfig
+
+
+def _open_text(config: Any) -> Policy:
+    from diffalign.policies.language.load import load_policy
+
+    return load_policy(config)
+
+
+def _aligned_text(config: Any, adapter: Path) -> Policy:
+    from diffalign.policies.language.load import load_aligned
+
+    return load_aligned(config, adapter)
+
+
+def _text_sampling() -> type[BaseModel]:
+    from diffalign.policies.language.generation.generate import TextSampling
+
+    return TextSampling
+
+
+def _text_candidates() -> type[BaseModel]:
+    from diffalign.policies.language.generation.generate import TextCandidates
+
+    return TextCandidates
+
+
+def _is_text(folder: Path) -> bool:
+    """A transformers model's config.json, or a GGUF file; a single part of a diffusers pipeline has the former too."""
+    if (folder / "model_index.json").exists():
+        return False
+    if not (folder / "config.json").exists():
+        return any(folder.glob("*.gguf"))
+    try:
+        return "_diffusers_version" not in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return False
+
+
+MODELS: dict[str, ModelKind] = {
+    "image": ModelKind(
+        "image",
+        _image_config,
+        _open_image,
+        _aligned_image,
+        _image_sampling,
+        _image_candidates,
+        lambda folder: (folder / "model_index.json").exists(),
+    ),
+    "text": ModelKind(
+        "text",
+        _text_config,
+        _open_text,
+        _aligned_text,
+        _text_sampling,
+        _text_candidates,
+        _is_text,
+    ),
+}
+"""Every kind by name; the first is taken where neither the recipe nor the model's folder says which it is."""
+
+
+def kind_named(section: Mapping[str, Any]) -> str:
+    """The kind of a recipe's ``model`` section: the one that it names, or else the one that its folder looks like.
+
+    Raises:
+        ConfigError: There is no such kind.
+    """
+    kind = section.get("kind")
+    if kind is None:
+        folder = Path(str(section.get("path", ""))).expanduser()
+        found = (name for name, row in MODELS.items() if folder.is_dir() and row.recognises(folder))
+        return next(found, next(iter(MODELS)))
+    if kind not in MODELS:
+        raise ConfigError(
+            f"model.kind: there is no '{kind}'.{near_miss(str(kind), MODELS)} Known: {', '.join(MODELS)}."
+        )
+    return str(kind)
+
+
+def resolve_model(value: Any) -> Any:
+    """A recipe's ``model`` section as the model of its kind. Pydantic reports what does not fit."""
+    if not isinstance(value, Mapping):
+        return value
+    config = MODELS[kind_named(value)].config()
+    drop = () if "kind" in config.model_fields else ("kind",)
+    return config.model_validate({key: item for key, item in value.items() if key not in drop})
+
+
+def kind_of(config: Any) -> str:
+    """The kind that a model section belongs to."""
+    return next(name for name, kind in MODELS.items() if isinstance(config, kind.config()))
+
+
+def row_of(config: Any) -> ModelKind:
+    """The row of the kind that a model section belongs to."""
+    return MODELS[kind_of(config)]
+
+
+def open_model(config: Any, **shared: Any) -> Policy:
+    """Opens the policy of a recipe. ``shared`` are values of other sections that the policy also has a place for."""
+    fields = type(config).model_fields
+    update = {name: value for name, value in shared.items() if name in fields and value is not None}
+    return row_of(config).open(config.model_copy(update=update))

@@ -1,0 +1,45 @@
+"""A method's defaults under a recipe's own values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from diffalign.errors import ConfigError, near_miss
+from diffalign.methods import METHODS
+from diffalign.training.recipe.bind import as_choice, merged
+
+AXES = ("pairs", "latents", "labels", "loss")
+"""Sections that are choices: a name with its hyperparameters, replaced as a whole when the name differs."""
+
+
+def with_latents(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Moves ``latents`` from beside the other axes into the model's section, where the policy looks for it. Where both
+    are given the one beside the axes is the later word: it is what `--set` over a written recipe says."""
+    result = dict(values)
+    latents, model = result.pop("latents", None), result.get("model", {})
+    if latents is not None and isinstance(model, Mapping):
+        result["model"] = {**model, "latents": merged(model["latents"], latents) if "latents" in model else latents}
+    return result
+
+
+def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts the preset that ``method`` names under the given values; what is given wins, key by key."""
+    values = with_latents(values)
+    name = values.get("method")
+    if name is None:
+        return values
+    if name not in METHODS:
+        raise ConfigError(f"there is no method '{name}'.{near_miss(str(name), METHODS)} Known: {', '.join(METHODS)}.")
+    result = with_latents(METHODS[name].defaults)
+    for key, given in values.items():
+        preset, given = result.get(key), as_choice(given) if key == "loss" else given
+        if preset is not None and key in AXES:
+            result[key] = merged(preset, given)
+        elif isinstance(preset, Mapping) and isinstance(given, Mapping):
+            result[key] = {**preset, **given}
+            if "latents" in preset and "latents" in given:  # the model's: a choice within a section
+                result[key]["latents"] = merged(preset["latents"], given["latents"])
+        else:
+            result[key] = given
+    return result

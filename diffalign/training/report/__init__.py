@@ -1,0 +1,1 @@
+"""What a run prints and logs: header, progress, previews, trackers, and advice on its health."""

@@ -1,0 +1,95 @@
+"""The header: what a run is about to do, told once, before it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from diffalign.devices.budget import available_bytes, in_words
+from diffalign.losses import Objective, equivalent_betas
+from diffalign.named_choice import Choice
+from diffalign.pairs.source import PairSource
+from diffalign.policies.policy import Policy
+from diffalign.training.optim.optimizer import learning_rate
+from diffalign.training.recipe.schema import Recipe
+
+OPTIMIZER_BYTES = {"adamw": 8, "adamw8bit": 2, "adafactor": 0.1, "sgd": 0}
+"""State per trained number, bytes."""
+
+
+def header(recipe: Recipe, policy: Policy, data: PairSource, loss: Objective, *, processes: int, micro: int) -> str:
+    """Model, data, the four parts, batch arithmetic, beta in other conventions, memory; one line each."""
+    rows = {
+        **policy.describe(),
+        "data": data.summary(),
+        "method": f"{recipe.method or 'own choice'}: {_parts(recipe, loss)}",
+        "batch": batch_line(recipe, len(data), processes, micro),
+        "optimizer": _optimizer_line(recipe),
+        **_beta_rows(recipe, policy, loss),
+        "memory": _memory_line(recipe, policy),
+        "guard": recipe.guard.action,
+        "output": recipe.output,
+    }
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
+
+
+def batch_line(recipe: Recipe, pairs: int, processes: int, micro: int) -> str:
+    """How the effective batch comes about, and how often each pair will be seen."""
+    train = recipe.train
+    share = -(-train.batch_size // processes)
+    accumulated = -(-share // micro)
+    epochs = train.steps * train.batch_size / pairs
+    return (
+        f"{train.batch_size} pairs a step = {processes} process{'es' if processes > 1 else ''} x {accumulated} "
+        f"accumulated x up to {min(micro, share)}; {train.steps} steps = {epochs:.3g} epochs of {pairs} pairs"
+    )
+
+
+def _parts(recipe: Recipe, loss: Objective) -> str:
+    hyper = ", ".join(f"{name} {_short(value)}" for name, value in loss.told.items())
+    latents = getattr(recipe.model, "latents", None)
+    start = "" if loss.at_zero is None else f"; {loss.at_zero:.4g} at step 0"
+    parts = {"pairs": recipe.pairs, **({"latents": latents} if isinstance(latents, Choice) else {})}
+    shown = "  ".join(f"{axis}={_choice(choice)}" for axis, choice in {**parts, "labels": recipe.labels}.items())
+    return f"{shown}  loss={loss.name} ({hyper}){start}"
+
+
+def _choice(choice: Choice) -> str:
+    return choice.name + "".join(f", {name} {_short(value)}" for name, value in choice.hyper.items())
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
+def _optimizer_line(recipe: Recipe) -> str:
+    train = recipe.train
+    peak = learning_rate(train, min(train.warmup_steps, train.steps - 1))
+    scaled = f" = {train.learning_rate:g} x {train.batch_size}" if train.scale_lr else ""
+    warm = f", {train.warmup_steps} warm-up" if train.warmup_steps else ""
+    clip = f", gradients clipped to norm {train.max_grad_norm:g}" if train.max_grad_norm else ""
+    ema = f", average of weights with decay {train.ema_decay:g}" if train.ema_decay else ""
+    rate = f"rate {peak:g}{scaled}, {train.schedule}{warm}"
+    return f"{train.optimizer}, {rate}{clip}, precision {train.mixed_precision}{ema}"
+
+
+def _beta_rows(recipe: Recipe, policy: Policy, loss: Objective) -> Mapping[str, str]:
+    """One beta in the conventions of other programs; only where the policy says how large a latent is."""
+    elements: Any = getattr(policy, "latent_elements", None)
+    if not elements or "beta" not in loss.lead.hyper:
+        return {}
+    ours = "sum_half" if getattr(recipe.model, "reduction", "mean") == "sum" else "mean_half"
+    same = equivalent_betas(loss.beta, convention=ours, elements=elements)
+    return {"same beta": "; ".join(f"{row.value:.4g} as {name} ({row.explanation})" for name, row in same.items())}
+
+
+def _memory_line(recipe: Recipe, policy: Policy) -> str:
+    weights = sum(p.numel() * p.element_size() for p in policy.module.parameters())
+    trained = sum(p.numel() for p in policy.trainable().values())
+    extra = trained * (4 + OPTIMIZER_BYTES[recipe.train.optimizer] + (4 if recipe.train.ema_decay else 0))
+    device = next(policy.module.parameters()).device
+    return (
+        f"{in_words(weights)} weights + {in_words(extra)} gradients, optimizer and average, and activations; "
+        f"{in_words(available_bytes(device))} free on {device}"
+    )

@@ -1,0 +1,58 @@
+"""Previews: samples of fixed prompts and seeds while training. Equal noise each time, so what changes is the policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffalign.errors import UserError
+from diffalign.evaluation.compare.drift import ask, drift_of
+from diffalign.evaluation.compare.preview_curve import note_drift
+from diffalign.evaluation.samples.medium import find_medium, medium_of
+from diffalign.policies.policy import Policy
+from diffalign.training.recipe.schema import Previews, Recipe
+
+
+def save_previews(policy: Policy, config: Previews, folder: Path, step: int) -> list[Path]:
+    """Samples every prompt with every seed into ``folder/step-00000123/00-seed-0.png`` (or .gif, .txt)."""
+    if not config.prompts:
+        return []
+    prompts = [prompt for prompt in config.prompts for _ in config.seeds]
+    seeds = [seed for _ in config.prompts for seed in config.seeds]
+    samples = policy.sample(prompts, seeds, **config.sampling)
+    place = folder / f"step-{step:08d}"
+    place.mkdir(parents=True, exist_ok=True)
+    width = len(config.seeds)
+    paths = []
+    for k, sample in enumerate(samples):
+        medium = medium_of(sample)
+        paths.append(place / f"{k // width:02d}-seed-{seeds[k]}{medium.suffix}")
+        medium.write(sample, paths[-1])
+    return paths
+
+
+def to_be_judged(recipe: Recipe) -> bool:
+    """Whether the previews will be judged when the run has ended: there are several, and judges."""
+    wanted = recipe.evaluate
+    judges = wanted.prompts and (wanted.scorers or wanted.trained_on)
+    return bool(recipe.previews.prompts and recipe.previews.every and judges)
+
+
+def measure_drift(policy: Policy, config: Previews, paths: list[Path], folder: Path, step: int) -> str:
+    """Notes in the run's ``folder`` how far the policy is from its reference on these previews.
+
+    Nothing is noted where the reference is an earlier state of the policy, not the base that the run began from.
+
+    Returns:
+        Why it could not be measured; empty where it was.
+    """
+    if getattr(policy, "kind", "") == "earlier":
+        return ""
+    prompts = [prompt for prompt in config.prompts for _ in config.seeds]
+    contents = [find_medium(policy.medium).read(path) for path in paths]
+    try:
+        drift = drift_of(ask(policy, prompts, contents, settings=config.sampling), policy.medium)
+    except UserError as error:
+        return f"the drift at step {step} is unknown: {error}"
+    if drift is not None:
+        note_drift(folder, step, drift)
+    return ""

@@ -1,0 +1,1 @@
+"""One optimizer step: the batch, its log-probabilities, labels, loss and gradients."""

@@ -1,0 +1,86 @@
+"""Order: which pairs an optimizer step sees, as a function of the run's seed and the step's number alone.
+
+Epoch e is one permutation of all pairs, drawn at the coordinate ``(seed, "order", e, "permutation")``. Batches cut the
+endless row of epochs into pieces, so a batch may span two epochs and may be larger than the set; nothing is dropped at
+the end of an epoch. The *visit* of a pair is the number of its epoch: together with its id it keys the pair's draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+
+from diffalign.randomness import stream
+
+T = TypeVar("T")
+Visit = tuple[int, int]
+"""``(index of the pair, how often it has been seen before)``."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """The row of all visits.
+
+    Args:
+        size: Number of pairs, >= 1.
+        batch_size: Pairs per optimizer step, over all processes.
+        seed: The run's seed.
+    """
+
+    size: int
+    batch_size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.batch_size < 1:
+            raise ValueError(f"an order needs pairs and a batch; got {self.size} pairs, batch {self.batch_size}")
+
+    def batch(self, k: int) -> list[Visit]:
+        """The visits of batch ``k``, counted from 0."""
+        visits = []
+        for position in range(k * self.batch_size, (k + 1) * self.batch_size):
+            epoch, slot = divmod(position, self.size)
+            visits.append((int(_permutation(self.seed, epoch, self.size)[slot]), epoch))
+        return visits
+
+    def plan(self, batches: int) -> list[Visit]:
+        """All visits of the first ``batches`` batches, in order: what a stored reference must hold."""
+        return self.between(0, batches)
+
+    def between(self, first: int, last: int) -> list[Visit]:
+        """All visits of the batches ``first`` to ``last - 1``, in order."""
+        return [visit for k in range(first, last) for visit in self.batch(k)]
+
+    def epochs(self, batches: int) -> float:
+        """How many epochs the first ``batches`` batches are."""
+        return batches * self.batch_size / self.size
+
+
+def share(batch: Sequence[T], rank: int, processes: int) -> Sequence[T]:
+    """The contiguous part of a batch that falls to one process; parts differ by at most one pair."""
+    return batch[len(batch) * rank // processes : len(batch) * (rank + 1) // processes]
+
+
+def pieces(batch: Sequence[T], size: int) -> list[Sequence[T]]:
+    """A batch cut into micro-batches of at most ``size``."""
+    return [batch[start : start + size] for start in range(0, len(batch), size)]
+
+
+@lru_cache(maxsize=4)  # a batch touches one epoch, or two at a border
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    return stream(seed, "order", epoch, "permutation").permutation(size)
+
+
+def several(visits: Sequence[int], draws: int) -> list[tuple[int, ...]]:
+    """The visits under which pairs are scored when each is scored at several draws: ``draws`` rows of them, none of
+    which another visit has. One draw: the visits themselves."""
+    return [tuple(_one_of(visit, draw, draws) for visit in visits) for draw in range(draws)]
+
+
+def _one_of(visit: int, draw: int, draws: int) -> int:
+    # Looks at held-out pairs count downwards from -1.
+    return visit * draws + draw if visit >= 0 else -1 - ((-1 - visit) * draws + draw)

@@ -1,0 +1,93 @@
+"""Several answers per prompt with their scores: read as one ranked row."""
+
+import pytest
+
+from diffalign.data.readers import detect_format as recognise
+from diffalign.data.readers import read_pairs
+from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, BAD_TURNS, EMPTY_CANDIDATE, IDENTICAL, MISSING_FILE, TIE
+from diffalign.errors import DataError
+from tests.data.fixtures import jsonl, parquet, picture, turns
+
+ROW = {"prompt": "Sky?", "completions": [" Green.", " Blue.", " Red.", " Grey."], "scores": [1, 9.5, 0, 4]}
+
+
+def read(tmp_path, *rows, **options):
+    return read_pairs(jsonl(tmp_path / "a.jsonl", list(rows)), **options)
+
+
+def order(pair):
+    between = [pair.further[str(rank)].candidate for rank in range(2, 2 + len(pair.further))]
+    return [pair.chosen, *between, pair.rejected]
+
+
+def test_candidates_are_ranked_by_their_scores(tmp_path):
+    found = read(tmp_path, ROW)
+    (pair,) = found.pairs
+    assert found.format == "ranked" and pair.prompt == "Sky?" and pair.source == "a.jsonl:1"
+    assert order(pair) == [" Blue.", " Grey.", " Green.", " Red."]
+    assert {role: said["score"] for role, said in pair.scores.items()} == {"chosen": 9.5, "2": 4, "3": 1, "rejected": 0}
+
+
+def test_other_names_and_other_files_read_alike(tmp_path):
+    other = {"prompt": "Sky?", "responses": ROW["completions"], "rewards": ROW["scores"]}
+    one = read(tmp_path, ROW).pairs[0]
+    found = read_pairs(parquet(tmp_path / "b.parquet", [other]))
+    assert found.format == "ranked" and order(found.pairs[0]) == order(one) and found.pairs[0].id == one.id
+    assert found.pairs[0].scores["chosen"] == {"reward": 9.5} and found.ranges["reward"] == (0.0, 9.5)
+
+
+def test_equal_scores_keep_the_order_of_the_row_and_what_else_is_said_is_kept(tmp_path):
+    row = {**ROW, "scores": [2, 2, 1, 2], "id": "r", "difficulty": 3, "user_id": 7, "correct_chosen": 1}
+    (pair,) = read(tmp_path, row).pairs
+    assert order(pair) == [" Green.", " Blue.", " Grey.", " Red."] and (pair.id, pair.group) == ("r", "7")
+    assert pair.scores["pair"] == {"difficulty": 3} and pair.scores["chosen"] == {"correct": 1, "score": 2}
+
+
+def test_conversations_lose_the_prompt_that_they_repeat(tmp_path):
+    talks = [turns("Sky?", answer) for answer in ("Blue", "Green", "Red")]
+    (pair,) = read(tmp_path, {"prompt": "Sky?", "completions": talks, "scores": [3, 2, 1]}).pairs
+    assert [one.rows()[-1]["content"] for one in order(pair)] == ["Blue", "Green", "Red"]
+    assert [len(one) for one in (pair.prompt, *order(pair))] == [1, 1, 1, 1]
+
+
+def test_steps_become_lines(tmp_path):
+    row = {"prompt": "2 + 3 + 4?", "completions": [[" 2 + 3 = 5\n", "5 + 4 = 9"], [" 9"]], "scores": [1, 0]}
+    (pair,) = read(tmp_path, row).pairs
+    assert order(pair) == [" 2 + 3 = 5\n5 + 4 = 9", " 9"]
+
+
+def test_pictures_are_files_beside_the_table_or_bytes(tmp_path):
+    for k in range(3):
+        (tmp_path / f"{k}.png").write_bytes(picture(k))
+    rows = {"prompt": "a fox", "completions": ["0.png", "1.png", "2.png"], "scores": [1, 3, 2]}
+    (pair,) = read(tmp_path, rows).pairs
+    assert [one.name for one in order(pair)] == ["1.png", "2.png", "0.png"]
+    stored = {**rows, "completions": [{"path": None, "bytes": picture(k)} for k in range(3)]}
+    (pair,) = read_pairs(parquet(tmp_path / "b.parquet", [stored])).pairs
+    assert order(pair) == [picture(1), picture(2), picture(0)]
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"scores": [1, 1, 1, 1]}, TIE),
+        ({"scores": [1, 2]}, BAD_LABEL),
+        ({"scores": [1, 2, None, 3]}, BAD_LABEL),
+        ({"completions": [" Blue."], "scores": [1]}, EMPTY_CANDIDATE),
+        ({"completions": ["a", "", "c", "d"]}, EMPTY_CANDIDATE),
+        ({"completions": ["a", "b", "b", "c"]}, IDENTICAL),
+        ({"completions": "a", "scores": 1}, BAD_ROW),
+        ({"completions": turns("Sky?", "Blue", "Yes?", "No")}, BAD_ROW),
+        ({"completions": [turns("Sky?", "Blue"), "b", "c", "d"]}, BAD_TURNS),
+        ({"completions": ["a", {"path": "away.png"}, "c", "d"]}, MISSING_FILE),
+    ],
+)
+def test_rows_that_rank_nothing_are_dropped_with_a_reason(tmp_path, change, reason):
+    found = read(tmp_path, ROW, {**ROW, **change})
+    assert len(found.pairs) == 1 and [row.reason for row in found.dropped] == [reason]
+
+
+def test_a_ranking_is_recognised_and_a_misspelt_column_named(tmp_path):
+    assert recognise(jsonl(tmp_path / "a.jsonl", [ROW])) == "ranked"
+    with pytest.raises(DataError, match="'scores'"):
+        read(tmp_path, {"prompt": "p", "completions": ["a", "b"], "score": [1, 2]}, format="ranked")

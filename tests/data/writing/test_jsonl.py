@@ -1,0 +1,242 @@
+"""What is written is what was read: every format, through our own columns and back."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from diffalign.data.media.decode import media_bytes
+from diffalign.data.readers import read_pairs
+from diffalign.data.readers.rows_with_columns import Line, Lines, further_columns
+from diffalign.data.records.conversation import Conversation, Message
+from diffalign.data.records.pair import Answer, Pair
+from diffalign.data.writing.jsonl import json_line, write_pairs
+from diffalign.errors import DataError, UserError
+from tests.data import fixtures
+
+
+def same(one: Pair, other: Pair) -> bool:
+    """Equal in everything but where it was read, pictures by their bytes."""
+
+    def plain(pair):
+        media = lambda m: m if isinstance(m, (str, Conversation)) or m is None else media_bytes(m)
+        further = {role: Answer(media(a.candidate), a.prompt) for role, a in pair.further.items()}
+        scores = {role: values for role, values in pair.scores.items() if values}
+        changed = {"chosen": media(pair.chosen), "rejected": media(pair.rejected), "further": further}
+        return replace(pair, source="", scores=scores, **changed)
+
+    return plain(one) == plain(other)
+
+
+def hub(folder):
+    rows = [
+        {
+            "prompt": f"thing {n}",
+            "chosen": {"bytes": fixtures.picture(n), "path": None},
+            "rejected": {"bytes": fixtures.picture(9)},
+        }
+        for n in range(3)
+    ]
+    return fixtures.parquet(folder / "hub.parquet", rows)
+
+
+def talk(prompt, good, bad, **more):
+    return {"prompt": prompt, "chosen": good, "rejected": bad, **more}
+
+
+ANSWER = [{"role": "assistant", "content": "Blue."}]
+SETS = {
+    "pair_folder": lambda folder: fixtures.pair_folder(folder / "set", chosen_score=0.1 + 0.2, seed=3, id=None),
+    "pickapic": lambda folder: fixtures.parquet(folder / "votes.parquet", [fixtures.vote(n, n % 2) for n in range(5)]),
+    "pickapic_soft": lambda folder: fixtures.parquet(
+        folder / "soft.parquet", [fixtures.vote(n, 0.25) for n in range(3)]
+    ),
+    "hub": hub,
+    "trl": lambda folder: fixtures.jsonl(
+        folder / "plain.jsonl",
+        [
+            talk(
+                "Q: why?\n",
+                " so\n",
+                " \u00fc no ",
+                label_prob=0.75,
+                chosen_score=1,
+                rejected_score=-2.5e-17,
+                margin=1 / 3,
+            ),
+            talk("second", "x", "y", group="red", rejected_prompt="third", user_id=8),
+            talk("same answer", "x", "x", rejected_prompt="other prompt"),
+            talk(
+                "with more",
+                "x",
+                "y",
+                rationale="since",
+                augmented_chosen="x",
+                augmented_rejected="y",
+                augmented_prompt="z",
+            ),
+            talk("broken \ud800", "x", "y", domain="news", gold="w"),
+        ],
+    ),
+    "turns": lambda folder: fixtures.jsonl(
+        folder / "turns.jsonl",
+        [
+            talk(fixtures.turns("sky?"), ANSWER, fixtures.turns("Green.", "Sure?", "Yes.", first="assistant")),
+            talk(
+                [{"role": "system", "content": "short"}, *fixtures.turns("sky?")],
+                ANSWER,
+                fixtures.turns("No.", first="assistant"),
+            ),
+            fixtures.ultrafeedback(),
+        ],
+    ),
+    "ranked": lambda folder: fixtures.jsonl(
+        folder / "ranked.jsonl",
+        [
+            {"prompt": "p", "completions": ["a", "b", "c"], "scores": [1, 3, 2], "margin": 2},
+            {"prompt": "q", "completions": [ANSWER, fixtures.turns("No.", first="assistant")], "scores": [1, 3]},
+        ],
+    ),
+    "rewarded": lambda folder: fixtures.jsonl(
+        folder / "rewarded.jsonl", [{"prompt": "p", "responses": ["a", "b", "c", "d"], "rewards": [1, 3, 3, 2]}]
+    ),
+    "implicit": lambda folder: fixtures.jsonl(folder / "hh.jsonl", fixtures.hh_rlhf()),
+    "unpaired": lambda folder: fixtures.jsonl(
+        folder / "single.jsonl",
+        [
+            {"prompt": "p", "completion": " c", "label": True, "score": 2.5},
+            {"prompt": fixtures.turns("sky?"), "completion": ANSWER, "label": False},
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_what_is_written_is_read_back_as_it_was(name, tmp_path):
+    source = SETS[name](tmp_path)
+    options = {"ties": "soft"} if name == "pickapic_soft" else {}
+    found = read_pairs(source, **options)
+    out = tmp_path / "out" / "table.jsonl"
+    lines = Lines(found.pairs, further_columns(source))
+    assert write_pairs(out, lines) == len(found) > 0
+    again = read_pairs(out)
+    assert not again.dropped and len(again) == len(found)
+    for line, pair in zip(lines, again.pairs, strict=True):
+        assert same(line.pair, pair), (line.pair, pair)
+    second = tmp_path / "out" / "second.jsonl"
+    write_pairs(second, Lines(again.pairs, further_columns(out)))
+    assert second.read_bytes() == out.read_bytes()  # pictures too: those of a table's folder keep their names
+
+
+def test_single_pictures_are_written_as_winners(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.png").write_bytes(fixtures.picture(1))
+    source = fixtures.jsonl(
+        tmp_path / "set" / "metadata.jsonl", [{"file_name": "a.png", "text": "a fox", "aesthetic": 5.5}]
+    )
+    found = read_pairs(source)
+    write_pairs(tmp_path / "out" / "winners.jsonl", Lines(found.pairs))
+    again = read_pairs(tmp_path / "out" / "winners.jsonl")
+    assert again.format == "captioned" and same(found.pairs[0], again.pairs[0])
+    with pytest.raises(DataError, match="one that is to be avoided has no format"):
+        write_pairs(tmp_path / "bad.jsonl", [Line(replace(found.pairs[0], desirable=False))])
+
+
+def test_pictures_are_named_within_the_folder_and_linked_from_elsewhere(tmp_path):
+    source = fixtures.pair_folder(tmp_path / "set")
+    found = read_pairs(source)
+    write_pairs(source / "beside.jsonl", Lines(found.pairs))
+    row = json.loads((source / "beside.jsonl").read_text().splitlines()[0])
+    assert row["chosen"] == "chosen-0.png" and not (source / "files").exists()
+    for _ in range(2):  # the second time the links are there
+        write_pairs(tmp_path / "out" / "else.jsonl", Lines(found.pairs))
+    names = sorted(path.name for path in (tmp_path / "out" / "files").iterdir())
+    assert names == sorted(f"{role}-{n}.png" for n in range(3) for role in ("chosen", "rejected"))
+    assert (tmp_path / "out" / "files" / "chosen-0.png").samefile(source / "chosen-0.png")
+
+
+def test_files_of_one_name_in_two_folders_stay_two(tmp_path):
+    for folder, seed in (("a", 1), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.png").write_bytes(fixtures.picture(seed))
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "x").write_bytes(fixtures.picture(1))  # the same picture again, and no suffix
+    first = Pair("1", "p", tmp_path / "a" / "x.png", tmp_path / "b" / "x.png")
+    second = Pair("2", "p", tmp_path / "a" / "x.png", tmp_path / "c" / "x")
+    for _ in range(2):
+        write_pairs(tmp_path / "out" / "t.jsonl", [Line(first), Line(second)])
+        rows = [json.loads(line) for line in (tmp_path / "out" / "t.jsonl").read_text().splitlines()]
+        assert [row["chosen"] for row in rows] == ["files/x.png", "files/x.png"]
+        assert [row["rejected"] for row in rows] == ["files/x-2.png", "files/x-3.png"]
+        again = read_pairs(tmp_path / "out" / "t.jsonl")
+        assert same(first, again.pairs[0]) and same(second, again.pairs[1])
+
+
+def test_pictures_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("cross-device link")
+
+    monkeypatch.setattr("os.link", refuse)
+    found = read_pairs(fixtures.pair_folder(tmp_path / "set"))
+    write_pairs(tmp_path / "out" / "t.jsonl", Lines(found.pairs))
+    assert all(same(a, b) for a, b in zip(found.pairs, read_pairs(tmp_path / "out" / "t.jsonl").pairs, strict=True))
+
+
+def test_columns_that_no_record_has_go_along(tmp_path):
+    rows = [talk("p", "a", "b", language="de", prompt_id="7f", note="", model_id=3), talk("q", "a", "b", user_id="ann")]
+    source = fixtures.jsonl(tmp_path / "t.jsonl", rows)
+    lines = Lines(read_pairs(source).pairs, further_columns(source))
+    assert lines[0].columns == {"language": "de", "prompt_id": "7f", "model_id": 3} and lines[1].pair.group == "ann"
+    write_pairs(tmp_path / "out.jsonl", lines)
+    assert further_columns(tmp_path / "out.jsonl")["out.jsonl:1"] == lines[0].columns
+
+
+def test_a_group_is_kept_of_formats_that_do_not_read_it(tmp_path):
+    source = fixtures.pair_folder(tmp_path / "set", group="ann", count=2)
+    lines = Lines(read_pairs(source).pairs, further_columns(source))
+    assert {line.pair.group for line in lines} == {"ann"} and len(lines[:1]) == 1
+    write_pairs(tmp_path / "out.jsonl", lines)
+    assert read_pairs(tmp_path / "out.jsonl").pairs[1].group == "ann"
+
+
+PLAIN = Pair("1", "p", "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "no row is left"),
+        ([Line(PLAIN), Line(PLAIN)], "id '1' is there twice"),
+        ([Line(PLAIN), Line(replace(PLAIN, id="2", rejected=None))], "do not go into one file"),
+        ([Line(replace(PLAIN, scores={"pair": {"id": 3.0}}))], "would not be read back"),
+        ([Line(replace(PLAIN, scores={"pair": {"chosen_x": 3.0}}))], "would not be read back"),
+        ([Line(replace(PLAIN, scores={"chosen": {"x": float("nan")}}))], "would not be read back"),
+        ([Line(replace(PLAIN, scores={"pair": {"gold": 3.0}}))], "would not be read back"),
+        ([Line(replace(PLAIN, further={"odd": Answer("c")}))], "answer 'odd' has no column"),
+        ([Line(replace(PLAIN, further={"2": Answer("c")}))], "scores that fall with the rank"),
+        ([Line(PLAIN), Line(replace(PLAIN, id="2", further={"2": Answer("c")}))], "the first must have three answers"),
+        ([Line(PLAIN, {"caption": "x"})], "'caption' means something else"),
+        ([Line(replace(PLAIN, id=""))], "has no id"),
+    ],
+)
+def test_what_would_not_be_read_back_is_refused_and_leaves_the_old_file(lines, message, tmp_path):
+    (tmp_path / "t.jsonl").write_text("old")
+    with pytest.raises(DataError, match=message):
+        write_pairs(tmp_path / "t.jsonl", lines)
+    assert (tmp_path / "t.jsonl").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_other_kinds_of_files_are_refused(tmp_path):
+    with pytest.raises(UserError, match="Type: t.jsonl"):
+        write_pairs(tmp_path / "t.csv", [Line(PLAIN)])
+
+
+def test_text_stays_readable_unless_utf8_cannot_hold_it():
+    assert "ü" in json_line({"a": "ü"}) and json.loads(json_line({"a": "\ud800"})) == {"a": "\ud800"}
+
+
+def test_turns_are_written_as_turns(tmp_path):
+    pair = Pair("1", Conversation((Message("user", "q"),)), Conversation((Message("assistant", "a"),)), "b")
+    write_pairs(Path(tmp_path) / "t.jsonl", [Line(replace(pair, rejected=Conversation((Message("assistant", "b"),))))])
+    assert json.loads((tmp_path / "t.jsonl").read_text())["chosen"] == [{"role": "assistant", "content": "a"}]

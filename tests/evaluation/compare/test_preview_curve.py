@@ -1,0 +1,78 @@
+"""Previews judged step by step: a parting of judges is told, anything less is not."""
+
+import math
+from contextlib import suppress
+
+import pytest
+
+from diffalign.evaluation.compare.drift import Drift
+from diffalign.evaluation.compare.preview_curve import DRIFTS, note_drift, read_course
+from tests.evaluation.fakes import Praise, Redness
+
+PROMPTS, SEEDS = [f"p{k}" for k in range(10)], [0, 1]
+
+
+class Blame(Praise):
+    """How seldom a text says "bad"."""
+
+    def score(self, prompts, texts):
+        import torch
+
+        return torch.tensor([-float(text.split().count("bad")) for text in texts])
+
+
+def previews(folder, course):
+    """Texts that say "good" and "bad" so many times at each step."""
+    for step, (good, bad) in course.items():
+        place = folder / "previews" / f"step-{step:08d}"
+        place.mkdir(parents=True)
+        for k in range(len(PROMPTS)):
+            for seed in SEEDS:
+                (place / f"{k:02d}-seed-{seed}.txt").write_text("good " * good + "bad " * bad + f"{k} {seed}")
+
+
+JUDGES = {"praise": (Praise(), "trained-on"), "blame": (Blame(), "held-out")}
+
+
+def course(folder, judges=None, medium="text"):
+    return read_course(folder, PROMPTS, SEEDS, JUDGES if judges is None else judges, medium)
+
+
+def test_a_parting_names_the_step_after_which_it_went_wrong(tmp_path):
+    previews(tmp_path, {0: (0, 2), 50: (1, 1), 100: (3, 4)})
+    note_drift(tmp_path, 50, Drift(0.5, 0.1, "nats per answer", 20))
+    note_drift(tmp_path, 50, Drift(0.25, 0.1, "nats per answer", 20))
+    found = course(tmp_path)
+    (said,) = found.words()
+    assert "from step 50 (drift 0.25) to the end praise (trained on) rose, while blame (held out) fell" in said
+    assert "in 0 % of 20 comparisons" in said and "about step 50" in said
+    assert found.steps == (0, 50, 100) and [found.mean("blame", k) for k in range(3)] == [-2, -1, -4]
+    assert found.win("praise", 2).rate == 1.0 and found.drifts[0] is None
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [{0: (0, 2), 50: (1, 1), 100: (3, 0)}, {0: (0, 2), 50: (5, 1), 100: (3, 4)}, {0: (0, 2), 50: (1, 2)}],
+    ids=["both rise", "both fall", "the held-out one stays"],
+)
+def test_nothing_less_is_called_over_optimisation(tmp_path, steps):
+    previews(tmp_path, steps)
+    assert course(tmp_path).words() == []
+
+
+def test_a_run_without_enough_previews_or_judges_has_no_course(tmp_path):
+    previews(tmp_path, {0: (0, 1)})
+    assert course(tmp_path) is None
+    previews(tmp_path, {5: (0, 1), 9: (0, 1)})
+    (tmp_path / "previews" / "step-00000009" / "00-seed-0.txt").unlink()
+    assert course(tmp_path).steps == (0, 5), "a step that was cut short does not count"
+    assert course(tmp_path, {"red": (Redness(), "held-out")}) is None, "a judge of pictures"
+    assert course(tmp_path, {}) is None
+
+
+def test_a_torn_note_and_an_unknown_error_are_no_obstacle(tmp_path):
+    previews(tmp_path, {0: (0, 1), 9: (1, 1)})
+    note_drift(tmp_path, 0, Drift(0.0, math.inf, "nats per answer", 1))
+    with (tmp_path / DRIFTS).open("a") as file, suppress(OSError):
+        file.write('{"step": 9, "val')
+    assert math.isinf(course(tmp_path).drifts[0].error) and course(tmp_path).drifts[1] is None

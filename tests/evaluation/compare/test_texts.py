@@ -1,0 +1,164 @@
+"""Texts through the same generate, compare and report as pictures: files, diversity, lengths, and one escaped page."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from scipy.stats import binomtest
+
+from diffalign.errors import DataError, UserError
+from diffalign.evaluation.compare.lengths import Lengths, lengths
+from diffalign.evaluation.compare.result import Comparison
+from diffalign.evaluation.compare.run import check_judges, compare, compare_galleries
+from diffalign.evaluation.report.sheet import examples
+from diffalign.evaluation.report.verdict import judge
+from diffalign.evaluation.report.write import write_report
+from diffalign.evaluation.samples.diversity import BIGRAMS, diversity
+from diffalign.evaluation.samples.generate import generate, read_gallery
+from diffalign.evaluation.samples.medium import MEDIA, medium_of
+from diffalign.evaluation.stats.heldout_agreement import agreements
+from diffalign.evaluation.stats.statistics import share
+from tests.evaluation.fakes import PlainPolicy, Praise, Redness, TalkingPolicy
+from tests.evaluation.report.test_report import NASTY, Balanced
+
+PROMPTS = ["a fox", NASTY, *(f"prompt {number}" for number in range(10))]
+HELD = {"praise": (Praise(), "held-out")}
+
+
+def test_texts_are_files_whose_metadata_holds_them_too(tmp_path):
+    ticks = []
+    gallery = generate(
+        TalkingPolicy(1), PROMPTS[:2], [3, 7], tmp_path, temperature=0.5, progress=lambda *tick: ticks.append(tick)
+    )
+    first = "a fox\r\nis good good <3>"
+    assert gallery.samples[0].path.suffix == ".txt" and gallery.contents()[0] == first
+    rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+    assert rows[0] == {
+        "file_name": gallery.samples[0].path.name, "prompt": "a fox", "seed": 3, "completion": first
+    }  # fmt: skip
+    assert read_gallery(tmp_path) == gallery and ticks == [("texts", 4, 4)]
+    again = TalkingPolicy(1)
+    assert generate(again, PROMPTS[:2], [3, 7], tmp_path, temperature=0.5) == gallery and not again.drawn
+
+
+def test_a_policy_that_makes_something_else_than_it_says_is_refused(tmp_path):
+    policy = PlainPolicy()
+    policy.medium = "text"
+    with pytest.raises(UserError, match="Expected 1 texts .* of type Image"):
+        generate(policy, ["x"], [0], tmp_path / "a")
+    policy.medium = "smell"
+    with pytest.raises(UserError, match="image, video, text.*'smell'"):
+        generate(policy, ["x"], [0], tmp_path / "b")
+
+
+def test_a_judge_of_another_medium_is_refused_before_anything_is_generated(tmp_path):
+    policy = TalkingPolicy()
+    with pytest.raises(UserError, match="'red' judges pictures, but there are texts"):
+        compare(policy, PROMPTS, [0], {"red": (Redness(), "held-out")}, folder=tmp_path)
+    with pytest.raises(UserError, match=r"'praise' judges texts, .*Judges of pictures: .*clip"):
+        check_judges(HELD, PROMPTS, "image")
+    assert not policy.calls
+
+
+def test_folders_of_two_media_are_not_compared(tmp_path):
+    generate(PlainPolicy(), ["x"], [0], tmp_path / "a")
+    generate(TalkingPolicy(), ["x"], [0], tmp_path / "b")
+    with pytest.raises(DataError, match="holds pictures and .* texts"):
+        compare_galleries(tmp_path / "a", tmp_path / "b", {})
+    (tmp_path / "a" / "metadata.jsonl").open("a").write(json.dumps({"file_name": "x.txt", "prompt": "x"}) + "\n")
+    (tmp_path / "a" / "x.txt").touch()
+    with pytest.raises(DataError, match="several media"):
+        read_gallery(tmp_path / "a")
+
+
+def test_a_gain_that_goes_with_length_is_told_with_a_caution(tmp_path):
+    found = compare(TalkingPolicy(2), PROMPTS, [0, 1], HELD, folder=tmp_path)
+    assert found.held_out()[0].win.rate == 1 and found.medium == "text"
+    assert found.lengths.unit == "words" and found.lengths.aligned - found.lengths.base == 2
+    assert (found.lengths.longer["praise"].rate, found.lengths.longer["praise"].n) == (1, 24)
+    said = " ".join(judge(found).sentences)
+    assert "longer" in said and "praise prefers the longer of two texts in 100 %" in said and "picture" not in said
+    assert Comparison.load(tmp_path / "comparison.json").lengths == found.lengths
+
+
+def test_a_caution_needs_a_judge_that_gains_and_goes_with_the_length(tmp_path):
+    found = compare(TalkingPolicy(2), PROMPTS, [0], HELD, folder=tmp_path)
+
+    def said(base, aligned, longer):
+        sizes = Lengths("words", base, aligned, {"praise": share(longer, 24)})
+        return " ".join(judge(replace(found, lengths=sizes)).sentences)
+
+    assert "prefers the longer" in said(10, 20, 20)
+    assert "100 % longer: 20 words" in said(10, 20, 12) and "of two" not in said(10, 20, 12)
+    assert "prefers the shorter of two texts in 100 %" in said(20, 10, 0) and "of two" not in said(20, 10, 24)
+    assert "longer" not in said(20, 21, 24)
+
+
+def test_a_judge_that_dislikes_length_brings_no_caution_and_equal_lengths_say_nothing(tmp_path):
+    terse = compare(TalkingPolicy(2), PROMPTS, [0], {"terse": (Praise(-1), "held-out")}, folder=tmp_path / "a")
+    said = " ".join(judge(terse).sentences)
+    assert "longer: " in said and "prefers the longer" not in said
+    even = compare(TalkingPolicy(0), PROMPTS, [0], HELD, folder=tmp_path / "b")
+    assert math.isnan(even.lengths.longer["praise"].rate) and "longer" not in " ".join(judge(even).sentences)
+    assert Comparison.load(tmp_path / "b" / "comparison.json").medium == "text"
+
+
+def test_who_prefers_the_longer_is_counted_over_decided_pairs_of_two_lengths():
+    base, aligned = ["a b", "a", "a b c", "a"], ["a", "a b", "a", "b"]
+    scores = [[0.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 5.0]]  # the shorter wins, the longer wins, a tie, equal lengths
+    found = lengths(MEDIA["text"], base, aligned, {"x": scores}).longer["x"]
+    assert (found.rate, found.n) == (0.5, 2)
+    assert lengths(MEDIA["image"], base, aligned, {"x": scores}) is None
+
+
+def test_diversity_of_texts_is_the_share_of_bigrams_that_are_not_shared():
+    varied = ["a b c", "A  b d", "yes", "no"]
+    found = diversity(varied, ["same"] * 4, ["p", "p", "q", "q"], BIGRAMS)
+    # {.a, ab, bc, c.} and {.a, ab, bd, d.}: 4 of 6 unshared; yes and no: all of 4.
+    assert found.base == pytest.approx((4 / 6 + 1) / 2)
+    assert found.aligned == 0 and found.change == -1 and found.space == "bigrams"
+    assert diversity(["", ""], ["", "a"], ["p", "p"], BIGRAMS).base == 0
+
+
+def test_the_page_shows_texts_escaped_and_speaks_of_texts(tmp_path):
+    found = compare(TalkingPolicy(1), PROMPTS, [0, 1], {NASTY: (Praise(), "held-out")}, folder=tmp_path)
+    page = write_report(tmp_path, comparison=found).read_text(encoding="utf-8")
+    read = Balanced(page)
+    assert "<script" not in page and "img" not in read.tags and "blockquote" in read.tags
+    assert any(NASTY in text and "good good" in text for text in read.text)
+    assert "Mean length:" in page and "picture" not in " ".join(read.text)
+    assert examples(found, prompts=1)[0].aligned == ["a fox\r\nis good good <0>", "a fox\r\nis good good <1>"]
+
+
+ROWS = [
+    {"step": 5, "eval_rewards/accuracies": 0.9, "eval_pairs": 64},
+    {"step": 9, "eval_rewards/accuracies": 0.75, "eval_accuracy/ranking": 0.5, "eval_pairs": 64},
+    {"step": 10, "loss": 0.6},
+]
+
+
+def test_held_out_agreement_is_that_of_the_last_look_with_wilsons_interval(tmp_path):
+    implicit, ranking = agreements(ROWS)
+    low, high = binomtest(48, 64).proportion_ci(method="wilson")
+    assert (implicit.share.low, implicit.share.high) == pytest.approx((low, high))
+    assert ranking.share.rate == 0.5 and ranking.share.n == 64
+    assert implicit.words().startswith("On 75 % of 64 held-out pairs") and "63 % to 84 %" in implicit.words()
+    page = write_report(tmp_path, metrics=ROWS).read_text()
+    assert "Held-out pairs" in page and "ranking accuracy" in page and "63 % to 84 %" in page
+    assert "<h2>Held-out" not in write_report(tmp_path, metrics=ROWS[2:]).read_text()
+
+
+@pytest.mark.parametrize("row", [{}, {"eval_pairs": 0}, {"eval_pairs": 3}, {"eval_pairs": 3, "eval_loss": 1.0},
+                                 {"eval_pairs": 3, "eval_rewards/accuracies": math.nan}])  # fmt: skip
+def test_without_held_out_accuracies_nothing_is_claimed(row):
+    assert agreements([row]) == []
+
+
+def test_a_sample_is_known_by_what_it_is(tmp_path):
+    picture = PlainPolicy().sample(["x"], [0])[0]
+    assert [medium_of(sample).name for sample in (picture, [picture, picture], "x")] == ["image", "video", "text"]
+    MEDIA["video"].write([picture, picture], tmp_path / "x.gif")
+    assert (tmp_path / "x.gif").stat().st_size and not list(tmp_path.glob(".*"))
+    with pytest.raises(UserError, match="type int"):
+        medium_of(3)

@@ -1,0 +1,171 @@
+"""CHES by its definition, with worked numbers, and what a language model says of pairs."""
+
+import math
+
+import pytest
+import torch
+
+from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.records.pair import Pair
+from diffalign.data.transforms.filter_by_score import filtered, lowest, quantiles, share_kept
+from diffalign.errors import DataError, UserError
+from diffalign.evaluation.diagnosis.ches import (
+    COLUMNS,
+    ches,
+    edit_distance,
+    ln_ches,
+    similarities,
+    summed_states,
+)
+from diffalign.policies.language.config import LanguageConfig
+from diffalign.policies.language.load import load_policy
+from tests.tiny_text import chat_pairs, text_pairs, tiny_llm
+
+CHOSEN = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]])  # at the prompt's last token, and at both tokens
+REJECTED = torch.tensor([[[1.0, 0.0], [0.5, 0.25], [3.0, 3.0]]])
+DEFINED = torch.tensor([[True, True, False]])  # the state at the last token predicts nothing
+
+
+def both(chosen, rejected, mask):
+    (one, count), (other, others) = summed_states(chosen, mask), summed_states(rejected, mask)
+    return ches(one, other).item(), ln_ches(one, other, count, others).item()
+
+
+def test_the_worked_numbers():
+    assert both(CHOSEN, REJECTED, DEFINED) == pytest.approx((-0.25, -0.0625), abs=1e-6)
+    whole = torch.ones_like(DEFINED)
+    one, other = summed_states(CHOSEN, whole)[0], summed_states(REJECTED, whole)[0]
+    two = torch.tensor([2.0])
+    # With the last row, as the released script has it: far away.
+    assert ches(one, other).item() == pytest.approx(7.5)
+    assert both(CHOSEN, REJECTED, whole)[1] == pytest.approx(7.5 / 9, abs=1e-6)
+    assert ln_ches(one, other, two, two).item() == pytest.approx(7.5 / 4)
+
+
+def test_equal_answers_are_zero_size_counts_squared_and_sides_are_not_alike():
+    assert both(CHOSEN, CHOSEN, DEFINED) == (0.0, 0.0)
+    assert both(3 * CHOSEN, 3 * REJECTED, DEFINED)[0] == pytest.approx(9 * -0.25)
+    assert both(REJECTED, CHOSEN, DEFINED)[0] != pytest.approx(-0.25)
+    padded = torch.cat([CHOSEN, torch.full((1, 2, 2), 9.0)], 1), torch.cat([REJECTED, torch.full((1, 2, 2), 9.0)], 1)
+    mask = torch.tensor([[True, True, False, False, False]])
+    assert both(*padded, mask) == both(CHOSEN, REJECTED, DEFINED)
+
+
+def test_one_token_each_from_the_same_prompt_is_zero():
+    first = torch.tensor([[True, False, False]])
+    assert both(CHOSEN, REJECTED, first) == (0.0, 0.0)
+
+
+def test_a_step_that_raises_the_margin_can_lower_the_chosen_token():
+    """Why it matters: three unembeddings, one state, and a step along the difference of two of them."""
+    heads = torch.tensor([[1.0, 0.0], [0.9, 0.2], [2.0, -2.0]], dtype=torch.float64)
+    state = torch.tensor([1.0, 0.5], dtype=torch.float64)
+    before = (heads @ state).log_softmax(0)
+    after = (heads @ (state + torch.tensor([0.1, -0.2], dtype=torch.float64))).log_softmax(0)
+    assert before.tolist() == pytest.approx([-math.log(3)] * 3)
+    assert after.tolist() == pytest.approx([-1.280920, -1.330920, -0.780920], abs=1e-6)
+    assert (after[0] - after[1] - before[0] + before[1]).item() == pytest.approx(0.05, abs=1e-6)
+    assert (after[0] - before[0]).item() == pytest.approx(-0.182308, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "edits"),
+    [
+        ("kitten", "sitting", 3),
+        ("flaw", "lawn", 2),
+        ("abc", "abc", 0),
+        ("", "ab", 2),
+        ("abcdef", "azced", 3),
+        ("a", "", 1),
+    ],
+)
+def test_edit_distance_counts_the_fewest_edits(one, other, edits):
+    found = edit_distance([ord(x) for x in one], [ord(x) for x in other])
+    assert found == pytest.approx(edits / max(len(one), len(other)))
+
+
+def test_lowest_and_quantiles():
+    assert lowest([3.0, 1.0, 2.0, 1.0], 0.5) == [1, 3]
+    assert lowest([3.0, 1.0, 2.0], 0.05) == [1]
+    assert list(quantiles([0.0, 1.0, 2.0]).values()) == pytest.approx([0.0, 0.1, 0.5, 1.0, 1.5, 1.9, 2.0])
+
+
+def test_filtered_lines_bring_their_numbers_and_name_what_is_left_out():
+    lines = [Line(Pair(name, "p", name, "x", source=f"t:{name}"), {"note": name}) for name in "abcd"]
+    rows = {name: {"ln_ches": value, "ches": 0.0} for name, value in zip("abcd", (3.0, 1.0, 2.0, 4.0), strict=True)}
+    outcome = filtered(lines, rows, "ln_ches", 0.5)
+    kept = list(outcome.lines)
+    assert [line.pair.id for line in kept] == ["b", "c"] and [line.columns["note"] for line in kept] == ["b", "c"]
+    assert kept[0].pair.scores["pair"] == {"ln_ches": 1.0, "ches": 0.0}
+    assert [(row.source, row.detail) for row in outcome.dropped] == [("t:a", "ln_ches 3"), ("t:d", "ln_ches 4")]
+    assert len(list(filtered(lines, rows).lines)) == 4
+    assert share_kept(None, 0.25) == 0.75 and share_kept(0.05, None) == 0.05 and share_kept(None, None) is None
+    with pytest.raises(UserError, match="Give one of them"):
+        share_kept(0.5, 0.5)
+    with pytest.raises(UserError, match="above 0 and below 1; got 5"):
+        share_kept(5.0, None)
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    folder = tiny_llm(tmp_path_factory.mktemp("ches"))
+    return load_policy(LanguageConfig(path=str(folder), adapter={"rank": 2}))
+
+
+@pytest.mark.parametrize("pairs", [text_pairs(7), chat_pairs(5)])
+def test_numbers_of_a_batch_are_those_of_a_plain_pass_of_each_answer(policy, pairs):
+    _, found = similarities(policy, pairs, batch=3)
+    model = policy.module.model
+    for pair in pairs:
+        question = policy.tokens.question(pair)
+        sums, lasts = [], []
+        for response in question.responses:
+            ids = torch.tensor([[*question.prompt, *response.ids]])
+            with torch.no_grad():
+                states = model(ids, output_hidden_states=True).hidden_states[-1][0]
+            sums.append(states[len(question.prompt) - 1 : -1].sum(0))
+            lasts.append(states[-1])
+        row = found[pair.id]
+        assert row["ches"] == pytest.approx(float((sums[0] @ sums[1]) - sums[0] @ sums[0]), rel=1e-3, abs=1e-2)
+        counts = [len(response.ids) for response in question.responses]
+        means = [s / count for s, count in zip(sums, counts, strict=True)]
+        assert row["ln_ches"] == pytest.approx(float(means[0] @ means[1] - means[0] @ means[0]), rel=1e-3, abs=1e-3)
+        assert row["last_hidden_product"] == pytest.approx(float(lasts[0] @ lasts[1]), rel=1e-3, abs=1e-2)
+        assert tuple(row) == COLUMNS and 0 < row["edit_distance"] <= 1
+
+
+def test_a_killed_pass_goes_on_where_it_stopped(policy, tmp_path):
+    pairs, target = text_pairs(6), tmp_path / "out.jsonl"
+    _, whole = similarities(policy, pairs, batch=2)
+
+    def kill(what, done, total):
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        similarities(policy, pairs, target=target, batch=2, progress=kill)
+    part = tmp_path / "out.jsonl.part"
+    part.write_text(part.read_text() + '["torn')
+    seen = []
+    notes, found = similarities(policy, pairs, target=target, batch=1, progress=lambda *told: seen.append(told))
+    assert [told[1] for told in seen] == [5, 6]
+    assert all(found[p.id] == pytest.approx(whole[p.id], rel=1e-4) for p in pairs)
+    notes.done()
+    assert not part.exists()
+
+
+def test_notes_of_another_model_are_not_taken(policy, tmp_path):
+    pairs, target = text_pairs(2), tmp_path / "out.jsonl"
+    similarities(policy, pairs, target=target)
+    part = tmp_path / "out.jsonl.part"
+    part.write_text(part.read_text().replace('"model": "', '"model": "x'))
+    seen = []
+    similarities(policy, pairs, target=target, progress=lambda *told: seen.append(told))
+    assert seen
+
+
+def test_what_has_no_hidden_states_is_refused(policy):
+    with pytest.raises(DataError, match="two texts"):
+        similarities(policy, [Pair("a", "p", "x", None)])
+    with pytest.raises(UserError, match="data separability"):
+        similarities(type("Image", (), {"medium": "image"})(), text_pairs(2))

@@ -1,0 +1,196 @@
+"""The page and its parts: nothing of the outside gets in unescaped, nothing missing or broken stops it."""
+
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from diffalign.evaluation.compare.run import compare
+from diffalign.evaluation.report.plots import charts, read_metrics
+from diffalign.evaluation.report.sheet import Example, examples, save_sheet, sheet
+from diffalign.evaluation.report.verdict import judge
+from diffalign.evaluation.report.write import write_report
+from diffalign.evaluation.samples.medium import data_uri
+from tests.evaluation.fakes import PlainPolicy, RedHit, Redness
+
+NASTY = "<script>alert('x')</script> & \"quotes\" {{ 7*7 }}"
+
+
+class Balanced(HTMLParser):
+    """Collects tags, addresses and visible text, and whether every element is closed."""
+
+    VOID = {"meta", "img", "br", "line", "circle", "path", "use", "rect", "link"}
+
+    def __init__(self, page):
+        super().__init__()
+        self.stack, self.tags, self.addresses, self.text = [], set(), [], []
+        self.feed(page)
+        assert not self.stack, self.stack
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.addresses += [value for name, value in attributes if name in ("src", "href", "xlink:href", "action")]
+        assert not [name for name, _ in attributes if name.startswith("on")]
+        if tag not in self.VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.stack.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    scorers = {"trained": (Redness(), "trained-on"), f"held {NASTY}": (RedHit(), "held-out")}
+    folder = tmp_path_factory.mktemp("compared")
+    return compare(PlainPolicy(), [NASTY, *(f"prompt {i}" for i in range(9))], [0, 1], scorers, folder=folder)
+
+
+def rows(count=50, **more):
+    return [
+        {"step": i, "loss": 0.7 - 0.001 * i, "rewards/accuracies": 0.5 + 0.005 * i, "rewards/margins": 0.01 * i,
+         "error/chosen_change": -1e-4 * i, "error/rejected_change": 2e-4 * i, "accuracy/level_0.0-0.2": 0.4,
+         "accuracy/level_0.2-0.4": 0.8, **more}
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def page_of(tmp_path, **parts):
+    text = write_report(tmp_path, **parts).read_text(encoding="utf-8")
+    return text, Balanced(text)
+
+
+def test_the_page_stands_alone_and_escapes_everything(tmp_path, comparison):
+    header = {"model": NASTY, "recipe": {"beta": 2000, "seeds": [1, 2]}}
+    text, page = page_of(tmp_path, comparison=comparison, metrics=rows(), header=header, words=[NASTY], title=NASTY)
+    assert "script" not in page.tags and "<script" not in text
+    assert not re.search(r"(?:https?:)?//[a-z]", re.sub(r"data:image/\w+;base64,[^\"]*", "", text))
+    assert all(address.startswith(("data:image/", "#")) for address in page.addresses)
+    assert page.text.count(NASTY) >= 3, "escaped text must still read as it was written"
+    assert "recipe.beta" in page.text and "1, 2" in page.text
+    assert 'name="viewport"' in text and "prefers-color-scheme: dark" in text
+
+
+def test_held_out_judges_stand_before_those_trained_on(tmp_path, comparison):
+    text, _ = page_of(tmp_path, comparison=comparison)
+    table = text[text.index("<table class") :]
+    assert (
+        0
+        < table.index("Held out:")
+        < table.index("held &lt;script")
+        < table.index("Trained on:")
+        < table.index("<th>trained")
+    )
+
+
+@pytest.mark.parametrize(
+    "metrics", [None, [], "missing.jsonl", [{"step": 1}], [{"step": 1, "loss": math.nan}], [{"loss": "x"}]]
+)
+def test_a_page_without_numbers_says_so(tmp_path, metrics):
+    text, page = page_of(tmp_path, metrics=tmp_path / metrics if isinstance(metrics, str) else metrics)
+    assert (
+        "There are no logged numbers" in text and "Not compared with its base yet." in text and "img" not in page.tags
+    )
+
+
+def test_nan_rows_are_gaps_that_are_counted(tmp_path):
+    broken = rows(20) + rows(3, loss=math.nan) + rows(1, loss=math.inf)
+    text, _ = page_of(tmp_path, metrics=broken)
+    assert "4 logged values were not finite" in text
+    assert not re.search(r"\bnan\b|\binf\b", text)
+
+
+def test_a_single_row_is_drawn(tmp_path):
+    assert page_of(tmp_path, metrics=rows(1))[0].count('class="chart"') == 5
+
+
+def test_metrics_are_read_and_a_line_cut_by_a_kill_is_skipped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows(3)) + '\n{"step": 3, "lo')
+    assert [row["step"] for row in read_metrics(path)] == [0, 1, 2]
+    assert len(charts(read_metrics(path))) == 5
+
+
+def test_charts_share_no_identifier_and_bring_no_style_for_the_page():
+    found = charts(rows())
+    names = [set(re.findall(r'id="([^"]+)"', chart.svg)) for chart in found]
+    assert sum(map(len, names)) == len(set().union(*names))
+    for chart in found:
+        used = set(re.findall(r"url\(#([^)]+)\)", chart.svg)) | set(re.findall(r'href="#([^"]+)"', chart.svg))
+        assert used <= set(re.findall(r'id="([^"]+)"', chart.svg))
+        assert "<style" not in chart.svg and "xmlns" not in chart.svg and "currentColor" in chart.svg
+        assert len(chart.svg) < 60_000
+    assert charts(rows())[0].svg == found[0].svg, "a chart must not change between two calls"
+
+
+def test_ten_thousand_rows_stay_small():
+    assert all(len(chart.svg) < 100_000 for chart in charts(rows(10_000)))
+
+
+def test_the_caption_tells_where_the_curve_ended():
+    assert "Last tenth: 0.653." in charts(rows(50))[0].caption
+
+
+def test_examples_are_spread_evenly_and_their_pictures_match(comparison):
+    found = examples(comparison, prompts=5, seeds=1)
+    assert [example.prompt for example in found] == [NASTY, "prompt 1", "prompt 3", "prompt 5", "prompt 7"]
+    base, aligned = Image.open(found[1].base[0]), Image.open(found[1].aligned[0])
+    assert (base.getpixel((0, 0))[0], aligned.getpixel((0, 0))[0]) == (100, 140)
+
+
+def test_the_sheet_shows_before_left_and_after_right(tmp_path):
+    red, blue = Image.new("RGB", (64, 64), (255, 0, 0)), Image.new("RGB", (32, 64), (0, 0, 255))
+    image = sheet([Example("a prompt that is far too long to fit the sheet " * 9, [red, red], [blue, blue])], side=64)
+    colours = [image.getpixel((x, image.height - 40)) for x in range(image.width)]
+    assert colours.index((255, 0, 0)) < image.width // 2 < colours.index((0, 0, 255))
+    assert Image.open(save_sheet([Example("x", [], [blue])], tmp_path / "s.png")).size[0] > 64
+
+
+def test_pictures_of_training_alone_are_shown_without_a_before(tmp_path):
+    text, page = page_of(tmp_path, pictures=[Example("step 10", [], [Image.new("RGB", (300, 500))])])
+    assert "before</span>" not in text and "data:image/jpeg" in text
+
+
+def test_large_pictures_shrink_and_small_ones_stay_exact():
+    small = data_uri(Image.new("RGB", (64, 64), (1, 2, 3)))
+    assert small.startswith("data:image/png") and len(data_uri(Image.new("RGB", (4000, 3000)))) < 20_000
+
+
+def made(tmp_path, policy, scorers, seeds=(0, 1)):
+    return judge(compare(policy, [f"p{i}" for i in range(12)], list(seeds), scorers, folder=tmp_path))
+
+
+def test_the_verdict_says_better_worse_mixed_or_unclear_by_held_out_judges_alone(tmp_path):
+    up, down, even = Redness(), Redness(-1), "No clear difference from its base on a and b."
+    cases = [
+        (PlainPolicy(40), {"a": (up, "held-out"), "b": (down, "trained-on")}, "Better than its base on a.", "good"),
+        (PlainPolicy(40), {"a": (down, "held-out"), "b": (up, "trained-on")}, "Worse than its base on a.", "bad"),
+        (PlainPolicy(40), {"a": (up, "held-out"), "b": (down, "held-out")}, "Mixed: better on a, worse on b.", "open"),
+        (PlainPolicy(0), {"a": (up, "held-out"), "b": (down, "held-out")}, even, "open"),
+        (PlainPolicy(40), {"a": (up, "trained-on")}, "No held-out judge was asked.", "open"),
+    ]  # fmt: skip
+    for number, (policy, scorers, headline, tone) in enumerate(cases):
+        found = made(tmp_path / str(number), policy, scorers)
+        assert (found.headline, found.tone) == (headline, tone)
+    assert "over-optimisation" in " ".join(made(tmp_path / "1", *cases[1][:2]).sentences)
+
+
+def test_the_verdict_tells_lost_diversity_and_single_seeds(tmp_path):
+    class Narrow(PlainPolicy):
+        def sample(self, prompts, seeds, *, reference=False, **settings):
+            return super().sample(prompts, seeds if reference else [0] * len(seeds), reference=reference, **settings)
+
+    held = {"a": (Redness(), "held-out")}
+    assert "diversity fell by 100 %" in " ".join(made(tmp_path / "a", Narrow(), held).sentences)
+    assert "two seeds or more" in " ".join(made(tmp_path / "b", PlainPolicy(), held, seeds=[0]).sentences)

@@ -1,0 +1,126 @@
+"""The anchor's gate: known numbers, and what it may and may not look at."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffalign.labels import expected, hard
+from diffalign.labels import seppo_gate as anchor
+from diffalign.losses import LOSSES, PairScores, Scores
+from tests.labels.rows import AGAINST_A_REFERENCE, PAIRS
+from tests.losses.scores import drawn, from_errors
+
+BETA = 2000.0
+LOSS = LOSSES["logistic"].bind(beta=BETA)
+EXCESS = [(-0.001, 0.002), (0.001, 0.002), (0.001, -0.002), (-0.001, -0.002), (0.0, 0.3)]
+"""Excess errors of the anchor and of the sample: ahead, behind, behind, ahead, and a tie."""
+
+
+def _scores(excess, dtype=torch.float64):
+    d_w, d_l = (torch.tensor(column, dtype=dtype) for column in zip(*excess, strict=True))
+    return PairScores(*(Scores(-e / 2) for e in (d_w, d_l, torch.zeros_like(d_w), torch.zeros_like(d_l))))
+
+
+def _label(count, **how):
+    return anchor(PAIRS[:1] * count, **how)
+
+
+def test_the_known_gates_margins_and_losses():
+    scores, label = _scores(EXCESS), _label(5)
+    assert label.gate(scores).tolist() == [1.0, -1.0, -1.0, 1.0, 0.0]
+    inside = BETA * scores.gated(label.gate(scores)).margin
+    assert inside.tolist() == pytest.approx([3.0, -3.0, 1.0, -1.0, 0.0], rel=1e-12)
+    by_hand = [0.0485873516, 3.0485873516, 0.3132616875, 1.3132616875, math.log(2)]
+    assert expected(LOSS, scores, label).tolist() == pytest.approx(by_hand, abs=5.1e-11)
+
+
+def test_the_indicator_drops_the_sample_where_the_reference_is_ahead():
+    scores, label = _scores(EXCESS), _label(5, kind="indicator")
+    assert label.gate(scores).tolist() == [1.0, 0.0, 0.0, 1.0, 0.0]
+    u = torch.tensor([3.0, -1.0, -1.0, -1.0, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(BETA * scores.gated(label.gate(scores)).margin, u)
+    torch.testing.assert_close(expected(LOSS, scores, label), torch.nn.functional.softplus(-u))
+
+
+@pytest.mark.parametrize("kind", ["sign", "indicator"])
+@pytest.mark.parametrize("tie", [0, 1])
+def test_an_exact_tie_gives_what_was_asked_for(kind, tie):
+    label = _label(2, kind=kind, tie=tie)
+    assert label.gate(_scores([(0.0, 0.3), (0.0, -0.3)])).tolist() == [tie, tie]
+    assert label.gate(_scores([(-1e-12, 0.3), (1e-12, 0.3)])).tolist() == [1.0, -1.0 if kind == "sign" else 0.0]
+
+
+def test_a_tie_learns_from_the_anchor_alone_or_as_from_any_pair():
+    scores = from_errors([0.4], [0.7], [0.4], [0.7])
+    for tie in (0, 1):
+        leaves = [side.logps.clone().requires_grad_(True) for side in (scores.chosen, scores.rejected)]
+        moved = dataclasses.replace(scores, chosen=Scores(leaves[0]), rejected=Scores(leaves[1]))
+        chosen, rejected = torch.autograd.grad(expected(LOSS, moved, _label(1, tie=tie)).sum(), leaves)
+        assert (chosen.item(), rejected.item()) == (-BETA / 2, tie * BETA / 2)
+
+
+@given(other=st.floats(-1e3, 1e3), kind=st.sampled_from(["sign", "indicator"]))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_the_gate_does_not_look_at_the_sample(other, kind):
+    label = _label(5, kind=kind)
+    scores = _scores(EXCESS)
+    replaced = dataclasses.replace(scores, rejected=Scores(torch.full((5,), other, dtype=torch.float64)))
+    assert torch.equal(label.gate(replaced), label.gate(scores))
+    assert torch.equal(label.gate(dataclasses.replace(scores, rejected=None)), label.gate(scores))
+
+
+def test_behind_its_reference_the_policy_lowers_both_errors_by_the_lost_share():
+    e_w, e_l = (torch.tensor([e], dtype=torch.float64, requires_grad=True) for e in (0.4002, 0.6996))
+    expected(LOSS, from_errors(e_w, e_l, [0.4], [0.7]), _label(1)).sum().backward()
+    u = -(BETA / 2) * (0.0002 + -0.0004)
+    pull = BETA / 2 / (1 + math.exp(u))
+    assert e_w.grad.item() == pytest.approx(pull, rel=1e-9)
+    assert e_l.grad.item() == pytest.approx(pull, rel=1e-9)
+
+
+def test_only_the_sum_of_the_errors_counts_behind_and_only_their_difference_ahead():
+    behind, ahead = _scores([(0.001, 0.003), (0.003, 0.001)]), _scores([(-0.001, 0.002), (-0.002, 0.001)])
+    for scores in (behind, ahead):
+        one, other = expected(LOSS, scores, _label(2)).tolist()
+        assert one == pytest.approx(other, rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", AGAINST_A_REFERENCE)
+def test_where_the_policy_is_ahead_everywhere_it_is_the_plain_loss_to_the_bit(loss):
+    scores = drawn(5, dtype=torch.float32)
+    ahead = dataclasses.replace(scores, chosen=Scores(scores.reference_chosen.logps + scores.chosen.logps.abs()))
+    for how in ({}, {"kind": "indicator"}, {"tie": 1}):
+        assert torch.equal(expected(loss, ahead, anchor(PAIRS, **how)), expected(loss, ahead, hard(PAIRS)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_stay_finite_at_ties_and_at_extremes(dtype):
+    scores = _scores([(0.0, 0.0), (0.0, 1e4), (1e4, -1e4), (-1e4, 1e4), (1e-30, 1.0)], dtype)
+    leaves = [side.logps.clone().requires_grad_(True) for side in (scores.chosen, scores.rejected)]
+    moved = dataclasses.replace(scores, chosen=Scores(leaves[0]), rejected=Scores(leaves[1]))
+    values = expected(LOSS, moved, _label(5))
+    assert values.isfinite().all() and values.dtype == dtype
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(values.sum(), leaves))
+
+
+def test_identical_numerics_flip_nothing():
+    # A share of one half would mean that rounding decides.
+    scores = drawn(64, dtype=torch.float32)
+    equal = dataclasses.replace(scores, reference_chosen=scores.chosen)
+    assert (_label(64).gate(equal) == 0.0).all()
+
+
+@pytest.mark.parametrize("how, said", [({"kind": "step"}, "sign .* or indicator"), ({"tie": -1}, "0 or 1; got -1")])
+def test_a_gate_that_there_is_not_is_refused(how, said):
+    with pytest.raises(ValueError, match=said):
+        anchor(PAIRS, **how)
+
+
+def test_a_gate_without_a_reference_says_so():
+    scores = drawn(5)
+    with pytest.raises(ValueError, match="score the reference too"):
+        expected(LOSS, dataclasses.replace(scores, reference_chosen=None, reference_rejected=None), anchor(PAIRS))

@@ -1,0 +1,155 @@
+"""Pictures position by position: parts that add up, the divergence of two predictions, and masks of regions."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diffalign.errors import ConfigError, DataError
+from diffalign.losses import PairScores, loss_named
+from diffalign.policies.diffusion.load import AdapterConfig
+from diffalign.policies.diffusion.scoring.position_masks import RegionConfig
+from tests.policies.conftest import draw_for, question, shake
+
+
+def halves(policy, encoded, draw):
+    """``(policy output - reference output)^2 / 2``, a mean over the latent, by hand."""
+    posed, judging = question(policy, encoded, draw), policy._judging
+    asked = posed.x_t, posed.t, posed.conditioning
+    with torch.no_grad(), judging.reference.network() as network:
+        other = judging._call(network, *asked)
+    with torch.no_grad():
+        ours = judging._call(policy.module, *asked)
+    return (0.5 * (ours - other).square().flatten(1).mean(1)).chunk(2)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("flip", ["joint", "independent", "none"])
+def test_parts_add_up_to_the_log_probability_and_divergences_to_the_gap(make, pairs, flip, reduction):
+    policy = shake(make(flip=flip, reduction=reduction))
+    encoded, draw = policy.encode(pairs), draw_for(pairs)
+    ours, theirs = policy.compare(encoded, draw)
+    times = policy.latent_elements if reduction == "sum" else 1
+    for one, gap in zip(ours.candidates, halves(policy, encoded, draw), strict=True):
+        assert one.parts.shape == one.divergence.shape == (len(pairs), 64)
+        torch.testing.assert_close(one.parts.sum(1), one.logps, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(one.divergence.sum(1), times * gap, rtol=1e-4, atol=1e-9)
+        assert one.divergence.requires_grad and one.masks is None and one.lengths is None
+    for have, want in zip((ours, theirs), (policy.score(encoded, draw), policy.reference(encoded, draw)), strict=True):
+        for one, other in zip(have.candidates, want.candidates, strict=True):
+            assert torch.equal(one.logps, other.logps) and other.parts is None
+    torch.testing.assert_close(ours.info["seq_kl/chosen"], ours.candidates[0].divergence.sum(1).detach())
+    assert not theirs.candidates[0].parts.requires_grad and "level" in ours.info
+
+
+@pytest.mark.parametrize("reference", ["adapter_off", "copy"])
+def test_nothing_diverges_before_the_first_step(make, pairs, reference):
+    policy = make(reference=reference)
+    ours, theirs = policy.compare(policy.encode(pairs), draw_for(pairs))
+    for one, other in zip(ours.candidates, theirs.candidates, strict=True):
+        assert torch.equal(one.divergence, torch.zeros_like(one.divergence)) and torch.equal(one.parts, other.parts)
+
+
+def test_the_divergence_falls_along_its_gradient(make, pairs):
+    policy = shake(make())
+    encoded, draw = policy.encode(pairs), draw_for(pairs)
+    total = lambda: sum(s.divergence.sum() for s in policy.compare(encoded, draw)[0].candidates)
+    before = total()
+    before.backward()
+    parameters = list(policy.trainable().values())
+    slope = sum((p.grad**2).sum() for p in parameters)
+    step = 1e-3 * before.item() / slope.item()
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter -= step * parameter.grad
+    assert before.item() - total().item() == pytest.approx(step * slope.item(), rel=0.05)
+
+
+def test_positions_are_those_of_the_stored_picture_however_it_is_judged(make, pairs):
+    """Many visits, some of them mirrored: the network sees other latents, but a part stays at its place."""
+    policy = make(flip="joint", caption_dropout=0.0)
+    judging, encoded = policy._judging, policy.encode(pairs)
+    draws = [draw_for(pairs, visit) for visit in range(6)]
+    rows = [judging.denoiser.mirrored(encoded, draw)[0] for draw in draws]
+    assert any(row.any() for row in rows) and not all(row.all() for row in rows)
+    width = 8
+    ramp = torch.arange(float(width)).expand(2 * len(pairs), 4, width, width)
+    for row, draw in zip(rows, draws, strict=True):
+        judged = torch.where(torch.cat([row, row]).view(-1, 1, 1, 1), ramp.flip(-1), ramp)
+        mirrored = judging.denoiser.mirrored(encoded, draw)
+        parts = judging.denoiser.parts(judged, torch.zeros_like(judged), mirrored)
+        wanted = (0.5 * ramp[: len(pairs), 0].square() / width**2).flatten(1)
+        for part in parts:
+            torch.testing.assert_close(part, wanted)
+
+
+def test_a_stored_reference_is_refused_with_what_to_type(make, pairs):
+    for adapter, instead in ((AdapterConfig(rank=2), "adapter_off"), (None, "copy")):
+        policy = make(reference="stored", adapter=adapter)
+        with pytest.raises(ConfigError, match=f"only errors are kept.*model.reference={instead}"):
+            policy.compare(policy.encode(pairs), draw_for(pairs))
+
+
+def painted(path, left, right, size=(24, 20)):
+    """A mask that is darker on one side."""
+    pixels = np.full((size[1], size[0]), left, dtype=np.uint8)
+    pixels[:, size[0] // 2 :] = right
+    Image.fromarray(pixels).save(path)
+
+
+def test_masks_from_files_are_framed_as_the_pictures_and_found_by_id_role_or_name(make, pairs, tmp_path):
+    for pair in pairs:
+        painted(tmp_path / f"{pair.id}.png", 255, 0)
+    painted(tmp_path / f"{pairs[0].rejected.stem}.png", 0, 255)
+    painted(tmp_path / f"{pairs[1].id}-chosen.png", 255, 255)
+    policy = make(masks=RegionConfig(kind="files", folder=tmp_path))
+    policy.prepare(pairs)
+    encoded = policy.encode(pairs)
+    seen = [policy.compare(encoded, draw_for(pairs, visit))[0] for visit in range(3)]
+    left = torch.cat([torch.ones(8, 4), torch.zeros(8, 4)], 1).flatten()
+    for scored in seen:  # at every visit, mirrored or not
+        chosen, rejected = (s.masks for s in scored.candidates)
+        assert torch.equal(chosen[0], chosen[1]) and chosen.shape == (2, len(pairs), 64)
+        torch.testing.assert_close(chosen[0, 0], left, atol=0.35, rtol=0)  # the seam is blurred by the resize
+        torch.testing.assert_close(rejected[0, 0], 1 - left, atol=0.35, rtol=0)
+        assert torch.equal(chosen[0, 1], torch.ones(64))
+        assert torch.equal(chosen[0, 0].view(8, 8)[:, :3], torch.ones(8, 3))
+    (tmp_path / f"{pairs[2].id}.png").unlink()
+    with pytest.raises(DataError, match=f"'{pairs[2].id}'.*no mask for its chosen candidate.*-chosen.png"):
+        make(masks=RegionConfig(kind="files", folder=tmp_path)).prepare(pairs)
+
+
+def test_what_a_mask_hides_has_no_say(make, pairs, tmp_path):
+    """A black mask leaves nothing to learn from, a white one the loss without masks."""
+
+    def loss(shade):
+        for pair in pairs:
+            painted(tmp_path / f"{pair.id}.png", shade, shade)
+        policy = shake(make(masks=RegionConfig(kind="files", folder=tmp_path)))
+        ours, theirs = policy.compare(policy.encode(pairs), draw_for(pairs))
+        return loss_named("sparse_po").bind(beta=2000.0)(PairScores(*ours.candidates, *theirs.candidates))
+
+    assert torch.equal(loss(0), torch.full((len(pairs),), 2.0).log())
+    bare = shake(make())
+    ours, theirs = bare.compare(bare.encode(pairs), draw_for(pairs))
+    whole = loss_named("sparse_po").bind(beta=2000.0)(PairScores(*ours.candidates, *theirs.candidates))
+    torch.testing.assert_close(loss(255), whole)
+
+
+def test_masks_from_the_middle_block_span_zero_to_one_and_carry_no_gradient(make, pairs):
+    policy = shake(make(masks=RegionConfig(kind="activations")))
+    ours, _ = policy.compare(policy.encode(pairs), draw_for(pairs))
+    for scores in ours.candidates:
+        assert scores.masks.shape == (2, len(pairs), 64) and not scores.masks.requires_grad
+        assert (scores.masks.amin(-1) == 0).all() and (scores.masks.amax(-1) == 1).all()
+    assert ours.info["mask/mean_reward/chosen"].shape == (len(pairs),)
+    assert not policy.module.mid_block._forward_hooks
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"kind": "files"}, "need the folder"), ({"kind": "activations", "folder": "x"}, "no folder. Leave folder out")],
+)
+def test_masks_that_contradict_themselves_are_refused(settings, says):
+    with pytest.raises(ValueError, match=says):
+        RegionConfig(**settings)

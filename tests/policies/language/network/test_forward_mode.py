@@ -1,0 +1,220 @@
+"""The fast ways give the model's own numbers and gradients, for every family; one that cannot says so."""
+
+import pytest
+import torch
+
+from diffalign.errors import ConfigError
+from diffalign.policies.adapters import AdapterConfig, adapter_off, add_adapter
+from diffalign.policies.language.network import attention
+from diffalign.policies.language.network.forward_mode import find_way
+from diffalign.policies.language.network.layout import lay_out
+from diffalign.policies.language.network.network import LanguageNetwork
+from diffalign.policies.language.tokens.token_pair import Question, Response
+from tests.tiny_text import FAMILIES, tiny_llm
+
+SMALL = {
+    "vocab_size": 99,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    made = {}
+
+    def folder(family):
+        if family not in made:
+            made[family] = tiny_llm(tmp_path_factory.mktemp(family), family=family)
+        return made[family]
+
+    return folder
+
+
+def load(folder, **settings):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, **settings).eval()
+
+
+def network_of(model):
+    network = LanguageNetwork(model).eval()
+    return network, find_way(network)
+
+
+def of_config(kind, **settings):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**SMALL, **settings})).eval()
+
+
+def batch(vocabulary, device="cpu"):
+    """Prompts of several lengths, one of them twice, responses of several, one of them shared; some tokens unscored."""
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(count):
+        return tuple(torch.randint(vocabulary, (count,), generator=generator).tolist())
+
+    def answer(count):
+        return Response(draw(count), tuple((torch.rand(count, generator=generator) > 0.2).tolist()))
+
+    prompt, shared = draw(30), answer(20)
+    questions = [
+        Question(prompt, (shared, answer(25))),
+        Question(draw(1), (answer(12), answer(3))),
+        Question(prompt, (answer(7), shared)),
+        Question(draw(11), (answer(1), answer(19))),
+    ]
+    return lay_out(questions, device)
+
+
+def numbers(network, way, layout):
+    network.zero_grad()
+    with network.going(way):
+        logps = network(layout)
+    (logps * torch.linspace(0.5, 1.5, len(logps))).sum().backward()
+    grads = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+    return logps.detach(), grads
+
+
+def assert_equal(have, want):
+    torch.testing.assert_close(have[0], want[0], atol=1e-4, rtol=0)
+    assert have[1].keys() == want[1].keys()
+    for name, grad in want[1].items():
+        assert (have[1][name] - grad).norm() <= 1e-3 * grad.norm() + 1e-5, (
+            name
+        )  # biases of keys: exactly zero, but for rounding
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_goes_the_shared_way_with_the_models_own_numbers(folders, family):
+    network, outcome = network_of(load(folders(family)))
+    assert outcome.way == "shared" and not outcome.reasons
+    layout = batch(network.model.config.get_text_config().vocab_size)
+    want = numbers(network, "plain", layout)
+    assert_equal(numbers(network, "padded", layout), want)
+    assert_equal(numbers(network, "shared", layout), want)
+
+
+@pytest.mark.parametrize("family", ["gemma2", "mistral"])
+def test_windows_and_soft_caps_matter_in_this_batch(folders, family):
+    """Without them the numbers are others: the test above would notice a way that forgot them."""
+    network, _ = network_of(load(folders(family)))
+    layout = batch(network.model.config.vocab_size)
+    want = numbers(network, "shared", layout)[0]
+    forgetful = lambda *args, **settings: attention.attention(
+        *args, **{**settings, "sliding_window": None, "softcap": None}
+    )
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(attention.NAME, forgetful)
+    try:
+        assert (numbers(network, "shared", layout)[0] - want).abs().max() > 1e-2
+    finally:
+        attention.register()
+
+
+def test_the_models_own_way_keeps_its_soft_cap(folders):
+    """Whichever attention transformers chose for it: the fused kernel leaves the cap out."""
+    network, plain = (
+        LanguageNetwork(load(folders("gemma2"))).eval(),
+        load(folders("gemma2"), attn_implementation="eager"),
+    )
+    find_way(network, "plain")
+    layout = batch(network.model.config.vocab_size)
+    assert_equal(numbers(network, "plain", layout), numbers(LanguageNetwork(plain).eval(), "plain", layout))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_with_an_adapter_the_ways_agree_and_switching_it_off_is_the_base(folders, family):
+    network, _ = network_of(load(folders(family)))
+    layout = batch(network.model.config.vocab_size)
+    with torch.no_grad():
+        base = network(layout)
+    add_adapter(network.model, AdapterConfig(rank=3))
+    network.eval()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.2)
+    assert_equal(numbers(network, "shared", layout), numbers(network, "plain", layout))
+    with torch.no_grad(), adapter_off(network):
+        assert torch.equal(network(layout), base)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_checkpointed_activations_give_the_same_gradients(folders, family):
+    network, _ = network_of(load(folders(family)))
+    layout = batch(network.model.config.get_text_config().vocab_size)
+    want = numbers(network, "shared", layout)
+    network.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    network.train()
+    assert_equal(numbers(network, "shared", layout), want)
+
+
+def test_an_adapter_on_the_head_is_not_left_out(folders):
+    network, _ = network_of(load(folders("llama")))
+    add_adapter(network.model, AdapterConfig(rank=3, targets=("q_proj", "lm_head")))
+    network.eval()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.2)
+    layout = batch(network.model.config.vocab_size)
+    assert_equal(numbers(network, "shared", layout), numbers(network, "plain", layout))
+
+
+def test_the_shared_way_computes_each_prompt_once(folders):
+    network, _ = network_of(load(folders("llama")))
+    layout = batch(network.model.config.vocab_size)
+    rows = []
+    hook = network.model.model.layers[0].register_forward_hook(lambda module, args, out: rows.append(args[0].shape[:2]))
+    network(layout)
+    hook.remove()
+    assert rows == [(1, len(layout.ids))]
+    assert len(layout.ids) == 30 + 20 + 25 + 7 + 1 + 12 + 3 + 11 + 1 + 19
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "way", "says"),
+    [
+        ("cohere", {"logit_scale": 0.5}, "shared", ""),
+        ("granite", {"logits_scaling": 3.0}, "shared", ""),
+        ("opt", {"ffn_dim": 64, "word_embed_proj_dim": 32}, "shared", ""),
+        ("bloom", {}, "padded", "not shared"),
+        ("gpt_oss", {"num_local_experts": 4, "sliding_window": 8, "head_dim": 8}, "padded", "s_aux"),
+        ("mamba", {}, "padded", "not shared"),
+    ],
+)
+def test_an_architecture_that_cannot_falls_back_and_says_so(kind, settings, way, says):
+    network, outcome = network_of(of_config(kind, **settings))
+    assert outcome.way == network.way == way
+    assert outcome.words().startswith(way) and says in outcome.words()
+    layout = batch(90)
+    assert_equal(numbers(network, way, layout), numbers(network, "plain", layout))
+
+
+def test_a_model_that_hides_its_window_from_its_layers_is_not_trusted():
+    """A window is longer than a trial, so the numbers cannot show that it was forgotten: the layers must ask for it."""
+    model = of_config("mistral", sliding_window=64)
+    for layer in model.model.layers:
+        layer.self_attn.config = type(model.config)(**{**model.config.to_dict(), "sliding_window": None})
+        layer.self_attn.config._attn_implementation = attention.register()
+    network = LanguageNetwork(model).eval()
+    outcome = find_way(network)
+    assert outcome.way == "padded" and "64" in outcome.reasons["shared"]
+
+
+def test_a_way_that_is_wanted_and_impossible_is_refused_with_what_to_type():
+    network = LanguageNetwork(of_config("bloom")).eval()
+    with pytest.raises(ConfigError, match="model.forward=auto"):
+        find_way(network, "shared")

@@ -1,0 +1,61 @@
+"""Hidden states of responses are the model's own, whichever way they are computed."""
+
+import pytest
+import torch
+
+from diffalign.policies.language.network.forward_mode import find_way
+from diffalign.policies.language.network.layout import lay_out
+from diffalign.policies.language.network.network import LanguageNetwork
+from diffalign.policies.language.scoring.hidden_states import reduce
+from diffalign.policies.language.tokens.token_pair import Question, Response
+from tests.tiny_text import FAMILIES, tiny_model
+
+
+def asked():
+    """Two prompts of several lengths, the first twice; an answer with turns between that are not scored."""
+    answers = [Response((11, 12, 13), (True,) * 3), Response((14, 15, 16, 17), (True, False, False, True))]
+    return [
+        Question((7, 8, 9, 10), (answers[0], answers[1])),
+        Question((20,), (Response((21,), (True,)), Response((22, 23), (True, True)))),
+        Question((7, 8, 9, 10), (answers[1], Response((30, 31), (True, True)))),
+    ]
+
+
+def by_hand(model, prompt, response):
+    """Predicting states summed, states at scored tokens averaged, the last of them: one plain forward pass."""
+    ids = torch.tensor([[*prompt, *response.ids]])
+    states = model(ids, output_hidden_states=True).hidden_states[-1][0]
+    at = [len(prompt) + k for k, scored in enumerate(response.scored) if scored]
+    return states[[place - 1 for place in at]].sum(0), states[at].mean(0), states[at[-1]]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("way", ["shared", "padded", "plain"])
+def test_states_are_those_of_a_plain_pass(family, way):
+    model = tiny_model(family)
+    network = LanguageNetwork(model).eval()
+    if way == "shared":
+        assert find_way(network).way == "shared"
+    network.way = way
+    questions = asked()
+    layout = lay_out(questions)
+    found = reduce(network.states(layout), layout)
+    assert found.lengths.tolist() == [3, 2, 2, 1, 2]
+    for question, places in zip(questions, layout.places, strict=True):
+        for response, place in zip(question.responses, places, strict=True):
+            total, mean, last = by_hand(model, question.prompt, response)
+            torch.testing.assert_close(found.total[place], total, atol=2e-4, rtol=1e-4)
+            torch.testing.assert_close(found.mean[place], mean, atol=2e-4, rtol=1e-4)
+            torch.testing.assert_close(found.last[place], last, atol=2e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_states_times_the_head_are_the_logits_that_score():
+    """The state is what the head reads: with it, the log-probability of each scored token comes out."""
+    network = LanguageNetwork(tiny_model()).eval()
+    find_way(network)
+    layout = lay_out(asked())
+    logits = network.model.get_output_embeddings()(network.states(layout)[layout.sources])
+    logps = logits.log_softmax(-1).gather(1, layout.targets[:, None])[:, 0]
+    torch.testing.assert_close(logps, network(layout), atol=1e-5, rtol=1e-5)

@@ -1,0 +1,158 @@
+"""Each diagnosis, on curves made for it; and none of the others."""
+
+import random
+
+import pytest
+
+from diffalign.training.report.health import Health, diagnose, first_loss_alarm, suggested_beta, words
+
+HOW = {"beta": 1000.0, "learning_rate": 1e-4}
+
+
+def curve(length=30, *, chosen=0.0, rejected=0.0, accuracy=0.5, saturated=0.0, size=None, noise=0.02, levels=None):
+    """Records that ramp from nothing to the given values over their first half."""
+    luck = random.Random(0)
+    records = []
+    for k in range(length):
+        ramp = min(1.0, 2 * k / length)
+        won, lost = ramp * chosen + luck.gauss(0, noise), ramp * rejected + luck.gauss(0, noise)
+        record = {
+            "rewards/chosen": won,
+            "rewards/rejected": lost,
+            "rewards/margins": won - lost,
+            "rewards/accuracies": 0.5 + ramp * (accuracy - 0.5) + luck.gauss(0, noise / 4),
+            "health/margin_size": abs(won - lost) if size is None else ramp * size,
+            "health/saturated": ramp * saturated,
+            "error/chosen_change": -2 * won / HOW["beta"],
+            "error/rejected_change": -2 * lost / HOW["beta"],
+        }
+        for name, value in (levels or {}).items():
+            record[f"accuracy/level_{name}"] = 0.5 + ramp * (value - 0.5) + luck.gauss(0, noise)
+        records.append(record)
+    return records
+
+
+CASES = {
+    "learning": (curve(chosen=0.3, rejected=-0.3, accuracy=0.7, size=0.8), {"learning"}),
+    "both_worse": (curve(chosen=-1.0, rejected=-2.0, accuracy=0.7, size=1.2), {"learning", "both_worse"}),
+    "saturated": (curve(chosen=4.0, rejected=-4.0, accuracy=0.95, saturated=0.8), {"learning", "saturated"}),
+    "still": (curve(size=0.001, noise=1e-4), {"still"}),
+    "wrong_way": (curve(chosen=-0.3, rejected=0.3, accuracy=0.4, size=0.7), {"wrong_way"}),
+    "levels": (
+        curve(
+            chosen=0.3, rejected=-0.3, accuracy=0.6, size=0.8, levels={"0.0-0.2": 0.5, "0.4-0.6": 0.7, "0.8-1.0": 0.4}
+        ),
+        {"learning", "levels"},
+    ),
+    "noise": (curve(chosen=0.0, rejected=0.0, size=0.5, noise=0.3), set()),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_curve_gets_its_diagnosis_and_no_other(case):
+    records, expected = CASES[case]
+    assert {finding.name for finding in diagnose(records, **HOW)} == expected
+
+
+def test_levels_are_named():
+    text = next(f.text for f in diagnose(CASES["levels"][0], **HOW) if f.name == "levels")
+    assert (
+        "0.4-0.6 have learned" in text and "0.8-1.0 got worse than chance" in text and "0.0-0.2 are at chance" in text
+    )
+
+
+def test_advice_names_numbers_to_try():
+    text = next(f.text for f in diagnose(CASES["both_worse"][0], **HOW) if f.name == "both_worse")
+    assert "3.3e-05" in text and "2000" in text
+    assert suggested_beta(1000.0, 8.0) == 125.0
+
+
+def test_an_alarm_is_told_once_and_only_when_it_stays():
+    health = Health(**HOW)
+    told = [text for record in CASES["both_worse"][0] for text in health.observe(record)]
+    assert len(told) == 1 and told[0].startswith("Both candidates")
+    resumed = Health(**HOW, records=CASES["both_worse"][0])
+    assert resumed.observe(CASES["both_worse"][0][-1]) == []
+
+
+def test_a_language_model_gets_the_same_alarm_without_errors():
+    records = [{k: v for k, v in r.items() if not k.startswith("error/")} for r in CASES["both_worse"][0]]
+    assert "both_worse" in {finding.name for finding in diagnose(records, **HOW)}
+
+
+def displaced(length=40, chosen=-1.0, rejected=-3.0):
+    """Both sides fall without end, the rejected one faster."""
+    records = curve(length, chosen=chosen, rejected=rejected, accuracy=0.7, size=1.0)
+    for k, record in enumerate(records):
+        won, lost = chosen * k / length, rejected * k / length
+        record |= {"rewards/chosen": won, "rewards/rejected": lost, "rewards/margins": won - lost}
+        record["displacement/chosen"] = won / HOW["beta"]
+    return records
+
+
+def test_displacement_is_told_in_place_of_what_it_says_more_closely():
+    records = displaced()
+    assert {finding.name for finding in diagnose(records, **HOW)} == {"learning", "displaced"}
+    text = next(f.text for f in diagnose(records, **HOW) if f.name == "displaced")
+    assert "0.5 from one window" in text and "rpo" in text and "0.0001" in text
+    told = [text for health in [Health(**HOW)] for record in records for text in health.observe(record)]
+    assert sum("displacement" in text for text in told) == 1
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        displaced(19),
+        displaced(chosen=1.0),
+        displaced(chosen=-3.0, rejected=-1.0),
+        [{**record, "displacement/chosen": -1.0} for record in displaced()],
+        [*displaced(), *[displaced()[-1]] * 20],
+    ],
+    ids=[
+        "too short",
+        "the chosen one gains",
+        "the margin shrinks",
+        "the chosen one has fallen before",
+        "nothing moves any more",
+    ],
+)
+def test_displacement_needs_a_falling_chosen_side_and_a_growing_margin(records):
+    assert "displaced" not in {finding.name for finding in diagnose(records, **HOW)}
+
+
+def test_what_is_normal_for_a_denoiser_is_said_of_denoisers_alone():
+    records = CASES["learning"][0]
+    assert any("denoiser" in text for text in words(records, **HOW))
+    of_texts = [{k: v for k, v in r.items() if not k.startswith("error/")} for r in records]
+    (text,) = words(of_texts, **HOW)
+    assert text.startswith("It learns") and "denoiser" not in text and "noise" not in text
+
+
+def test_curves_without_a_margin_size_are_not_called_still():
+    records = [{k: v for k, v in r.items() if not k.startswith("health/")} for r in CASES["learning"][0]]
+    assert {finding.name for finding in diagnose(records, **HOW)} == {"learning"}
+
+
+def test_words_are_never_empty():
+    assert words([], **HOW) and words(CASES["noise"][0], **HOW)
+    assert any("0.693" in text for text in words(CASES["learning"][0], **HOW))
+
+
+def test_a_first_loss_off_its_known_value_is_told():
+    assert first_loss_alarm(0.693147, 0.6931472) is None
+    assert "0.75" in (first_loss_alarm(0.75, 0.6931472) or "")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_without_a_reference_nothing_is_said_of_one_and_no_curve_is_alarming(case):
+    records = [{"loss": 1.0 - k / 100, **record} for k, record in enumerate(CASES[case][0])]
+    assert diagnose(records, **HOW, reference=False) == []
+    assert not [text for record in records for text in Health(**HOW, reference=False).observe(record)]
+    (text,) = words(records, **HOW, reference=False)
+    assert "mean loss went from 0.955 to 0.755" in text and "the likelier one went from" in text
+    assert "0.693" not in text and "It learns" not in text
+
+
+def test_winners_alone_are_told_by_their_loss():
+    (text,) = words([{"loss": 2.0}] * 10 + [{"loss": 1.0}] * 10, **HOW, reference=False)
+    assert "went from 2 to 1" in text and "likelier" not in text

@@ -1,0 +1,123 @@
+"""Fast and slow adapters: worked numbers, who reaches whom, and whole runs."""
+
+import json
+
+import pytest
+import torch
+
+from diffalign.errors import ConfigError
+from diffalign.losses import LOSSES
+from diffalign.policies.second_adapter import Second
+from diffalign.training.loop import train
+from diffalign.training.step.fast_slow import FastSlow, chasing
+from tests.tiny_text import text_pairs
+from tests.training.step.test_sums_of_losses import equal, llm, recipe, records  # noqa: F401
+
+DPO = LOSSES["logistic"].bind(beta=0.1)
+
+
+def numbers(*values):
+    return [torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in values]
+
+
+def test_the_objectives_and_slopes_are_those_worked_out_by_hand():
+    # Margins 3 and 2, beta 0.1, alpha 0.1: losses 0.554355 and 0.598139, the chase's curve 0.644397.
+    fast, slow = numbers(3.0, 2.0)
+    ahead, behind = chasing(DPO, fast, slow, 0.1)
+    function = lambda m: DPO.loss.function(m, **DPO.own)
+    objectives = function(fast) + ahead, function(slow) + behind
+    assert [x.item() for x in objectives] == pytest.approx([0.618795, 0.533699], abs=5e-7)
+    (objectives[0] + objectives[1]).sum().backward()
+    assert [fast.grad.item(), slow.grad.item()] == pytest.approx([-0.047306, -0.049767], abs=5e-7)
+
+
+def test_each_term_reaches_its_own_module_alone_and_nothing_pulls_from_far_away():
+    fast, slow = numbers(3.0, 2.0)
+    ahead, behind = chasing(DPO, fast, slow, 0.1)
+    assert torch.autograd.grad(ahead, slow, allow_unused=True) == (None,)
+    assert torch.autograd.grad(behind, fast, allow_unused=True) == (None,)
+    fast, slow = numbers(500.0, 2.0)
+    for term, own in zip(chasing(DPO, fast, slow, 0.1), (fast, slow), strict=True):
+        assert torch.autograd.grad(term, own)[0].item() == 0.0
+
+
+def test_without_alpha_the_two_are_two_runs_and_equal_margins_pull_half_of_it():
+    fast, slow = numbers(1.0, 1.0)
+    assert [x.item() for x in chasing(DPO, fast, slow, 0.0)] == [0.0, 0.0]
+    ahead, behind = chasing(DPO, fast, slow, 0.4)
+    assert torch.autograd.grad(ahead, fast)[0].item() == pytest.approx(-0.4 * 0.1 / 2)
+    assert torch.autograd.grad(behind, slow)[0].item() == pytest.approx(-0.4 * 0.1 / 2)
+
+
+def test_who_fitted_better_is_the_fast_one_and_the_other_has_the_smaller_rate():
+    chase = FastSlow(0.1, 0.25, 2, second=None)
+    margins = numbers(0.0, 0.0)
+    for _ in range(2):
+        chase.cost(DPO, *margins, tuple(numbers(0.7, 0.6)))
+        chase.stepped()
+    assert chase.second_is_fast
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))]})
+    chase.slow_down(optimizer)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 1.0]
+    again = FastSlow(0.1, 0.25, 2, second=None)
+    again.load_state(json.loads(json.dumps(chase.state())))
+    assert again.second_is_fast and again.sums.tolist() == [0.0, 0.0]
+
+
+def test_a_second_set_computes_with_its_own_tensors_and_stands_in_front_exactly():
+    module = torch.nn.Linear(3, 2)
+    second = Second(dict(module.named_parameters()))
+    x = torch.randn(4, 3)
+    assert torch.equal(second.network(module)(x), module(x))
+    with torch.no_grad():
+        second.parameters["second.weight"].add_(1.0)
+    before = module(x).detach()
+    second.network(module)(x).sum().backward()
+    assert module.weight.grad is None and second.parameters["second.weight"].grad is not None
+    with second.in_front():
+        assert torch.equal(module(x), second.network(module)(x) * 0 + module(x)) and not torch.equal(module(x), before)
+    assert torch.equal(module(x), before)
+
+
+CHASE = {"fast_slow": {"alpha": 0.5, "rate": 0.2, "interval": 2}}
+
+
+def test_a_run_shares_the_fast_adapter_and_goes_on_exactly(llm, tmp_path):  # noqa: F811
+    def run(name, steps, resume=False):
+        wanted = recipe(llm, tmp_path / name, train={"steps": steps, **CHASE}, checkpoint={"every": 1})
+        return train(wanted, pairs=text_pairs(4), resume=resume).policy
+
+    straight = run("straight", 5)
+    run("parts", 3)
+    assert equal(run("parts", 5, resume=True).state(), straight.state())
+    state = straight.state()
+    assert any(
+        not torch.equal(state[name], state[f"second.{name}"]) for name in state if not name.startswith("second.")
+    )
+    assert "fast_slow/gap" in records(tmp_path / "straight")[-1]
+    first = records(tmp_path / "straight")[0]
+    assert first["loss"] == pytest.approx(2 * 0.693147, rel=1e-4)  # both begin where the reference is
+
+
+def test_pictures_are_trained_by_two_adapters_too(model, pairs, tmp_path):
+    from tests.training.tiny_runs import losses, run
+
+    run(model, tmp_path / "both", pairs, train={"steps": 3, **CHASE})
+    assert losses(tmp_path / "both")[0] == pytest.approx(2 * 0.693147, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"loss": {"name": "simpo"}}, "no function of one.*margin"),
+        ({"model": {"adapter": None}}, "needs an adapter to stand beside"),
+        ({"train": {"gradient_checkpointing": True}}, "activations that are kept"),
+    ],
+)
+def test_what_two_adapters_cannot_be_trained_with_is_told_before_training(llm, tmp_path, changes, said):  # noqa: F811
+    given = {"train": {**CHASE, **changes.pop("train", {})}, **changes}
+    if "model" in given:
+        given["model"] = {"kind": "text", "path": str(llm), **given["model"]}
+    with pytest.raises(ConfigError, match=said):
+        train(recipe(llm, tmp_path / "no", **given), pairs=text_pairs(4))
