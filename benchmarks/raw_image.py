@@ -22,10 +22,10 @@ class RawLoop:
 
     Args:
         pipeline: A StableDiffusionPipeline; its UNet is trained.
-        pixels: ``(N, 2, 3, H, W)`` pictures of pairs, chosen first.
+        pixels: ``(N, 2, 3, H, W)`` images of pairs, chosen first.
         prompts: N prompts.
         batch: Pairs per step.
-        cached: Encode pictures and prompts once, before the first step, instead of at every step.
+        cached: Encode images and prompts once, before the first step, instead of at every step.
         lora: Rank of a LoRA on attention, with the adapter switched off as reference; None trains every weight.
         bf16: Networks under bfloat16 autocast.
         checkpointing: Activations are computed twice.

@@ -1,6 +1,6 @@
-"""What is measured: a Stable Diffusion of random weights, pairs of random pictures, and a recipe around them.
+"""What is measured: a Stable Diffusion of random weights, pairs of random images, and a recipe around them.
 
-A denoiser of 24 M weights with two heads per attention, 256 px pictures (latents 32 x 32).
+A denoiser of 24 M weights with two heads per attention, 256 px images (latents 32 x 32).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def make_model(folder: Path) -> None:
 
 
 def make_pairs(folder: Path, count: int) -> None:
-    """Writes pairs of smooth random pictures."""
+    """Writes pairs of smooth random images."""
     random = np.random.default_rng(0)
     folder.mkdir(parents=True)
     rows = []

@@ -11,8 +11,8 @@ method gets the denoiser evaluations that Diffusion-DPO's steps cost: fewer step
 training of its own, compared on noises of its own; several are pooled, with intervals that resample prompts. An
 interval says how sure a rate is for these trainings; the rates seed by seed say how much trainings differ.
 
-The base's pictures are drawn once per seed, and all pictures are encoded before the first clock starts. The table goes
-to `table.md` and `table.json`, pictures to `sheet.png`. A killed program goes on when it is called again.
+The base's images are drawn once per seed, and all images are encoded before the first clock starts. The table goes
+to `table.md` and `table.json`, images to `sheet.png`. A killed program goes on when it is called again.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def with_seed(recipe: Recipe, seed: int, output: Path) -> Recipe:
 
 
 def draw_base(common: Recipe, folder: Path) -> Gallery:
-    """The base's pictures; and the pairs' are encoded, so that no method's seconds hold what all of them share."""
+    """The base's images; and the pairs' are encoded, so that no method's seconds hold what all of them share."""
     policy, data = open_model(common.model), common.data
     pairs = read_dataset(data.train, format=data.format, limit=data.limit, **data.options).pairs
     with paper.Report(0) as report:
@@ -156,11 +156,11 @@ def draw_sheet(path: Path, base: Gallery, found: dict[str, paper.Measured]) -> N
     """Rows: prompts, picked by their place in the list; columns: the base, and each method as it is ranked."""
     count = min(SHOWN, len(base.samples))
     shown = [base.samples[place * len(base.samples) // count] for place in range(count)]
-    columns = {"base": [picture.path for picture in shown]}
+    columns = {"base": [image.path for image in shown]}
     for name, measured in found.items():
         drawn = {(row["prompt"], row["seed"]): Path(row["aligned"]) for row in measured.comparison.rows}
-        columns[name] = [drawn[picture.prompt, picture.seed] for picture in shown]
-    save_grid([picture.prompt for picture in shown], columns, path)
+        columns[name] = [drawn[image.prompt, image.seed] for image in shown]
+    save_grid([image.prompt for image in shown], columns, path)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m pipelines.ddim_inpo [--preset background|emoji|sd15|sdxl] [--output FOLDER] [--seed N] [--set K=V ...]
 
-The paper reports, per scorer, in how many prompts the aligned picture scores higher, on HPDv2's test prompts and
+The paper reports, per scorer, in how many prompts the aligned image scores higher, on HPDv2's test prompts and
 PartiPrompts. It sees a tenth of Diffusion-DPO's pairs, each of which costs about two and a half times as much: the
 lines under the table say what was paid here. For Stable Diffusion 1.5 it starts from a checkpoint fine-tuned on
 winners, which was not released; the presets start from the base.

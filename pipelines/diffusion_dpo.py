@@ -3,8 +3,8 @@
     python -m pipelines.diffusion_dpo [--preset background|emoji|sd15|sdxl] [--output FOLDER] [--seed N] [--set K=V]
 
 The paper trains Stable Diffusion 1.5 and XL on Pick-a-Pic v2 with 2,048 pairs a step, and lets five people per
-comparison choose between base and aligned picture, on PartiPrompts and the HPSv2 prompts. Here judges choose, and the
-table is the share of fresh prompts where each prefers the aligned picture. The embedded model is aligned with its own
+comparison choose between base and aligned image, on PartiPrompts and the HPSv2 prompts. Here judges choose, and the
+table is the share of fresh prompts where each prefers the aligned image. The embedded model is aligned with its own
 pairs; the other two presets train an adapter on one GPU.
 """
 

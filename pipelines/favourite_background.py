@@ -1,4 +1,4 @@
-"""A preference that nobody can miss: pictures on one background colour are better, where the prompt names none.
+"""A preference that nobody can miss: images on one background colour are better, where the prompt names none.
 
     python -m pipelines.favourite_background [--colour yellow] [--output runs/favourite-background]
 
@@ -34,7 +34,7 @@ ASSETS = ROOT / "assets" / "emoji"
 RECIPE = ROOT / "configs" / "emoji" / "favourite_background.yaml"
 SAMPLING = {"steps": 15, "guidance": 2.0}
 MARGIN = 0.9
-"""A picture counts as drawn on a colour when this share of its border is nearest to it."""
+"""An image counts as drawn on a colour when this share of its border is nearest to it."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def main() -> None:
 def run(
     output: Path, *, colour: str = "yellow", pairs: int = 192, seed: int = 0, overrides: list[str] | None = None
 ) -> Outcome:
-    """The whole experiment; pairs and pictures that are already there are kept."""
+    """The whole experiment; pairs and images that are already there are kept."""
     make_pairs(output / "pairs", colour, pairs, seed)
     values = [f"output={output / 'run'}", f"data.train={output / 'pairs'}", f"train.seed={seed}"]
     result = train(load_recipe(RECIPE, [*values, *(overrides or [])]))
@@ -112,7 +112,7 @@ def make_pairs(folder: Path, colour: str, count: int, seed: int) -> None:
 
 
 def outcome(comparison: Comparison, colour: str) -> Outcome:
-    """Counts pictures on the colour, and recognised subjects, on either side."""
+    """Counts images on the colour, and recognised subjects, on either side."""
     rows = comparison.rows
     base, aligned = (
         share(sum(row["scores"][f"background:{colour}"][side] >= MARGIN for row in rows), len(rows)) for side in (0, 1)

@@ -1,4 +1,4 @@
-"""Pictures side by side: a row for each prompt, a column for each model."""
+"""Images side by side: a row for each prompt, a column for each model."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def grid(prompts: Sequence[str], columns: Mapping[str, Sequence[Path]], side: in
 
     Args:
         prompts: One per row.
-        columns: Heading to pictures, one per row.
-        side: Of each picture, px.
+        columns: Heading to images, one per row.
+        side: Of each image, px.
     """
     from matplotlib import get_data_path  # which brings a font with more letters than PIL's own
 
@@ -38,8 +38,8 @@ def grid(prompts: Sequence[str], columns: Mapping[str, Sequence[Path]], side: in
         left = TEXT + column * (side + GAP)
         draw.text((left, LINE // 2), name, font=font, fill=INK)
         for row, path in enumerate(paths):
-            picture = as_rgb(path).resize((side, side), Image.Resampling.BICUBIC)
-            canvas.paste(picture, (left, 2 * LINE + row * (side + GAP)))
+            image = as_rgb(path).resize((side, side), Image.Resampling.BICUBIC)
+            canvas.paste(image, (left, 2 * LINE + row * (side + GAP)))
     return canvas
 
 

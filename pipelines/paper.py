@@ -1,6 +1,6 @@
 """From pairs to a paper's table: what the programs of this folder share.
 
-    scores, where labels ask for them -> the base's pictures -> training -> the aligned pictures -> judges -> table
+    scores, where labels ask for them -> the base's images -> training -> the aligned images -> judges -> table
 
 Prompts are fresh ones, each with a noise of its own that base and aligned model share. Every stage keeps what it has
 made, so a program that was killed goes on when it is called again.
@@ -112,7 +112,7 @@ def run(
     method: str, folder: Path, *, preset: str = "background", seed: int = 0, overrides: Sequence[str] = ()
 ) -> Measured:
     """A paper's experiment in ``folder``, with the recipe ``configs/PRESET/METHOD.yaml``."""
-    # Pictures made while training would count among its evaluations.
+    # Images made while training would count among its evaluations.
     values = [f"output={folder / 'run'}", f"train.seed={seed}", "previews.prompts=[]"]
     recipe = load_recipe(recipe_file(preset, method), [*values, *overrides])
     if missing := from_afar(recipe):
@@ -168,7 +168,7 @@ def make_scores(recipe: Recipe) -> None:
 
 
 def draw_base(policy: Policy, recipe: Recipe, folder: Path) -> Gallery:
-    """The base's pictures.
+    """The base's images.
 
     Args:
         policy: Of the recipe's model.
@@ -179,7 +179,7 @@ def draw_base(policy: Policy, recipe: Recipe, folder: Path) -> Gallery:
 
 
 def measure(recipe: Recipe, folder: Path, base: Gallery, judges: Judges) -> Measured:
-    """Trains in ``recipe.output``, draws in ``folder/aligned``, and compares with the base's pictures.
+    """Trains in ``recipe.output``, draws in ``folder/aligned``, and compares with the base's images.
 
     A folder where all of it is done already is read.
     """

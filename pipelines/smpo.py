@@ -2,7 +2,7 @@
 
     python -m pipelines.smpo [--preset background|emoji|sd15|sdxl] [--output FOLDER] [--seed N] [--set K=V ...]
 
-First a judge scores both pictures of every pair, once, into the file that the recipe names under `data.scores`; then
+First a judge scores both images of every pair, once, into the file that the recipe names under `data.scores`; then
 each pair counts by its reward gap, at latents found by ReNoise inversion. The paper's judge is PickScore, and its
 table gives the median score of each scorer on HPDv2's test prompts; win rates stand beside them here. On the embedded
 model the judge is the one that made the pairs. For Stable Diffusion 1.5 the paper starts from a checkpoint fine-tuned

@@ -13,9 +13,9 @@ from pipelines.embedded.scenes import parse
 
 
 class Told:
-    """Scores pictures against their prompts with a background colour put in, "two foxes" as "two foxes on a yellow
-    background". So a general judge of pictures and prompts, which never saw the pairs, can say whether a preference was
-    learnt that no prompt states, and whether the rest of the picture still fits.
+    """Scores images against their prompts with a background colour put in, "two foxes" as "two foxes on a yellow
+    background". So a general judge of images and prompts, which never saw the pairs, can say whether a preference was
+    learnt that no prompt states, and whether the rest of the image still fits.
 
     Args:
         judge: Asked with the completed prompt.

@@ -14,8 +14,8 @@ def sd(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory):
-    """Pairs of tiny pictures, made once."""
-    return tiny_pairs(tmp_path_factory.mktemp("pictures"))
+    """Pairs of tiny images, made once."""
+    return tiny_pairs(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture

@@ -144,7 +144,7 @@ def _lively(unet):
 
 
 def tiny_pairs(folder: Path, count: int = 4, *, seed: int = 0):
-    """Pairs of small noise pictures in ``folder``, two prompts in turn."""
+    """Pairs of small noise images in ``folder``, two prompts in turn."""
     import numpy as np
     from PIL import Image
 

@@ -23,7 +23,7 @@ def check(
     against_split: Annotated[str, typer.Option(help="Which split of the other set.")] = "test",
     format_: Annotated[str, typer.Option("--format", help="Name of the format; recognised by itself.")] = "auto",
     option: FormatOptions = [],  # noqa: B006  (typer reads it, nobody changes it)
-    resolution: Annotated[int, typer.Option(help="Reports pictures that are smaller than this.")] = 0,
+    resolution: Annotated[int, typer.Option(help="Reports images that are smaller than this.")] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
 ) -> None:
     """Report ties, unreadable files, duplicates, sizes, leaks, and what will be dropped and why."""
@@ -42,7 +42,7 @@ def check(
 @app.command()
 def score(
     source: Annotated[
-        str, typer.Argument(help="Pairs (a folder, a file or a Hub id), or a folder of single pictures or texts.")
+        str, typer.Argument(help="Pairs (a folder, a file or a Hub id), or a folder of single images or texts.")
     ],
     scorer: Annotated[
         list[str],
@@ -59,10 +59,10 @@ def score(
         str, typer.Option(help="Where scorers compute: cpu, cuda, cuda:1; the GPU if there is one.")
     ] = "",
 ) -> None:
-    """Score pairs, or single pictures and texts, against their prompts.
+    """Score pairs, or single images and texts, against their prompts.
 
     Of each pair both candidates are scored, into one file per scorer that a recipe names under data.scores; a killed
-    command goes on where it stopped. A folder of single pictures or texts with metadata.jsonl (prompt and file_name, or
+    command goes on where it stopped. A folder of single images or texts with metadata.jsonl (prompt and file_name, or
     prompt and completion), as `diffalign generate` writes it, gets the scores into that file.
     """
     import torch

@@ -71,7 +71,7 @@ def ches(
 def separability(
     source: Source,
     model: Annotated[str, typer.Option(help="A language model whose hidden states are probed as well.")] = "",
-    scorer: Annotated[str, typer.Option(help="An encoder of pictures to probe as well, such as clip:FOLDER.")] = "",
+    scorer: Annotated[str, typer.Option(help="An encoder of images to probe as well, such as clip:FOLDER.")] = "",
     quality: Annotated[str, typer.Option(help="A stored score of both candidates to compare the probe with.")] = "",
     output: Annotated[Path | None, typer.Option(help="Write the pairs with their probe_margin, .jsonl.")] = None,
     drop_top: Annotated[
@@ -255,7 +255,7 @@ def _language(path: str, given: list[str], adapter: str) -> Model:
 
     if Path(path).expanduser().is_dir() and kind_named({"path": path}) != "text":
         raise UserError(
-            f"'{path}' holds a model of pictures, and this is asked of language models. For pictures there are "
+            f"'{path}' holds a model of images, and this is asked of language models. For images there are "
             "`diffalign data separability` and `diffalign data difficulty`."
         )
     return Model.named(path, "text", given, adapter)

@@ -50,7 +50,7 @@ def generate(
     kind: Kind = "",
     model_setting: ModelSettings = [],  # noqa: B006
 ) -> None:
-    """Generate pictures or texts; a killed command goes on where it stopped."""
+    """Generate images or texts; a killed command goes on where it stopped."""
     from diffalign.evaluation.samples.generate import generate as generate_samples
     from diffalign.evaluation.samples.medium import find_medium
     from diffalign.evaluation.samples.prompts import read_prompts

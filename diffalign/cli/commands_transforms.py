@@ -100,7 +100,7 @@ def strength(
     """Let several judges vote on each pair; flip what is probably wrong, soften what is doubtful, write margins."""
     from diffalign.data.records.score_table import read_scores
     from diffalign.data.transforms import Cuts, votes
-    from diffalign.data.transforms import preference_strength as transform
+    from diffalign.data.transforms import strength as transform
 
     found, lines = opened(source, output, split=split, format=format_, option=option)
     _refuse_lists(found, source)
@@ -158,9 +158,9 @@ def prompt_pairs(
     rule: Annotated[list[str], typer.Option(help="A rule to make instructions of; all without. Repeatable.")] = [],  # noqa: B006
     attribute: Annotated[
         list[str],
-        typer.Option(help="Of pictures: a column with an attribute, NAME or NAME='at the {}'. Repeatable."),
+        typer.Option(help="Of images: a column with an attribute, NAME or NAME='at the {}'. Repeatable."),
     ] = [],  # noqa: B006
-    template: Annotated[str, typer.Option(help="Of pictures: the whole prompt, '{count} {subject} on {colour}'.")] = "",
+    template: Annotated[str, typer.Option(help="Of images: the whole prompt, '{count} {subject} on {colour}'.")] = "",
     least: Annotated[int, typer.Option(help="Instructions per prompt, at least; 1 with attributes.")] = 2,
     most: Annotated[int, typer.Option(help="Instructions per prompt, at most.")] = 5,
     fits: Annotated[str, typer.Option(help="Of the rejected prompt the answer follows some, or none.")] = "some",

@@ -25,7 +25,7 @@ MINIMUM = {
 EXTRAS = {
     "lowbit": ("bitsandbytes", "8-bit optimizers"),
     "trackers": ("tensorboard", "TensorBoard curves"),
-    "embedded": ("resvg_py", "rebuilding the embedded model's pictures"),
+    "embedded": ("resvg_py", "rebuilding the embedded model's images"),
 }
 
 

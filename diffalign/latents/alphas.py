@@ -44,7 +44,7 @@ def flow_levels(config: Mapping[str, Any]) -> Tensor:
     """
     if config.get("use_dynamic_shifting"):
         raise ConfigError(
-            "this scheduler shifts its noise levels by the size of each picture (use_dynamic_shifting: true), which is "
+            "this scheduler shifts its noise levels by the size of each image (use_dynamic_shifting: true), which is "
             "not supported yet. Set use_dynamic_shifting: false and a constant shift in its scheduler_config.json."
         )
     levels, shift = int(config.get("num_train_timesteps", 1000)), float(config.get("shift", 1.0))

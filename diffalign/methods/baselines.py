@@ -2,7 +2,7 @@
 
 ``sft``: supervised fine-tuning on winners, the mean squared error itself. It is also the first stage of the published
 Stable Diffusion 1.5 runs of DDIM-InPO and SmPO. In the Diffusion-DPO paper it helps Stable Diffusion 1.5 and harms XL,
-whose own pictures are better than the data's.
+whose own images are better than the data's.
 
 ``mapo`` (Hong et al. 2024, arXiv 2406.06424): no reference; fine-tuning on the winner and a bounded margin between the
 two errors. Values of the released code, which multiplies errors inside the link where the paper's text may also be read

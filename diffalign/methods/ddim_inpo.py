@@ -1,6 +1,6 @@
-"""DDIM-InPO (Lu et al. 2025, arXiv 2503.18454): preferences at latents that the model itself finds for a picture.
+"""DDIM-InPO (Lu et al. 2025, arXiv 2503.18454): preferences at latents that the model itself finds for an image.
 
-Diffusion-DPO judges a picture at random noise. Here x_t is found by running DDIM backwards from the picture, with the
+Diffusion-DPO judges an image at random noise. Here x_t is found by running DDIM backwards from the image, with the
 policy as it is at that step, the pair's own caption and no guidance. With ``tau_t = (x_t - a_t x0) / s_t``, the noise
 that would have led there, and e the mean squared error against it,
 

@@ -13,7 +13,7 @@ drops such samples instead. At an exact tie, so at the first update, the winner 
 
 No training code was released. Beta, learning rate and warm-up are Diffusion-DPO's here, and the sampler's settings are
 those of the paper's evaluation script; whether noise is shared between winner and sample is not said, and it is. What
-is sampled stays a latent and cannot be mirrored, so pictures are not flipped (``pairs.roundtrip`` lifts that).
+is sampled stays a latent and cannot be mirrored, so images are not flipped (``pairs.roundtrip`` lifts that).
 
 With ``pairs.select: latest`` and ``labels: hard`` this is SPIN-Diffusion (Yuan et al. 2024, arXiv 2402.10210). A pair
 costs 108 forward passes of one latent, 100 of them for sampling, which is a stage of its own.

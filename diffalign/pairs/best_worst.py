@@ -2,7 +2,7 @@
 
     chosen = argmax_k score(answer_k),      rejected = argmin_k score(answer_k)
 
-For pictures and texts alike. What is left is a folder with all answers, their scores, ``pairs.jsonl``, which trains
+For images and texts alike. What is left is a folder with all answers, their scores, ``pairs.jsonl``, which trains
 like any data set, and ``lists.jsonl`` with all answers of a prompt and their scores, for losses on ranked lists. Of a
 pair two scores are told for each side: the scorer's, and how often the answer wins against the others,
 

@@ -75,7 +75,7 @@ def add_rationales(
         are dropped.
 
     Raises:
-        UserError: a model of pictures, or an unknown style.
+        UserError: a model of images, or an unknown style.
         DataError: candidates that are no texts.
     """
     if policy.medium != "text":

@@ -46,7 +46,7 @@ def rationales(data: DatasetPairs, *, shuffle: bool = True, question: str = QUES
     if other := next((p for p in pairs if not (isinstance(p.chosen, texts) and isinstance(p.rejected, texts))), None):
         raise DataError(
             f"{data.name}: {other.source or other.id} compares no texts, but 'pairs: rationales' writes both answers "
-            "into a prompt. Train pictures and clips with --set pairs=dataset."
+            "into a prompt. Train images and clips with --set pairs=dataset."
         )
     left = len(every) - len(pairs)
     told = f"; left out: {left} without a rationale" if left else ""

@@ -88,7 +88,7 @@ class Policy(Protocol):
 
         Returns:
             The policy's scores, with gradient: as of :meth:`score`, with ``parts`` (tokens; positions of a latent, in
-            the orientation in which the picture is stored), their ``divergence`` from the reference, and ``masks``
+            the orientation in which the image is stored), their ``divergence`` from the reference, and ``masks``
             where the model's section asks for some. The reference's scores: as of :meth:`reference`, with ``parts``.
             Diagnostics: ``"seq_kl/ROLE"``, the sum of a candidate's divergences, and of masks
             ``"mask/sparsity_TERM/ROLE"`` and ``"mask/mean_TERM/ROLE"`` for the terms "reward" and "divergence".

@@ -1,7 +1,7 @@
-"""Scorers: judges of pictures and of texts, and the table that names them.
+"""Scorers: judges of images and of texts, and the table that names them.
 
     scorer = load_scorer("clip:openai/clip-vit-large-patch14")
-    scorer.score(["a fox on a blue background"], [picture])          # (1,) float32, higher is better
+    scorer.score(["a fox on a blue background"], [image])          # (1,) float32, higher is better
 
 A name may carry an argument after a colon: a model's folder or hub id, or a colour.
 """
@@ -25,12 +25,12 @@ SCORERS: dict[str, ScorerRow] = {
     "clip": ScorerRow(
         DualEncoder.load,
         "folder or hub id of a dual encoder (CLIP, SigLIP, ...); OpenAI's CLIP L/14 without",
-        "how well the picture fits its prompt: cosine of two embeddings",
+        "how well the image fits its prompt: cosine of two embeddings",
     ),
     "pickscore": ScorerRow(
         PickScore.load,
         "folder of the weights; the published ones without",
-        "what people chose between two pictures for one prompt: logit",
+        "what people chose between two images for one prompt: logit",
     ),
     "label_hit": ScorerRow(
         LabelHit.load,
@@ -40,7 +40,7 @@ SCORERS: dict[str, ScorerRow] = {
     "background": ScorerRow(
         Background.load,
         "a colour, or 'prompt' for the colour that each prompt names",
-        "share of the picture's border in a colour: a preference to check by eye",
+        "share of the image's border in a colour: a preference to check by eye",
     ),
     "sentiment": ScorerRow(
         Sentiment.load,

@@ -1,4 +1,4 @@
-"""Background: the share of a picture's border that has a named colour.
+"""Background: the share of an image's border that has a named colour.
 
     score = |{border pixels whose nearest palette colour is the wanted one}| / |border pixels|
 

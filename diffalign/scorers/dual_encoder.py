@@ -1,4 +1,4 @@
-"""Dual encoders: how well a picture fits its prompt, as the cosine between their two embeddings.
+"""Dual encoders: how well an image fits its prompt, as the cosine between their two embeddings.
 
     score_b = <f(x_b), g(c_b)> / (|f(x_b)| |g(c_b)|)        f: image encoder, g: text encoder
 
@@ -32,9 +32,9 @@ class DualEncoder:
     Args:
         model: The transformers model, already on its device.
         tokenizer: Its tokenizer.
-        preprocessing: How its pictures are prepared.
+        preprocessing: How its images are prepared.
         name: How reports call it.
-        batch_size: Pictures that go through the model at once; the scores do not depend on it.
+        batch_size: Images that go through the model at once; the scores do not depend on it.
     """
 
     medium = "image"
@@ -76,7 +76,7 @@ class DualEncoder:
             ) from error
         if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
             raise UserError(
-                f"'{source}' is a {type(model).__name__}, which does not embed pictures and texts in one space. "
+                f"'{source}' is a {type(model).__name__}, which does not embed images and texts in one space. "
                 "Expected a dual encoder such as CLIPModel; a classifier goes in as label_hit:FOLDER."
             )
         return cls(model, tokenizer, load_preprocessing(processor or source), name=f"{name}:{source}")

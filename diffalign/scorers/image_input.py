@@ -1,4 +1,4 @@
-"""Pictures at the scorers' border: whatever came in becomes RGB once, then the tensor that a vision model knows.
+"""Images at the scorers' border: whatever came in becomes RGB once, then the tensor that a vision model knows.
 
 Preprocessing follows a model's own ``preprocessor_config.json`` with PIL and numpy alone. torchvision is not needed:
 its wheels bind one torch release, and a mismatch breaks every vision model of transformers at import.
@@ -23,7 +23,7 @@ from diffalign.errors import UserError
 
 
 def as_rgb(image: Any) -> Image.Image:
-    """One picture as an RGB PIL image.
+    """One image as an RGB PIL image.
 
     Args:
         image: PIL image of any mode, uint8 array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``, path, encoded bytes, or a
@@ -31,8 +31,8 @@ def as_rgb(image: Any) -> Image.Image:
             uncovers whatever colour was stored beneath.
 
     Raises:
-        DataError: A file that is missing or is no picture.
-        UserError: Something that is no picture, with what to pass instead.
+        DataError: A file that is missing or is no image.
+        UserError: Something that is no image, with what to pass instead.
     """
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         image = Image.fromarray(image)
@@ -44,7 +44,7 @@ def as_rgb(image: Any) -> Image.Image:
     if isinstance(image, (str, Path, bytes, Stored)):
         return open_image(Path(image) if isinstance(image, str) else image)
     raise UserError(
-        f"A picture must be a PIL image, a uint8 array (H, W, 3), a path or encoded bytes; got {_kind(image)}. "
+        f"An image must be a PIL image, a uint8 array (H, W, 3), a path or encoded bytes; got {_kind(image)}. "
         "Turn a float tensor in [0, 1] into one with (x * 255).round().byte().permute(1, 2, 0).numpy()."
     )
 
@@ -56,13 +56,13 @@ def _kind(image: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What a vision model's pictures go through: resize, centre crop, scale, normalise.
+    """What a vision model's images go through: resize, centre crop, scale, normalise.
 
     Args:
         shortest_edge: Length of the short side after the resize, the aspect kept; ``None`` with ``exact`` or no resize.
         exact: (height, width) to resize to, the aspect given up; ``None`` with ``shortest_edge`` or for no resize.
         resample: PIL's number of the filter; 3 is bicubic.
-        crop: (height, width) of the centre crop, padded with black where the picture is smaller; ``None`` for no crop.
+        crop: (height, width) of the centre crop, padded with black where the image is smaller; ``None`` for no crop.
         scale: What 8-bit values are multiplied with.
         mean, std: Per channel, applied after the scale.
     """
@@ -90,7 +90,7 @@ class Preprocessing:
                 shortest, exact = (size, None) if crops else (None, (size, size))
             else:
                 raise UserError(
-                    f"Cannot follow the picture size {size!r}. Expected an integer, {{'shortest_edge': n}} or "
+                    f"Cannot follow the image size {size!r}. Expected an integer, {{'shortest_edge': n}} or "
                     "{'height': h, 'width': w} in preprocessor_config.json."
                 )
         crop = config.get("crop_size", size) if config.get("do_center_crop") else None
@@ -106,7 +106,7 @@ class Preprocessing:
         )
 
     def __call__(self, images: Sequence[Any]) -> Tensor:
-        """Pictures of any size and mode to ``(B, 3, H, W)`` float32."""
+        """Images of any size and mode to ``(B, 3, H, W)`` float32."""
         return torch.stack([torch.from_numpy(self._one(as_rgb(image))) for image in images])
 
     def _one(self, image: Image.Image) -> np.ndarray:
@@ -149,6 +149,6 @@ def load_preprocessing(model: str) -> Preprocessing:
         if "size" in config or "image_mean" in config:
             return Preprocessing.from_config(config)
     raise UserError(
-        f"'{model}' says nothing of how its pictures are prepared: expected preprocessor_config.json beside the "
+        f"'{model}' says nothing of how its images are prepared: expected preprocessor_config.json beside the "
         "weights. Save the model's image processor there with processor.save_pretrained(folder)."
     )

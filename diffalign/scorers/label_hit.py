@@ -1,4 +1,4 @@
-"""Label hits: does a classifier see in the picture what the prompt names?
+"""Label hits: does a classifier see in the image what the prompt names?
 
     score_b = p(class named in c_b | x_b),      hit_b = [argmax_k p(k | x_b) = class named in c_b]
 
@@ -28,9 +28,9 @@ class LabelHit:
 
     Args:
         model: The transformers classifier, already on its device; ``config.id2label`` names its classes.
-        preprocessing: How its pictures are prepared.
+        preprocessing: How its images are prepared.
         name: How reports call it.
-        batch_size: Pictures that go through the model at once.
+        batch_size: Images that go through the model at once.
     """
 
     medium = "image"
@@ -51,7 +51,7 @@ class LabelHit:
         """Loads the classifier in a folder or under a hub id.
 
         Raises:
-            UserError: No argument, or nothing that classifies pictures there.
+            UserError: No argument, or nothing that classifies images there.
         """
         from transformers import AutoModelForImageClassification
 
@@ -73,7 +73,7 @@ class LabelHit:
         return state_hash(self.model.state_dict())
 
     def check(self, prompts: Sequence[str]) -> None:
-        """Raises :class:`DataError` when a prompt names no class, before any picture is made for it."""
+        """Raises :class:`DataError` when a prompt names no class, before any image is made for it."""
         for prompt in prompts:
             self.prompted(prompt)
 

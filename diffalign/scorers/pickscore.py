@@ -1,9 +1,9 @@
-"""PickScore: a CLIP H/14 trained on half a million choices of people between two pictures for one prompt.
+"""PickScore: a CLIP H/14 trained on half a million choices of people between two images for one prompt.
 
     score_b = exp(logit_scale) cos(x_b, c_b)            difference of two scores = logit of "the first is preferred"
 
 Three scales circulate under this name: this one (about 19 to 24), the bare cosine (about 0.21), and a division by 26.
-This one is the model's own: the softmax over the pictures of one prompt is its choice probability.
+This one is the model's own: the softmax over the images of one prompt is its choice probability.
 
 Source: Kirstain et al. 2023 (arXiv 2305.01569), section 3 and the model card; raw prompt, no template.
 """

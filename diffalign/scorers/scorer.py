@@ -1,4 +1,4 @@
-"""The seam of scorers: prompts and samples (pictures or texts) in, one number per sample out, higher is better.
+"""The seam of scorers: prompts and samples (images or texts) in, one number per sample out, higher is better.
 
 A scorer states its unit and range, because published numbers of "the same" scorer differ by factors of 26 and 100, and
 the hash of its weights, because two checkpoints under one name are two scorers.

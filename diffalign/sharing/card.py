@@ -17,7 +17,7 @@ from diffalign.sharing.public_name import public_name
 ALIGNED = ("preference-optimization", "diffalign")
 
 Example = tuple[str, Path | str]
-"""A prompt, and what the aligned model made of it: the file of a picture, or a text."""
+"""A prompt, and what the aligned model made of it: the file of an image, or a text."""
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from pathlib import Path
 from diffalign.sharing.atomic import write_atomically
 from diffalign.sharing.card import CardStyle, Example, Shown
 
-PICTURES = ("text-to-image", "diffusers", "diffusers-training")
-ADAPTED_PICTURES = (*PICTURES, "lora", "template:sd-lora")
+IMAGES = ("text-to-image", "diffusers", "diffusers-training")
+ADAPTED_IMAGES = (*IMAGES, "lora", "template:sd-lora")
 LONGEST = 1200  # characters of an example's text on a card
 
 
-def picture_style(base_model: str, pipeline: str, weight_name: str | None) -> CardStyle:
+def image_style(base_model: str, pipeline: str, weight_name: str | None) -> CardStyle:
     """Of an adapter that plain diffusers loads into ``pipeline``, or of a whole pipeline (``weight_name`` None)."""
     family = "stable-diffusion-xl" if "XL" in pipeline else "stable-diffusion"
 
@@ -35,9 +35,9 @@ def picture_style(base_model: str, pipeline: str, weight_name: str | None) -> Ca
         adapter=weight_name is not None,
         library="diffusers",
         task="text-to-image",
-        tags=(*(PICTURES if weight_name is None else ADAPTED_PICTURES), family, f"{family}-diffusers"),
+        tags=(*(IMAGES if weight_name is None else ADAPTED_IMAGES), family, f"{family}-diffusers"),
         snippet=snippet,
-        show=show_pictures,
+        show=show_images,
     )
 
 
@@ -81,13 +81,13 @@ inputs = tokenizer.apply_chat_template(
 )"""
 
 
-def show_pictures(folder: Path, examples: Sequence[Example]) -> Shown:
-    """Copies the pictures into ``folder/images`` and shows them in the hub's gallery."""
+def show_images(folder: Path, examples: Sequence[Example]) -> Shown:
+    """Copies the images into ``folder/images`` and shows them in the hub's gallery."""
     widget = []
-    for number, (prompt, picture) in enumerate(examples):
-        name = f"images/example_{number}{Path(picture).suffix}"
+    for number, (prompt, image) in enumerate(examples):
+        name = f"images/example_{number}{Path(image).suffix}"
         (Path(folder) / "images").mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(folder) / name, partial(shutil.copyfile, picture))
+        write_atomically(Path(folder) / name, partial(shutil.copyfile, image))
         widget.append({"text": prompt, "output": {"url": name}})
     return Shown(widget=widget, above="<Gallery />")
 

@@ -1,4 +1,4 @@
-"""The art: three public icon sets, fetched by name and version, rasterised to small pictures with alpha.
+"""The art: three public icon sets, fetched by name and version, rasterised to small images with alpha.
 
 A *style* is one icon set, a *subject* an icon that all three sets hold. `Art` keeps every subject in every style at
 the few sizes that scenes use, as ``(size, size, 4)`` uint8 arrays with straight alpha.

@@ -1,10 +1,10 @@
-"""The autoencoder: 64 px pictures to 4 x 16 x 16 latents and back.
+"""The autoencoder: 64 px images to 4 x 16 x 16 latents and back.
 
     python -m pipelines.embedded.autoencoder --work build/embedded --minutes 16
 
 The loss is L1 on pixels + half the L1 of their horizontal and vertical differences (edges) + a small KL to the normal.
-For the first part, `CROPS` of the time, pictures are 32 px crops: more steps a second, and less plain ground in each.
-Whole pictures follow, because group norms see other statistics there. The learning rate follows the share of
+For the first part, `CROPS` of the time, images are 32 px crops: more steps a second, and less plain ground in each.
+Whole images follow, because group norms see other statistics there. The learning rate follows the share of
 `--minutes` used so far, counted over restarts; a run that is killed goes on from its last checkpoint when the command
 is given again.
 """
@@ -40,10 +40,10 @@ def edges(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return (d[..., 1:, :] - d[..., :-1, :]).abs().mean() + (d[..., 1:] - d[..., :-1]).abs().mean()
 
 
-def psnr(vae, pictures: np.ndarray) -> float:
+def psnr(vae, images: np.ndarray) -> float:
     """Peak signal-to-noise ratio of reconstructions from the posterior's mean, in dB, over all pixels together."""
     with torch.no_grad():
-        x = store.to_tensor(pictures)
+        x = store.to_tensor(images)
         y = torch.cat([vae(part).sample.float().clamp(-1, 1) for part in x.split(64)])
     return float(10 * torch.log10(4 / F.mse_loss(y, x)))
 
@@ -53,7 +53,7 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
     from diffusers import AutoencoderKL
 
     art = store.load_art(work, packages)
-    pictures, _ = store.rendered(work, art, "scenes", count, seed=1)
+    images, _ = store.rendered(work, art, "scenes", count, seed=1)
     torch.manual_seed(1)
     vae = AutoencoderKL(**CONFIG)
     optimiser = torch.optim.AdamW(vae.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=1e-4, fused=True)
@@ -67,7 +67,7 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
     budget, last, saved = minutes * 60, time.monotonic(), spent
     print(f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, step {step}, {spent:.0f} s spent")
     while spent < budget:
-        x = store.to_tensor(pictures[np.sort(order.integers(0, len(pictures), batch))])
+        x = store.to_tensor(images[np.sort(order.integers(0, len(images), batch))])
         if spent < CROPS * budget:
             x = torch.cat([x[..., i : i + 32, j : j + 32] for i, j in order.integers(2, 31, (2, 2))])
         for group in optimiser.param_groups:
@@ -107,19 +107,19 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
                 spent=spent,
             )
     vae.load_state_dict(ema)
-    finish(vae.eval(), pictures, work)
+    finish(vae.eval(), images, work)
 
 
 @torch.no_grad()
-def finish(vae, pictures: np.ndarray, work: Path) -> None:
+def finish(vae, images: np.ndarray, work: Path) -> None:
     """Set the scaling factor to 1 / std of the latents, save, and report."""
-    sample = torch.cat([vae.encode(part).latent_dist.mean for part in store.to_tensor(pictures[:1024]).split(64)])
+    sample = torch.cat([vae.encode(part).latent_dist.mean for part in store.to_tensor(images[:1024]).split(64)])
     vae.register_to_config(scaling_factor=round(float(1 / sample.std()), 4))
     vae.save_pretrained(work / "vae")
-    probe = pictures[1024:1040]
-    y = store.to_pictures(vae(store.to_tensor(probe)).sample)
+    probe = images[1024:1040]
+    y = store.to_images(vae(store.to_tensor(probe)).sample)
     store.sheet(np.concatenate([probe, y])).save(work / "vae.png")
-    print(f"PSNR {psnr(vae, pictures[1024:1280]):.2f} dB, scaling factor {vae.config.scaling_factor}")
+    print(f"PSNR {psnr(vae, images[1024:1280]):.2f} dB, scaling factor {vae.config.scaling_factor}")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
 
 Noise prediction on Stable Diffusion's schedule; a tenth of the captions dropped; weights averaged. The loss of a step
 with signal-to-noise ratio r weighs clamp(r, 0.15, 5) / r: the upper bound is min-SNR's, the lower one is for prompts.
-The noisiest steps decide background and place, yet a loss on noise hardly feels them, and the mean colour of a picture
+The noisiest steps decide background and place, yet a loss on noise hardly feels them, and the mean colour of an image
 shows through them: a model that reads it there ignores the prompt. For the same reason they are drawn more often.
 
 Like the autoencoder it counts minutes over restarts and goes on from its last checkpoint. Prompts take hold late:
@@ -67,14 +67,14 @@ def build(tokenizer):
     return unet, text
 
 
-def latents_of(work: Path, vae, pictures: np.ndarray) -> np.ndarray:
-    """Posterior mean and standard deviation of every picture, scaled: ``(N, 8, 16, 16)`` float16, made once."""
+def latents_of(work: Path, vae, images: np.ndarray) -> np.ndarray:
+    """Posterior mean and standard deviation of every image, scaled: ``(N, 8, 16, 16)`` float16, made once."""
     path = work / "latents.npz"
     if not path.exists():
         parts = []
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            for i in range(0, len(pictures), 100):
-                posterior = vae.encode(store.to_tensor(pictures[i : i + 100])).latent_dist
+            for i in range(0, len(images), 100):
+                posterior = vae.encode(store.to_tensor(images[i : i + 100])).latent_dist
                 both = torch.cat([posterior.mean, posterior.std], 1) * vae.config.scaling_factor
                 parts.append(both.half().numpy())
         store.save_arrays(path, latents=np.concatenate(parts))
@@ -102,8 +102,8 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
     from diffusers import AutoencoderKL, DDIMScheduler
 
     art = store.load_art(work, packages)
-    pictures, drawn = store.rendered(work, art, "scenes", count, seed=1)
-    latents = latents_of(work, AutoencoderKL.from_pretrained(work / "vae"), pictures)
+    images, drawn = store.rendered(work, art, "scenes", count, seed=1)
+    latents = latents_of(work, AutoencoderKL.from_pretrained(work / "vae"), images)
     tokenizer = words.load(work / "tokenizer")
     torch.manual_seed(2)
     unet, text = build(tokenizer)

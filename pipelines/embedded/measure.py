@@ -1,10 +1,10 @@
 """What the embedded model can do, in numbers: on combinations it never saw, with 95 % intervals.
 
     python -m pipelines.embedded.measure --assets assets/emoji
-    python -m pipelines.embedded.measure --assets assets/emoji --ceiling --work build/embedded   # on true pictures
+    python -m pipelines.embedded.measure --assets assets/emoji --ceiling --work build/embedded   # on true images
 
 Subjects are named by the recogniser, backgrounds, counts and places are read from the pixels, so no judge that made the
-pairs has a say. `--ceiling` grades true pictures, clean and through the autoencoder: what a perfect generator would
+pairs has a say. `--ceiling` grades true images, clean and through the autoencoder: what a perfect generator would
 score.
 """
 
@@ -32,39 +32,39 @@ def load_pipeline(folder: Path):
 
 
 def sample(pipe, prompts: list[str], seeds: list[int], steps: int, guidance: float, half: bool = False) -> np.ndarray:
-    """One picture for each prompt and seed, ``(N, 64, 64, 3)`` uint8; a picture depends on its own seed alone.
+    """One image for each prompt and seed, ``(N, 64, 64, 3)`` uint8; an image depends on its own seed alone.
 
-    `half` computes in bfloat16: nearly twice as fast on a CPU, and the same picture to the eye.
+    `half` computes in bfloat16: nearly twice as fast on a CPU, and the same image to the eye.
     """
-    pictures = []
+    images = []
     for i in range(0, len(prompts), 40):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[i : i + 40]]
         options = {"num_inference_steps": steps, "guidance_scale": guidance, "generator": generators}
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            images = pipe(prompts[i : i + 40], **options).images
-        pictures += [np.asarray(image) for image in images]
-    return np.stack(pictures)
+            drawn = pipe(prompts[i : i + 40], **options).images
+        images += [np.asarray(image) for image in drawn]
+    return np.stack(images)
 
 
 @torch.no_grad()
-def recognise(folder: Path, pictures: np.ndarray) -> list[str]:
-    """The subject of each picture, by the recogniser."""
+def recognise(folder: Path, images: np.ndarray) -> list[str]:
+    """The subject of each image, by the recogniser."""
     from transformers import AutoModelForImageClassification
 
     model = AutoModelForImageClassification.from_pretrained(folder).eval()
-    found = torch.cat([model(part).logits.argmax(-1) for part in store.to_tensor(pictures).split(64)])
+    found = torch.cat([model(part).logits.argmax(-1) for part in store.to_tensor(images).split(64)])
     return [model.config.id2label[int(i)] for i in found]
 
 
-def things(picture: np.ndarray) -> list[tuple[int, int, int, int]]:
+def things(image: np.ndarray) -> list[tuple[int, int, int, int]]:
     """Boxes (top, bottom, left, right) of the things standing apart on the ground, in pixels.
 
     A thing is a connected region unlike the rim's colour, once thin bridges are cut and specks left out.
     """
     from scipy import ndimage
 
-    ground = np.array(scenes.BACKGROUNDS[scenes.nearest_background(picture)], np.float32)
-    away = np.abs(picture.astype(np.float32) - ground).max(-1) > 45
+    ground = np.array(scenes.BACKGROUNDS[scenes.nearest_background(image)], np.float32)
+    away = np.abs(image.astype(np.float32) - ground).max(-1) > 45
     filled = ndimage.binary_fill_holes(ndimage.binary_closing(away))
     regions, _ = ndimage.label(ndimage.binary_opening(filled, iterations=2))
     boxes = []
@@ -88,11 +88,11 @@ def stands(boxes: list[tuple[int, int, int, int]]) -> str:
     return "top" if y < 0 else "bottom"
 
 
-def grade(pictures: np.ndarray, wanted: list[scenes.Scene], recogniser: Path) -> dict[str, np.ndarray]:
-    """Per picture: subject, count, background and place right, and all four; what is unsaid counts as right."""
-    found = [things(picture) for picture in pictures]
-    grounds = [scenes.nearest_background(picture) for picture in pictures]
-    subjects = recognise(recogniser, pictures)
+def grade(images: np.ndarray, wanted: list[scenes.Scene], recogniser: Path) -> dict[str, np.ndarray]:
+    """Per image: subject, count, background and place right, and all four; what is unsaid counts as right."""
+    found = [things(image) for image in images]
+    grounds = [scenes.nearest_background(image) for image in images]
+    subjects = recognise(recogniser, images)
     right = {
         "subject": np.array([a == b.subject for a, b in zip(subjects, wanted, strict=True)]),
         "count": np.array([len(boxes) == b.count for boxes, b in zip(found, wanted, strict=True)]),
@@ -113,8 +113,8 @@ def report(title: str, right: dict[str, np.ndarray]) -> None:
 
 
 @torch.no_grad()
-def cosines(folder: Path, prompts: list[str], pictures: np.ndarray) -> np.ndarray:
-    """Cosine similarity of each picture to its own prompt, by a dual encoder in `folder`, ``(N,)``."""
+def cosines(folder: Path, prompts: list[str], images: np.ndarray) -> np.ndarray:
+    """Cosine similarity of each image to its own prompt, by a dual encoder in `folder`, ``(N,)``."""
     from transformers import AutoModel, AutoTokenizer
 
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
@@ -124,21 +124,21 @@ def cosines(folder: Path, prompts: list[str], pictures: np.ndarray) -> np.ndarra
         out = model(
             input_ids=tokens.input_ids,
             attention_mask=tokens.attention_mask,
-            pixel_values=store.to_tensor(pictures[i : i + 64]),
+            pixel_values=store.to_tensor(images[i : i + 64]),
         )
         scores.append((out.image_embeds * out.text_embeds).sum(-1).numpy())
     return np.concatenate(scores)
 
 
-def near_miss_test(folder: Path, pictures: np.ndarray, shown: list[scenes.Scene], seed: int) -> np.ndarray:
-    """Whether a judge prefers a picture's own prompt to one that differs in a single attribute, ``(N,)`` bool."""
+def near_miss_test(folder: Path, images: np.ndarray, shown: list[scenes.Scene], seed: int) -> np.ndarray:
+    """Whether a judge prefers an image's own prompt to one that differs in a single attribute, ``(N,)`` bool."""
     rng = np.random.default_rng(seed)
     misses = [pool.near_miss(scene, rng).prompt for scene in shown]
-    return cosines(folder, [s.prompt for s in shown], pictures) > cosines(folder, misses, pictures)
+    return cosines(folder, [s.prompt for s in shown], images) > cosines(folder, misses, images)
 
 
 def ceiling(assets: Path, work: Path, packages: Path | None, n: int) -> None:
-    """Grade true pictures of held-out combinations, clean and reconstructed; print the autoencoder's PSNR."""
+    """Grade true images of held-out combinations, clean and reconstructed; print the autoencoder's PSNR."""
     from diffusers import AutoencoderKL
 
     rng = np.random.default_rng(77)
@@ -146,11 +146,11 @@ def ceiling(assets: Path, work: Path, packages: Path | None, n: int) -> None:
     clean = np.stack([scenes.render(scene, store.load_art(work, packages), rng) for scene in wanted])
     vae = AutoencoderKL.from_pretrained(assets / "model" / "vae")
     with torch.no_grad():
-        through = store.to_pictures(torch.cat([vae(part).sample for part in store.to_tensor(clean).split(64)]))
+        through = store.to_images(torch.cat([vae(part).sample for part in store.to_tensor(clean).split(64)]))
     error = np.mean((through.astype(np.float64) - clean) ** 2)
     print(f"autoencoder on unseen combinations: PSNR {10 * math.log10(255**2 / error):.2f} dB, n = {n}")
-    report("true pictures, clean", grade(clean, wanted, assets / "scorers" / "recogniser"))
-    report("true pictures, through the autoencoder", grade(through, wanted, assets / "scorers" / "recogniser"))
+    report("true images, clean", grade(clean, wanted, assets / "scorers" / "recogniser"))
+    report("true images, through the autoencoder", grade(through, wanted, assets / "scorers" / "recogniser"))
     judges = {name: assets / "scorers" / name for name in ("judge", "heldout")}
     report(
         "prompts told from near misses, through the autoencoder",
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--guidance", type=float, default=GUIDANCE)
     parser.add_argument("--ceiling", action="store_true")
-    parser.add_argument("--sheet", type=Path, help="write the pictures there, side by side")
+    parser.add_argument("--sheet", type=Path, help="write the images there, side by side")
     args = parser.parse_args()
     if args.ceiling:
         return ceiling(args.assets, args.work, args.packages, args.limit)
@@ -178,13 +178,13 @@ def main() -> None:
     pipe = load_pipeline(args.assets / "model")
     began = time.monotonic()
     sample(pipe, prompts[:16], list(range(16)), args.steps, args.guidance)
-    print(f"16 pictures in {time.monotonic() - began:.1f} s ({torch.get_num_threads()} threads)")
-    pictures = sample(pipe, prompts, [args.seed + i for i in range(len(prompts))], args.steps, args.guidance)
+    print(f"16 images in {time.monotonic() - began:.1f} s ({torch.get_num_threads()} threads)")
+    images = sample(pipe, prompts, [args.seed + i for i in range(len(prompts))], args.steps, args.guidance)
     wanted = [scenes.parse(prompt) for prompt in prompts]
     title = f"{args.prompts}: {len(prompts)} prompts, {args.steps} steps, guidance {args.guidance}, seed {args.seed}"
-    report(title, grade(pictures, wanted, args.assets / "scorers" / "recogniser"))
+    report(title, grade(images, wanted, args.assets / "scorers" / "recogniser"))
     if args.sheet:
-        store.sheet(pictures[:96], 12).save(args.sheet)
+        store.sheet(images[:96], 12).save(args.sheet)
     return None
 
 

@@ -4,8 +4,8 @@
     python -m pipelines.embedded.pairs pairs --assets assets/emoji --work build/embedded
 
 Prompts for measuring ask for held-out combinations; prompts of the pairs come from the training combinations. Each
-prompt is drawn several times, the judge orders the pictures, and the best meets the worst, the second best the second
-worst, and so on, as long as the gap is clear. Pictures already drawn are kept in the work folder, so a killed run
+prompt is drawn several times, the judge orders the images, and the best meets the worst, the second best the second
+worst, and so on, as long as the gap is clear. Images already drawn are kept in the work folder, so a killed run
 goes on.
 """
 
@@ -31,10 +31,10 @@ configs:
 ---
 # Preference pairs of the embedded emoji model
 
-{count} pairs for {prompts} prompts of the training combinations. Both pictures of a pair were drawn by the embedded
+{count} pairs for {prompts} prompts of the training combinations. Both images of a pair were drawn by the embedded
 model for the same prompt ({steps} steps, guidance {guidance}, bfloat16); the judge in `../scorers/judge` preferred the
 chosen one by at least {gap} of cosine similarity. `chosen_score` and `rejected_score` are those similarities,
-`seed_chosen` and `seed_rejected` the seeds of the pictures' noise. No person labelled anything here.
+`seed_chosen` and `seed_rejected` the seeds of the images' noise. No person labelled anything here.
 """
 
 
@@ -75,16 +75,16 @@ PART = 20  # prompts drawn and kept at a time
 
 
 def draw_part(work: Path, pipe, prompts: list[str], start: int, args: argparse.Namespace) -> np.ndarray:
-    """Pictures of the `PART` prompts from `start` on, ``(n, samples, 64, 64, 3)`` uint8, drawn once and kept."""
+    """Images of the `PART` prompts from `start` on, ``(n, samples, 64, 64, 3)`` uint8, drawn once and kept."""
     path = work / f"drawn-{start:04d}-{args.samples}-{args.steps}-{args.guidance}.npz"
     some = prompts[start : start + PART]
     if not path.exists():
         seeds = [FIRST_SEED + args.samples * start + i for i in range(len(some) * args.samples)]
         repeated = [prompt for prompt in some for _ in range(args.samples)]
-        pictures = measure.sample(pipe, repeated, seeds, args.steps, args.guidance, half=True)
-        store.save_arrays(path, pictures=pictures)
+        images = measure.sample(pipe, repeated, seeds, args.steps, args.guidance, half=True)
+        store.save_arrays(path, images=images)
         print(f"{start + len(some)} of {len(prompts)} prompts", flush=True)
-    return np.load(path)["pictures"].reshape(len(some), args.samples, 64, 64, 3)
+    return np.load(path)["images"].reshape(len(some), args.samples, 64, 64, 3)
 
 
 def choose(scores: np.ndarray, gap: float, per_prompt: int) -> list[tuple[int, int, int]]:
@@ -104,8 +104,8 @@ def write_pairs(args: argparse.Namespace) -> None:
     prompts = (args.assets / "prompts" / "train.txt").read_text().splitlines()
     (args.work / "drawn").mkdir(parents=True, exist_ok=True)
     pipe, starts = measure.load_pipeline(args.assets / "model"), range(0, len(prompts), PART)
-    pictures = np.concatenate([draw_part(args.work / "drawn", pipe, prompts, start, args) for start in starts])
-    flat = pictures.reshape(-1, 64, 64, 3)
+    images = np.concatenate([draw_part(args.work / "drawn", pipe, prompts, start, args) for start in starts])
+    flat = images.reshape(-1, 64, 64, 3)
     repeated = [prompt for prompt in prompts for _ in range(args.samples)]
     scores = measure.cosines(args.assets / "scorers" / "judge", repeated, flat).reshape(len(prompts), args.samples)
     found = choose(scores, args.gap, args.per_prompt)
@@ -119,7 +119,7 @@ def write_pairs(args: argparse.Namespace) -> None:
             row[f"{name}_file_name"] = f"images/{prompt:04d}-{i}.png"
             row[f"{name}_score"] = round(float(scores[prompt, i]), 4)
             row[f"seed_{name}"] = FIRST_SEED + args.samples * prompt + i
-            Image.fromarray(pictures[prompt, i]).save(folder / row[f"{name}_file_name"], optimize=True)
+            Image.fromarray(images[prompt, i]).save(folder / row[f"{name}_file_name"], optimize=True)
         rows.append(row)
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     facts = {"count": len(rows), "prompts": len({row["prompt"] for row in rows}), "gap": args.gap}

@@ -1,4 +1,4 @@
-"""Pictures for the scorers: scenes in groups of near misses, clean and through the autoencoder, with augmentations.
+"""Images for the scorers: scenes in groups of near misses, clean and through the autoencoder, with augmentations.
 
 A group is a scene and three others that differ from it in one attribute each, so that a contrastive training finds
 hard negatives in its own batch. `matches` tells which prompts are true of which scenes.
@@ -37,7 +37,7 @@ def near_miss(scene: scenes.Scene, rng: np.random.Generator) -> scenes.Scene:
 
 
 def make(work: Path, art, name: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[scenes.Scene]]:
-    """`count` scenes: clean pictures, the same through the autoencoder with noisy latents, and what they show."""
+    """`count` scenes: clean images, the same through the autoencoder with noisy latents, and what they show."""
     from diffusers import AutoencoderKL
 
     path = work / f"pool-{name}.npz"
@@ -55,7 +55,7 @@ def make(work: Path, art, name: str, count: int, seed: int) -> tuple[np.ndarray,
             for i in range(0, count, 64):
                 z = vae.encode(store.to_tensor(clean[i : i + 64])).latent_dist.mean
                 strength = 0.35 * torch.rand(len(z), 1, 1, 1) ** 2 / vae.config.scaling_factor
-                decoded.append(store.to_pictures(vae.decode(z + strength * torch.randn_like(z)).sample))
+                decoded.append(store.to_images(vae.decode(z + strength * torch.randn_like(z)).sample))
         store.save_arrays(path, clean=clean, decoded=np.concatenate(decoded))
     with np.load(path) as stored:
         return stored["clean"], stored["decoded"], drawn

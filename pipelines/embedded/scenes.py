@@ -1,9 +1,9 @@
-"""The world of the embedded model: scenes, their prompts, their pictures, and what is held out.
+"""The world of the embedded model: scenes, their prompts, their images, and what is held out.
 
 A *scene* is a subject, how many of it, and three attributes that a prompt may leave unsaid: style, background and
 place. `Scene.prompt` and `parse` are inverse to each other; `render` draws the unsaid attributes at random.
 
-A *combination* is (subject, background, count). `held_out` names about 12 % of them by a hash: no picture of those is
+A *combination* is (subject, background, count). `held_out` names about 12 % of them by a hash: no image of those is
 ever rendered for a training of anything, so prompts that ask for them measure composition instead of memory.
 """
 
@@ -70,7 +70,7 @@ SUBJECTS = (
 )
 BY_WORD = {subject.word: subject for subject in SUBJECTS}
 STYLES = ("noto", "flat", "glossy")
-BACKGROUNDS = PALETTE  # so that the scorer of backgrounds and the pictures mean the same colours
+BACKGROUNDS = PALETTE  # so that the scorer of backgrounds and the images mean the same colours
 PLACES = {
     "left": "on the left",
     "right": "on the right",
@@ -79,7 +79,7 @@ PLACES = {
     "center": "in the center",
 }
 COUNTS = {1: "one", 2: "two", 3: "three"}
-PLACES_OF_COUNT = {1: tuple(PLACES), 2: ("top", "bottom", "center"), 3: ()}  # three of them fill the picture
+PLACES_OF_COUNT = {1: tuple(PLACES), 2: ("top", "bottom", "center"), 3: ()}  # three of them fill the image
 COUNT_WEIGHTS = (0.5, 0.27, 0.23)
 
 
@@ -203,31 +203,31 @@ class Sprites(Protocol):
 
 
 def render(scene: Scene, art: Sprites, rng: np.random.Generator) -> np.ndarray:
-    """The picture of a scene as ``(64, 64, 3)`` uint8; what the scene leaves unsaid is drawn at random."""
+    """The image of a scene as ``(64, 64, 3)`` uint8; what the scene leaves unsaid is drawn at random."""
     if scene.place is None and scene.count < 3:
         scene = replace(scene, place=str(rng.choice(PLACES_OF_COUNT[scene.count])))
     style = scene.style or str(rng.choice(STYLES))
     colour = np.array(BACKGROUNDS[scene.background or str(rng.choice(list(BACKGROUNDS)))], np.float32)
-    picture = np.empty((SIDE, SIDE, 3), np.float32)
-    picture[:] = np.clip(colour + rng.uniform(-5, 5, 3), 0, 255)
+    image = np.empty((SIDE, SIDE, 3), np.float32)
+    image[:] = np.clip(colour + rng.uniform(-5, 5, 3), 0, 255)
     size, corners = _corners(scene, rng)
     sprite = art.sprites[style, BY_WORD[scene.subject].icon, size].astype(np.float32)
     alpha = sprite[..., 3:] / 255
     for x, y in corners:
         x, y = (int(np.clip(v + rng.integers(-1, 2), 0, SIDE - size)) for v in (x, y))
-        patch = picture[y : y + size, x : x + size]
+        patch = image[y : y + size, x : x + size]
         patch[:] = alpha * sprite[..., :3] + (1 - alpha) * patch
-    return picture.round().astype(np.uint8)
+    return image.round().astype(np.uint8)
 
 
-def nearest_background(picture: np.ndarray) -> str:
-    """The named colour nearest to the median colour of the picture's rim, which subjects touch but never fill."""
+def nearest_background(image: np.ndarray) -> str:
+    """The named colour nearest to the median colour of the image's rim, which subjects touch but never fill."""
     rim = np.concatenate(
         [
-            picture[:2].reshape(-1, 3),
-            picture[-2:].reshape(-1, 3),
-            picture[:, :2].reshape(-1, 3),
-            picture[:, -2:].reshape(-1, 3),
+            image[:2].reshape(-1, 3),
+            image[-2:].reshape(-1, 3),
+            image[:, :2].reshape(-1, 3),
+            image[:, -2:].reshape(-1, 3),
         ]
     )
     median = np.median(rim.astype(np.float32), axis=0)

@@ -51,7 +51,7 @@ def build_heldout(tokenizer):
 
 
 def build_judge(tokenizer):
-    """A convolutional picture tower (ConvNeXt) and a bidirectional text tower (BERT)."""
+    """A convolutional image tower (ConvNeXt) and a bidirectional text tower (BERT)."""
     from transformers import BertConfig, ConvNextConfig, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 
     start = {"initializer_range": 0.1}  # the usual 0.02 suits widths of 768; here it ends on a plateau
@@ -85,7 +85,7 @@ BUILDERS = {"judge": build_judge, "heldout": build_heldout, "recogniser": build_
 
 
 def contrastive_loss(model, tokenizer, x, said: list[scenes.Scene], shown: list[scenes.Scene]) -> torch.Tensor:
-    """CLIP's symmetric loss; a prompt that happens to be true of another picture is no negative for it."""
+    """CLIP's symmetric loss; a prompt that happens to be true of another image is no negative for it."""
     tokens = tokenizer([s.prompt for s in said], padding="max_length", max_length=words.LENGTH, return_tensors="pt")
     out = model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=x)
     other_truths = pool.matches(said, shown) & ~torch.eye(len(said), dtype=torch.bool)
@@ -141,7 +141,7 @@ def train(kind: str, work: Path, packages: Path | None, minutes: float, batch: i
 
 
 def export(kind: str, model, out: Path) -> None:
-    """Weights in 16 bits, the picture processor and, for the judges, the tokenizer."""
+    """Weights in 16 bits, the image processor and, for the judges, the tokenizer."""
     model.half().save_pretrained(out, safe_serialization=True)
     full_precision_by_default(out)
     extra = {

@@ -17,19 +17,19 @@ def load_art(work: Path, packages: Path | None = None) -> Art:
 
 
 def rendered(work: Path, art: Art, name: str, count: int, seed: int) -> tuple[np.ndarray, list[scenes.Scene]]:
-    """The first `count` training scenes, rendered once: pictures ``(N, 64, 64, 3)`` uint8 and the scenes."""
-    picture_file, scene_file = work / f"{name}.npy", work / f"{name}.jsonl"
+    """The first `count` training scenes, rendered once: images ``(N, 64, 64, 3)`` uint8 and the scenes."""
+    image_file, scene_file = work / f"{name}.npy", work / f"{name}.jsonl"
     if not scene_file.exists():
         rng = np.random.default_rng(seed)
         shape = (count, scenes.SIDE, scenes.SIDE, 3)
-        pictures = np.lib.format.open_memmap(picture_file, "w+", np.uint8, shape)
+        images = np.lib.format.open_memmap(image_file, "w+", np.uint8, shape)
         drawn = [scenes.draw(rng) for _ in range(count)]
         for i, scene in enumerate(drawn):
-            pictures[i] = scenes.render(scene, art, rng)
-        pictures.flush()
+            images[i] = scenes.render(scene, art, rng)
+        images.flush()
         write_atomically(scene_file, lambda path: path.write_text("\n".join(json.dumps(vars(s)) for s in drawn)))
     drawn = [scenes.Scene(**json.loads(line)) for line in scene_file.read_text().splitlines()]
-    return np.load(picture_file, mmap_mode="r")[:count], drawn[:count]
+    return np.load(image_file, mmap_mode="r")[:count], drawn[:count]
 
 
 def write_atomically(path: Path, write) -> None:
@@ -71,26 +71,26 @@ def warm_cosine(done: float, warm: float = 0.02, floor: float = 0.01) -> float:
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min((done - warm) / (1 - warm), 1.0)))
 
 
-def to_tensor(pictures: np.ndarray):
+def to_tensor(images: np.ndarray):
     """``(B, 64, 64, 3)`` uint8 to ``(B, 3, 64, 64)`` float in [-1, 1]."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def to_pictures(tensor) -> np.ndarray:
+def to_images(tensor) -> np.ndarray:
     """``(B, 3, 64, 64)`` in [-1, 1] to ``(B, 64, 64, 3)`` uint8."""
     return ((tensor.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def sheet(pictures: np.ndarray, columns: int = 8, scale: int = 2):
-    """Pictures side by side as one PIL image."""
+def sheet(images: np.ndarray, columns: int = 8, scale: int = 2):
+    """Images side by side as one PIL image."""
     from PIL import Image
 
-    rows = -(-len(pictures) // columns)
+    rows = -(-len(images) // columns)
     canvas = np.full((rows * 66, columns * 66, 3), 90, np.uint8)
-    for i, picture in enumerate(pictures):
+    for i, image in enumerate(images):
         y, x = divmod(i, columns)
-        canvas[y * 66 + 1 : y * 66 + 65, x * 66 + 1 : x * 66 + 65] = picture
-    image = Image.fromarray(canvas)
-    return image.resize((image.width * scale, image.height * scale), Image.NEAREST)
+        canvas[y * 66 + 1 : y * 66 + 65, x * 66 + 1 : x * 66 + 65] = image
+    page = Image.fromarray(canvas)
+    return page.resize((page.width * scale, page.height * scale), Image.NEAREST)

@@ -65,7 +65,7 @@ def run(place):
     return place / "run"
 
 
-def test_training_leaves_adapter_card_report_pictures_and_metrics(run):
+def test_training_leaves_adapter_card_report_images_and_metrics(run):
     page = (run / "report.html").read_text()
     assert "<b>an owl" not in page and "&lt;b&gt;an owl" in page
     assert (run / "result" / "pytorch_lora_weights.safetensors").exists()
@@ -82,9 +82,9 @@ def test_training_leaves_adapter_card_report_pictures_and_metrics(run):
 
 
 def test_the_whole_adapter_goes_through_generate_and_compare(run, place):
-    out = place / "pictures"
+    out = place / "images"
     options = ["--model", place / "model", "--adapter", run / "result", "--prompt", "a fox", "--steps", 2]
-    assert "2 pictures" in call("generate", *options, "--output", out, "--seeds", 2)
+    assert "2 images" in call("generate", *options, "--output", out, "--seeds", 2)
     assert "background:red" in call("score", out, "--scorer", "background:red")
     said = call("compare", *options, "--output", place / "compared", "--scorer", "background:red")
     assert "report.html" in said and (place / "compared" / "comparison.json").exists()

@@ -104,7 +104,7 @@ def test_separability_probes_hidden_states_and_compares_with_a_score(place, tmp_
     assert re.search(r"hidden states +[\d.]+ +(0\.9|1\.0)", said), said
 
 
-def test_separability_of_pictures(tmp_path):
+def test_separability_of_images(tmp_path):
     random = np.random.default_rng(0)
     given = []
     for number in range(12):
@@ -245,7 +245,7 @@ def test_commands_and_options_that_the_page_names_exist():
         assert {word for word in group if word.startswith("--")} <= known, words
 
 
-def test_difficulty_and_embeddings_of_pictures(tmp_path):
+def test_difficulty_and_embeddings_of_images(tmp_path):
     from tests.scorers.tiny import dual_encoder
     from tests.tiny import RESOLUTION, tiny_sd
 
@@ -269,6 +269,6 @@ def test_difficulty_and_embeddings_of_pictures(tmp_path):
     one, other = ({r["id"]: r["difficulty"] for r in rows(tmp_path / "judged" / f"{n}.jsonl")} for n in "ab")
     assert one == pytest.approx(other, rel=1e-3, abs=1e-5) and len(set(one.values())) == 6
     said = call("data", "separability", tmp_path / "pairs", "--scorer", f"clip:{tmp_path / 'clip'}", "--folds", 2)
-    assert "embeddings" in said and "SUSPICIOUS: by picture statistics" in said
+    assert "embeddings" in said and "SUSPICIOUS: by image statistics" in said
     with pytest.raises(UserError, match="data separability"):
         call("data", "ches", tmp_path / "pairs", "--model", tmp_path / "model", "--output", tmp_path / "no.jsonl")

@@ -1,4 +1,4 @@
-"""Several processes, started by torch's launcher: the same adapter as one process, for pictures and texts.
+"""Several processes, started by torch's launcher: the same adapter as one process, for images and texts.
 
 `accelerate launch` calls the same launcher for several GPUs; for CPUs it starts a single process, whatever is asked.
 """
@@ -38,8 +38,8 @@ def adapter(recipe: dict, folder, processes: int = 1) -> dict[str, torch.Tensor]
     return load_file(file)
 
 
-def pictures(folder):
-    """A tiny image model, and pairs of pictures."""
+def images(folder):
+    """A tiny image model, and pairs of images."""
     rows = [
         {"prompt": pair.prompt, "chosen_file_name": pair.chosen.name, "rejected_file_name": pair.rejected.name}
         for pair in tiny_pairs(folder / "pairs", 4)
@@ -58,7 +58,7 @@ def texts(folder):
     return tiny_llm(folder / "model"), folder / "pairs.jsonl", {"beta": 0.1}
 
 
-@pytest.mark.parametrize("parts", [pictures, texts])
+@pytest.mark.parametrize("parts", [images, texts])
 def test_two_launched_processes_train_the_adapter_of_one(tmp_path, parts):
     model, pairs, hyper = parts(tmp_path)
     recipe = {

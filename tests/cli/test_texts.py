@@ -1,4 +1,4 @@
-"""The command line on a tiny random language model: the same commands as for pictures, and what they say of texts."""
+"""The command line on a tiny random language model: the same commands as for images, and what they say of texts."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def test_a_whole_run_leaves_adapter_card_report_texts_and_held_out_accuracy(plac
     rows = [json.loads(line) for line in (place / "texts" / "metadata.jsonl").read_text().splitlines()]
     assert [row["seed"] for row in rows] == [0, 1] and all("completion" in row for row in rows)
     said = call("compare", *options, "--output", place / "compared", "--scorer", "length")
-    assert "report.html" in said and "picture" not in said
+    assert "report.html" in said and "image" not in said
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,11 @@ def test_a_setting_that_the_model_does_not_have_is_told_before_it_is_loaded(plac
     assert not (place / "no").exists()
 
 
-def test_a_judge_of_pictures_is_refused_for_texts(place):
+def test_a_judge_of_images_is_refused_for_texts(place):
     options = ["--model", place / "model", "--adapter", "nowhere", "--prompt", "x", "--output", place / "no"]
-    with pytest.raises(UserError, match=r"judges pictures, but there are texts.*sentiment"):
+    with pytest.raises(UserError, match=r"judges images, but there are texts.*sentiment"):
         call("compare", *options, "--scorer", "background:red")
-    with pytest.raises(UserError, match="judges pictures"):
+    with pytest.raises(UserError, match="judges images"):
         call(
             "train",
             place / "recipe.yaml",

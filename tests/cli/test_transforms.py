@@ -143,7 +143,7 @@ def test_prompt_pairs_writes_both_kinds(tmp_path, source):
     assert asked == {"words", "keyword"}
 
 
-def test_prompt_pairs_of_pictures_take_columns(tmp_path):
+def test_prompt_pairs_of_images_take_columns(tmp_path):
     folder = fixtures.pair_folder(tmp_path / "set", count=4)
     made = rows(folder / "metadata.jsonl")
     for n, row in enumerate(made):

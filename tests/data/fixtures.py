@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 
-def picture(seed: int = 0, size: tuple[int, int] = (16, 16), format: str = "PNG") -> bytes:
-    """An encoded picture of noise."""
+def image(seed: int = 0, size: tuple[int, int] = (16, 16), format: str = "PNG") -> bytes:
+    """An encoded image of noise."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return encoded(Image.fromarray(pixels), format)
 
@@ -30,14 +30,14 @@ def vote(number: int, label: float | None = 1.0, **changes: Any) -> dict[str, An
     row = {
         "are_different": True,
         "best_image_uid": f"uid-{number}-0",
-        "caption": f"a picture of thing {number}",
+        "caption": f"an image of thing {number}",
         "has_label": label is not None,
         "image_0_uid": f"uid-{number}-0",
         "image_0_url": "",
         "image_1_uid": f"uid-{number}-1",
         "image_1_url": "",
-        "jpg_0": picture(2 * number, format="JPEG"),
-        "jpg_1": picture(2 * number + 1, format="JPEG"),
+        "jpg_0": image(2 * number, format="JPEG"),
+        "jpg_1": image(2 * number + 1, format="JPEG"),
         "label_0": label,
         "label_1": None if label is None else 1.0 - label,
         "model_0": "dreamlike-art/dreamlike-photoreal-2.0",
@@ -63,12 +63,12 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def pair_folder(folder: Path, count: int = 3, **columns: Any) -> Path:
-    """A folder of pictures with a metadata file."""
+    """A folder of images with a metadata file."""
     rows = []
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         for role, seed in (("chosen", 2 * number), ("rejected", 2 * number + 1)):
-            (folder / f"{role}-{number}.png").write_bytes(picture(seed))
+            (folder / f"{role}-{number}.png").write_bytes(image(seed))
         names = {f"{role}_file_name": f"{role}-{number}.png" for role in ("chosen", "rejected")}
         rows.append({**names, "prompt": f"thing {number}", **columns})
     jsonl(folder / "metadata.jsonl", rows)

@@ -45,7 +45,7 @@ class Redness:
 
 
 class RedHit(Redness):
-    """A hit is a picture that is redder than 120."""
+    """A hit is an image that is redder than 120."""
 
     def judge(self, prompts, images):
         scores = self.score(prompts, images)

@@ -143,7 +143,7 @@ def test_a_chat_models_pairs_are_turns_and_a_raw_ones_plain_text(tmp_path, raw):
         assert letters(says(pair.rejected)) == row["rejected_score"]
 
 
-def test_pictures_are_named_as_files_that_a_reader_finds(tmp_path, make):
+def test_images_are_named_as_files_that_a_reader_finds(tmp_path, make):
     policy = make()
     prompts, judge = ["a fox", "an owl"], Letters()
     judge.medium = "image"
@@ -164,7 +164,7 @@ def test_prompts_that_the_judge_cannot_judge_are_told_before_anything_is_made(tm
 @pytest.mark.parametrize(
     ("scorer", "answers", "says"),
     [
-        (load_scorer("background:red"), 2, "background:red judges pictures, but this model makes texts"),
+        (load_scorer("background:red"), 2, "background:red judges images, but this model makes texts"),
         (Praise(), 1, "needs two answers of a prompt; got answers = 1"),
     ],
     ids=["medium", "answers"],

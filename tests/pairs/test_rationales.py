@@ -64,6 +64,6 @@ def test_rows_without_a_rationale_are_left_out_and_told():
         PAIRS["rationales"](from_memory([row(0, further={})]))
 
 
-def test_pictures_have_no_prompt_to_be_shown_in():
+def test_images_have_no_prompt_to_be_shown_in():
     with pytest.raises(DataError, match="p0 compares no texts"):
         PAIRS["rationales"](from_memory([replace(row(0), chosen=b"png", rejected=b"gif")]))

@@ -137,16 +137,16 @@ def test_every_weight_may_train(text, tmp_path):
     assert first_losses(found) == pytest.approx([math.log(2.0)] * 2, abs=1e-6)
 
 
-def test_pictures_take_a_curriculum_too_and_the_program_makes_its_stages(tmp_path, monkeypatch, capsys):
+def test_images_take_a_curriculum_too_and_the_program_makes_its_stages(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DIFFALIGN_CACHE", str(tmp_path / "cache"))
-    pairs = graded(tiny_pairs(tmp_path / "pictures"))
-    write_pairs(tmp_path / "pictures" / "pairs.jsonl", pairs)
+    pairs = graded(tiny_pairs(tmp_path / "images"))
+    write_pairs(tmp_path / "images" / "pairs.jsonl", pairs)
     tiny_sd(tmp_path / "sd")
     recipe = {
         "method": "diffusion_dpo",
         "loss": {"beta": 1.0},
         "model": {"path": str(tmp_path / "sd"), "adapter": {"rank": 2}, "resolution": 16},
-        "data": {"train": str(tmp_path / "pictures" / "pairs.jsonl")},
+        "data": {"train": str(tmp_path / "images" / "pairs.jsonl")},
         "train": {"steps": 9, "batch_size": 1, "learning_rate": 1e-2, "scale_lr": False, "warmup_steps": 0},
         "log": {"every": 1},
         "evaluate": {"prompts": ["a fox"], "scorers": ["background:red"], "steps": 1},

@@ -94,10 +94,10 @@ def test_the_model_is_an_unmodified_stable_diffusion_pipeline_and_draws():
 
     pipe = StableDiffusionPipeline.from_pretrained(ASSETS / "model")
     pipe.set_progress_bar_config(disable=True)
-    picture = pipe("a flat drawing of a fox", num_inference_steps=2, guidance_scale=3.0, output_type="np").images[0]
-    assert picture.shape == (64, 64, 3)
-    assert np.isfinite(picture).all()
-    assert picture.std() > 0.02
+    image = pipe("a flat drawing of a fox", num_inference_steps=2, guidance_scale=3.0, output_type="np").images[0]
+    assert image.shape == (64, 64, 3)
+    assert np.isfinite(image).all()
+    assert image.std() > 0.02
 
 
 @needs_assets
@@ -112,7 +112,7 @@ def test_prompt_lists_are_disjoint_and_measure_what_was_held_out():
 
 
 @needs_assets
-def test_pairs_name_pictures_that_exist_and_the_chosen_scores_higher():
+def test_pairs_name_images_that_exist_and_the_chosen_scores_higher():
     folder = ASSETS / "pairs" / "train"
     rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
     assert len(rows) >= 700
@@ -126,10 +126,10 @@ def test_pairs_name_pictures_that_exist_and_the_chosen_scores_higher():
 
 
 def test_pixels_tell_how_many_things_stand_where():
-    picture = np.full((64, 64, 3), scenes.BACKGROUNDS["blue"], np.uint8)
-    assert measure.things(picture) == []
-    picture[4:24, 4:24] = 255
-    assert measure.stands(measure.things(picture)) in ("left", "top")
-    picture[4:24, 36:56] = 255
-    assert len(measure.things(picture)) == 2
-    assert measure.stands(measure.things(picture)) == "top"
+    image = np.full((64, 64, 3), scenes.BACKGROUNDS["blue"], np.uint8)
+    assert measure.things(image) == []
+    image[4:24, 4:24] = 255
+    assert measure.stands(measure.things(image)) in ("left", "top")
+    image[4:24, 36:56] = 255
+    assert len(measure.things(image)) == 2
+    assert measure.stands(measure.things(image)) == "top"

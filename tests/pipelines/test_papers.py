@@ -136,7 +136,7 @@ def test_a_killed_program_goes_on_and_a_finished_one_is_read(tmp_path, small, mo
 
 
 @needs_assets
-def test_methods_are_compared_on_equal_pairs_and_against_the_same_pictures(tmp_path, small):
+def test_methods_are_compared_on_equal_pairs_and_against_the_same_images(tmp_path, small):
     values = [*small, "seppo:pairs.steps=2", "seppo:pairs.every=1"]
     ranked = compare_methods.run(tmp_path, ["seppo", "diffusion_dpo"], preset="emoji", overrides=values)
     assert {entry.method for entry in ranked} == {"seppo", "diffusion_dpo"}

@@ -124,7 +124,7 @@ def test_the_reference_samples_candidates_of_its_own(make, tmp_path):
 
 
 @pytest.mark.parametrize(("flip", "views"), [("none", 1), ("joint", 2)])
-def test_decoded_and_encoded_again_a_sample_has_the_views_of_a_picture(make, pairs, tmp_path, flip, views):
+def test_decoded_and_encoded_again_a_sample_has_the_views_of_an_image(make, pairs, tmp_path, flip, views):
     policy, store = make(flip=flip), TensorCache(tmp_path / "kept", "samples")
     policy.prepare(pairs)
     kept = policy.make_candidates(["a fox"], [1], store, ["one"], roundtrip=True, **SAMPLING)[0]
@@ -132,8 +132,8 @@ def test_decoded_and_encoded_again_a_sample_has_the_views_of_a_picture(make, pai
     entry = kept.read()
     assert entry["mean"].shape == entry["std"].shape == (views, 4, 8, 8) and (entry["std"] > 0).all()
     latent = policy.sample(["a fox"], [1], latents_only=True, **SAMPLING)[0]
-    picture = policy._frozen.decode(latent[None]).clamp(-1, 1)
-    for view, seen in zip(range(views), (picture, picture.flip(-1)), strict=False):
+    image = policy._frozen.decode(latent[None]).clamp(-1, 1)
+    for view, seen in zip(range(views), (image, image.flip(-1)), strict=False):
         torch.testing.assert_close(entry["mean"][view], policy._frozen.posterior(seen)[0][0], rtol=1e-4, atol=1e-5)
 
 

@@ -42,7 +42,7 @@ def test_a_later_run_finds_what_was_stored_and_another_seed_does_not(make, pairs
     assert again.prepare_reference(pairs, PLAN, seed=1) == 8
 
 
-def test_a_pair_with_other_pictures_is_another_pair(make, pairs):
+def test_a_pair_with_other_images_is_another_pair(make, pairs):
     from dataclasses import replace
 
     policy = make(reference="stored")

@@ -1,4 +1,4 @@
-"""What every scorer of pictures promises, checked for every row of the table on tiny random models."""
+"""What every scorer of images promises, checked for every row of the table on tiny random models."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from diffalign.errors import UserError
 from diffalign.scorers import SCORERS, load_scorer
 from tests.scorers import tiny
 
-PICTURES = [name for name, row in SCORERS.items() if row.medium == "image"]
+IMAGES = [name for name, row in SCORERS.items() if row.medium == "image"]
 PROMPTS = ["a fox on a red background", "two foxes", "a fox on a red background", "a pineapple on a blue background"]
 
 
@@ -20,56 +20,56 @@ def arguments(tmp_path_factory):
     return {"clip": dual, "pickscore": dual, "label_hit": labels, "background": "red"}
 
 
-@pytest.fixture(scope="module", params=PICTURES)
+@pytest.fixture(scope="module", params=IMAGES)
 def scorer(request, arguments):
     return load_scorer(f"{request.param}:{arguments[request.param]}")
 
 
-def pictures(sizes=((40, 56), (32, 32), (33, 31), (90, 35))):
+def images(sizes=((40, 56), (32, 32), (33, 31), (90, 35))):
     rng = np.random.default_rng(0)
     return [Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)).resize((w, h)) for w, h in sizes]
 
 
 def test_every_row_has_a_case(arguments):
-    assert set(arguments) == set(PICTURES)
+    assert set(arguments) == set(IMAGES)
 
 
-def test_scores_are_one_float32_per_picture_within_the_stated_range(scorer):
-    scores = scorer.score(PROMPTS, pictures())
+def test_scores_are_one_float32_per_image_within_the_stated_range(scorer):
+    scores = scorer.score(PROMPTS, images())
     assert scores.shape == (4,) and scores.dtype == torch.float32 and scores.device.type == "cpu"
     assert scores.isfinite().all()
     assert (scores >= scorer.range[0]).all() and (scores <= scorer.range[1]).all()
 
 
-def test_no_pictures_give_no_scores(scorer):
+def test_no_images_give_no_scores(scorer):
     assert scorer.score([], []).shape == (0,)
 
 
 def test_a_batch_scores_as_one_at_a_time(scorer):
-    together = scorer.score(PROMPTS, pictures())
-    alone = torch.cat([scorer.score([p], [x]) for p, x in zip(PROMPTS, pictures(), strict=True)])
+    together = scorer.score(PROMPTS, images())
+    alone = torch.cat([scorer.score([p], [x]) for p, x in zip(PROMPTS, images(), strict=True)])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
 
 
 def test_order_does_not_matter(scorer):
     order = [2, 0, 3, 1]
-    images = pictures()
-    shuffled = scorer.score([PROMPTS[i] for i in order], [images[i] for i in order])
-    torch.testing.assert_close(shuffled, scorer.score(PROMPTS, images)[order], rtol=1e-5, atol=1e-5)
+    samples = images()
+    shuffled = scorer.score([PROMPTS[i] for i in order], [samples[i] for i in order])
+    torch.testing.assert_close(shuffled, scorer.score(PROMPTS, samples)[order], rtol=1e-5, atol=1e-5)
 
 
 def test_scores_are_deterministic(scorer):
-    assert torch.equal(scorer.score(PROMPTS, pictures()), scorer.score(PROMPTS, pictures()))
+    assert torch.equal(scorer.score(PROMPTS, images()), scorer.score(PROMPTS, images()))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "LA", "1"])
 def test_any_mode_scores_as_its_rgb(scorer, mode):
-    image = pictures()[0].convert(mode)
-    torch.testing.assert_close(scorer.score(PROMPTS[:1], [image]), scorer.score(PROMPTS[:1], [image.convert("RGB")]))
+    sample = images()[0].convert(mode)
+    torch.testing.assert_close(scorer.score(PROMPTS[:1], [sample]), scorer.score(PROMPTS[:1], [sample.convert("RGB")]))
 
 
-def test_paths_bytes_and_arrays_score_as_the_picture(scorer, tmp_path):
-    image = pictures()[0]
+def test_paths_bytes_and_arrays_score_as_the_image(scorer, tmp_path):
+    image = images()[0]
     image.save(tmp_path / "x.png")
     same = [image, tmp_path / "x.png", (tmp_path / "x.png").read_bytes(), np.asarray(image)]
     scores = scorer.score(PROMPTS[:1] * 4, same)
@@ -88,6 +88,6 @@ def test_what_it_is_is_stated(scorer):
     assert isinstance(scorer.weights, str) and scorer.weights == scorer.weights
 
 
-def test_one_prompt_for_two_pictures_is_refused(scorer):
+def test_one_prompt_for_two_images_is_refused(scorer):
     with pytest.raises(UserError, match="one prompt for each sample"):
-        scorer.score(PROMPTS[:1], pictures()[:2])
+        scorer.score(PROMPTS[:1], images()[:2])

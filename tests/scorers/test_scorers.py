@@ -24,7 +24,7 @@ def labels(tmp_path_factory):
     return tiny.classifier(tmp_path_factory.mktemp("labels"))
 
 
-def picture(width=57, height=41, seed=0):
+def image(width=57, height=41, seed=0):
     rng = np.random.default_rng(seed)
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
@@ -35,11 +35,11 @@ def test_clip_preprocessing_equals_that_of_transformers(dual, size):
 
     # transformers 5 names the processor that needs no torchvision apart
     processor = getattr(transformers, "CLIPImageProcessorPil", transformers.CLIPImageProcessor)
-    theirs = processor.from_pretrained(dual)(picture(*size), return_tensors="pt")["pixel_values"]
-    torch.testing.assert_close(load_preprocessing(str(dual))([picture(*size)]), theirs, rtol=1e-5, atol=1e-5)
+    theirs = processor.from_pretrained(dual)(image(*size), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(load_preprocessing(str(dual))([image(*size)]), theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_a_picture_smaller_than_the_crop_is_padded_with_black():
+def test_an_image_smaller_than_the_crop_is_padded_with_black():
     config = dict(tiny.PREPROCESSOR, do_resize=False, do_normalize=False)
     prepared = Preprocessing.from_config(config)([Image.new("RGB", (16, 16), (255, 255, 255))])
     assert prepared.shape == (1, 3, 32, 32)
@@ -49,7 +49,7 @@ def test_a_picture_smaller_than_the_crop_is_padded_with_black():
 def test_old_integer_sizes_mean_the_short_side_where_a_crop_follows():
     old = dict(tiny.PREPROCESSOR, size=32, crop_size=32)
     torch.testing.assert_close(
-        Preprocessing.from_config(old)([picture()]), Preprocessing.from_config(tiny.PREPROCESSOR)([picture()])
+        Preprocessing.from_config(old)([image()]), Preprocessing.from_config(tiny.PREPROCESSOR)([image()])
     )
 
 
@@ -69,24 +69,24 @@ def test_clip_score_equals_the_models_own_cosine(dual):
     model, prompt = CLIPModel.from_pretrained(dual).eval(), "a fox on a red background"
     tokens = AutoTokenizer.from_pretrained(dual)([prompt], return_tensors="pt")
     with torch.no_grad():
-        pixels = load_preprocessing(str(dual))([picture()])
+        pixels = load_preprocessing(str(dual))([image()])
         out = model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], pixel_values=pixels)
     cosine = out.logits_per_image[0] / model.logit_scale.exp()
-    torch.testing.assert_close(load_scorer(f"clip:{dual}").score([prompt], [picture()]), cosine.detach())
+    torch.testing.assert_close(load_scorer(f"clip:{dual}").score([prompt], [image()]), cosine.detach())
 
 
 def test_pickscore_is_the_logit_that_the_model_prints(dual):
     clip, pick = load_scorer(f"clip:{dual}"), load_scorer(f"pickscore:{dual}")
     scale = pick.model.logit_scale.exp()
-    torch.testing.assert_close(pick.score(["a fox"], [picture()]), clip.score(["a fox"], [picture()]) * scale)
+    torch.testing.assert_close(pick.score(["a fox"], [image()]), clip.score(["a fox"], [image()]) * scale)
     assert pick.unit == "logit" and clip.unit == "cosine"
 
 
-def test_a_dual_encoder_prefers_the_picture_whose_embedding_is_the_texts(dual):
-    """Higher is better: with the text's embedding taken from one picture, that picture must win."""
+def test_a_dual_encoder_prefers_the_image_whose_embedding_is_the_texts(dual):
+    """Higher is better: with the text's embedding taken from one image, that image must win."""
     scorer = load_scorer(f"clip:{dual}")
-    scorer.text_features = lambda prompts: scorer.image_features([picture()] * len(prompts))
-    own, other = scorer.score(["x", "x"], [picture(), picture(seed=5)])
+    scorer.text_features = lambda prompts: scorer.image_features([image()] * len(prompts))
+    own, other = scorer.score(["x", "x"], [image(), image(seed=5)])
     assert own == pytest.approx(1, abs=1e-5) and own > other
 
 
@@ -106,7 +106,7 @@ def test_a_vision_text_dual_encoder_is_scored(tmp_path, dual):
     VisionTextDualEncoderModel(both).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(dual).save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(tiny.PREPROCESSOR))
-    assert load_scorer(f"clip:{tmp_path}").score(["a fox"], [picture()]).shape == (1,)
+    assert load_scorer(f"clip:{tmp_path}").score(["a fox"], [image()]).shape == (1,)
     assert CLIPModel.from_pretrained(dual) is not None
 
 
@@ -132,7 +132,7 @@ def test_plurals_of_every_kind_are_found():
         assert patterns[index].search(text), text
 
 
-def test_a_prompt_without_a_class_is_refused_before_pictures_are_made(labels):
+def test_a_prompt_without_a_class_is_refused_before_images_are_made(labels):
     with pytest.raises(DataError, match="names none of the 3 classes"):
         load_scorer(f"label_hit:{labels}").check(["a snapple"])
 
@@ -143,9 +143,9 @@ def test_label_score_is_the_probability_and_a_hit_is_the_argmax(labels):
         scorer.model.classifier.weight.zero_()
         scorer.model.classifier.bias.copy_(torch.tensor([2.0, 1.0, 0.0]))
     expected = torch.tensor([2.0, 1.0]).exp() / torch.tensor([2.0, 1.0, 0.0]).exp().sum()
-    scores, hits = scorer.judge(["a fox", "an apple"], [picture(), picture()])
+    scores, hits = scorer.judge(["a fox", "an apple"], [image(), image()])
     torch.testing.assert_close(scores, expected)
-    assert hits.tolist() == [True, False] == scorer.hits(["a fox", "an apple"], [picture()] * 2).tolist()
+    assert hits.tolist() == [True, False] == scorer.hits(["a fox", "an apple"], [image()] * 2).tolist()
 
 
 def test_background_counts_border_pixels():
@@ -175,13 +175,13 @@ def test_a_wrong_name_names_the_next_step(spec, hint):
         load_scorer(spec)
 
 
-def test_something_that_is_no_picture_is_refused_with_the_way_out(tmp_path):
+def test_something_that_is_no_image_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(UserError, match="uint8"):
         as_rgb(np.zeros((3, 8, 8), np.float32))
     with pytest.raises(DataError, match="nothing.png"):
         as_rgb(tmp_path / "nothing.png")
     with pytest.raises(DataError, match="bytes"):
-        as_rgb(b"not a picture")
+        as_rgb(b"not an image")
 
 
 def test_transparency_is_laid_on_white_in_memory_and_on_disk(tmp_path):

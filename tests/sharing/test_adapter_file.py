@@ -13,7 +13,7 @@ from diffalign.sharing.read_info import read_info
 from tests.policies.conftest import shake
 from tests.tiny import tiny_sd, tiny_sdxl
 
-ABOUT = {"method": "diffusion-dpo", "beta": 2000.0, "dataset": "pictures", "eval": {"win_rate": 0.6}}
+ABOUT = {"method": "diffusion-dpo", "beta": 2000.0, "dataset": "images", "eval": {"win_rate": 0.6}}
 SHAPES = {
     "alpha is rank": {},
     "alpha is not rank": {"alpha": 10.0},

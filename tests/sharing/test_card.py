@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from diffalign.sharing.card import Card, write_card
-from diffalign.sharing.card_templates import language_style, picture_style
+from diffalign.sharing.card_templates import image_style, language_style
 from diffalign.sharing.peft_folder import save_peft
 from tests.policies.conftest import shake
 from tests.sharing.test_peft_folder import trained
@@ -25,12 +25,12 @@ TOLD = Card(
 )
 
 
-def test_the_front_matter_names_base_tags_and_pictures(tmp_path):
-    picture = tmp_path / "fox.png"
-    picture.write_bytes(b"png")
+def test_the_front_matter_names_base_tags_and_images(tmp_path):
+    image = tmp_path / "fox.png"
+    image.write_bytes(b"png")
     base, weights = "stabilityai/stable-diffusion-xl-base-1.0", "pytorch_lora_weights.safetensors"
-    style = picture_style(base, "StableDiffusionXLPipeline", weights)
-    told = Card(**{**vars(TOLD), "examples": [("a fox", picture)]})
+    style = image_style(base, "StableDiffusionXLPipeline", weights)
+    told = Card(**{**vars(TOLD), "examples": [("a fox", image)]})
     path = write_card(tmp_path / "my-lora", style, told)
     front, text = fields(path), path.read_text()
     assert front["base_model"] == base and front["datasets"] == ["yuvalkirstain/pickapic_v2"]
@@ -43,7 +43,7 @@ def test_the_front_matter_names_base_tags_and_pictures(tmp_path):
 
 
 def test_a_whole_pipeline_is_no_adapter(tmp_path):
-    path = write_card(tmp_path, picture_style("base", "StableDiffusionPipeline", None), TOLD)
+    path = write_card(tmp_path, image_style("base", "StableDiffusionPipeline", None), TOLD)
     assert fields(path)["base_model_relation"] == "finetune" and "lora" not in fields(path)["tags"]
     assert "load_lora_weights" not in path.read_text() and "widget" not in fields(path)
 
@@ -73,14 +73,14 @@ def test_what_a_model_wrote_does_nothing_on_its_card(tmp_path):
     ]  # fmt: skip
 
 
-def test_the_snippet_of_pictures_runs_in_plain_diffusers(make, sd, tmp_path):
+def test_the_snippet_of_images_runs_in_plain_diffusers(make, sd, tmp_path):
     shake(make()).save(tmp_path / "out", {})
-    style = picture_style(str(sd), "StableDiffusionPipeline", "pytorch_lora_weights.safetensors")
+    style = image_style(str(sd), "StableDiffusionPipeline", "pytorch_lora_weights.safetensors")
     code = style.snippet(str(tmp_path / "out"))
-    code = re.sub(r'pipeline\("[^"]*"\)', 'picture = pipeline("a fox", num_inference_steps=1)', code)
+    code = re.sub(r'pipeline\("[^"]*"\)', 'image = pipeline("a fox", num_inference_steps=1)', code)
     names: dict = {}
     exec(code + "\n", names)
-    assert names["picture"].size == (16, 16)
+    assert names["image"].size == (16, 16)
 
 
 @pytest.mark.parametrize("adapter", [True, False])

@@ -70,7 +70,7 @@ def test_a_written_merge_scores_as_its_parts_do_when_it_is_one_of_them(llm, tmp_
     assert [part["weight"] for part in about["merged_from"]] == [1.0, 0.0] and about["config"]["r"] == 4
 
 
-def test_a_merged_picture_adapter_is_a_file_of_diffusers(sd, tmp_path):
+def test_a_merged_image_adapter_is_a_file_of_diffusers(sd, tmp_path):
     from diffalign.policies.diffusion.config import ModelConfig
     from diffalign.policies.diffusion.load import load_aligned as load_image
     from diffalign.policies.diffusion.load import load_policy as image_policy

@@ -1,4 +1,4 @@
-"""What each loss of the catalogue needs to be trained on: examples of its kind, and settings for pictures or texts."""
+"""What each loss of the catalogue needs to be trained on: examples of its kind, and settings for images or texts."""
 
 from __future__ import annotations
 

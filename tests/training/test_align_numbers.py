@@ -58,7 +58,7 @@ def test_a_text_run_tells_everything(tmp_path, capsys):
     assert math.isfinite(said.drift.error)
 
 
-def test_a_picture_run_tells_what_has_a_meaning_for_pictures(sd, tmp_path):
+def test_an_image_run_tells_what_has_a_meaning_for_images(sd, tmp_path):
     for name in ("train", "held"):
         pairs = tiny_pairs(tmp_path / name, seed=len(name))
         rows = [
@@ -87,7 +87,7 @@ def test_a_picture_run_tells_what_has_a_meaning_for_pictures(sd, tmp_path):
     done = align(recipe)
     last = lines(tmp_path / "run" / "metrics.jsonl")[-1]
     assert {"eval_ranking/gap", "eval_displacement/grad_weight", "displacement/chosen"} <= last.keys()
-    assert "eval_accuracy/ranking_per_token" not in last, "pictures have no tokens"
+    assert "eval_accuracy/ranking_per_token" not in last, "images have no tokens"
     assert last["displacement/chosen"] * -2 == pytest.approx(last["error/chosen_change"])
     drifts = [note["value"] for note in lines(tmp_path / "run" / "drift.jsonl")]
     assert drifts[0] == pytest.approx(0, abs=1e-9) and 0 < drifts[1] < drifts[2] * 10

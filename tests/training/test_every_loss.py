@@ -1,4 +1,4 @@
-"""Every loss trains: on pictures and on texts, wherever its row says that it has a meaning there."""
+"""Every loss trains: on images and on texts, wherever its row says that it has a meaning there."""
 
 import json
 import math
@@ -14,13 +14,13 @@ from tests.tiny_text import text_pairs, tiny_llm
 from tests.training.everything import examples_for, rows_for, sections_for
 
 ASSETS = Path(__file__).parents[2] / "assets" / "emoji"
-PICTURES = [pytest.param(row, id=row.name) for row in rows_for("image")]
+IMAGES = [pytest.param(row, id=row.name) for row in rows_for("image")]
 TEXTS = [pytest.param(row, id=row.name) for row in rows_for("text")]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
     return tiny_sd(folder / "model"), tiny_pairs(folder / "pairs", count=4), folder
 
 
@@ -58,12 +58,12 @@ def losses(row, medium, model, pairs, folder, steps, batch, rate, **settings):
 
 def test_no_loss_is_left_out():
     assert {row.name for row in rows_for("image")} | {row.name for row in rows_for("text")} == set(LOSSES)
-    assert len(PICTURES) > 20 and len(TEXTS) > 30
+    assert len(IMAGES) > 20 and len(TEXTS) > 30
 
 
-@pytest.mark.parametrize("row", PICTURES)
-def test_every_loss_for_pictures_takes_finite_steps(pictures, row):
-    model, pairs, folder = pictures
+@pytest.mark.parametrize("row", IMAGES)
+def test_every_loss_for_images_takes_finite_steps(images, row):
+    model, pairs, folder = images
     found = losses(row, "image", model, pairs, folder, 3, 4, 1e-3, adapter={"rank": 2}, draws=1)
     assert len(found) == 3 and all(map(math.isfinite, found)) and found[0] != found[-1]
 
@@ -79,8 +79,8 @@ def test_every_loss_for_texts_falls_on_a_few_texts(texts, row):
 
 @pytest.mark.long
 @pytest.mark.skipif(not (ASSETS / "model").exists(), reason="the embedded model is not here")
-@pytest.mark.parametrize("row", PICTURES)
-def test_every_loss_for_pictures_falls_within_twenty_steps_on_the_embedded_model(tmp_path, row):
+@pytest.mark.parametrize("row", IMAGES)
+def test_every_loss_for_images_falls_within_twenty_steps_on_the_embedded_model(tmp_path, row):
     from diffalign.pairs.dataset import read_dataset
 
     pairs = list(read_dataset(str(ASSETS / "pairs"), limit=8).pairs)

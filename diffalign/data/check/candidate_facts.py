@@ -1,7 +1,7 @@
 """The survey: every distinct candidate of a data set is looked at once, and what was seen is kept as facts.
 
 Facts are small (a digest, a size, a format, an error), so a survey of a large data set fits in memory where its
-pictures would not. Those of a text are not even kept: they are made again faster than they are found.
+images would not. Those of a text are not even kept: they are made again faster than they are found.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Survey:
     """The facts of every candidate, by candidate.
 
     Args:
-        kept: Those of pictures and clips.
+        kept: Those of images and clips.
         kinds: How many distinct candidates there are of each kind.
     """
 
@@ -67,8 +67,8 @@ def survey(
 
     Args:
         pairs: The comparisons.
-        decode: Decode each picture in full: only this finds truncated files. Without it, headers are read.
-        max_pixels: Pictures larger than this cannot be used.
+        decode: Decode each image in full: only this finds truncated files. Without it, headers are read.
+        max_pixels: Images larger than this cannot be used.
         progress: ``progress(what, done, total)``.
     """
     texts, others = Distinct(), dict[Media, None]()

@@ -52,13 +52,13 @@ def unreadable(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
 
 
 def sizes(pairs: Sequence[Pair], facts: Survey, resolution: int | None) -> Iterator[Finding]:
-    """Pictures that must be enlarged for training, and pairs that are framed unlike each other."""
+    """Images that must be enlarged for training, and pairs that are framed unlike each other."""
     if not facts.kept:
         return
     small = tally(p for p in pairs if resolution and any(min(s) < resolution for s in _pair_sizes(p, facts)))
     if small.count:
         fix = f"Train at a lower resolution, or leave these out: enlarging to {resolution} teaches blur."
-        what = f"pairs with a picture smaller than {resolution} pixels"
+        what = f"pairs with an image smaller than {resolution} pixels"
         yield Finding("warning", what, small.count, small.examples, fix)
     unlike = tally(
         p
@@ -67,7 +67,7 @@ def sizes(pairs: Sequence[Pair], facts: Survey, resolution: int | None) -> Itera
     )
     if unlike.count:
         fix = "A centre crop cuts them differently; make both candidates of a prompt in one shape."
-        yield Finding("note", "pairs of pictures with different shapes", unlike.count, unlike.examples, fix)
+        yield Finding("note", "pairs of images with different shapes", unlike.count, unlike.examples, fix)
 
 
 def prompts(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
@@ -95,10 +95,8 @@ def labels(pairs: Sequence[Pair]) -> Iterator[Finding]:
     slots = [pair.scores["pair"]["first_won"] for pair in pairs if "first_won" in pair.scores.get("pair", {})]
     if len(slots) >= 20 and not _fair(sum(slots), len(slots)):
         share = sum(slots) / len(slots)
-        what = (
-            f"the first picture won {share:.0%} of the votes: votes follow the position, or the label column is wrong"
-        )
-        yield Finding("warning", what, len(slots), (), "Check label_0: it must say whether picture 0 was preferred.")
+        what = f"the first image won {share:.0%} of the votes: votes follow the position, or the label column is wrong"
+        yield Finding("warning", what, len(slots), (), "Check label_0: it must say whether image 0 was preferred.")
 
 
 def giveaways(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
@@ -122,7 +120,7 @@ def giveaways(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
         what = f"nearly all chosen files are {one} and all rejected ones {other_one}"
         fix = "Store both in one format: compression artefacts give the label away."
         yield Finding("warning", what, formats.total(), (), fix)
-    for name, differ in (("the larger picture", areas), ("the longer text", lengths)):
+    for name, differ in (("the larger image", areas), ("the longer text", lengths)):
         count = differ.total()
         if count >= 20 and abs(differ[True] / count - 0.5) > 0.2:
             what = f"the chosen candidate is {name} in {differ[True] / count:.0%} of the pairs where they differ"

@@ -64,9 +64,9 @@ def check(
     Args:
         pairs: The training set.
         against: The set that will be used for evaluation, to find what both share.
-        resolution: The training resolution in pixels; smaller pictures are reported.
-        decode: Decode pictures in full, which alone finds truncated files; without it only headers are read.
-        max_pixels: Pictures larger than this cannot be used.
+        resolution: The training resolution in pixels; smaller images are reported.
+        decode: Decode images in full, which alone finds truncated files; without it only headers are read.
+        max_pixels: Images larger than this cannot be used.
         progress: ``progress(what, done, total)``.
     """
     facts = survey(pairs.pairs, decode=decode, max_pixels=max_pixels, progress=progress)

@@ -1,4 +1,4 @@
-"""Media: from encoded pictures, wherever they lie, to 8-bit RGB. Files that others made are not trusted.
+"""Media: from encoded images, wherever they lie, to 8-bit RGB. Files that others made are not trusted.
 
 The size is read from the header before anything is decoded, so that a small file cannot unfold into gigabytes. Only
 raster formats are opened: some others would start a foreign program.
@@ -43,7 +43,7 @@ def media_bytes(media: Media) -> bytes:
     if isinstance(media, Conversation):
         return json.dumps(media.rows(), ensure_ascii=True).encode("ascii")
     if isinstance(media, Kept):
-        raise DataError(f"a picture, a clip or a text was expected; {media} is tensors, which only its policy reads.")
+        raise DataError(f"an image, a clip or a text was expected; {media} is tensors, which only its policy reads.")
     try:
         return media.read_bytes()
     except OSError as error:
@@ -65,7 +65,7 @@ def media_name(media: Media) -> str:
     if isinstance(media, Path):
         return f"'{media}'"
     if isinstance(media, bytes):
-        return f"a picture of {len(media):,} bytes"
+        return f"an image of {len(media):,} bytes"
     if isinstance(media, Kept):
         return str(media)
     return f"'{media}'" if isinstance(media, Stored) else repr(str(media)[:60])
@@ -85,24 +85,24 @@ def image_format(media: Media) -> str:
 
 
 def open_image(media: Media, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decodes a picture to 8-bit RGB as a viewer would show it.
+    """Decodes an image to 8-bit RGB as a viewer would show it.
 
     The EXIF orientation is applied; transparency is laid on white; palettes, grey, CMYK and 16 bits are converted; of
     an animation the first frame is taken.
 
     Args:
         media: A path, encoded bytes, or a handle.
-        max_pixels: Refuse larger pictures, by their header.
+        max_pixels: Refuse larger images, by their header.
 
     Raises:
-        DataError: Not a picture, truncated, too large, or of a value range that is not known; the message names it.
+        DataError: Not an image, truncated, too large, or of a value range that is not known; the message names it.
     """
     with _opened(media) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise DataError(
                 f"{media_name(media)} claims {width} x {height} pixels, more than the {max_pixels:,} allowed. "
-                "If the picture is genuine, make it smaller or raise max_pixels."
+                "If the image is genuine, make it smaller or raise max_pixels."
             )
         image.load()
         return _rgb(_turned(image), media_name(media), image.format)
@@ -112,18 +112,18 @@ def open_image(media: Media, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def _opened(media: Media) -> Iterator[Image.Image]:
     """The image with its header read; whatever a decoder raises inside becomes a DataError."""
     if isinstance(media, (str, Conversation)):
-        raise DataError(f"a picture was expected, as a path or as bytes; got the text {media_name(media)}.")
+        raise DataError(f"an image was expected, as a path or as bytes; got the text {media_name(media)}.")
     try:
         with _stream(media) as stream, Image.open(stream, formats=_readable()) as image:
             yield image
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{media_name(media)} is refused: {error} Make the picture smaller.") from error
+        raise DataError(f"{media_name(media)} is refused: {error} Make the image smaller.") from error
     except FileNotFoundError as error:
         raise DataError(f"there is no file {media_name(media)}.") from error
     except Exception as error:  # decoders fail on damaged files in every way there is
-        reason = "no known picture format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        reason = "no known image format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
         raise DataError(
             f"{media_name(media)} cannot be decoded: {reason}. Replace the file or drop the pair."
         ) from error

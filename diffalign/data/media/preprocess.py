@@ -1,4 +1,4 @@
-"""From pictures to the tensors that a model is trained on: resize, crop, perhaps mirror, scale to [-1, 1].
+"""From images to the tensors that a model is trained on: resize, crop, perhaps mirror, scale to [-1, 1].
 
 Chosen and rejected are always framed by the same rule, because any systematic difference between the two (a sharper
 resize, another crop) can be learnt in place of the preference. Whether to mirror, and where to crop, is decided by the
@@ -28,7 +28,7 @@ STRIDE = 8
 
 @dataclass(frozen=True)
 class Framing:
-    """How a picture is fitted: resized to ``width x height``, then cut at ``(left, top)`` to the crop's size.
+    """How an image is fitted: resized to ``width x height``, then cut at ``(left, top)`` to the crop's size.
 
     SDXL is conditioned on the original size, ``(top, left)`` and the target size.
     """
@@ -48,7 +48,7 @@ def frame(
     crop: Crop = "center",
     position: tuple[float, float] = (0.5, 0.5),
 ) -> Framing:
-    """The framing of a picture of ``size`` (width, height).
+    """The framing of an image of ``size`` (width, height).
 
     Args:
         size: Width and height before.
@@ -84,7 +84,7 @@ def prepare_image(
     flip: bool = False,
     resize: Filter = "bilinear",
 ) -> Tensor:
-    """Fits one RGB picture and returns it as ``(3, H, W)`` float32 in [-1, 1].
+    """Fits one RGB image and returns it as ``(3, H, W)`` float32 in [-1, 1].
 
     Args:
         image: 8-bit RGB, as :func:`~diffalign.data.media.decode.open_image` returns it.
@@ -124,6 +124,6 @@ def prepare_pair(
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """The inverse: ``(3, H, W)`` in [-1, 1] (values beyond are clipped) to an 8-bit RGB picture."""
+    """The inverse: ``(3, H, W)`` in [-1, 1] (values beyond are clipped) to an 8-bit RGB image."""
     levels = ((pixels.detach().float().cpu().clamp(-1, 1) + 1.0) * 127.5).round().to(torch.uint8)
     return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())

@@ -31,7 +31,7 @@ def read_pairs(
     columns: Mapping[str, str] | None = None,
     **options: Any,
 ) -> PairSet:
-    """Reads a data set of comparisons. Pictures and clips stay on disk; so do texts where there are many.
+    """Reads a data set of comparisons. Images and clips stay on disk; so do texts where there are many.
 
     Args:
         source: A table file, a folder, or a Hub id (``"owner/name"``).

@@ -1,7 +1,7 @@
-"""Winners alone: pictures or clips with their prompts, for methods that need no rejected candidate in the data.
+"""Winners alone: images or clips with their prompts, for methods that need no rejected candidate in the data.
 
 The ecosystem's ImageFolder with captions (``file_name`` relative to the table), or a table with the encoded bytes in
-``image``, as the Hub stores pictures. The prompt is ``prompt``, else ``caption``, else ``text``. Optional: ``id`` and
+``image``, as the Hub stores images. The prompt is ``prompt``, else ``caption``, else ``text``. Optional: ``id`` and
 numbers, which are kept with the winner.
 """
 
@@ -32,29 +32,29 @@ def read_captioned(tables: Sequence[Table], *, root: str | Path | None = None) -
     """
     ids = Ids()
     for table in tables:
-        picture, prompt = (
+        image, prompt = (
             next((name for name in (first, *ALIASES[first]) if name in table.columns), first) for first in REQUIRED
         )
-        require_columns(table.columns, (picture, prompt), where=str(table.path), format="captioned")
+        require_columns(table.columns, (image, prompt), where=str(table.path), format="captioned")
         folder = Path(root).expanduser() if root else table.folder
         for row in table.rows():
             try:
-                yield _winner(row, picture, prompt, folder, ids)
+                yield _winner(row, image, prompt, folder, ids)
             except Drop as drop:
                 yield drop.at(row.source)
 
 
-def _winner(row: Row, picture: str, prompt: str, folder: Path, ids: Ids) -> Pair:
+def _winner(row: Row, image: str, prompt: str, folder: Path, ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
-    chosen, name = _candidate(row.values.get(picture), picture, folder)
+    chosen, name = _candidate(row.values.get(image), image, folder)
     prompt_text = str(row.values.get(prompt) or "")
     pair = Pair(
         id="",
         prompt=prompt_text,
         chosen=chosen,
         rejected=None,
-        scores=scores_of(row.values, (picture, prompt)),
+        scores=scores_of(row.values, (image, prompt)),
         source=row.source,
     )
     checked(pair)

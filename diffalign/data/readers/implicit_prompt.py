@@ -39,7 +39,7 @@ def read_implicit(tables: Sequence[Table], *, turns: Turns = "messages") -> Iter
         turns: What transcripts become: conversations, for a model with a chat template, or plain text as it stands.
 
     Raises:
-        DataError: A missing column, pictures, or no such kind of turns.
+        DataError: A missing column, images, or no such kind of turns.
     """
     known = get_args(Turns)
     if turns not in known:
@@ -49,7 +49,7 @@ def read_implicit(tables: Sequence[Table], *, turns: Turns = "messages") -> Iter
     ids = Ids()
     for table in tables:
         require_columns(table.columns, REQUIRED, where=str(table.path), format="implicit")
-        _refuse_pictures(table)
+        _refuse_images(table)
         for row in table.rows():
             try:
                 yield _pair(row, turns == "text", ids)
@@ -124,11 +124,11 @@ def split_text(chosen: str, rejected: str) -> tuple[str, list[str]]:
     return shared, [chosen[len(shared) :], rejected[len(shared) :]]
 
 
-def _refuse_pictures(table: Table) -> None:
+def _refuse_images(table: Table) -> None:
     first = next((row.values for row in islice(table.rows(), 1)), {})
     if names_files(table) or any(_is_file(first.get(role)) for role in ROLES):
         raise DataError(
-            f"'{table.path}' holds pictures or clips in 'chosen' and 'rejected', and no prompt: only texts hold their "
+            f"'{table.path}' holds images or clips in 'chosen' and 'rejected', and no prompt: only texts hold their "
             "prompt inside. Give it the column 'prompt', or say which one it is: columns={'prompt': '<its name>'}."
         )
 

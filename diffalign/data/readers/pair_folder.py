@@ -2,7 +2,7 @@
 
 Columns: ``chosen_file_name``, ``rejected_file_name`` (relative to the table), ``prompt``; optional ``id``,
 ``label_prob``, ``tie``, and numbers such as ``chosen_score`` and ``rejected_score``. This is the ecosystem's
-ImageFolder layout, which the Hub shows as pictures; it serves clips just as well.
+ImageFolder layout, which the Hub shows as images; it serves clips just as well.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Pick-a-Pic: two pictures as encoded bytes, a caption, and one person's vote, which may be a tie.
+"""Pick-a-Pic: two images as encoded bytes, a caption, and one person's vote, which may be a tie.
 
-Columns: ``jpg_0``, ``jpg_1`` (bytes), ``label_0`` (1 when picture 0 was preferred, 0 when picture 1 was, 0.5 for a tie;
+Columns: ``jpg_0``, ``jpg_1`` (bytes), ``label_0`` (1 when image 0 was preferred, 0 when image 1 was, 0.5 for a tie;
 ``label_1`` is the complement), ``caption``. The published sets are ``yuvalkirstain/pickapic_v2`` and its relatives;
 about 12 % of their votes are ties, which Diffusion-DPO (Wallace et al. 2023, arXiv 2311.12908) leaves out.
 """
@@ -34,7 +34,7 @@ _SECOND_WON = {"pair": {"first_won": 0.0}}
 def read_pickapic(
     tables: Sequence[Table], *, ties: Literal["drop", "soft"] = "drop", generator: str | None = None
 ) -> Iterator[Pair | Dropped]:
-    """Yields a pair or a dropped row per vote, without reading a picture where the rows carry ids.
+    """Yields a pair or a dropped row per vote, without reading an image where the rows carry ids.
 
     Args:
         tables: Parquet or Arrow tables.
@@ -64,8 +64,8 @@ def _pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, generator
     uids = values.get("image_0_uid"), values.get("image_1_uid")
     if all(uids) and uids[0] == uids[1]:
         raise Drop(IDENTICAL, str(uids[0]))
-    pictures = values["jpg_0"], values["jpg_1"]
-    if not all(isinstance(picture, Stored) for picture in pictures):
+    images = values["jpg_0"], values["jpg_1"]
+    if not all(isinstance(image, Stored) for image in images):
         raise Drop(EMPTY_CANDIDATE, "jpg_0 and jpg_1 must be columns of bytes")
     won, lost = (0, 1) if first >= 0.5 else (1, 0)
     prompt = str(values["caption"] or "")
@@ -74,15 +74,15 @@ def _pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, generator
     elif all(uids):
         name = digest(prompt, str(uids[won]), str(uids[lost]))
     else:
-        contents = pictures[won].read(), pictures[lost].read()
+        contents = images[won].read(), images[lost].read()
         if contents[0] == contents[1]:
             raise Drop(IDENTICAL)
         name = digest(prompt, *contents)
     pair = Pair(
         id=name,
         prompt=prompt,
-        chosen=pictures[won],
-        rejected=pictures[lost],
+        chosen=images[won],
+        rejected=images[lost],
         probability=max(first, 1.0 - first),
         scores=_SECOND_WON if won else _FIRST_WON,
         source=source,
@@ -92,7 +92,7 @@ def _pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, generator
 
 
 def _vote(values: Mapping[str, Any]) -> float:
-    """How much picture 0 was preferred, in [0, 1]."""
+    """How much image 0 was preferred, in [0, 1]."""
     if values.get("has_label") is False or values["label_0"] is None:
         raise Drop(NO_LABEL)
     first, second = number(values["label_0"]), number(values.get("label_1"))

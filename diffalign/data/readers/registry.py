@@ -48,7 +48,7 @@ class Reader:
 
 _ROWS = (
     Reader(
-        "pickapic", pickapic.read_pickapic, pickapic.REQUIRED, "Pick-a-Pic: two pictures as bytes, a caption and a vote"
+        "pickapic", pickapic.read_pickapic, pickapic.REQUIRED, "Pick-a-Pic: two images as bytes, a caption and a vote"
     ),
     Reader(
         "pair_folder",
@@ -87,7 +87,7 @@ _ROWS = (
         "captioned",
         captioned.read_captioned,
         captioned.REQUIRED,
-        "winners alone: pictures with their prompts",
+        "winners alone: images with their prompts",
         captioned.ALIASES,
         captioned.UNLESS,
         "may say that some rows are no such thing: keep those that are, or say format captioned if all are",

@@ -1,4 +1,4 @@
-"""TRL's explicit preference columns ``prompt``, ``chosen``, ``rejected``, for text and for pictures or clips.
+"""TRL's explicit preference columns ``prompt``, ``chosen``, ``rejected``, for text and for images or clips.
 
 A candidate is a text, plain or as a list of messages; the path of a file, relative to the table; bytes; or the
 ecosystem's ``{"path", "bytes"}``. Answers in turns may repeat the prompt, as UltraFeedback's do. Optional columns are
@@ -58,7 +58,7 @@ def read_trl(
     Args:
         tables: Tables in any file format.
         candidates: What strings are: texts or file names. ``"auto"`` takes them for files when every candidate of
-            the first rows ends like a picture or clip.
+            the first rows ends like an image or clip.
         root: Folder that file names are relative to and must stay within; each table's own folder by default.
 
     Raises:
@@ -169,7 +169,7 @@ def content_of(candidate: Media, folder: Path) -> str | bytes:
 
 
 def names_files(table: Table, columns: Sequence[str] = ROLES) -> bool:
-    """Whether every candidate of a table's first rows is a string that ends like a picture or clip; a cell of
+    """Whether every candidate of a table's first rows is a string that ends like an image or clip; a cell of
     ``columns`` holds one or a list of them."""
     cells = [value for row in islice(table.rows(), LOOK) for value in map(row.values.get, columns) if value]
     texts = [text for cell in cells for text in (cell if isinstance(cell, list) else [cell])]

@@ -12,7 +12,7 @@ from diffalign.data.storage.cached_candidate import Kept
 from diffalign.data.storage.table_cell import Stored
 
 Media = Path | bytes | Text | Stored | Kept
-"""A candidate: a picture or clip as a path, as encoded bytes or as a handle on them; a text as a string or as turns; or
+"""A candidate: an image or clip as a path, as encoded bytes or as a handle on them; a text as a string or as turns; or
 what a policy made while training, as a handle on its tensors."""
 
 

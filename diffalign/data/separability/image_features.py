@@ -1,4 +1,4 @@
-"""Pictures in numbers: what differs between two generators, resolutions or codecs, whatever is shown."""
+"""Images in numbers: what differs between two generators, resolutions or codecs, whatever is shown."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ STATISTICS = (
 LARGEST = 512  # pixels of the longer side that the statistics are taken at
 
 
-def codec(pictures: Sequence[Media]) -> Array:
-    """``(N, D)``: size, file format and compression of each picture; its content is not looked at."""
-    return np.array([_codec(picture) for picture in pictures]).reshape(len(pictures), len(CODEC))
+def codec(images: Sequence[Media]) -> Array:
+    """``(N, D)``: size, file format and compression of each image; its content is not looked at."""
+    return np.array([_codec(image) for image in images]).reshape(len(images), len(CODEC))
 
 
-def statistics(pictures: Sequence[Media]) -> Array:
+def statistics(images: Sequence[Media]) -> Array:
     """``(N, D)``: colours, sharpness (the logarithm of the Laplacian's variance) and traces of 8 x 8 blocks."""
-    return np.array([_statistics(picture) for picture in pictures]).reshape(len(pictures), len(STATISTICS))
+    return np.array([_statistics(image) for image in images]).reshape(len(images), len(STATISTICS))
 
 
-def _codec(picture: Media) -> list[float]:
-    content = media_bytes(picture)
+def _codec(media: Media) -> list[float]:
+    content = media_bytes(media)
     (width, height), kind = image_size(content), image_format(content)
     tables, sampling = 0.0, 0.0
     if kind == "JPEG":
@@ -55,8 +55,8 @@ def _codec(picture: Media) -> list[float]:
     return [*sizes, *(float(kind == name) for name in FORMATS), tables, sampling]
 
 
-def _statistics(picture: Media) -> list[float]:
-    image = open_image(picture)
+def _statistics(media: Media) -> list[float]:
+    image = open_image(media)
     image.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
     pixels = np.asarray(image, dtype=np.float64) / 255.0
     grey = pixels.mean(2)

@@ -152,7 +152,7 @@ def check(pairs: Sequence[Pair]) -> None:
 
 def surface_features(pairs: Sequence[Pair]) -> dict[str, Features]:
     """What is seen without a model: of texts lengths, the first 20 words, and both with marks, lists and refusals; of
-    pictures sizes and codecs, and both with colours and sharpness.
+    images sizes and codecs, and both with colours and sharpness.
 
     Raises:
         DataError: candidates that are neither.
@@ -170,7 +170,7 @@ def surface_features(pairs: Sequence[Pair]) -> dict[str, Features]:
     if texts == {False}:
         codec, statistics = ([f(side) for side in sides] for f in (looks.codec, looks.statistics))  # type: ignore[arg-type]
         whole = [np.hstack(parts) for parts in zip(codec, statistics, strict=True)]
-        return {"size and codec": _two(codec), "picture statistics": _two(whole)}
+        return {"size and codec": _two(codec), "image statistics": _two(whole)}
     raise DataError("some candidates are texts and others are files: separability compares like with like.")
 
 

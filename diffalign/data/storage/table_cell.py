@@ -1,6 +1,6 @@
 """Stored: a candidate that stays in its parquet or Arrow file until it is needed.
 
-A data set of a million pictures must open in seconds and fit in memory, so a reader yields handles of three words
+A data set of a million images must open in seconds and fit in memory, so a reader yields handles of three words
 instead of bytes. A handle pickles, and each process keeps a few files open, memory-mapped. Reading forwards is cheap; a
 parquet row group is decompressed once and kept while it is read, unless it is too large to keep.
 """
@@ -49,7 +49,7 @@ class Stored:
         if isinstance(value, dict):
             value = value.get("bytes") or _beside(self.file, value.get("path"))
         if not isinstance(value, bytes) or not value:
-            raise DataError(f"{self} is empty: a picture's or clip's encoded bytes were expected.")
+            raise DataError(f"{self} is empty: an image's or clip's encoded bytes were expected.")
         return value
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
 """Transforms: data sets made of data sets, before training. Each is one file, from rows to an
 :class:`Outcome` or to stages.
 
-Results are written by :mod:`diffalign.data.writing.jsonl` and read like any other data; `diffalign data NAME` runs them.
+Results are written by `data.writing.jsonl` and read like any other data; `diffalign data NAME` runs them.
 """
 
 from diffalign.data.transforms.curriculum import Curriculum, curriculum

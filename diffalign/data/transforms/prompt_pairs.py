@@ -3,7 +3,7 @@ not; and pairs whose prompt asks for more of what the chosen answer does.
 
 No judge is asked: instructions are made from the answers and checked on them. Nothing that a prompt asks contradicts
 itself, because some answer is known that follows all of it: the one whose prompt it is, and for the other prompt the
-pair's other answer (of pictures also one of another row).
+pair's other answer (of images also one of another row).
 
 Source: Sun et al. 2025, multi-level aware preference learning (arXiv 2505.12845). The rows within a sample follow a
 description of the paper; those between samples are rebuilt from its abstract.
@@ -48,7 +48,7 @@ def within(
         rules: What may be asked; for images, the rules of `verifiable_instructions.attribute`.
         least, most: How many instructions a prompt gets; the same rules in both prompts.
         fits: Of the rejected prompt the answer follows ``"some"`` instructions at most, not all, or ``"none"``.
-        template: Of pictures: the whole prompt, ``{name}`` for each attribute's phrase, all of which a row then needs;
+        template: Of images: the whole prompt, ``{name}`` for each attribute's phrase, all of which a row then needs;
             "": the phrases follow the prompt.
         seed: Of the choice.
     """
@@ -137,7 +137,7 @@ def between(
 
 def prompted(prompt: Text, asked: Asked, template: str = "") -> Text:
     """The prompt with instructions: in turns after what the user says last, of a plain text before it (so that answers
-    join it as they did), of a picture as further phrases, or in the template's places."""
+    join it as they did), of an image as further phrases, or in the template's places."""
     if template:
         return template.format(**{rule.name: rule.say(argument) for rule, argument in asked})
     said = [rule.say(argument) for rule, argument in asked]
@@ -146,12 +146,12 @@ def prompted(prompt: Text, asked: Asked, template: str = "") -> Text:
         place = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=len(turns) - 1)
         turns[place] = Message(turns[place].role, f"{turns[place].content}\n\n{' '.join(said)}")
         return Conversation(tuple(turns))
-    pictured = asked[0][0] not in RULES
-    return ", ".join([prompt, *said]) if pictured else f"{' '.join(said)}\n\n{prompt}"
+    imaged = asked[0][0] not in RULES
+    return ", ".join([prompt, *said]) if imaged else f"{' '.join(said)}\n\n{prompt}"
 
 
 def facts_of(line: Line, role: str, rules: Sequence[Rule]) -> Facts | None:
-    """What checkers see of a candidate: of a text its last turn, of a picture the attributes in the row's columns, as
+    """What checkers see of a candidate: of a text its last turn, of an image the attributes in the row's columns, as
     ``chosen_NAME`` and ``rejected_NAME`` or ``NAME`` for both; None where there is nothing to see."""
     candidate = line.pair.answers[role].candidate
     if (text := _answer(candidate)) is not None:
@@ -182,7 +182,7 @@ def _sides(
     lines: Sequence[Line], rules: Sequence[Rule], seed: int, strangers: bool = True
 ) -> Iterator[tuple[Line, str, Facts, Facts]]:
     """Every candidate with what is seen of it and of another one, which is the pair's other or, where that looks alike
-    and pictures have ``strangers``, a picture of another row."""
+    and images have ``strangers``, an image of another row."""
     known: list[Facts | None] = []
     if strangers and rules and rules[0] not in RULES:
         known = [facts_of(line, "chosen", rules) for line in lines]
@@ -266,7 +266,7 @@ def _check(least: int, most: int, fits: str, rules: Sequence[Rule]) -> None:
 
 
 def named_rules(names: Sequence[str], attributes: Mapping[str, str]) -> tuple[Rule, ...]:
-    """The rules of these names, all where none is named; of pictures those of ``{attribute: phrase}``.
+    """The rules of these names, all where none is named; of images those of ``{attribute: phrase}``.
 
     Raises:
         UserError: No such rule.

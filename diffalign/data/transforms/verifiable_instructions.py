@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 Facts = str | Mapping[str, str]
-"""What a checker sees: an answer's text, or a picture's attributes."""
+"""What a checker sees: an answer's text, or an image's attributes."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Rule:
     Args:
         name: Its name.
         about: What it restricts.
-        say: The instruction with an argument, as a sentence (of a picture: as a phrase).
+        say: The instruction with an argument, as a sentence (of an image: as a phrase).
         holds: Whether an answer follows it: ``holds(answer, argument)``.
         propose: ``propose(answer, other, random)``: an argument that ``answer`` follows, one that tells it from
             ``other`` where there is one; None where the rule has nothing to say.
@@ -229,7 +229,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def attribute(name: str, phrase: str = "{}") -> Rule:
-    """A rule about an attribute of pictures, such as a colour or a count.
+    """A rule about an attribute of images, such as a colour or a count.
 
     Args:
         name: The attribute.

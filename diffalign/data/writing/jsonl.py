@@ -2,9 +2,9 @@
 
     {"id": "a1", "prompt": "...", "chosen": "...", "rejected": "...", "label_prob": 0.9, "chosen_judge": 1.5}
 
-Texts stay plain or in turns. Pictures and clips are named relative to the table: those that lie in its folder as they
+Texts stay plain or in turns. Images and clips are named relative to the table: those that lie in its folder as they
 are; others are linked, or copied where the disk cannot link, into ``files/`` beside it, so that the folder can be moved
-and shared. Single answers are TRL's ``prompt``, ``completion``, ``label``; single pictures ``file_name``,
+and shared. Single answers are TRL's ``prompt``, ``completion``, ``label``; single images ``file_name``,
 ``prompt``; ranked lists ``prompt``, ``completions``, ``scores``.
 """
 
@@ -135,7 +135,7 @@ def _check(pair: Pair, row: Mapping[str, Any], used: set[str], columns: Mapping[
     elif pair.rejected is None and (pair.further or pair.probability != 1.0):
         problem = "a single example cannot have a probability or further answers"
     elif pair.rejected is None and "label" not in row and not pair.desirable:
-        problem = "single pictures are winners; one that is to be avoided has no format"
+        problem = "single images are winners; one that is to be avoided has no format"
     elif not pair.id:
         problem = "it has no id"
     elif scores_of(row, used) != scores:

@@ -1,4 +1,4 @@
-"""Files: pictures and clips by the names that a table writes, and put beside it where they lie elsewhere."""
+"""Files: images and clips by the names that a table writes, and put beside it where they lie elsewhere."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from diffalign.errors import DataError
 from diffalign.sharing.atomic import write_atomically
 
 FILES = "files"
-"""Folder beside a table for the pictures and clips that lie elsewhere."""
+"""Folder beside a table for the images and clips that lie elsewhere."""
 
 _BEGINNINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"BM": ".bmp", b"\x1aE\xdf\xa3": ".webm"}
 _INSIDE = {b"WEBP": (8, ".webp"), b"ftypavif": (4, ".avif"), b"ftyp": (4, ".mp4")}
 
 
 class Files:
-    """Names of pictures and clips as a table in ``folder`` writes them; what lies elsewhere is put into ``files/``.
+    """Names of images and clips as a table in ``folder`` writes them; what lies elsewhere is put into ``files/``.
 
     Args:
         folder: Where the table lies.
@@ -79,7 +79,7 @@ class Files:
 
 
 def suffix_of(data: bytes) -> str:
-    """What the first bytes of a picture or clip say that it is; ``.png`` where they say nothing."""
+    """What the first bytes of an image or clip say that it is; ``.png`` where they say nothing."""
     for mark, suffix in _BEGINNINGS.items():
         if data.startswith(mark):
             return suffix

@@ -1,7 +1,7 @@
 """Drift: how far a policy has gone from its reference, and what both say of samples.
 
     texts       KL(policy || reference) = E[log policy(y) - log reference(y)] over its own answers, nats per answer
-    pictures    E[mean squared difference of the two predictions] on its own pictures, at the noise levels of held-out
+    images    E[mean squared difference of the two predictions] on its own images, at the noise levels of held-out
                 pairs: the weighted integral of it over levels is the KL of the two samplers
 
 Samples of the *reference* tell where the probability went that training took from both sides of the pairs, see
@@ -118,7 +118,7 @@ def ask(
 
     Args:
         policy: The aligned model with its reference.
-        prompts, contents: ``N`` each; a text as text, a picture as what a data set may hold, such as a path.
+        prompts, contents: ``N`` each; a text as text, an image as what a data set may hold, such as a path.
         seed: Of the draws at which a denoiser is asked.
         batch: Samples at once.
         settings: How the samples were drawn, because it decides how a chat model was asked.
@@ -156,8 +156,8 @@ def ask(
 def drift_of(said: Said, medium: str) -> Drift | None:
     """The drift that a policy's own samples show; None without samples.
 
-    Of pictures without a reference's predictions it is the difference of the two errors: the same in expectation, with
-    more noise, where a policy predicts its own pictures as well as they can be.
+    Of images without a reference's predictions it is the difference of the two errors: the same in expectation, with
+    more noise, where a policy predicts its own images as well as they can be.
     """
     values = torch.tensor(said.logratios if said.change is None else said.change, dtype=torch.float64)
     if not len(values):

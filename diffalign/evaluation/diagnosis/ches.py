@@ -101,13 +101,13 @@ def similarities(
         progress: Told how far it is.
 
     Raises:
-        UserError: a model of pictures: what a denoiser holds of them is not what this theory is about.
+        UserError: a model of images: what a denoiser holds of them is not what this theory is about.
         DataError: candidates that are no texts, or rows that the model cannot read.
     """
     if not isinstance(policy, LanguagePolicy):
         raise UserError(
             f"CHES is defined by the states that predict tokens, and this model makes {policy.medium}s. "
-            "For pictures ask `diffalign data separability`."
+            "For images ask `diffalign data separability`."
         )
     check_texts(pairs)
     notes = Notes(target, {"model": policy.fingerprint(), "weights": state_hash(policy.state()), "of": COLUMNS})

@@ -1,4 +1,4 @@
-"""Hidden features: what a frozen model holds of answers or pictures, for a probe to look at."""
+"""Hidden features: what a frozen model holds of answers or images, for a probe to look at."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def hidden_states(policy: Any, pairs: Sequence[Pair], *, batch: int = 8, progres
         progress: Told how far it is.
 
     Raises:
-        UserError: a model of pictures.
+        UserError: a model of images.
         DataError: candidates that are no texts.
     """
     if not isinstance(policy, LanguagePolicy):
@@ -50,19 +50,19 @@ def hidden_states(policy: Any, pairs: Sequence[Pair], *, batch: int = 8, progres
 
 
 def embeddings(encoder: Any, pairs: Sequence[Pair]) -> Features:
-    """Embeddings of unit length of each side's pictures, ``(N, D)``.
+    """Embeddings of unit length of each side's images, ``(N, D)``.
 
     Args:
-        encoder: A scorer that embeds pictures (a dual encoder such as CLIP).
-        pairs: Comparisons of two pictures.
+        encoder: A scorer that embeds images (a dual encoder such as CLIP).
+        pairs: Comparisons of two images.
 
     Raises:
         UserError: a scorer that embeds nothing.
-        DataError: candidates that are no pictures.
+        DataError: candidates that are no images.
     """
     if not hasattr(encoder, "image_features"):
-        raise UserError(f"the scorer {encoder.name} embeds no pictures. Give a dual encoder: --scorer clip:FOLDER.")
+        raise UserError(f"the scorer {encoder.name} embeds no images. Give a dual encoder: --scorer clip:FOLDER.")
     if any(is_text(pair.chosen) for pair in pairs):
-        raise DataError("the candidates are texts, and --scorer embeds pictures. Give a language model with --model.")
+        raise DataError("the candidates are texts, and --scorer embeds images. Give a language model with --model.")
     chosen = np.asarray(encoder.image_features([pair.chosen for pair in pairs]))
     return chosen, np.asarray(encoder.image_features([pair.rejected for pair in pairs]))

@@ -62,7 +62,7 @@ def token_heat(
         progress: Told how far it is.
 
     Raises:
-        UserError: a model of pictures: a denoiser's score of a picture is no sum over tokens.
+        UserError: a model of images: a denoiser's score of an image is no sum over tokens.
         DataError: candidates that are no texts.
     """
     if not isinstance(policy, LanguagePolicy):

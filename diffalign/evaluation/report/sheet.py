@@ -1,4 +1,4 @@
-"""Before and after: examples picked by their place in the list, never by their scores; pictures of them on a sheet."""
+"""Before and after: examples picked by their place in the list, never by their scores; images of them on a sheet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Example:
 
     Args:
         prompt: The prompt.
-        base, aligned: Contents: texts; or of pictures PIL images, uint8 arrays, paths or bytes. ``base`` may be empty.
+        base, aligned: Contents: texts; or of images PIL images, uint8 arrays, paths or bytes. ``base`` may be empty.
         note: A line beneath, such as the seeds.
     """
 
@@ -55,11 +55,11 @@ def examples(comparison: Comparison, prompts: int = 9, seeds: int = 2) -> list[E
 
 
 def sheet(shown: Sequence[Example], *, side: int = 128, across: int = 3) -> Image.Image:
-    """A grid of blocks: a prompt, and under it the base's pictures left and the aligned model's right.
+    """A grid of blocks: a prompt, and under it the base's images left and the aligned model's right.
 
     Args:
         shown: At least one example.
-        side: Pixels of the longer side of each picture; smaller ones are enlarged to it.
+        side: Pixels of the longer side of each image; smaller ones are enlarged to it.
         across: Blocks in a row.
     """
     font, small = _font(13), _font(11)

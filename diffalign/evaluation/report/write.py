@@ -29,7 +29,7 @@ def write_report(
     metrics: Path | Sequence[Mapping[str, Any]] | None = None,
     header: Mapping[str, Any] | None = None,
     words: Sequence[str] = (),
-    pictures: Sequence[Example] | None = None,
+    images: Sequence[Example] | None = None,
     course: Course | None = None,
     title: str = "Alignment report",
 ) -> Path:
@@ -42,7 +42,7 @@ def write_report(
         header: What the run was: model, data, method, settings; nested mappings are shown as ``a.b``.
         words: What the run's health says, a sentence each.
         course: What judges said of the run's previews; shown against drift.
-        pictures: Examples of pictures to show; without, some of the comparison's samples, evenly spaced.
+        images: Examples of images to show; without, some of the comparison's samples, evenly spaced.
         title: The page's title.
 
     Returns:
@@ -56,7 +56,7 @@ def write_report(
     numbers = held_out_numbers(rows)
     best = frontier(comparison) if comparison is not None else None
     drawn = ([course_chart(course)] if course is not None else []) + charts(rows)
-    shown = examples(comparison) if pictures is None and comparison is not None else list(pictures or ())
+    shown = examples(comparison) if images is None and comparison is not None else list(images or ())
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -2,7 +2,7 @@
 
     D = mean over prompts of the mean over pairs i < j of d(x_i, x_j)
 
-with d = 1 - cos in a scorer's features, or without one, of pictures the root mean squared difference of pixels at
+with d = 1 - cos in a scorer's features, or without one, of images the root mean squared difference of pixels at
 32 x 32 in [0, 1], and of texts the share of the distinct bigrams of two (pairs of neighbouring words) that only one of
 them has.
 """
@@ -56,7 +56,7 @@ class Diversity:
 
 
 def pixel_features(images: Sequence[Any]) -> np.ndarray:
-    """Pictures at 32 x 32 in [0, 1], flattened: ``(N, 3072)`` float32."""
+    """Images at 32 x 32 in [0, 1], flattened: ``(N, 3072)`` float32."""
     small = [np.asarray(as_rgb(image).resize((32, 32)), np.float32).reshape(-1) / 255 for image in images]
     return np.stack(small) if small else np.zeros((0, 3072), np.float32)
 

@@ -48,7 +48,7 @@ class Gallery:
     medium: str = "image"
 
     def contents(self) -> list[Any]:
-        """What scorers take, in the order of the samples: paths of pictures, texts themselves."""
+        """What scorers take, in the order of the samples: paths of images, texts themselves."""
         return [MEDIA[self.medium].read(sample.path) for sample in self.samples]
 
 
@@ -75,7 +75,7 @@ def generate(
             ``len(seeds)`` gives each prompt noises of its own, so that no single noise decides a comparison.
         reference: Whether the reference answers instead of the aligned model.
         batch_size: Samples made at once; they do not depend on it.
-        progress: Called as ``progress("pictures", done, total)``, or as what its samples are.
+        progress: Called as ``progress("images", done, total)``, or as what its samples are.
         settings: Sampling settings of the policy's kind, handed to the policy and noted.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Media: what differs between samples that are pictures, clips and texts. One row each; nothing else here asks.
+"""Media: what differs between samples that are images, clips and texts. One row each; nothing else here asks.
 
-A sample's *content* is what scorers take and pages show: the path of a picture or of a clip, and of a text the text.
+A sample's *content* is what scorers take and pages show: the path of an image or of a clip, and of a text the text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from diffalign.evaluation.samples.diversity import BIGRAMS, PIXELS, Space
 from diffalign.scorers.image_input import as_rgb
 from diffalign.sharing.atomic import write_atomically
 
-_LARGEST = 384  # pixels of a picture's longer side on a page
+_LARGEST = 384  # pixels of an image's longer side on a page
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Medium:
         length: Size of a content in ``unit``; None where all samples are of one size.
         unit: What ``length`` counts.
         line: A content as a terminal shows it; None where it cannot.
-        sheet: Whether samples can be pasted side by side into a picture.
+        sheet: Whether samples can be pasted side by side into an image.
     """
 
     name: str
@@ -76,25 +76,25 @@ def medium_of(sample: Any) -> Medium:
 
 
 def medium_of_file(path: Path) -> Medium:
-    """The row that a file's ending means; pictures come with many."""
+    """The row that a file's ending means; images come with many."""
     return next((medium for medium in MEDIA.values() if path.suffix == medium.suffix), MEDIA["image"])
 
 
 def data_uri(image: Any) -> str:
-    """A picture as a ``data:`` address: PNG when small, JPEG after shrinking to 384 pixels otherwise."""
-    picture = as_rgb(image)
+    """An image as a ``data:`` address: PNG when small, JPEG after shrinking to 384 pixels otherwise."""
+    rgb = as_rgb(image)
     out = io.BytesIO()
-    if max(picture.size) <= 128:
-        picture.save(out, format="PNG", optimize=True)
+    if max(rgb.size) <= 128:
+        rgb.save(out, format="PNG", optimize=True)
         kind = "png"
     else:
-        picture.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
-        picture.save(out, format="JPEG", quality=88)
+        rgb.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+        rgb.save(out, format="JPEG", quality=88)
         kind = "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-def _write_picture(sample: Any, path: Path) -> None:
+def _write_image(sample: Any, path: Path) -> None:
     write_atomically(path, partial(sample.save, format="PNG"))
 
 
@@ -112,7 +112,7 @@ def _read_text(path: Path) -> str:
     return Path(path).read_bytes().decode("utf-8", "replace")
 
 
-def _show_picture(content: Any, label: str) -> str:
+def _show_image(content: Any, label: str) -> str:
     from markupsafe import Markup
 
     return Markup('<img src="{}" alt="{}">').format(data_uri(content), label)
@@ -127,13 +127,13 @@ def _show_text(content: Any, label: str) -> str:
 MEDIA: dict[str, Medium] = {
     "image": Medium(
         name="image",
-        noun="picture",
-        plural="pictures",
+        noun="image",
+        plural="images",
         suffix=".png",
         fits=lambda sample: hasattr(sample, "save"),
-        write=_write_picture,
+        write=_write_image,
         read=Path,
-        show=_show_picture,
+        show=_show_image,
         space=PIXELS,
     ),
     "video": Medium(
@@ -144,7 +144,7 @@ MEDIA: dict[str, Medium] = {
         fits=lambda sample: isinstance(sample, (list, tuple)) and all(hasattr(frame, "save") for frame in sample),
         write=_write_clip,
         read=Path,
-        show=_show_picture,
+        show=_show_image,
         space=PIXELS,
     ),
     "text": Medium(

@@ -1,4 +1,4 @@
-"""Scores beside samples: judges a folder of pictures or of texts and writes what they say into its metadata."""
+"""Scores beside samples: judges a folder of images or of texts and writes what they say into its metadata."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def score_folder(folder: Path, specs: Sequence[str], device: str = "cpu") -> lis
     Each row gains ``scores: {scorer: number}``; earlier scores of other scorers stay. The file is replaced at the end.
 
     Args:
-        folder: Pictures or texts with ``metadata.jsonl`` (``file_name``, ``prompt``), or that file alone where its rows
+        folder: Images or texts with ``metadata.jsonl`` (``file_name``, ``prompt``), or that file alone where its rows
             hold the texts (``completion``, ``prompt``).
         specs: Scorers, ``NAME`` or ``NAME:ARGUMENT``.
         device: Where they compute.

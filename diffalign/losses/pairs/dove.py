@@ -20,7 +20,7 @@ def dove(scores: PairScores, *, beta: float) -> Tensor:
 
     Args:
         scores: ``B`` pairs against a reference, with the log-probabilities of their prompts. Denoisers give prompts
-            none: the term is then 0, and two pictures of different captions are compared, each under its own.
+            none: the term is then 0, and two images of different captions are compared, each under its own.
         beta: Inverse temperature, > 0.
 
     Returns:
@@ -29,7 +29,7 @@ def dove(scores: PairScores, *, beta: float) -> Tensor:
     Facts: at equal policy and reference it is log 2. Where both answer the same prompt its terms cancel: then it is the
         logistic loss.
 
-    Source: Bansal et al. 2024 (arXiv 2404.00530), DOVE; the pictures' form is ours.
+    Source: Bansal et al. 2024 (arXiv 2404.00530), DOVE; the images' form is ours.
     """
     chosen, rejected = scores.pair
     prompts = _gain(chosen, scores.reference_chosen) - _gain(rejected, scores.reference_rejected)

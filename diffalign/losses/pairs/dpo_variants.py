@@ -75,7 +75,7 @@ DPO_GAMMA = Loss(
     formula="-log s(beta [(logp_w - logp_l) - gamma (reference_w - reference_l)])",
     source="Chen et al. 2024, arXiv 2405.19534",
     advice="When the reference ranks many pairs wrongly and DPO never turns them round. Stay near 1 with a denoiser: "
-    "what the errors of two pictures differ by is mostly what they show.",
+    "what the errors of two images differ by is mostly what they show.",
     limits={
         "beta": BETA,
         "gamma": Range(

@@ -165,7 +165,7 @@ STRUCTURE = Loss(
     advice="To try a loss that has no name yet: `diffalign logic FORM` shows what a form says and whether it follows "
     "the label. The authors' search found cCPO as good as known ones. Nothing ties the policy to where it started: "
     "keep the learning rate low. Of a denoiser set logp_scale: 10, so that exp(-5 e) is a number between 0 and 1; "
-    "without a reference what differs between two pictures counts as well.",
+    "without a reference what differs between two images counts as well.",
     limits={"beta": _BETA},
     words=_WORDS,
     agree=lambda h: _agree(h, with_reference=False),

@@ -36,7 +36,7 @@ def kto(scores: PairScores, *, beta: float, desirable_weight: float = 1.0, undes
         ``beta / 4`` times it. Far from the point nothing pulls any more: hopeless examples are given up, which makes
         the loss robust, and a desirable example already learnt is left alone. The point carries no gradient.
 
-    Source: Ethayarajh et al. 2024 (arXiv 2402.01306), the loss of section 4; of pictures Li et al. 2024, Diffusion-KTO
+    Source: Ethayarajh et al. 2024 (arXiv 2402.01306), the loss of section 4; of images Li et al. 2024, Diffusion-KTO
         (arXiv 2404.04465), whose reward is ``-(e - e_reference)``: beta here is twice the one there.
     """
     gain, good = gains(scores, point="reference point")
@@ -55,7 +55,7 @@ KTO = Loss(
     needs=("reference", "point"),
     summary="KTO: single examples with a thumb up or down, as gains and losses against a common reference point",
     formula="weight (1 - s(y beta (R - z))), y = 1 desirable, -1 not, z >= 0 the mean logratio of mismatched answers",
-    source="Ethayarajh et al. 2024, arXiv 2402.01306, section 4; pictures: Li et al. 2024, arXiv 2404.04465",
+    source="Ethayarajh et al. 2024, arXiv 2402.01306, section 4; images: Li et al. 2024, arXiv 2404.04465",
     advice="When there are thumbs up and down but no pairs. It needs both kinds; where one is rare give it the "
     "larger weight. The point is a mean over the whole batch, so small batches make it noisy.",
     limits={

@@ -54,7 +54,7 @@ NPO = Loss(
     summary="NPO: forgets undesirable answers, ever more gently, and retains the desirable ones",
     formula="undesirable (2 / beta) log(1 + exp(beta R)); desirable -retain logp / n",
     source="Zhang et al. 2024, arXiv 2404.05868, eq. 3, NPO+RT",
-    advice="To unlearn: answers (or pictures of a concept) that the model shall no longer give, best beside others "
+    advice="To unlearn: answers (or images of a concept) that the model shall no longer give, best beside others "
     "that it shall keep. Gradient ascent is its limit of a small beta, say 0.001, and collapses: watch the retained "
     "examples' likelihood. Learning rate 1e-5 with a beta of 0.1 are the authors'.",
     limits={

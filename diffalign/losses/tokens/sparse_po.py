@@ -24,7 +24,7 @@ def sparse_po(scores: PairScores, *, beta: float, l1_reward: float = 0.0, l1_div
 
     Args:
         scores: ``B`` pairs against a reference, with parts, their divergence and, where there are some, masks; without
-            masks every token counts fully. Of pictures parts are positions of a latent and ``KL_t`` is half the squared
+            masks every token counts fully. Of images parts are positions of a latent and ``KL_t`` is half the squared
             difference of the two predictions there, in the units of the errors.
         beta: Inverse temperature, > 0.
         l1_reward: Weight of the reward masks' sums, 0 or more: what makes learned masks sparse.
@@ -43,7 +43,7 @@ def sparse_po(scores: PairScores, *, beta: float, l1_reward: float = 0.0, l1_div
         tokens that already speak for the chosen candidate.
 
     Source: Christopoulou et al. 2024 (arXiv 2410.05102), the objective and the released code's sums; without masks Zeng
-        et al. 2024 (arXiv 2404.11999), TDPO-1. The divergence of pictures is ours.
+        et al. 2024 (arXiv 2404.11999), TDPO-1. The divergence of images is ours.
     """
     chosen, rejected = scores.pair
     won, strayed, size = _masked(chosen, scores.reference_chosen)
@@ -93,7 +93,7 @@ SPARSE_PO = Loss(
     formula="-log s(beta ((u_w - u_l) - (d_l - d_w))) + L1 of the masks, u = sum M_u logratio_t, d = sum M_d KL_t",
     source="Christopoulou et al. 2024, arXiv 2410.05102; without masks Zeng et al. 2024, arXiv 2404.11999 (TDPO-1)",
     advice="When a few words, or one region, decide: set model.masks to activations (nothing learnt), to learned, or "
-    "for pictures to files. Without masks it is TDPO-1: the policy may stray along the chosen answer and is held "
+    "for images to files. Without masks it is TDPO-1: the policy may stray along the chosen answer and is held "
     "along the rejected one. It costs the whole vocabulary's logits of both models, chunk by chunk.",
     limits={"beta": BETA, "l1_reward": _L1, "l1_divergence": _L1},
     at_zero=lambda h: None if h["l1_reward"] or h["l1_divergence"] else math.log(2.0),

@@ -1,1 +1,1 @@
-"""Policies that denoise: pictures, through diffusers, judged by their errors; ``load.load_policy`` builds one."""
+"""Policies that denoise: images, through diffusers, judged by their errors; ``load.load_policy`` builds one."""

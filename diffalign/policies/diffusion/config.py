@@ -57,9 +57,9 @@ class ModelConfig(BaseModelConfig):
 
     Args:
         adapter: The low-rank adapter that trains; None trains every weight of the denoiser.
-        resolution: Side of the square pictures, px. None takes the model's own.
+        resolution: Side of the square images, px. None takes the model's own.
         caption_dropout: Share of pairs judged without their prompt, which keeps guidance alive; published: 0.2.
-        flip: Mirroring with probability 1/2: ``"joint"`` both pictures of a pair together, ``"independent"`` each for
+        flip: Mirroring with probability 1/2: ``"joint"`` both images of a pair together, ``"independent"`` each for
             itself (the released Diffusion-DPO code), ``"none"``.
         reduction: The surrogate error is a ``"mean"`` over the latent (published betas mean this) or a ``"sum"``.
         timesteps: Noise levels drawn from, ``[low, high)`` of the schedule's.
@@ -67,11 +67,11 @@ class ModelConfig(BaseModelConfig):
         draws: How many different draws (level, noise, lost prompt, mirroring) a pair is met with; they return in turn.
             None: a new one at each visit. What is stored by visit is then computed so many times per pair and no more.
         size_ids: Stable Diffusion XL's size and crop ids: ``"fixed"`` (res, res, 0, 0, res, res), as published, or
-            ``"true"``: the chosen picture's own size and crop, for both.
-        masks: How much each position of a picture counts, for losses that look at positions, see `masks`. None: all
+            ``"true"``: the chosen image's own size and crop, for both.
+        masks: How much each position of an image counts, for losses that look at positions, see `masks`. None: all
             alike.
         use_cache: Encode once and store. Off: encoders stay and run at every step.
-        encode_batch: Pictures encoded together while preparing.
+        encode_batch: Images encoded together while preparing.
     """
 
     resolution: int | None = Field(default=None, ge=8)

@@ -32,20 +32,20 @@ from diffalign.randomness import Draw
 from diffalign.sharing.adapter_file import load_into, save_adapter
 from diffalign.sharing.atomic import replace_folder
 from diffalign.sharing.card import write_card
-from diffalign.sharing.card_templates import picture_style
+from diffalign.sharing.card_templates import image_style
 from diffalign.sharing.public_name import public_name
 
 
 class ImagePolicy:
-    """Implements :class:`~diffalign.policies.policy.Policy` for pictures. Built by `load.load_policy`.
+    """Implements :class:`~diffalign.policies.policy.Policy` for images. Built by `load.load_policy`.
 
     Args:
         module: The denoiser, its adapter added (or all its weights in float32), on its device.
         frozen: Autoencoder, text encoders, sampler.
         denoiser: The rules of judging.
         config: What it was built from.
-        resolution: Side of the pictures, px.
-        sizes: Conditions that depend on a picture's size: the family's ``Prompts.sizes``.
+        resolution: Side of the images, px.
+        sizes: Conditions that depend on an image's size: the family's ``Prompts.sizes``.
         load_base: Loads the denoiser once more, frozen.
         notes: Lines for the header.
     """
@@ -127,11 +127,11 @@ class ImagePolicy:
         found = f"{d.estimate.name} {sorted(d.estimate.settings.items())} {c.latents.inverter}"
         rules = (c.dtype, c.flip, c.reduction, str(c.timesteps), found, c.size_ids, d.caption_dropout)
         levels = d.schedule.alphas_cumprod.numpy().tobytes()
-        makers = (self._encoding.picture_maker, self._encoding.text_maker)
+        makers = (self._encoding.image_maker, self._encoding.text_maker)
         return content_key(self.base_fingerprint, *makers, *rules, d.schedule.prediction, levels)
 
     def prepare(self, pairs: Sequence[Pair], progress: Progress = silent) -> list[str]:
-        """Encodes every picture and prompt once and lets the encoders go; without a cache they stay."""
+        """Encodes every image and prompt once and lets the encoders go; without a cache they stay."""
         if self.config.masks is not None:
             self.config.masks.check(pairs)
         self._encoding.prepare(pairs, progress)
@@ -145,7 +145,7 @@ class ImagePolicy:
         return f"{pair.source or pair.id}: {str(pair.prompt)!r}, " + " better than ".join(names)
 
     def arrange(self, pairs: Sequence[Pair]) -> list[int]:
-        """As they come: pictures of one size share nothing."""
+        """As they come: images of one size share nothing."""
         return list(range(len(pairs)))
 
     def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> Encoded:
@@ -269,7 +269,7 @@ class ImagePolicy:
     def sample(
         self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
     ) -> list[Any]:
-        """Pictures, one per prompt and seed; settings are those of `sampling.sample`. ``reference`` means the base
+        """Images, one per prompt and seed; settings are those of `sampling.sample`. ``reference`` means the base
         model, also where an earlier checkpoint is compared with."""
         settings.setdefault("resolution", self.resolution)
         with self._judging.base() if reference else nullcontext(unwrapped(self.module)) as network:
@@ -297,7 +297,7 @@ class ImagePolicy:
         """Writes ``README.md`` beside the adapter file, or into the pipeline's folder, with copies of the examples."""
         adapter = self.config.adapter is not None
         folder = artifact.parent if adapter else artifact
-        style = picture_style(public_name(self.config.path), self._frozen.kind, artifact.name if adapter else None)
+        style = image_style(public_name(self.config.path), self._frozen.kind, artifact.name if adapter else None)
         return write_card(folder, style, card)
 
     def load_adapter(self, path: Path, *, any_base: bool = False) -> dict[str, Any]:

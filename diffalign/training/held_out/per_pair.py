@@ -1,6 +1,6 @@
 """Held-out pairs one by one: what is said of each, averaged over its looks, and what only whole pairs can tell.
 
-A mean over looks must come before a decision: a denoiser's ``-e/2`` at one noise level ranks two pictures by chance.
+A mean over looks must come before a decision: a denoiser's ``-e/2`` at one noise level ranks two images by chance.
 Policy, reference and both candidates share the draws of a look, so differences of the means are meaningful.
 """
 

@@ -10,7 +10,7 @@ from diffalign.data.check.report import Finding, Report
 from diffalign.data.check.run import check
 from diffalign.data.readers import read_pairs
 from diffalign.data.records.pair import Pair, PairSet
-from tests.data.fixtures import encoded, jsonl, pair_folder, parquet, picture, turns, ultrafeedback, vote
+from tests.data.fixtures import encoded, image, jsonl, pair_folder, parquet, turns, ultrafeedback, vote
 
 
 def found(report: Report) -> dict[str, Finding]:
@@ -39,9 +39,9 @@ def test_dropped_rows_are_listed_by_reason(tmp_path):
     assert report.exit_code() == 0 and report.exit_code(strict=True) == 1
 
 
-def test_unreadable_pictures_are_errors_and_name_the_file(tmp_path):
+def test_unreadable_images_are_errors_and_name_the_file(tmp_path):
     folder = pair_folder(tmp_path)
-    whole = picture(0, size=(64, 64))
+    whole = image(0, size=(64, 64))
     (folder / "chosen-1.png").write_bytes(whole[: len(whole) // 2])
     (folder / "rejected-2.png").write_bytes(b"nothing")
     report = check(read_pairs(folder))
@@ -60,35 +60,33 @@ def test_the_same_bytes_in_both_roles_are_an_error(tmp_path):
 
 
 def test_repeats_and_contradictions_are_told_apart():
-    a, b, c = (picture(n) for n in range(3))
+    a, b, c = (image(n) for n in range(3))
     report = check(pairs(("p", a, b), ("p", a, b), ("q", a, b), ("p", b, c), ("p", c, b)))
     assert found(report)["pairs that repeat another"].count == 1
     torn = found(report)["pairs with contradicting votes"]
     assert torn.count == 1 and torn.examples == ("set:3 against set:4",)
 
 
-def test_small_and_differently_shaped_pictures_are_reported():
-    report = check(
-        pairs(("p", picture(0, (32, 32)), picture(1, (16, 32))), ("q", picture(2), picture(3))), resolution=24
-    )
-    assert found(report)["pairs with a picture smaller than 24 pixels"].count == 2
-    assert found(report)["pairs of pictures with different shapes"].examples == ("set:0",)
+def test_small_and_differently_shaped_images_are_reported():
+    report = check(pairs(("p", image(0, (32, 32)), image(1, (16, 32))), ("q", image(2), image(3))), resolution=24)
+    assert found(report)["pairs with an image smaller than 24 pixels"].count == 2
+    assert found(report)["pairs of images with different shapes"].examples == ("set:0",)
     assert "min 16, median 16, max 32" in report.facts["short side"]
 
 
 def test_prompts_that_the_text_encoder_cuts_off_are_reported():
-    report = check(pairs(("word " * 76, picture(0), picture(1)), ("word " * 75, picture(2), picture(3))))
+    report = check(pairs(("word " * 76, image(0), image(1)), ("word " * 75, image(2), image(3))))
     assert found(report)["prompts of more than 75 tokens"].examples == ("set:0",)
 
 
-def test_prompts_and_pictures_shared_with_the_evaluation_set_are_errors():
-    train = pairs(("A red  Circle", picture(0), picture(1)), ("b", picture(2), picture(3)))
-    test = pairs(("a red circle", picture(4), picture(5)), ("c", picture(6), picture(2)))
+def test_prompts_and_images_shared_with_the_evaluation_set_are_errors():
+    train = pairs(("A red  Circle", image(0), image(1)), ("b", image(2), image(3)))
+    test = pairs(("a red circle", image(4), image(5)), ("c", image(6), image(2)))
     report = check(train, test)
     assert found(report)["prompts in both the training and the evaluation set"].count == 1
     assert found(report)["candidates in both the training and the evaluation set"].count == 1
     assert report.severity == "error"
-    apart = pairs(("d", picture(8), picture(9)))
+    apart = pairs(("d", image(8), image(9)))
     assert check(train, apart).findings == []
 
 
@@ -105,14 +103,14 @@ def test_votes_that_follow_the_position_are_reported(share, suspicious):
         for n in range(100)
     ]
     report = check(PairSet(rows))
-    assert any("first picture won" in what for what in found(report)) == suspicious
+    assert any("first image won" in what for what in found(report)) == suspicious
     assert report.facts["first slot won"] == f"{share:.1%}"
 
 
 def test_what_gives_the_label_away_is_reported():
-    rows = [(f"p{n}", picture(2 * n, (16, 16)), picture(2 * n + 1, (8, 8), "JPEG")) for n in range(20)]
+    rows = [(f"p{n}", image(2 * n, (16, 16)), image(2 * n + 1, (8, 8), "JPEG")) for n in range(20)]
     names = " ".join(found(check(pairs(*rows))))
-    assert "chosen files are PNG and all rejected ones JPEG" in names and "larger picture in 100%" in names
+    assert "chosen files are PNG and all rejected ones JPEG" in names and "larger image in 100%" in names
     texts = [(f"p{n}", "long " * (n + 2), f"short {n}") for n in range(20)]
     assert "longer text" in " ".join(found(check(pairs(*texts))))
 
@@ -126,14 +124,14 @@ def test_stored_scores_are_compared_with_the_labels(tmp_path):
     assert report.facts["stored clip"] == "agrees with 25.0% of 4 labels"
 
 
-def test_a_picture_that_many_pairs_share_is_read_once(tmp_path, monkeypatch):
+def test_an_image_that_many_pairs_share_is_read_once(tmp_path, monkeypatch):
     from diffalign.data.check import candidate_facts as module
 
     looked = []
     monkeypatch.setattr(module, "look", lambda media, **rest: looked.append(media) or module.Facts("d", "text"))
     path = tmp_path / "a.png"
     path.write_bytes(encoded_square())
-    module.survey(pairs(("p", path, picture(1)), ("q", path, picture(2))).pairs)
+    module.survey(pairs(("p", path, image(1)), ("q", path, image(2))).pairs)
     assert looked.count(path) == 1 and len(looked) == 3
 
 
@@ -144,7 +142,7 @@ def encoded_square() -> bytes:
 
 
 def test_the_report_renders_as_text_as_rich_and_as_json():
-    report = check(pairs(("p [bold] " * 40, picture(0), b"junk"), ("q", picture(0), picture(1))))
+    report = check(pairs(("p [bold] " * 40, image(0), b"junk"), ("q", image(0), image(1))))
     text = report.render()
     assert text.index("ERROR: candidates that cannot be read") < text.index("NOTE: prompts")
     console = Console(width=100, record=True, file=io.StringIO())

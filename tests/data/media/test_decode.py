@@ -1,4 +1,4 @@
-"""Claims about decoding pictures of any origin, and about framing them."""
+"""Claims about decoding images of any origin, and about framing them."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from PIL import Image
 from diffalign.data.media.decode import image_format, image_size, media_digest, open_image
 from diffalign.data.media.preprocess import frame, prepare_image, prepare_pair, to_image
 from diffalign.errors import DataError
-from tests.data.fixtures import encoded, picture
+from tests.data.fixtures import encoded, image
 
 SHARED = Path(os.environ.get("DIFFALIGN_SHARED_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
 
@@ -34,7 +34,7 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def half(colour: tuple[int, ...], other: tuple[int, ...], mode: str = "RGB") -> Image.Image:
-    """A picture of 8 x 4 whose left half has one colour and whose right half has another."""
+    """An image of 8 x 4 whose left half has one colour and whose right half has another."""
     image = Image.new(mode, (8, 4), colour)
     image.paste(other, (4, 0, 8, 4))
     return image
@@ -42,30 +42,30 @@ def half(colour: tuple[int, ...], other: tuple[int, ...], mode: str = "RGB") -> 
 
 @pytest.mark.parametrize("side", [9_000, 60_000])
 def test_a_decompression_bomb_is_refused_by_its_header(side, monkeypatch):
-    Image.init()  # some plug-ins decode a picture of their own when they are imported
+    Image.init()  # some plug-ins decode an image of their own when they are imported
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
     with pytest.raises(DataError, match="more than the|refused"):
         open_image(bomb(side, side))
 
 
 def test_the_limit_is_in_pixels_and_can_be_set():
-    assert open_image(picture(size=(10, 10)), max_pixels=100).size == (10, 10)
+    assert open_image(image(size=(10, 10)), max_pixels=100).size == (10, 10)
     with pytest.raises(DataError, match="10 x 11 pixels, more than the 100 allowed"):
-        open_image(picture(size=(10, 11)), max_pixels=100)
+        open_image(image(size=(10, 11)), max_pixels=100)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 def test_a_truncated_file_is_an_error_that_names_it(tmp_path, format):
-    whole = picture(size=(64, 64), format=format)
+    whole = image(size=(64, 64), format=format)
     path = tmp_path / "half.img"
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="half.img"):
         open_image(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
-def test_what_is_no_raster_picture_is_refused(content):
-    with pytest.raises(DataError, match="no known picture format"):
+@pytest.mark.parametrize("content", [b"", b"not an image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
+def test_what_is_no_raster_image_is_refused(content):
+    with pytest.raises(DataError, match="no known image format"):
         open_image(content)
 
 
@@ -78,7 +78,7 @@ def test_a_missing_file_and_a_text_are_refused(tmp_path):
 
 @given(st.binary(max_size=200), st.integers(0, 400))
 def test_damaged_bytes_never_raise_anything_but_a_data_error(noise, where):
-    content = bytearray(picture(size=(8, 8), format="JPEG"))
+    content = bytearray(image(size=(8, 8), format="JPEG"))
     content[where : where + len(noise)] = noise
     with contextlib.suppress(DataError):
         assert open_image(bytes(content)).mode == "RGB"
@@ -86,7 +86,7 @@ def test_damaged_bytes_never_raise_anything_but_a_data_error(noise, where):
 
 def test_the_orientation_is_applied():
     exif = Image.Exif()
-    exif[0x0112] = 6  # the picture was taken with the camera turned: the first row is the right side
+    exif[0x0112] = 6  # the image was taken with the camera turned: the first row is the right side
     image = half((255, 0, 0), (0, 0, 255))
     content = encoded(image, "PNG", exif=exif)
     shown = open_image(content)
@@ -124,7 +124,7 @@ def test_sixteen_bits_are_scaled_and_not_clipped():
         assert [shown.getpixel((x, 0))[0] for x in range(3)] == [0, 100, 255]
 
 
-def test_a_float_picture_of_unknown_range_is_refused():
+def test_a_float_image_of_unknown_range_is_refused():
     with pytest.raises(DataError, match="range is unknown"):
         open_image(encoded(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"))
 
@@ -139,12 +139,12 @@ def test_the_first_frame_of_an_animation_is_taken():
 
 
 def test_the_digest_is_of_the_content(tmp_path):
-    (tmp_path / "a.png").write_bytes(picture(1))
-    assert media_digest(tmp_path / "a.png") == media_digest(picture(1)) != media_digest(picture(2))
-    assert image_format(picture(1, format="WEBP")) == "WEBP"
+    (tmp_path / "a.png").write_bytes(image(1))
+    assert media_digest(tmp_path / "a.png") == media_digest(image(1)) != media_digest(image(2))
+    assert image_format(image(1, format="WEBP")) == "WEBP"
 
 
-def test_real_generated_pictures_open():
+def test_real_generated_images_open():
     folder = SHARED / "image_prefs" / "sac_demo"
     if not folder.is_dir():
         pytest.skip("the folder shared/data is not here")
@@ -182,7 +182,7 @@ def test_flip_mirrors_left_and_right_of_the_asked_candidate_only():
     st.sampled_from(["center", "at", "squash", "none"]),
     st.tuples(st.floats(0, 1), st.floats(0, 1)),
 )
-def test_every_cut_lies_within_the_resized_picture(size, resolution, crop, position):
+def test_every_cut_lies_within_the_resized_image(size, resolution, crop, position):
     fit = frame(size, resolution, crop=crop, position=position)
     assert 0 <= fit.left <= fit.width - fit.crop_width and 0 <= fit.top <= fit.height - fit.crop_height
     if crop == "none":
@@ -191,7 +191,7 @@ def test_every_cut_lies_within_the_resized_picture(size, resolution, crop, posit
         assert (fit.crop_height, fit.crop_width) == resolution
 
 
-def test_uncropped_pictures_keep_their_shape():
+def test_uncropped_images_keep_their_shape():
     assert prepare_image(Image.new("RGB", (300, 200)), 64, crop="none").shape == (3, 64, 96)
     assert prepare_image(Image.new("RGB", (300, 200)), 64, crop="squash").shape == (3, 64, 64)
     with pytest.raises(ValueError, match="crop must be"):

@@ -9,13 +9,13 @@ from diffalign.data.readers import READERS, read_pairs
 from diffalign.data.readers import detect_format as recognise
 from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, EMPTY_PROMPT, MISSING_FILE, OUTSIDE
 from diffalign.errors import DataError
-from tests.data.fixtures import jsonl, pair_folder, parquet, picture
+from tests.data.fixtures import image, jsonl, pair_folder, parquet
 
 
 def image_folder(folder, count=3, prompt="text", **columns):
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        (folder / f"{number}.png").write_bytes(picture(number))
+        (folder / f"{number}.png").write_bytes(image(number))
     rows = [{"file_name": f"{number}.png", prompt: f"thing {number}", **columns} for number in range(count)]
     jsonl(folder / "metadata.jsonl", rows)
     return folder
@@ -32,10 +32,10 @@ def test_an_image_folder_with_captions_is_winners(tmp_path, prompt):
     assert found.ranges == {}
 
 
-def test_pictures_in_parquet_stay_there_until_they_are_read(tmp_path):
-    rows = [{"image": {"bytes": picture(n), "path": None}, "text": "a fox"} for n in range(2)]
+def test_images_in_parquet_stay_there_until_they_are_read(tmp_path):
+    rows = [{"image": {"bytes": image(n), "path": None}, "text": "a fox"} for n in range(2)]
     winners = read_pairs(parquet(tmp_path / "a.parquet", rows)).pairs
-    assert [winner.chosen.read() for winner in winners] == [picture(0), picture(1)]
+    assert [winner.chosen.read() for winner in winners] == [image(0), image(1)]
     assert len({winner.id for winner in winners}) == 2
     named = read_pairs(parquet(tmp_path / "b.parquet", [{**row, "id": f"w{n}"} for n, row in enumerate(rows)]))
     assert [winner.id for winner in named.pairs] == ["w0", "w1"]
@@ -55,7 +55,7 @@ def test_each_bad_row_is_dropped_for_its_own_reason(tmp_path):
         file.write("{not json\n")
     found = read_pairs(folder)
     assert len(found) == 1 and [row.reason for row in found.dropped] == [*(reason for _, reason in bad), BAD_ROW]
-    rows = [{"image": picture(0), "text": "p"}, {"image": None, "text": "p"}]
+    rows = [{"image": image(0), "text": "p"}, {"image": None, "text": "p"}]
     assert [row.reason for row in read_pairs(parquet(tmp_path / "a.parquet", rows)).dropped] == [EMPTY_CANDIDATE]
 
 
@@ -97,7 +97,7 @@ def test_the_check_looks_at_winners(tmp_path):
     found = {finding.what: finding for finding in check(read_pairs(folder), resolution=17).findings}
     assert found["candidates that cannot be read"].count == 1
     assert found["pairs that repeat another"].count == 1
-    assert found["pairs with a picture smaller than 17 pixels"].count == 4
+    assert found["pairs with an image smaller than 17 pixels"].count == 4
 
 
 def test_winners_and_pairs_are_searched_for_what_they_share(tmp_path):

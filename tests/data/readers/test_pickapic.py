@@ -13,10 +13,10 @@ from diffalign.data.records.pair import BAD_LABEL, EMPTY_PROMPT, FILTERED, IDENT
 from diffalign.data.storage import table_cell as stored
 from diffalign.data.storage.table_cell import Stored
 from diffalign.errors import DataError
-from tests.data.fixtures import parquet, picture, vote
+from tests.data.fixtures import image, parquet, vote
 
 
-def test_the_vote_decides_which_picture_is_chosen(tmp_path):
+def test_the_vote_decides_which_image_is_chosen(tmp_path):
     rows = [vote(0, 1.0), vote(1, 0.0)]
     first, second = read_pairs(parquet(tmp_path / "votes.parquet", rows)).pairs
     assert (first.chosen.read(), first.rejected.read()) == (rows[0]["jpg_0"], rows[0]["jpg_1"])
@@ -70,7 +70,7 @@ def test_a_missing_column_is_named_with_its_near_miss_and_can_be_renamed(tmp_pat
     path = parquet(tmp_path / "votes.parquet", rows)
     with pytest.raises(DataError, match=r"lacks the column 'caption'.*Did you mean 'captions'.*jpg_0.*columns="):
         read_pairs(path)
-    assert read_pairs(path, columns={"caption": "captions"}).pairs[0].prompt == "a picture of thing 0"
+    assert read_pairs(path, columns={"caption": "captions"}).pairs[0].prompt == "an image of thing 0"
     renamed = [{("left" if key == "jpg_0" else key): value for key, value in vote(0).items()}]
     path = parquet(tmp_path / "more.parquet", renamed)
     assert read_pairs(path, columns={"jpg_0": "left"}).pairs[0].chosen.read() == vote(0)["jpg_0"]
@@ -128,7 +128,7 @@ def test_a_handle_on_a_lost_file_says_so(tmp_path):
         Stored(str(path), "jpg_0", 9).read()
 
 
-def test_reading_many_rows_touches_no_picture(tmp_path, monkeypatch):
+def test_reading_many_rows_touches_no_image(tmp_path, monkeypatch):
     columns = pa.Table.from_pylist([vote(0)]).slice(0, 1)
     table = pa.concat_tables([columns] * 20000).combine_chunks()
     ranking = pa.array(range(20000), pa.int64())
@@ -136,7 +136,7 @@ def test_reading_many_rows_touches_no_picture(tmp_path, monkeypatch):
     pa.parquet.write_table(table, tmp_path / "votes.parquet")
 
     def refuse(self):
-        raise AssertionError("a picture was read")
+        raise AssertionError("an image was read")
 
     monkeypatch.setattr(Stored, "read", refuse)
     start = time.process_time()
@@ -187,18 +187,18 @@ def test_a_hub_set_that_cannot_be_loaded_is_explained(monkeypatch):
         hub_files("owner/votes", split="train[:10]")
 
 
-def test_pictures_of_the_image_feature_are_read_from_bytes_or_from_beside_the_table(tmp_path):
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "a.png").write_bytes(picture(1))
-    beside = {"bytes": None, "path": "pictures/a.png"}
-    held = {"bytes": picture(0), "path": "0.png"}
+def test_images_of_the_image_feature_are_read_from_bytes_or_from_beside_the_table(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(image(1))
+    beside = {"bytes": None, "path": "images/a.png"}
+    held = {"bytes": image(0), "path": "0.png"}
     rows = [
         {"id": "a", "prompt": "x", "chosen": held, "rejected": beside},
         {"id": "b", "prompt": "x", "chosen": beside, "rejected": held},
         {"id": "c", "prompt": "x", "chosen": held, "rejected": {"bytes": None, "path": "../../etc/passwd"}},
     ]
     one, other, outside = read_pairs(parquet(tmp_path / "table.parquet", rows)).pairs
-    assert (one.chosen.read(), one.rejected.read()) == (picture(0), picture(1))
-    assert (other.chosen.read(), other.rejected.read()) == (picture(1), picture(0))
+    assert (one.chosen.read(), one.rejected.read()) == (image(0), image(1))
+    assert (other.chosen.read(), other.rejected.read()) == (image(1), image(0))
     with pytest.raises(DataError, match="outside its folder"):
         outside.rejected.read()

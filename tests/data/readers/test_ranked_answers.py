@@ -6,7 +6,7 @@ from diffalign.data.readers import detect_format as recognise
 from diffalign.data.readers import read_pairs
 from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, BAD_TURNS, EMPTY_CANDIDATE, IDENTICAL, MISSING_FILE, TIE
 from diffalign.errors import DataError
-from tests.data.fixtures import jsonl, parquet, picture, turns
+from tests.data.fixtures import image, jsonl, parquet, turns
 
 ROW = {"prompt": "Sky?", "completions": [" Green.", " Blue.", " Red.", " Grey."], "scores": [1, 9.5, 0, 4]}
 
@@ -56,15 +56,15 @@ def test_steps_become_lines(tmp_path):
     assert order(pair) == [" 2 + 3 = 5\n5 + 4 = 9", " 9"]
 
 
-def test_pictures_are_files_beside_the_table_or_bytes(tmp_path):
+def test_images_are_files_beside_the_table_or_bytes(tmp_path):
     for k in range(3):
-        (tmp_path / f"{k}.png").write_bytes(picture(k))
+        (tmp_path / f"{k}.png").write_bytes(image(k))
     rows = {"prompt": "a fox", "completions": ["0.png", "1.png", "2.png"], "scores": [1, 3, 2]}
     (pair,) = read(tmp_path, rows).pairs
     assert [one.name for one in order(pair)] == ["1.png", "2.png", "0.png"]
-    stored = {**rows, "completions": [{"path": None, "bytes": picture(k)} for k in range(3)]}
+    stored = {**rows, "completions": [{"path": None, "bytes": image(k)} for k in range(3)]}
     (pair,) = read_pairs(parquet(tmp_path / "b.parquet", [stored])).pairs
-    assert order(pair) == [picture(1), picture(2), picture(0)]
+    assert order(pair) == [image(1), image(2), image(0)]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from diffalign.data.records.pair import (
     TIE,
 )
 from diffalign.errors import DataError
-from tests.data.fixtures import jsonl, pair_folder, parquet, picture, ultrafeedback, vote
+from tests.data.fixtures import image, jsonl, pair_folder, parquet, ultrafeedback, vote
 
 TEXTS = [{"prompt": f"q{n}", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(3)]
 
@@ -64,9 +64,9 @@ def test_the_metadata_file_may_be_of_any_kind(tmp_path, suffix):
 )
 def test_names_that_leave_the_folder_are_not_followed(tmp_path, name):
     folder = pair_folder(tmp_path / "set")
-    (tmp_path / "secret.png").write_bytes(picture(9))
+    (tmp_path / "secret.png").write_bytes(image(9))
     (tmp_path / "set-evil").mkdir()
-    (tmp_path / "set-evil" / "x.png").write_bytes(picture(9))
+    (tmp_path / "set-evil" / "x.png").write_bytes(image(9))
     with (folder / "metadata.jsonl").open("a") as file:
         row = {"chosen_file_name": name, "rejected_file_name": "rejected-0.png", "prompt": "p"}
         file.write(json.dumps(row) + "\n")
@@ -75,12 +75,10 @@ def test_names_that_leave_the_folder_are_not_followed(tmp_path, name):
 
 
 def test_a_wider_root_admits_files_outside_the_table_s_folder(tmp_path):
-    pair_folder(tmp_path / "pictures")
-    rows = [
-        {"prompt": "p", "chosen_file_name": "pictures/chosen-0.png", "rejected_file_name": "pictures/rejected-0.png"}
-    ]
+    pair_folder(tmp_path / "images")
+    rows = [{"prompt": "p", "chosen_file_name": "images/chosen-0.png", "rejected_file_name": "images/rejected-0.png"}]
     table = jsonl(tmp_path / "tables" / "metadata.jsonl", rows)
-    assert read_pairs(table, root=tmp_path).pairs[0].chosen == tmp_path / "pictures" / "chosen-0.png"
+    assert read_pairs(table, root=tmp_path).pairs[0].chosen == tmp_path / "images" / "chosen-0.png"
 
 
 def test_links_within_the_folder_are_followed(tmp_path):
@@ -127,15 +125,14 @@ def test_text_pairs_are_read_from_every_kind_of_table(tmp_path):
         assert len({pair.id for pair in found.pairs}) == 3
 
 
-def test_strings_that_end_like_pictures_are_files_and_others_are_texts(tmp_path):
-    pair_folder(tmp_path / "pictures", count=2)
+def test_strings_that_end_like_images_are_files_and_others_are_texts(tmp_path):
+    pair_folder(tmp_path / "images", count=2)
     rows = [
-        {"prompt": "p", "chosen": f"pictures/chosen-{n}.png", "rejected": f"pictures/rejected-{n}.png"}
-        for n in range(2)
+        {"prompt": "p", "chosen": f"images/chosen-{n}.png", "rejected": f"images/rejected-{n}.png"} for n in range(2)
     ]
     table = jsonl(tmp_path / "a.jsonl", rows)
-    assert read_pairs(table).pairs[0].chosen == tmp_path / "pictures" / "chosen-0.png"
-    assert read_pairs(table, candidates="text").pairs[0].chosen == "pictures/chosen-0.png"
+    assert read_pairs(table).pairs[0].chosen == tmp_path / "images" / "chosen-0.png"
+    assert read_pairs(table, candidates="text").pairs[0].chosen == "images/chosen-0.png"
     outside = jsonl(tmp_path / "b.jsonl", [{**rows[0], "chosen": "../../etc/passwd.png"}, rows[1]])
     assert [row.reason for row in read_pairs(outside).dropped] == [OUTSIDE]
 
@@ -148,9 +145,9 @@ def test_dictionaries_with_paths_are_files(tmp_path):
 
 
 def test_parquet_bytes_stay_in_the_file_until_they_are_read(tmp_path):
-    rows = [{"prompt": "p", "chosen": picture(0), "rejected": picture(1), "id": "x", "chosen_aesthetic": 5.0}]
+    rows = [{"prompt": "p", "chosen": image(0), "rejected": image(1), "id": "x", "chosen_aesthetic": 5.0}]
     pair = read_pairs(parquet(tmp_path / "a.parquet", rows)).pairs[0]
-    assert pair.id == "x" and pair.chosen.read() == picture(0)
+    assert pair.id == "x" and pair.chosen.read() == image(0)
     assert pair.scores == {"chosen": {"aesthetic": 5.0}}
 
 

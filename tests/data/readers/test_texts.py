@@ -18,7 +18,7 @@ from diffalign.data.records.pair import (
     NO_LABEL,
 )
 from diffalign.errors import DataError
-from tests.data.fixtures import hh_rlhf, jsonl, parquet, picture, turns, ultrafeedback
+from tests.data.fixtures import hh_rlhf, image, jsonl, parquet, turns, ultrafeedback
 
 
 def talk(*contents: str, first: str = "user") -> Conversation:
@@ -217,8 +217,8 @@ def test_an_implicit_prompt_is_not_assumed_where_a_column_may_hold_it(tmp_path):
     assert read_pairs(table, columns={"prompt": "question"}).pairs[0].prompt == "Sky?"
 
 
-def test_pictures_without_a_prompt_are_refused(tmp_path):
-    rows = [{"chosen": picture(0), "rejected": picture(1)}]
+def test_images_without_a_prompt_are_refused(tmp_path):
+    rows = [{"chosen": image(0), "rejected": image(1)}]
     with pytest.raises(DataError, match="no prompt"):
         read_pairs(parquet(tmp_path / "a.parquet", rows))
     with pytest.raises(DataError, match="no prompt"):

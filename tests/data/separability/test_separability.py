@@ -193,7 +193,7 @@ def test_surface_features_see_what_they_are_named_after():
     assert (words.opening(["first " * 20 + "later"]) == words.opening(["first " * 20 + "other"])).all()
 
 
-def picture(rng, kind="PNG", quality=90, blur=False, size=32):
+def image(rng, kind="PNG", quality=90, blur=False, size=32):
     pixels = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
     if blur:
@@ -203,15 +203,15 @@ def picture(rng, kind="PNG", quality=90, blur=False, size=32):
     return out.getvalue()
 
 
-def test_pictures_of_two_codecs_or_two_sharpnesses_are_told_apart_and_those_of_one_are_not():
+def test_images_of_two_codecs_or_two_sharpnesses_are_told_apart_and_those_of_one_are_not():
     rng = np.random.default_rng(0)
 
     def pairs(chosen, rejected, count=40):
-        return [Pair(str(n), f"p{n}", picture(rng, **chosen), picture(rng, **rejected)) for n in range(count)]
+        return [Pair(str(n), f"p{n}", image(rng, **chosen), image(rng, **rejected)) for n in range(count)]
 
     codecs = pairs({"kind": "JPEG", "quality": 95}, {"kind": "JPEG", "quality": 40})
     found = study(codecs, surface_features(codecs))
-    assert list(found.probes) == ["size and codec", "picture statistics"] and found.probes["size and codec"].auc == 1.0
+    assert list(found.probes) == ["size and codec", "image statistics"] and found.probes["size and codec"].auc == 1.0
     blurred = pairs({}, {"blur": True})
     features = {"pixels": tuple(looks.statistics([getattr(p, r) for p in blurred]) for r in ("chosen", "rejected"))}
     assert study(blurred, features).probes["pixels"].auc == 1.0

@@ -54,7 +54,7 @@ def test_names_tell_them_apart_without_reading(tmp_path):
     assert Pair("a", "p", "x", names[0]).rejected is names[0]
 
 
-def test_it_is_not_a_picture():
+def test_it_is_not_an_image():
     kept = Kept("folder", "m", "0123456789")
     assert media_name(kept) == "sample 01234567 in 'folder'"
     for read in (media_bytes, open_image):

@@ -127,7 +127,7 @@ def test_answers_that_no_rule_tells_apart_are_counted():
     assert not list(outcome.lines) and [row.reason for row in outcome.dropped] == [ALIKE] * 2
 
 
-def pictures(folder, attributes=None):
+def images(folder, attributes=None):
     fixtures.pair_folder(folder, count=6)
     pairs = read_pairs(folder).pairs
     for n, pair in enumerate(pairs):
@@ -135,8 +135,8 @@ def pictures(folder, attributes=None):
         yield Line(pair, {**columns, **(attributes(n) if attributes else {})})
 
 
-def test_pictures_get_prompts_from_their_columns_and_from_another_rows(tmp_path):
-    lines = list(pictures(tmp_path))
+def test_images_get_prompts_from_their_columns_and_from_another_rows(tmp_path):
+    lines = list(images(tmp_path))
     rules = (attribute("subject", "a {}"), attribute("colour", "on {}"))
     rows = list(within(lines, rules=rules, least=1).lines)
     assert len(rows) == 12
@@ -151,17 +151,15 @@ def test_pictures_get_prompts_from_their_columns_and_from_another_rows(tmp_path)
     assert [p.rejected_prompt for p in again.pairs] == [line.pair.rejected_prompt for line in rows]
 
 
-def test_a_template_is_the_whole_prompt_of_a_picture(tmp_path):
+def test_a_template_is_the_whole_prompt_of_an_image(tmp_path):
     rules = (attribute("subject"), attribute("colour"))
-    rows = list(
-        within(pictures_list := list(pictures(tmp_path)), rules=rules, template="a {subject} on {colour}").lines
-    )
-    assert len(rows) == 2 * len(pictures_list)
+    rows = list(within(images_list := list(images(tmp_path)), rules=rules, template="a {subject} on {colour}").lines)
+    assert len(rows) == 2 * len(images_list)
     assert rows[0].pair.prompt == "a fox on red" and rows[0].pair.rejected_prompt.startswith("a ")
 
 
-def test_pictures_that_differ_in_a_column_of_their_own_give_pairs_of_pairs(tmp_path):
-    lines = list(pictures(tmp_path, lambda n: {"chosen_colour": "red", "rejected_colour": ["red", "blue"][n % 2]}))
+def test_images_that_differ_in_a_column_of_their_own_give_pairs_of_pairs(tmp_path):
+    lines = list(images(tmp_path, lambda n: {"chosen_colour": "red", "rejected_colour": ["red", "blue"][n % 2]}))
     outcome = between(lines, rules=(attribute("subject", "a {}"), attribute("colour", "on {}")), least=1)
     rows = list(outcome.lines)
     assert len(rows) == 3 and len(outcome.dropped) == 3
@@ -171,14 +169,14 @@ def test_pictures_that_differ_in_a_column_of_their_own_give_pairs_of_pairs(tmp_p
     assert len(read_pairs(tmp_path / "between.jsonl")) == 3
 
 
-def test_the_embedded_pictures_take_their_attributes_from_what_their_prompts_say(tmp_path):
+def test_the_embedded_images_take_their_attributes_from_what_their_prompts_say(tmp_path):
     scenes = pytest.importorskip("pipelines.embedded.scenes")
     prompts = [
         "a drawing of two dolphins on a black background, at the bottom",
         "a flat drawing of a fox on a blue background",
     ]
     lines = []
-    for n, line in enumerate(pictures(tmp_path)):
+    for n, line in enumerate(images(tmp_path)):
         scene = scenes.parse(prompts[n % 2])
         columns = {"subject": scene.subject, "count": str(scene.count), "colour": scene.background}
         lines.append(Line(line.pair, columns))

@@ -17,7 +17,7 @@ from tests.data import fixtures
 
 
 def same(one: Pair, other: Pair) -> bool:
-    """Equal in everything but where it was read, pictures by their bytes."""
+    """Equal in everything but where it was read, images by their bytes."""
 
     def plain(pair):
         media = lambda m: m if isinstance(m, (str, Conversation)) or m is None else media_bytes(m)
@@ -33,8 +33,8 @@ def hub(folder):
     rows = [
         {
             "prompt": f"thing {n}",
-            "chosen": {"bytes": fixtures.picture(n), "path": None},
-            "rejected": {"bytes": fixtures.picture(9)},
+            "chosen": {"bytes": fixtures.image(n), "path": None},
+            "rejected": {"bytes": fixtures.image(9)},
         }
         for n in range(3)
     ]
@@ -126,12 +126,12 @@ def test_what_is_written_is_read_back_as_it_was(name, tmp_path):
         assert same(line.pair, pair), (line.pair, pair)
     second = tmp_path / "out" / "second.jsonl"
     write_pairs(second, Lines(again.pairs, further_columns(out)))
-    assert second.read_bytes() == out.read_bytes()  # pictures too: those of a table's folder keep their names
+    assert second.read_bytes() == out.read_bytes()  # images too: those of a table's folder keep their names
 
 
-def test_single_pictures_are_written_as_winners(tmp_path):
+def test_single_images_are_written_as_winners(tmp_path):
     (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "a.png").write_bytes(fixtures.picture(1))
+    (tmp_path / "set" / "a.png").write_bytes(fixtures.image(1))
     source = fixtures.jsonl(
         tmp_path / "set" / "metadata.jsonl", [{"file_name": "a.png", "text": "a fox", "aesthetic": 5.5}]
     )
@@ -143,7 +143,7 @@ def test_single_pictures_are_written_as_winners(tmp_path):
         write_pairs(tmp_path / "bad.jsonl", [Line(replace(found.pairs[0], desirable=False))])
 
 
-def test_pictures_are_named_within_the_folder_and_linked_from_elsewhere(tmp_path):
+def test_images_are_named_within_the_folder_and_linked_from_elsewhere(tmp_path):
     source = fixtures.pair_folder(tmp_path / "set")
     found = read_pairs(source)
     write_pairs(source / "beside.jsonl", Lines(found.pairs))
@@ -159,9 +159,9 @@ def test_pictures_are_named_within_the_folder_and_linked_from_elsewhere(tmp_path
 def test_files_of_one_name_in_two_folders_stay_two(tmp_path):
     for folder, seed in (("a", 1), ("b", 2)):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "x.png").write_bytes(fixtures.picture(seed))
+        (tmp_path / folder / "x.png").write_bytes(fixtures.image(seed))
     (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "x").write_bytes(fixtures.picture(1))  # the same picture again, and no suffix
+    (tmp_path / "c" / "x").write_bytes(fixtures.image(1))  # the same image again, and no suffix
     first = Pair("1", "p", tmp_path / "a" / "x.png", tmp_path / "b" / "x.png")
     second = Pair("2", "p", tmp_path / "a" / "x.png", tmp_path / "c" / "x")
     for _ in range(2):
@@ -173,7 +173,7 @@ def test_files_of_one_name_in_two_folders_stay_two(tmp_path):
         assert same(first, again.pairs[0]) and same(second, again.pairs[1])
 
 
-def test_pictures_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
+def test_images_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError("cross-device link")
 

@@ -24,7 +24,7 @@ def test_every_prompt_is_drawn_with_every_seed_and_written_down(tmp_path):
     )
     assert [(p.prompt, p.seed) for p in gallery.samples] == [(p, s) for p in PROMPTS for s in SEEDS]
     assert Image.open(gallery.samples[1].path).getpixel((0, 0)) == (140, 5, 70)
-    assert policy.calls[0][3] == {"steps": 5, "batch": 4} and ticks == [("pictures", 4, 6), ("pictures", 6, 6)]
+    assert policy.calls[0][3] == {"steps": 5, "batch": 4} and ticks == [("images", 4, 6), ("images", 6, 6)]
     rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     assert rows[0] == {"file_name": gallery.samples[0].path.name, "prompt": "a fox", "seed": 3}
     assert read_gallery(tmp_path) == gallery
@@ -53,7 +53,7 @@ def test_another_model_or_setting_may_not_fill_the_same_folder(tmp_path):
         generate(PlainPolicy(shift=41), PROMPTS, SEEDS, tmp_path, steps=5)
 
 
-def test_nothing_to_draw_and_no_pictures_are_refused(tmp_path):
+def test_nothing_to_draw_and_no_images_are_refused(tmp_path):
     with pytest.raises(UserError, match="at least one"):
         generate(PlainPolicy(), [], SEEDS, tmp_path)
     policy = PlainPolicy()
@@ -134,14 +134,14 @@ def test_folders_without_a_common_prompt_are_refused(tmp_path):
         compare_galleries(tmp_path / "a", tmp_path / "b", {})
 
 
-def test_diversity_is_zero_for_copies_and_falls_when_pictures_become_alike():
+def test_diversity_is_zero_for_copies_and_falls_when_images_become_alike():
     rng = np.random.default_rng(0)
     varied = [Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)) for _ in range(4)]
     found = diversity(varied, [varied[0]] * 4, ["a", "a", "b", "b"])
     assert found.base > 0.2 and found.aligned == 0 and found.change == -1 and found.prompts == 2
 
 
-def test_diversity_of_black_and_white_is_one_and_of_single_pictures_unknown():
+def test_diversity_of_black_and_white_is_one_and_of_single_images_unknown():
     black, white = Image.new("RGB", (9, 9)), Image.new("RGB", (9, 9), (255, 255, 255))
     found = diversity([black, white], [white, white], ["a", "a"])
     assert found.base == 1 and found.aligned == 0

@@ -92,7 +92,7 @@ def test_empty_answers_are_left_out(writer):
     assert drift_of(replace(said, places=(), policy=(), reference=()), "text") is None
 
 
-def test_pictures_drift_by_the_squared_change_of_predictions(make, tmp_path):
+def test_images_drift_by_the_squared_change_of_predictions(make, tmp_path):
     policy = make(caption_dropout=0.0, flip="none")
     base, aligned = galleries(policy, tmp_path / "before")
     assert sampled(policy, base, aligned).drift.value == pytest.approx(0, abs=1e-9)

@@ -66,7 +66,7 @@ def test_a_run_without_enough_previews_or_judges_has_no_course(tmp_path):
     previews(tmp_path, {5: (0, 1), 9: (0, 1)})
     (tmp_path / "previews" / "step-00000009" / "00-seed-0.txt").unlink()
     assert course(tmp_path).steps == (0, 5), "a step that was cut short does not count"
-    assert course(tmp_path, {"red": (Redness(), "held-out")}) is None, "a judge of pictures"
+    assert course(tmp_path, {"red": (Redness(), "held-out")}) is None, "a judge of images"
     assert course(tmp_path, {}) is None
 
 

@@ -1,4 +1,4 @@
-"""Texts through the same generate, compare and report as pictures: files, diversity, lengths, and one escaped page."""
+"""Texts through the same generate, compare and report as images: files, diversity, lengths, and one escaped page."""
 
 import json
 import math
@@ -54,9 +54,9 @@ def test_a_policy_that_makes_something_else_than_it_says_is_refused(tmp_path):
 
 def test_a_judge_of_another_medium_is_refused_before_anything_is_generated(tmp_path):
     policy = TalkingPolicy()
-    with pytest.raises(UserError, match="'red' judges pictures, but there are texts"):
+    with pytest.raises(UserError, match="'red' judges images, but there are texts"):
         compare(policy, PROMPTS, [0], {"red": (Redness(), "held-out")}, folder=tmp_path)
-    with pytest.raises(UserError, match=r"'praise' judges texts, .*Judges of pictures: .*clip"):
+    with pytest.raises(UserError, match=r"'praise' judges texts, .*Judges of images: .*clip"):
         check_judges(HELD, PROMPTS, "image")
     assert not policy.calls
 
@@ -64,7 +64,7 @@ def test_a_judge_of_another_medium_is_refused_before_anything_is_generated(tmp_p
 def test_folders_of_two_media_are_not_compared(tmp_path):
     generate(PlainPolicy(), ["x"], [0], tmp_path / "a")
     generate(TalkingPolicy(), ["x"], [0], tmp_path / "b")
-    with pytest.raises(DataError, match="holds pictures and .* texts"):
+    with pytest.raises(DataError, match="holds images and .* texts"):
         compare_galleries(tmp_path / "a", tmp_path / "b", {})
     (tmp_path / "a" / "metadata.jsonl").open("a").write(json.dumps({"file_name": "x.txt", "prompt": "x"}) + "\n")
     (tmp_path / "a" / "x.txt").touch()
@@ -78,7 +78,7 @@ def test_a_gain_that_goes_with_length_is_told_with_a_caution(tmp_path):
     assert found.lengths.unit == "words" and found.lengths.aligned - found.lengths.base == 2
     assert (found.lengths.longer["praise"].rate, found.lengths.longer["praise"].n) == (1, 24)
     said = " ".join(judge(found).sentences)
-    assert "longer" in said and "praise prefers the longer of two texts in 100 %" in said and "picture" not in said
+    assert "longer" in said and "praise prefers the longer of two texts in 100 %" in said and "image" not in said
     assert Comparison.load(tmp_path / "comparison.json").lengths == found.lengths
 
 
@@ -127,7 +127,7 @@ def test_the_page_shows_texts_escaped_and_speaks_of_texts(tmp_path):
     read = Balanced(page)
     assert "<script" not in page and "img" not in read.tags and "blockquote" in read.tags
     assert any(NASTY in text and "good good" in text for text in read.text)
-    assert "Mean length:" in page and "picture" not in " ".join(read.text)
+    assert "Mean length:" in page and "image" not in " ".join(read.text)
     assert examples(found, prompts=1)[0].aligned == ["a fox\r\nis good good <0>", "a fox\r\nis good good <1>"]
 
 
@@ -156,9 +156,9 @@ def test_without_held_out_accuracies_nothing_is_claimed(row):
 
 
 def test_a_sample_is_known_by_what_it_is(tmp_path):
-    picture = PlainPolicy().sample(["x"], [0])[0]
-    assert [medium_of(sample).name for sample in (picture, [picture, picture], "x")] == ["image", "video", "text"]
-    MEDIA["video"].write([picture, picture], tmp_path / "x.gif")
+    image = PlainPolicy().sample(["x"], [0])[0]
+    assert [medium_of(sample).name for sample in (image, [image, image], "x")] == ["image", "video", "text"]
+    MEDIA["video"].write([image, image], tmp_path / "x.gif")
     assert (tmp_path / "x.gif").stat().st_size and not list(tmp_path.glob(".*"))
     with pytest.raises(UserError, match="type int"):
         medium_of(3)

@@ -142,7 +142,7 @@ def test_the_caption_tells_where_the_curve_ended():
     assert "Last tenth: 0.653." in charts(rows(50))[0].caption
 
 
-def test_examples_are_spread_evenly_and_their_pictures_match(comparison):
+def test_examples_are_spread_evenly_and_their_images_match(comparison):
     found = examples(comparison, prompts=5, seeds=1)
     assert [example.prompt for example in found] == [NASTY, "prompt 1", "prompt 3", "prompt 5", "prompt 7"]
     base, aligned = Image.open(found[1].base[0]), Image.open(found[1].aligned[0])
@@ -157,12 +157,12 @@ def test_the_sheet_shows_before_left_and_after_right(tmp_path):
     assert Image.open(save_sheet([Example("x", [], [blue])], tmp_path / "s.png")).size[0] > 64
 
 
-def test_pictures_of_training_alone_are_shown_without_a_before(tmp_path):
-    text, page = page_of(tmp_path, pictures=[Example("step 10", [], [Image.new("RGB", (300, 500))])])
+def test_images_of_training_alone_are_shown_without_a_before(tmp_path):
+    text, page = page_of(tmp_path, images=[Example("step 10", [], [Image.new("RGB", (300, 500))])])
     assert "before</span>" not in text and "data:image/jpeg" in text
 
 
-def test_large_pictures_shrink_and_small_ones_stay_exact():
+def test_large_images_shrink_and_small_ones_stay_exact():
     small = data_uri(Image.new("RGB", (64, 64), (1, 2, 3)))
     assert small.startswith("data:image/png") and len(data_uri(Image.new("RGB", (4000, 3000)))) < 20_000
 

@@ -49,12 +49,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_scores_are_written_beside_the_pictures_and_earlier_ones_stay(folder):
+def test_scores_are_written_beside_the_images_and_earlier_ones_stay(folder):
     (line,) = score_folder(folder, ["background:red"])
     rows = [json.loads(text) for text in (folder / "metadata.jsonl").read_text().splitlines()]
     assert rows[0]["scores"] == {"other": 1.0, "background:red": 1.0}
     assert rows[1]["scores"] == {"background:red": 0.0}
-    assert "0.5000" in line and "2 pictures" in line
+    assert "0.5000" in line and "2 images" in line
 
 
 def test_an_unknown_scorer_leaves_the_folder_as_it_was(folder):
@@ -111,6 +111,6 @@ def test_votes_are_no_folder_of_single_samples(tmp_path):
 
 def test_a_judge_of_another_medium_is_refused_before_it_is_loaded(texts):
     before = (texts / "metadata.jsonl").read_text()
-    with pytest.raises(UserError, match="'clip:/nowhere' judges pictures, but .* holds texts"):
+    with pytest.raises(UserError, match="'clip:/nowhere' judges images, but .* holds texts"):
         score_folder(texts, ["clip:/nowhere"])
     assert (texts / "metadata.jsonl").read_text() == before

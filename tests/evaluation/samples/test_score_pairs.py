@@ -1,4 +1,4 @@
-"""Claims about judging pairs: every candidate once, nothing lost to a kill, and one command for pairs and pictures."""
+"""Claims about judging pairs: every candidate once, nothing lost to a kill, and one command for pairs and images."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from tests.evaluation.fakes import Redness
 
 
 class Judge(Redness):
-    """Counts what it looked at, and may be killed after some pictures."""
+    """Counts what it looked at, and may be killed after some images."""
 
     def __init__(self, until=math.inf, weights=""):
         super().__init__()
@@ -46,7 +46,7 @@ def judges(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five pairs: chosen pictures redder and redder, rejected ones black."""
+    """Five pairs: chosen images redder and redder, rejected ones black."""
     folder = pair_folder(tmp_path / "set", 5)
     for n in range(5):
         (folder / f"chosen-{n}.png").write_bytes(encoded(Image.new("RGB", (4, 4), (51 * (n + 1), 0, 0))))
@@ -108,7 +108,7 @@ def test_only_new_pairs_are_judged_when_the_data_grew(folder, judges):
     assert len(score_pairs(read_pairs(folder), "redness").rows) == 5 and judge.seen == 4
 
 
-def test_a_picture_that_several_pairs_of_a_prompt_share_is_judged_once(folder, judges):
+def test_an_image_that_several_pairs_of_a_prompt_share_is_judged_once(folder, judges):
     judge = judges(Judge())
     names = [folder / f"chosen-{n}.png" for n in range(4)]
     pairs = [Pair(f"{a}{b}", "p", names[b], names[a]) for b in range(4) for a in range(b)]
@@ -119,7 +119,7 @@ def test_a_picture_that_several_pairs_of_a_prompt_share_is_judged_once(folder, j
     assert other.seen == 4
 
 
-def test_a_bad_picture_or_score_names_the_pair_and_keeps_the_rest(folder, judges):
+def test_a_bad_image_or_score_names_the_pair_and_keeps_the_rest(folder, judges):
     judge = judges(Judge())
     judge.score = lambda prompts, images: torch.tensor([math.nan if "n-3" in str(i) else 1.0 for i in images])
     with pytest.raises(DataError, match=r"metadata.jsonl:4: redness gave .*nan.*3 pairs are judged already"):
@@ -131,11 +131,11 @@ def test_a_bad_picture_or_score_names_the_pair_and_keeps_the_rest(folder, judges
 
 def test_texts_winners_hub_ids_and_foreign_files_are_refused_before_a_judge_is_loaded(folder, tmp_path):
     texts = jsonl(tmp_path / "a.jsonl", [{"prompt": "p", "chosen": "a", "rejected": "b"}])
-    with pytest.raises(DataError, match="candidates are texts, and the scorer 'clip' judges pictures"):
+    with pytest.raises(DataError, match="candidates are texts, and the scorer 'clip' judges images"):
         score_pairs(read_pairs(texts), "clip")
     with pytest.raises(DataError, match="single examples"):
         score_pairs(PairSet([Pair("0", "p", folder / "chosen-0.png", None)], source=str(folder)), "clip")
-    with pytest.raises(DataError, match="candidates are pictures, and the scorer 'reward:x' judges texts"):
+    with pytest.raises(DataError, match="candidates are images, and the scorer 'reward:x' judges texts"):
         score_pairs(read_pairs(folder), "reward:x")
     with pytest.raises(UserError, match="no scorer 'sentimint'.*'sentiment'"):
         score_pairs(read_pairs(texts), "sentimint")
@@ -155,10 +155,10 @@ def test_the_command_judges_pairs_of_a_folder_and_of_a_file(folder, tmp_path):
     assert len(read_scores(tmp_path / "votes.scores.background_red.jsonl").rows) == 2
 
 
-def test_the_command_tells_pairs_from_single_pictures(tmp_path):
+def test_the_command_tells_pairs_from_single_images(tmp_path):
     (tmp_path / "a.png").write_bytes(encoded(Image.new("RGB", (4, 4), (196, 30, 48))))
     jsonl(tmp_path / "metadata.jsonl", [{"file_name": "a.png", "prompt": "a fox"}])
-    assert "1 pictures" in call("score", tmp_path, "--scorer", "background:red")
+    assert "1 images" in call("score", tmp_path, "--scorer", "background:red")
     assert json.loads((tmp_path / "metadata.jsonl").read_text())["scores"] == {"background:red": 1.0}
     with pytest.raises(UserError, match="metadata.jsonl, not --output"):
         call("score", tmp_path, "--scorer", "background:red", "--output", tmp_path / "x.jsonl")

@@ -83,7 +83,7 @@ def test_cached_tensors_equal_live_ones(make, pairs, request, model):
 def test_a_second_preparation_encodes_nothing(make, pairs, monkeypatch):
     make().prepare(pairs)
     again = make()
-    monkeypatch.setattr(again._encoding, "_encode_pictures", lambda media: pytest.fail("encoded again"))
+    monkeypatch.setattr(again._encoding, "_encode_images", lambda media: pytest.fail("encoded again"))
     monkeypatch.setattr(again._encoding, "_encode_prompts", lambda prompts: pytest.fail("encoded again"))
     again.prepare(pairs)
 
@@ -146,7 +146,7 @@ def test_samples_are_those_of_the_stock_pipeline(make, request, model):
     assert not policy._frozen.loaded, "sampling left the encoders behind"
 
 
-def test_equal_seeds_draw_equal_pictures_in_any_batch(make):
+def test_equal_seeds_draw_equal_images_in_any_batch(make):
     policy = shake(make())
     prompts, seeds = ["a fox", "two foxes", "a fox"], [1, 2, 1]
     one, two, three = policy.sample(prompts, seeds, steps=2, latents_only=True)
@@ -182,7 +182,7 @@ def test_the_header_says_what_trains_against_what(make):
     assert "GB" in make(adapter=None, reference="copy").describe()["reference"] or "kB" in described["model"]
 
 
-def test_the_second_view_is_the_mirrored_picture(make, tmp_path):
+def test_the_second_view_is_the_mirrored_image(make, tmp_path):
     from PIL import Image, ImageOps
 
     from diffalign.data.records.pair import Pair

@@ -70,7 +70,7 @@ def test_looks_are_averaged_before_anything_is_decided():
         held.add([1, 0], scores(moved[::-1], lengths=False), votes(2))
     found = held.read(pairs(1.0, 1.0), lambda x: x)
     assert found["accuracy/ranking"] == 0.5 and found["ranking/both"] == 0.5
-    assert not {"accuracy/ranking_per_token", "displacement/token_ratio"} & found.keys(), "pictures have no tokens"
+    assert not {"accuracy/ranking_per_token", "displacement/token_ratio"} & found.keys(), "images have no tokens"
 
 
 def test_two_processes_see_what_one_sees():

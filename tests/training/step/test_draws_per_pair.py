@@ -20,7 +20,7 @@ def test_no_two_visits_share_a_draw():
     assert several(visits, 1) == [tuple(visits)]
 
 
-def test_squared_losses_of_pictures_take_two_draws_and_others_one(model, pairs, tmp_path):
+def test_squared_losses_of_images_take_two_draws_and_others_one(model, pairs, tmp_path):
     known = {}
     for name, changes in {
         "squared": {"loss": SQUARED},

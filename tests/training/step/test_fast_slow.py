@@ -100,7 +100,7 @@ def test_a_run_shares_the_fast_adapter_and_goes_on_exactly(llm, tmp_path):  # no
     assert first["loss"] == pytest.approx(2 * 0.693147, rel=1e-4)  # both begin where the reference is
 
 
-def test_pictures_are_trained_by_two_adapters_too(model, pairs, tmp_path):
+def test_images_are_trained_by_two_adapters_too(model, pairs, tmp_path):
     from tests.training.tiny_runs import losses, run
 
     run(model, tmp_path / "both", pairs, train={"steps": 3, **CHASE})

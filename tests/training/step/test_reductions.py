@@ -118,7 +118,7 @@ LAW = {
 TEXTS = sorted(name for name, method in METHODS.items() if method.defaults.get("model", {}).get("kind") == "text")
 
 
-def test_every_method_is_one_for_pictures_or_for_texts():
+def test_every_method_is_one_for_images_or_for_texts():
     assert set(LAW) | set(TEXTS) == set(METHODS) and not set(LAW) & set(TEXTS)
 
 

@@ -118,7 +118,7 @@ def test_doubt_about_the_label_leaves_a_term_on_the_chosen_candidate_alone(llm, 
         torch.testing.assert_close(value, found["alone"][name], rtol=1e-4, atol=1e-6)
 
 
-def test_weights_of_tokens_are_refused_for_pictures_before_anything_is_computed(model, pairs, tmp_path):
+def test_weights_of_tokens_are_refused_for_images_before_anything_is_computed(model, pairs, tmp_path):
     from tests.training.tiny_runs import run
 
     with pytest.raises(ConfigError, match="this model makes image, which has none. Type: --set loss.ld_alpha=1"):

@@ -1,6 +1,6 @@
-"""Pictures and prompts as tensors: from the cache where they are there already, else computed and stored.
+"""Images and prompts as tensors: from the cache where they are there already, else computed and stored.
 
-What is stored of a picture are the parameters of its posterior, mean and standard deviation, plain and (where mirroring
+What is stored of an image are the parameters of its posterior, mean and standard deviation, plain and (where mirroring
 may be drawn) mirrored: sampling them at each visit is the published computation, exactly.
 """
 
@@ -32,7 +32,7 @@ class Encoding:
     Args:
         frozen: Autoencoder and text encoders.
         config: For the cache, the mirroring and the batch size.
-        resolution: Side of the pictures, px.
+        resolution: Side of the images, px.
     """
 
     def __init__(self, frozen: Frozen, config: ModelConfig, resolution: int) -> None:
@@ -42,28 +42,28 @@ class Encoding:
         self._batch = config.encode_batch
         self._names: dict[Media, str] = {}
         self._kept: dict[str, Tensors] = {}
-        pictures, texts = frozen.digests()
-        self.picture_maker = f"pictures-{pictures}-{resolution}-center-{'both' if self._mirrored else 'plain'}"
+        images, texts = frozen.digests()
+        self.image_maker = f"images-{images}-{resolution}-center-{'both' if self._mirrored else 'plain'}"
         self.text_maker = f"texts-{texts}"
         folder = config.cache_folder()
-        self._pictures = TensorCache(folder, self.picture_maker) if config.use_cache else None
+        self._images = TensorCache(folder, self.image_maker) if config.use_cache else None
         self._texts = TensorCache(folder, self.text_maker) if config.use_cache else None
 
     def prepare(self, pairs: Sequence[Pair], progress: Progress) -> None:
         """Encodes and stores what is not stored yet; a second call, after a kill too, goes on where the first ended."""
-        if self._pictures is None or self._texts is None:
+        if self._images is None or self._texts is None:
             return
         given = [answer.candidate for pair in pairs for answer in pair.answers.values()]
         media = {self.name(item): item for item in given if not isinstance(item, Kept)}
-        _fill(self._pictures, media, self._encode_pictures, self._batch, "encode pictures", progress)
+        _fill(self._images, media, self._encode_images, self._batch, "encode images", progress)
         prompts = {_prompt_key(prompt): prompt for prompt in sorted(_prompts(pairs))}
         _fill(self._texts, prompts, self._encode_prompts, self._batch, "encode prompts", progress)
         self.empty()
 
-    def pictures(self, media: Sequence[Media]) -> list[Tensors]:
-        """``mean`` and ``std`` ``(V, C, h, w)`` and ``size`` ``(4,)`` of each picture; of a kept one as it was kept."""
+    def images(self, media: Sequence[Media]) -> list[Tensors]:
+        """``mean`` and ``std`` ``(V, C, h, w)`` and ``size`` ``(4,)`` of each image; of a kept one as it was kept."""
         named = {self.name(item): item for item in media if not isinstance(item, Kept)}
-        found = _look_up(self._pictures, named, self._encode_pictures, self._batch)
+        found = _look_up(self._images, named, self._encode_images, self._batch)
         found |= {self.name(item): item.read() for item in media if isinstance(item, Kept)}
         return [found[self.name(item)] for item in media]
 
@@ -85,14 +85,14 @@ class Encoding:
         return self._kept[EMPTY]
 
     def name(self, media: Media) -> str:
-        """Content digest of a picture, read once; of a kept candidate the digest of its handle."""
+        """Content digest of an image, read once; of a kept candidate the digest of its handle."""
         if isinstance(media, Kept):
             return media.digest()
         if media not in self._names:
             self._names[media] = media_digest(media)
         return self._names[media]
 
-    def _encode_pictures(self, media: Sequence[Media]) -> list[Tensors]:
+    def _encode_images(self, media: Sequence[Media]) -> list[Tensors]:
         sizes, views = [], []
         for item in media:
             image = open_image(item)

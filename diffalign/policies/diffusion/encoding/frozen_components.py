@@ -19,7 +19,7 @@ class Frozen:
     """A pipeline without its denoiser.
 
     Args:
-        open_pipeline: Loads it. The autoencoder comes in float32: posteriors are computed once, pictures are looked at.
+        open_pipeline: Loads it. The autoencoder comes in float32: posteriors are computed once, images are looked at.
         make_prompts: The family's prompt encoder, from the pipeline.
         device: Where the parts work. Idle, they wait in host memory if that is elsewhere, and are dropped if it is not.
     """
@@ -97,16 +97,16 @@ class Frozen:
                 self.release()
 
     @torch.no_grad()
-    def posterior(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation ``(B, C, h, w)``, unscaled, of pictures ``(B, 3, H, W)`` in [-1, 1]."""
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation ``(B, C, h, w)``, unscaled, of images ``(B, 3, H, W)`` in [-1, 1]."""
         vae = self.pipeline().vae
         with torch.autocast(self.device.type, enabled=False):
-            posterior = vae.encode(pictures.to(vae.device, vae.dtype)).latent_dist
+            posterior = vae.encode(images.to(vae.device, vae.dtype)).latent_dist
         return posterior.mean, posterior.std
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures ``(B, 3, H, W)`` in about [-1, 1] of scaled latents."""
+        """Images ``(B, 3, H, W)`` in about [-1, 1] of scaled latents."""
         vae = self.pipeline().vae
         offset, factor = _to(self.offset, latents), _to(self.factor, latents)
         with torch.autocast(self.device.type, enabled=False):

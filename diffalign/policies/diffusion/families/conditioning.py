@@ -31,7 +31,7 @@ class Prompts(Protocol):
 
     @staticmethod
     def sizes(size: Tensor, resolution: int, fixed: bool) -> dict[str, Tensor]:
-        """Conditions that depend on the picture; ``size`` is ``(B, 4)``: height, width, top and left of the cut."""
+        """Conditions that depend on the image; ``size`` is ``(B, 4)``: height, width, top and left of the cut."""
 
 
 def tokens(tokenizer: Any, prompts: Sequence[str], device: torch.device) -> Tensor:

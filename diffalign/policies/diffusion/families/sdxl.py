@@ -46,7 +46,7 @@ class StableDiffusionXLPrompts:
 
     @staticmethod
     def sizes(size: Tensor, resolution: int, fixed: bool) -> dict[str, Tensor]:
-        """The six ids; ``fixed`` says every picture was ``resolution`` on each side and uncropped."""
+        """The six ids; ``fixed`` says every image was ``resolution`` on each side and uncropped."""
         if fixed:
             size = torch.tensor([resolution, resolution, 0, 0], device=size.device).expand(len(size), 4)
         target = torch.full((len(size), 2), resolution, device=size.device)

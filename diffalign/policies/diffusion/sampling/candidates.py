@@ -2,7 +2,7 @@
 
 A sampler ends in a latent, and that is what is judged: nothing is decoded and encoded again. Such a latent has no
 posterior to sample from (its standard deviation is 0) and no mirrored view; ``roundtrip`` gives it both, by decoding
-the picture and encoding it like any other.
+the image and encoding it like any other.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def _as_it_is(frozen: Frozen, latents: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _posterior(frozen: Frozen, latents: Tensor, mirrored: bool) -> tuple[Tensor, Tensor]:
-    """The posterior of the decoded picture, plain and mirrored: ``(B, V, C, ...)``."""
-    pictures = frozen.decode(latents.to(frozen.device)).clamp(-1.0, 1.0)
-    views = [pictures, pictures.flip(-1)] if mirrored else [pictures]
+    """The posterior of the decoded image, plain and mirrored: ``(B, V, C, ...)``."""
+    images = frozen.decode(latents.to(frozen.device)).clamp(-1.0, 1.0)
+    views = [images, images.flip(-1)] if mirrored else [images]
     parts = [frozen.posterior(view) for view in views]
     return torch.stack([mean for mean, _ in parts], 1).cpu(), torch.stack([std for _, std in parts], 1).cpu()

@@ -1,6 +1,6 @@
 """Sampling with the stock pipeline of a family: what is drawn here is what users of diffusers will see.
 
-Each picture has a seed of its own; its noise comes from a CPU generator with that seed, as in
+Each image has a seed of its own; its noise comes from a CPU generator with that seed, as in
 ``pipeline(prompt, generator=torch.Generator("cpu").manual_seed(seed))``, whatever the batch and the device.
 """
 
@@ -21,7 +21,7 @@ BATCH = 8
 
 
 class ImageSampling(BaseModel):
-    """How pictures are drawn for people and judges.
+    """How images are drawn for people and judges.
 
     Args:
         steps: Denoising steps.
@@ -57,13 +57,13 @@ def sample(
     batch: int = BATCH,
     count: Evaluations | None = None,
 ) -> list[Any]:
-    """Pictures (PIL), or latents ``(C, h, w)`` on the CPU, one per prompt.
+    """Images (PIL), or latents ``(C, h, w)`` on the CPU, one per prompt.
 
     Args:
         frozen: The parts around the network; they are loaded for the occasion if they are away.
         network: The denoiser. Its mode (train or eval) is kept.
-        prompts: One per picture.
-        seeds: One per picture.
+        prompts: One per image.
+        seeds: One per image.
         resolution: Side, px.
         steps: Denoising steps.
         guidance: Scale of classifier-free guidance; 1 or less switches it off.
@@ -71,7 +71,7 @@ def sample(
         eta: Noise of DDIM, 0 to 1.
         sampler: ``"own"`` is the model's scheduler, ``"ddim"`` replaces it by DDIM.
         latents_only: Leave out decoding.
-        batch: Pictures at a time.
+        batch: Images at a time.
         count: Told how many latents the network evaluated.
     """
     if len(prompts) != len(seeds):

@@ -32,8 +32,8 @@ def encode_pairs(
         keys: Identity of everything that each pair's tensors are made from.
         encoding: The encoders.
         config: The model's section of the recipe.
-        resolution: Side of the pictures, px.
-        sizes: Conditions that depend on a picture's size.
+        resolution: Side of the images, px.
+        sizes: Conditions that depend on an image's size.
         device: Where to.
 
     Raises:
@@ -41,9 +41,9 @@ def encode_pairs(
     """
     roles = roles_of(pairs)
     candidates = [candidates_of(pair) for pair in pairs]
-    pictures = encoding.pictures([media for row in candidates for media in row])
+    images = encoding.images([media for row in candidates for media in row])
     mean, std = (
-        torch.stack([entry[name] for entry in pictures]).unflatten(0, (len(pairs), -1)).to(device)
+        torch.stack([entry[name] for entry in images]).unflatten(0, (len(pairs), -1)).to(device)
         for name in ("mean", "std")
     )
 
@@ -52,7 +52,7 @@ def encode_pairs(
         return {name: torch.stack([text[name] for text in found]).to(device) for name in found[0]}
 
     conditioning = prompts([plain_text(pair.prompt) for pair in pairs])
-    size = torch.stack([entry["size"] for entry in pictures[:: mean.shape[1]]]).to(device)
+    size = torch.stack([entry["size"] for entry in images[:: mean.shape[1]]]).to(device)
     conditioning |= sizes(size, resolution, config.size_ids == "fixed")
     apart: tuple[Mapping[str, Tensor], ...] = ()
     if any(answer.prompt is not None for pair in pairs for answer in pair.answers.values()):

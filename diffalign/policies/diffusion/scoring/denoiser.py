@@ -1,4 +1,4 @@
-"""How a denoiser judges candidates, for pictures and clips alike: a picture is a clip of one frame.
+"""How a denoiser judges candidates, for images and clips alike: an image is a clip of one frame.
 
     x0 = ((mean + std n) - offset) factor                       a sample of the autoencoder's posterior, per candidate
     x_t = a_t x0 + s_t eps,   one t and one eps per pair        (or another way of `diffalign.latents`)
@@ -183,7 +183,7 @@ class Denoiser:
             output: What the network says.
             target: What it is measured by.
             mirrored: Of each candidate which rows are judged mirrored, see :meth:`mirrored`: they are turned back, so
-                that a position is always the same one of the picture as it is stored.
+                that a position is always the same one of the image as it is stored.
         """
         dtype = torch.promote_types(torch.promote_types(output.dtype, target.dtype), torch.float32)
         squares = (output.to(dtype) - target.to(dtype)).square()

@@ -1,9 +1,9 @@
-"""Masks: how much each position of a picture counts in the reward, and in the divergence from the reference.
+"""Masks: how much each position of an image counts in the reward, and in the divergence from the reference.
 
-    files          pictures drawn by hand or by a detector: white counts, black does not
-    activations    of the reference: its middle block's mean over channels, enlarged, rescaled to [0, 1] in each picture
+    files          images drawn by hand or by a detector: white counts, black does not
+    activations    of the reference: its middle block's mean over channels, enlarged, rescaled to [0, 1] in each image
 
-Positions are those of the picture as it is stored: where it is judged mirrored they are turned back.
+Positions are those of the image as it is stored: where it is judged mirrored they are turned back.
 Source: the spatial form of Christopoulou et al. 2024 (arXiv 2410.05102).
 """
 
@@ -68,7 +68,7 @@ def find_region(folder: Path, pair: Pair, role: str, answer: Answer) -> Path:
             return path
     raise DataError(
         f"pair '{pair.id}' ({pair.source or 'no source'}) has no mask for its {role} candidate: {folder} holds none of "
-        f"{', '.join(names)}. A white picture counts everything."
+        f"{', '.join(names)}. A white image counts everything."
     )
 
 

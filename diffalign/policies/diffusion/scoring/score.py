@@ -1,4 +1,4 @@
-"""Judging: a denoiser beside its reference, live or looked up; pictures and clips share this part of the seam."""
+"""Judging: a denoiser beside its reference, live or looked up; images and clips share this part of the seam."""
 
 from __future__ import annotations
 

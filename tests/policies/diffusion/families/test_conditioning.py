@@ -46,7 +46,7 @@ def test_stable_diffusion_xl_is_told_what_its_pipeline_tells_it(tmp_path, force_
 
 
 @pytest.mark.parametrize(("size_ids", "ids"), [("fixed", [16, 16, 0, 0, 16, 16]), ("true", [20, 24, 0, 2, 16, 16])])
-def test_size_ids_are_fixed_or_the_pictures_own(sdxl, pairs, tmp_path, size_ids, ids):
+def test_size_ids_are_fixed_or_the_images_own(sdxl, pairs, tmp_path, size_ids, ids):
     """24 x 20 px become 19 x 16; the middle 16 start at 1.5, which rounds to 2."""
     policy = load_policy(ModelConfig(path=str(sdxl), cache=tmp_path, size_ids=size_ids), "cpu")
     encoded = policy.encode(pairs[:1])

@@ -44,7 +44,7 @@ def rules(**changes):
     return Denoiser(SCHEDULE, LATENTS["forward"].bind(), **settings)
 
 
-@pytest.mark.parametrize("shape", [IMAGE, CLIP], ids=["picture", "clip"])
+@pytest.mark.parametrize("shape", [IMAGE, CLIP], ids=["image", "clip"])
 def test_scores_equal_ten_plain_lines(shape):
     batch, random = encoded(3, shape), draw(3)
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2

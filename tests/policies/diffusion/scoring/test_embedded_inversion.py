@@ -1,8 +1,8 @@
 """Inversion on the embedded model: converged corrections are the exact inverse of DDIM sampling on the same levels.
 
-What was seen on one picture, 64 px, float32. The first step, from the clean latent, is the slow one: an iteration
+What was seen on one image, 64 px, float32. The first step, from the clean latent, is the slow one: an iteration
 shrinks what is left to 0.78 of it where the step ends at level 9, to 0.92 at 19, 0.94 at 49, 0.96 at 99 and 0.97 at
-199, since directions in which pictures do not vary are pure noise to the network at any strength. Later steps of up to
+199, since directions in which images do not vary are pure noise to the network at any strength. Later steps of up to
 50 levels shrink it to 0.3 or less, down to 0.05; steps of 100 to 250 levels to between 0.53 and 0.64. So a long first
 step does not converge within 40 corrections, and a short one does. Taken for level 0, the clean latent has a little
 noise to start with, and the first step is quicker too.

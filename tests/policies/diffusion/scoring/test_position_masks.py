@@ -1,4 +1,4 @@
-"""Pictures position by position: parts that add up, the divergence of two predictions, and masks of regions."""
+"""Images position by position: parts that add up, the divergence of two predictions, and masks of regions."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_the_divergence_falls_along_its_gradient(make, pairs):
     assert before.item() - total().item() == pytest.approx(step * slope.item(), rel=0.05)
 
 
-def test_positions_are_those_of_the_stored_picture_however_it_is_judged(make, pairs):
+def test_positions_are_those_of_the_stored_image_however_it_is_judged(make, pairs):
     """Many visits, some of them mirrored: the network sees other latents, but a part stays at its place."""
     policy = make(flip="joint", caption_dropout=0.0)
     judging, encoded = policy._judging, policy.encode(pairs)
@@ -97,7 +97,7 @@ def painted(path, left, right, size=(24, 20)):
     Image.fromarray(pixels).save(path)
 
 
-def test_masks_from_files_are_framed_as_the_pictures_and_found_by_id_role_or_name(make, pairs, tmp_path):
+def test_masks_from_files_are_framed_as_the_images_and_found_by_id_role_or_name(make, pairs, tmp_path):
     for pair in pairs:
         painted(tmp_path / f"{pair.id}.png", 255, 0)
     painted(tmp_path / f"{pairs[0].rejected.stem}.png", 0, 255)
