@@ -39,6 +39,14 @@ def folders(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def attend(monkeypatch):
+    """Puts another attention in the place of ours, for one test."""
+    yield lambda wrong: monkeypatch.setattr(attention, "attention", wrong)
+    monkeypatch.undo()
+    attention.register()
+
+
 def load(folder, **settings):
     from transformers import AutoModelForCausalLM
 
@@ -212,6 +220,41 @@ def test_a_model_that_hides_its_window_from_its_layers_is_not_trusted():
     network = LanguageNetwork(model).eval()
     outcome = find_way(network)
     assert outcome.way == "padded" and "64" in outcome.reasons["shared"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_way_is_found_in_the_models_own_precision_whatever_the_surrounding(folders, family):
+    network = LanguageNetwork(load(folders(family))).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert find_way(network, "shared").way == "shared"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rounding_of_any_precision_is_no_fault(folders, family, dtype):
+    assert find_way(LanguageNetwork(load(folders(family), dtype=dtype)).eval(), "shared").way == "shared"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_answers_that_see_each_other_are_a_fault_in_any_precision(folders, family, dtype, attend):
+    def one_row(module, query, key, value, mask, *, tree=None, scaling=None, **others):
+        heads = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(heads, 1), value.repeat_interleave(heads, 1)
+        mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
+        return mixed.transpose(1, 2), None
+
+    attend(one_row)
+    outcome = find_way(LanguageNetwork(load(folders(family), dtype=dtype)).eval())
+    assert outcome.way == "padded" and "differ" in outcome.reasons["shared"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_soft_cap_that_is_left_out_is_a_fault_in_any_precision(folders, dtype, attend):
+    ours = attention.attention
+    attend(lambda *args, **given: ours(*args, **{**given, "softcap": None}))
+    outcome = find_way(LanguageNetwork(load(folders("gemma2"), dtype=dtype)).eval())
+    assert outcome.way == "padded" and "differ" in outcome.reasons["shared"]
 
 
 def test_a_way_that_is_wanted_and_impossible_is_refused_with_what_to_type():
