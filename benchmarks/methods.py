@@ -106,7 +106,7 @@ def prepare_step(bench: Bench, method: str, **changes: Any) -> Callable[[], Told
     from diffalign.policies.diffusion.load import load_policy
     from diffalign.training.loop import advance
     from diffalign.training.setup import open_run
-    from diffalign.training.step.batch_order import Order
+    from diffalign.training.step.batch_order import BatchOrder
 
     sections = {name: changes.pop(name) for name in ("pairs", "latents") if name in changes}
     if changes:  # stored by this run alone: its preparation must not be found done
@@ -120,7 +120,7 @@ def prepare_step(bench: Bench, method: str, **changes: Any) -> Callable[[], Told
     data = DatasetPairs(pairs, ranges={"pickscore": (20.0, 22.0)})
     policy = load_policy(recipe.model, bench.device)
     policy.prepare(pairs)
-    now, plan = clock(bench.device), Order(len(pairs), bench.pairs, recipe.train.seed).plan(recipe.train.steps)
+    now, plan = clock(bench.device), BatchOrder(len(pairs), bench.pairs, recipe.train.seed).plan(recipe.train.steps)
     started = now()
     with bench.autocast():
         policy.prepare_reference(pairs, plan, recipe.train.seed, batch=bench.pairs) if changes else None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffalign.training.step.batch_order import Order, Visit
+from diffalign.training.step.batch_order import BatchOrder, Visit
 
 BETA = 0.1
 LEARNING_RATE = 1e-5
@@ -76,7 +76,7 @@ class Job:
 
     model: Path
     rows: tuple[Row, ...]
-    order: Order
+    order: BatchOrder
 
     def visits(self, step: int) -> Sequence[Visit]:
         """The pairs of an optimizer step."""
@@ -87,7 +87,7 @@ def make_job(model: Path, shape: Shape, *, vocabulary: int = 32_000) -> Job:
     """Pairs of a shape for a model of :func:`make_llama`: two steps of them, so that the third step sees pairs again,
     and a loss that has fallen."""
     count = 2 * shape.pairs
-    return Job(model, make_rows(shape, count, vocabulary), Order(count, shape.pairs, seed=0))
+    return Job(model, make_rows(shape, count, vocabulary), BatchOrder(count, shape.pairs, seed=0))
 
 
 def make_rows(shape: Shape, count: int, vocabulary: int) -> tuple[Row, ...]:

@@ -15,16 +15,16 @@ from pathlib import Path
 import torch
 
 from diffalign.latents import LATENTS
-from diffalign.policies.diffusion.scoring.forward_counts import Evaluations
+from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
 from diffalign.sharing.atomic import write_atomically
 from diffalign.training.loop import Result, train
 from diffalign.training.recipe.bind import bind_loss, pair_settings
 from diffalign.training.recipe.load import Recipe
-from diffalign.training.recipe.model_kinds import row_of
+from diffalign.training.recipe.model_kinds import model_kind
 from diffalign.training.storage.checkpoint import complete_checkpoints
-from diffalign.training.storage.run_folder import Output
+from diffalign.training.storage.run_folder import RunFolder
 
-KINDS = tuple(field.name for field in fields(Evaluations))
+KINDS = tuple(field.name for field in fields(ForwardCounts))
 LEVELS = 1000
 """Of the models that the recipes name."""
 
@@ -62,7 +62,7 @@ class Cost:
 
 def train_counted(recipe: Recipe, note: Path) -> tuple[Result, Cost]:
     """Trains, or goes on with what a killed call began, and keeps what it cost in ``note``."""
-    output = Output(recipe.output)
+    output = RunFolder(recipe.output)
     reached = [int(path.name.split("-")[1]) for path in complete_checkpoints(output.checkpoints)]
     start, started = max(reached, default=0), time.perf_counter()
     result = train(recipe, resume=output.recipe.exists())
@@ -104,7 +104,7 @@ def expected_forwards(recipe: Recipe, size: int | None = None) -> float:
     each = 3 + bind_loss(recipe.loss).needs_reference + inversion
     sampling = 0.0
     if recipe.pairs.name == "checkpoint":
-        settings = pair_settings(recipe.pairs, row_of(recipe.model).candidates())
+        settings = pair_settings(recipe.pairs, model_kind(recipe.model).candidates())
         sampling = settings["steps"] * (2 if settings["guidance"] > 1 else 1)
         if size is not None:
             sampling *= min(1.0, size / (settings["every"] * recipe.train.batch_size))

@@ -29,16 +29,16 @@ from diffalign.evaluation.compare.judges import load_judges
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import check_judges, compare
 from diffalign.evaluation.report.plots import read_metrics
-from diffalign.evaluation.report.verdict import judge
+from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.samples.prompts import read_prompts
 from diffalign.pairs.checkpoint_pool import CheckpointPool
 from diffalign.policies.policy import Policy
 from diffalign.sharing.atomic import write_atomically
 from diffalign.training.loop import train
 from diffalign.training.recipe.load import Recipe, load_recipe
-from diffalign.training.recipe.model_kinds import open_model, row_of
-from diffalign.training.report.progress import Report
-from diffalign.training.storage.run_folder import Output, check_output
+from diffalign.training.recipe.model_kinds import model_kind, open_model
+from diffalign.training.report.progress import ProgressReport
+from diffalign.training.storage.run_folder import RunFolder, check_output
 from pipelines.paper import markdown
 
 
@@ -116,7 +116,7 @@ def run(recipe: Recipe, stages: Stages, *, reference: str = "", epochs: float = 
     wanted, output = recipe.evaluate, Path(recipe.output)
     prompts = read_prompts(wanted.prompts) if wanted.prompts else []
     judges = load_judges(wanted.scorers, wanted.trained_on, str(best_device())) if prompts else {}
-    check_judges(judges, prompts, row_of(recipe.model).medium)  # told before work is lost
+    check_judges(judges, prompts, model_kind(recipe.model).medium)  # told before work is lost
     pool, metrics = CheckpointPool(output / "pool"), []
     for number, (file, steps) in enumerate(
         zip(stages.files, stages.steps(recipe.train.batch_size, epochs), strict=True)
@@ -128,7 +128,7 @@ def run(recipe: Recipe, stages: Stages, *, reference: str = "", epochs: float = 
             policy.load_state(before)
             if moved:
                 policy.hold_reference(before)
-        mine, out = of_stage(recipe, file, steps, folder), Output(folder)
+        mine, out = of_stage(recipe, file, steps, folder), RunFolder(folder)
         if number + 1 not in pool.indices():
             result = train(mine, policy=policy, resume=out.recipe.exists())
             pool.add(number + 1, result.policy.state())
@@ -141,7 +141,7 @@ def run(recipe: Recipe, stages: Stages, *, reference: str = "", epochs: float = 
     print(f"\n{shown}", flush=True)
     comparison = None
     if prompts:
-        with Report(total=1) as progress:
+        with ProgressReport(total=1) as progress:
             comparison = compare(
                 policy,
                 prompts,
@@ -153,7 +153,7 @@ def run(recipe: Recipe, stages: Stages, *, reference: str = "", epochs: float = 
                 progress=progress.preparing,
                 **wanted.sampling,
             )
-        verdict = judge(comparison)
+        verdict = verdict_of(comparison)
         print("\n".join((verdict.headline, *verdict.sentences)), flush=True)
     return Staged(policy, folder / "result", metrics, comparison)
 

@@ -23,13 +23,13 @@ from diffalign.evaluation.compare.result import Comparison, Judgement, Role
 from diffalign.evaluation.compare.run import check_judges, compare_galleries
 from diffalign.evaluation.samples.generate import Gallery, generate
 from diffalign.evaluation.samples.prompts import read_prompts
-from diffalign.evaluation.samples.score_pairs import score_pairs, told
+from diffalign.evaluation.samples.score_pairs import score_pairs, summary_lines
 from diffalign.policies.policy import Policy
 from diffalign.scorers import Scorer, load_scorer
 from diffalign.sharing.atomic import write_atomically
 from diffalign.training.recipe.load import Recipe, load_recipe
 from diffalign.training.recipe.model_kinds import open_model
-from diffalign.training.report.progress import Report
+from diffalign.training.report.progress import ProgressReport
 from diffalign.training.storage.run_folder import dump
 from pipelines import favourite_background
 from pipelines.cost import Cost, read_cost, train_counted
@@ -144,8 +144,8 @@ def open_judges(recipe: Recipe, preset: str) -> Judges:
         raise ConfigError("a table takes fresh prompts and judges: write evaluate.prompts and evaluate.scorers")
     judges = load_judges(wanted.scorers, wanted.trained_on, str(best_device()))
     if preset == "background":
-        told = Told(load_scorer(TOLD, str(best_device())), COLOUR)
-        judges = {told.name: (told, "held-out"), **judges}
+        summary_lines = Told(load_scorer(TOLD, str(best_device())), COLOUR)
+        judges = {summary_lines.name: (summary_lines, "held-out"), **judges}
     check_judges(judges, read_prompts(wanted.prompts))
     return judges
 
@@ -162,9 +162,9 @@ def make_scores(recipe: Recipe) -> None:
     for file in (Path(name) for name in data.scores if scorer):
         if not file.exists():
             pairs = read_pairs(data.train, format=data.format, limit=data.limit, **data.options)
-            with Report(0) as report:
+            with ProgressReport(0) as report:
                 table = score_pairs(pairs, scorer, file, device=str(best_device()), progress=report.preparing)
-                report.say(told(table))
+                report.say(summary_lines(table))
 
 
 def draw_base(policy: Policy, recipe: Recipe, folder: Path) -> Gallery:
@@ -187,7 +187,7 @@ def measure(recipe: Recipe, folder: Path, base: Gallery, judges: Judges) -> Meas
         return found
     result, cost = train_counted(recipe, folder / "cost.json")
     aligned = _draw(result.policy, recipe, folder / "aligned")
-    with Report(0) as report:
+    with ProgressReport(0) as report:
         comparison = compare_galleries(base, aligned, judges, folder=folder, progress=report.preparing)
     text = json.dumps(dump(recipe), indent=2) + "\n"
     write_atomically(folder / "done.json", lambda beside: beside.write_text(text, encoding="utf-8"))
@@ -225,7 +225,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 def _draw(policy: Policy, recipe: Recipe, folder: Path, *, reference: bool = False) -> Gallery:
     wanted, seed = recipe.evaluate, recipe.train.seed
-    with Report(0) as report:
+    with ProgressReport(0) as report:
         return generate(
             policy,
             read_prompts(wanted.prompts),

@@ -69,8 +69,8 @@ def score(
 
     from diffalign.data.readers import read_pairs
     from diffalign.evaluation.samples.score_folder import is_gallery, score_folder
-    from diffalign.evaluation.samples.score_pairs import score_pairs, told
-    from diffalign.training.report.progress import Report
+    from diffalign.evaluation.samples.score_pairs import score_pairs, summary_lines
+    from diffalign.training.report.progress import ProgressReport
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if is_gallery(source):
@@ -83,10 +83,10 @@ def score(
         raise UserError("--output is the file of one scorer. Type one command per scorer, or leave --output away.")
     pairs = read_pairs(source, format=format_, split=split, **format_options(option))
     typer.echo(pairs.summary())
-    with Report(0) as report:
+    with ProgressReport(0) as report:
         for spec in scorer:
             table = score_pairs(pairs, spec, output, split=split, batch=batch, device=device, progress=report.preparing)
-            typer.echo(told(table))
+            typer.echo(summary_lines(table))
 
 
 def format_options(given: list[str]) -> dict[str, Any]:

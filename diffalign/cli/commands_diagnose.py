@@ -144,9 +144,9 @@ def difficulty(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Say how wrong a model ranks each pair before training, and how low a loss it takes to turn it round."""
-    from diffalign.data.readers.rows_with_columns import Line
+    from diffalign.data.readers.rows_with_columns import PairRow
     from diffalign.data.transforms.filter_by_score import filtered, share_kept
-    from diffalign.evaluation.diagnosis.difficulty import ref_logps, told, with_difficulty
+    from diffalign.evaluation.diagnosis.difficulty import ref_logps, summary_lines, with_difficulty
 
     share = share_kept(keep_lowest, drop_top)
     if beta <= 0 or reached <= 0:
@@ -156,10 +156,10 @@ def difficulty(
     options = {"target": output, "looks": looks, "batch": batch, "seed": seed, "progress": show_progress}
     notes, logps = ref_logps(policy, found.pairs, **options)  # type: ignore[arg-type]
     marked = [
-        Line(with_difficulty(line.pair, logps[line.pair.id], beta=beta, reached=reached), line.columns)
+        PairRow(with_difficulty(line.pair, logps[line.pair.id], beta=beta, reached=reached), line.columns)
         for line in lines
     ]
-    for row in told([line.pair for line in marked]):
+    for row in summary_lines([line.pair for line in marked]):
         typer.echo(row)
     rows = {line.pair.id: {"difficulty": line.pair.scores["pair"]["difficulty"]} for line in marked}
     saved("difficulty", found, filtered(marked, rows, "difficulty", share), output)

@@ -52,7 +52,7 @@ def _chosen(
     from diffalign.pairs.dataset import read_dataset
     from diffalign.sharing.adapter_tensors import shape_of
     from diffalign.sharing.merge import write_merged
-    from diffalign.training.report.progress import Report
+    from diffalign.training.report.progress import ProgressReport
 
     pairs = [pair for pair in read_dataset(memory, limit=limit).pairs if pair.rejected is not None]
     if not pairs:
@@ -63,7 +63,7 @@ def _chosen(
         policy.prepare(pairs, lambda what, done, total: None)
         use = weigher(policy, [shape_of(delta.tensors, delta.path).rank for delta in deltas])
         beta = beta or (0.1 if policy.medium == "text" else 2000.0)
-        with Report(0) as report:
+        with ProgressReport(0) as report:
             tried = choose_weights(policy, use, len(deltas), pairs, beta=beta, step=step, progress=report.preparing)
     best, worst = tried[0], tried[-1]
     typer.echo(f"{len(pairs)} pairs, {len(tried)} weightings: loss {best.loss:.4f} to {worst.loss:.4f}")

@@ -91,7 +91,7 @@ def compare(
     from diffalign.evaluation.compare.judges import load_judges
     from diffalign.evaluation.compare.run import ask_both, check_judges, compare_galleries
     from diffalign.evaluation.compare.run import compare as compare_models
-    from diffalign.evaluation.report.verdict import judge
+    from diffalign.evaluation.report.verdict import verdict_of
     from diffalign.evaluation.report.write import write_report
     from diffalign.evaluation.samples.prompts import read_prompts
 
@@ -124,7 +124,7 @@ def compare(
         comparison, why = ask_both(comparison, policy, output, batch=batch)
         if why:
             typer.echo(f"warning: {why}")
-    verdict = judge(comparison)
+    verdict = verdict_of(comparison)
     for line in (verdict.headline, *verdict.sentences):
         typer.echo(line)
     typer.echo(f"report: {write_report(output, comparison=comparison)}")

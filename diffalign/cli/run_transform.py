@@ -14,7 +14,7 @@ from diffalign.errors import UserError
 if TYPE_CHECKING:
     from diffalign.data.readers.rows_with_columns import Lines
     from diffalign.data.records.pair import PairSet
-    from diffalign.data.transforms import Outcome
+    from diffalign.data.transforms import TransformResult
 
 Source = Annotated[str, typer.Argument(help="A folder, a file or a Hub id with preference pairs.")]
 OutputFile = Annotated[Path, typer.Option("--output", help="The file to write, .jsonl.")]
@@ -82,7 +82,7 @@ def refuse_own(source: str, output: Path) -> None:
         )
 
 
-def saved(name: str, found: PairSet, outcome: Outcome, path: Path) -> None:
+def saved(name: str, found: PairSet, outcome: TransformResult, path: Path) -> None:
     """Writes the outcome and says what became of the rows."""
     from diffalign.data.transforms.result import counted
     from diffalign.data.writing.jsonl import write_pairs

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from diffalign.data.records.pair import Pair
-from diffalign.losses import LOSSES, PairScores
+from diffalign.losses import LOSSES, PairLogps
 from diffalign.policies.policy import Policy
 from diffalign.randomness import Draw
 
@@ -90,7 +90,7 @@ def choose_weights(
                 draw = Draw(0, tuple(pair.id for pair in part), (-1 - look,) * len(part))
                 own, reference = policy.score(encoded, draw), policy.reference(encoded, draw)
                 (one, other), (held, against) = own.candidates[:2], reference.candidates[:2]
-                total += float(loss(PairScores(one, other, held, against)).sum()) / policy.looks
+                total += float(loss(PairLogps(one, other, held, against)).sum()) / policy.looks
         found.append(Tried(weights, total / len(pairs)))
         progress("weights", number, len(points))
     return sorted(found, key=lambda tried: (tried.loss, max(tried.weights)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from diffalign.labels.column import column
 from diffalign.labels.hard import hard
-from diffalign.labels.label import Gate, Label, expected, oriented, silent
+from diffalign.labels.label import Gate, Label, expected, swapped_by, without_gradient
 from diffalign.labels.label_noise import flipped
 from diffalign.labels.score_scaled import smoothed
 from diffalign.labels.seppo_gate import anchor
@@ -30,7 +30,7 @@ __all__ = [
     "expected",
     "flipped",
     "hard",
-    "oriented",
-    "silent",
+    "swapped_by",
+    "without_gradient",
     "smoothed",
 ]

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from diffalign.losses.bound_loss import BoundLoss
-from diffalign.losses.objective import Objective, alone
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.objective import Objective, single_loss_objective
+from diffalign.losses.pair_scores import PairLogps
 
-Gate = Callable[[PairScores], Tensor]
+Gate = Callable[[PairLogps], Tensor]
 """Scores without gradient in, ``(B,)`` out: the factor on each rejected logratio."""
 
 
@@ -50,7 +50,7 @@ class Label:
         return len(self.probability)
 
 
-def expected(loss: BoundLoss | Objective, scores: PairScores, label: Label) -> Tensor:
+def expected(loss: BoundLoss | Objective, scores: PairLogps, label: Label) -> Tensor:
     """The loss under the label: its gate, then its scale, its uncertainty and its weight.
 
         loss_b = f_b [ p_b L(scores_b) + (1 - p_b) L(swapped scores_b) ]
@@ -75,7 +75,7 @@ def expected(loss: BoundLoss | Objective, scores: PairScores, label: Label) -> T
     if len(label) != count:
         raise ValueError(f"expected one label per pair; got {len(label)} labels for {count} pairs")
     if isinstance(loss, BoundLoss):
-        loss = alone(loss)
+        loss = single_loss_objective(loss)
     if label.gate is not None:
         scores = scores.gated(label.gate(scores.detach()).detach())
     if label.scale is not None:
@@ -95,7 +95,7 @@ def expected(loss: BoundLoss | Objective, scores: PairScores, label: Label) -> T
     return weight * (p * straight + (1.0 - p) * turned)
 
 
-def oriented(scores: PairScores, label: Label) -> PairScores:
+def swapped_by(scores: PairLogps, label: Label) -> PairLogps:
     """The scores as the label calls the candidates: rows of negative scale swapped where the label relabels.
 
     For metrics: a margin is then positive where the policy agrees with the label, not with the order of the data. The
@@ -106,7 +106,7 @@ def oriented(scores: PairScores, label: Label) -> PairScores:
     return scores.swapped(label.scale < 0)
 
 
-def silent(label: Label) -> Tensor:
+def without_gradient(label: Label) -> Tensor:
     """``(B,)`` of booleans: pairs that cannot teach, because their scale or their weight is exactly 0.
 
     The loss of such a pair is its weight times the loss at zero whatever the policy says, its gradient exactly zero: it

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffalign.data.records.pair import Pair
 from diffalign.labels.label import Label
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 
 
 def anchor(pairs: Sequence[Pair], *, kind: Literal["sign", "indicator"] = "sign", tie: int = 0) -> Label:
@@ -48,7 +48,7 @@ def anchor(pairs: Sequence[Pair], *, kind: Literal["sign", "indicator"] = "sign"
     if tie not in (0, 1):
         raise ValueError(f"tie of the label 'anchor' is the gate where neither model is ahead, 0 or 1; got {tie!r}")
 
-    def gate(scores: PairScores) -> Tensor:
+    def gate(scores: PairLogps) -> Tensor:
         ahead = scores.chosen_logratio.detach()
         signs = torch.sign(ahead) if kind == "sign" else (ahead > 0).to(ahead)
         return torch.where(ahead == 0, torch.full_like(signs, tie), signs)

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from diffalign.latents.estimator_settings import Setting
+from diffalign.latents.estimator_settings import EstimatorSetting
 from diffalign.latents.schedule import Schedule
 from diffalign.named_choice import bind_settings
 
@@ -67,7 +67,7 @@ class Estimator:
     function: Callable[..., Latent]
     asks: bool
     evaluations: Callable[[Tensor, int, Mapping[str, Any]], Tensor]
-    limits: Mapping[str, Setting] = field(default_factory=dict)
+    limits: Mapping[str, EstimatorSetting] = field(default_factory=dict)
     summary: str
     formula: str
     source: str

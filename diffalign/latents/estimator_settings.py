@@ -11,7 +11,7 @@ BY_MODE = ", or null for what the mode does"
 
 
 @dataclass(frozen=True)
-class Setting:
+class EstimatorSetting:
     """What a setting may be.
 
     Args:
@@ -35,17 +35,17 @@ class Setting:
             raise ValueError(f"{name} is {self}; got {value!r}. {self.advice}")
 
 
-def whole(low: int, meaning: str, advice: str) -> Setting:
+def whole(low: int, meaning: str, advice: str) -> EstimatorSetting:
     """A whole number that is at least ``low``."""
-    return Setting(
+    return EstimatorSetting(
         lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low,
         *(f"a whole number from {low} on", meaning, advice),
     )
 
 
-def strength(meaning: str, advice: str) -> Setting:
+def strength(meaning: str, advice: str) -> EstimatorSetting:
     """A finite number that is at least 0, or nothing: what the mode does."""
-    return Setting(
+    return EstimatorSetting(
         lambda value: (
             value is None
             or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value < math.inf)
@@ -54,17 +54,17 @@ def strength(meaning: str, advice: str) -> Setting:
     )
 
 
-def switch(meaning: str, advice: str, *, by_mode: bool = False) -> Setting:
+def switch(meaning: str, advice: str, *, by_mode: bool = False) -> EstimatorSetting:
     """True or false; ``by_mode``: or nothing, what the mode does."""
-    return Setting(
+    return EstimatorSetting(
         lambda value: isinstance(value, bool) or (by_mode and value is None),
         *(f"true or false{BY_MODE * by_mode}", meaning, advice),
     )
 
 
-def one_of(names: tuple[str, ...], meaning: str, advice: str, *, by_mode: bool = False) -> Setting:
+def one_of(names: tuple[str, ...], meaning: str, advice: str, *, by_mode: bool = False) -> EstimatorSetting:
     """One of some names; ``by_mode``: or nothing, what the mode does."""
-    return Setting(
+    return EstimatorSetting(
         lambda value: (isinstance(value, str) and value in names) or (by_mode and value is None),
         *(f"one of {', '.join(names)}{BY_MODE * by_mode}", meaning, advice),
     )

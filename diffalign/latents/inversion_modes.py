@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from diffalign.latents.estimator import Latent, Predict
-from diffalign.latents.estimator_settings import Setting, one_of, whole
+from diffalign.latents.estimator_settings import EstimatorSetting, one_of, whole
 from diffalign.latents.inversion import Jitter, invert
 from diffalign.latents.inversion_path import Clean, exact_path, exact_steps
 from diffalign.latents.released_inversion import misread, released_path, released_steps
@@ -16,7 +16,7 @@ from diffalign.latents.schedule import Schedule
 
 Mode = Literal["exact", "released"]
 
-LIMITS: Mapping[str, Setting] = {
+LIMITS: Mapping[str, EstimatorSetting] = {
     "steps": whole(
         1,
         "the number of steps that an inversion to the noisiest level takes; lower levels take fewer in proportion",

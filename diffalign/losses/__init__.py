@@ -12,8 +12,8 @@ A new loss is one function with its row, one line in its folder's table, and one
 from diffalign.losses.beta import equivalent_betas
 from diffalign.losses.bound_loss import BoundLoss
 from diffalign.losses.lists import LISTS
-from diffalign.losses.objective import Objective, Term, alone
-from diffalign.losses.pair_scores import Answered, PairScores
+from diffalign.losses.objective import Objective, Term, single_loss_objective
+from diffalign.losses.pair_scores import AnswerLogps, PairLogps
 from diffalign.losses.pairs import PAIRS
 from diffalign.losses.pairs.hinge import hinge
 from diffalign.losses.pairs.ipo import squared
@@ -25,7 +25,7 @@ from diffalign.losses.pairs.simpo import simpo
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss, find, hyperparameters, table
 from diffalign.losses.rewards import accuracy, implicit_rewards
-from diffalign.losses.scores import Scores, exact
+from diffalign.losses.scores import CandidateLogps, upcast
 from diffalign.losses.settings import SETTINGS, settings_of
 from diffalign.losses.singles import SINGLES
 from diffalign.losses.singles.kto import kto
@@ -44,18 +44,18 @@ def loss_named(name: str) -> Loss:
 __all__ = [
     "LOSSES",
     "SETTINGS",
-    "Answered",
+    "AnswerLogps",
     "BoundLoss",
     "Loss",
     "Objective",
-    "PairScores",
+    "PairLogps",
     "Range",
-    "Scores",
+    "CandidateLogps",
     "Term",
     "accuracy",
-    "alone",
+    "single_loss_objective",
     "equivalent_betas",
-    "exact",
+    "upcast",
     "hinge",
     "hyperparameters",
     "implicit_rewards",

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from diffalign.losses.divergences import score_of
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.rewards import implicit_rewards
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 from diffalign.losses.settings import F_ALPHA, F_DIVERGENCE, LD_ALPHA, LOGP_SCALE, PER_TOKEN, SETTINGS
 
 Hyper = Mapping[str, Any]
@@ -30,7 +30,7 @@ class BoundLoss:
     loss: Any
     hyper: Hyper
 
-    def __call__(self, scores: PairScores, offset: Tensor | None = None) -> Tensor:
+    def __call__(self, scores: PairLogps, offset: Tensor | None = None) -> Tensor:
         """``(B,)``, one loss per example, in float32 or better. Averaging belongs to the loop.
 
         Args:
@@ -45,17 +45,17 @@ class BoundLoss:
             margin = margin - offset.to(margin) / self.beta
         return self.loss.function(margin, **self.own)  # type: ignore[no-any-return]
 
-    def seen(self, scores: PairScores) -> PairScores:
+    def seen(self, scores: PairLogps) -> PairLogps:
         """The scores as the function sees them, after the settings of `settings`. Rewards and margins are theirs."""
         if self.hyper.get(LD_ALPHA, 1.0) != 1.0:
             scores = scores.desensitised(self.hyper[LD_ALPHA])
         if self.hyper.get(PER_TOKEN):
             scores = scores.per_token()
         if (scale := self.hyper.get(LOGP_SCALE, 1.0)) != 1.0:
-            scores = scores.scaled(torch.full_like(exact(scores.chosen.logps), scale).detach())
+            scores = scores.scaled(torch.full_like(upcast(scores.chosen.logps), scale).detach())
         return scores
 
-    def margin(self, scores: PairScores) -> Tensor:
+    def margin(self, scores: PairLogps) -> Tensor:
         """``(B,)``: the margin that the loss is a function of: of logratios, bent where a divergence says so."""
         seen, divergence = self.seen(scores), self.hyper.get(F_DIVERGENCE, "reverse_kl")
         if divergence == "reverse_kl":
@@ -78,7 +78,7 @@ class BoundLoss:
         """The loss where the policy equals its reference, so at the first step of a fresh adapter; None: unknown."""
         return None if self.loss.at_zero is None else self.loss.at_zero(self.hyper)
 
-    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor | None]:
+    def rewards(self, scores: PairLogps) -> tuple[Tensor, Tensor | None]:
         """Implicit rewards ``(chosen, rejected)``, each ``(B,)``, without gradient; None for no rejected candidate."""
         return implicit_rewards(self.seen(scores), beta=self.beta, against_reference=self.loss.needs_reference)
 
@@ -87,11 +87,11 @@ class BoundLoss:
         if self.loss.takes != "margin":
             raise ValueError(f"the loss '{self.name}' is no function of one margin, so it has no slope by it")
         with torch.enable_grad():
-            leaf = exact(margin).detach().clone().requires_grad_(True)
+            leaf = upcast(margin).detach().clone().requires_grad_(True)
             total = self.loss.function(leaf, **self.own).sum()
         return torch.autograd.grad(total, leaf)[0]
 
-    def saturation(self, scores: PairScores) -> Tensor:
+    def saturation(self, scores: PairLogps) -> Tensor:
         """``(B,)``: ``|slope|`` relative to the slope at margin 0. Near 0 the pair no longer teaches anything."""
         margin = self.margin(scores).detach()
         return self.slope(margin).abs() / self.slope(torch.zeros_like(margin)).abs()

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from diffalign.losses.bound_loss import BoundLoss
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.settings import PER_TOKEN, settings_of
 
 
@@ -66,7 +66,7 @@ class Objective:
         """The first term's loss."""
         return self.terms[0].loss
 
-    def __call__(self, scores: PairScores, *, turned: PairScores | None = None, offset: Tensor | None = None) -> Tensor:
+    def __call__(self, scores: PairLogps, *, turned: PairLogps | None = None, offset: Tensor | None = None) -> Tensor:
         """``(B,)``, the sum of each example.
 
         Args:
@@ -154,7 +154,7 @@ class Objective:
         """The lead's inverse temperature."""
         return self.lead.beta
 
-    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor | None]:
+    def rewards(self, scores: PairLogps) -> tuple[Tensor, Tensor | None]:
         """The lead's implicit rewards."""
         return self.lead.rewards(scores)
 
@@ -187,6 +187,6 @@ class Objective:
         )
 
 
-def alone(loss: BoundLoss) -> Objective:
+def single_loss_objective(loss: BoundLoss) -> Objective:
     """An objective of one loss."""
     return Objective((Term(loss),))

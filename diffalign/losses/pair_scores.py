@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffalign.losses.scores import Scores, between, exact, exchanged
+from diffalign.losses.scores import CandidateLogps, interpolate, swap_rows, upcast
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnswerLogps:
     """Scores of one answer beside the pair's two candidates.
 
     Args:
@@ -26,8 +26,8 @@ class Answered:
         reference: Under the reference, without gradient; None where it was not asked.
     """
 
-    policy: Scores
-    reference: Scores | None = None
+    policy: CandidateLogps
+    reference: CandidateLogps | None = None
 
     @property
     def logratio(self) -> Tensor:
@@ -36,7 +36,7 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class PairScores:
+class PairLogps:
     """Scores of a batch of pairs, or of single candidates: then the rejected one is None. So is an absent reference.
 
     Args:
@@ -52,18 +52,18 @@ class PairScores:
         rewards: What was said of the candidates beforehand, ``(B,)`` each, by role: "chosen", "rejected", "2", ...
     """
 
-    chosen: Scores
-    rejected: Scores | None = None
-    reference_chosen: Scores | None = None
-    reference_rejected: Scores | None = None
+    chosen: CandidateLogps
+    rejected: CandidateLogps | None = None
+    reference_chosen: CandidateLogps | None = None
+    reference_rejected: CandidateLogps | None = None
     desirable: Tensor | None = None
     point: Tensor | None = None
-    further: Mapping[str, Answered] = field(default_factory=dict)
-    beside: Mapping[str, tuple[Scores, Scores | None]] = field(default_factory=dict)
+    further: Mapping[str, AnswerLogps] = field(default_factory=dict)
+    beside: Mapping[str, tuple[CandidateLogps, CandidateLogps | None]] = field(default_factory=dict)
     rewards: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
-    def pair(self) -> tuple[Scores, Scores]:
+    def pair(self) -> tuple[CandidateLogps, CandidateLogps]:
         """Policy scores ``(chosen, rejected)``. Raises ValueError for single candidates."""
         return self.chosen, _other(self.rejected)
 
@@ -91,11 +91,11 @@ class PairScores:
         rejected = _other(self.rejected)
         if self.reference_chosen is None or self.reference_rejected is None:
             raise ValueError("this loss compares with a reference, but the scores carry none; score the reference too")
-        policy = exact(self.chosen.logps) - exact(rejected.logps)
-        reference = exact(self.reference_chosen.logps) - exact(self.reference_rejected.logps)
+        policy = upcast(self.chosen.logps) - upcast(rejected.logps)
+        reference = upcast(self.reference_chosen.logps) - upcast(self.reference_rejected.logps)
         return policy - reference.detach()
 
-    def answer(self, role: str) -> Answered:
+    def answer(self, role: str) -> AnswerLogps:
         """The further answer of a role. Raises ValueError where there is none."""
         if role not in self.further:
             raise ValueError(
@@ -104,7 +104,7 @@ class PairScores:
             )
         return self.further[role]
 
-    def under(self, model: str) -> tuple[Scores, Scores]:
+    def under(self, model: str) -> tuple[CandidateLogps, CandidateLogps]:
         """The pair's scores ``(chosen, rejected)`` under a further model. Raises ValueError where nobody asked it."""
         if model not in self.beside:
             raise ValueError(f"this loss reads scores under the {model} policy, but there are none; score it too")
@@ -118,31 +118,33 @@ class PairScores:
                 f"this loss reads rewards of the data, but there is none of the {role} candidate; score the pairs "
                 "first (`diffalign score`), or give them columns"
             )
-        return exact(self.rewards[role]).detach()
+        return upcast(self.rewards[role]).detach()
 
     @property
-    def ranked(self) -> dict[str, Answered]:
+    def ranked(self) -> dict[str, AnswerLogps]:
         """The candidates of a ranked list by role, best first: "chosen", "2", "3", ..., "rejected"."""
-        between = {role: self.further[role] for role in sorted((r for r in self.further if r.isdigit()), key=int)}
-        best = Answered(self.chosen, self.reference_chosen)
-        return {"chosen": best, **between, "rejected": Answered(_other(self.rejected), self.reference_rejected)}
+        interpolate = {role: self.further[role] for role in sorted((r for r in self.further if r.isdigit()), key=int)}
+        best = AnswerLogps(self.chosen, self.reference_chosen)
+        return {"chosen": best, **interpolate, "rejected": AnswerLogps(_other(self.rejected), self.reference_rejected)}
 
-    def detach(self) -> PairScores:
+    def detach(self) -> PairLogps:
         """The same numbers without a gradient."""
-        return self._each(Scores.detach)
+        return self._each(CandidateLogps.detach)
 
-    def scaled(self, factor: Tensor) -> PairScores:
+    def scaled(self, factor: Tensor) -> PairLogps:
         """Every logratio, so every margin too, times its pair's factor, ``(B,)``; negative ones turn it round.
 
         A factor of 1 changes no bit. Without a reference the log-probabilities themselves are scaled.
         """
         return self._each(lambda scores: scores.scaled(factor))
 
-    def per_token(self) -> PairScores:
+    def per_token(self) -> PairLogps:
         """Every log-probability divided by its candidate's number of tokens, so every logratio too; the reference's by
         the policy's lengths: it is the same candidate. The margin is then one of means."""
 
-        def mean(policy: Scores | None, reference: Scores | None) -> tuple[Scores | None, Scores | None]:
+        def mean(
+            policy: CandidateLogps | None, reference: CandidateLogps | None
+        ) -> tuple[CandidateLogps | None, CandidateLogps | None]:
             if policy is None:
                 return None, reference
             lengths = policy.lengths
@@ -155,7 +157,7 @@ class PairScores:
         for role, answer in self.further.items():
             policy, reference = mean(answer.policy, answer.reference)
             assert policy is not None
-            further[role] = Answered(policy, reference)
+            further[role] = AnswerLogps(policy, reference)
         beside = {}
         for name, (one, other) in self.beside.items():
             lengths = None if self.rejected is None else self.rejected.lengths
@@ -173,7 +175,7 @@ class PairScores:
             beside=beside,
         )
 
-    def desensitised(self, alpha: float) -> PairScores:
+    def desensitised(self, alpha: float) -> PairLogps:
         """Tokens behind the length of the pair's shorter answer count by ``alpha``, under policy and reference alike.
 
         Source: Liu et al. 2024 (arXiv 2409.06411), LD-DPO. Raises ValueError for scores without tokens.
@@ -183,12 +185,12 @@ class PairScores:
             raise ValueError("ld_alpha weighs the tokens that the longer answer has more, but these scores have none")
         common = torch.minimum(chosen.lengths, rejected.lengths).unsqueeze(1)
 
-        def weighed(scores: Scores | None) -> Any:
+        def weighed(scores: CandidateLogps | None) -> Any:
             if scores is None:
                 return None
             if scores.parts is None:
                 raise ValueError("ld_alpha needs each token's log-probability, but these scores are sums alone")
-            parts = exact(scores.parts)
+            parts = upcast(scores.parts)
             behind = torch.arange(parts.shape[1], device=parts.device) >= common.to(parts.device)
             parts = torch.where(behind, alpha * parts, parts)
             return replace(scores, logps=parts.sum(1), parts=parts)
@@ -204,7 +206,7 @@ class PairScores:
             beside={name: (weighed(a), weighed(b)) for name, (a, b) in self.beside.items()},
         )
 
-    def gated(self, gate: Tensor) -> PairScores:
+    def gated(self, gate: Tensor) -> PairLogps:
         """The rejected logratio times its pair's gate, ``(B,)``; the chosen one stays.
 
             rejected logp = reference + gate (policy - reference)
@@ -216,14 +218,14 @@ class PairScores:
             raise ValueError("a gate acts on the rejected logratio, but the scores carry no reference; score it too")
         parts = policy.parts
         if parts is not None and reference.parts is not None:
-            parts = between(reference.parts, parts, gate.unsqueeze(1))
+            parts = interpolate(reference.parts, parts, gate.unsqueeze(1))
         prompts = policy.prompts
         if prompts is not None and reference.prompts is not None:
-            prompts = between(reference.prompts, prompts, gate)
-        logps = between(reference.logps, policy.logps, gate)
+            prompts = interpolate(reference.prompts, prompts, gate)
+        logps = interpolate(reference.logps, policy.logps, gate)
         return replace(self, rejected=replace(policy, logps=logps, parts=parts, prompts=prompts))
 
-    def swapped(self, where: Tensor | None = None) -> PairScores:
+    def swapped(self, where: Tensor | None = None) -> PairLogps:
         """The same pairs with the opposite label: every margin changes its sign.
 
         Further answers that mirror each other, as "augmented_chosen" and "augmented_rejected", change places too.
@@ -235,8 +237,8 @@ class PairScores:
         if where is None:
             where = torch.ones(len(rejected.logps), dtype=torch.bool, device=rejected.logps.device)
 
-        def turned(one: Scores | None, other: Scores | None) -> tuple[Any, Any]:
-            return (one, other) if one is None or other is None else exchanged(one, other, where)
+        def turned(one: CandidateLogps | None, other: CandidateLogps | None) -> tuple[Any, Any]:
+            return (one, other) if one is None or other is None else swap_rows(one, other, where)
 
         further, rewards = dict(self.further), dict(self.rewards)
         for role in dict.fromkeys((*rewards, *further)):
@@ -248,7 +250,7 @@ class PairScores:
             if role < image and role in further and image in further:
                 policies = turned(further[role].policy, further[image].policy)
                 references = turned(further[role].reference, further[image].reference)
-                further |= dict(zip((role, image), map(Answered, policies, references), strict=True))
+                further |= dict(zip((role, image), map(AnswerLogps, policies, references), strict=True))
         chosen, rejected = turned(self.chosen, rejected)
         references = turned(self.reference_chosen, self.reference_rejected)
         return replace(
@@ -262,8 +264,8 @@ class PairScores:
             rewards=rewards,
         )
 
-    def _each(self, function: Callable[[Scores], Scores]) -> PairScores:
-        def made(scores: Scores | None) -> Scores | None:
+    def _each(self, function: Callable[[CandidateLogps], CandidateLogps]) -> PairLogps:
+        def made(scores: CandidateLogps | None) -> CandidateLogps | None:
             return None if scores is None else function(scores)
 
         return replace(
@@ -272,12 +274,12 @@ class PairScores:
             rejected=made(self.rejected),
             reference_chosen=made(self.reference_chosen),
             reference_rejected=made(self.reference_rejected),
-            further={r: Answered(function(a.policy), made(a.reference)) for r, a in self.further.items()},
+            further={r: AnswerLogps(function(a.policy), made(a.reference)) for r, a in self.further.items()},
             beside={name: (function(one), made(other)) for name, (one, other) in self.beside.items()},
         )
 
 
-def _other(rejected: Scores | None) -> Scores:
+def _other(rejected: CandidateLogps | None) -> CandidateLogps:
     if rejected is None:
         raise ValueError(
             "this compares two candidates, but the scores are of single ones (rejected is None); train single examples "
@@ -292,7 +294,7 @@ def _mirrored(role: str) -> str:
     return "_".join(swap.get(word, word) for word in role.split("_"))
 
 
-def _logratio(policy: Scores, reference: Scores | None) -> Tensor:
+def _logratio(policy: CandidateLogps, reference: CandidateLogps | None) -> Tensor:
     if reference is None:
         raise ValueError("a logratio compares with a reference, but the scores carry none; score the reference too")
-    return exact(policy.logps) - exact(reference.logps).detach()
+    return upcast(policy.logps) - upcast(reference.logps).detach()

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
-from diffalign.losses.scores import exact
+from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.scores import upcast
 
 
-def implicit_rewards(
-    scores: PairScores, *, beta: float, against_reference: bool = True
-) -> tuple[Tensor, Tensor | None]:
+def implicit_rewards(scores: PairLogps, *, beta: float, against_reference: bool = True) -> tuple[Tensor, Tensor | None]:
     """Rewards ``beta * logratio`` of both candidates, without gradient.
 
     Args:
@@ -26,10 +24,10 @@ def implicit_rewards(
         ``(chosen, rejected)``, each ``(B,)``; the second is None for single candidates. A falling reward of both is the
         sign of a policy that forgets: the gap may grow all the same.
     """
-    chosen = scores.chosen_logratio if against_reference else exact(scores.chosen.logps)
+    chosen = scores.chosen_logratio if against_reference else upcast(scores.chosen.logps)
     if scores.rejected is None:
         return beta * chosen.detach(), None
-    rejected = scores.rejected_logratio if against_reference else exact(scores.rejected.logps)
+    rejected = scores.rejected_logratio if against_reference else upcast(scores.rejected.logps)
     return beta * chosen.detach(), beta * rejected.detach()
 
 

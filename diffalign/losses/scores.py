@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def exact(x: Tensor) -> Tensor:
+def upcast(x: Tensor) -> Tensor:
     """Returns ``x`` in at least float32: margins are differences of near-equal numbers times a large beta."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 @dataclass(frozen=True)
-class Scores:
+class CandidateLogps:
     """Log-probabilities of one candidate per example.
 
     Args:
@@ -47,30 +47,30 @@ class Scores:
     steps: Tensor | None = None
     states: Tensor | None = None
 
-    def detach(self) -> Scores:
+    def detach(self) -> CandidateLogps:
         """The same numbers without a gradient."""
         return self._each(Tensor.detach)
 
-    def scaled(self, factor: Tensor) -> Scores:
+    def scaled(self, factor: Tensor) -> CandidateLogps:
         """Every log-probability times its row's factor, ``(B,)``; the parts too, so that they still add up."""
-        factor = factor.to(exact(self.logps))
+        factor = factor.to(upcast(self.logps))
 
         def times(x: Tensor | None) -> Tensor | None:
-            return None if x is None else exact(x) * (factor if x.dim() == 1 else factor.unsqueeze(1))
+            return None if x is None else upcast(x) * (factor if x.dim() == 1 else factor.unsqueeze(1))
 
         return replace(
             self,
-            logps=exact(self.logps) * factor,
+            logps=upcast(self.logps) * factor,
             parts=times(self.parts),
             prompts=times(self.prompts),
             divergence=times(self.divergence),
         )
 
-    def _each(self, function: Callable[[Tensor], Tensor]) -> Scores:
+    def _each(self, function: Callable[[Tensor], Tensor]) -> CandidateLogps:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Scores(**{name: None if value is None else function(value) for name, value in values.items()})  # type: ignore[arg-type]
+        return CandidateLogps(**{name: None if value is None else function(value) for name, value in values.items()})  # type: ignore[arg-type]
 
-    def per_token(self, lengths: Tensor | None = None) -> Scores:
+    def per_token(self, lengths: Tensor | None = None) -> CandidateLogps:
         """Means over the parts that count in place of sums: every number divided by its row's length.
 
         Args:
@@ -83,20 +83,20 @@ class Scores:
         lengths = self.lengths if lengths is None else lengths
         if lengths is None:
             return self
-        logps = exact(self.logps)
+        logps = upcast(self.logps)
         count = lengths.to(logps).clamp(min=1.0)
-        parts = None if self.parts is None else exact(self.parts) / count.unsqueeze(1)
+        parts = None if self.parts is None else upcast(self.parts) / count.unsqueeze(1)
         return replace(self, logps=logps / count, parts=parts, lengths=None)
 
 
-def between(reference: Tensor, policy: Tensor, gate: Tensor) -> Tensor:
+def interpolate(reference: Tensor, policy: Tensor, gate: Tensor) -> Tensor:
     """``reference + gate (policy - reference)``; where the gate is 1 the policy's own bits."""
-    policy, reference = exact(policy), exact(reference).detach()
+    policy, reference = upcast(policy), upcast(reference).detach()
     gate = gate.to(policy)
     return torch.where(gate == 1.0, policy, reference + gate * (policy - reference))
 
 
-def exchanged(one: Scores, other: Scores, where: Tensor) -> tuple[Scores, Scores]:
+def swap_rows(one: CandidateLogps, other: CandidateLogps, where: Tensor) -> tuple[CandidateLogps, CandidateLogps]:
     """Both, with the rows exchanged where it is said, ``(B,)`` of booleans."""
 
     def pick(a: Tensor | None, b: Tensor | None) -> Tensor | None:
@@ -108,7 +108,7 @@ def exchanged(one: Scores, other: Scores, where: Tensor) -> tuple[Scores, Scores
         mask = where.to(a.device)
         return torch.where(mask.unsqueeze(1) if a.dim() > 1 else mask, b, a)
 
-    def mixed(a: Scores, b: Scores) -> Scores:
-        return Scores(**{f.name: pick(getattr(a, f.name), getattr(b, f.name)) for f in fields(Scores)})  # type: ignore[arg-type]
+    def mixed(a: CandidateLogps, b: CandidateLogps) -> CandidateLogps:
+        return CandidateLogps(**{f.name: pick(getattr(a, f.name), getattr(b, f.name)) for f in fields(CandidateLogps)})  # type: ignore[arg-type]
 
     return mixed(one, other), mixed(other, one)

@@ -19,7 +19,7 @@ PER_TOKEN, LD_ALPHA, LOGP_SCALE = "per_token", "ld_alpha", "logp_scale"
 F_DIVERGENCE, F_ALPHA, REWARDS, SHIFT = "f_divergence", "f_alpha", "rewards", "shift"
 
 
-class Row(Protocol):
+class LossProperties(Protocol):
     """What a setting asks a loss's row, see `catalogue`."""
 
     @property
@@ -56,7 +56,7 @@ class Row(Protocol):
 
 
 @dataclass(frozen=True)
-class Setting:
+class LossSetting:
     """A setting of many losses.
 
     Args:
@@ -69,8 +69,8 @@ class Setting:
     """
 
     name: str
-    default: Callable[[Row], Any]
-    fits: Callable[[Row], bool]
+    default: Callable[[LossProperties], Any]
+    fits: Callable[[LossProperties], bool]
     meaning: str
     limit: Range | None = None
     words: Sequence[str] = ()
@@ -90,10 +90,10 @@ class Setting:
             )
 
 
-SETTINGS: Mapping[str, Setting] = {
+SETTINGS: Mapping[str, LossSetting] = {
     row.name: row
     for row in (
-        Setting(
+        LossSetting(
             LD_ALPHA,
             lambda loss: 1.0,
             # Tokens behind the shorter answer's length count by this; one answer alone has no other, a third no length.
@@ -105,13 +105,13 @@ SETTINGS: Mapping[str, Setting] = {
                 advice="1 leaves them as they are; start at 0.5 where answers get longer and longer.",
             ),
         ),
-        Setting(
+        LossSetting(
             PER_TOKEN,
             lambda loss: loss.per_token,
             lambda loss: loss.per_token is not None,
             "means over tokens instead of sums; a denoiser's scores are the same in both",
         ),
-        Setting(
+        LossSetting(
             LOGP_SCALE,
             lambda loss: 1.0,
             lambda loss: loss.bends or loss.takes == "margin",
@@ -123,14 +123,14 @@ SETTINGS: Mapping[str, Setting] = {
                 advice="Leave it at 1 for texts; for denoisers start at 50000 with a beta of 0.1.",
             ),
         ),
-        Setting(
+        LossSetting(
             F_DIVERGENCE,
             lambda loss: "reverse_kl",
             lambda loss: loss.takes == "margin" and loss.needs_reference,
             "the divergence that holds the policy to its reference (f-DPO)",
             words=tuple(DIVERGENCES),
         ),
-        Setting(
+        LossSetting(
             F_ALPHA,
             lambda loss: 0.5,
             lambda loss: loss.takes == "margin" and loss.needs_reference,
@@ -141,13 +141,13 @@ SETTINGS: Mapping[str, Setting] = {
                 advice="Published runs take 0.3, 0.5 and 0.7.",
             ),
         ),
-        Setting(
+        LossSetting(
             REWARDS,
             lambda loss: "",
             lambda loss: "rewards" in loss.needs,
             "whose scores of the candidates are read; empty: the only ones that the data have",
         ),
-        Setting(
+        LossSetting(
             SHIFT,
             lambda loss: "classes",
             lambda loss: "shift" in loss.needs,
@@ -160,6 +160,6 @@ SETTINGS: Mapping[str, Setting] = {
 """Every such setting by name, in the order in which they act."""
 
 
-def settings_of(loss: Row) -> dict[str, Any]:
+def settings_of(loss: LossProperties) -> dict[str, Any]:
     """The settings that a row has, with their defaults."""
     return {name: row.default(loss) for name, row in SETTINGS.items() if row.fits(loss)}

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.pair import EMPTY_CANDIDATE, Answer, Dropped, Pair
 from diffalign.data.records.progress_file import Notes, Progress
-from diffalign.data.transforms.result import Outcome
+from diffalign.data.transforms.result import TransformResult
 from diffalign.errors import UserError
 from diffalign.evaluation.diagnosis.ches import check_texts
 from diffalign.pairs.rationales import ROLE, chosen_first, spoken
@@ -49,7 +49,7 @@ def rationale_prompt(pair: Pair, style: Style = "general") -> str:
 
 def add_rationales(
     policy: Policy,
-    lines: Sequence[Line],
+    lines: Sequence[PairRow],
     *,
     style: Style = "general",
     target: Path | None = None,
@@ -57,7 +57,7 @@ def add_rationales(
     seed: int = 0,
     progress: Progress | None = None,
     **settings: Any,
-) -> tuple[Notes, Outcome]:
+) -> tuple[Notes, TransformResult]:
     """Writes a rationale for each pair, as its further answer ``"rationale"``.
 
     Args:
@@ -93,15 +93,15 @@ def add_rationales(
         return {pair.id: {ROLE: text.strip()} for pair, text in zip(part, texts, strict=True)}
 
     rows = notes.fill(pairs, find, what="rationales", batch=batch, progress=progress)
-    outcome = Outcome(_explained(lines, rows))
+    outcome = TransformResult(_explained(lines, rows))
     for pair in pairs:
         if not rows[pair.id][ROLE]:
             outcome.dropped.append(Dropped(pair.source or pair.id, EMPTY_CANDIDATE, ROLE))
     return notes, outcome
 
 
-def _explained(lines: Sequence[Line], rows: Mapping[str, Mapping[str, str]]) -> Iterator[Line]:
+def _explained(lines: Sequence[PairRow], rows: Mapping[str, Mapping[str, str]]) -> Iterator[PairRow]:
     for line in lines:
         if text := rows[line.pair.id][ROLE]:
             further = {**line.pair.further, ROLE: Answer(text)}
-            yield Line(replace(line.pair, further=further), line.columns)
+            yield PairRow(replace(line.pair, further=further), line.columns)

@@ -9,7 +9,7 @@ from typing import Any
 
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Pair
-from diffalign.data.storage.cached_candidate import Kept
+from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.errors import RunError
 from diffalign.pairs.source import Stage
@@ -39,7 +39,7 @@ class Task:
 
 def make_samples(
     tasks: Sequence[Task], cache: TensorCache, stage: Stage, what: str, *, batch: int, sampling: Mapping[str, Any]
-) -> list[Kept]:
+) -> list[CachedCandidate]:
     """Samples what the cache lacks, and returns handles on all of it, in the order of the tasks.
 
     Each process makes a contiguous part and then waits for the others. The policy is called for one batch at a time,
@@ -79,4 +79,4 @@ def make_samples(
             f"{len(lost)} of {len(tasks)} samples are not in '{cache.root}' although every process has made its part: "
             "they must all see the same output folder. Put it on a shared disk and go on with --resume."
         )
-    return [Kept(str(cache.root), cache.maker, task.key) for task in tasks]
+    return [CachedCandidate(str(cache.root), cache.maker, task.key) for task in tasks]

@@ -19,7 +19,7 @@ def roles_of(pairs: Sequence[Pair]) -> tuple[str, ...]:
     return roles
 
 
-def asides(pair: Pair) -> dict[str, Pair]:
+def own_prompt_answers(pair: Pair) -> dict[str, Pair]:
     """The answers of a pair that have a prompt of their own, by role, each as an example of its own."""
     return {
         role: Pair(f"{pair.id}/{role}", answer.prompt, answer.candidate, None, source=pair.source)

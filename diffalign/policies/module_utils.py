@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 
-def unwrapped(module: nn.Module) -> nn.Module:
+def unwrap(module: nn.Module) -> nn.Module:
     """The network inside distributed and compiled wrappers."""
     while True:
         inner = getattr(module, "_orig_mod", None)
@@ -47,7 +47,7 @@ def weights_digest(modules: Iterable[nn.Module], *, exact: bool = False) -> str:
     return digest.hexdigest()
 
 
-class Writes:
+class WriteCounter:
     """Counts how often parameters may have been written to: by torch's own counters, and by every optimizer's steps,
     since fused optimizers leave those counters alone.
 
@@ -69,7 +69,7 @@ class Writes:
         return self._steps[0] + sum(parameter._version for parameter in self._parameters)
 
 
-def silence_dropout(module: nn.Module) -> None:
+def disable_dropout(module: nn.Module) -> None:
     """Sets every dropout to 0: drawn anew for policy and reference, it would bias the margin in any mode."""
     layer: Any
     for layer in module.modules():

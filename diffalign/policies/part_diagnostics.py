@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffalign.losses.scores import Scores
+from diffalign.losses.scores import CandidateLogps
 
 ROLES = ("chosen", "rejected")
 TERMS = ("reward", "divergence")
 
 
-def told(candidates: Sequence[Scores]) -> dict[str, Tensor]:
+def part_diagnostics(candidates: Sequence[CandidateLogps]) -> dict[str, Tensor]:
     """Diagnostics ``(B,)`` of the first two candidates, without gradient; none where there is nothing to compare.
 
     ``"seq_kl/ROLE"`` is the sum of the divergences; of each mask's parts that count, ``"mask/sparsity_TERM/ROLE"`` is

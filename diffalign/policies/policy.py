@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.tensor_cache import TensorCache
-from diffalign.losses.scores import Scores
-from diffalign.policies.second_adapter import Second
+from diffalign.losses.scores import CandidateLogps
+from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.randomness import Draw
 from diffalign.sharing.card import Card
 
@@ -26,20 +26,20 @@ Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``, called while something long goes on."""
 
 
-def silent(what: str, done: int, total: int) -> None:
+def no_progress(what: str, done: int, total: int) -> None:
     """A progress that says nothing."""
 
 
 @dataclass(frozen=True)
-class Scored:
+class BatchLogps:
     """Candidates' scores, and what happened while scoring.
 
     Args:
-        candidates: One :class:`Scores` per role: chosen and rejected for pairs, one for single examples.
+        candidates: One :class:`CandidateLogps` per role: chosen and rejected for pairs, one for single examples.
         info: Diagnostics, each ``(B,)``. ``"level"`` is each example's noise level as a share of the schedule, [0, 1).
     """
 
-    candidates: tuple[Scores, ...]
+    candidates: tuple[CandidateLogps, ...]
     info: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -75,13 +75,13 @@ class Policy(Protocol):
         """Tensors of a batch, on the device. Opaque to everybody but the policy. ``prompts``: scores will carry the
         log-probabilities of the prompts as well, where the model gives them any (a denoiser does not)."""
 
-    def score(self, encoded: Any, draw: Draw) -> Scored:
+    def score(self, encoded: Any, draw: Draw) -> BatchLogps:
         """Log-probabilities of the candidates under the policy, with gradient, each ``(B,)`` float32."""
 
-    def reference(self, encoded: Any, draw: Draw) -> Scored:
+    def reference(self, encoded: Any, draw: Draw) -> BatchLogps:
         """The same under the reference, without gradient: adapter off, frozen copy, or stored numbers."""
 
-    def compare(self, encoded: Any, draw: Draw) -> tuple[Scored, Scored]:
+    def compare(self, encoded: Any, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
         """Policy and reference side by side, for losses that look at the parts of a candidate.
 
         The reference is computed first, without gradient, then the policy.
@@ -103,13 +103,13 @@ class Policy(Protocol):
     def hold_previous(self, state: Mapping[str, Tensor]) -> None:
         """Keeps the network with these trainable tensors for losses that read the policy as it was."""
 
-    def previous(self, encoded: Any, draw: Draw) -> Scored:
+    def previous(self, encoded: Any, draw: Draw) -> BatchLogps:
         """The scores under what :meth:`hold_previous` kept, without gradient."""
 
-    def add_second(self) -> Second:
+    def add_second(self) -> SecondAdapter:
         """Adds a second set of trained weights on the same base (see `second`); it is part of :meth:`trainable`."""
 
-    def second(self, encoded: Any, draw: Draw) -> Scored:
+    def second(self, encoded: Any, draw: Draw) -> BatchLogps:
         """The scores under the second set, with gradient."""
 
     def make_candidates(

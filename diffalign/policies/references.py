@@ -19,7 +19,7 @@ from diffalign.devices.budget import available_bytes, in_words, module_bytes
 from diffalign.errors import RunError
 from diffalign.policies.adapters import adapter_off
 from diffalign.policies.config import BaseModelConfig
-from diffalign.policies.module_utils import Writes, weights_digest
+from diffalign.policies.module_utils import WriteCounter, weights_digest
 
 
 class AdapterOff:
@@ -64,12 +64,12 @@ class FrozenCopy:
         yield self._module
 
 
-class Pristine:
+class UntouchedPolicy:
     """The policy's network itself, as long as no weight has moved: enough to compute what shall be stored."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._writes = Writes(module.parameters())
+        self._writes = WriteCounter(module.parameters())
         self._seen = self._writes()
         self._digest = weights_digest([module], exact=True)
 
@@ -99,7 +99,7 @@ class Pristine:
         return same
 
 
-class Earlier:
+class EarlierCheckpoint:
     """The policy's network with the trainable tensors of an earlier checkpoint: an adapter's, or every weight.
 
     Args:
@@ -132,7 +132,7 @@ class Earlier:
                 parameter.data = kept[name]
 
 
-Reference = AdapterOff | FrozenCopy | Pristine | Earlier
+Reference = AdapterOff | FrozenCopy | UntouchedPolicy | EarlierCheckpoint
 
 
 def choose_reference(
@@ -148,12 +148,12 @@ def choose_reference(
     if kind == "copy":
         return kind, FrozenCopy(load, module_bytes(module))
     if kind == "stored" and config.adapter is None:
-        return kind, Pristine(module)
+        return kind, UntouchedPolicy(module)
     return kind, AdapterOff(module)
 
 
 @contextmanager
-def base_of(
+def base_network(
     config: BaseModelConfig, module: nn.Module, reference: Reference, load: Callable[[], nn.Module]
 ) -> Iterator[nn.Module]:
     """The network that the policy ``module`` started from, also where the reference is another one by now or only a

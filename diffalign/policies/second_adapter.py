@@ -18,7 +18,7 @@ PREFIX = "second."
 """What the second set's tensors are called, before the name of the first set's."""
 
 
-class Second:
+class SecondAdapter:
     """The second set.
 
     Args:

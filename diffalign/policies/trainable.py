@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from diffalign.errors import ConfigError, RunError
 from diffalign.policies.config import BaseModelConfig
-from diffalign.policies.second_adapter import Second
+from diffalign.policies.second_adapter import SecondAdapter
 
 
 class Trainable:
@@ -21,14 +21,14 @@ class Trainable:
 
     def __init__(self, module: nn.Module) -> None:
         self.parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
-        self.second: Second | None = None
+        self.second: SecondAdapter | None = None
 
     @property
     def everything(self) -> dict[str, nn.Parameter]:
         """The network's own parameters, and those of the second set where there is one."""
         return {**self.parameters, **(self.second.parameters if self.second else {})}
 
-    def add_second(self, config: BaseModelConfig) -> Second:
+    def add_second(self, config: BaseModelConfig) -> SecondAdapter:
         """Adds a second set, equal to the first as it stands now. Raises ConfigError where the two cannot be told
         apart: every weight trains, or activations are computed twice."""
         if config.adapter is None or config.gradient_checkpointing:
@@ -36,7 +36,7 @@ class Trainable:
                 "a second adapter needs an adapter to stand beside, and activations that are kept. Type: --set "
                 "model.adapter.rank=16 --set model.gradient_checkpointing=false"
             )
-        self.second = Second(self.parameters)
+        self.second = SecondAdapter(self.parameters)
         return self.second
 
     @property

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffalign.data.media.decode import open_image
-from diffalign.data.storage.table_cell import Stored
+from diffalign.data.storage.table_cell import TableCell
 from diffalign.errors import UserError
 
 
@@ -41,7 +41,7 @@ def as_rgb(image: Any) -> Image.Image:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return image.convert("RGB")
-    if isinstance(image, (str, Path, bytes, Stored)):
+    if isinstance(image, (str, Path, bytes, TableCell)):
         return open_image(Path(image) if isinstance(image, str) else image)
     raise UserError(
         f"An image must be a PIL image, a uint8 array (H, W, 3), a path or encoded bytes; got {_kind(image)}. "

@@ -9,12 +9,12 @@ from pathlib import Path
 from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError
 from diffalign.evaluation.compare.judges import load_judges
-from diffalign.evaluation.compare.preview_curve import read_course
+from diffalign.evaluation.compare.preview_curve import read_preview_curve
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import ask_both, check_judges, compare
 from diffalign.evaluation.report.plots import read_metrics
 from diffalign.evaluation.report.sheet import examples, save_sheet, spread
-from diffalign.evaluation.report.verdict import judge
+from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
 from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.samples.prompts import read_prompts
@@ -23,10 +23,10 @@ from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
 from diffalign.evaluation.stats.statistics import Share, WinRate, percent
 from diffalign.policies.policy import Card
 from diffalign.training.loop import Result, train
-from diffalign.training.recipe.model_kinds import row_of
+from diffalign.training.recipe.model_kinds import model_kind
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.previews import to_be_judged
-from diffalign.training.report.progress import Report
+from diffalign.training.report.progress import ProgressReport
 from diffalign.training.storage.run_folder import dump
 
 
@@ -63,13 +63,13 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
     if prompts and not (wanted.scorers or wanted.trained_on):
         raise ConfigError("evaluate.prompts are given, but no judge. Type for example: --set evaluate.scorers=[clip]")
     judges = load_judges(wanted.scorers, wanted.trained_on, str(best_device())) if prompts else {}
-    check_judges(judges, prompts, row_of(recipe.model).medium)
+    check_judges(judges, prompts, model_kind(recipe.model).medium)
     result = train(recipe, resume=resume, check_only=check_only)
     if result.artifact is None:
         return Aligned(result)
     comparison, course = None, None
     if prompts:
-        with Report(total=1) as progress:
+        with ProgressReport(total=1) as progress:
             comparison = compare(
                 result.policy,
                 prompts,
@@ -86,10 +86,10 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
             print(f"warning: {why}", flush=True)
         shown = recipe.previews
         if to_be_judged(recipe):
-            course = read_course(result.output, shown.prompts, shown.seeds, judges, result.policy.medium)
+            course = read_preview_curve(result.output, shown.prompts, shown.seeds, judges, result.policy.medium)
         if find_medium(comparison.medium).sheet:
             save_sheet(examples(comparison), result.output / "before_after.png")
-        verdict = judge(comparison, course)
+        verdict = verdict_of(comparison, course)
         print("\n".join((verdict.headline, *verdict.sentences)), flush=True)
     metrics = read_metrics(result.output / "metrics.jsonl")
     held_out = agreements(metrics)

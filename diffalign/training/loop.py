@@ -20,7 +20,7 @@ from diffalign.training.report.health import first_loss_alarm
 from diffalign.training.report.previews import measure_drift, save_previews, to_be_judged
 from diffalign.training.setup import open_run
 from diffalign.training.state import Run
-from diffalign.training.step.spike_guard import Reading
+from diffalign.training.step.spike_guard import StepStats
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def advance(run: Run) -> None:
         preview(run)
 
 
-def check_first(run: Run, reading: Reading) -> None:
+def check_first(run: Run, reading: StepStats) -> None:
     """Before the first update the loss is known; says so when it is another."""
     pairs = [run.stepper.pairs[index] for index, _ in run.order.batch(0)]
     weight = float(run.stepper.label(pairs).weight.mean())
@@ -149,7 +149,7 @@ def react(run: Run, verdict: str) -> None:
         )
 
 
-def log(run: Run, reading: Reading, rate: float) -> None:
+def log(run: Run, reading: StepStats, rate: float) -> None:
     """Reads the window's metrics, over all processes, and tells them to everybody who listens."""
     record: dict[str, Any] = {
         "step": run.step,

@@ -19,10 +19,10 @@ from diffalign.errors import ConfigError
 from diffalign.pairs.checkpoint_pool import CheckpointPool
 from diffalign.pairs.source import PairSource, Stage
 from diffalign.policies.policy import Policy
-from diffalign.training.report.progress import Report
-from diffalign.training.step.batch_order import Order, Visit
-from diffalign.training.step.gradients import Stepper
-from diffalign.training.storage.run_folder import Output
+from diffalign.training.report.progress import ProgressReport
+from diffalign.training.step.batch_order import BatchOrder, Visit
+from diffalign.training.step.gradients import GradientComputer
+from diffalign.training.storage.run_folder import RunFolder
 
 
 def lengths(source: PairSource, policy: Policy) -> dict[str, int]:
@@ -59,10 +59,10 @@ class Rounds:
 
     source: PairSource
     policy: Policy
-    stepper: Stepper
-    order: Order
-    output: Output
-    report: Report
+    stepper: GradientComputer
+    order: BatchOrder
+    output: RunFolder
+    report: ProgressReport
     accelerator: Any
     steps: int
     seed: int

@@ -15,29 +15,29 @@ from diffalign.pairs.dataset import DatasetPairs, from_memory, read_dataset
 from diffalign.pairs.source import PairSource
 from diffalign.policies.policy import Policy
 from diffalign.training.held_out.evaluate import HeldOut
-from diffalign.training.held_out.prune import needed, shaped
+from diffalign.training.held_out.prune import drop_unused_answers, like_training_pairs
 from diffalign.training.optim.ema import Ema
 from diffalign.training.optim.optimizer import learning_rate, make_optimizer
 from diffalign.training.recipe.bind import bind_label, bind_loss, bind_pairs
-from diffalign.training.recipe.compatibility import check_answers, check_fit, check_medium, check_model
-from diffalign.training.recipe.model_kinds import open_model, row_of
+from diffalign.training.recipe.compatibility import check_answers, check_loss_and_data, check_medium, check_model
+from diffalign.training.recipe.model_kinds import model_kind, open_model
 from diffalign.training.recipe.schema import Recipe, Train
 from diffalign.training.report.header import header
 from diffalign.training.report.health import Health
-from diffalign.training.report.progress import Report
+from diffalign.training.report.progress import ProgressReport
 from diffalign.training.report.trackers import MetricsFile, check_trackers
 from diffalign.training.rounds import Rounds, check_lengths
 from diffalign.training.state import Run
-from diffalign.training.step.batch_order import Order, Visit, several
-from diffalign.training.step.bco_shift import RunningShift, shift_named
+from diffalign.training.step.batch_order import BatchOrder, Visit, draws_of_visits
+from diffalign.training.step.bco_shift import BcoShift, bco_shift_rule
 from diffalign.training.step.dataset_rewards import rewards_of
 from diffalign.training.step.fast_slow import FastSlow
-from diffalign.training.step.gradients import Stepper
-from diffalign.training.step.kto_baseline import StrayPairs, strays
+from diffalign.training.step.gradients import GradientComputer
+from diffalign.training.step.kto_baseline import MismatchedPairs, mismatched_pairs
 from diffalign.training.step.metrics import Metrics
 from diffalign.training.step.spike_guard import SpikeGuard
 from diffalign.training.storage.checkpoint import check_disk
-from diffalign.training.storage.run_folder import Output, check_output, claim_output, flat
+from diffalign.training.storage.run_folder import RunFolder, check_output, claim_output, flat
 from diffalign.training.storage.run_folder import dump as dump_recipe
 
 MICRO = 8
@@ -61,7 +61,7 @@ def open_run(
         resume: Whether the output folder's run goes on.
         check_only: Stop after the header.
     """
-    output = Output(recipe.output)
+    output = RunFolder(recipe.output)
     trackers = check_trackers(recipe.log.trackers)
     check_output(output, recipe, resume)
     accelerator = make_accelerator(recipe, trackers, output)
@@ -74,12 +74,14 @@ def open_run(
     rows = _rows(recipe, pairs)
     loss, label = bind_loss(recipe.loss), bind_label(recipe.labels, rows.ranges)
     check_model(loss, recipe.model)
-    source = bind_pairs(recipe.pairs, row_of(recipe.model).candidates())
-    data = source(replace(rows, pairs=needed(rows.pairs, loss.roles)))
-    check_fit(loss, data, label(data.pairs))  # a label raises for a row that lacks what it needs
+    source = bind_pairs(recipe.pairs, model_kind(recipe.model).candidates())
+    data = source(replace(rows, pairs=drop_unused_answers(rows.pairs, loss.roles)))
+    check_loss_and_data(loss, data, label(data.pairs))  # a label raises for a row that lacks what it needs
     held_out = HeldOut.read(recipe.data)
     if held_out is not None:
-        held_out = shaped(HeldOut(needed(held_out.pairs, loss.roles)), recipe.pairs.name, source).fitting(loss, label)
+        held_out = like_training_pairs(
+            HeldOut(drop_unused_answers(held_out.pairs, loss.roles)), recipe.pairs.name, source
+        ).fitting(loss, label)
     for known in (data.pairs if not data.every else [], held_out.pairs if held_out else []):
         check_answers(loss, known)
         rewards_of(loss, known)
@@ -89,8 +91,8 @@ def open_run(
     check_lengths(data, policy)
     chase = _chase(train, loss, policy, accelerator.num_processes)
     trainable = policy.trainable()
-    order = Order(len(data), train.batch_size, train.seed)
-    report = Report(train.steps, active=accelerator.is_main_process)
+    order = BatchOrder(len(data), train.batch_size, train.seed)
+    report = ProgressReport(train.steps, active=accelerator.is_main_process)
     micro = _micro(train, loss, accelerator.num_processes)
     draws = train.draws_per_pair or (2 if loss.squares and policy.looks > 1 else 1)
     report.say(header(recipe, policy, data, loss, processes=accelerator.num_processes, micro=micro))
@@ -107,7 +109,7 @@ def open_run(
         _place(accelerator, policy)
     optimizer = accelerator.prepare_optimizer(_optimizer(train, trainable, chase))
     metrics = Metrics(loss)
-    stepper = Stepper(
+    stepper = GradientComputer(
         accelerator=accelerator,
         policy=policy,
         parameters=list(trainable.values()),
@@ -120,7 +122,7 @@ def open_run(
         max_grad_norm=train.max_grad_norm,
         draws=draws,
         group_tau=train.group_robust,
-        shift=RunningShift(shift_named(loss), accelerator.device),
+        shift=BcoShift(bco_shift_rule(loss), accelerator.device),
         chase=chase,
     )
     peak = max(learning_rate(train, step) for step in range(min(train.steps, train.warmup_steps + 1)))
@@ -197,7 +199,7 @@ def _micro(train: Train, loss: Objective, processes: int) -> int:
     return whole
 
 
-def make_accelerator(recipe: Recipe, trackers: list[str], output: Output) -> Any:
+def make_accelerator(recipe: Recipe, trackers: list[str], output: RunFolder) -> Any:
     """Accelerate's view of devices, processes and precision."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, GradientState
@@ -235,10 +237,10 @@ def _prepare(
     policy: Policy,
     data: PairSource,
     held_out: HeldOut | None,
-    order: Order,
+    order: BatchOrder,
     train: Train,
     micro: int,
-    report: Report,
+    report: ProgressReport,
     loss: Objective,
     draws: int,
 ) -> None:
@@ -246,22 +248,24 @@ def _prepare(
     known = joined(data.pairs, held_out.pairs if held_out else [])
     asked, plan = known, _plan(policy, data, held_out, order, train)
     if plan and "point" in loss.needs:
-        found = [stray for batch in plan for stray in strays(batch)]
+        found = [stray for batch in plan for stray in mismatched_pairs(batch)]
         plan.append([(len(known) + k, stray.visit) for k, stray in enumerate(found)])
-        asked = joined(known, StrayPairs(known, found))
+        asked = joined(known, MismatchedPairs(known, found))
     with accelerator.main_process_first():
         for line in policy.prepare(known, report.preparing):
             report.say(line)
         if plan and hasattr(policy, "prepare_reference"):  # a policy that can store its reference's scores
             met = [visit for batch in plan for visit in batch]
-            visits = [(index, several([visit], draws)[k][0]) for index, visit in met for k in range(draws)]
+            visits = [(index, draws_of_visits([visit], draws)[k][0]) for index, visit in met for k in range(draws)]
             with accelerator.autocast():
                 # As many pairs at a time as in training: the same kernels, so the same rounding.
                 told = {"batch": micro, "progress": report.preparing, "prompts": "prompts" in loss.needs}
                 policy.prepare_reference(asked, visits, train.seed, **told)
 
 
-def _plan(policy: Policy, data: PairSource, held_out: HeldOut | None, order: Order, train: Train) -> list[list[Visit]]:
+def _plan(
+    policy: Policy, data: PairSource, held_out: HeldOut | None, order: BatchOrder, train: Train
+) -> list[list[Visit]]:
     """The batches that the reference will be asked of; held-out pairs come behind the others. Where pairs change from
     round to round, what it says of them cannot be known beforehand."""
     if data.every or not hasattr(policy, "prepare_reference"):

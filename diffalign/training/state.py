@@ -19,15 +19,15 @@ from diffalign.training.optim.ema import Ema
 from diffalign.training.optim.optimizer_state import flatten, restore
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.health import Health
-from diffalign.training.report.progress import Report
+from diffalign.training.report.progress import ProgressReport
 from diffalign.training.report.trackers import MetricsFile
 from diffalign.training.rounds import Rounds
-from diffalign.training.step.batch_order import Order
-from diffalign.training.step.gradients import Stepper
+from diffalign.training.step.batch_order import BatchOrder
+from diffalign.training.step.gradients import GradientComputer
 from diffalign.training.step.metrics import Metrics
 from diffalign.training.step.spike_guard import SpikeGuard
 from diffalign.training.storage.checkpoint import Snapshot, complete_checkpoints, read_checkpoint, write_checkpoint
-from diffalign.training.storage.run_folder import Output
+from diffalign.training.storage.run_folder import RunFolder
 
 
 @dataclass
@@ -35,20 +35,20 @@ class Run:
     """A run between two steps. ``module`` is the bare network, ``policy.module`` possibly its distributed wrapper."""
 
     recipe: Recipe
-    output: Output
+    output: RunFolder
     accelerator: Any
     policy: Policy
     module: nn.Module
     trainable: dict[str, nn.Parameter]
     optimizer: Any
     ema: Ema | None
-    order: Order
-    stepper: Stepper
+    order: BatchOrder
+    stepper: GradientComputer
     metrics: Metrics
     guard: SpikeGuard
     health: Health
     file: MetricsFile
-    report: Report
+    report: ProgressReport
     data: PairSource
     held_out: HeldOut | None
     rounds: Rounds

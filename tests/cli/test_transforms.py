@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from diffalign.data.readers import read_pairs
-from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.score_table import write_scores
 from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import DataError, UserError
@@ -213,7 +213,7 @@ def recipe(tmp_path, data, **values):
 def test_what_the_commands_write_is_trained_on(kind, tmp_path):
     from tests.tiny_text import text_pairs
 
-    write_pairs(tmp_path / "pairs.jsonl", short := [Line(p) for p in text_pairs(8)])
+    write_pairs(tmp_path / "pairs.jsonl", short := [PairRow(p) for p in text_pairs(8)])
     source, logistic = tmp_path / "pairs.jsonl", {"name": "logistic", "beta": 0.5}
     if kind == "strength":
         write_scores(tmp_path / "rm.jsonl", "rm", {line.pair.id: (float(n), 3.0) for n, line in enumerate(short)})

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Answer, Pair
-from diffalign.losses import PairScores, loss_named
+from diffalign.losses import PairLogps, loss_named
 from diffalign.policies.language.network.layout import lay_out
-from diffalign.policies.language.scoring.score import Encoded
-from diffalign.policies.language.tokens.token_pair import Question
+from diffalign.policies.language.scoring.score import EncodedTexts
+from diffalign.policies.language.tokens.token_pair import TokenPair
 from diffalign.policies.policy import Policy
 from diffalign.training.recipe.load import make_recipe
 from diffalign.training.setup import open_run
@@ -139,13 +139,13 @@ def recomputed(run: Run, loss: Callable[[Policy], Tensor]) -> Step:
     return Step(float(value.detach()), _gradient(run))
 
 
-def scores_of(policy: Policy, questions: Sequence[Question]) -> PairScores:
+def scores_of(policy: Policy, questions: Sequence[TokenPair]) -> PairLogps:
     """What policy and reference say of tokens, however they were cut into prompts and responses."""
-    encoded = Encoded(tuple(questions), lay_out(questions, policy.device))
+    encoded = EncodedTexts(tuple(questions), lay_out(questions, policy.device))
     with torch.no_grad():
         reference = policy.reference(encoded, None)
     (chosen, *more), (reference_chosen, *rest) = policy.score(encoded, None).candidates, reference.candidates
-    return PairScores(chosen, *(more or [None]), reference_chosen, *(rest or [None]))
+    return PairLogps(chosen, *(more or [None]), reference_chosen, *(rest or [None]))
 
 
 def trl(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffalign.errors import ConfigError
-from diffalign.losses import LOSSES, Answered
+from diffalign.losses import LOSSES, AnswerLogps
 from tests.conformance.sides import (
     NEEDS_TRL,
     assert_apart,
@@ -95,7 +95,7 @@ def test_trl_takes_the_likelihood_of_gold_as_a_mean_over_all_tokens_of_a_batch(s
         gold = scores_of(policy, [replace(q, responses=q.responses[2:]) for q in questions]).chosen
         assert gold.lengths.tolist() == [len(row["reference_ids"]) for row in rows]
         pair = scores_of(policy, [replace(q, responses=q.responses[:2]) for q in questions])
-        value = contrast(replace(pair, further={"gold": Answered(gold)})).mean()
+        value = contrast(replace(pair, further={"gold": AnswerLogps(gold)})).mean()
         return value - loss["alpha"] * gold.logps.sum() / gold.lengths.sum()
 
     assert_same(recomputed(run, as_theirs), theirs)

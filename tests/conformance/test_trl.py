@@ -13,8 +13,8 @@ import torch
 
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.losses import LOSSES, loss_named
-from diffalign.policies.language.tokens.token_pair import Question, Response
-from diffalign.training.step.kto_baseline import StrayPairs, strays
+from diffalign.policies.language.tokens.token_pair import Response, TokenPair
+from diffalign.training.step.kto_baseline import MismatchedPairs, mismatched_pairs
 from tests.conformance.sides import (
     NEEDS_TRL,
     TRAINERS,
@@ -120,7 +120,7 @@ def test_where_tokens_merge_trl_takes_the_end_of_the_prompt_into_the_answer(tmp_
     merged = run.policy.tokens.tokenizer(": ")["input_ids"]
     questions = run.policy.tokens.questions(pairs)
     earlier = [
-        with_answers(Question(q.prompt[:-1], q.responses), [(*merged, *one.ids[1:]) for one in q.responses])
+        with_answers(TokenPair(q.prompt[:-1], q.responses), [(*merged, *one.ids[1:]) for one in q.responses])
         for q in questions
     ]
     assert [tokens_of(question) for question in earlier] == [tokens_of_row(row) for row in rows]
@@ -167,7 +167,7 @@ def test_trl_counts_the_prompt_in_the_likelihood_of_orpo(settings, tmp_path):
         scores = scores_of(policy, questions)
         odds = LOSSES["orpo"].bind(weight=0.4)(scores) - LOSSES["sft"].bind()(scores)
         # The first token of a text is predicted by nothing; all others count alike.
-        whole = [with_answers(Question(q.prompt[:1], ()), [(*q.prompt[1:], *q.responses[0].ids)]) for q in questions]
+        whole = [with_answers(TokenPair(q.prompt[:1], ()), [(*q.prompt[1:], *q.responses[0].ids)]) for q in questions]
         said = scores_of(policy, whole).chosen
         return odds.mean() - said.logps.sum() / said.lengths.sum()
 
@@ -231,7 +231,7 @@ def page(section):
 
 def point_of(policy, examples):
     """The reference point of examples: each prompt with the answer before it."""
-    found = StrayPairs(examples, strays([(index, 0) for index in range(len(examples))]))
+    found = MismatchedPairs(examples, mismatched_pairs([(index, 0) for index in range(len(examples))]))
     return scores_of(policy, policy.tokens.questions(list(found))).chosen_logratio.mean().clamp(min=0).detach()
 
 

@@ -6,8 +6,8 @@ import itertools
 import pytest
 import torch
 
-from diffalign.labels import LABELS, Label, expected, oriented, silent
-from diffalign.losses import LOSSES, PairScores, Scores
+from diffalign.labels import LABELS, Label, expected, swapped_by, without_gradient
+from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from tests.labels.rows import AGAINST_A_REFERENCE, BOUND, PAIRS, TRIES, label, made
 from tests.losses.scores import drawn, from_margins, taken
 
@@ -21,7 +21,7 @@ BOTH = [
 def _pull(loss, scores, given):
     """Gradients of the summed expected loss by both candidates' log-probabilities."""
     leaves = [side.logps.detach().clone().requires_grad_(True) for side in (scores.chosen, scores.rejected)]
-    moved = dataclasses.replace(scores, chosen=Scores(leaves[0]), rejected=Scores(leaves[1]))
+    moved = dataclasses.replace(scores, chosen=CandidateLogps(leaves[0]), rejected=CandidateLogps(leaves[1]))
     return torch.autograd.grad(expected(loss, moved, given).sum(), leaves)
 
 
@@ -59,7 +59,7 @@ def test_no_gradient_goes_through_a_label(name, loss):
         values = given.gate(scores)
         fixed = dataclasses.replace(given, gate=lambda _: values)
         leaf = scores.chosen.logps.clone().requires_grad_(True)
-        assert not given.gate(dataclasses.replace(scores, chosen=Scores(leaf))).requires_grad
+        assert not given.gate(dataclasses.replace(scores, chosen=CandidateLogps(leaf))).requires_grad
     for found, by_hand in zip(_pull(loss, scores, given), _pull(loss, scores, fixed), strict=True):
         assert torch.equal(found, by_hand)
 
@@ -81,7 +81,7 @@ def test_even_a_label_that_carries_a_gradient_gets_none():
 @pytest.mark.parametrize("name, loss", BOTH)
 def test_equal_policy_and_reference_cost_the_weighted_loss_at_zero(name, loss):
     given, logps = made(name), torch.tensor([-0.3, -9.0, 0.0, 2.0, -0.1], dtype=torch.float64)
-    found = expected(loss, PairScores(*map(Scores, (logps, 3 * logps, logps, 3 * logps))), given)
+    found = expected(loss, PairLogps(*map(CandidateLogps, (logps, 3 * logps, logps, 3 * logps))), given)
     torch.testing.assert_close(found, given.weight * loss.at_zero, rtol=1e-14, atol=0)
 
 
@@ -98,7 +98,7 @@ def test_swapping_a_pair_and_the_sign_of_its_scale_changes_nothing(loss):
 @pytest.mark.parametrize("loss", AGAINST_A_REFERENCE)
 def test_a_silent_pair_costs_the_loss_at_zero_and_pulls_exactly_nowhere(loss):
     scores, given = drawn(4, scale=30.0), label([1.0, 0.7, 1.0, 0.7], [2.0, 2.0, 0.0, 1.0], scale=[0.0, 0.0, 3.0, 3.0])
-    still = silent(given)
+    still = without_gradient(given)
     assert still.tolist() == [True, True, True, False] and still.dtype == torch.bool
     found = expected(loss, scores, given)
     torch.testing.assert_close(found[still], (given.weight * loss.at_zero)[still], rtol=1e-14, atol=0)
@@ -118,7 +118,7 @@ def test_a_scale_and_a_gate_of_one_change_no_bit(loss, given):
 
 def test_the_gate_comes_before_the_scale_and_both_before_the_mixture():
     # R_w = 0.4, R_l = 0.3, g = -1, s = -2: the margin inside is -2 (0.4 + 0.3).
-    scores = PairScores(*(Scores(torch.tensor([x], dtype=torch.float64)) for x in (0.4, 0.3, 0.0, 0.0)))
+    scores = PairLogps(*(CandidateLogps(torch.tensor([x], dtype=torch.float64)) for x in (0.4, 0.3, 0.0, 0.0)))
     loss, given = LOSSES["logistic"].bind(beta=1.0), label([0.9], 3.0, scale=-2.0, gate=[-1.0])
     by_hand = LOSSES["logistic"].bind(beta=1.0, flip=0.1)(from_margins([-1.4]))
     torch.testing.assert_close(expected(loss, scores, given), 3.0 * by_hand, rtol=1e-14, atol=0)
@@ -130,7 +130,7 @@ def test_the_gate_comes_before_the_scale_and_both_before_the_mixture():
 
 def test_only_a_label_that_relabels_turns_the_scores_round_for_metrics():
     scores = drawn(5)
-    turned = oriented(scores, label(scale=SCALES, relabels=True))
+    turned = swapped_by(scores, label(scale=SCALES, relabels=True))
     signs = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0], dtype=torch.float64)
     assert torch.equal(turned.margin, signs * scores.margin)
     for other in (
@@ -138,20 +138,20 @@ def test_only_a_label_that_relabels_turns_the_scores_round_for_metrics():
         label(count=5, relabels=True),
         label(scale=[0.0, 1.0, 2.0, 3.0, 4.0], relabels=True),
     ):
-        assert oriented(scores, other) is scores
+        assert swapped_by(scores, other) is scores
 
 
 @pytest.mark.parametrize("name", LABELS)
 def test_silent_pairs_of_a_label_are_those_that_it_cannot_teach_with(name):
     given, loss = made(name), LOSSES["logistic"].bind(beta=1.0)
     chosen, _ = _pull(loss, drawn(5, scale=0.1), given)
-    assert torch.equal(silent(given), chosen == 0.0)
+    assert torch.equal(without_gradient(given), chosen == 0.0)
 
 
 @pytest.mark.parametrize("name", ["sft", "mapo", "simpo", "orpo"])
 def test_a_loss_without_a_reference_takes_no_scale_and_no_gate(name):
     scores, loss = drawn(2), LOSSES[name].bind()
-    bare = PairScores(scores.chosen, scores.rejected)
+    bare = PairLogps(scores.chosen, scores.rejected)
     with pytest.raises(ValueError, match=f"'{name}' does not compare two of them alone; take one that does"):
         expected(loss, bare, label(scale=[1.0, 2.0]))
     with pytest.raises(ValueError, match="no reference"):
@@ -167,7 +167,7 @@ def test_a_loss_in_which_a_likelihood_counts_takes_a_doubt_and_no_scale():
 
 
 def test_winners_alone_take_sure_labels_only():
-    scores, loss = PairScores(drawn(2).chosen), LOSSES["sft"].bind()
+    scores, loss = PairLogps(drawn(2).chosen), LOSSES["sft"].bind()
     assert torch.equal(expected(loss, scores, label(1.0, [1.0, 2.0])), -scores.chosen.logps * torch.tensor([1.0, 2.0]))
     with pytest.raises(ValueError, match="rejected is None"):
         expected(loss, scores, label([0.9, 0.9]))

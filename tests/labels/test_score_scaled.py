@@ -8,11 +8,11 @@ import torch
 
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
-from diffalign.labels import expected, hard, oriented, silent
+from diffalign.labels import expected, hard, swapped_by, without_gradient
 from diffalign.labels import score_scaled as smoothed
 from diffalign.losses import LOSSES
-from diffalign.losses.pair_scores import PairScores
-from diffalign.losses.scores import Scores
+from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.scores import CandidateLogps
 from tests.losses.scores import drawn
 
 # Published constants of PickScore's bare cosine on Pick-a-Pic v2 (SmPO-Diffusion's released training script).
@@ -63,10 +63,10 @@ def test_the_published_example_through_the_loss():
     (w,) = scale((0.22, 0.20))
     assert w == pytest.approx(0.5995904742, abs=5e-11)
     errors = {"chosen": -0.001, "rejected": 0.002}  # policy minus reference
-    policy = [Scores(torch.tensor([-e / 2], dtype=torch.float64)) for e in errors.values()]
-    zero = Scores(torch.zeros(1, dtype=torch.float64))
+    policy = [CandidateLogps(torch.tensor([-e / 2], dtype=torch.float64)) for e in errors.values()]
+    zero = CandidateLogps(torch.zeros(1, dtype=torch.float64))
     label = smoothed([pair(0.22, 0.20)], scorer="pickscore", **PICKSCORE)
-    scores = PairScores(*policy, zero, zero)
+    scores = PairLogps(*policy, zero, zero)
     assert 2000 * scores.scaled(label.scale).margin.item() == pytest.approx(1.7987714227, abs=5e-11)
     loss = expected(LOSSES["logistic"].bind(beta=2000.0), scores, label)
     assert loss.item() == pytest.approx(0.1531519774, abs=5e-11)
@@ -83,12 +83,12 @@ def test_alpha_one_and_gamma_one_are_the_plain_loss_bit_for_bit():
 def test_equal_scores_cost_log_two_and_teach_nothing():
     assert scale((0.2, 0.2)) == [0.0]
     leaf = torch.tensor([0.3], dtype=torch.float64, requires_grad=True)
-    zero = Scores(torch.zeros(1, dtype=torch.float64))
+    zero = CandidateLogps(torch.zeros(1, dtype=torch.float64))
     label = smoothed([pair(0.2, 0.2)], scorer="pickscore", **PICKSCORE)
-    loss = expected(LOSSES["logistic"].bind(beta=2000.0), PairScores(Scores(leaf), zero, zero, zero), label)
+    loss = expected(LOSSES["logistic"].bind(beta=2000.0), PairLogps(CandidateLogps(leaf), zero, zero, zero), label)
     loss.sum().backward()
     assert loss.item() == math.log(2) and leaf.grad.item() == 0.0
-    assert silent(label).tolist() == [True]
+    assert without_gradient(label).tolist() == [True]
 
 
 def test_swapping_the_candidates_negates_the_scale_and_keeps_the_loss():
@@ -107,8 +107,8 @@ def test_the_source_decides_what_metrics_call_the_chosen_one():
         for source in ("scorer", "human", "agreement")
     }
     assert torch.equal(labels["scorer"].scale, labels["human"].scale)
-    assert oriented(scores, labels["scorer"]).margin.tolist() == [-scores.margin[0].item(), scores.margin[1].item()]
-    assert oriented(scores, labels["human"]).margin.tolist() == scores.margin.tolist()
+    assert swapped_by(scores, labels["scorer"]).margin.tolist() == [-scores.margin[0].item(), scores.margin[1].item()]
+    assert swapped_by(scores, labels["human"]).margin.tolist() == scores.margin.tolist()
     assert labels["agreement"].scale.tolist() == [0.0, labels["human"].scale[1].item()]
     assert not labels["agreement"].relabels
 
@@ -123,10 +123,12 @@ def test_the_unit_of_the_scores_does_not_matter(factor, shift):
 
 def test_the_gradient_is_linear_in_the_scale_at_a_given_sigmoid():
     beta, m = 50.0, torch.tensor([0.01], dtype=torch.float64)
-    zero = Scores(torch.zeros(1, dtype=torch.float64))
+    zero = CandidateLogps(torch.zeros(1, dtype=torch.float64))
     label = smoothed([pair(0.26, 0.20)], scorer="pickscore", **PICKSCORE)
     leaf = m.clone().requires_grad_()
-    expected(LOSSES["logistic"].bind(beta=beta), PairScores(Scores(leaf), zero, zero, zero), label).sum().backward()
+    expected(
+        LOSSES["logistic"].bind(beta=beta), PairLogps(CandidateLogps(leaf), zero, zero, zero), label
+    ).sum().backward()
     w = label.scale.item()
     assert leaf.grad.item() == pytest.approx(-beta * w * (1 - torch.sigmoid(beta * w * m).item()), rel=1e-12)
 

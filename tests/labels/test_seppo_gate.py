@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from diffalign.labels import expected, hard
 from diffalign.labels import seppo_gate as anchor
-from diffalign.losses import LOSSES, PairScores, Scores
+from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from tests.labels.rows import AGAINST_A_REFERENCE, PAIRS
 from tests.losses.scores import drawn, from_errors
 
@@ -22,7 +22,7 @@ EXCESS = [(-0.001, 0.002), (0.001, 0.002), (0.001, -0.002), (-0.001, -0.002), (0
 
 def _scores(excess, dtype=torch.float64):
     d_w, d_l = (torch.tensor(column, dtype=dtype) for column in zip(*excess, strict=True))
-    return PairScores(*(Scores(-e / 2) for e in (d_w, d_l, torch.zeros_like(d_w), torch.zeros_like(d_l))))
+    return PairLogps(*(CandidateLogps(-e / 2) for e in (d_w, d_l, torch.zeros_like(d_w), torch.zeros_like(d_l))))
 
 
 def _label(count, **how):
@@ -58,7 +58,7 @@ def test_a_tie_learns_from_the_anchor_alone_or_as_from_any_pair():
     scores = from_errors([0.4], [0.7], [0.4], [0.7])
     for tie in (0, 1):
         leaves = [side.logps.clone().requires_grad_(True) for side in (scores.chosen, scores.rejected)]
-        moved = dataclasses.replace(scores, chosen=Scores(leaves[0]), rejected=Scores(leaves[1]))
+        moved = dataclasses.replace(scores, chosen=CandidateLogps(leaves[0]), rejected=CandidateLogps(leaves[1]))
         chosen, rejected = torch.autograd.grad(expected(LOSS, moved, _label(1, tie=tie)).sum(), leaves)
         assert (chosen.item(), rejected.item()) == (-BETA / 2, tie * BETA / 2)
 
@@ -68,7 +68,7 @@ def test_a_tie_learns_from_the_anchor_alone_or_as_from_any_pair():
 def test_the_gate_does_not_look_at_the_sample(other, kind):
     label = _label(5, kind=kind)
     scores = _scores(EXCESS)
-    replaced = dataclasses.replace(scores, rejected=Scores(torch.full((5,), other, dtype=torch.float64)))
+    replaced = dataclasses.replace(scores, rejected=CandidateLogps(torch.full((5,), other, dtype=torch.float64)))
     assert torch.equal(label.gate(replaced), label.gate(scores))
     assert torch.equal(label.gate(dataclasses.replace(scores, rejected=None)), label.gate(scores))
 
@@ -92,7 +92,9 @@ def test_only_the_sum_of_the_errors_counts_behind_and_only_their_difference_ahea
 @pytest.mark.parametrize("loss", AGAINST_A_REFERENCE)
 def test_where_the_policy_is_ahead_everywhere_it_is_the_plain_loss_to_the_bit(loss):
     scores = drawn(5, dtype=torch.float32)
-    ahead = dataclasses.replace(scores, chosen=Scores(scores.reference_chosen.logps + scores.chosen.logps.abs()))
+    ahead = dataclasses.replace(
+        scores, chosen=CandidateLogps(scores.reference_chosen.logps + scores.chosen.logps.abs())
+    )
     for how in ({}, {"kind": "indicator"}, {"tie": 1}):
         assert torch.equal(expected(loss, ahead, anchor(PAIRS, **how)), expected(loss, ahead, hard(PAIRS)))
 
@@ -101,7 +103,7 @@ def test_where_the_policy_is_ahead_everywhere_it_is_the_plain_loss_to_the_bit(lo
 def test_gradients_stay_finite_at_ties_and_at_extremes(dtype):
     scores = _scores([(0.0, 0.0), (0.0, 1e4), (1e4, -1e4), (-1e4, 1e4), (1e-30, 1.0)], dtype)
     leaves = [side.logps.clone().requires_grad_(True) for side in (scores.chosen, scores.rejected)]
-    moved = dataclasses.replace(scores, chosen=Scores(leaves[0]), rejected=Scores(leaves[1]))
+    moved = dataclasses.replace(scores, chosen=CandidateLogps(leaves[0]), rejected=CandidateLogps(leaves[1]))
     values = expected(LOSS, moved, _label(5))
     assert values.isfinite().all() and values.dtype == dtype
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(values.sum(), leaves))

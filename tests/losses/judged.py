@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from diffalign.losses import Answered, Scores
+from diffalign.losses import AnswerLogps, CandidateLogps
 from tests.losses.scores import from_logps
 
 
@@ -15,14 +15,16 @@ def column(x):
 def answered(logp, reference=0.0, tokens=None):
     """A further answer."""
     lengths = None if tokens is None else torch.as_tensor([tokens])
-    return Answered(Scores(column(logp), lengths=lengths), Scores(column(reference), lengths=lengths))
+    return AnswerLogps(
+        CandidateLogps(column(logp), lengths=lengths), CandidateLogps(column(reference), lengths=lengths)
+    )
 
 
 def known(scores, further=None, previous=None, rewards=None, prompts=None):
     """The scores with further answers (numbers are logratios), the previous policy's log-probabilities of the two
     candidates, their rewards, and the prompts' logratios."""
-    further = {r: a if isinstance(a, Answered) else answered(a) for r, a in (further or {}).items()}
-    beside = {} if previous is None else {"previous": tuple(Scores(column(x)) for x in previous)}
+    further = {r: a if isinstance(a, AnswerLogps) else answered(a) for r, a in (further or {}).items()}
+    beside = {} if previous is None else {"previous": tuple(CandidateLogps(column(x)) for x in previous)}
     rewards = {} if rewards is None else dict(zip(("chosen", "rejected"), map(column, rewards), strict=True))
     sides = {}
     for side, gain in zip(("chosen", "rejected"), prompts or (), strict=False):

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import torch
 
-from diffalign.losses import Answered, PairScores, Scores
+from diffalign.losses import AnswerLogps, CandidateLogps, PairLogps
 from tests.losses.plain import PLAIN, Answer, Example, Parts
 
 SIDES = ("chosen", "rejected", "reference_chosen", "reference_rejected")
@@ -15,21 +15,21 @@ def from_logps(chosen, rejected, reference_chosen, reference_rejected, dtype=tor
     lengths = [None if tokens is None else torch.tensor(tokens[k % 2]) for k in range(4)]
     as_tensor = lambda x: x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=dtype)
     given = (chosen, rejected, reference_chosen, reference_rejected)
-    return PairScores(*(Scores(as_tensor(x), lengths=n) for x, n in zip(given, lengths, strict=True)))
+    return PairLogps(*(CandidateLogps(as_tensor(x), lengths=n) for x, n in zip(given, lengths, strict=True)))
 
 
 def from_margins(margins, dtype=torch.float64):
     """Scores whose margins are exactly these: the chosen candidate carries all of it."""
     margins = torch.as_tensor(margins, dtype=dtype)
     zeros = torch.zeros_like(margins)
-    return PairScores(*map(Scores, (margins, zeros, zeros, zeros)))
+    return PairLogps(*map(CandidateLogps, (margins, zeros, zeros, zeros)))
 
 
 def drawn(count, seed=0, dtype=torch.float64, scale=1.0):
     """``count`` pairs of ordinary size."""
     generator = torch.Generator().manual_seed(seed)
     rows = scale * torch.randn(4, count, generator=generator, dtype=torch.float64)
-    return PairScores(*(Scores(row.to(dtype)) for row in rows))
+    return PairLogps(*(CandidateLogps(row.to(dtype)) for row in rows))
 
 
 def fit(loss, scores, point=0.25):
@@ -65,7 +65,7 @@ def fit(loss, scores, point=0.25):
 
 def everywhere_equal(scores):
     """The scores with further answers, prompts and the policy as it was where the reference is the policy itself."""
-    further = {role: Answered(answer.policy, answer.policy) for role, answer in scores.further.items()}
+    further = {role: AnswerLogps(answer.policy, answer.policy) for role, answer in scores.further.items()}
     sides = {s: replace(getattr(scores, f"reference_{s}"), prompts=getattr(scores, s).prompts) for s in SIDES[:2]}
     previous = {"previous": (scores.reference_chosen, scores.reference_rejected)} if "previous" in scores.beside else {}
     sides = {f"reference_{side}": value for side, value in sides.items()}
@@ -76,9 +76,9 @@ def everywhere_equal(scores):
 
 def bared(scores):
     """Log-probabilities alone: without parts and lengths."""
-    bare = lambda s: None if s is None else Scores(s.logps)
+    bare = lambda s: None if s is None else CandidateLogps(s.logps)
     sides = {side: bare(getattr(scores, side)) for side in SIDES}
-    further = {role: Answered(bare(a.policy), bare(a.reference)) for role, a in scores.further.items()}
+    further = {role: AnswerLogps(bare(a.policy), bare(a.reference)) for role, a in scores.further.items()}
     return replace(scores, **sides, further=further, beside={n: tuple(map(bare, p)) for n, p in scores.beside.items()})
 
 
@@ -93,7 +93,7 @@ def _normal(seed, *shape):
 def _answer(scores, seed, unit):
     rows = unit * _normal(seed, 2, len(scores.chosen.logps)).to(scores.chosen.logps.dtype)
     lengths = scores.chosen.lengths
-    return Answered(*(Scores(row, lengths=lengths) for row in rows))
+    return AnswerLogps(*(CandidateLogps(row, lengths=lengths) for row in rows))
 
 
 def _with_parts(scores, divergence):
@@ -130,7 +130,7 @@ def _with_steps(scores):
 
     width, further = scores.chosen.parts.shape[1], {}
     for k, (role, answer) in enumerate(scores.further.items()):
-        further[role] = Answered(stepped(split(answer.policy, width), 62 + k), split(answer.reference, width))
+        further[role] = AnswerLogps(stepped(split(answer.policy, width), 62 + k), split(answer.reference, width))
     return replace(scores, chosen=stepped(scores.chosen, 60), rejected=stepped(scores.rejected, 61), further=further)
 
 
@@ -138,10 +138,10 @@ def taken(scores, rows):
     """The scores of some rows, everything that goes with them too."""
 
     def pick(value, name=""):
-        if isinstance(value, Scores):
-            return Scores(**{f.name: pick(getattr(value, f.name), f.name) for f in fields(Scores)})
-        if isinstance(value, Answered):
-            return Answered(pick(value.policy), pick(value.reference))
+        if isinstance(value, CandidateLogps):
+            return CandidateLogps(**{f.name: pick(getattr(value, f.name), f.name) for f in fields(CandidateLogps)})
+        if isinstance(value, AnswerLogps):
+            return AnswerLogps(pick(value.policy), pick(value.reference))
         if isinstance(value, dict):
             return {k: pick(v) for k, v in value.items()}
         if isinstance(value, tuple):
@@ -150,14 +150,14 @@ def taken(scores, rows):
             return value
         return value[:, rows] if name in ("masks", "states") else value[rows]
 
-    return PairScores(**{f.name: pick(getattr(scores, f.name)) for f in fields(PairScores)})
+    return PairLogps(**{f.name: pick(getattr(scores, f.name)) for f in fields(PairLogps)})
 
 
 def with_logps(scores, change):
     """The scores with each candidate's log-probabilities changed by a function, those of further answers too."""
     changed = lambda s: None if s is None else replace(s, logps=change(s.logps))
     sides = {side: changed(getattr(scores, side)) for side in SIDES}
-    further = {r: Answered(changed(a.policy), changed(a.reference)) for r, a in scores.further.items()}
+    further = {r: AnswerLogps(changed(a.policy), changed(a.reference)) for r, a in scores.further.items()}
     beside = {name: tuple(map(changed, pair)) for name, pair in scores.beside.items()}
     return replace(scores, **sides, further=further, beside=beside)
 
@@ -205,10 +205,10 @@ def with_tokens(count=6, tokens=5, seed=1, scale=1.0, reference_lengths=True):
     mask = torch.arange(tokens) < lengths[..., None]
     parts = -scale * torch.rand(2, 2, count, tokens, generator=generator, dtype=torch.float64) * mask
     sides = [
-        Scores(p.sum(1), p, n if reference_lengths or k < 2 else None)
+        CandidateLogps(p.sum(1), p, n if reference_lengths or k < 2 else None)
         for k, (p, n) in enumerate((parts[i, j], lengths[j]) for i in range(2) for j in range(2))
     ]
-    return PairScores(*sides)
+    return PairLogps(*sides)
 
 
 def from_errors(chosen, rejected, reference_chosen, reference_rejected):

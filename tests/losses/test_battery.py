@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffalign.losses import LOSSES, Answered, PairScores, Scores, hyperparameters
+from diffalign.losses import LOSSES, AnswerLogps, CandidateLogps, PairLogps, hyperparameters
 from diffalign.losses.papers import papers_in
 from diffalign.losses.registry import NEEDS
 from tests.losses.plain import PLAIN, Example, value, values
@@ -153,7 +153,7 @@ def test_a_mean_over_tokens_is_a_choice_and_scores_without_lengths_are_of_length
 @pytest.mark.parametrize("loss", FIXED_AT_ZERO)
 def test_an_equal_policy_and_reference_cost_what_is_claimed(loss):
     logps = torch.tensor([-0.03, -120.5, 0.0], dtype=torch.float64)
-    scores = fit(loss, PairScores(*map(Scores, (logps, 2 * logps, logps, 2 * logps))), point=0.0)
+    scores = fit(loss, PairLogps(*map(CandidateLogps, (logps, 2 * logps, logps, 2 * logps))), point=0.0)
     scores = everywhere_equal(scores)
     assert torch.equal(scores.margin, torch.zeros(3, dtype=torch.float64))
     if loss.at_zero is None and loss.loss.kind == "list":  # then its length and rewards fix it, and no likelihood
@@ -236,7 +236,7 @@ def test_a_gradient_reaches_the_policy_and_none_the_reference(loss):
     scores = dataclasses.replace(
         scores,
         **{side: leaf(getattr(scores, side)) for side in SIDES},
-        further={role: Answered(leaf(a.policy), leaf(a.reference)) for role, a in scores.further.items()},
+        further={role: AnswerLogps(leaf(a.policy), leaf(a.reference)) for role, a in scores.further.items()},
         rewards={role: x.requires_grad_(True) for role, x in scores.rewards.items()},
         beside={n: tuple(map(leaf, pair)) if n == "previous" else pair for n, pair in scores.beside.items()},
         point=None if scores.point is None else scores.point.requires_grad_(True),
@@ -290,7 +290,7 @@ def test_the_gradient_by_a_further_answer_is_the_slope_of_the_loss(loss):
         logps = answer.policy.logps
 
         def moved(x, role=role, answer=answer):
-            other = Answered(dataclasses.replace(answer.policy, logps=x), answer.reference)
+            other = AnswerLogps(dataclasses.replace(answer.policy, logps=x), answer.reference)
             return loss(dataclasses.replace(scores, further={**scores.further, role: other}))
 
         leaf = logps.clone().requires_grad_(True)
@@ -323,7 +323,7 @@ def test_extreme_margins_stay_finite(loss, dtype):
 @pytest.mark.parametrize("loss", [case for case in CASES if case not in AGAINST_A_REFERENCE])
 def test_a_loss_that_needs_no_reference_reads_none(loss):
     scores = fit(loss, drawn(4))
-    nothing = Scores(torch.full((4,), math.nan))
+    nothing = CandidateLogps(torch.full((4,), math.nan))
     with_ = lambda x: dataclasses.replace(scores, reference_chosen=x, reference_rejected=x)
     assert torch.equal(loss(with_(None)), loss(scores)) and torch.equal(loss(with_(nothing)), loss(scores))
     assert loss.at_zero is None and loss.loss.at_zero is None

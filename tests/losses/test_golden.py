@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, PairScores, Scores
+from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from diffalign.losses.pairs.orpo import log_odds
 from tests.losses.scores import from_errors, from_logps, from_margins
 
@@ -86,14 +86,14 @@ def test_rpo_is_the_logistic_loss_and_a_pull_that_does_not_end():
     clean, pulled = LOSSES["logistic"].bind(beta=2.0), LOSSES["rpo"].bind(beta=2.0, eta=0.25)
     torch.testing.assert_close(pulled(scores) - clean(scores), -0.5 * scores.chosen.logps)
     leaf = scores.chosen.logps.clone().requires_grad_(True)
-    (slope,) = torch.autograd.grad(pulled(replace(scores, chosen=Scores(leaf))).sum(), leaf)
+    (slope,) = torch.autograd.grad(pulled(replace(scores, chosen=CandidateLogps(leaf))).sum(), leaf)
     assert slope[2].item() == pytest.approx(-0.5) and slope[0] < slope[1] < slope[2]
 
 
 def kto_of(logratios, desirable, point):
     chosen, zero = torch.tensor(logratios, dtype=torch.float64), torch.zeros(len(logratios), dtype=torch.float64)
     point = torch.tensor(point, dtype=torch.float64)
-    return PairScores(Scores(chosen), None, Scores(zero), desirable=torch.tensor(desirable), point=point)
+    return PairLogps(CandidateLogps(chosen), None, CandidateLogps(zero), desirable=torch.tensor(desirable), point=point)
 
 
 def test_thumbs_cost_a_half_at_the_start_and_pull_with_a_quarter_beta():
@@ -119,7 +119,7 @@ def test_thumbs_up_and_down_mirror_each_other_around_the_point():
 
 def test_thumbs_without_a_point_are_refused():
     with pytest.raises(ValueError, match="carry none"):
-        LOSSES["kto"].bind(beta=1.0)(PairScores(Scores(torch.zeros(1)), None, Scores(torch.zeros(1))))
+        LOSSES["kto"].bind(beta=1.0)(PairLogps(CandidateLogps(torch.zeros(1)), None, CandidateLogps(torch.zeros(1))))
 
 
 # Losses at u = 0, 0.5, 1, 7.5, -7.5 for beta = 1, six decimals.

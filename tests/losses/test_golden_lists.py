@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, Answered, PairScores, Scores
+from diffalign.losses import LOSSES, AnswerLogps, CandidateLogps, PairLogps
 
 
 def listed(logps, rewards=None, tokens=None, reference=0.0):
@@ -12,9 +12,10 @@ def listed(logps, rewards=None, tokens=None, reference=0.0):
     tensor = lambda x: torch.tensor([x], dtype=torch.float64)
     lengths = [None if tokens is None else tensor(n) for n in tokens or logps]
     answers = [
-        Answered(Scores(tensor(x), lengths=n), Scores(tensor(reference))) for x, n in zip(logps, lengths, strict=True)
+        AnswerLogps(CandidateLogps(tensor(x), lengths=n), CandidateLogps(tensor(reference)))
+        for x, n in zip(logps, lengths, strict=True)
     ]
-    return PairScores(
+    return PairLogps(
         *(answers[0].policy, answers[-1].policy, answers[0].reference, answers[-1].reference),
         further=dict(zip(names[1:-1], answers[1:-1], strict=True)),
         rewards={} if rewards is None else dict(zip(names, map(tensor, rewards), strict=True)),

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, Scores
+from diffalign.losses import LOSSES, CandidateLogps
 from diffalign.losses.pairs.orpo import log_odds
 from tests.losses.scores import from_errors, from_logps, from_margins
 
@@ -175,5 +175,5 @@ def test_a_toy_of_shared_parameters_loses_the_chosen_answer_under_dpo_and_keeps_
 def test_the_likelihood_of_cpo_is_per_token_of_the_chosen_answer():
     plain = LOSSES["cpo"].bind(beta=0.1, weight=0.0)
     scores = known()
-    bare = replace(scores, chosen=Scores(scores.chosen.logps))  # without a length: one part
+    bare = replace(scores, chosen=CandidateLogps(scores.chosen.logps))  # without a length: one part
     assert LOSSES["cpo"].bind(beta=0.1)(bare).item() - plain(bare).item() == pytest.approx(12.0)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, PairScores, Scores
+from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 
 
 def judged(logratios, desirable=True, point=0.0, tokens=None):
@@ -13,9 +13,13 @@ def judged(logratios, desirable=True, point=0.0, tokens=None):
     chosen = torch.tensor(logratios, dtype=torch.float64)
     good = torch.tensor(desirable).expand(len(logratios))
     lengths = None if tokens is None else torch.tensor(tokens)
-    reference = Scores(torch.zeros_like(chosen))
-    return PairScores(
-        Scores(chosen, lengths=lengths), None, reference, desirable=good, point=torch.tensor(point, dtype=torch.float64)
+    reference = CandidateLogps(torch.zeros_like(chosen))
+    return PairLogps(
+        CandidateLogps(chosen, lengths=lengths),
+        None,
+        reference,
+        desirable=good,
+        point=torch.tensor(point, dtype=torch.float64),
     )
 
 
@@ -63,7 +67,7 @@ def test_forgetting_slows_down_where_gradient_ascent_goes_on():
     ratio = torch.zeros(1, dtype=torch.float64)
     for step in range(2000):
         leaf = ratio.clone().requires_grad_(True)
-        scores = PairScores(Scores(leaf), None, Scores(torch.zeros(1)), desirable=torch.tensor([False]))
+        scores = PairLogps(CandidateLogps(leaf), None, CandidateLogps(torch.zeros(1)), desirable=torch.tensor([False]))
         ratio = ratio - 0.1 * torch.autograd.grad(loss(scores).sum(), leaf)[0]
         if step + 1 in (100, 2000):
             found.append(f"{ratio.item():.6f}")

@@ -7,7 +7,7 @@ import torch
 
 from diffalign.data.readers.step_pairs import sure
 from diffalign.labels import Label, expected
-from diffalign.losses import PairScores, Scores, loss_named
+from diffalign.losses import CandidateLogps, PairLogps, loss_named
 from diffalign.policies.language.network.token_masks import rescaled
 from tests.losses.scores import from_margins
 
@@ -21,12 +21,14 @@ def tensor(*values):
 def scores(parts, divergence=None, masks=None):
     parts = tensor(*parts)
     masks = None if masks is None else torch.tensor(masks, dtype=torch.float64)[:, None]
-    return Scores(parts.sum(1), parts, divergence=None if divergence is None else tensor(*divergence), masks=masks)
+    return CandidateLogps(
+        parts.sum(1), parts, divergence=None if divergence is None else tensor(*divergence), masks=masks
+    )
 
 
 CHOSEN = scores((-1.0, -2.0, -0.5), (0.02, 0.10, 0.04), ((1, 0, 0.5), (0.5, 0, 1)))
 REJECTED = scores((-0.8, -1.0), (0.03, 0.05), ((0.5, 1), (1, 1)))
-EXAMPLE = PairScores(CHOSEN, REJECTED, scores((-1.2, -1.5, -0.7)), scores((-0.7, -1.3)))
+EXAMPLE = PairLogps(CHOSEN, REJECTED, scores((-1.2, -1.5, -0.7)), scores((-0.7, -1.3)))
 
 
 def masked(reward, divergence):
@@ -75,5 +77,5 @@ def test_a_segment_that_regrets_less_is_preferred():
     # Regrets 0 and 1 at beta 1: an advantage of -1 is the second segment's regret.
     segment = loss_named("segment").bind(beta=1.0)
     still = scores((0.0, 0.0))
-    pair = PairScores(still, scores((-0.25, -0.75)), still, still)
+    pair = PairLogps(still, scores((-0.25, -0.75)), still, still)
     assert torch.exp(-segment(pair)).item() == pytest.approx(0.731059, abs=5e-7)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, PairScores
+from diffalign.losses import LOSSES, PairLogps
 from tests.losses.scores import SIDES, drawn, from_logps, with_logps
 from tests.losses.test_golden_pairs import slopes
 
@@ -38,7 +38,7 @@ def test_a_batch_of_one_has_one_rank(name):
 
 def test_without_a_reference_that_has_an_opinion_three_losses_are_dpo():
     drawn_ = drawn(9)
-    indifferent = PairScores(drawn_.chosen, drawn_.rejected, *(with_logps(drawn_, torch.zeros_like).pair))
+    indifferent = PairLogps(drawn_.chosen, drawn_.rejected, *(with_logps(drawn_, torch.zeros_like).pair))
     for loss in (
         LOSSES["cpl"].bind(beta=BETA, lam=1.0),
         LOSSES["cpo"].bind(beta=BETA, weight=0.0),
@@ -96,21 +96,21 @@ def test_the_divergence_of_exo_is_that_of_the_smoothed_logistic_loss_turned_roun
 def test_sppo_with_hard_labels_is_twice_sppo_with_win_rates_of_one_and_nothing():
     scores = drawn(5)
     sure = {"chosen": torch.ones(5, dtype=torch.float64), "rejected": torch.zeros(5, dtype=torch.float64)}
-    rated = PairScores(*(getattr(scores, side) for side in SIDES), rewards=sure)
+    rated = PairLogps(*(getattr(scores, side) for side in SIDES), rewards=sure)
     half = LOSSES["sppo"].bind(beta=0.1)(rated)
     torch.testing.assert_close(LOSSES["sppo_hard"].bind(beta=0.1)(scores), 2 * half, rtol=1e-13, atol=0)
 
 
 def test_with_one_objective_that_counts_modpo_is_dpo():
     rewards = {side: torch.zeros(9, dtype=torch.float64) for side in ("chosen", "rejected")}
-    scores = PairScores(*(getattr(drawn(9), side) for side in SIDES), rewards=rewards)
+    scores = PairLogps(*(getattr(drawn(9), side) for side in SIDES), rewards=rewards)
     assert_same(LOSSES["modpo"].bind(beta=BETA, weight=1.0), DPO, scores)
 
 
 def test_bco_without_a_shift_on_the_two_candidates_is_its_form_on_pairs():
     scores, zero = drawn(6), torch.zeros((), dtype=torch.float64)
     each = [
-        LOSSES["bco"].bind(beta=BETA)(PairScores(one, None, reference, desirable=torch.full((6,), good), point=zero))
+        LOSSES["bco"].bind(beta=BETA)(PairLogps(one, None, reference, desirable=torch.full((6,), good), point=zero))
         for one, reference, good in (
             (scores.chosen, scores.reference_chosen, True),
             (scores.rejected, scores.reference_rejected, False),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diffalign.labels.label import Label, expected
-from diffalign.losses import LOSSES, PairScores, Scores, settings_of
+from diffalign.losses import LOSSES, CandidateLogps, PairLogps, settings_of
 from diffalign.losses.pairs.srpo import ROLES
 from tests.losses.judged import answered, known, language
 from tests.losses.plain import PLAIN
@@ -176,7 +176,7 @@ def test_without_revisions_the_joint_term_is_the_squared_loss_of_a_target_twice_
 
 def test_without_a_reference_the_better_two_of_three_are_compared_as_ever():
     scores = random_pairs(further={"gold": answered(torch.zeros(6))})
-    zero = Scores(torch.zeros(6, dtype=torch.float64))
+    zero = CandidateLogps(torch.zeros(6, dtype=torch.float64))
     free = replace(scores, reference_chosen=zero, reference_rejected=zero)
     same_loss_and_slope(
         lambda s: of("tpo", s, beta=0.2, alpha=0.0),
@@ -220,8 +220,8 @@ def test_what_explains_a_choice_stands_beside_it():
 
 def test_equal_prompts_cost_log_two_and_teach_nothing():
     leaf = torch.tensor([1.5, -2.0], dtype=torch.float64, requires_grad=True)
-    zero = Scores(torch.zeros(2, dtype=torch.float64))
-    scores = PairScores(Scores(leaf), zero, zero, zero)
+    zero = CandidateLogps(torch.zeros(2, dtype=torch.float64))
+    scores = PairLogps(CandidateLogps(leaf), zero, zero, zero)
     same = {"augmented_chosen": answered(leaf, torch.zeros(2)), "augmented_rejected": answered(torch.zeros(2))}
     found = of("margin_contrast", known(scores, further=same), beta=0.1)
     (slope,) = torch.autograd.grad(found.sum(), leaf)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, PairScores, Scores
+from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from diffalign.losses.pairs.srpo import ROLES
 from tests.losses.judged import answered, known
 
@@ -17,8 +17,8 @@ FIRST, SECOND = torch.cartesian_prod(torch.arange(3), torch.arange(3)).unbind(1)
 
 def pairs(policy, reference, **besides):
     """All pairs as a batch, from log-probabilities of the answers."""
-    sides = [Scores(x) for x in (policy[FIRST], policy[SECOND], reference[FIRST], reference[SECOND])]
-    return known(PairScores(*sides), **besides)
+    sides = [CandidateLogps(x) for x in (policy[FIRST], policy[SECOND], reference[FIRST], reference[SECOND])]
+    return known(PairLogps(*sides), **besides)
 
 
 def minimised(function, *shapes):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, PairScores, Scores
+from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from tests.losses.scores import with_tokens
 
 CHOSEN, CHOSEN_REFERENCE = (-0.5, -1.0, -0.2, -0.8), (-0.6, -1.1, -0.5, -1.0)
@@ -18,9 +18,9 @@ def of_tokens(*answers, padding=0):
 
     def scores(tokens):
         row = torch.tensor([[*tokens, *[0.0] * (width - len(tokens))]], dtype=torch.float64)
-        return Scores(row.sum(1), row, torch.tensor([len(tokens)]))
+        return CandidateLogps(row.sum(1), row, torch.tensor([len(tokens)]))
 
-    return PairScores(*map(scores, answers))
+    return PairLogps(*map(scores, answers))
 
 
 def pair(**kwargs):
@@ -85,7 +85,7 @@ def test_other_losses_see_the_same_shortened_scores(name, hyper):
 
 
 def test_scores_that_are_sums_alone_are_refused():
-    bare = PairScores(*(Scores(torch.zeros(2), lengths=torch.tensor([1, 2])) for _ in range(4)))
+    bare = PairLogps(*(CandidateLogps(torch.zeros(2), lengths=torch.tensor([1, 2])) for _ in range(4)))
     with pytest.raises(ValueError, match="ld_alpha needs each token's log-probability"):
         logistic(0.5)(bare)
     with pytest.raises(ValueError, match=r"ld_alpha.*must lie in \[0, 1\]"):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, Answered, PairScores, Scores
+from diffalign.losses import LOSSES, AnswerLogps, CandidateLogps, PairLogps
 from diffalign.losses.lists.tree_po import lambda_weights
 from diffalign.losses.lists.tree_po_steps import step_margin, step_rewards
 from tests.losses.scores import drawn, fit
@@ -18,7 +18,7 @@ def in_order(scores, order):
     answers, names = list(scores.ranked.values()), list(scores.ranked)
     picked = [answers[k] for k in order]
     first, *between, last = picked
-    return PairScores(
+    return PairLogps(
         *(first.policy, last.policy, first.reference, last.reference),
         further=dict(zip(names[1:-1], between, strict=True)),
         rewards={name: scores.rewards[names[k]] for name, k in zip(names, order, strict=True)},
@@ -28,7 +28,9 @@ def in_order(scores, order):
 def pulls(loss, scores):
     """The derivative by each candidate's log-probability, best first."""
     leaves = {role: a.policy.logps.clone().requires_grad_(True) for role, a in scores.ranked.items()}
-    answers = {role: Answered(replace(a.policy, logps=leaves[role]), a.reference) for role, a in scores.ranked.items()}
+    answers = {
+        role: AnswerLogps(replace(a.policy, logps=leaves[role]), a.reference) for role, a in scores.ranked.items()
+    }
     further = {role: a for role, a in answers.items() if role.isdigit()}
     given = replace(scores, chosen=answers["chosen"].policy, rejected=answers["rejected"].policy, further=further)
     return torch.stack(torch.autograd.grad(loss(given).sum(), list(leaves.values())))
@@ -110,14 +112,16 @@ def stepped(rewards, states):
     parts = torch.tensor([[x / 2 for x in rewards for _ in range(2)]], dtype=torch.float64)
     steps = torch.arange(len(rewards)).repeat_interleave(2)[None]
     states = torch.tensor(states, dtype=torch.float64).T[:, None]
-    return Answered(Scores(parts.sum(1), parts, steps=steps, states=states), Scores(0 * parts.sum(1), 0 * parts))
+    return AnswerLogps(
+        CandidateLogps(parts.sum(1), parts, steps=steps, states=states), CandidateLogps(0 * parts.sum(1), 0 * parts)
+    )
 
 
 def stepwise(answers, rewards):
     """A list of such answers, best first."""
     names = ["chosen", *map(str, range(2, len(answers))), "rejected"]
     first, *between, last = answers
-    return PairScores(
+    return PairLogps(
         *(first.policy, last.policy, first.reference, last.reference),
         further=dict(zip(names[1:-1], between, strict=True)),
         rewards={n: torch.tensor([r], dtype=torch.float64) for n, r in zip(names, rewards, strict=True)},
@@ -197,7 +201,7 @@ def tail(scores):
     """The list without its best candidate."""
     second = scores.further["2"]
     rewards = {"chosen": scores.rewards["2"], "rejected": scores.rewards["rejected"]}
-    return PairScores(second.policy, scores.rejected, second.reference, scores.reference_rejected, rewards=rewards)
+    return PairLogps(second.policy, scores.rejected, second.reference, scores.reference_rejected, rewards=rewards)
 
 
 def test_scores_are_read_as_means_where_a_ranking_asks_for_them():

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, PairScores, Scores
+from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from diffalign.losses.logic import TABLE, Structure, rho, rho_against, stricter
 from diffalign.losses.logic.catalogue_forms import FORMS
 from diffalign.losses.logic.model_counting import log_weight
@@ -39,7 +39,7 @@ def logs(*probabilities):
 
 
 def scores_of(*probabilities):
-    return PairScores(*map(Scores, logs(*probabilities)))
+    return PairLogps(*map(CandidateLogps, logs(*probabilities)))
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -100,7 +100,7 @@ def test_one_structure_is_stricter_than_another_where_its_loss_is_never_lower():
     generator = torch.Generator().manual_seed(0)
     logps = torch.rand(2, 400, generator=generator, dtype=torch.float64).log().unbind()
     made = {name: row.structure for name, row in TABLE.items() if row.structure.count == 2}
-    losses = {name: LOSSES["structure"].bind(form=name)(PairScores(*map(Scores, logps))) for name in made}
+    losses = {name: LOSSES["structure"].bind(form=name)(PairLogps(*map(CandidateLogps, logps))) for name in made}
     relations = 0
     for one, other in product(made, repeat=2):
         if one != other:
@@ -143,7 +143,7 @@ def compiled(name, hyper, scores):
         structure = row.bind(**settings, per_token=term.mean or bool(bound.hyper.get("per_token")))
         seen = scores
         if term.ahead:
-            constant = lambda x: Scores(torch.full_like(scores.chosen.logps, x))
+            constant = lambda x: CandidateLogps(torch.full_like(scores.chosen.logps, x))
             seen = replace(
                 structure.seen(scores), reference_chosen=constant(0.0), reference_rejected=constant(-by_hand)
             )
@@ -178,7 +178,7 @@ def test_a_reference_that_finds_both_answers_alike_changes_nothing():
 
 def test_a_denoiser_has_probabilities_through_the_scale():
     # Errors 0.1 and 0.3, scale 10: p = exp(-10 e / 2).
-    scores = PairScores(*(Scores(torch.tensor([-e / 2], dtype=torch.float64)) for e in (0.1, 0.3)))
+    scores = PairLogps(*(CandidateLogps(torch.tensor([-e / 2], dtype=torch.float64)) for e in (0.1, 0.3)))
     found = LOSSES["structure"].bind(form="cCPO", logp_scale=10.0)(scores).item()
     p_w, p_l = math.exp(-0.5), math.exp(-1.5)
     assert found == pytest.approx(math.log1p(p_l * (1 - p_w) / p_w), rel=1e-12)

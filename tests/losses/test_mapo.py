@@ -6,7 +6,7 @@ from decimal import Decimal, localcontext
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, PairScores, Scores
+from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from diffalign.losses.pairs.mapo import NEAR, phi
 from tests.losses.scores import drawn
 
@@ -43,8 +43,8 @@ def test_the_link_falls_from_one_to_zero_without_overflow():
 
 
 def test_equal_errors_cost_the_error_and_a_tenth_of_log_two():
-    half = Scores(torch.tensor([-0.15], dtype=torch.float64))
-    assert LOSSES["mapo"].bind()(PairScores(half, half)).item() == pytest.approx(0.3 + 0.1 * math.log(2), rel=1e-15)
+    half = CandidateLogps(torch.tensor([-0.15], dtype=torch.float64))
+    assert LOSSES["mapo"].bind()(PairLogps(half, half)).item() == pytest.approx(0.3 + 0.1 * math.log(2), rel=1e-15)
 
 
 def test_a_margin_of_weight_zero_is_fine_tuning_on_the_squared_error_to_the_bit():
@@ -54,22 +54,24 @@ def test_a_margin_of_weight_zero_is_fine_tuning_on_the_squared_error_to_the_bit(
 
 def test_fine_tuning_at_scale_two_is_the_squared_error_itself():
     errors = torch.tensor([0.25, 1.5], dtype=torch.float64)
-    assert torch.equal(LOSSES["sft"].bind(scale=2.0)(PairScores(Scores(-errors / 2))), errors)
+    assert torch.equal(LOSSES["sft"].bind(scale=2.0)(PairLogps(CandidateLogps(-errors / 2))), errors)
 
 
 def test_a_far_rejected_candidate_is_not_pushed_away_any_more():
     def pull(error):
         leaf = torch.tensor([-error / 2], dtype=torch.float64, requires_grad=True)
-        loss = LOSSES["mapo"].bind(temperature=1.0)(PairScores(Scores(torch.tensor([-0.1]).double()), Scores(leaf)))
+        loss = LOSSES["mapo"].bind(temperature=1.0)(
+            PairLogps(CandidateLogps(torch.tensor([-0.1]).double()), CandidateLogps(leaf))
+        )
         return torch.autograd.grad(loss.sum(), leaf)[0].item()
 
     assert pull(0.2) > 10 * pull(20.0) > 0
 
 
 def test_swapping_the_candidates_changes_the_first_term_too():
-    one, other = (Scores(torch.tensor([x], dtype=torch.float64)) for x in (-0.1, -0.3))
+    one, other = (CandidateLogps(torch.tensor([x], dtype=torch.float64)) for x in (-0.1, -0.3))
     loss = LOSSES["mapo"].bind()
     # log s(z) - log s(-z) = z, so the margins differ by 0.1 * 1000 (phi(0.5 e_w) - phi(0.5 e_l)); the errors by 0.4.
     gap = 100.0 * -phi(torch.tensor([0.1, 0.3], dtype=torch.float64)).diff().item()
-    difference = (loss(PairScores(other, one)) - loss(PairScores(one, other))).item()
+    difference = (loss(PairLogps(other, one)) - loss(PairLogps(one, other))).item()
     assert difference == pytest.approx(0.4 + gap, rel=1e-12)

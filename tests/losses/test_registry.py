@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, Loss, PairScores, Scores, hyperparameters, loss_named, settings_of
+from diffalign.losses import LOSSES, CandidateLogps, Loss, PairLogps, hyperparameters, loss_named, settings_of
 from diffalign.losses.registry import table
 
 
@@ -86,7 +86,7 @@ def test_a_loss_on_all_scores_fits_the_same_row():
         at_zero=None,
     )
     bound = row.bind()
-    scores = PairScores(Scores(torch.tensor([-2.0])), Scores(torch.tensor([-3.0])))
+    scores = PairLogps(CandidateLogps(torch.tensor([-2.0])), CandidateLogps(torch.tensor([-3.0])))
     assert bound(scores).tolist() == [2.0]
     assert [reward.tolist() for reward in bound.rewards(scores)] == [[-2.0], [-3.0]]
     assert not row.needs_reference and bound.beta == 1.0 and bound.at_zero is None

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffalign.losses import LOSSES, PairScores, Scores, accuracy, implicit_rewards
+from diffalign.losses import LOSSES, CandidateLogps, PairLogps, accuracy, implicit_rewards
 from tests.losses.scores import drawn, from_logps, from_margins, with_tokens
 
 LOGPS = st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4)
@@ -30,7 +30,7 @@ def test_a_margin_between_near_equal_errors_survives_float32():
 
 
 def test_a_missing_reference_is_said_and_not_taken_for_zero():
-    scores = PairScores(Scores(torch.zeros(1)), Scores(torch.zeros(1)))
+    scores = PairLogps(CandidateLogps(torch.zeros(1)), CandidateLogps(torch.zeros(1)))
     with pytest.raises(ValueError, match="score the reference too"):
         _ = scores.margin
     with pytest.raises(ValueError, match="score the reference too"):
@@ -39,14 +39,16 @@ def test_a_missing_reference_is_said_and_not_taken_for_zero():
 
 def test_rewards_are_beta_times_the_logratios_without_gradient():
     leaf = torch.tensor([1.0, -2.0], requires_grad=True)
-    scores = PairScores(Scores(leaf), Scores(2 * leaf), Scores(torch.ones(2)), Scores(torch.zeros(2)))
+    scores = PairLogps(
+        CandidateLogps(leaf), CandidateLogps(2 * leaf), CandidateLogps(torch.ones(2)), CandidateLogps(torch.zeros(2))
+    )
     chosen, rejected = LOSSES["logistic"].bind(beta=3.0).rewards(scores)
     assert chosen.tolist() == [0.0, -9.0] and rejected.tolist() == [6.0, -12.0]
     assert not chosen.requires_grad and not rejected.requires_grad
 
 
 def test_rewards_without_a_reference_are_beta_times_the_log_probabilities():
-    scores = PairScores(Scores(torch.tensor([-1.0])), Scores(torch.tensor([-4.0])))
+    scores = PairLogps(CandidateLogps(torch.tensor([-1.0])), CandidateLogps(torch.tensor([-4.0])))
     chosen, rejected = implicit_rewards(scores, beta=2.0, against_reference=False)
     assert (chosen.item(), rejected.item()) == (-2.0, -8.0)
 
@@ -57,7 +59,7 @@ def test_ties_count_half_in_the_accuracy():
 
 
 def test_single_candidates_have_one_reward_and_no_margin():
-    scores = PairScores(Scores(torch.tensor([-1.0])), reference_chosen=Scores(torch.tensor([-3.0])))
+    scores = PairLogps(CandidateLogps(torch.tensor([-1.0])), reference_chosen=CandidateLogps(torch.tensor([-3.0])))
     assert LOSSES["sft"].bind().rewards(scores)[1] is None
     chosen, rejected = implicit_rewards(scores, beta=2.0)
     assert chosen.item() == 4.0 and rejected is None
@@ -71,7 +73,7 @@ def with_parts(count=3, tokens=4, seed=1):
     generator = torch.Generator().manual_seed(seed)
     parts = torch.randn(4, count, tokens, generator=generator, dtype=torch.float64)
     lengths = torch.arange(4 * count).reshape(4, count)
-    return PairScores(*(Scores(p.sum(1), p, n) for p, n in zip(parts, lengths, strict=True)))
+    return PairLogps(*(CandidateLogps(p.sum(1), p, n) for p, n in zip(parts, lengths, strict=True)))
 
 
 def test_means_over_tokens_divide_everything_by_the_policys_lengths_once():
@@ -83,13 +85,13 @@ def test_means_over_tokens_divide_everything_by_the_policys_lengths_once():
     for side in (means.chosen, means.rejected, means.reference_chosen, means.reference_rejected):
         torch.testing.assert_close(side.parts.sum(1), side.logps)
     assert torch.equal(means.per_token().margin, means.margin)
-    single = PairScores(scores.chosen, reference_chosen=scores.reference_chosen).per_token()
+    single = PairLogps(scores.chosen, reference_chosen=scores.reference_chosen).per_token()
     assert torch.equal(single.chosen_logratio, means.chosen_logratio) and single.rejected is None
 
 
 def test_a_single_examples_judgement_and_point_stay_with_its_scores():
     given = {"desirable": torch.tensor([True, False]), "point": torch.tensor(0.5)}
-    scores = PairScores(Scores(torch.zeros(2)), reference_chosen=Scores(torch.ones(2)), **given)
+    scores = PairLogps(CandidateLogps(torch.zeros(2)), reference_chosen=CandidateLogps(torch.ones(2)), **given)
     for changed in (scores.detach(), scores.per_token(), scores.scaled(torch.ones(2))):
         assert changed.desirable is scores.desirable and changed.point is scores.point
 
@@ -123,7 +125,7 @@ def test_gating_multiplies_the_rejected_logratio_alone():
 def test_an_open_gate_changes_no_bit_where_the_sum_would():
     # reference + (policy - reference) is another float32 number than policy.
     policy, reference = torch.tensor([1e-8]), torch.tensor([1.0])
-    scores = PairScores(*(Scores(x) for x in (reference, policy, reference, reference)))
+    scores = PairLogps(*(CandidateLogps(x) for x in (reference, policy, reference, reference)))
     assert reference + (policy - reference) != policy
     assert torch.equal(scores.gated(torch.ones(1)).rejected.logps, policy)
 
@@ -135,10 +137,10 @@ def test_swapping_some_pairs_leaves_the_others():
         for field in ("logps", "parts", "lengths"):
             found, kept, turned = (getattr(getattr(x, name), field) for x in (some, scores, all_))
             assert torch.equal(found[where], turned[where]) and torch.equal(found[~where], kept[~where])
-    bare = PairScores(scores.chosen, scores.rejected).swapped(where)
+    bare = PairLogps(scores.chosen, scores.rejected).swapped(where)
     assert torch.equal(bare.chosen.logps, some.chosen.logps) and bare.reference_chosen is None
 
 
 def test_a_gate_without_a_reference_is_refused():
     with pytest.raises(ValueError, match="score it too"):
-        PairScores(Scores(torch.zeros(1)), Scores(torch.zeros(1))).gated(torch.ones(1))
+        PairLogps(CandidateLogps(torch.zeros(1)), CandidateLogps(torch.zeros(1))).gated(torch.ones(1))

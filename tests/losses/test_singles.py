@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, PairScores, Scores
+from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from diffalign.losses.singles.f_sft import PHI, phi_of
 from tests.losses.scores import drawn
 from tests.losses.test_golden_singles import judged
@@ -72,8 +72,8 @@ def slope(loss, scores):
 def test_forgetting_is_the_rejected_half_of_a_pair_at_its_own_scale():
     beta, ratios = 0.3, [-5.0, -0.4, 0.0, 2.0]
     found = LOSSES["npo"].bind(beta=beta)(judged(ratios, False))
-    zeros = Scores(torch.zeros(4, dtype=torch.float64))
-    pairs = PairScores(zeros, Scores(torch.tensor(ratios, dtype=torch.float64)), zeros, zeros)
+    zeros = CandidateLogps(torch.zeros(4, dtype=torch.float64))
+    pairs = PairLogps(zeros, CandidateLogps(torch.tensor(ratios, dtype=torch.float64)), zeros, zeros)
     torch.testing.assert_close(found, 2 / beta * LOSSES["logistic"].bind(beta=beta)(pairs))
 
 
@@ -130,8 +130,8 @@ def test_behind_its_edge_a_curve_goes_on_as_its_tangent(phi, edge):
 def test_token_by_token_an_answer_of_one_token_is_itself_and_length_does_not_weigh():
     loss, whole = LOSSES["f_sft_tokens"].bind(beta=0.5), LOSSES["f_sft"].bind(beta=0.5)
     ratios = torch.tensor([[0.3, 0.0], [0.3, 0.3]], dtype=torch.float64)
-    side = lambda x: Scores(x.sum(1), x, torch.tensor([1, 2]))
-    found = loss(PairScores(side(ratios), None, side(torch.zeros_like(ratios))))
+    side = lambda x: CandidateLogps(x.sum(1), x, torch.tensor([1, 2]))
+    found = loss(PairLogps(side(ratios), None, side(torch.zeros_like(ratios))))
     assert found.tolist() == pytest.approx([whole(judged([0.3])).item()] * 2, rel=1e-14)
 
 

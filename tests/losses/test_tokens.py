@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from diffalign.losses import PairScores, Scores, loss_named
+from diffalign.losses import CandidateLogps, PairLogps, loss_named
 from tests.losses.scores import SIDES, fit, with_tokens
 
 DPO = loss_named("logistic").bind(beta=0.5)
@@ -100,16 +100,16 @@ def test_the_reference_gets_no_gradient(name):
 def test_without_a_discount_a_segment_is_dpo_and_with_one_the_first_tokens_count_most():
     scores = given()
     torch.testing.assert_close(loss_named("segment").bind(beta=0.5)(scores), DPO(scores), rtol=1e-12, atol=1e-12)
-    still = Scores(torch.zeros(1), torch.zeros(1, 3))
-    early, late = (Scores(torch.tensor([1.0]), torch.tensor([row])) for row in ([1.0, 0, 0], [0, 0, 1.0]))
+    still = CandidateLogps(torch.zeros(1), torch.zeros(1, 3))
+    early, late = (CandidateLogps(torch.tensor([1.0]), torch.tensor([row])) for row in ([1.0, 0, 0], [0, 0, 1.0]))
     loss = loss_named("segment").bind(beta=1.0, discount=0.5)
-    first, last = (loss(PairScores(one, still, still, still)) for one in (early, late))
+    first, last = (loss(PairLogps(one, still, still, still)) for one in (early, late))
     assert first < last
     assert last.item() == pytest.approx(torch.nn.functional.softplus(torch.tensor(-0.25)).item())
 
 
 @pytest.mark.parametrize("name", ["sparse_po", "segment"])
 def test_sums_alone_are_refused(name):
-    bare = PairScores(*(Scores(torch.zeros(2)) for _ in range(4)))
+    bare = PairLogps(*(CandidateLogps(torch.zeros(2)) for _ in range(4)))
     with pytest.raises(ValueError, match="side by side|sums alone"):
         loss_named(name).bind(beta=0.5)(bare)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from diffalign.data.records.pair import Pair
-from diffalign.data.storage.cached_candidate import Kept
+from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.pairs.source import Stage
 from diffalign.randomness import stream
 
@@ -53,7 +53,7 @@ class FakePolicy:
             self.asked.append((prompt, seed))
             made[key] = {"latent": answer(self.held, prompt, seed)}
         store.put_many(made)
-        return [Kept(str(store.root), store.maker, key) for key in keys]
+        return [CachedCandidate(str(store.root), store.maker, key) for key in keys]
 
 
 def answer(weights, prompt: str, seed: int) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError, UserError
 from diffalign.pairs.generate_rationales import add_rationales, rationale_prompt
@@ -32,7 +32,7 @@ class Speaker:
 @pytest.mark.parametrize("pairs", [text_pairs(20), chat_pairs(20)])
 @pytest.mark.parametrize("style", ["general", "specific"])
 def test_the_better_answer_is_named_by_the_letter_that_training_gives_it(pairs, style):
-    notes, outcome = add_rationales(Speaker(), [Line(pair) for pair in pairs], style=style, batch=7)
+    notes, outcome = add_rationales(Speaker(), [PairRow(pair) for pair in pairs], style=style, batch=7)
     letters = set()
     for line in outcome.lines:
         asked = rationale_prompt(line.pair, style)
@@ -49,13 +49,13 @@ def test_the_better_answer_is_named_by_the_letter_that_training_gives_it(pairs, 
 
 def test_pairs_about_which_nothing_is_said_are_left_out_and_counted():
     pairs = text_pairs(4)
-    _, outcome = add_rationales(Speaker(silent=[str(pairs[1].chosen).strip()]), [Line(pair) for pair in pairs])
+    _, outcome = add_rationales(Speaker(silent=[str(pairs[1].chosen).strip()]), [PairRow(pair) for pair in pairs])
     assert [line.pair.id for line in outcome.lines] == ["text0", "text2", "text3"]
     assert [row.source for row in outcome.dropped] == ["text1"]
 
 
 def test_a_killed_command_asks_about_the_rest_alone(tmp_path):
-    lines = [Line(pair) for pair in text_pairs(5)]
+    lines = [PairRow(pair) for pair in text_pairs(5)]
 
     def kill(what, done, total):
         if done == 4:
@@ -74,7 +74,7 @@ def test_a_killed_command_asks_about_the_rest_alone(tmp_path):
 
 def test_what_has_no_reason_is_refused():
     with pytest.raises(DataError, match="two texts"):
-        add_rationales(Speaker(), [Line(Pair("a", "p", "x", None))])
+        add_rationales(Speaker(), [PairRow(Pair("a", "p", "x", None))])
     with pytest.raises(UserError, match="general or specific"):
         add_rationales(Speaker(), [], style="vague")
     painter = Speaker()

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.transforms import curriculum
 from diffalign.data.transforms.curriculum_files import read_stages, write_stages
 from diffalign.data.writing.jsonl import write_pairs
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 def graded(pairs):
     """Pairs with a score, the first the clearest."""
     return [
-        Line(type(p)(**{**p.__dict__, "scores": {"chosen": {"score": 9.0 - n}, "rejected": {"score": 0.0}}}))
+        PairRow(type(p)(**{**p.__dict__, "scores": {"chosen": {"score": 9.0 - n}, "rejected": {"score": 0.0}}}))
         for n, p in enumerate(pairs)
     ]
 

@@ -9,8 +9,8 @@ import torch
 from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError
 from diffalign.training.loop import train
-from diffalign.training.step.bco_shift import RunningShift
-from diffalign.training.step.gradients import Stepper
+from diffalign.training.step.bco_shift import BcoShift
+from diffalign.training.step.gradients import GradientComputer
 from tests.training.test_resume import metrics, same, start
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
@@ -28,11 +28,11 @@ def run(folder, rows=None, **changes):
 def met(monkeypatch):
     """Of each step: its shift, and its examples' logratios and kinds once they are known."""
     steps = []
-    plain, note = Stepper._accumulate, RunningShift.update
+    plain, note = GradientComputer._accumulate, BcoShift.update
     begin = lambda self, mine, total, point: steps.append([point.item()]) or plain(self, mine, total, point)
-    monkeypatch.setattr(Stepper, "_accumulate", begin)
+    monkeypatch.setattr(GradientComputer, "_accumulate", begin)
     keep = lambda self, ratios, good, reduce: steps[-1].append((ratios, good)) or note(self, ratios, good, reduce)
-    monkeypatch.setattr(RunningShift, "update", keep)
+    monkeypatch.setattr(BcoShift, "update", keep)
     return steps
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from diffalign.errors import ConfigError, RunError
-from diffalign.losses import LOSSES, PairScores, Scores, alone
+from diffalign.losses import LOSSES, CandidateLogps, PairLogps, single_loss_objective
 from diffalign.training.optim.ema import Ema
 from diffalign.training.optim.optimizer import OPTIMIZERS, learning_rate, make_optimizer
 from diffalign.training.recipe.schema import Train
@@ -90,12 +90,12 @@ def test_the_average_follows_ten_plain_lines():
 
 
 def scores(chosen, rejected):
-    zero = Scores(torch.zeros(len(chosen)))
-    return PairScores(Scores(torch.tensor(chosen)), Scores(torch.tensor(rejected)), zero, zero)
+    zero = CandidateLogps(torch.zeros(len(chosen)))
+    return PairLogps(CandidateLogps(torch.tensor(chosen)), CandidateLogps(torch.tensor(rejected)), zero, zero)
 
 
 def test_metrics_are_means_over_pairs_whatever_the_pieces():
-    loss = alone(LOSSES["logistic"].bind(beta=10.0))
+    loss = single_loss_objective(LOSSES["logistic"].bind(beta=10.0))
     chosen, rejected = [0.1, -0.2, 0.3, 5.0], [0.0, 0.0, 0.3, 0.0]
     level = torch.tensor([0.1, 0.1, 0.5, 0.99])
     whole, parts = Metrics(loss), Metrics(loss)
@@ -116,14 +116,14 @@ def test_metrics_are_means_over_pairs_whatever_the_pieces():
 def thumbs(logps, desirable, point, lengths=None):
     """Single examples against a reference of zeros."""
     lengths = None if lengths is None else torch.tensor(lengths)
-    zero = Scores(torch.zeros(len(logps)))
+    zero = CandidateLogps(torch.zeros(len(logps)))
     given = {"desirable": torch.tensor(desirable), "point": torch.tensor(point)}
-    return PairScores(Scores(torch.tensor(logps), lengths=lengths), reference_chosen=zero, **given)
+    return PairLogps(CandidateLogps(torch.tensor(logps), lengths=lengths), reference_chosen=zero, **given)
 
 
 def test_single_examples_are_told_by_their_sides_whatever_the_pieces():
     # Three desirable examples and one that is not; a piece may hold one side alone.
-    loss = alone(LOSSES["kto"].bind(beta=10.0))
+    loss = single_loss_objective(LOSSES["kto"].bind(beta=10.0))
     logps, good, tokens = [0.1, -0.2, 0.4, 0.3], [True, True, True, False], [2, 4, 6, 8]
     level = torch.tensor([0.1, 0.1, 0.5, 0.99])
     whole, parts = Metrics(loss), Metrics(loss)
@@ -151,9 +151,9 @@ def test_single_examples_are_told_by_their_sides_whatever_the_pieces():
 
 
 def test_pairs_tell_how_long_they_are_and_which_candidate_is_the_likelier_one():
-    loss = alone(LOSSES["squared"].bind(beta=0.5))
+    loss = single_loss_objective(LOSSES["squared"].bind(beta=0.5))
     sides = [([-4.0, -9.0], [4, 3]), ([-5.0, -8.0], [1, 2]), ([-6.0, -9.0], [4, 3]), ([-6.0, -6.0], [1, 2])]
-    scores = PairScores(*(Scores(torch.tensor(logps), lengths=torch.tensor(n)) for logps, n in sides))
+    scores = PairLogps(*(CandidateLogps(torch.tensor(logps), lengths=torch.tensor(n)) for logps, n in sides))
     metrics = Metrics(loss)
     metrics.add(scores, loss(scores), {})
     record = metrics.read()
@@ -167,7 +167,7 @@ def test_pairs_tell_how_long_they_are_and_which_candidate_is_the_likelier_one():
 
 
 def test_a_window_goes_through_json():
-    loss = alone(LOSSES["logistic"].bind(beta=10.0))
+    loss = single_loss_objective(LOSSES["logistic"].bind(beta=10.0))
     one, other = Metrics(loss), Metrics(loss)
     piece = scores([0.1, 0.7], [0.3, 0.2])
     one.add(piece, loss(piece), {})

@@ -6,7 +6,7 @@ import socket
 import pytest
 import torch
 
-from diffalign.data.storage.cached_candidate import Kept
+from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.errors import ConfigError
 from diffalign.pairs.checkpoint_pool import CheckpointPool, select
 from diffalign.training.loop import train
@@ -106,16 +106,16 @@ def test_the_guard_takes_weights_back_across_a_border_and_leaves_the_rounds_pair
 
 
 def test_what_was_sampled_travels_as_handles(tmp_path, monkeypatch):
-    from diffalign.training.step.gradients import Stepper
+    from diffalign.training.step.gradients import GradientComputer
 
     met = []
-    plain = Stepper.gradients
+    plain = GradientComputer.gradients
     monkeypatch.setattr(
-        Stepper, "gradients", lambda self, batch, step: met.append(self.pairs) or plain(self, batch, step)
+        GradientComputer, "gradients", lambda self, batch, step: met.append(self.pairs) or plain(self, batch, step)
     )
     train(toy_recipe(tmp_path, **SAMPLED), policy=ToyPolicy(), pairs=toy_pairs())
     assert met[0] is met[2] and met[2] is not met[3]
-    assert all(isinstance(pair.rejected, Kept) for pair in met[0])
+    assert all(isinstance(pair.rejected, CachedCandidate) for pair in met[0])
 
 
 def test_two_processes_sample_and_invert_what_one_does(tmp_path):

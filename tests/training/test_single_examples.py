@@ -13,8 +13,8 @@ from diffalign.errors import ConfigError
 from diffalign.losses import LOSSES
 from diffalign.training.loop import train
 from diffalign.training.recipe.load import make_recipe
-from diffalign.training.step.gradients import Stepper
-from diffalign.training.step.kto_baseline import StrayPairs, strays
+from diffalign.training.step.gradients import GradientComputer
+from diffalign.training.step.kto_baseline import MismatchedPairs, mismatched_pairs
 from diffalign.training.storage.checkpoint import complete_checkpoints
 from tests.tiny_text import chat_pairs, tiny_llm
 from tests.training.test_resume import metrics, same, start
@@ -34,9 +34,11 @@ def run(folder, rows=None, policy=None, **changes):
 def points(monkeypatch):
     """The points of a run's steps."""
     found = []
-    plain = Stepper._accumulate
+    plain = GradientComputer._accumulate
     monkeypatch.setattr(
-        Stepper, "_accumulate", lambda self, mine, total, point: found.append(point) or plain(self, mine, total, point)
+        GradientComputer,
+        "_accumulate",
+        lambda self, mine, total, point: found.append(point) or plain(self, mine, total, point),
     )
     return found
 
@@ -104,13 +106,13 @@ def test_two_processes_measure_from_the_point_of_one(tmp_path):
 
 def test_each_prompt_gets_the_answer_before_it_under_a_name_of_its_own():
     pairs = [Pair(f"p{k}", f"q{k}", f"a{k}", None, scores={"chosen": {"judge": k}}) for k in range(4)]
-    found = StrayPairs(pairs, strays([(3, 0), (1, 2), (0, 0)]))
+    found = MismatchedPairs(pairs, mismatched_pairs([(3, 0), (1, 2), (0, 0)]))
     assert [(x.prompt, x.chosen, x.id) for x in found] == [
         ("q3", "a0", "p3 with p0"),
         ("q1", "a3", "p1 with p3"),
         ("q0", "a1", "p0 with p1"),
     ]
-    assert [stray.visit for stray in strays([(3, 0), (1, 2), (0, 0)])] == [0, 2, 0]
+    assert [stray.visit for stray in mismatched_pairs([(3, 0), (1, 2), (0, 0)])] == [0, 2, 0]
     assert not any(x.scores for x in found)  # of another answer
 
 
@@ -145,9 +147,9 @@ def test_held_out_pairs_are_judged_one_by_one_and_counted(tmp_path):
 
 def test_a_guard_watches_the_error_of_what_shall_be_learnt_alone(tmp_path, monkeypatch):
     seen = []
-    plain = Stepper.gradients
+    plain = GradientComputer.gradients
     monkeypatch.setattr(
-        Stepper, "gradients", lambda self, batch, step: seen.append(plain(self, batch, step)) or seen[-1]
+        GradientComputer, "gradients", lambda self, batch, step: seen.append(plain(self, batch, step)) or seen[-1]
     )
     run(tmp_path, log__every=1)
     told = [record["error/chosen_change"] for record in metrics(tmp_path)]

@@ -20,10 +20,10 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from diffalign.data.records.pair import Pair
-from diffalign.data.storage.cached_candidate import Kept
+from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache
-from diffalign.losses.scores import Scores
-from diffalign.policies.policy import Scored
+from diffalign.losses.scores import CandidateLogps
+from diffalign.policies.policy import BatchLogps
 from diffalign.randomness import Draw, stream
 
 WIDTH = 6
@@ -119,27 +119,27 @@ class ToyPolicy:
         if pairs[0].rejected is None:
             return torch.stack([_alone(pair) for pair in pairs])
         for row, pair in zip(rows, pairs, strict=True):
-            if isinstance(pair.rejected, Kept):
+            if isinstance(pair.rejected, CachedCandidate):
                 row[1] = pair.rejected.read()["x"]
         return rows
 
-    def score(self, encoded, draw) -> Scored:
+    def score(self, encoded, draw) -> BatchLogps:
         self._called("score")
         self.seen += list(zip(draw.ids, draw.visits, strict=True))
         scored = self._scored(self.module, encoded, draw)
         if self.shout[0] <= self.calls < self.shout[1]:
-            loud = [Scores(c.logps * 1e6) for c in scored.candidates]
-            scored = Scored(tuple(loud), scored.info)
+            loud = [CandidateLogps(c.logps * 1e6) for c in scored.candidates]
+            scored = BatchLogps(tuple(loud), scored.info)
         return scored
 
-    def reference(self, encoded, draw) -> Scored:
+    def reference(self, encoded, draw) -> BatchLogps:
         self.referenced += draw.ids
         return self._scored(lambda x: x @ (self._bare.base + self._held).T, encoded, draw)
 
     def hold_reference(self, state) -> None:
         self._held = state["change"].clone()
 
-    def make_candidates(self, prompts, seeds, store, keys, *, reference, **settings) -> list[Kept]:
+    def make_candidates(self, prompts, seeds, store, keys, *, reference, **settings) -> list[CachedCandidate]:
         self._called("sample")
         assert reference and settings["steps"]
         asked = list(zip(prompts, seeds, strict=True))
@@ -147,7 +147,7 @@ class ToyPolicy:
         noises = [stream(seed, prompt, 0, "toy").standard_normal(WIDTH, dtype="float32") for prompt, seed in asked]
         made = [(self._bare.base + self._held) @ torch.from_numpy(noise) for noise in noises]
         store.put_many({key: {"x": x} for key, x in zip(keys, made, strict=True)})
-        return [Kept(str(store.root), store.maker, key) for key in keys]
+        return [CachedCandidate(str(store.root), store.maker, key) for key in keys]
 
     def refresh(self, pairs, plan, seed, folder, number, batch, progress) -> int:
         """Finds noises that depend on the weights as they are."""
@@ -170,14 +170,14 @@ class ToyPolicy:
         keys = [f"{key} {visit}" for key, visit in zip(draw.ids, draw.visits, strict=True)]
         return torch.stack([self._window.get(key)["noise"] for key in keys])
 
-    def _scored(self, network, encoded, draw) -> Scored:
+    def _scored(self, network, encoded, draw) -> BatchLogps:
         level = draw.uniform("timestep").float()
         noise = self._noise(draw)[:, None].expand_as(encoded)
         noisy = (1 - level)[:, None, None] * encoded + level[:, None, None] * noise
         errors = (network(noisy.reshape(-1, WIDTH)).reshape(noisy.shape) - noise).float().square().mean(dim=-1)
         poisoned = torch.tensor([float("nan") if key == self.poison else 1.0 for key in draw.ids])
         errors = errors * poisoned[:, None]
-        return Scored(tuple(Scores(-error / 2) for error in errors.unbind(1)), {"level": level})
+        return BatchLogps(tuple(CandidateLogps(-error / 2) for error in errors.unbind(1)), {"level": level})
 
     @property
     def _bare(self) -> ToyModule:

@@ -19,8 +19,8 @@ from PIL import Image, ImageOps
 
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media
-from diffalign.data.storage.cached_candidate import Kept
-from diffalign.data.storage.table_cell import Stored
+from diffalign.data.storage.cached_candidate import CachedCandidate
+from diffalign.data.storage.table_cell import TableCell
 from diffalign.errors import DataError
 
 MAX_PIXELS = 64_000_000
@@ -36,13 +36,13 @@ def media_bytes(media: Media) -> bytes:
     """
     if isinstance(media, bytes):
         return media
-    if isinstance(media, Stored):
+    if isinstance(media, TableCell):
         return media.read()
     if isinstance(media, str):
         return media.encode("utf-8", "surrogatepass")
     if isinstance(media, Conversation):
         return json.dumps(media.rows(), ensure_ascii=True).encode("ascii")
-    if isinstance(media, Kept):
+    if isinstance(media, CachedCandidate):
         raise DataError(f"an image, a clip or a text was expected; {media} is tensors, which only its policy reads.")
     try:
         return media.read_bytes()
@@ -53,9 +53,9 @@ def media_bytes(media: Media) -> bytes:
 def media_digest(media: Media) -> str:
     """32 hexadecimal digits of the content: equal bytes give equal digests, wherever they are stored.
 
-    A :class:`~diffalign.data.storage.cached_candidate.Kept` is named by its handle: its tensors are not read.
+    A :class:`CachedCandidate` is named by its handle: its tensors are not read.
     """
-    if isinstance(media, Kept):
+    if isinstance(media, CachedCandidate):
         return media.digest()
     return hashlib.blake2b(media_bytes(media), digest_size=16).hexdigest()
 
@@ -66,9 +66,9 @@ def media_name(media: Media) -> str:
         return f"'{media}'"
     if isinstance(media, bytes):
         return f"an image of {len(media):,} bytes"
-    if isinstance(media, Kept):
+    if isinstance(media, CachedCandidate):
         return str(media)
-    return f"'{media}'" if isinstance(media, Stored) else repr(str(media)[:60])
+    return f"'{media}'" if isinstance(media, TableCell) else repr(str(media)[:60])
 
 
 def image_size(media: Media) -> tuple[int, int]:
@@ -129,7 +129,7 @@ def _opened(media: Media) -> Iterator[Image.Image]:
         ) from error
 
 
-def _stream(media: Path | bytes | Stored | Kept) -> IO[bytes]:
+def _stream(media: Path | bytes | TableCell | CachedCandidate) -> IO[bytes]:
     return media.open("rb") if isinstance(media, Path) else io.BytesIO(media_bytes(media))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from diffalign.data.readers.parse_row import Drop, Ids, checked, digest, existing_file, require_columns, scores_of
 from diffalign.data.readers.tables import Row, Table
 from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, MISSING_FILE, Dropped, Media, Pair
-from diffalign.data.storage.table_cell import Stored
+from diffalign.data.storage.table_cell import TableCell
 from diffalign.errors import DataError
 
 REQUIRED = ("file_name", "prompt")
@@ -67,7 +67,7 @@ def _candidate(value: Any, column: str, folder: Path) -> tuple[Media, str | None
     """The candidate, and the file's name where it is one."""
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
-    if isinstance(value, (Stored, bytes)):
+    if isinstance(value, (TableCell, bytes)):
         return value, None
     if not value or not str(value).strip():
         raise Drop(MISSING_FILE, f"{column} is empty")
@@ -77,6 +77,6 @@ def _candidate(value: Any, column: str, folder: Path) -> tuple[Media, str | None
 def _content(candidate: Media) -> bytes:
     """What an id is made of where a candidate has no name."""
     try:
-        return candidate.read() if isinstance(candidate, Stored) else bytes(candidate)  # type: ignore[arg-type]
+        return candidate.read() if isinstance(candidate, TableCell) else bytes(candidate)  # type: ignore[arg-type]
     except DataError as error:
         raise Drop(EMPTY_CANDIDATE, str(error)) from error

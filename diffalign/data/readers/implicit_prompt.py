@@ -21,7 +21,7 @@ from diffalign.data.readers.text_cells import USER, checked_texts, equal_turns, 
 from diffalign.data.readers.trl import names_files
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
 from diffalign.data.records.pair import BAD_ROW, BAD_TURNS, EMPTY_CANDIDATE, EMPTY_PROMPT, IDENTICAL, Dropped, Pair
-from diffalign.data.storage.table_cell import Stored
+from diffalign.data.storage.table_cell import TableCell
 from diffalign.errors import DataError, near_miss
 
 REQUIRED = ROLES
@@ -134,4 +134,4 @@ def _refuse_images(table: Table) -> None:
 
 
 def _is_file(cell: Any) -> bool:
-    return isinstance(cell, (bytes, Stored)) or isinstance(cell, dict) and not is_turns(cell)
+    return isinstance(cell, (bytes, TableCell)) or isinstance(cell, dict) and not is_turns(cell)

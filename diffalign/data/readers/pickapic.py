@@ -24,7 +24,7 @@ from diffalign.data.records.pair import (
     Dropped,
     Pair,
 )
-from diffalign.data.storage.table_cell import Stored
+from diffalign.data.storage.table_cell import TableCell
 
 REQUIRED = ("jpg_0", "jpg_1", "label_0", "caption")
 _FIRST_WON = {"pair": {"first_won": 1.0}}
@@ -65,7 +65,7 @@ def _pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, generator
     if all(uids) and uids[0] == uids[1]:
         raise Drop(IDENTICAL, str(uids[0]))
     images = values["jpg_0"], values["jpg_1"]
-    if not all(isinstance(image, Stored) for image in images):
+    if not all(isinstance(image, TableCell) for image in images):
         raise Drop(EMPTY_CANDIDATE, "jpg_0 and jpg_1 must be columns of bytes")
     won, lost = (0, 1) if first >= 0.5 else (1, 0)
     prompt = str(values["caption"] or "")

@@ -32,7 +32,7 @@ USED = frozenset(
 
 
 @dataclass(frozen=True)
-class Line:
+class PairRow:
     """One row to be written.
 
     Args:
@@ -44,7 +44,7 @@ class Line:
     columns: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Lines(Sequence[Line]):
+class Lines(Sequence[PairRow]):
     """The lines of pairs that were read, made when they are asked for.
 
     Args:
@@ -65,7 +65,7 @@ class Lines(Sequence[Line]):
         columns = self._columns.get(pair.source, {})
         if not pair.group and any(name in columns for name in GROUP):  # not every format reads it
             pair = replace(pair, group=group_of(columns))
-        return Line(pair, {name: value for name, value in columns.items() if name != "group"})
+        return PairRow(pair, {name: value for name, value in columns.items() if name != "group"})
 
 
 def further_columns(

@@ -1,6 +1,6 @@
 """Tables: rows of a data set, whatever file holds them. Formats look at columns and never at files.
 
-A column of encoded bytes is not read: its cells become :class:`~diffalign.data.storage.table_cell.Stored` handles.
+A column of encoded bytes is not read: its cells become :class:`~diffalign.data.storage.table_cell.TableCell` handles.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.storage.table_cell import Stored, arrow_batches, arrow_table
+from diffalign.data.storage.table_cell import TableCell, arrow_batches, arrow_table
 from diffalign.errors import DataError
 
 BINARY = (".parquet", ".arrow")
@@ -96,7 +96,7 @@ class Table:
         file, number = str(self.path), 0
         for batch in self._batches(light, whole=not heavy):
             for values in _dicts(batch) if light else ({} for _ in range(batch.num_rows)):
-                values.update((name, Stored(file, name, number)) for name in heavy)
+                values.update((name, TableCell(file, name, number)) for name in heavy)
                 yield Row(f"{self.path.name}:{number}", values)
                 number += 1
 

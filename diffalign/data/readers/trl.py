@@ -36,7 +36,7 @@ from diffalign.data.readers.tables import LOOK, Row, Table
 from diffalign.data.readers.text_cells import arrange, check_answer, checked_texts, is_turns, read_text
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Answer, Dropped, Media, Pair
-from diffalign.data.storage.table_cell import Stored
+from diffalign.data.storage.table_cell import TableCell
 
 REQUIRED = ("prompt", "chosen", "rejected")
 FURTHER = {
@@ -152,16 +152,16 @@ def read_candidate(value: Any, role: str, table: Table, folder: Path | None) -> 
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
         folder = folder or table.folder
-    if value is None or not isinstance(value, (Stored, bytes)) and not str(value).strip():
+    if value is None or not isinstance(value, (TableCell, bytes)) and not str(value).strip():
         raise Drop(EMPTY_CANDIDATE, role)
-    if isinstance(value, (Stored, bytes)):
+    if isinstance(value, (TableCell, bytes)):
         return value
     return existing_file(folder, str(value)) if folder else str(value)
 
 
 def content_of(candidate: Media, folder: Path) -> str | bytes:
     """What an id is made of: names of files, texts, or the bytes themselves where nothing else tells rows apart."""
-    if isinstance(candidate, Stored):
+    if isinstance(candidate, TableCell):
         return candidate.read()
     if isinstance(candidate, Path):
         return os.path.relpath(candidate, folder)

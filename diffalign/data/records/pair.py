@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffalign.data.records.conversation import Text
-from diffalign.data.storage.cached_candidate import Kept
-from diffalign.data.storage.table_cell import Stored
+from diffalign.data.storage.cached_candidate import CachedCandidate
+from diffalign.data.storage.table_cell import TableCell
 
-Media = Path | bytes | Text | Stored | Kept
+Media = Path | bytes | Text | TableCell | CachedCandidate
 """A candidate: an image or clip as a path, as encoded bytes or as a handle on them; a text as a string or as turns; or
 what a policy made while training, as a handle on its tensors."""
 

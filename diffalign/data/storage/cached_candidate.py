@@ -19,7 +19,7 @@ OPEN_CACHES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedCandidate:
     """An entry of ``TensorCache(folder, maker)``. What its tensors mean is known to the policy that made them.
 
     Args:

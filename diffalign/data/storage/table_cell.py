@@ -24,7 +24,7 @@ GROUP_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class TableCell:
     """One cell of a table on disk that holds encoded bytes, plain or as the ecosystem's ``{"bytes", "path"}``.
 
     Args:

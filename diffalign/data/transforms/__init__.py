@@ -1,5 +1,5 @@
 """Transforms: data sets made of data sets, before training. Each is one file, from rows to an
-:class:`Outcome` or to stages.
+:class:`TransformResult` or to stages.
 
 Results are written by `data.writing.jsonl` and read like any other data; `diffalign data NAME` runs them.
 """
@@ -9,7 +9,7 @@ from diffalign.data.transforms.fewshot import apart, fewshot
 from diffalign.data.transforms.flip import flip, flip_disputed, flip_named, flip_share
 from diffalign.data.transforms.preference_strength import Cuts, strength
 from diffalign.data.transforms.prompt_pairs import between, within
-from diffalign.data.transforms.result import Outcome
+from diffalign.data.transforms.result import TransformResult
 from diffalign.data.transforms.verifiable_instructions import RULES, Rule, attribute
 from diffalign.data.transforms.votes import Votes, votes
 
@@ -17,7 +17,7 @@ __all__ = [
     "RULES",
     "Curriculum",
     "Cuts",
-    "Outcome",
+    "TransformResult",
     "Rule",
     "Votes",
     "apart",

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from diffalign.data.readers.rows_with_columns import Line, ranks_of
+from diffalign.data.readers.rows_with_columns import PairRow, ranks_of
 from diffalign.data.records.pair import TIE, Dropped, Pair
 from diffalign.data.transforms.result import counted
 from diffalign.data.transforms.votes import column_gap
@@ -36,7 +36,7 @@ class Curriculum:
         pairs: How many pairs the rows gave before any was dropped; more than rows where lists are among them.
     """
 
-    stages: list[list[Line]] = field(default_factory=list)
+    stages: list[list[PairRow]] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
     pairs: int = 0
 
@@ -51,7 +51,13 @@ class Curriculum:
 
 
 def curriculum(
-    lines: Sequence[Line], *, key: str, stages: int = 3, order: Order = "easy_first", by: By = "prompt", seed: int = 0
+    lines: Sequence[PairRow],
+    *,
+    key: str,
+    stages: int = 3,
+    order: Order = "easy_first",
+    by: By = "prompt",
+    seed: int = 0,
 ) -> Curriculum:
     """Sorts pairs into stages.
 
@@ -76,7 +82,7 @@ def curriculum(
     if stages < 1:
         raise UserError(f"stages is how many files are made, at least 1; got {stages}.")
     dropped: list[Dropped] = []
-    found: list[Line] = []
+    found: list[PairRow] = []
     count = 0
     for line in lines:
         for part in paired(line, key):
@@ -102,7 +108,7 @@ def curriculum(
     return Curriculum(cut, dropped, count)
 
 
-def paired(line: Line, key: str) -> Iterator[Line]:
+def paired(line: PairRow, key: str) -> Iterator[PairRow]:
     """The line's pairs with their ``gap`` as a number of the pair: a plain pair as it is, of a list the best answer
     against each of the others, from the worst to the second best."""
     pair = line.pair
@@ -152,12 +158,12 @@ def _rating(pair: Pair, role: str, key: str) -> float:
     return ratings[key]
 
 
-def _with_gap(line: Line, pair: Pair, gap: float) -> Line:
+def _with_gap(line: PairRow, pair: Pair, gap: float) -> PairRow:
     scores = {**pair.scores, "pair": {**pair.scores.get("pair", {}), "gap": gap}}
-    return Line(replace(pair, scores=scores), line.columns)
+    return PairRow(replace(pair, scores=scores), line.columns)
 
 
-def _by_prompt(found: Sequence[Line], stages: int) -> list[list[Line]]:
+def _by_prompt(found: Sequence[PairRow], stages: int) -> list[list[PairRow]]:
     of_prompt: dict[str, list[int]] = defaultdict(list)
     for index, line in enumerate(found):  # sorted from easy to hard
         of_prompt[str(line.pair.prompt)].append(index)
@@ -165,12 +171,12 @@ def _by_prompt(found: Sequence[Line], stages: int) -> list[list[Line]]:
     for indices in of_prompt.values():
         for rank, index in enumerate(indices):
             places[index] = int((rank + 0.5) * stages / len(indices))
-    cut: list[list[Line]] = [[] for _ in range(stages)]
+    cut: list[list[PairRow]] = [[] for _ in range(stages)]
     for index, line in enumerate(found):
         cut[places[index]].append(line)
     return cut
 
 
-def _cut(found: Sequence[Line], stages: int) -> list[list[Line]]:
+def _cut(found: Sequence[PairRow], stages: int) -> list[list[PairRow]]:
     borders = [len(found) * number // stages for number in range(stages + 1)]
     return [list(found[start:end]) for start, end in zip(borders, borders[1:], strict=False)]

@@ -17,9 +17,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.pair import Pair
-from diffalign.data.transforms.result import Outcome
+from diffalign.data.transforms.result import TransformResult
 from diffalign.errors import DataError
 from diffalign.randomness import stream
 
@@ -84,7 +84,9 @@ def gains_of(pair: Pair, score: str, reward_beta: float) -> dict[str, float]:
     return found
 
 
-def designed(lines: Sequence[Line], score: str, *, beta: float, reward_beta: float, seed: int = 0) -> Outcome:
+def designed(
+    lines: Sequence[PairRow], score: str, *, beta: float, reward_beta: float, seed: int = 0
+) -> TransformResult:
     """The lines with drawn rejected answers.
 
     Args:
@@ -103,10 +105,10 @@ def designed(lines: Sequence[Line], score: str, *, beta: float, reward_beta: flo
             "completions and scores."
         )
 
-    def drawn() -> Iterator[Line]:
+    def drawn() -> Iterator[PairRow]:
         for line in lines:
             gains = gains_of(line.pair, score, reward_beta)
             pair, _ = design_rejected(line.pair, gains, beta=beta, seed=seed)
-            yield Line(pair, line.columns)
+            yield PairRow(pair, line.columns)
 
-    return Outcome(drawn())
+    return TransformResult(drawn())

@@ -22,10 +22,10 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from diffalign.data.readers.parse_row import digest
-from diffalign.data.readers.rows_with_columns import Line, ends_of
+from diffalign.data.readers.rows_with_columns import PairRow, ends_of
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
 from diffalign.data.records.pair import Dropped, Media, Pair
-from diffalign.data.transforms.result import Outcome
+from diffalign.data.transforms.result import TransformResult
 from diffalign.errors import DataError, UserError, near_miss
 
 Persona = Literal["none", "cot", "teacher"]
@@ -34,7 +34,7 @@ NO_USER, FEW, NO_TEXT, NO_PERSONA = "no user", "too few rows of the user", "not 
 
 
 def fewshot(
-    lines: Sequence[Line],
+    lines: Sequence[PairRow],
     *,
     shots: int = 4,
     group_by: str = "group",
@@ -44,7 +44,7 @@ def fewshot(
     rejected_too: bool = True,
     task: str = TASK,
     seed: int = 0,
-) -> Outcome:
+) -> TransformResult:
     """Rows whose prompts show ``shots`` other judgements of the same user.
 
     Args:
@@ -96,7 +96,7 @@ def fewshot(
         )
     rounds = passes or (2 * (shots + 1) if shots else 1)
 
-    def made() -> Iterator[Line]:
+    def made() -> Iterator[PairRow]:
         for name, indices in kept.items():
             others = [text for other, text in personas.items() if other in kept and text != personas.get(name)]
             for number, query, shown in windows(indices, shots, rounds, f"{seed}/{name}"):
@@ -106,14 +106,14 @@ def fewshot(
                 line = asked(lines[query], before, name, number)
                 if persona == "cot":
                     stranger = random.Random(f"{seed}/{line.pair.id}").choice(sorted(others))
-                    line = Line(described(line.pair, personas[name], stranger), line.columns)
-                yield Line(line.pair, {**line.columns, "user_id": name, "shot_ids": [pair.id for pair in examples]})
+                    line = PairRow(described(line.pair, personas[name], stranger), line.columns)
+                yield PairRow(line.pair, {**line.columns, "user_id": name, "shot_ids": [pair.id for pair in examples]})
 
     note = f"{len(kept):,} users, {shots} shots, {rounds} passes"
-    return Outcome(made(), dropped, [note])
+    return TransformResult(made(), dropped, [note])
 
 
-def users_of(lines: Sequence[Line], group_by: str, dropped: list[Dropped]) -> dict[str, list[int]]:
+def users_of(lines: Sequence[PairRow], group_by: str, dropped: list[Dropped]) -> dict[str, list[int]]:
     """``{user: indices of the rows}``; what has no user or is no pair of texts goes to ``dropped``."""
     users: dict[str, list[int]] = {}
     for index, line in enumerate(lines):
@@ -127,7 +127,7 @@ def users_of(lines: Sequence[Line], group_by: str, dropped: list[Dropped]) -> di
     return users
 
 
-def user_of(line: Line, group_by: str) -> str:
+def user_of(line: PairRow, group_by: str) -> str:
     """Who judged the row; "" where its column is empty or absent."""
     value = line.pair.group if group_by == "group" else line.columns.get(group_by)
     if value is None:
@@ -136,7 +136,7 @@ def user_of(line: Line, group_by: str) -> str:
     return "" if value is None else str(value)
 
 
-def apart(lines: Sequence[Line], group_by: str, share: float, seed: int = 0) -> tuple[list[Line], list[Line]]:
+def apart(lines: Sequence[PairRow], group_by: str, share: float, seed: int = 0) -> tuple[list[PairRow], list[PairRow]]:
     """The lines in two parts that share no user: to train on, and a ``share`` of the users to test on.
 
     Raises:
@@ -185,7 +185,7 @@ def said(text: Media | None) -> str:
     return str(text).strip()
 
 
-def asked(line: Line, before: str, user: str, number: int) -> Line:
+def asked(line: PairRow, before: str, user: str, number: int) -> PairRow:
     """The line with ``before`` at the head of what the user says first; its answers stay as they are."""
     pair = ends_of(line.pair)
     changed = replace(
@@ -196,7 +196,7 @@ def asked(line: Line, before: str, user: str, number: int) -> Line:
         group=user,
         further={},
     )
-    return Line(changed, line.columns)
+    return PairRow(changed, line.columns)
 
 
 def described(pair: Pair, own: str, other: str) -> Pair:

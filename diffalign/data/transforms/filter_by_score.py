@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.pair import FILTERED, Dropped
-from diffalign.data.transforms.result import Outcome
+from diffalign.data.transforms.result import TransformResult
 from diffalign.errors import UserError
 
 SHOWN = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
@@ -55,8 +55,8 @@ def share_kept(keep_lowest: float | None, drop_top: float | None) -> float | Non
 
 
 def filtered(
-    lines: Sequence[Line], rows: Mapping[str, Mapping[str, float]], by: str = "", share: float | None = None
-) -> Outcome:
+    lines: Sequence[PairRow], rows: Mapping[str, Mapping[str, float]], by: str = "", share: float | None = None
+) -> TransformResult:
     """The lines with their numbers among those of their pair; of these the lowest ``share``.
 
     Args:
@@ -66,10 +66,10 @@ def filtered(
         share: Of the lines to keep, in (0, 1); None keeps all.
     """
     if share is None:
-        return Outcome(noted(lines, rows))
+        return TransformResult(noted(lines, rows))
     values = [rows[line.pair.id][by] for line in lines]
     kept = set(lowest(values, share))
-    outcome = Outcome(noted((line for place, line in enumerate(lines) if place in kept), rows))
+    outcome = TransformResult(noted((line for place, line in enumerate(lines) if place in kept), rows))
     for place, value in enumerate(values):
         if place not in kept:
             source = lines[place].pair.source or lines[place].pair.id
@@ -77,9 +77,9 @@ def filtered(
     return outcome
 
 
-def noted(lines: Iterable[Line], rows: Mapping[str, Mapping[str, float]]) -> Iterator[Line]:
+def noted(lines: Iterable[PairRow], rows: Mapping[str, Mapping[str, float]]) -> Iterator[PairRow]:
     """The lines, their numbers among those that belong to the pair."""
     for line in lines:
         scores = line.pair.scores
         numbers = {**scores.get("pair", {}), **rows[line.pair.id]}
-        yield Line(replace(line.pair, scores={**scores, "pair": numbers}), line.columns)
+        yield PairRow(replace(line.pair, scores={**scores, "pair": numbers}), line.columns)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from diffalign.data.readers.parse_row import digest
-from diffalign.data.readers.rows_with_columns import Line, ranks_of
+from diffalign.data.readers.rows_with_columns import PairRow, ranks_of
 from diffalign.data.records.pair import Answer, Pair
-from diffalign.data.transforms.result import Outcome
+from diffalign.data.transforms.result import TransformResult
 from diffalign.errors import DataError, UserError, near_miss
 
 SIGNED = ("margin", "strength_mean", "gap")
@@ -48,18 +48,18 @@ def flip(pair: Pair) -> Pair:
     )
 
 
-def flipped(line: Line, wrong: bool) -> Line:
+def flipped(line: PairRow, wrong: bool) -> PairRow:
     """The line, turned round where ``wrong``; ``flipped`` among its pair's numbers says which it is, 1 or 0. A row that
     was turned round before and is again counts as it was."""
     before = line.pair.scores.get("pair", {}).get("flipped", 0.0)
     pair = flip(line.pair) if wrong else line.pair
     now = 1.0 - before if wrong else before
-    return Line(
+    return PairRow(
         replace(pair, scores={**pair.scores, "pair": {**pair.scores.get("pair", {}), "flipped": now}}), line.columns
     )
 
 
-def flip_share(lines: Sequence[Line], *, share: float, seed: int = 0) -> Outcome:
+def flip_share(lines: Sequence[PairRow], *, share: float, seed: int = 0) -> TransformResult:
     """Turns a share of the labels round, drawn by the rows' ids: noise of a known size.
 
     Args:
@@ -78,7 +78,7 @@ def flip_share(lines: Sequence[Line], *, share: float, seed: int = 0) -> Outcome
     return _outcome(lines, lambda line: line.pair.id in wrong, f"drawn with seed {seed}", len(wrong))
 
 
-def flip_named(lines: Sequence[Line], ids: Collection[str]) -> Outcome:
+def flip_named(lines: Sequence[PairRow], ids: Collection[str]) -> TransformResult:
     """Turns the named rows round.
 
     Raises:
@@ -93,15 +93,15 @@ def flip_named(lines: Sequence[Line], ids: Collection[str]) -> Outcome:
     return _outcome(lines, lambda line: line.pair.id in wanted, "named", len(wanted))
 
 
-def flip_disputed(lines: Sequence[Line], strength: Callable[[Pair], float]) -> Outcome:
+def flip_disputed(lines: Sequence[PairRow], strength: Callable[[Pair], float]) -> TransformResult:
     """Turns those rows round whose other candidate scores higher: ``strength(pair) < 0``."""
     wrong = {line.pair.id for line in lines if strength(line.pair) < 0.0}
     return _outcome(lines, lambda line: line.pair.id in wrong, "which the scores contradict", len(wrong))
 
 
-def _outcome(lines: Sequence[Line], wrong: Callable[[Line], bool], which: str, count: int) -> Outcome:
+def _outcome(lines: Sequence[PairRow], wrong: Callable[[PairRow], bool], which: str, count: int) -> TransformResult:
     note = f"{count:,} of {len(lines):,} labels turned round, {which}; the column flipped says which"
-    return Outcome((flipped(line, wrong(line)) for line in lines), notes=[note])
+    return TransformResult((flipped(line, wrong(line)) for line in lines), notes=[note])
 
 
 def _turned(name: str, value: float) -> float:

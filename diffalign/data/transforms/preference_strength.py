@@ -15,10 +15,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.pair import FILTERED, Dropped
 from diffalign.data.transforms.flip import flipped
-from diffalign.data.transforms.result import Outcome
+from diffalign.data.transforms.result import TransformResult
 from diffalign.data.transforms.votes import Votes
 from diffalign.errors import UserError, near_miss
 
@@ -69,14 +69,14 @@ class Cuts:
 
 
 def strength(
-    lines: Sequence[Line],
+    lines: Sequence[PairRow],
     found: Votes,
     *,
     cuts: Cuts = Cuts(),
     treat: Mapping[str, str] = DEFAULT,
     soft: float = 0.1,
     margin_scale: float = 1.0,
-) -> Outcome:
+) -> TransformResult:
     """Writes what the votes say beside each pair, and treats its label as its bucket is treated. The order stays.
 
     Every row gets ``strength_mean`` and ``strength_std`` (of the row as it is written: a flipped one has ``-mu``),
@@ -105,20 +105,20 @@ def strength(
     if not 0.0 < margin_scale < math.inf:
         raise UserError(f"margin-scale is a factor above 0; got {margin_scale}.")
     buckets = cuts.buckets(found.means)
-    outcome = Outcome([], notes=[_told(found, buckets, treat)])
+    outcome = TransformResult([], notes=[_told(found, buckets, treat)])
     outcome.lines = _treated(lines, found, buckets, treat, soft, margin_scale, outcome.dropped)
     return outcome
 
 
 def _treated(
-    lines: Sequence[Line],
+    lines: Sequence[PairRow],
     found: Votes,
     buckets: Sequence[str],
     treat: Mapping[str, str],
     soft: float,
     margin_scale: float,
     dropped: list[Dropped],
-) -> Iterator[Line]:
+) -> Iterator[PairRow]:
     for line, mean, deviation, bucket in zip(lines, found.means, found.deviations, buckets, strict=True):
         what, pair = treat[bucket], line.pair
         if what == "drop":
@@ -127,9 +127,9 @@ def _treated(
         margin = margin_scale * mean if what.endswith("margin") else 0.0
         numbers = {"strength_mean": mean, "strength_std": deviation, "margin": margin}
         scores = {**pair.scores, "pair": {**pair.scores.get("pair", {}), **numbers}}
-        line = flipped(Line(replace(pair, scores=scores), {**line.columns, "bucket": bucket}), what == "flip")
+        line = flipped(PairRow(replace(pair, scores=scores), {**line.columns, "bucket": bucket}), what == "flip")
         if what.startswith("soft"):
-            line = Line(replace(line.pair, probability=1.0 - soft), line.columns)
+            line = PairRow(replace(line.pair, probability=1.0 - soft), line.columns)
         yield line
 
 

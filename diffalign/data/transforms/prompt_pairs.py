@@ -16,10 +16,10 @@ from dataclasses import replace
 from random import Random
 from typing import Any, Literal, get_args
 
-from diffalign.data.readers.rows_with_columns import Line, ends_of
+from diffalign.data.readers.rows_with_columns import PairRow, ends_of
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
 from diffalign.data.records.pair import Answer, Dropped, Media, Pair
-from diffalign.data.transforms.result import Outcome
+from diffalign.data.transforms.result import TransformResult
 from diffalign.data.transforms.verifiable_instructions import RULES, Facts, Rule, attribute
 from diffalign.errors import UserError, near_miss
 
@@ -29,7 +29,7 @@ ALIKE = "the rules do not tell the answers apart"
 
 
 def within(
-    lines: Sequence[Line],
+    lines: Sequence[PairRow],
     *,
     rules: Sequence[Rule] = RULES,
     least: int = 2,
@@ -37,7 +37,7 @@ def within(
     fits: Fits = "some",
     template: str = "",
     seed: int = 0,
-) -> Outcome:
+) -> TransformResult:
     """Two rows per pair, one for each of its answers: the answer under two prompts.
 
     A row is a pair with ``chosen`` and ``rejected`` equal and a ``rejected_prompt``: any loss on pairs trains with it.
@@ -54,9 +54,9 @@ def within(
     """
     _check(least, most, fits, rules)
     least, most = (len(rules), len(rules)) if template else (least, most)
-    outcome = Outcome([])
+    outcome = TransformResult([])
 
-    def made() -> Iterator[Line]:
+    def made() -> Iterator[PairRow]:
         for line, role, own, other in _sides(lines, rules, seed):
             random = Random(f"{seed}/{line.pair.id}/{role}")
             found = _contrast(own, other, rules, random, least, most, fits)
@@ -79,14 +79,14 @@ def within(
                 rejected_prompt=prompts[1],
                 group=pair.group,
             )
-            yield Line(changed, {**line.columns, "rules": rows})
+            yield PairRow(changed, {**line.columns, "rules": rows})
 
     outcome.lines = made()
     return outcome
 
 
 def between(
-    lines: Sequence[Line],
+    lines: Sequence[PairRow],
     *,
     rules: Sequence[Rule] = RULES,
     least: int = 2,
@@ -94,7 +94,7 @@ def between(
     conflicting: float = 0.0,
     template: str = "",
     seed: int = 0,
-) -> Outcome:
+) -> TransformResult:
     """One row per pair: the pair, and the same two answers under a prompt of which the chosen one follows more, as the
     further answers ``augmented_chosen`` and ``augmented_rejected``.
 
@@ -109,9 +109,9 @@ def between(
     if not 0.0 <= conflicting <= 1.0:
         raise UserError(f"conflicting is a share of the rows, in [0, 1]; got {conflicting}.")
     least, most = (len(rules), len(rules)) if template else (least, most)
-    outcome = Outcome([])
+    outcome = TransformResult([])
 
-    def made() -> Iterator[Line]:
+    def made() -> Iterator[PairRow]:
         for line, role, own, other in _sides(lines, rules, seed, strangers=False):
             random = Random(f"{seed}/{line.pair.id}/between")
             turned = random.random() < conflicting
@@ -129,7 +129,7 @@ def between(
             answers = {f"augmented_{r}": Answer(pair.answers[r].candidate, second) for r in ("chosen", "rejected")}
             changed = replace(pair, prompt=first, further={**pair.further, **answers}, scores={**pair.scores, **scores})
             rows = [{"rule": rule.name, "augmented_prompt": a} for rule, a in asked]
-            yield Line(changed, {**line.columns, "rules": rows})
+            yield PairRow(changed, {**line.columns, "rules": rows})
 
     outcome.lines = made()
     return outcome
@@ -150,7 +150,7 @@ def prompted(prompt: Text, asked: Asked, template: str = "") -> Text:
     return ", ".join([prompt, *said]) if imaged else f"{' '.join(said)}\n\n{prompt}"
 
 
-def facts_of(line: Line, role: str, rules: Sequence[Rule]) -> Facts | None:
+def facts_of(line: PairRow, role: str, rules: Sequence[Rule]) -> Facts | None:
     """What checkers see of a candidate: of a text its last turn, of an image the attributes in the row's columns, as
     ``chosen_NAME`` and ``rejected_NAME`` or ``NAME`` for both; None where there is nothing to see."""
     candidate = line.pair.answers[role].candidate
@@ -166,7 +166,7 @@ def _answer(candidate: Media) -> str | None:
     return candidate if isinstance(candidate, str) else None
 
 
-def _attribute(line: Line, role: str, name: str) -> str:
+def _attribute(line: PairRow, role: str, name: str) -> str:
     scores = line.pair.scores
     places = (
         line.columns.get(f"{role}_{name}"),
@@ -179,8 +179,8 @@ def _attribute(line: Line, role: str, name: str) -> str:
 
 
 def _sides(
-    lines: Sequence[Line], rules: Sequence[Rule], seed: int, strangers: bool = True
-) -> Iterator[tuple[Line, str, Facts, Facts]]:
+    lines: Sequence[PairRow], rules: Sequence[Rule], seed: int, strangers: bool = True
+) -> Iterator[tuple[PairRow, str, Facts, Facts]]:
     """Every candidate with what is seen of it and of another one, which is the pair's other or, where that looks alike
     and images have ``strangers``, an image of another row."""
     known: list[Facts | None] = []

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.pair import Dropped
 
 
 @dataclass
-class Outcome:
+class TransformResult:
     """A transform's result. Lines may be made one by one, so the rest is complete when they have been taken.
 
     Args:
@@ -20,7 +20,7 @@ class Outcome:
         notes: Sentences for the user.
     """
 
-    lines: Iterable[Line]
+    lines: Iterable[PairRow]
     dropped: list[Dropped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.data.readers.parse_row import ROLES, scores_of
-from diffalign.data.readers.rows_with_columns import USED, Line, ranks_of
+from diffalign.data.readers.rows_with_columns import USED, PairRow, ranks_of
 from diffalign.data.readers.trl import FURTHER
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import Media, Pair
@@ -29,7 +29,7 @@ from diffalign.sharing.atomic import write_atomically
 _READ = {"rejected_prompt", "augmented_prompt", *(name for names in FURTHER.values() for name in names)}
 
 
-def write_pairs(path: str | Path, lines: Iterable[Line]) -> int:
+def write_pairs(path: str | Path, lines: Iterable[PairRow]) -> int:
     """Writes a table as a whole, or not at all, and returns how many rows it has.
 
     Args:
@@ -69,7 +69,7 @@ def write_pairs(path: str | Path, lines: Iterable[Line]) -> int:
     return count
 
 
-def row_of(line: Line, files: Files, ranked: bool = False) -> dict[str, Any]:
+def row_of(line: PairRow, files: Files, ranked: bool = False) -> dict[str, Any]:
     """A line as the columns of its row; ``ranked``: as a list of completions with their scores.
 
     Raises:

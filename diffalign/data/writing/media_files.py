@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from diffalign.data.readers.parse_row import MEDIA_SUFFIXES
-from diffalign.data.storage.cached_candidate import Kept
-from diffalign.data.storage.table_cell import Stored
+from diffalign.data.storage.cached_candidate import CachedCandidate
+from diffalign.data.storage.table_cell import TableCell
 from diffalign.errors import DataError
 from diffalign.sharing.atomic import write_atomically
 
@@ -34,11 +34,11 @@ class Files:
         self._names: dict[str, str] = {}
         self._taken: set[str] = set()
 
-    def name(self, media: Path | bytes | Stored | Kept) -> str:
+    def name(self, media: Path | bytes | TableCell | CachedCandidate) -> str:
         """The name, ``/`` between its parts. Raises DataError for a candidate that is no file and no bytes."""
-        if isinstance(media, Kept):
+        if isinstance(media, CachedCandidate):
             raise DataError(f"{media} are tensors of a run, which only its policy reads; they cannot be written.")
-        if isinstance(media, (bytes, Stored)):
+        if isinstance(media, (bytes, TableCell)):
             data = media if isinstance(media, bytes) else media.read()
             return self._put(hashlib.blake2b(data, digest_size=12).hexdigest() + suffix_of(data), data)
         path = os.path.abspath(media)

@@ -28,7 +28,7 @@ EFFECTIVE = 2.0
 
 
 @dataclass(frozen=True)
-class Evidence:
+class DifferentialEntropy:
     """The estimate for one prompt, or the mean over several.
 
     Args:
@@ -63,7 +63,9 @@ class Evidence:
         )
 
 
-def differential_entropy(policy: Sequence[float], reference: Sequence[float], *, tau: float = 1.0) -> Evidence:
+def differential_entropy(
+    policy: Sequence[float], reference: Sequence[float], *, tau: float = 1.0
+) -> DifferentialEntropy:
     """The estimate for one prompt.
 
     Args:
@@ -83,10 +85,12 @@ def differential_entropy(policy: Sequence[float], reference: Sequence[float], *,
     entropy = log_z - float(weight @ ratio) if effective >= EFFECTIVE else math.nan
     mild = _softmax(ratio / tau)
     spread = -float((mild * np.log(np.maximum(mild, 1e-300))).sum()) / math.log(count)
-    return Evidence(entropy, effective, spread, count, usable=int(math.isfinite(entropy)))
+    return DifferentialEntropy(entropy, effective, spread, count, usable=int(math.isfinite(entropy)))
 
 
-def evidence(policy: Sequence[float], reference: Sequence[float], prompts: Sequence[Hashable]) -> Evidence | None:
+def evidence(
+    policy: Sequence[float], reference: Sequence[float], prompts: Sequence[Hashable]
+) -> DifferentialEntropy | None:
     """The mean over prompts; None where none has :data:`FEWEST` answers.
 
     Args:
@@ -104,7 +108,7 @@ def evidence(policy: Sequence[float], reference: Sequence[float], prompts: Seque
     if not found:
         return None
     known = [one.entropy for one in found if one.usable]
-    return Evidence(
+    return DifferentialEntropy(
         entropy=float(np.mean(known)) if known else math.nan,
         effective=float(np.mean([one.effective for one in found])),
         spread=float(np.mean([one.spread for one in found])),

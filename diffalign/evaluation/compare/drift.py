@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from diffalign.data.records.pair import Pair
-from diffalign.evaluation.compare.differential_entropy import Evidence, evidence
+from diffalign.evaluation.compare.differential_entropy import DifferentialEntropy, evidence
 from diffalign.evaluation.samples.generate import Gallery
 from diffalign.losses.diagnostics.monitors import Dispersion, dispersion
 from diffalign.policies.policy import Policy
@@ -81,7 +81,7 @@ class Sampled:
 
     drift: Drift
     dispersion: Dispersion | None = None
-    evidence: Evidence | None = None
+    evidence: DifferentialEntropy | None = None
     plain: bool = True
 
     def words(self) -> list[str]:
@@ -100,7 +100,7 @@ class Sampled:
         def made(kind: Any, entry: Mapping[str, Any] | None) -> Any:
             return None if entry is None else kind(**{k: math.nan if x is None else x for k, x in entry.items()})
 
-        parts = {"drift": Drift, "dispersion": Dispersion, "evidence": Evidence}
+        parts = {"drift": Drift, "dispersion": Dispersion, "evidence": DifferentialEntropy}
         return cls(**{name: made(kind, values[name]) for name, kind in parts.items()}, plain=values["plain"])
 
 

@@ -28,7 +28,7 @@ DRIFTS = "drift.jsonl"
 
 
 @dataclass(frozen=True)
-class Course:
+class PreviewCurve:
     """A run by its previews.
 
     Args:
@@ -89,13 +89,13 @@ class Course:
         return "" if drift is None else f" (drift {drift.value:.3g})"
 
 
-def read_course(
+def read_preview_curve(
     folder: Path,
     prompts: Sequence[str],
     seeds: Sequence[int],
     judges: Mapping[str, tuple[Scorer, Role]],
     medium: str,
-) -> Course | None:
+) -> PreviewCurve | None:
     """Judges the previews in a run's folder.
 
     Args:
@@ -117,7 +117,7 @@ def read_course(
         return None
     contents = [[kind.read(place / name) for name in names] for place in whole.values()]
     drifts = _drifts(folder / DRIFTS)
-    return Course(
+    return PreviewCurve(
         steps=tuple(whole),
         roles={name: role for name, (_, role) in able.items()},
         scores={

@@ -31,7 +31,7 @@ from diffalign.data.records.progress_file import Notes, Progress
 from diffalign.errors import DataError, UserError
 from diffalign.policies.language.policy import LanguagePolicy
 from diffalign.policies.language.scoring.hidden_states import response_states
-from diffalign.policies.module_utils import unwrapped
+from diffalign.policies.module_utils import unwrap
 from diffalign.scorers.scorer import state_hash
 
 COLUMNS = ("ches", "ln_ches", "edit_distance", "last_hidden_product")
@@ -114,7 +114,7 @@ def similarities(
 
     def find(part: list[Pair]) -> Mapping[str, Mapping[str, float]]:
         encoded = policy.encode([bare(pair) for pair in part])
-        chosen, rejected = response_states(unwrapped(policy.module), encoded)  # type: ignore[arg-type]
+        chosen, rejected = response_states(unwrap(policy.module), encoded)  # type: ignore[arg-type]
         columns = torch.stack(
             [
                 ches(chosen.total, rejected.total),

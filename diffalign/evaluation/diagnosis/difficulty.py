@@ -106,7 +106,7 @@ def with_difficulty(pair: Pair, logps: Mapping[str, float], *, beta: float, reac
     return replace(pair, scores=scores)
 
 
-def told(pairs: Sequence[Pair]) -> list[str]:
+def summary_lines(pairs: Sequence[Pair]) -> list[str]:
     """How many pairs there are of each class, a line each."""
     counts = Counter(int(pair.scores["pair"]["difficulty_class"]) for pair in pairs)
     return [f"{name:<14} {counts[kind]:>7,}  {counts[kind] / len(pairs):.1%}" for kind, name in enumerate(CLASSES)]

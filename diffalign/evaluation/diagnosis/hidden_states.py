@@ -16,7 +16,7 @@ from diffalign.errors import DataError, UserError
 from diffalign.evaluation.diagnosis.ches import bare, check_texts
 from diffalign.policies.language.policy import LanguagePolicy
 from diffalign.policies.language.scoring.hidden_states import response_states
-from diffalign.policies.module_utils import unwrapped
+from diffalign.policies.module_utils import unwrap
 
 
 def hidden_states(policy: Any, pairs: Sequence[Pair], *, batch: int = 8, progress: Progress | None = None) -> Features:
@@ -40,7 +40,7 @@ def hidden_states(policy: Any, pairs: Sequence[Pair], *, batch: int = 8, progres
     sides: tuple[list[torch.Tensor], list[torch.Tensor]] = [], []
     for start in range(0, len(pairs), batch):
         part = pairs[start : start + batch]
-        found = response_states(unwrapped(policy.module), policy.encode([bare(pair) for pair in part]))  # type: ignore[arg-type]
+        found = response_states(unwrap(policy.module), policy.encode([bare(pair) for pair in part]))  # type: ignore[arg-type]
         for side, states in zip(sides, found, strict=True):
             side.append(states.mean.float().cpu())
         if progress is not None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from diffalign.evaluation.compare.preview_curve import Course
+from diffalign.evaluation.compare.preview_curve import PreviewCurve
 from diffalign.evaluation.compare.result import Role
 from diffalign.evaluation.report.plots import FIRST, INK, SECOND, Chart, as_svg, blank
 
 STYLES = ("-", "--", ":", "-.")
 
 
-def course_chart(course: Course) -> Chart:
+def course_chart(course: PreviewCurve) -> Chart:
     """Held-out judges in the one colour, those that training learnt from in the other."""
     known = [drift for drift in course.drifts if drift is not None]
     by_drift = len(known) == len(course.steps)

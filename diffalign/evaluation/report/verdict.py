@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from diffalign.evaluation.compare.preview_curve import Course
+from diffalign.evaluation.compare.preview_curve import PreviewCurve
 from diffalign.evaluation.compare.result import Comparison, Judgement
 from diffalign.evaluation.samples.medium import Medium, find_medium
 from diffalign.evaluation.stats.statistics import Share, percent
@@ -36,7 +36,7 @@ class Verdict:
     sentences: tuple[str, ...]
 
 
-def judge(comparison: Comparison | None, course: Course | None = None) -> Verdict:
+def verdict_of(comparison: Comparison | None, course: PreviewCurve | None = None) -> Verdict:
     """Says what a comparison shows, and where a run's previews show over-optimisation.
 
     Args:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.evaluation.compare.best_of import frontier
-from diffalign.evaluation.compare.preview_curve import Course
+from diffalign.evaluation.compare.preview_curve import PreviewCurve
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.report.plot_preview_curve import course_chart
 from diffalign.evaluation.report.plots import charts, read_metrics
 from diffalign.evaluation.report.sheet import Example, examples
-from diffalign.evaluation.report.verdict import direction, judge
+from diffalign.evaluation.report.verdict import direction, verdict_of
 from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.stats.heldout_agreement import agreements
 from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
@@ -30,7 +30,7 @@ def write_report(
     header: Mapping[str, Any] | None = None,
     words: Sequence[str] = (),
     images: Sequence[Example] | None = None,
-    course: Course | None = None,
+    course: PreviewCurve | None = None,
     title: str = "Alignment report",
 ) -> Path:
     """Writes ``folder/report.html``.
@@ -72,7 +72,7 @@ def write_report(
         numbers=numbers,
         best=best,
         best_words=best.words({j.name: j.role for j in comparison.judgements}) if best and comparison else [],
-        verdict=judge(comparison, course),
+        verdict=verdict_of(comparison, course),
         comparison=comparison,
         judgements=[(j, direction(j)) for j in comparison.judgements] if comparison is not None else [],
         examples=shown,

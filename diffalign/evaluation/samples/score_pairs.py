@@ -97,7 +97,7 @@ def score_pairs(
     return table
 
 
-def told(table: ScoreTable) -> str:
+def summary_lines(table: ScoreTable) -> str:
     """One line: range, agreement with the votes, and where the scores are."""
     gaps = [chosen - rejected for chosen, rejected in table.rows.values()]
     share = sum((gap > 0) + 0.5 * (gap == 0) for gap in gaps) / len(gaps)

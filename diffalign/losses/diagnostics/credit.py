@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def token_rewards(per_token_logp: Tensor, per_token_ref_logp: Tensor, mask: Tens
     Facts: rewards are 0 where policy and reference agree. A mean over the reference's own samples is ``-beta KL(ref ||
         pi)``, which is never above 0: implicit rewards of chosen answers that the reference was trained on must fall.
     """
-    gaps = exact(per_token_logp) - exact(per_token_ref_logp)
+    gaps = upcast(per_token_logp) - upcast(per_token_ref_logp)
     rewards = (beta * gaps).masked_fill(~mask.bool(), 0.0)
     values = rewards.new_zeros(rewards.shape[0], rewards.shape[1] + 1)
     values[:, 1:] = rewards.cumsum(1)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 LARGEST = 80.0
 """Exponents are clamped here: a float32 holds their exponential."""
@@ -54,7 +54,7 @@ def displacement(chosen: Tensor, rejected: Tensor) -> Displacement:
         chosen: ``(B,)``, the logratios ``D_w``.
         rejected: ``(B,)``, ``D_l``.
     """
-    return Displacement(float(exact(chosen).mean()), -float(exact(rejected).mean()))
+    return Displacement(float(upcast(chosen).mean()), -float(upcast(rejected).mean()))
 
 
 def gradient_weight(margin: Tensor, *, beta: float) -> Tensor:
@@ -64,7 +64,7 @@ def gradient_weight(margin: Tensor, *, beta: float) -> Tensor:
     over ``p_l``, so the ratio of the two is ``p_w / p_l`` (see :func:`token_ratio`): as the rejected candidate vanishes
     a policy feels it ever more and the chosen one ever less. That is a statement about probabilities, not parameters.
     """
-    return beta * torch.sigmoid(-beta * exact(margin))
+    return beta * torch.sigmoid(-beta * upcast(margin))
 
 
 def token_ratio(chosen: Tensor, rejected: Tensor, chosen_lengths: Tensor, rejected_lengths: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def token_ratio(chosen: Tensor, rejected: Tensor, chosen_lengths: Tensor, reject
         rejected_lengths: ``(B,)``, theirs.
     """
     means = [
-        exact(logps) / lengths.to(exact(logps)).clamp(min=1.0)
+        upcast(logps) / lengths.to(upcast(logps)).clamp(min=1.0)
         for logps, lengths in ((chosen, chosen_lengths), (rejected, rejected_lengths))
     ]
     return (means[0] - means[1]).clamp(-LARGEST, LARGEST).exp()
@@ -106,5 +106,5 @@ def dispersion(logratios: Tensor) -> Dispersion:
     Facts: ``sum_y reference(y) exp(D(y)) = 1`` for any two distributions, so where both ``D_w`` and ``D_l`` fall,
         something else has risen.
     """
-    values = exact(logratios)
+    values = upcast(logratios)
     return Dispersion(float(torch.logsumexp(values, 0)) - math.log(len(values)), float(values.mean()))

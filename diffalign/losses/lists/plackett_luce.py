@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def plackett_luce(scores: PairScores, *, beta: float) -> Tensor:
+def plackett_luce(scores: PairLogps, *, beta: float) -> Tensor:
     """A Plackett-Luce model of the ranking.
 
         loss_b = sum_{k < n} [ log sum_{i >= k} exp(beta R_i) - beta R_k ],      R_1 ... R_n best to worst
@@ -36,7 +36,7 @@ def plackett_luce(scores: PairScores, *, beta: float) -> Tensor:
     return (rest - rewards)[:, :-1].sum(1)
 
 
-def pro(scores: PairScores, *, sft: float = 0.05) -> Tensor:
+def pro(scores: PairLogps, *, sft: float = 0.05) -> Tensor:
     """Preference ranking optimisation, without a reference.
 
         loss_b = sum_{k < n} L_k - sft (n - 1)^2 logp_1
@@ -61,10 +61,10 @@ def pro(scores: PairScores, *, sft: float = 0.05) -> Tensor:
         reads means over tokens and the last term a sum.
     """
     ranked = scores.ranked
-    means = torch.stack([exact(answer.policy.per_token().logps) for answer in ranked.values()], 1)
+    means = torch.stack([upcast(answer.policy.per_token().logps) for answer in ranked.values()], 1)
     rewards = torch.stack([scores.reward(role) for role in ranked], 1).to(means)
     count = means.shape[1]
-    total = -sft * (count - 1) ** 2 * exact(scores.chosen.logps)
+    total = -sft * (count - 1) ** 2 * upcast(scores.chosen.logps)
     for k in range(count - 1):
         gaps = (rewards[:, k : k + 1] - rewards[:, k:]).clamp(min=0.0)
         temperatures = torch.cat([gaps.max(1, keepdim=True).values, gaps[:, 1:]], 1)

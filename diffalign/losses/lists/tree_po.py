@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
 
@@ -32,7 +32,7 @@ def lambda_weights(rewards: Tensor, values: Tensor) -> Tensor:
 WEIGHTS = ("lambda", "uniform")
 
 
-def pair_weights(rewards: Tensor, scores: PairScores, weights: str) -> tuple[Tensor, Tensor]:
+def pair_weights(rewards: Tensor, scores: PairLogps, weights: str) -> tuple[Tensor, Tensor]:
     """``(B, n, n)`` each: where one candidate of a list is better than another by the data (1, else 0), and how much
     their order counts.
 
@@ -46,7 +46,7 @@ def pair_weights(rewards: Tensor, scores: PairScores, weights: str) -> tuple[Ten
     return better, lambda_weights(rewards, values) if weights == "lambda" else torch.ones_like(better)
 
 
-def tree_po(scores: PairScores, *, beta: float, weights: str = "lambda") -> Tensor:
+def tree_po(scores: PairLogps, *, beta: float, weights: str = "lambda") -> Tensor:
     """Pairwise logistic losses over a whole list, weighed.
 
         loss_b = sum over v_i > v_j of lambda_ij log(1 + exp(-beta (R_i - R_j)))

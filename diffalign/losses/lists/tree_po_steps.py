@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.lists.tree_po import WEIGHTS, pair_weights
-from diffalign.losses.pair_scores import Answered, PairScores
+from diffalign.losses.pair_scores import AnswerLogps, PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def step_rewards(answer: Answered, count: int) -> Tensor:
+def step_rewards(answer: AnswerLogps, count: int) -> Tensor:
     """``(B, count)``: the logratio of each step of an answer, 0 for steps that it has not.
 
     Raises:
@@ -23,7 +23,7 @@ def step_rewards(answer: Answered, count: int) -> Tensor:
     policy, reference = answer.policy, answer.reference
     if reference is None or policy.parts is None or reference.parts is None or policy.steps is None:
         raise ValueError("this loss compares answers step by step, but the scores are sums alone, or carry no steps")
-    ratios = exact(policy.parts) - exact(reference.parts).detach()
+    ratios = upcast(policy.parts) - upcast(reference.parts).detach()
     return ratios.new_zeros(len(ratios), count).scatter_add(1, policy.steps, ratios)
 
 
@@ -54,7 +54,7 @@ def step_margin(rewards: tuple[Tensor, Tensor], states: tuple[Tensor, Tensor], c
     return ((1.0 + F.cosine_similarity(e, f, dim=0)).to(one) * (one - other)).sum(1)
 
 
-def tree_po_steps(scores: PairScores, *, beta: float, weights: str = "lambda") -> Tensor:
+def tree_po_steps(scores: PairLogps, *, beta: float, weights: str = "lambda") -> Tensor:
     """:func:`~diffalign.losses.lists.tree_po.tree_po` with margins that are formed step by step.
 
         loss_b = sum over v_i > v_j of lambda_ij log(1 + exp(-beta M_ij))
@@ -85,7 +85,7 @@ def tree_po_steps(scores: PairScores, *, beta: float, weights: str = "lambda") -
     states = [answer.policy.states for answer in ranked.values() if answer.policy.states is not None]
     count = max(s.shape[2] for s in states)
     rewards = [beta * step_rewards(answer, count) for answer in ranked.values()]
-    states = [F.pad(exact(s), (0, count - s.shape[2])) for s in states]
+    states = [F.pad(upcast(s), (0, count - s.shape[2])) for s in states]
     counts = [1 + answer.policy.steps.amax(1) for answer in ranked.values() if answer.policy.steps is not None]
     better, weight = pair_weights(torch.stack([r.sum(1) for r in rewards], 1), scores, weights)
     total = torch.zeros_like(weight[:, 0, 0])

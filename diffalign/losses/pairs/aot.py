@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, FLIP
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def aot(scores: PairScores, *, beta: float, flip: float = 0.0) -> Tensor:
+def aot(scores: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
     """Alignment via optimal transport, of pairs.
 
         loss_b = f(g_b - h_(rank of g_b)),      f(m) = -(1 - flip) log s(beta m) - flip log s(-beta m)
@@ -39,12 +39,12 @@ def aot(scores: PairScores, *, beta: float, flip: float = 0.0) -> Tensor:
     chosen, rejected = scores.pair
     if scores.reference_chosen is None or scores.reference_rejected is None:
         raise ValueError("this loss compares with a reference, but the scores carry none; score the reference too")
-    gaps = exact(chosen.logps) - exact(rejected.logps)
-    reference = (exact(scores.reference_chosen.logps) - exact(scores.reference_rejected.logps)).detach()
+    gaps = upcast(chosen.logps) - upcast(rejected.logps)
+    reference = (upcast(scores.reference_chosen.logps) - upcast(scores.reference_rejected.logps)).detach()
     return _dominance(gaps - reference[_partners(gaps, reference)], beta, flip)
 
 
-def aot_unpaired(scores: PairScores, *, beta: float, flip: float = 0.0) -> Tensor:
+def aot_unpaired(scores: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
     """Alignment via optimal transport, of good and bad candidates that belong to no pairs.
 
         loss_b = f(R_w,b - R_l,(rank of R_w,b)),      f as for :func:`aot`

@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
 
 
-def apo_zero(scores: PairScores, *, beta: float) -> Tensor:
+def apo_zero(scores: PairLogps, *, beta: float) -> Tensor:
     """Anchored preference optimisation for chosen candidates that are better than the policy's own.
 
         loss_b = 1 - s(beta R_w) + s(beta R_l)
@@ -35,7 +35,7 @@ def apo_zero(scores: PairScores, *, beta: float) -> Tensor:
     return torch.sigmoid(-beta * chosen) + torch.sigmoid(beta * rejected)
 
 
-def apo_down(scores: PairScores, *, beta: float) -> Tensor:
+def apo_down(scores: PairLogps, *, beta: float) -> Tensor:
     """Anchored preference optimisation for chosen candidates that are worse than the policy's own.
 
         loss_b = s(beta R_w) + 1 - s(beta (R_w - R_l))

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.pairs.orpo import log_odds
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def asft(scores: PairScores, *, lam: float = 1.0, beta: float = 1.0, sft_term: bool = True) -> Tensor:
+def asft(scores: PairLogps, *, lam: float = 1.0, beta: float = 1.0, sft_term: bool = True) -> Tensor:
     """Aligned supervised fine-tuning.
 
         loss_b = -a_w + lam [-log s(beta o_w) - log s(-beta o_l)]
@@ -42,7 +42,7 @@ def asft(scores: PairScores, *, lam: float = 1.0, beta: float = 1.0, sft_term: b
         comparison finds losses on single candidates below those on pairs. A denoiser's form is this project's own.
     """
     chosen, rejected = scores.pair
-    a_w, a_l = exact(chosen.logps), exact(rejected.logps)
+    a_w, a_l = upcast(chosen.logps), upcast(rejected.logps)
     loss = -lam * (F.logsigmoid(beta * log_odds(a_w)) + F.logsigmoid(-beta * log_odds(a_l)))
     return loss - a_w if sft_term else loss + torch.zeros_like(a_w)
 

@@ -7,12 +7,12 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
 
 
-def bco_pair(scores: PairScores, *, beta: float) -> Tensor:
+def bco_pair(scores: PairLogps, *, beta: float) -> Tensor:
     """Binary classifier optimisation on the two candidates of a pair, without a shift.
 
         loss_b = -log s(beta R_w) - log s(-beta R_l)
@@ -34,7 +34,7 @@ def bco_pair(scores: PairScores, *, beta: float) -> Tensor:
     return -F.logsigmoid(beta * chosen) - F.logsigmoid(-beta * rejected)
 
 
-def nca(scores: PairScores, *, beta: float) -> Tensor:
+def nca(scores: PairLogps, *, beta: float) -> Tensor:
     """Noise contrastive alignment of a pair.
 
         loss_b = -log s(beta R_w) - 1/2 log s(-beta R_w) - 1/2 log s(-beta R_l)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def degree(scores: PairScores) -> Tensor:
+def degree(scores: PairLogps) -> Tensor:
     """Self-supervised preference degree.
 
         loss_b = -logp_b,      logp the mean log-probability of telling right how much of an answer was removed
@@ -27,7 +27,7 @@ def degree(scores: PairScores) -> Tensor:
         released no code.
     """
     scores.pair  # noqa: B018  the degrees are those of a pair's two answers
-    return -exact(scores.answer("degree").policy.logps)
+    return -upcast(scores.answer("degree").policy.logps)
 
 
 DEGREE = Loss(

@@ -7,13 +7,13 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def cpl(scores: PairScores, *, beta: float, lam: float = 0.5) -> Tensor:
+def cpl(scores: PairLogps, *, beta: float, lam: float = 0.5) -> Tensor:
     """Contrastive preference learning, without a reference.
 
         loss_b = -log s(beta logp_w - lam beta logp_l)
@@ -35,10 +35,10 @@ def cpl(scores: PairScores, *, beta: float, lam: float = 0.5) -> Tensor:
         candidate's likelihood (CPL-BC) is ``sft`` added to it.
     """
     chosen, rejected = scores.pair
-    return -F.logsigmoid(beta * exact(chosen.logps) - lam * (beta * exact(rejected.logps)))
+    return -F.logsigmoid(beta * upcast(chosen.logps) - lam * (beta * upcast(rejected.logps)))
 
 
-def cpl_kl(scores: PairScores, *, beta: float, lam: float = 0.75) -> Tensor:
+def cpl_kl(scores: PairLogps, *, beta: float, lam: float = 0.75) -> Tensor:
     """Contrastive preference learning against the policy that it starts from.
 
         loss_b = -log s(beta R_w - lam beta R_l)

@@ -7,13 +7,13 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def cpo(scores: PairScores, *, beta: float, weight: float = 1.0, average: bool = True) -> Tensor:
+def cpo(scores: PairLogps, *, beta: float, weight: float = 1.0, average: bool = True) -> Tensor:
     """Contrastive preference optimisation.
 
         loss_b = -log s(beta (logp_w - logp_l)) - weight logp_w / n_w                average: false: - weight logp_w
@@ -35,8 +35,8 @@ def cpo(scores: PairScores, *, beta: float, weight: float = 1.0, average: bool =
     Source: Xu et al. 2024 (arXiv 2401.08417), eq. 3 plus the likelihood term.
     """
     chosen, rejected = scores.pair
-    contrast = -F.logsigmoid(beta * (exact(chosen.logps) - exact(rejected.logps)))
-    likelihood = exact((chosen.per_token() if average else chosen).logps)
+    contrast = -F.logsigmoid(beta * (upcast(chosen.logps) - upcast(rejected.logps)))
+    likelihood = upcast((chosen.per_token() if average else chosen).logps)
     return contrast - weight * likelihood
 
 

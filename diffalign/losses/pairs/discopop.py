@@ -11,7 +11,7 @@ from torch import Tensor
 from diffalign.losses.divergences import LARGEST
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
 def discopop(margin: Tensor, *, beta: float, temperature: float = 0.05) -> Tensor:
@@ -33,7 +33,7 @@ def discopop(margin: Tensor, *, beta: float, temperature: float = 0.05) -> Tenso
 
     Source: Lu et al. 2024 (arXiv 2406.08414), eq. 5 (log-ratio modulated loss).
     """
-    u = beta * exact(margin)
+    u = beta * upcast(margin)
     share = u / temperature
     # The product as one exponential: its factors are 0 and infinity for a pair that is lost by far.
     exponential = torch.exp((F.logsigmoid(share) - u).clamp(max=LARGEST))

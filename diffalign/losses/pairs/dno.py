@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
 
 
-def dno(scores: PairScores, *, beta: float, scale: float = 1.0, target: str = "soft", gap: float = 0.0) -> Tensor:
+def dno(scores: PairLogps, *, beta: float, scale: float = 1.0, target: str = "soft", gap: float = 0.0) -> Tensor:
     """Direct Nash optimisation.
 
         loss_b = -z log s(beta m_b) - (1 - z) log s(-beta m_b),      z = s(scale (r_w - r_l)); hard: z = 1

@@ -7,13 +7,13 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import Scores, exact
+from diffalign.losses.scores import CandidateLogps, upcast
 
 
-def dove(scores: PairScores, *, beta: float) -> Tensor:
+def dove(scores: PairLogps, *, beta: float) -> Tensor:
     """Joint preference optimisation.
 
         loss_b = -log s(beta (J_w - J_l)),      J = logratio of the prompt + logratio of the answer
@@ -36,11 +36,11 @@ def dove(scores: PairScores, *, beta: float) -> Tensor:
     return -F.logsigmoid(beta * (scores.margin + prompts))
 
 
-def _gain(policy: Scores, reference: Scores | None) -> Tensor | float:
+def _gain(policy: CandidateLogps, reference: CandidateLogps | None) -> Tensor | float:
     """The prompt's logratio; 0 where it has none."""
     if policy.prompts is None or reference is None or reference.prompts is None:
         return 0.0
-    return exact(policy.prompts) - exact(reference.prompts).detach()
+    return upcast(policy.prompts) - upcast(reference.prompts).detach()
 
 
 DOVE = Loss(

@@ -7,13 +7,13 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def dpo_gamma(scores: PairScores, *, beta: float, gamma: float) -> Tensor:
+def dpo_gamma(scores: PairLogps, *, beta: float, gamma: float) -> Tensor:
     """The logistic loss with the reference's own ranking counted in part, or more than once.
 
         loss_b = -log s(beta [(logp_w - logp_l) - gamma (reference_w - reference_l)])
@@ -35,12 +35,12 @@ def dpo_gamma(scores: PairScores, *, beta: float, gamma: float) -> Tensor:
     chosen, rejected = scores.pair
     if scores.reference_chosen is None or scores.reference_rejected is None:
         raise ValueError("this loss compares with a reference, but the scores carry none; score the reference too")
-    policy = exact(chosen.logps) - exact(rejected.logps)
-    reference = exact(scores.reference_chosen.logps) - exact(scores.reference_rejected.logps)
+    policy = upcast(chosen.logps) - upcast(rejected.logps)
+    reference = upcast(scores.reference_chosen.logps) - upcast(scores.reference_rejected.logps)
     return -F.logsigmoid(beta * (policy - gamma * reference.detach()))
 
 
-def flex_dpo(scores: PairScores, *, beta: float, beta_rejected: float) -> Tensor:
+def flex_dpo(scores: PairLogps, *, beta: float, beta_rejected: float) -> Tensor:
     """The logistic loss with a smaller beta for the rejected candidate.
 
         loss_b = -log s(beta R_w - beta_rejected R_l)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
 def exo(margin: Tensor, *, beta: float, flip: float = 0.001) -> Tensor:
@@ -34,7 +34,7 @@ def exo(margin: Tensor, *, beta: float, flip: float = 0.001) -> Tensor:
     Source: Ji et al. 2024 (arXiv 2402.00856), eq. 16 for two candidates; PRefLexOR trains with it, flip 0.005 (Buehler
         2024, arXiv 2410.12375).
     """
-    u = beta * exact(margin)
+    u = beta * upcast(margin)
     won = torch.sigmoid(u) * (F.logsigmoid(u) - math.log1p(-flip))
     return won + torch.sigmoid(-u) * (F.logsigmoid(-u) - math.log(flip))
 

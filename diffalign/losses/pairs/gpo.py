@@ -6,13 +6,13 @@ import math
 
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
 from diffalign.losses.regression import regressed
 
 
-def gpo(scores: PairScores, *, beta: float, clamp: float = 0.0, relative: bool = False) -> Tensor:
+def gpo(scores: PairLogps, *, beta: float, clamp: float = 0.0, relative: bool = False) -> Tensor:
     """General preference optimisation.
 
         loss_b = [ (R_w - v_w / beta)^2 + (R_l - v_l / beta)^2 ] / 2           relative: the same times beta^2

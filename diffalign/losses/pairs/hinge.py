@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
 def hinge(margin: Tensor, *, beta: float) -> Tensor:
@@ -27,7 +27,7 @@ def hinge(margin: Tensor, *, beta: float) -> Tensor:
     Sources: Liu et al. 2023 (arXiv 2309.06657), the hinge-norm loss of section 3; the same curve without a reference is
         Zhao et al. 2023 (arXiv 2305.10425), SLiC-HF.
     """
-    return F.relu(1.0 - beta * exact(margin))
+    return F.relu(1.0 - beta * upcast(margin))
 
 
 HINGE = Loss(

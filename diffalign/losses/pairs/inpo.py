@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
 from diffalign.losses.regression import regressed
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def inpo(scores: PairScores, *, beta: float, tau_over_eta: float = 1 / 3, relative: bool = False) -> Tensor:
+def inpo(scores: PairLogps, *, beta: float, tau_over_eta: float = 1 / 3, relative: bool = False) -> Tensor:
     """Iterative Nash policy optimisation.
 
         loss_b = (m_b - 1 / (2 beta))^2,   m = q m_reference + (1 - q) m_previous        relative: the same times beta^2
@@ -36,9 +36,9 @@ def inpo(scores: PairScores, *, beta: float, tau_over_eta: float = 1 / 3, relati
     Source: Zhang et al. 2024 (arXiv 2407.00617), its loss on pairs.
     """
     chosen, rejected = scores.pair
-    gap = exact(chosen.logps) - exact(rejected.logps)
+    gap = upcast(chosen.logps) - upcast(rejected.logps)
     one, other = scores.under("previous")
-    since = gap - (exact(one.logps) - exact(other.logps)).detach()
+    since = gap - (upcast(one.logps) - upcast(other.logps)).detach()
     margin = tau_over_eta * scores.margin + (1.0 - tau_over_eta) * since
     return regressed(margin, 0.5, beta=beta, relative=relative)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
 from diffalign.losses.regression import regressed
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
 def squared(margin: Tensor, *, beta: float, relative: bool = False) -> Tensor:
@@ -32,7 +32,7 @@ def squared(margin: Tensor, *, beta: float, relative: bool = False) -> Tensor:
 
     Source: Azar et al. 2023 (arXiv 2310.12036), eq. 17.
     """
-    return regressed(exact(margin), 0.5, beta=beta, relative=relative)
+    return regressed(upcast(margin), 0.5, beta=beta, relative=relative)
 
 
 SQUARED = Loss(

@@ -12,20 +12,20 @@ from diffalign.losses.logic.model_counting import rho, rho_against
 from diffalign.losses.logic.named_forms import TABLE
 from diffalign.losses.logic.parse import between, structure_of
 from diffalign.losses.logic.structures import Structure, worlds
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.pairs.hinge import hinge
 from diffalign.losses.pairs.ipo import squared
 from diffalign.losses.pairs.logistic import logistic
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 LINKS = {"logistic": logistic, "hinge": hinge, "squared": squared}
 """What is made of rho in a margin's place."""
 
 
 def structure(
-    scores: PairScores, *, beta: float = 1.0, form: str = "", top: str = "", bottom: str = "", link: str = "logistic"
+    scores: PairLogps, *, beta: float = 1.0, form: str = "", top: str = "", bottom: str = "", link: str = "logistic"
 ) -> Tensor:
     """The loss of a structure over the two candidates' probabilities.
 
@@ -58,12 +58,12 @@ def structure(
         own.
     """
     chosen, rejected = scores.pair
-    found = rho(_compiled(form, top, bottom), (exact(chosen.logps), exact(rejected.logps)))
+    found = rho(_compiled(form, top, bottom), (upcast(chosen.logps), upcast(rejected.logps)))
     return LINKS[link](found, beta=beta)
 
 
 def structure_reference(
-    scores: PairScores, *, beta: float = 1.0, form: str = "", top: str = "", bottom: str = "", link: str = "logistic"
+    scores: PairLogps, *, beta: float = 1.0, form: str = "", top: str = "", bottom: str = "", link: str = "logistic"
 ) -> Tensor:
     """The loss of a structure against a reference.
 
@@ -91,11 +91,11 @@ def structure_reference(
 
     Source: Richardson et al. 2024 (arXiv 2412.17696), the forms with a reference.
     """
-    chosen, rejected = (exact(side.logps) for side in scores.pair)
+    chosen, rejected = (upcast(side.logps) for side in scores.pair)
     references = scores.reference_chosen, scores.reference_rejected
     if references[0] is None or references[1] is None:
         raise ValueError("this loss compares with a reference, but the scores carry none; score the reference too")
-    compared = [exact(side.logps).detach() for side in references if side is not None]
+    compared = [upcast(side.logps).detach() for side in references if side is not None]
     return LINKS[link](rho_against(_compiled(form, top, bottom), (chosen, rejected), compared), beta=beta)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffalign.losses.ranges import BETA, FLIP
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
 def logistic(margin: Tensor, *, beta: float, flip: float = 0.0) -> Tensor:
@@ -32,7 +32,7 @@ def logistic(margin: Tensor, *, beta: float, flip: float = 0.0) -> Tensor:
     Sources: flip = 0 is Rafailov et al. 2023 (arXiv 2305.18290), eq. 7, and with denoising errors Wallace et al. 2023
         (arXiv 2311.12908), eq. 14; flip > 0 is Mitchell's note on noisy preferences (ericmitchell.ai/cdpo.pdf), eq. 3.
     """
-    u = beta * exact(margin)
+    u = beta * upcast(margin)
     # Not log(sigmoid(u)), which is minus infinity from u = -89 on: beta is thousands for denoisers.
     return -(1.0 - flip) * F.logsigmoid(u) - flip * F.logsigmoid(-u)
 
@@ -55,7 +55,7 @@ def robust(margin: Tensor, *, beta: float, flip: float) -> Tensor:
 
     Source: Chowdhury et al. 2024, "Provably Robust DPO" (arXiv 2403.00409), the de-biased loss of section 3.
     """
-    u = beta * exact(margin)
+    u = beta * upcast(margin)
     return (-(1.0 - flip) * F.logsigmoid(u) + flip * F.logsigmoid(-u)) / (1.0 - 2.0 * flip)
 
 

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 SERIES = (1.0, -1 / 2, 1 / 12, 0.0, -1 / 720, 0.0, 1 / 30240, 0.0, -1 / 1209600, 0.0, 1 / 47900160)
 """Taylor coefficients of the link, the Bernoulli numbers over factorials."""
@@ -19,7 +19,7 @@ NEAR = 0.25
 """Below this the series: its first dropped term is 3e-17 there, while the quotient's gradient cancels like eps / x."""
 
 
-def mapo(scores: PairScores, *, k: float = 0.5, temperature: float = 1000.0, weight: float = 0.1) -> Tensor:
+def mapo(scores: PairLogps, *, k: float = 0.5, temperature: float = 1000.0, weight: float = 0.1) -> Tensor:
     """Margin-aware preference optimisation of denoisers.
 
         loss_b = e_w - weight log s(temperature (phi(k e_w) - phi(k e_l))),      phi(l) = l / (exp(l) - 1)
@@ -44,7 +44,7 @@ def mapo(scores: PairScores, *, k: float = 0.5, temperature: float = 1000.0, wei
         defaults of the released code.
     """
     chosen, rejected = scores.pair
-    e_w, e_l = -2.0 * exact(chosen.logps), -2.0 * exact(rejected.logps)
+    e_w, e_l = -2.0 * upcast(chosen.logps), -2.0 * upcast(rejected.logps)
     return e_w - weight * F.logsigmoid(temperature * (phi(k * e_w) - phi(k * e_l)))
 
 

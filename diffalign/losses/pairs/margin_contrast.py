@@ -7,12 +7,12 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
 
 
-def margin_contrast(scores: PairScores, *, beta: float) -> Tensor:
+def margin_contrast(scores: PairLogps, *, beta: float) -> Tensor:
     """Margin of one prompt against the margin of another.
 
         loss_b = -log s(beta (m'_b - m_b))

@@ -7,12 +7,12 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
 
 
-def modpo(scores: PairScores, *, beta: float, weight: float, curve: str = "logistic") -> Tensor:
+def modpo(scores: PairLogps, *, beta: float, weight: float, curve: str = "logistic") -> Tensor:
     """Multi-objective direct preference optimisation.
 
         loss_b = -log s(u_b), or hinge: max(0, 1 - u_b),      u_b = (beta m_b - (g_w - g_l)) / weight

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
 
@@ -16,7 +16,7 @@ SMALLEST = 1e-6
 """A gap of rewards below counts as this one: the logarithm of none is minus infinity."""
 
 
-def odpo(scores: PairScores, *, beta: float, alpha: float = 1.0, growth: str = "log") -> Tensor:
+def odpo(scores: PairLogps, *, beta: float, alpha: float = 1.0, growth: str = "log") -> Tensor:
     """Direct preference optimisation with an offset.
 
         loss_b = -log s(beta m_b - alpha f(r_w - r_l)),      f = log, or the number itself

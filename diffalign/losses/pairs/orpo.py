@@ -7,14 +7,14 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.probability import SURE, log1mexp
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def orpo(scores: PairScores, *, weight: float = 0.1) -> Tensor:
+def orpo(scores: PairLogps, *, weight: float = 0.1) -> Tensor:
     """Odds ratio preference optimisation.
 
         loss_b = -a_w - weight log s(o_w - o_l),      o = a - log(1 - exp(a)),      a = logp / number of tokens
@@ -34,7 +34,7 @@ def orpo(scores: PairScores, *, weight: float = 0.1) -> Tensor:
         response counts alike; other code takes the mean over all tokens of a batch, with the prompt's among them.
     """
     chosen, rejected = scores.pair
-    a_w, a_l = exact(chosen.logps), exact(rejected.logps)
+    a_w, a_l = upcast(chosen.logps), upcast(rejected.logps)
     return -a_w - weight * F.logsigmoid(log_odds(a_w) - log_odds(a_l))
 
 

@@ -7,13 +7,13 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def rationale(scores: PairScores, *, gamma: float = 0.1, form: str = "nll") -> Tensor:
+def rationale(scores: PairLogps, *, gamma: float = 0.1, form: str = "nll") -> Tensor:
     """Likelihood of a rationale given the question and both answers.
 
         nll          loss_b = -gamma logp_b
@@ -37,7 +37,7 @@ def rationale(scores: PairScores, *, gamma: float = 0.1, form: str = "nll") -> T
     Source: Just et al. 2024 (arXiv 2407.14477).
     """
     scores.pair  # noqa: B018  the rationale explains a choice between two
-    logp = exact(scores.answer("rationale").policy.logps)
+    logp = upcast(scores.answer("rationale").policy.logps)
     return -gamma * logp if form == "nll" else -F.logsigmoid(gamma * logp)
 
 

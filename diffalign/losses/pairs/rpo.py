@@ -7,13 +7,13 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def rpo(scores: PairScores, *, beta: float, eta: float = 0.005, average: float = 0.0) -> Tensor:
+def rpo(scores: PairLogps, *, beta: float, eta: float = 0.005, average: float = 0.0) -> Tensor:
     """Regularised preference optimisation.
 
         loss_b = -log s(beta m_b) - eta beta logp_w - average logp_w / n_w
@@ -37,8 +37,8 @@ def rpo(scores: PairScores, *, beta: float, eta: float = 0.005, average: float =
     Source: Liu et al. 2024 (arXiv 2405.16436), with the chosen candidates as the baseline; both forms and their weights
         are the released code's.
     """
-    chosen = exact(scores.chosen.logps)
-    mean = exact(scores.chosen.per_token().logps)
+    chosen = upcast(scores.chosen.logps)
+    mean = upcast(scores.chosen.per_token().logps)
     return -F.logsigmoid(beta * scores.margin) - eta * beta * chosen - average * mean
 
 

@@ -7,13 +7,13 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def simpo(scores: PairScores, *, beta: float = 2.0, gamma_beta_ratio: float = 0.25) -> Tensor:
+def simpo(scores: PairLogps, *, beta: float = 2.0, gamma_beta_ratio: float = 0.25) -> Tensor:
     """Simple preference optimisation.
 
         loss_b = -log s(beta (a_w - a_l - gamma_beta_ratio)),      a = logp / number of tokens
@@ -34,7 +34,7 @@ def simpo(scores: PairScores, *, beta: float = 2.0, gamma_beta_ratio: float = 0.
     Source: Meng et al. 2024 (arXiv 2405.14734), eq. 6, in the parameters of the released code.
     """
     chosen, rejected = scores.pair
-    gap = exact(chosen.logps) - exact(rejected.logps)
+    gap = upcast(chosen.logps) - upcast(rejected.logps)
     return -F.logsigmoid(beta * (gap - gamma_beta_ratio))
 
 

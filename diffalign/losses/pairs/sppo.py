@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
 from diffalign.losses.regression import regressed
 
 
-def sppo(scores: PairScores, *, beta: float, single: bool = False, relative: bool = False) -> Tensor:
+def sppo(scores: PairLogps, *, beta: float, single: bool = False, relative: bool = False) -> Tensor:
     """Self-play preference optimisation.
 
         loss_b = [ (R_w - (P_w - 1/2) / beta)^2 + (R_l - (P_l - 1/2) / beta)^2 ] / 2
@@ -46,7 +46,7 @@ def sppo(scores: PairScores, *, beta: float, single: bool = False, relative: boo
     return 0.5 * (up + down)
 
 
-def _probability(scores: PairScores, role: str) -> Tensor:
+def _probability(scores: PairLogps, role: str) -> Tensor:
     found = scores.reward(role)
     if not bool(((found >= 0.0) & (found <= 1.0)).all()):
         wrong = found[~((found >= 0.0) & (found <= 1.0))][0].item()

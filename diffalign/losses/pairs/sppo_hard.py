@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
 from diffalign.losses.regression import regressed
 
 
-def sppo_hard(scores: PairScores, *, beta: float, relative: bool = False) -> Tensor:
+def sppo_hard(scores: PairLogps, *, beta: float, relative: bool = False) -> Tensor:
     """Self-play preference optimisation where the chosen candidate wins for sure.
 
         loss_b = (R_w - 1 / (2 beta))^2 + (R_l + 1 / (2 beta))^2          relative: the same times beta^2

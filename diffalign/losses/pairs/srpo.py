@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
 
@@ -12,7 +12,7 @@ ROLES = ("chosen_after_rejected", "rejected_after_chosen", "chosen_after_chosen"
 """An answer given the other one, or itself, as a draft in its prompt."""
 
 
-def srpo(scores: PairScores, *, beta: float, mix: float = 0.5) -> Tensor:
+def srpo(scores: PairLogps, *, beta: float, mix: float = 0.5) -> Tensor:
     """Self-improving robust preference optimisation.
 
         loss_b  = mix joint_b + (1 - mix) reviser_b

@@ -7,13 +7,13 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def tpo(scores: PairScores, *, beta: float = 0.01, alpha: float = 1.0) -> Tensor:
+def tpo(scores: PairLogps, *, beta: float = 0.01, alpha: float = 1.0) -> Tensor:
     """Triple preference optimisation.
 
         loss_b = -log s(beta (logp_w - logp_l)) - alpha logp_gold / n_gold
@@ -34,11 +34,11 @@ def tpo(scores: PairScores, *, beta: float = 0.01, alpha: float = 1.0) -> Tensor
         tokens of a batch, where long answers count more.
     """
     chosen, rejected = scores.pair
-    surprise = -exact(scores.answer("gold").policy.per_token().logps)
-    return -F.logsigmoid(beta * (exact(chosen.logps) - exact(rejected.logps))) + alpha * surprise
+    surprise = -upcast(scores.answer("gold").policy.per_token().logps)
+    return -F.logsigmoid(beta * (upcast(chosen.logps) - upcast(rejected.logps))) + alpha * surprise
 
 
-def tpo_l(scores: PairScores, *, beta: float = 10.0, gamma: float = 0.5, alpha: float = 1.0) -> Tensor:
+def tpo_l(scores: PairLogps, *, beta: float = 10.0, gamma: float = 0.5, alpha: float = 1.0) -> Tensor:
     """Triple preference optimisation with control of lengths.
 
         loss_b = -log s(beta (a_w - a_l) - gamma) - alpha a_gold,      a = logp / number of tokens
@@ -58,8 +58,8 @@ def tpo_l(scores: PairScores, *, beta: float = 10.0, gamma: float = 0.5, alpha: 
     Source: Saeidi et al. 2024 (arXiv 2405.16681), TPO-L; the gold's term as in :func:`tpo`.
     """
     chosen, rejected = scores.pair
-    gap = exact(chosen.logps) - exact(rejected.logps)
-    return -F.logsigmoid(beta * gap - gamma) - alpha * exact(scores.answer("gold").policy.logps)
+    gap = upcast(chosen.logps) - upcast(rejected.logps)
+    return -F.logsigmoid(beta * gap - gamma) - alpha * upcast(scores.answer("gold").policy.logps)
 
 
 _ALPHA = Range(

@@ -7,13 +7,13 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
 
 
 def vpo(
-    scores: PairScores,
+    scores: PairLogps,
     *,
     beta: float,
     alpha: float = 0.01,

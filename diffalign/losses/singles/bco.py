@@ -7,13 +7,13 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
 from diffalign.losses.singles.sides import gains
 
 
-def bco(scores: PairScores, *, beta: float) -> Tensor:
+def bco(scores: PairLogps, *, beta: float) -> Tensor:
     """Binary classifier optimisation.
 
         loss_b = -log s(y_b beta (R_b - d)),      y = 1 where the example is desirable, else -1

@@ -28,10 +28,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
 class Phi(NamedTuple):
@@ -63,7 +63,7 @@ def phi_of(u: Tensor, phi: str) -> Tensor:
     return torch.where(u >= edge, curve(inner), curve(torch.full_like(u, edge)) + slope(edge) * (u - edge))
 
 
-def f_sft(scores: PairScores, *, beta: float, phi: str = "pearson") -> Tensor:
+def f_sft(scores: PairLogps, *, beta: float, phi: str = "pearson") -> Tensor:
     """Fine-tuning by a divergence, on whole candidates.
 
         loss_b = -phi(beta R_b)
@@ -84,7 +84,7 @@ def f_sft(scores: PairScores, *, beta: float, phi: str = "pearson") -> Tensor:
     return -phi_of(beta * scores.chosen_logratio, phi)
 
 
-def f_sft_tokens(scores: PairScores, *, beta: float, phi: str = "pearson") -> Tensor:
+def f_sft_tokens(scores: PairLogps, *, beta: float, phi: str = "pearson") -> Tensor:
     """The same for each token by itself, averaged.
 
         loss_b = -mean_t phi(beta (logp_t - reference logp_t))
@@ -108,9 +108,9 @@ def f_sft_tokens(scores: PairScores, *, beta: float, phi: str = "pearson") -> Te
     policy, reference = scores.chosen, scores.reference_chosen
     if reference is None or policy.parts is None or reference.parts is None:
         raise ValueError("this loss looks at each token against its reference, but the scores are sums alone")
-    parts = exact(policy.parts)
+    parts = upcast(policy.parts)
     # Parts behind an answer's end are zero under both, and phi(0) = 0: they add nothing.
-    worth = phi_of(beta * (parts - exact(reference.parts).detach()), phi).sum(1)
+    worth = phi_of(beta * (parts - upcast(reference.parts).detach()), phi).sum(1)
     return -worth if policy.lengths is None else -worth / policy.lengths.to(worth).clamp(min=1.0)
 
 

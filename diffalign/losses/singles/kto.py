@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
 from diffalign.losses.singles.sides import gains
 
 
-def kto(scores: PairScores, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> Tensor:
+def kto(scores: PairLogps, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> Tensor:
     """Kahneman-Tversky optimisation.
 
         loss_b = weight_b (1 - s(y_b beta (R_b - z))),      y = 1 where the example is desirable, else -1

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 from diffalign.losses.singles.sides import good_ones
 
 
-def npo(scores: PairScores, *, beta: float, retain: float = 1.0) -> Tensor:
+def npo(scores: PairLogps, *, beta: float, retain: float = 1.0) -> Tensor:
     """Negative preference optimisation, with a term that retains.
 
         undesirable   loss_b = (2 / beta) log(1 + exp(beta R_b)) = -(2 / beta) log s(-beta R_b)
@@ -40,7 +40,7 @@ def npo(scores: PairScores, *, beta: float, retain: float = 1.0) -> Tensor:
     """
     ratio = scores.chosen_logratio
     forgotten = 2.0 / beta * F.softplus(beta * ratio)
-    return torch.where(good_ones(scores), -retain * exact(scores.chosen.per_token().logps), forgotten)
+    return torch.where(good_ones(scores), -retain * upcast(scores.chosen.per_token().logps), forgotten)
 
 
 NPO = Loss(

@@ -6,13 +6,13 @@ import math
 
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import exact
+from diffalign.losses.scores import upcast
 
 
-def sft(scores: PairScores, *, scale: float = 1.0) -> Tensor:
+def sft(scores: PairLogps, *, scale: float = 1.0) -> Tensor:
     """Negative log-likelihood of the chosen candidate.
 
         loss_b = -scale log pi(x_w,b | c_b)
@@ -31,7 +31,7 @@ def sft(scores: PairScores, *, scale: float = 1.0) -> Tensor:
     Source: Ho et al. 2020 (arXiv 2006.11239), eq. 14, for a denoiser with scale 2; as the baseline and first stage of
         preference training Wallace et al. 2023 (arXiv 2311.12908), section 5.
     """
-    return -scale * exact(scores.chosen.logps)
+    return -scale * upcast(scores.chosen.logps)
 
 
 SFT = Loss(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 
 
-def good_ones(scores: PairScores) -> Tensor:
+def good_ones(scores: PairLogps) -> Tensor:
     """``(B,)`` of booleans beside the log-probabilities: which examples are to be learnt; all, where nobody judged."""
     logps = scores.chosen.logps
     if scores.desirable is None:
@@ -16,7 +16,7 @@ def good_ones(scores: PairScores) -> Tensor:
     return scores.desirable.to(logps.device)
 
 
-def gains(scores: PairScores, *, point: str) -> tuple[Tensor, Tensor]:
+def gains(scores: PairLogps, *, point: str) -> tuple[Tensor, Tensor]:
     """``(gain, good)``, each ``(B,)``: how far each logratio lies beyond the point, on the example's own side of it: up
     for those to be learnt, down for the others.
 

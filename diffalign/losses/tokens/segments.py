@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import Scores, exact
+from diffalign.losses.scores import CandidateLogps, upcast
 
 
-def segment(scores: PairScores, *, beta: float, discount: float = 1.0) -> Tensor:
+def segment(scores: PairLogps, *, beta: float, discount: float = 1.0) -> Tensor:
     """Regret preference on segments.
 
         loss_b = -log s(beta (A(y_w) - A(y_l))),      A(y) = sum_t discount^t (log pi(y_t|.) - log ref(y_t|.))
@@ -45,10 +45,10 @@ def segment(scores: PairScores, *, beta: float, discount: float = 1.0) -> Tensor
     return -F.logsigmoid(beta * (won - lost))
 
 
-def _advantage(policy: Scores, reference: Scores | None, discount: float) -> Tensor:
+def _advantage(policy: CandidateLogps, reference: CandidateLogps | None, discount: float) -> Tensor:
     if policy.parts is None or reference is None or reference.parts is None:
         raise ValueError("this loss discounts tokens, but the scores are sums alone; score policy and reference live")
-    ratios = exact(policy.parts) - exact(reference.parts).detach()
+    ratios = upcast(policy.parts) - upcast(reference.parts).detach()
     steps = torch.arange(ratios.shape[1], device=ratios.device, dtype=ratios.dtype)
     return (discount**steps * ratios).sum(1)
 

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairScores
+from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import Scores, exact
+from diffalign.losses.scores import CandidateLogps, upcast
 
 
-def sparse_po(scores: PairScores, *, beta: float, l1_reward: float = 0.0, l1_divergence: float = 0.0) -> Tensor:
+def sparse_po(scores: PairLogps, *, beta: float, l1_reward: float = 0.0, l1_divergence: float = 0.0) -> Tensor:
     """Preference optimisation under token masks.
 
         u(y)   = sum_t M_u(t) (log pi(y_t|.) - log ref(y_t|.))
@@ -56,24 +56,24 @@ def sparse_po(scores: PairScores, *, beta: float, l1_reward: float = 0.0, l1_div
     return loss
 
 
-def _masked(policy: Scores, reference: Scores | None) -> tuple[Tensor, Tensor, Tensor]:
+def _masked(policy: CandidateLogps, reference: CandidateLogps | None) -> tuple[Tensor, Tensor, Tensor]:
     """``u``, ``d``, and the sums ``(2, B)`` of both masks."""
     if policy.parts is None or reference is None or reference.parts is None or policy.divergence is None:
         raise ValueError(
             "this loss weighs tokens one by one, but the scores carry no parts of policy and reference with their "
             "divergence; score them side by side (the policy's compare)"
         )
-    ratios = exact(policy.parts) - exact(reference.parts).detach()
+    ratios = upcast(policy.parts) - upcast(reference.parts).detach()
     masks = policy.masks
     if masks is None:
         there = torch.ones_like(ratios)
         if policy.lengths is not None:
             there = (torch.arange(ratios.shape[1], device=ratios.device) < policy.lengths.unsqueeze(1)).to(ratios)
         masks = torch.stack([there, there])
-    reward, divergence = exact(masks).unbind(0)
+    reward, divergence = upcast(masks).unbind(0)
     return (
         (reward * ratios).sum(1),
-        (divergence * exact(policy.divergence)).sum(1),
+        (divergence * upcast(policy.divergence)).sum(1),
         torch.stack([reward.abs().sum(1), divergence.abs().sum(1)]),
     )
 

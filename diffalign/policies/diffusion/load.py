@@ -14,13 +14,13 @@ from diffalign.errors import ConfigError, RunError, near_miss
 from diffalign.latents import LATENTS, Schedule
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.policies.diffusion.config import ModelConfig
-from diffalign.policies.diffusion.encoding.frozen_components import Frozen
+from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 from diffalign.policies.diffusion.families.sd import StableDiffusionPrompts
 from diffalign.policies.diffusion.families.sdxl import StableDiffusionXLPrompts
 from diffalign.policies.diffusion.policy import ImagePolicy
 from diffalign.policies.diffusion.scoring.attention import fit_attention
 from diffalign.policies.diffusion.scoring.denoiser import Denoiser
-from diffalign.policies.module_utils import silence_dropout
+from diffalign.policies.module_utils import disable_dropout
 from diffalign.quiet import quiet
 from diffalign.sharing.adapter_file import adapter_shape
 
@@ -46,13 +46,13 @@ def load_policy(config: ModelConfig, device: torch.device | str | None = None) -
     device = best_device() if device is None else torch.device(device)
     folder = find_folder(config.path, config.revision)
     prompts_type = FAMILIES[_family(folder, config.path)]
-    frozen = Frozen(lambda: _open(folder, config), prompts_type, device)
+    frozen = FrozenComponents(lambda: _open(folder, config), prompts_type, device)
     dtype = torch.float32 if config.adapter is None else getattr(torch, config.dtype)
 
     def load_base() -> nn.Module:
         network = _load_unet(folder, dtype).to(device)
         fit_attention(network, device)
-        silence_dropout(network)
+        disable_dropout(network)
         return network.requires_grad_(False).eval()
 
     network: Any = load_base()

@@ -16,17 +16,17 @@ from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.budget import in_words, module_bytes
 from diffalign.errors import ConfigError
 from diffalign.policies.diffusion.config import ModelConfig
-from diffalign.policies.diffusion.encoding.encode import Encoding
-from diffalign.policies.diffusion.encoding.frozen_components import Frozen
+from diffalign.policies.diffusion.encoding.encode import CachedEncoder
+from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 from diffalign.policies.diffusion.sampling.candidates import make_candidates
 from diffalign.policies.diffusion.sampling.sample import sample
 from diffalign.policies.diffusion.scoring.batch import candidates_of, encode_pairs
-from diffalign.policies.diffusion.scoring.denoiser import Denoiser, Encoded
-from diffalign.policies.diffusion.scoring.forward_counts import Evaluations
-from diffalign.policies.diffusion.scoring.score import Judging, Plan
-from diffalign.policies.module_utils import unwrapped, weights_digest
-from diffalign.policies.policy import Card, Progress, Scored, silent
-from diffalign.policies.second_adapter import Second
+from diffalign.policies.diffusion.scoring.denoiser import Denoiser, EncodedImages
+from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
+from diffalign.policies.diffusion.scoring.score import Plan, PolicyAndReference
+from diffalign.policies.module_utils import unwrap, weights_digest
+from diffalign.policies.policy import BatchLogps, Card, Progress, no_progress
+from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.policies.trainable import Trainable
 from diffalign.randomness import Draw
 from diffalign.sharing.adapter_file import load_into, save_adapter
@@ -57,7 +57,7 @@ class ImagePolicy:
     def __init__(
         self,
         module: nn.Module,
-        frozen: Frozen,
+        frozen: FrozenComponents,
         denoiser: Denoiser,
         config: ModelConfig,
         resolution: int,
@@ -74,9 +74,9 @@ class ImagePolicy:
         self._denoiser = denoiser
         self._sizes = sizes
         self._notes = dict(notes or {})
-        self._encoding = Encoding(frozen, config, resolution)
+        self._encoding = CachedEncoder(frozen, config, resolution)
         self._trainable = Trainable(module)
-        self._judging = Judging(
+        self._judging = PolicyAndReference(
             lambda: self.module,
             self._trainable.parameters,
             denoiser,
@@ -88,7 +88,7 @@ class ImagePolicy:
         )
 
     @property
-    def evaluations(self) -> Evaluations:
+    def evaluations(self) -> ForwardCounts:
         """What the network has been evaluated for so far."""
         return self._judging.evaluations
 
@@ -101,18 +101,18 @@ class ImagePolicy:
     def latent_elements(self) -> int:
         """How many numbers a latent has: what a mean and a sum of squared errors differ by."""
         side = self.resolution // self._frozen.pixels_per_latent
-        config: Any = unwrapped(self.module).config
+        config: Any = unwrap(self.module).config
         return int(config.in_channels) * side * side
 
     def describe(self) -> dict[str, str]:
         """Model, what trains, reference, resolution and cache, each in words."""
-        total = sum(parameter.numel() for parameter in unwrapped(self.module).parameters())
+        total = sum(parameter.numel() for parameter in unwrap(self.module).parameters())
         adapter = self.config.adapter
         reference = self._judging.reference.describe()
         if self.kind == "stored" and adapter is not None:
             reference = "stored errors (no memory, no time for planned visits; others with the adapter switched off)"
         return {
-            "model": f"{self.config.path} ({in_words(module_bytes(unwrapped(self.module)))} of weights)",
+            "model": f"{self.config.path} ({in_words(module_bytes(unwrap(self.module)))} of weights)",
             "trains": "every weight of the denoiser" if adapter is None else adapter.describe(),
             "parameters": f"{self._trainable.count:,} trainable of {total:,}",
             "reference": reference,
@@ -130,7 +130,7 @@ class ImagePolicy:
         makers = (self._encoding.image_maker, self._encoding.text_maker)
         return content_key(self.base_fingerprint, *makers, *rules, d.schedule.prediction, levels)
 
-    def prepare(self, pairs: Sequence[Pair], progress: Progress = silent) -> list[str]:
+    def prepare(self, pairs: Sequence[Pair], progress: Progress = no_progress) -> list[str]:
         """Encodes every image and prompt once and lets the encoders go; without a cache they stay."""
         if self.config.masks is not None:
             self.config.masks.check(pairs)
@@ -148,21 +148,21 @@ class ImagePolicy:
         """As they come: images of one size share nothing."""
         return list(range(len(pairs)))
 
-    def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> Encoded:
+    def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> EncodedImages:
         """Posterior parameters and conditioning of a batch, on the device. ``prompts`` changes nothing: no denoiser
         says how likely one is."""
         keys = tuple(self._pair_key(pair) for pair in pairs)
         return encode_pairs(pairs, keys, self._encoding, self.config, self.resolution, self._sizes, self.device)
 
-    def score(self, encoded: Encoded, draw: Draw) -> Scored:
+    def score(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the policy, with gradient."""
         return self._judging.score_policy(encoded, draw)
 
-    def reference(self, encoded: Encoded, draw: Draw) -> Scored:
+    def reference(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the reference: looked up where they are stored, else computed."""
         return self._judging.score_reference(encoded, draw)
 
-    def compare(self, encoded: Encoded, draw: Draw) -> tuple[Scored, Scored]:
+    def compare(self, encoded: EncodedImages, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
         """Scores under policy and reference, and how far apart the two are at each position."""
         return self._judging.compare(encoded, draw)
 
@@ -172,7 +172,7 @@ class ImagePolicy:
         plan: Plan,
         seed: int,
         batch: int = 8,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
         prompts: bool = False,
     ) -> int:
         """Computes and stores what the reference says or finds at planned visits: its errors where it is stored, its
@@ -205,7 +205,7 @@ class ImagePolicy:
         folder: Path,
         number: int,
         batch: int = 8,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> int:
         """Finds the latents of all visits of window ``number`` with the policy as it is and keeps them in ``folder``;
         arguments and result else as for :meth:`prepare_reference`. A killed call goes on, with the same weights."""
@@ -220,15 +220,15 @@ class ImagePolicy:
         """Keeps the network with these trainable tensors for losses that read the policy as it was."""
         self._judging.hold_previous(state)
 
-    def previous(self, encoded: Encoded, draw: Draw) -> Scored:
+    def previous(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the policy as it was held, without gradient."""
         return self._judging.score_previous(encoded, draw)
 
-    def add_second(self) -> Second:
+    def add_second(self) -> SecondAdapter:
         """Adds a second adapter, which trains beside the first; see `weights`."""
         return self._trainable.add_second(self.config)
 
-    def second(self, encoded: Encoded, draw: Draw) -> Scored:
+    def second(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the second adapter, with gradient."""
         assert self._trainable.second is not None, "there is no second adapter"
         return self._judging.score_second(encoded, draw, self._trainable.second)
@@ -246,7 +246,7 @@ class ImagePolicy:
         """Samples as candidates, one per prompt and seed, kept in ``store`` under their keys; see `candidates`."""
         settings |= {"resolution": self.resolution, "count": self.evaluations}
         mirrored = self.config.flip != "none"
-        with self._judging.reference.network() if reference else nullcontext(unwrapped(self.module)) as network:
+        with self._judging.reference.network() if reference else nullcontext(unwrap(self.module)) as network:
             texts = [plain_text(prompt) for prompt in prompts]
             return make_candidates(self._frozen, network, texts, seeds, store, keys, mirrored=mirrored, **settings)
 
@@ -272,7 +272,7 @@ class ImagePolicy:
         """Images, one per prompt and seed; settings are those of `sampling.sample`. ``reference`` means the base
         model, also where an earlier checkpoint is compared with."""
         settings.setdefault("resolution", self.resolution)
-        with self._judging.base() if reference else nullcontext(unwrapped(self.module)) as network:
+        with self._judging.base() if reference else nullcontext(unwrap(self.module)) as network:
             texts = [plain_text(prompt) for prompt in prompts]
             return sample(self._frozen, network, texts, seeds, count=self.evaluations, **settings)
 
@@ -282,7 +282,7 @@ class ImagePolicy:
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
         """Writes the adapter file, or for full fine-tuning a whole pipeline folder; returns its path."""
-        network = unwrapped(self.module)
+        network = unwrap(self.module)
         facts = {"base_model": public_name(self.config.path), "base_revision": self.config.revision, **about}
         if self.config.adapter is not None:
             return save_adapter(network, folder, {**facts, "base_fingerprint": self.base_fingerprint})
@@ -305,7 +305,7 @@ class ImagePolicy:
         if self.config.adapter is None:
             raise ConfigError("an adapter file needs an adapter to load into; set model.adapter (rank as in the file)")
         base = (self.base_fingerprint, public_name(self.config.path))
-        return load_into(unwrapped(self.module), path, base=None if any_base else base)
+        return load_into(unwrap(self.module), path, base=None if any_base else base)
 
     def _pair_key(self, pair: Pair) -> str:
         own = [str(answer.prompt) for answer in pair.answers.values() if answer.prompt is not None]

@@ -17,7 +17,7 @@ from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.network.token_masks import mask_network
 from diffalign.policies.language.policy import LanguagePolicy
 from diffalign.policies.language.tokens.tokenize import Tokens
-from diffalign.policies.module_utils import silence_dropout
+from diffalign.policies.module_utils import disable_dropout
 from diffalign.quiet import quiet
 from diffalign.sharing.peft_folder import peft_shape
 
@@ -41,7 +41,7 @@ def load_policy(config: LanguageConfig, device: torch.device | str | None = None
 
     def load_base() -> LanguageNetwork:
         model = _load_model(config, dtype).to(device)
-        silence_dropout(model)
+        disable_dropout(model)
         return LanguageNetwork(model, keep_bytes=config.head_memory * 2**20).requires_grad_(False).eval()
 
     network = load_base()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media, Pair
-from diffalign.data.storage.cached_candidate import Kept
+from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.budget import in_words, module_bytes
 from diffalign.errors import ConfigError
@@ -23,14 +23,14 @@ from diffalign.policies.language.network.content_degree_head import Rarity, save
 from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.network.token_masks import load_masks, save_masks
 from diffalign.policies.language.scoring.batch import encode_pairs
-from diffalign.policies.language.scoring.score import Encoded, Judging
+from diffalign.policies.language.scoring.score import EncodedTexts, PolicyAndReference
 from diffalign.policies.language.scoring.step_states import Steps, with_steps
 from diffalign.policies.language.scoring.token_counts import TokenCounts
 from diffalign.policies.language.tokens.render_pair import shown
 from diffalign.policies.language.tokens.tokenize import Tokens
-from diffalign.policies.module_utils import unwrapped, weights_digest
-from diffalign.policies.policy import Progress, Scored, silent
-from diffalign.policies.second_adapter import Second
+from diffalign.policies.module_utils import unwrap, weights_digest
+from diffalign.policies.policy import BatchLogps, Progress, no_progress
+from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.policies.trainable import Trainable
 from diffalign.quiet import quiet
 from diffalign.randomness import Draw
@@ -71,7 +71,9 @@ class LanguagePolicy:
         self._notes = dict(notes or {})
         self._trainable = Trainable(module)
         self._rarity, self._steps = Rarity(), Steps(tokens.spell, tokens.ends)
-        self._judging = Judging(lambda: self.module, self._trainable.parameters, config, self.fingerprint(), load_base)
+        self._judging = PolicyAndReference(
+            lambda: self.module, self._trainable.parameters, config, self.fingerprint(), load_base
+        )
 
     @property
     def evaluations(self) -> TokenCounts:
@@ -85,7 +87,7 @@ class LanguagePolicy:
 
     def describe(self) -> dict[str, str]:
         """Model, what trains, reference, and how texts are read and computed, each in words."""
-        network = unwrapped(self.module)
+        network = unwrap(self.module)
         total = sum(parameter.numel() for parameter in network.parameters())
         adapter, config = self.config.adapter, self.config
         return {
@@ -103,7 +105,7 @@ class LanguagePolicy:
         """Identity of the base weights and of the rules by which texts become tokens."""
         return content_key(self.base_fingerprint, self.tokens.fingerprint(), self.config.dtype)
 
-    def prepare(self, pairs: Sequence[Pair], progress: Progress = silent) -> list[str]:
+    def prepare(self, pairs: Sequence[Pair], progress: Progress = no_progress) -> list[str]:
         """Reads every pair once, so that what cannot be trained on is told before training, and tells what was cut."""
         self._rarity = Rarity()
         also = self._rarity.add if self.config.degree is not None else None
@@ -124,29 +126,29 @@ class LanguagePolicy:
         keys = [(len(str(p.prompt)) + sizes[p.prompt], first[p.prompt]) for p in pairs]
         return sorted(range(len(pairs)), key=lambda index: keys[index])
 
-    def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> Encoded:
+    def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> EncodedTexts:
         """Tokens of a batch, on the device; ``prompts``: those of its prompts are scored as well. Raises DataError for
         pairs with other answers than the batch's first."""
         return encode_pairs(self.tokens, pairs, self.device, prompts=prompts)
 
-    def score(self, encoded: Encoded, draw: Draw) -> Scored:
+    def score(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
         """Scores under the policy, with gradient. Nothing of them is drawn."""
         return self._judging.score_policy(encoded)
 
-    def stepped(self, encoded: Encoded, scored: Scored) -> Scored:
+    def stepped(self, encoded: EncodedTexts, scored: BatchLogps) -> BatchLogps:
         """The scores with each answer's steps, and the policy's states of these."""
-        network: Any = unwrapped(self.module)
+        network: Any = unwrap(self.module)
         return with_steps(scored, network, encoded, self._steps)
 
-    def graded(self, encoded: Encoded, draw: Draw) -> tuple[Scored, Tensor]:
+    def graded(self, encoded: EncodedTexts, draw: Draw) -> tuple[BatchLogps, Tensor]:
         """The same, and ``(B,)`` the log-probability of telling right how much of the answers is missing."""
         return self._judging.graded(encoded, self._rarity)
 
-    def reference(self, encoded: Encoded, draw: Draw) -> Scored:
+    def reference(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
         """Scores under the reference: looked up where they are stored, else computed."""
         return self._judging.score_reference(encoded)
 
-    def compare(self, encoded: Encoded, draw: Draw) -> tuple[Scored, Scored]:
+    def compare(self, encoded: EncodedTexts, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
         """Scores under policy and reference, and how far apart the two are at each token."""
         return self._judging.compare(encoded)
 
@@ -156,7 +158,7 @@ class LanguagePolicy:
         plan: Sequence[tuple[int, int]],
         seed: int,
         batch: int = 8,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
         prompts: bool = False,
     ) -> int:
         """Computes and stores what the reference says of the planned pairs, where it is stored, of their ``prompts``
@@ -181,15 +183,15 @@ class LanguagePolicy:
         """Keeps the network with these trainable tensors for losses that read the policy as it was."""
         self._judging.hold_previous(state)
 
-    def previous(self, encoded: Encoded, draw: Draw) -> Scored:
+    def previous(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
         """Scores under the policy as it was held, without gradient."""
         return self._judging.score_previous(encoded)
 
-    def add_second(self) -> Second:
+    def add_second(self) -> SecondAdapter:
         """Adds a second adapter, which trains beside the first; see `weights`."""
         return self._trainable.add_second(self.config)
 
-    def second(self, encoded: Encoded, draw: Draw) -> Scored:
+    def second(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
         """Scores under the second adapter, with gradient."""
         assert self._trainable.second is not None, "there is no second adapter"
         return self._judging.score_second(encoded, self._trainable.second)
@@ -206,11 +208,11 @@ class LanguagePolicy:
     ) -> list[Media]:
         """Answers as candidates, kept in ``store`` as the tokens that were written: nothing is decoded and tokenised
         again. A plain prompt is continued as it is, as the plain rows of a data set are read."""
-        lent = self._judging.reference.network() if reference else nullcontext(unwrapped(self.module))
+        lent = self._judging.reference.network() if reference else nullcontext(unwrap(self.module))
         with lent as network:
             answered = self._write(network, prompts, seeds, **{**settings, "raw": True})
         store.put_many({key: {"ids": torch.tensor(ids)} for key, ids in zip(keys, answered, strict=True)})
-        return [Kept(str(store.root), store.maker, key) for key in keys]
+        return [CachedCandidate(str(store.root), store.maker, key) for key in keys]
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The adapter's tensors, or every weight, by their name in the unwrapped network."""
@@ -234,7 +236,7 @@ class LanguagePolicy:
         """Answers, one per prompt and seed; settings are those of `generate.TextSampling`. ``reference`` means the base
         model, also where an earlier checkpoint is compared with; it is searched by its own likelihood."""
         base = None if reference else self._judging.base
-        with self._judging.base() if reference else nullcontext(unwrapped(self.module)) as network:
+        with self._judging.base() if reference else nullcontext(unwrap(self.module)) as network:
             new = self._write(network, prompts, seeds, base, **settings)
             return spelled(network.model, self.tokens, prompts, new, raw=settings.get("raw", False))
 
@@ -246,7 +248,7 @@ class LanguagePolicy:
         """Writes an adapter's folder as peft does, or for full fine-tuning a model's; returns its path."""
         facts = {"base_model": public_name(self.config.path), "base_revision": self.config.revision, **about}
         if self.config.adapter is not None:
-            network: Any = unwrapped(self.module)
+            network: Any = unwrap(self.module)
             path = save_peft(network.model, folder, {**facts, "base_fingerprint": self.base_fingerprint})
             if network.masks is not None:
                 save_masks(network.masks, path)
@@ -257,7 +259,7 @@ class LanguagePolicy:
 
     def write(self, folder: Path) -> None:
         """Writes model and tokenizer as transformers reads them."""
-        network: Any = unwrapped(self.module)
+        network: Any = unwrap(self.module)
         with quiet():
             network.model.save_pretrained(folder)
             self.tokens.tokenizer.save_pretrained(folder)
@@ -278,7 +280,7 @@ class LanguagePolicy:
         if self.config.adapter is None:
             raise ConfigError("an adapter needs an adapter to load into; set model.adapter (rank as in the folder)")
         base = (self.base_fingerprint, public_name(self.config.path))
-        network: Any = unwrapped(self.module)
+        network: Any = unwrap(self.module)
         about = load_peft(network.model, path, base=None if any_base else base)
         if network.masks is not None:
             load_masks(network.masks, find_peft(path))

@@ -15,16 +15,16 @@ from torch import Tensor
 from diffalign.data.records.lazy import changed, selected
 from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError, DataError
-from diffalign.labels import expected, oriented
+from diffalign.labels import expected, swapped_by
 from diffalign.losses import Objective
 from diffalign.pairs.dataset import read_dataset
 from diffalign.pairs.singles import one_by_one
 from diffalign.pairs.winners import winner
-from diffalign.training.held_out.per_pair import HeldPairs
+from diffalign.training.held_out.per_pair import PerPairMetrics
 from diffalign.training.recipe.schema import Data
-from diffalign.training.step.batch_order import Visit, pieces, share
-from diffalign.training.step.forward import arranged, score_pairs
-from diffalign.training.step.gradients import Labeller, Stepper
+from diffalign.training.step.batch_order import Visit, micro_batches, process_share
+from diffalign.training.step.forward import in_microbatch_order, pair_logps
+from diffalign.training.step.gradients import GradientComputer, Labeller
 from diffalign.training.step.metrics import Metrics
 
 
@@ -85,17 +85,17 @@ class HeldOut:
         return [(first + k, -1 - look) for look in range(looks) for k in range(len(self.pairs))]
 
     @torch.no_grad()
-    def measure(self, run: Stepper, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    def measure(self, run: GradientComputer, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Metrics over the held-out pairs, named ``eval_...``; ``eval_pairs`` is how many there are."""
         metrics, plan = Metrics(run.loss), self.plan(looks=run.policy.looks)
-        whole = HeldPairs(len(self.pairs), run.loss)
+        whole = PerPairMetrics(len(self.pairs), run.loss)
         point = run.point(self.pairs, plan)
-        mine = share(plan, run.accelerator.process_index, run.accelerator.num_processes)
-        for micro in pieces(arranged(run.policy, self.pairs, mine), run.micro_batch_size):
+        mine = process_share(plan, run.accelerator.process_index, run.accelerator.num_processes)
+        for micro in micro_batches(in_microbatch_order(run.policy, self.pairs, mine), run.micro_batch_size):
             pairs = [self.pairs[index] for index, _ in micro]
-            scores, info = score_pairs(run, pairs, [visit for _, visit in micro], point)
+            scores, info = pair_logps(run, pairs, [visit for _, visit in micro], point)
             label = run.label(pairs)
-            told = oriented(scores, label)
+            told = swapped_by(scores, label)
             metrics.add(told, expected(run.loss, scores, label), info)
             whole.add([index for index, _ in micro], told, label)
         found = {**metrics.read(reduce), **whole.read(self.pairs, reduce, run.accelerator.device)}

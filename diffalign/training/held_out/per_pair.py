@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffalign.data.records.pair import Pair
 from diffalign.labels import Label
-from diffalign.losses import BoundLoss, Objective, PairScores, accuracy, exact
+from diffalign.losses import BoundLoss, Objective, PairLogps, accuracy, upcast
 from diffalign.losses.diagnostics.calibration import calibration
 from diffalign.losses.diagnostics.monitors import displacement, token_ratio
 from diffalign.losses.diagnostics.ranking import (
@@ -33,7 +33,7 @@ COLUMNS = (*SIDES, *(f"seen_{side}" for side in SIDES), "length_chosen", "length
 """What is summed of each pair. What the loss has *seen* is after its settings, such as a mean per token."""
 
 
-class HeldPairs:
+class PerPairMetrics:
     """Sums over looks, a row per pair.
 
     Args:
@@ -46,7 +46,7 @@ class HeldPairs:
         self.sums: Tensor | None = None
 
     @torch.no_grad()
-    def add(self, indices: Sequence[int], scores: PairScores, label: Label) -> None:
+    def add(self, indices: Sequence[int], scores: PairLogps, label: Label) -> None:
         """Adds a micro-batch.
 
         Args:
@@ -57,7 +57,7 @@ class HeldPairs:
         if scores.rejected is None:
             return
         lead, seen = self.loss.lead, self.loss.lead.seen(scores)
-        zero = torch.zeros_like(exact(scores.chosen.logps))
+        zero = torch.zeros_like(upcast(scores.chosen.logps))
         logps = [None if side is None else side.logps for given in (scores, seen) for side in _sides(given)]
         lengths = [scores.chosen.lengths, scores.rejected.lengths]
         compared = lead.loss.takes == "margin" and lead.loss.needs_reference
@@ -149,7 +149,7 @@ def _ideal(lead: BoundLoss, gap: Tensor, reference_gap: Tensor, share: Tensor) -
     return found
 
 
-def _sides(scores: PairScores) -> tuple[Any, ...]:
+def _sides(scores: PairLogps) -> tuple[Any, ...]:
     return scores.chosen, scores.rejected, scores.reference_chosen, scores.reference_rejected
 
 

@@ -18,7 +18,7 @@ SHAPING = ("dataset", "lists", "drafts", "rationales")
 """Sources that give each row another form, held-out ones too; the others choose among rows, or bring candidates."""
 
 
-def needed(pairs: Sequence[Pair], roles: Collection[str]) -> Sequence[Pair]:
+def drop_unused_answers(pairs: Sequence[Pair], roles: Collection[str]) -> Sequence[Pair]:
     """The rows with those further answers alone that are ranks of a list or among ``roles``."""
 
     def kept(role: str) -> bool:
@@ -31,7 +31,7 @@ def needed(pairs: Sequence[Pair], roles: Collection[str]) -> Sequence[Pair]:
     )
 
 
-def shaped(held_out: HeldOut, name: str, source: Callable[[DatasetPairs], PairSource]) -> HeldOut:
+def like_training_pairs(held_out: HeldOut, name: str, source: Callable[[DatasetPairs], PairSource]) -> HeldOut:
     """Held-out rows as the training's source of pairs shapes its own.
 
     Args:

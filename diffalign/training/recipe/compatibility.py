@@ -13,7 +13,7 @@ from diffalign.losses.settings import LD_ALPHA
 from diffalign.pairs.source import PairSource
 
 
-def check_fit(loss: Objective, data: PairSource, label: Label) -> None:
+def check_loss_and_data(loss: Objective, data: PairSource, label: Label) -> None:
     """Raises ConfigError where a loss on single examples meets pairs, or a loss on pairs single examples; where one for
     desirable examples meets others, or one for both kinds finds one kind alone; and where a label says what the loss
     has no use for."""

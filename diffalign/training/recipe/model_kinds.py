@@ -168,7 +168,7 @@ def kind_of(config: Any) -> str:
     return next(name for name, kind in MODELS.items() if isinstance(config, kind.config()))
 
 
-def row_of(config: Any) -> ModelKind:
+def model_kind(config: Any) -> ModelKind:
     """The row of the kind that a model section belongs to."""
     return MODELS[kind_of(config)]
 
@@ -177,4 +177,4 @@ def open_model(config: Any, **shared: Any) -> Policy:
     """Opens the policy of a recipe. ``shared`` are values of other sections that the policy also has a place for."""
     fields = type(config).model_fields
     update = {name: value for name, value in shared.items() if name in fields and value is not None}
-    return row_of(config).open(config.model_copy(update=update))
+    return model_kind(config).open(config.model_copy(update=update))

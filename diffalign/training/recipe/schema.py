@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_seriali
 
 from diffalign.named_choice import Choice
 from diffalign.training.recipe.bind import as_choice, bind_label, bind_loss, bind_pairs
-from diffalign.training.recipe.model_kinds import kind_of, resolve_model, row_of
+from diffalign.training.recipe.model_kinds import kind_of, model_kind, resolve_model
 from diffalign.training.recipe.presets import with_preset
 
 
@@ -200,7 +200,7 @@ class Recipe(Section):
     @classmethod
     def _pairs(cls, value: Choice, info: ValidationInfo) -> Choice:
         if (model := info.data.get("model")) is not None:  # else what is wrong with it is told, and this is not known
-            bind_pairs(value, row_of(model).candidates())
+            bind_pairs(value, model_kind(model).candidates())
         return value
 
     @field_validator("previews", "evaluate")
@@ -208,7 +208,7 @@ class Recipe(Section):
     def _sampling(cls, value: Sampled, info: ValidationInfo) -> Sampled:
         if (model := info.data.get("model")) is None:
             return value
-        settings = row_of(model).sampling().model_validate(value.sampling)
+        settings = model_kind(model).sampling().model_validate(value.sampling)
         own = {name: getattr(value, name) for name in type(value).model_fields}
         return type(value).model_validate({**own, **settings.model_dump()})
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 SHOWN = {"loss": "loss", "rewards/accuracies": "acc", "rewards/margins": "margin", "grad_norm": "grad"}
 
 
-class Report:
+class ProgressReport:
     """What a person sees. Silent on all processes but the first.
 
     Args:
@@ -38,7 +38,7 @@ class Report:
         self.moving = active and self.console.is_terminal
         self._last: tuple[str, float] = ("", 0.0)
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> ProgressReport:
         if self.moving:
             self.bar.start()
         return self

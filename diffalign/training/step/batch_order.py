@@ -22,7 +22,7 @@ Visit = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Order:
+class BatchOrder:
     """The row of all visits.
 
     Args:
@@ -60,12 +60,12 @@ class Order:
         return batches * self.batch_size / self.size
 
 
-def share(batch: Sequence[T], rank: int, processes: int) -> Sequence[T]:
+def process_share(batch: Sequence[T], rank: int, processes: int) -> Sequence[T]:
     """The contiguous part of a batch that falls to one process; parts differ by at most one pair."""
     return batch[len(batch) * rank // processes : len(batch) * (rank + 1) // processes]
 
 
-def pieces(batch: Sequence[T], size: int) -> list[Sequence[T]]:
+def micro_batches(batch: Sequence[T], size: int) -> list[Sequence[T]]:
     """A batch cut into micro-batches of at most ``size``."""
     return [batch[start : start + size] for start in range(0, len(batch), size)]
 
@@ -75,7 +75,7 @@ def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return stream(seed, "order", epoch, "permutation").permutation(size)
 
 
-def several(visits: Sequence[int], draws: int) -> list[tuple[int, ...]]:
+def draws_of_visits(visits: Sequence[int], draws: int) -> list[tuple[int, ...]]:
     """The visits under which pairs are scored when each is scored at several draws: ``draws`` rows of them, none of
     which another visit has. One draw: the visits themselves."""
     return [tuple(_one_of(visit, draw, draws) for visit in visits) for draw in range(draws)]

@@ -21,12 +21,12 @@ from diffalign.losses import Objective
 from diffalign.losses.settings import SHIFT
 
 
-def shift_named(loss: Objective) -> str:
+def bco_shift_rule(loss: Objective) -> str:
     """Which shift a loss asks for; ``"classes"`` for one that asks for none."""
     return next((term.loss.hyper[SHIFT] for term in loss if SHIFT in term.loss.hyper), "classes")
 
 
-class RunningShift:
+class BcoShift:
     """Cumulative means of logratios by kind.
 
     Args:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from diffalign.data.records.pair import Pair
-from diffalign.losses import Answered, Objective, PairScores, Scores
-from diffalign.policies.policy import Policy, Scored
+from diffalign.losses import AnswerLogps, CandidateLogps, Objective, PairLogps
+from diffalign.policies.policy import BatchLogps, Policy
 from diffalign.randomness import Draw
-from diffalign.training.step.batch_order import Visit, several
+from diffalign.training.step.batch_order import Visit, draws_of_visits
 from diffalign.training.step.dataset_rewards import rewards_of
 
 
-class Scoring(Protocol):
+class ForwardContext(Protocol):
     """What scoring needs to know of a run."""
 
     accelerator: Any
@@ -32,14 +32,14 @@ class Scoring(Protocol):
         """Whether a second set of weights is asked too."""
 
 
-def arranged(policy: Policy, pairs: Sequence[Pair], visits: Sequence[Visit]) -> list[Visit]:
+def in_microbatch_order(policy: Policy, pairs: Sequence[Pair], visits: Sequence[Visit]) -> list[Visit]:
     """The visits of a batch in the order in which the policy wants them cut into micro-batches."""
     return [visits[k] for k in policy.arrange([pairs[index] for index, _ in visits])]
 
 
-def score_pairs(
-    run: Scoring, pairs: Sequence[Pair], visits: Sequence[int], point: Tensor | None = None
-) -> tuple[PairScores, dict[str, Tensor]]:
+def pair_logps(
+    run: ForwardContext, pairs: Sequence[Pair], visits: Sequence[int], point: Tensor | None = None
+) -> tuple[PairLogps, dict[str, Tensor]]:
     """Scores of a micro-batch under policy and, where the loss needs it, reference; with the policy's diagnostics.
 
     Args:
@@ -52,7 +52,7 @@ def score_pairs(
     needs = run.loss.needs
     encoded = run.policy.encode(pairs, prompts="prompts" in needs)
     ids = tuple(pair.id for pair in pairs)
-    looks = [_look(run, encoded, Draw(run.seed, ids, row)) for row in several(visits, run.draws)]
+    looks = [_look(run, encoded, Draw(run.seed, ids, row)) for row in draws_of_visits(visits, run.draws)]
     said, info = looks[0] if len(looks) == 1 else _mean(looks)
     roles = tuple(pairs[0].answers)
     policy = dict(zip(roles, said["policy"], strict=True))
@@ -62,15 +62,15 @@ def score_pairs(
     if run.loss.both_sides:
         desirable = torch.tensor([pair.desirable for pair in pairs], device=device)
     beside = {name: (one, other) for name in said.keys() & {"previous", "second"} for one, other, *_ in (said[name],)}
-    scores = PairScores(
+    scores = PairLogps(
         policy["chosen"],
         policy.get("rejected"),
         reference.get("chosen"),
         reference.get("rejected"),
         desirable=desirable,
         point=point,
-        further={role: Answered(policy[role], reference.get(role)) for role in roles if role not in SIDES}
-        | ({"degree": Answered(*said["degree"])} if "degree" in said else {}),
+        further={role: AnswerLogps(policy[role], reference.get(role)) for role in roles if role not in SIDES}
+        | ({"degree": AnswerLogps(*said["degree"])} if "degree" in said else {}),
         beside=beside,
         rewards={role: x.to(device) for role, x in rewards_of(run.loss, pairs).items()},
     )
@@ -78,15 +78,15 @@ def score_pairs(
 
 
 SIDES = {"chosen", "rejected"}
-Said = dict[str, tuple[Scores, ...]]
+Said = dict[str, tuple[CandidateLogps, ...]]
 
 
-def _look(run: Scoring, encoded: Any, draw: Draw) -> tuple[Said, dict[str, Tensor]]:
+def _look(run: ForwardContext, encoded: Any, draw: Draw) -> tuple[Said, dict[str, Tensor]]:
     """What each model says of all candidates at one draw."""
     needs = run.loss.needs
     said: Said = {}
     policy: Any = run.policy
-    reference: Scored | None = None
+    reference: BatchLogps | None = None
     if "divergence" in needs:
         with run.accelerator.autocast():
             scored, reference = policy.compare(encoded, draw)
@@ -98,7 +98,7 @@ def _look(run: Scoring, encoded: Any, draw: Draw) -> tuple[Said, dict[str, Tenso
         with run.accelerator.autocast():
             if "degree" in needs:
                 scored, told = policy.graded(encoded, draw)
-                said["degree"] = (Scores(told),)
+                said["degree"] = (CandidateLogps(told),)
             else:
                 scored = policy.score(encoded, draw)
     if "previous" in needs:
@@ -122,7 +122,7 @@ def _mean(looks: Sequence[tuple[Said, Mapping[str, Tensor]]]) -> tuple[Said, dic
     def mean(values: Sequence[Any]) -> Any:
         return None if values[0] is None else torch.stack(list(values)).mean(0)
 
-    def joined(rows: Sequence[Scores]) -> Scores:
+    def joined(rows: Sequence[CandidateLogps]) -> CandidateLogps:
         first = rows[0]
         parts, divergence = mean([row.parts for row in rows]), mean([row.divergence for row in rows])
         return replace(first, logps=mean([row.logps for row in rows]), parts=parts, divergence=divergence)

@@ -18,23 +18,23 @@ from torch import Tensor, nn
 
 from diffalign.data.records.pair import Pair
 from diffalign.errors import RunError
-from diffalign.labels import Label, expected, oriented, silent
-from diffalign.losses import Objective, PairScores
+from diffalign.labels import Label, expected, swapped_by, without_gradient
+from diffalign.losses import Objective, PairLogps
 from diffalign.policies.policy import Policy
-from diffalign.training.step.batch_order import Visit, pieces, share
-from diffalign.training.step.bco_shift import RunningShift
+from diffalign.training.step.batch_order import Visit, micro_batches, process_share
+from diffalign.training.step.bco_shift import BcoShift
 from diffalign.training.step.fast_slow import FastSlow
-from diffalign.training.step.forward import arranged, score_pairs
+from diffalign.training.step.forward import in_microbatch_order, pair_logps
 from diffalign.training.step.group_weights import group_weights
-from diffalign.training.step.kto_baseline import reference_point
+from diffalign.training.step.kto_baseline import kto_baseline
 from diffalign.training.step.metrics import Metrics
-from diffalign.training.step.spike_guard import Reading
+from diffalign.training.step.spike_guard import StepStats
 
 Labeller = Callable[[Sequence[Pair]], Label]
 
 
 @dataclass
-class Stepper:
+class GradientComputer:
     """Computes gradients; steps nothing.
 
     Args:
@@ -66,12 +66,12 @@ class Stepper:
     max_grad_norm: float | None
     draws: int = 1
     group_tau: float | None = None
-    shift: RunningShift = field(default_factory=RunningShift)
+    shift: BcoShift = field(default_factory=BcoShift)
     factors: dict[str, float] | None = None
     chase: FastSlow | None = None
     notices: list[str] = field(default_factory=list)
 
-    def gradients(self, batch: Sequence[Visit], step: int) -> Reading:
+    def gradients(self, batch: Sequence[Visit], step: int) -> StepStats:
         """Fills the parameters' gradients with those of a batch.
 
         Raises:
@@ -80,9 +80,9 @@ class Stepper:
         point = self.point(self.pairs, batch)
         if self.group_tau is not None:
             self.factors = group_weights(self, self.pairs, batch, self.label, point, self.group_tau)
-        mine = share(batch, self.accelerator.process_index, self.accelerator.num_processes)
+        mine = process_share(batch, self.accelerator.process_index, self.accelerator.num_processes)
         mine, known = self.teaching(mine)
-        mine = arranged(self.policy, self.pairs, mine)
+        mine = in_microbatch_order(self.policy, self.pairs, mine)
         losses, changes = self._accumulate(mine, len(batch), point)
         self.metrics.skip(known)
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm or float("inf"))
@@ -96,7 +96,7 @@ class Stepper:
         if bad_count or not finite_norm:
             self._stop(step, mine, losses, gradient=not bad_count)
         change = changed / scored if scored else None
-        return Reading(loss=total / len(batch), grad_norm=grad_norm, chosen_change=change)
+        return StepStats(loss=total / len(batch), grad_norm=grad_norm, chosen_change=change)
 
     @property
     def both(self) -> bool:
@@ -106,7 +106,7 @@ class Stepper:
     def point(self, pairs: Sequence[Pair], batch: Sequence[Visit]) -> Tensor | None:
         """The reference point of a batch, where the loss measures from one: of the batch itself, or the running one."""
         if "point" in self.loss.needs:
-            return reference_point(self, pairs, batch)
+            return kto_baseline(self, pairs, batch)
         if "shift" in self.loss.needs:
             return self.shift.point().to(self.accelerator.device)
         return None
@@ -115,7 +115,7 @@ class Stepper:
         """The visits that teach, and the losses of the others, which are known: a scale or a weight of exactly 0 makes
         a constant of the loss and zero of its gradient, so that leaving the pair out is exact."""
         at_zero, label = self.loss.at_zero, self.label([self.pairs[index] for index, _ in visits])
-        still = silent(label)
+        still = without_gradient(label)
         if at_zero is None or not bool(still.any()):
             return visits, label.weight[:0]
         loud = [visit for visit, is_still in zip(visits, still.tolist(), strict=True) if not is_still]
@@ -127,7 +127,7 @@ class Stepper:
         kept = self.metrics.sums, self.metrics.pairs
         while True:
             try:
-                return self._forward_backward(pieces(mine, self.micro_batch_size), total, point)
+                return self._forward_backward(micro_batches(mine, self.micro_batch_size), total, point)
             except torch.OutOfMemoryError:
                 # Another process would still wait for this one's gradients, so only a single process can start over.
                 if self.accelerator.num_processes > 1 or self.micro_batch_size == 1:
@@ -152,7 +152,7 @@ class Stepper:
             last = k == len(micros) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.policy.module):
                 pairs = [self.pairs[index] for index, _ in micro]
-                scores, info = score_pairs(self, pairs, [visit for _, visit in micro], point)
+                scores, info = pair_logps(self, pairs, [visit for _, visit in micro], point)
                 label = self.label(pairs)
                 if self.factors is not None:
                     factor = torch.tensor([self.factors[pair.group] for pair in pairs], dtype=label.weight.dtype)
@@ -163,7 +163,7 @@ class Stepper:
                 seen.append((scores.chosen_logratio.detach(), scores.desirable))
             if label.gate is not None:
                 info["gate"] = label.gate(scores.detach())
-            self.metrics.add(oriented(scores, label), loss.detach(), info)
+            self.metrics.add(swapped_by(scores, label), loss.detach(), info)
             losses.append(loss.detach())
             if "level" in info and self.loss.needs_reference:
                 change = -2.0 * scores.chosen_logratio.detach()
@@ -174,14 +174,14 @@ class Stepper:
             self.shift.update(logratios, desirable, self._summed)
         return torch.cat(losses), torch.stack(changes).sum(dim=0) if changes else None
 
-    def _cost(self, scores: PairScores, label: Label, info: dict[str, Tensor]) -> Tensor:
+    def _cost(self, scores: PairLogps, label: Label, info: dict[str, Tensor]) -> Tensor:
         """``(B,)``: the loss under the label; where two sets of weights chase each other, of both."""
         first = expected(self.loss, scores, label)
         if self.chase is None:
             return first
         chosen, rejected = scores.beside["second"]
         other = replace(scores, chosen=chosen, rejected=rejected)
-        own, second = (self.loss.lead.margin(oriented(found, label)) for found in (scores, other))
+        own, second = (self.loss.lead.margin(swapped_by(found, label)) for found in (scores, other))
         info["fast_slow/gap"] = (own - second).detach().abs() * self.loss.beta
         return self.chase.cost(self.loss.lead, own, second, (first, expected(self.loss, other, label)))
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from diffalign.data.records.pair import Pair
 from diffalign.labels import Label, expected
-from diffalign.training.step.batch_order import Visit, pieces, share
-from diffalign.training.step.forward import Scoring, arranged, score_pairs
+from diffalign.training.step.batch_order import Visit, micro_batches, process_share
+from diffalign.training.step.forward import ForwardContext, in_microbatch_order, pair_logps
 
 
 def robust_weights(losses: Tensor, groups: Sequence[str], tau: float) -> dict[str, float]:
@@ -45,7 +45,7 @@ def robust_weights(losses: Tensor, groups: Sequence[str], tau: float) -> dict[st
 
 @torch.no_grad()
 def group_weights(
-    run: Scoring,
+    run: ForwardContext,
     pairs: Sequence[Pair],
     batch: Sequence[Visit],
     label: Callable[[Sequence[Pair]], Label],
@@ -65,10 +65,10 @@ def group_weights(
     device = run.accelerator.device
     found = torch.zeros(len(batch), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
     places = {visit: k for k, visit in enumerate(batch)}
-    mine = share(batch, run.accelerator.process_index, run.accelerator.num_processes)
-    for micro in pieces(arranged(run.policy, pairs, mine), run.micro_batch_size):
+    mine = process_share(batch, run.accelerator.process_index, run.accelerator.num_processes)
+    for micro in micro_batches(in_microbatch_order(run.policy, pairs, mine), run.micro_batch_size):
         chosen = [pairs[index] for index, _ in micro]
-        scores, _ = score_pairs(run, chosen, [visit for _, visit in micro], point)
+        scores, _ = pair_logps(run, chosen, [visit for _, visit in micro], point)
         losses = expected(run.loss, scores, label(chosen)).to(found)
         found[torch.tensor([places[visit] for visit in micro], device=device)] = losses
     if run.accelerator.num_processes > 1:

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from diffalign.data.records.lazy import LazyPairs
 from diffalign.data.records.pair import Pair
-from diffalign.training.step.batch_order import Visit, pieces, share
-from diffalign.training.step.forward import Scoring, arranged, score_pairs
+from diffalign.training.step.batch_order import Visit, micro_batches, process_share
+from diffalign.training.step.forward import ForwardContext, in_microbatch_order, pair_logps
 
 
 class Stray(NamedTuple):
@@ -34,7 +34,7 @@ class Stray(NamedTuple):
     visit: int
 
 
-def strays(batch: Sequence[Visit]) -> list[Stray]:
+def mismatched_pairs(batch: Sequence[Visit]) -> list[Stray]:
     """Each visit's prompt with the answer of the visit before it. One visit alone has no other: there is none then."""
     if len(batch) < 2:
         return []
@@ -42,7 +42,7 @@ def strays(batch: Sequence[Visit]) -> list[Stray]:
     return [Stray(index, other, visit) for (index, visit), (other, _) in zip(batch, before, strict=True)]
 
 
-class StrayPairs(LazyPairs):
+class MismatchedPairs(LazyPairs):
     """Strays as examples, by names of their own: draws and caches are keyed by them.
 
     Args:
@@ -50,8 +50,8 @@ class StrayPairs(LazyPairs):
         strays: Which prompts and answers of theirs.
     """
 
-    def __init__(self, pairs: Sequence[Pair], strays: Sequence[Stray]) -> None:
-        self._pairs, self._strays = pairs, strays
+    def __init__(self, pairs: Sequence[Pair], mismatched_pairs: Sequence[Stray]) -> None:
+        self._pairs, self._strays = pairs, mismatched_pairs
 
     def __len__(self) -> int:
         return len(self._strays)
@@ -63,7 +63,7 @@ class StrayPairs(LazyPairs):
 
 
 @torch.no_grad()
-def reference_point(run: Scoring, pairs: Sequence[Pair], batch: Sequence[Visit]) -> Tensor:
+def kto_baseline(run: ForwardContext, pairs: Sequence[Pair], batch: Sequence[Visit]) -> Tensor:
     """The point of a batch, a float32 scalar on the device, the same on all processes; 0 where nothing can be measured.
 
     Args:
@@ -71,15 +71,15 @@ def reference_point(run: Scoring, pairs: Sequence[Pair], batch: Sequence[Visit])
         pairs: The examples, by index.
         batch: The whole batch, over all processes, in an order that does not depend on their number.
     """
-    all_of_it = strays(batch)
-    mine = share(all_of_it, run.accelerator.process_index, run.accelerator.num_processes)
-    found = StrayPairs(pairs, mine)
+    all_of_it = mismatched_pairs(batch)
+    mine = process_share(all_of_it, run.accelerator.process_index, run.accelerator.num_processes)
+    found = MismatchedPairs(pairs, mine)
     device = run.accelerator.device
     total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
-    for micro in pieces(
-        arranged(run.policy, found, [(k, stray.visit) for k, stray in enumerate(mine)]), run.micro_batch_size
+    for micro in micro_batches(
+        in_microbatch_order(run.policy, found, [(k, stray.visit) for k, stray in enumerate(mine)]), run.micro_batch_size
     ):
-        scores, _ = score_pairs(run, [found[index] for index, _ in micro], [visit for _, visit in micro])
+        scores, _ = pair_logps(run, [found[index] for index, _ in micro], [visit for _, visit in micro])
         total += scores.chosen_logratio.to(total).sum()
     if run.accelerator.num_processes > 1:
         total = run.accelerator.reduce(total, "sum")

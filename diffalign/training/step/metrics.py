@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffalign.losses import Objective, PairScores, accuracy
+from diffalign.losses import Objective, PairLogps, accuracy
 
 BINS = 5
 """Noise levels are reported in this many equal bins of [0, 1)."""
@@ -40,7 +40,7 @@ class Metrics:
         self.skipped_loss = 0.0
 
     @torch.no_grad()
-    def add(self, scores: PairScores, losses: Tensor, info: Mapping[str, Tensor]) -> None:
+    def add(self, scores: PairLogps, losses: Tensor, info: Mapping[str, Tensor]) -> None:
         """Adds a micro-batch.
 
         Args:
@@ -69,7 +69,7 @@ class Metrics:
         self._sum(rows)
         self.pairs += len(losses)
 
-    def _compared(self, scores: PairScores) -> Rows:
+    def _compared(self, scores: PairLogps) -> Rows:
         """Of pairs, or of winners alone."""
         chosen, rejected = self.loss.rewards(scores)
         rows: Rows = {"rewards/chosen": (chosen, None)}
@@ -87,7 +87,7 @@ class Metrics:
             "health/margin_size": ((chosen - rejected).abs(), None),
         }
 
-    def _judged(self, scores: PairScores) -> Rows:
+    def _judged(self, scores: PairLogps) -> Rows:
         """Of single examples of both kinds: an example is right on its own side of the reference point."""
         reward, _ = self.loss.rewards(scores)
         good, point = scores.desirable, scores.point
@@ -176,7 +176,7 @@ def _all(value: Tensor, like: Tensor) -> Tensor:
     return value.to(like).expand(len(like))
 
 
-def _logratios(scores: PairScores) -> tuple[Tensor, Tensor | None]:
+def _logratios(scores: PairLogps) -> tuple[Tensor, Tensor | None]:
     return scores.chosen_logratio, None if scores.rejected is None else scores.rejected_logratio
 
 

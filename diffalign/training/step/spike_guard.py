@@ -24,7 +24,7 @@ ENOUGH = 20
 
 
 @dataclass(frozen=True)
-class Reading:
+class StepStats:
     """What one optimizer step showed, over all processes.
 
     Args:
@@ -57,7 +57,7 @@ class SpikeGuard:
         self.skips = 0
         self.culprit = ""
 
-    def judge(self, reading: Reading) -> Verdict:
+    def judge(self, reading: StepStats) -> Verdict:
         """``"go"``, ``"skip"`` (leave this update out) or ``"spike"`` (``patience`` outliers in a row)."""
         if self.config.action == "off":
             return "go"

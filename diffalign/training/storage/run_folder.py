@@ -16,7 +16,7 @@ FREE = ("log", "previews", "evaluate", "checkpoint", "guard", "output", "data.ev
 """What may differ when a run is resumed: it does not decide where the run goes (or, as the guard, is asked to)."""
 
 
-class Output:
+class RunFolder:
     """Names of what a run writes."""
 
     def __init__(self, folder: str | Path) -> None:
@@ -29,7 +29,7 @@ class Output:
         self.result = self.folder / "result"
 
 
-def check_output(output: Output, recipe: Recipe, resume: bool) -> None:
+def check_output(output: RunFolder, recipe: Recipe, resume: bool) -> None:
     """Raises RunError when the folder holds another run, or nothing to resume. Writes nothing."""
     if not output.recipe.exists():
         if resume:
@@ -50,7 +50,7 @@ def check_output(output: Output, recipe: Recipe, resume: bool) -> None:
         )
 
 
-def claim_output(output: Output, recipe: Recipe) -> None:
+def claim_output(output: RunFolder, recipe: Recipe) -> None:
     """Makes the folder this run's own, by writing the recipe into it."""
     text = yaml.safe_dump(dump(recipe), sort_keys=False, allow_unicode=True)
     write_atomically(output.recipe, lambda path: path.write_text(text, encoding="utf-8"))

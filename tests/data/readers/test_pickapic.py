@@ -11,7 +11,7 @@ from diffalign.data.readers import read_pairs
 from diffalign.data.readers.sources import hub_files
 from diffalign.data.records.pair import BAD_LABEL, EMPTY_PROMPT, FILTERED, IDENTICAL, NO_LABEL, TIE
 from diffalign.data.storage import table_cell as stored
-from diffalign.data.storage.table_cell import Stored
+from diffalign.data.storage.table_cell import TableCell
 from diffalign.errors import DataError
 from tests.data.fixtures import image, parquet, vote
 
@@ -125,7 +125,7 @@ def test_a_handle_on_a_lost_file_says_so(tmp_path):
         handle.read()
     parquet(path, [vote(0)])
     with pytest.raises(DataError, match="row 9"):
-        Stored(str(path), "jpg_0", 9).read()
+        TableCell(str(path), "jpg_0", 9).read()
 
 
 def test_reading_many_rows_touches_no_image(tmp_path, monkeypatch):
@@ -138,7 +138,7 @@ def test_reading_many_rows_touches_no_image(tmp_path, monkeypatch):
     def refuse(self):
         raise AssertionError("an image was read")
 
-    monkeypatch.setattr(Stored, "read", refuse)
+    monkeypatch.setattr(TableCell, "read", refuse)
     start = time.process_time()
     assert len(read_pairs(tmp_path / "votes.parquet")) == 20000
     assert time.process_time() - start < 20

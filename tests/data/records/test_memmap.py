@@ -18,7 +18,7 @@ from diffalign.data.records.memmap import MappedPairs, collect
 from diffalign.data.records.pair import Pair
 from diffalign.data.records.score_table import ScoreTable, with_scores
 from diffalign.data.storage.hash_set import Distinct
-from diffalign.data.storage.table_cell import Stored
+from diffalign.data.storage.table_cell import TableCell
 from diffalign.errors import DataError
 from tests.data.fixtures import jsonl, turns, ultrafeedback
 
@@ -31,7 +31,7 @@ def some_pairs(count: int = 40) -> list[Pair]:
     odd = [
         Pair("talk", talk, Conversation.of(turns("Blue", first="assistant")), None, desirable=False),
         Pair("file", "p", Path("a.png"), Path("b.png"), 0.75, {"pair": {"margin": 1.5}}, "set:1"),
-        Pair("cell", "p", Stored("a.parquet", "jpg_0", 3), Stored("a.parquet", "jpg_1", 3)),
+        Pair("cell", "p", TableCell("a.parquet", "jpg_0", 3), TableCell("a.parquet", "jpg_1", 3)),
         Pair("lone surrogate \ud800", "", "\0", "\U0001f600"),
     ]
     return [*odd, *(Pair(str(n), f"q{n}", "a" * n, f"b{n}") for n in range(count))]

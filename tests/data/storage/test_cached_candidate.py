@@ -7,7 +7,7 @@ import torch
 
 from diffalign.data.media.decode import media_bytes, media_digest, media_name, open_image
 from diffalign.data.records.pair import Pair
-from diffalign.data.storage.cached_candidate import Kept
+from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.errors import DataError
 
@@ -15,7 +15,7 @@ from diffalign.errors import DataError
 def entry(folder, value=1.0, maker="m", key="k"):
     cache = TensorCache(folder, maker)
     cache.put_many({key: {"latent": torch.full((2, 3), value)}})
-    return Kept(str(folder), maker, key)
+    return CachedCandidate(str(folder), maker, key)
 
 
 def test_it_reads_what_was_stored(tmp_path):
@@ -31,7 +31,7 @@ def test_it_sees_what_was_stored_after_it_first_looked(tmp_path):
 
 def test_what_is_gone_is_told_and_nothing_is_made(tmp_path):
     entry(tmp_path)
-    for kept in (Kept(str(tmp_path), "m", "other"), Kept(str(tmp_path / "nowhere"), "m", "k")):
+    for kept in (CachedCandidate(str(tmp_path), "m", "other"), CachedCandidate(str(tmp_path / "nowhere"), "m", "k")):
         with pytest.raises(DataError, match="gone or damaged.*--resume"):
             kept.read()
     assert not (tmp_path / "nowhere").exists()
@@ -47,15 +47,21 @@ def test_a_deleted_shard_is_an_error_for_people(tmp_path):
 
 
 def test_names_tell_them_apart_without_reading(tmp_path):
-    names = [Kept("f", "m", "k"), Kept("g", "m", "k"), Kept("f", "n", "k"), Kept("f", "m", "l"), Kept("fm", "", "k")]
+    names = [
+        CachedCandidate("f", "m", "k"),
+        CachedCandidate("g", "m", "k"),
+        CachedCandidate("f", "n", "k"),
+        CachedCandidate("f", "m", "l"),
+        CachedCandidate("fm", "", "k"),
+    ]
     assert len({kept.digest() for kept in names}) == len(set(names)) == 5
-    assert media_digest(names[0]) == names[0].digest() == Kept("f", "m", "k").digest()
-    assert {names[0]: 1}[Kept("f", "m", "k")] == 1
+    assert media_digest(names[0]) == names[0].digest() == CachedCandidate("f", "m", "k").digest()
+    assert {names[0]: 1}[CachedCandidate("f", "m", "k")] == 1
     assert Pair("a", "p", "x", names[0]).rejected is names[0]
 
 
 def test_it_is_not_an_image():
-    kept = Kept("folder", "m", "0123456789")
+    kept = CachedCandidate("folder", "m", "0123456789")
     assert media_name(kept) == "sample 01234567 in 'folder'"
     for read in (media_bytes, open_image):
         with pytest.raises(DataError, match="sample 01234567 in 'folder' is tensors"):

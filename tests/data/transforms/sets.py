@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import Answer, Pair
 
@@ -25,7 +25,7 @@ def answer(rng: random.Random) -> str:
     return rng.choice([text, text, text.lower(), text.upper(), '{"a": [1, 2]}'])
 
 
-def texts(count: int = 20, seed: int = 0, users: int = 4, chat: bool = False) -> list[Line]:
+def texts(count: int = 20, seed: int = 0, users: int = 4, chat: bool = False) -> list[PairRow]:
     """Pairs of random answers with users, personas, and scores by three judges."""
     rng, lines = random.Random(seed), []
     for n in range(count):
@@ -39,14 +39,16 @@ def texts(count: int = 20, seed: int = 0, users: int = 4, chat: bool = False) ->
         scores = {role: {f"judge{j}": rng.gauss(0, 1) for j in range(3)} for role in ("chosen", "rejected")}
         user = f"user{n % users}"
         pair = Pair(f"id{n}", prompt, good, bad, scores=scores, source=f"t.jsonl:{n}", group=user)
-        lines.append(Line(pair, {"language": "en", "persona": f"likes {user}"}))
+        lines.append(PairRow(pair, {"language": "en", "persona": f"likes {user}"}))
     return lines
 
 
-def ranked(*ratings: float, name: str = "list") -> Line:
+def ranked(*ratings: float, name: str = "list") -> PairRow:
     """A list of answers with these ratings, in the order of their roles: chosen, 2, 3, ..., rejected."""
     roles = ["chosen", *(str(n) for n in range(2, len(ratings))), "rejected"]
     answers = {role: f"answer {rating:g} of {role}" for role, rating in zip(roles, ratings, strict=True)}
     further = {role: Answer(answers[role]) for role in roles[1:-1]}
     scores = {role: {"rating": rating} for role, rating in zip(roles, ratings, strict=True)}
-    return Line(Pair(name, f"prompt of {name}", answers["chosen"], answers["rejected"], scores=scores, further=further))
+    return PairRow(
+        Pair(name, f"prompt of {name}", answers["chosen"], answers["rejected"], scores=scores, further=further)
+    )

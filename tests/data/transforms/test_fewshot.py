@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Pair
 from diffalign.data.transforms import apart, fewshot
@@ -110,7 +110,7 @@ def test_train_and_test_share_no_user():
 
 def test_the_user_may_stand_in_any_column():
     lines = [
-        Line(replace(line.pair, scores={"pair": {"rater": float(n % 2)}}), {"city": "x"})
+        PairRow(replace(line.pair, scores={"pair": {"rater": float(n % 2)}}), {"city": "x"})
         for n, line in enumerate(LINES)
     ]
     assert {line.columns["user_id"] for line in fewshot(lines, shots=1, group_by="rater").lines} == {"0", "1"}
@@ -119,10 +119,10 @@ def test_the_user_may_stand_in_any_column():
 
 def test_rows_that_cannot_be_used_are_counted():
     odd = [
-        Line(replace(LINES[0].pair, id="a", group="")),
-        Line(replace(LINES[0].pair, id="b", group="lonely")),
-        Line(Pair("c", "p", b"bytes", b"more", group="user0")),
-        *[Line(replace(LINES[0].pair, id=f"d{n}", group="silent")) for n in range(2)],
+        PairRow(replace(LINES[0].pair, id="a", group="")),
+        PairRow(replace(LINES[0].pair, id="b", group="lonely")),
+        PairRow(Pair("c", "p", b"bytes", b"more", group="user0")),
+        *[PairRow(replace(LINES[0].pair, id=f"d{n}", group="silent")) for n in range(2)],
     ]
     outcome = fewshot([*LINES, *odd], shots=1, persona="teacher")
     list(outcome.lines)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffalign.data.readers import read_pairs
-from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.pair import Pair
 from diffalign.data.transforms import RULES, attribute, between, within
 from diffalign.data.transforms.prompt_pairs import ALIKE, facts_of, named_rules
@@ -22,7 +22,7 @@ TEXTS = st.integers(0, 10**6).map(lambda seed: answer(random.Random(seed))) | st
 
 
 def plain(good, bad):
-    return [Line(Pair("1", "why?", good, bad))]
+    return [PairRow(Pair("1", "why?", good, bad))]
 
 
 @given(TEXTS, TEXTS, st.integers(0, 99))
@@ -132,7 +132,7 @@ def images(folder, attributes=None):
     pairs = read_pairs(folder).pairs
     for n, pair in enumerate(pairs):
         columns = {"subject": ["fox", "owl"][n % 2], "colour": ["red", "blue", "green"][n % 3]}
-        yield Line(pair, {**columns, **(attributes(n) if attributes else {})})
+        yield PairRow(pair, {**columns, **(attributes(n) if attributes else {})})
 
 
 def test_images_get_prompts_from_their_columns_and_from_another_rows(tmp_path):
@@ -179,7 +179,7 @@ def test_the_embedded_images_take_their_attributes_from_what_their_prompts_say(t
     for n, line in enumerate(images(tmp_path)):
         scene = scenes.parse(prompts[n % 2])
         columns = {"subject": scene.subject, "count": str(scene.count), "colour": scene.background}
-        lines.append(Line(line.pair, columns))
+        lines.append(PairRow(line.pair, columns))
     rules = named_rules([], {"subject": "{}", "count": "{}", "colour": "on a {} background"})
     for line in within(lines, rules=rules, template="{count} {subject} {colour}").lines:
         assert {line.pair.prompt, line.pair.rejected_prompt} == {

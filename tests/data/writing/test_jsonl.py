@@ -8,7 +8,7 @@ import pytest
 
 from diffalign.data.media.decode import media_bytes
 from diffalign.data.readers import read_pairs
-from diffalign.data.readers.rows_with_columns import Line, Lines, further_columns
+from diffalign.data.readers.rows_with_columns import Lines, PairRow, further_columns
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import Answer, Pair
 from diffalign.data.writing.jsonl import json_line, write_pairs
@@ -140,7 +140,7 @@ def test_single_images_are_written_as_winners(tmp_path):
     again = read_pairs(tmp_path / "out" / "winners.jsonl")
     assert again.format == "captioned" and same(found.pairs[0], again.pairs[0])
     with pytest.raises(DataError, match="one that is to be avoided has no format"):
-        write_pairs(tmp_path / "bad.jsonl", [Line(replace(found.pairs[0], desirable=False))])
+        write_pairs(tmp_path / "bad.jsonl", [PairRow(replace(found.pairs[0], desirable=False))])
 
 
 def test_images_are_named_within_the_folder_and_linked_from_elsewhere(tmp_path):
@@ -165,7 +165,7 @@ def test_files_of_one_name_in_two_folders_stay_two(tmp_path):
     first = Pair("1", "p", tmp_path / "a" / "x.png", tmp_path / "b" / "x.png")
     second = Pair("2", "p", tmp_path / "a" / "x.png", tmp_path / "c" / "x")
     for _ in range(2):
-        write_pairs(tmp_path / "out" / "t.jsonl", [Line(first), Line(second)])
+        write_pairs(tmp_path / "out" / "t.jsonl", [PairRow(first), PairRow(second)])
         rows = [json.loads(line) for line in (tmp_path / "out" / "t.jsonl").read_text().splitlines()]
         assert [row["chosen"] for row in rows] == ["files/x.png", "files/x.png"]
         assert [row["rejected"] for row in rows] == ["files/x-2.png", "files/x-3.png"]
@@ -207,17 +207,20 @@ PLAIN = Pair("1", "p", "a", "b")
     ("lines", "message"),
     [
         ([], "no row is left"),
-        ([Line(PLAIN), Line(PLAIN)], "id '1' is there twice"),
-        ([Line(PLAIN), Line(replace(PLAIN, id="2", rejected=None))], "do not go into one file"),
-        ([Line(replace(PLAIN, scores={"pair": {"id": 3.0}}))], "would not be read back"),
-        ([Line(replace(PLAIN, scores={"pair": {"chosen_x": 3.0}}))], "would not be read back"),
-        ([Line(replace(PLAIN, scores={"chosen": {"x": float("nan")}}))], "would not be read back"),
-        ([Line(replace(PLAIN, scores={"pair": {"gold": 3.0}}))], "would not be read back"),
-        ([Line(replace(PLAIN, further={"odd": Answer("c")}))], "answer 'odd' has no column"),
-        ([Line(replace(PLAIN, further={"2": Answer("c")}))], "scores that fall with the rank"),
-        ([Line(PLAIN), Line(replace(PLAIN, id="2", further={"2": Answer("c")}))], "the first must have three answers"),
-        ([Line(PLAIN, {"caption": "x"})], "'caption' means something else"),
-        ([Line(replace(PLAIN, id=""))], "has no id"),
+        ([PairRow(PLAIN), PairRow(PLAIN)], "id '1' is there twice"),
+        ([PairRow(PLAIN), PairRow(replace(PLAIN, id="2", rejected=None))], "do not go into one file"),
+        ([PairRow(replace(PLAIN, scores={"pair": {"id": 3.0}}))], "would not be read back"),
+        ([PairRow(replace(PLAIN, scores={"pair": {"chosen_x": 3.0}}))], "would not be read back"),
+        ([PairRow(replace(PLAIN, scores={"chosen": {"x": float("nan")}}))], "would not be read back"),
+        ([PairRow(replace(PLAIN, scores={"pair": {"gold": 3.0}}))], "would not be read back"),
+        ([PairRow(replace(PLAIN, further={"odd": Answer("c")}))], "answer 'odd' has no column"),
+        ([PairRow(replace(PLAIN, further={"2": Answer("c")}))], "scores that fall with the rank"),
+        (
+            [PairRow(PLAIN), PairRow(replace(PLAIN, id="2", further={"2": Answer("c")}))],
+            "the first must have three answers",
+        ),
+        ([PairRow(PLAIN, {"caption": "x"})], "'caption' means something else"),
+        ([PairRow(replace(PLAIN, id=""))], "has no id"),
     ],
 )
 def test_what_would_not_be_read_back_is_refused_and_leaves_the_old_file(lines, message, tmp_path):
@@ -229,7 +232,7 @@ def test_what_would_not_be_read_back_is_refused_and_leaves_the_old_file(lines, m
 
 def test_other_kinds_of_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="Type: t.jsonl"):
-        write_pairs(tmp_path / "t.csv", [Line(PLAIN)])
+        write_pairs(tmp_path / "t.csv", [PairRow(PLAIN)])
 
 
 def test_text_stays_readable_unless_utf8_cannot_hold_it():
@@ -238,5 +241,7 @@ def test_text_stays_readable_unless_utf8_cannot_hold_it():
 
 def test_turns_are_written_as_turns(tmp_path):
     pair = Pair("1", Conversation((Message("user", "q"),)), Conversation((Message("assistant", "a"),)), "b")
-    write_pairs(Path(tmp_path) / "t.jsonl", [Line(replace(pair, rejected=Conversation((Message("assistant", "b"),))))])
+    write_pairs(
+        Path(tmp_path) / "t.jsonl", [PairRow(replace(pair, rejected=Conversation((Message("assistant", "b"),))))]
+    )
     assert json.loads((tmp_path / "t.jsonl").read_text())["chosen"] == [{"role": "assistant", "content": "a"}]

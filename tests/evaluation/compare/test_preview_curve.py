@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from diffalign.evaluation.compare.drift import Drift
-from diffalign.evaluation.compare.preview_curve import DRIFTS, note_drift, read_course
+from diffalign.evaluation.compare.preview_curve import DRIFTS, note_drift, read_preview_curve
 from tests.evaluation.fakes import Praise, Redness
 
 PROMPTS, SEEDS = [f"p{k}" for k in range(10)], [0, 1]
@@ -35,7 +35,7 @@ JUDGES = {"praise": (Praise(), "trained-on"), "blame": (Blame(), "held-out")}
 
 
 def course(folder, judges=None, medium="text"):
-    return read_course(folder, PROMPTS, SEEDS, JUDGES if judges is None else judges, medium)
+    return read_preview_curve(folder, PROMPTS, SEEDS, JUDGES if judges is None else judges, medium)
 
 
 def test_a_parting_names_the_step_after_which_it_went_wrong(tmp_path):

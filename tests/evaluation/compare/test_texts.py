@@ -12,7 +12,7 @@ from diffalign.evaluation.compare.lengths import Lengths, lengths
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import check_judges, compare, compare_galleries
 from diffalign.evaluation.report.sheet import examples
-from diffalign.evaluation.report.verdict import judge
+from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
 from diffalign.evaluation.samples.diversity import BIGRAMS, diversity
 from diffalign.evaluation.samples.generate import generate, read_gallery
@@ -77,7 +77,7 @@ def test_a_gain_that_goes_with_length_is_told_with_a_caution(tmp_path):
     assert found.held_out()[0].win.rate == 1 and found.medium == "text"
     assert found.lengths.unit == "words" and found.lengths.aligned - found.lengths.base == 2
     assert (found.lengths.longer["praise"].rate, found.lengths.longer["praise"].n) == (1, 24)
-    said = " ".join(judge(found).sentences)
+    said = " ".join(verdict_of(found).sentences)
     assert "longer" in said and "praise prefers the longer of two texts in 100 %" in said and "image" not in said
     assert Comparison.load(tmp_path / "comparison.json").lengths == found.lengths
 
@@ -87,7 +87,7 @@ def test_a_caution_needs_a_judge_that_gains_and_goes_with_the_length(tmp_path):
 
     def said(base, aligned, longer):
         sizes = Lengths("words", base, aligned, {"praise": share(longer, 24)})
-        return " ".join(judge(replace(found, lengths=sizes)).sentences)
+        return " ".join(verdict_of(replace(found, lengths=sizes)).sentences)
 
     assert "prefers the longer" in said(10, 20, 20)
     assert "100 % longer: 20 words" in said(10, 20, 12) and "of two" not in said(10, 20, 12)
@@ -97,10 +97,10 @@ def test_a_caution_needs_a_judge_that_gains_and_goes_with_the_length(tmp_path):
 
 def test_a_judge_that_dislikes_length_brings_no_caution_and_equal_lengths_say_nothing(tmp_path):
     terse = compare(TalkingPolicy(2), PROMPTS, [0], {"terse": (Praise(-1), "held-out")}, folder=tmp_path / "a")
-    said = " ".join(judge(terse).sentences)
+    said = " ".join(verdict_of(terse).sentences)
     assert "longer: " in said and "prefers the longer" not in said
     even = compare(TalkingPolicy(0), PROMPTS, [0], HELD, folder=tmp_path / "b")
-    assert math.isnan(even.lengths.longer["praise"].rate) and "longer" not in " ".join(judge(even).sentences)
+    assert math.isnan(even.lengths.longer["praise"].rate) and "longer" not in " ".join(verdict_of(even).sentences)
     assert Comparison.load(tmp_path / "b" / "comparison.json").medium == "text"
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffalign.data.readers.rows_with_columns import Line
+from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.pair import Pair
 from diffalign.data.transforms.filter_by_score import filtered, lowest, quantiles, share_kept
 from diffalign.errors import DataError, UserError
@@ -91,7 +91,7 @@ def test_lowest_and_quantiles():
 
 
 def test_filtered_lines_bring_their_numbers_and_name_what_is_left_out():
-    lines = [Line(Pair(name, "p", name, "x", source=f"t:{name}"), {"note": name}) for name in "abcd"]
+    lines = [PairRow(Pair(name, "p", name, "x", source=f"t:{name}"), {"note": name}) for name in "abcd"]
     rows = {name: {"ln_ches": value, "ches": 0.0} for name, value in zip("abcd", (3.0, 1.0, 2.0, 4.0), strict=True)}
     outcome = filtered(lines, rows, "ln_ches", 0.5)
     kept = list(outcome.lines)

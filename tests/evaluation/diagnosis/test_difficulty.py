@@ -7,7 +7,7 @@ import torch
 
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
-from diffalign.evaluation.diagnosis.difficulty import difficulty, ref_logps, told, with_difficulty
+from diffalign.evaluation.diagnosis.difficulty import difficulty, ref_logps, summary_lines, with_difficulty
 from diffalign.losses.pairs.logistic import logistic
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.load import load_policy
@@ -47,7 +47,7 @@ def test_a_models_numbers_become_columns_that_are_read_back(tmp_path):
             won - lost, abs=1e-2
         )
         assert (pair.scores["pair"]["difficulty_class"] == 0) == (won >= lost)
-    assert sum(int(line.split()[-2].replace(",", "")) for line in told(marked)) == 6
+    assert sum(int(line.split()[-2].replace(",", "")) for line in summary_lines(marked)) == 6
     json.dumps([dict(p.scores) for p in marked])
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from diffalign.evaluation.compare.run import compare
 from diffalign.evaluation.report.plots import charts, read_metrics
 from diffalign.evaluation.report.sheet import Example, examples, save_sheet, sheet
-from diffalign.evaluation.report.verdict import judge
+from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
 from diffalign.evaluation.samples.medium import data_uri
 from tests.evaluation.fakes import PlainPolicy, RedHit, Redness
@@ -168,7 +168,7 @@ def test_large_images_shrink_and_small_ones_stay_exact():
 
 
 def made(tmp_path, policy, scorers, seeds=(0, 1)):
-    return judge(compare(policy, [f"p{i}" for i in range(12)], list(seeds), scorers, folder=tmp_path))
+    return verdict_of(compare(policy, [f"p{i}" for i in range(12)], list(seeds), scorers, folder=tmp_path))
 
 
 def test_the_verdict_says_better_worse_mixed_or_unclear_by_held_out_judges_alone(tmp_path):

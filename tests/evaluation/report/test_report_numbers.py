@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from diffalign.evaluation.compare.differential_entropy import Evidence
+from diffalign.evaluation.compare.differential_entropy import DifferentialEntropy
 from diffalign.evaluation.compare.drift import Drift, Sampled
 from diffalign.evaluation.compare.lengths import Lengths
-from diffalign.evaluation.compare.preview_curve import Course
+from diffalign.evaluation.compare.preview_curve import PreviewCurve
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import compare
 from diffalign.evaluation.report.plot_preview_curve import course_chart
-from diffalign.evaluation.report.verdict import judge
+from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
 from diffalign.evaluation.stats.length_control import LengthControlled
 from diffalign.evaluation.stats.statistics import share
@@ -22,7 +22,7 @@ from tests.evaluation.report.test_report import NASTY, Balanced
 from tests.evaluation.stats.test_ranking_accuracy import ROW
 
 AGREED = {"eval_rewards/accuracies": 0.75, "eval_accuracy/ranking": 0.625, "eval_accuracy/ranking_per_token": 0.5}
-SAID = Sampled(Drift(3.5, 0.25, "nats per answer", 40), Dispersion(0.5, -2.0), Evidence(1.5, 3.0, 0.9, 8))
+SAID = Sampled(Drift(3.5, 0.25, "nats per answer", 40), Dispersion(0.5, -2.0), DifferentialEntropy(1.5, 3.0, 0.9, 8))
 
 
 class Varied(TalkingPolicy):
@@ -53,7 +53,7 @@ def test_what_was_said_of_samples_survives_being_written(comparison):
 
 
 def course(drifts=True):
-    return Course(
+    return PreviewCurve(
         steps=(0, 10, 20),
         roles={"held $x$": "held-out", f"_{NASTY}": "trained-on"},
         scores={
@@ -88,8 +88,8 @@ def test_a_page_without_them_has_no_empty_sections(tmp_path):
 
 
 def test_the_verdict_tells_the_parting_of_judges(comparison):
-    assert "Over-optimisation: from step 10" in " ".join(judge(comparison, course()).sentences)
-    assert "Over-optimisation" not in " ".join(judge(comparison).sentences)
+    assert "Over-optimisation: from step 10" in " ".join(verdict_of(comparison, course()).sentences)
+    assert "Over-optimisation" not in " ".join(verdict_of(comparison).sentences)
 
 
 def test_the_chart_is_by_step_where_no_drift_is_known():
@@ -101,5 +101,5 @@ def test_the_chart_is_by_step_where_no_drift_is_known():
 def test_a_gain_of_length_is_told_with_the_rate_at_equal_lengths(tmp_path):
     found = compare(TalkingPolicy(2), [f"p{k}" for k in range(12)], [0], {"x": (Praise(), "held-out")}, folder=tmp_path)
     sizes = Lengths("words", 10, 20, {"x": share(20, 24)}, controlled={"x": LengthControlled(0.52, 0.4, 0.63, 2.0, 24)})
-    said = " ".join(judge(replace(found, lengths=sizes)).sentences)
+    said = " ".join(verdict_of(replace(found, lengths=sizes)).sentences)
     assert "so its gain may be one of length. At equal lengths the aligned one would win 52 % (40 % to 63 %)" in said

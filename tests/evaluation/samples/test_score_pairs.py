@@ -13,7 +13,7 @@ from diffalign.data.readers import read_pairs
 from diffalign.data.records.pair import Pair, PairSet
 from diffalign.data.records.score_table import read_scores, with_scores
 from diffalign.errors import DataError, UserError
-from diffalign.evaluation.samples.score_pairs import score_pairs, told
+from diffalign.evaluation.samples.score_pairs import score_pairs, summary_lines
 from diffalign.scorers import SCORERS, ScorerRow
 from tests.data.fixtures import encoded, jsonl, pair_folder, parquet, vote
 from tests.evaluation.fakes import Redness
@@ -70,7 +70,7 @@ def test_both_candidates_of_each_pair_are_judged_and_written_beside_the_data(fol
     assert [p.name for p in (folder / "scores").iterdir()] == ["redness.jsonl"]
     scored = with_scores(read_pairs(folder, limit=2), [table])
     assert scored.pairs[1].scores["chosen"] == {"redness": pytest.approx(0.4)} and scored.ranges == {"redness": (0, 1)}
-    assert "5 pairs" in told(table) and "agrees with 100.0%" in told(table)
+    assert "5 pairs" in summary_lines(table) and "agrees with 100.0%" in summary_lines(table)
 
 
 def test_a_killed_call_goes_on_and_ends_with_the_same_table(folder, judges, tmp_path):
@@ -183,8 +183,8 @@ def test_the_command_judges_pairs_of_texts_plain_and_in_turns(tmp_path):
     ]
     for number, row in enumerate(rows):
         source = jsonl(tmp_path / f"{number}.jsonl", [row])
-        told = call("score", source, "--scorer", "sentiment", "--scorer", "polarity", "--scorer", "length")
-        assert told.count("agrees with 100.0% of the votes") == 2
+        summary_lines = call("score", source, "--scorer", "sentiment", "--scorer", "polarity", "--scorer", "length")
+        assert summary_lines.count("agrees with 100.0% of the votes") == 2
         (pair,) = read_pairs(source).pairs
         (high, low) = read_scores(tmp_path / f"{number}.scores.sentiment.jsonl").rows[pair.id]
         assert high > 0.5 and low < -0.4

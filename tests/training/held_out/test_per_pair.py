@@ -8,8 +8,8 @@ import torch
 
 from diffalign.data.records.pair import Pair
 from diffalign.labels import Label
-from diffalign.losses import PairScores, Scores, alone, loss_named
-from diffalign.training.held_out.per_pair import HeldPairs
+from diffalign.losses import CandidateLogps, PairLogps, loss_named, single_loss_objective
+from diffalign.training.held_out.per_pair import PerPairMetrics
 from diffalign.training.loop import train
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
@@ -20,8 +20,8 @@ PAIRS = [(-12.0, -15.0, -13.0, -14.5), (-19.0, -14.0, -20.0, -14.5)]
 def scores(rows, lengths=True, reference=True):
     w, l, ref_w, ref_l = torch.tensor(rows, dtype=torch.float64).unbind(1)  # noqa: E741
     sizes = [torch.tensor([n] * len(rows)) if lengths else None for n in (6, 10)]
-    given = (Scores(ref_w), Scores(ref_l)) if reference else (None, None)
-    return PairScores(Scores(w, lengths=sizes[0]), Scores(l, lengths=sizes[1]), *given)
+    given = (CandidateLogps(ref_w), CandidateLogps(ref_l)) if reference else (None, None)
+    return PairLogps(CandidateLogps(w, lengths=sizes[0]), CandidateLogps(l, lengths=sizes[1]), *given)
 
 
 def votes(count, scale=None, relabels=False):
@@ -34,7 +34,7 @@ def pairs(*probabilities):
 
 
 def read(loss, rows=PAIRS, probabilities=(1.0, 1.0), **how):
-    held = HeldPairs(len(rows), alone(loss))
+    held = PerPairMetrics(len(rows), single_loss_objective(loss))
     held.add(range(len(rows)), scores(rows, **how), votes(len(rows)))
     return held.read(pairs(*probabilities), lambda x: x)
 
@@ -64,7 +64,7 @@ def test_a_squared_loss_has_an_ideal_and_a_threshold_of_its_own():
 
 
 def test_looks_are_averaged_before_anything_is_decided():
-    held = HeldPairs(2, alone(loss_named("logistic").bind(beta=0.1)))
+    held = PerPairMetrics(2, single_loss_objective(loss_named("logistic").bind(beta=0.1)))
     for shift in (30.0, -28.0):  # each look alone ranks both pairs alike; the mean does not
         moved = [(w + shift, l, rw + shift, rl) for w, l, rw, rl in PAIRS]  # noqa: E741
         held.add([1, 0], scores(moved[::-1], lengths=False), votes(2))
@@ -74,18 +74,18 @@ def test_looks_are_averaged_before_anything_is_decided():
 
 
 def test_two_processes_see_what_one_sees():
-    loss, whole = alone(loss_named("logistic").bind(beta=0.1)), scores(PAIRS)
-    parts = [HeldPairs(2, loss), HeldPairs(2, loss)]
+    loss, whole = single_loss_objective(loss_named("logistic").bind(beta=0.1)), scores(PAIRS)
+    parts = [PerPairMetrics(2, loss), PerPairMetrics(2, loss)]
     for k, part in enumerate(parts):
         part.add([k], scores(PAIRS[k : k + 1]), votes(1))
-    one = HeldPairs(2, loss)
+    one = PerPairMetrics(2, loss)
     one.add([0, 1], whole, votes(2))
     total = parts[0].sums + parts[1].sums
     assert parts[0].read(pairs(1.0, 1.0), lambda x: total) == one.read(pairs(1.0, 1.0), lambda x: x)
 
 
 def test_a_label_that_turns_a_pair_turns_its_share():
-    held = HeldPairs(2, alone(loss_named("logistic").bind(beta=0.05)))
+    held = PerPairMetrics(2, single_loss_objective(loss_named("logistic").bind(beta=0.05)))
     label = votes(2, scale=torch.tensor([1.0, -1.0]), relabels=True)
     held.add([0, 1], scores(PAIRS), label)  # the scores are given as turned already
     assert held.read(pairs(1.0, 0.4), lambda x: x)["accuracy/ranking_ideal"] == 1.0
@@ -98,8 +98,8 @@ def test_without_a_reference_only_ranks_are_told():
 
 
 def test_single_examples_tell_nothing():
-    held = HeldPairs(1, alone(loss_named("sft").bind()))
-    held.add([0], PairScores(Scores(torch.tensor([-1.0]))), votes(1))
+    held = PerPairMetrics(1, single_loss_objective(loss_named("sft").bind()))
+    held.add([0], PairLogps(CandidateLogps(torch.tensor([-1.0]))), votes(1))
     assert held.read(pairs(1.0), lambda x: x) == {}
 
 

@@ -9,7 +9,7 @@ from diffalign.data.records.pair import Answer
 from diffalign.errors import ConfigError, DataError
 from diffalign.losses import LOSSES
 from diffalign.training.held_out.evaluate import HeldOut
-from diffalign.training.held_out.prune import needed
+from diffalign.training.held_out.prune import drop_unused_answers
 from diffalign.training.loop import train
 from tests.tiny_text import text_pairs
 from tests.training.everything import examples_for, sections_for
@@ -22,8 +22,8 @@ def with_gold(pairs):
 
 def test_answers_that_no_loss_reads_are_left_out_and_ranks_stay():
     pairs = with_gold(text_pairs(3))
-    assert [set(pair.further) for pair in needed(pairs, ())] == [{"2"}] * 3
-    assert needed(pairs, ("gold",)) is pairs
+    assert [set(pair.further) for pair in drop_unused_answers(pairs, ())] == [{"2"}] * 3
+    assert drop_unused_answers(pairs, ("gold",)) is pairs
 
 
 def test_a_column_that_the_loss_does_not_read_costs_nothing(llm, tmp_path):  # noqa: F811

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffalign.training.step.bco_shift import RunningShift
+from diffalign.training.step.bco_shift import BcoShift
 
 
 def met(shift, ratios, good):
@@ -12,33 +12,33 @@ def met(shift, ratios, good):
 
 
 def test_it_lies_midway_between_the_kinds_however_many_there_are_of_each():
-    shift = met(met(RunningShift(), [1.0, 3.0], [True, True]), [2.0, -4.0], [True, False])
+    shift = met(met(BcoShift(), [1.0, 3.0], [True, True]), [2.0, -4.0], [True, False])
     assert shift.point().item() == pytest.approx((2.0 - 4.0) / 2)
-    pooled = met(met(RunningShift("pooled"), [1.0, 3.0], [True, True]), [2.0, -4.0], [True, False])
+    pooled = met(met(BcoShift("pooled"), [1.0, 3.0], [True, True]), [2.0, -4.0], [True, False])
     assert pooled.point().item() == pytest.approx(0.5)
 
 
 def test_both_ways_agree_where_the_kinds_are_equally_many():
     ratios, good = [1.0, 3.0, -2.0, 0.5], [True, False, False, True]
-    assert met(RunningShift(), ratios, good).point() == met(RunningShift("pooled"), ratios, good).point()
+    assert met(BcoShift(), ratios, good).point() == met(BcoShift("pooled"), ratios, good).point()
 
 
 def test_before_anything_it_is_zero_and_of_one_kind_alone_its_mean():
-    assert RunningShift().point().item() == 0.0
-    assert met(RunningShift(), [1.0, 2.0], [False, False]).point().item() == 1.5
+    assert BcoShift().point().item() == 0.0
+    assert met(BcoShift(), [1.0, 2.0], [False, False]).point().item() == 1.5
 
 
 def test_it_carries_no_gradient_and_counts_no_example_that_is_not_finite():
-    shift, ratios = RunningShift(), torch.tensor([1.0, 5.0, float("nan")], requires_grad=True)
+    shift, ratios = BcoShift(), torch.tensor([1.0, 5.0, float("nan")], requires_grad=True)
     shift.update(ratios, torch.tensor([True, False, True]))
     assert shift.point().item() == 3.0 and not shift.point().requires_grad and shift.point().dtype == torch.float32
 
 
 def test_several_processes_know_what_one_would():
     ratios, good = torch.tensor([1.0, -2.0, 4.0, 0.5]), torch.tensor([True, False, True, False])
-    whole = RunningShift()
+    whole = BcoShift()
     whole.update(ratios, good)
-    parts = [RunningShift(), RunningShift()]
+    parts = [BcoShift(), BcoShift()]
     sent: list[torch.Tensor] = []
     for k, part in enumerate(parts):
         part.update(ratios[2 * k : 2 * k + 2], good[2 * k : 2 * k + 2], lambda sums: sent.append(sums) or sums)
@@ -49,7 +49,7 @@ def test_several_processes_know_what_one_would():
 
 
 def test_a_resumed_run_goes_on_where_it_was():
-    first = met(RunningShift(), [0.1, 0.2, 0.7], [True, False, True])
-    again = RunningShift()
+    first = met(BcoShift(), [0.1, 0.2, 0.7], [True, False, True])
+    again = BcoShift()
     again.load_state(first.state())
     assert met(first, [0.3], [True]).state() == met(again, [0.3], [True]).state()

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from diffalign.training.step.batch_order import several
+from diffalign.training.step.batch_order import draws_of_visits
 from tests.training.tiny_runs import losses, run, state
 
 SQUARED = {"name": "squared", "beta": 500.0, "relative": True}
@@ -14,10 +14,12 @@ SQUARED = {"name": "squared", "beta": 500.0, "relative": True}
 def test_no_two_visits_share_a_draw():
     visits = [-3, -2, -1, 0, 1, 2]
     for draws in (1, 2, 3):
-        met = [v for row in several(visits, draws) for v in row]
+        met = [v for row in draws_of_visits(visits, draws) for v in row]
         assert len(set(met)) == len(visits) * draws
-        assert all((v < 0) == (w < 0) for row in several(visits, draws) for v, w in zip(row, visits, strict=True))
-    assert several(visits, 1) == [tuple(visits)]
+        assert all(
+            (v < 0) == (w < 0) for row in draws_of_visits(visits, draws) for v, w in zip(row, visits, strict=True)
+        )
+    assert draws_of_visits(visits, 1) == [tuple(visits)]
 
 
 def test_squared_losses_of_images_take_two_draws_and_others_one(model, pairs, tmp_path):

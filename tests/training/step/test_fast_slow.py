@@ -7,7 +7,7 @@ import torch
 
 from diffalign.errors import ConfigError
 from diffalign.losses import LOSSES
-from diffalign.policies.second_adapter import Second
+from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.training.loop import train
 from diffalign.training.step.fast_slow import FastSlow, chasing
 from tests.tiny_text import text_pairs
@@ -67,7 +67,7 @@ def test_who_fitted_better_is_the_fast_one_and_the_other_has_the_smaller_rate():
 
 def test_a_second_set_computes_with_its_own_tensors_and_stands_in_front_exactly():
     module = torch.nn.Linear(3, 2)
-    second = Second(dict(module.named_parameters()))
+    second = SecondAdapter(dict(module.named_parameters()))
     x = torch.randn(4, 3)
     assert torch.equal(second.network(module)(x), module(x))
     with torch.no_grad():

@@ -8,7 +8,7 @@ import torch
 
 from diffalign.pairs import DatasetPairs
 from diffalign.training.loop import train
-from diffalign.training.step.gradients import Stepper
+from diffalign.training.step.gradients import GradientComputer
 from diffalign.training.storage.checkpoint import complete_checkpoints, read_checkpoint
 from tests.training.test_resume import metrics
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
@@ -37,7 +37,9 @@ def run(folder, pairs=SOME, labels=AGREE, **changes):
 
 
 def everything_is_scored(monkeypatch):
-    monkeypatch.setattr(Stepper, "teaching", lambda self, visits: (visits, torch.zeros(0, dtype=torch.float64)))
+    monkeypatch.setattr(
+        GradientComputer, "teaching", lambda self, visits: (visits, torch.zeros(0, dtype=torch.float64))
+    )
 
 
 def test_silent_pairs_are_not_scored_and_nothing_else_changes(tmp_path, monkeypatch):
@@ -59,9 +61,9 @@ def test_silent_pairs_are_not_scored_and_nothing_else_changes(tmp_path, monkeypa
 
 def test_a_guard_reads_the_mean_change_of_what_was_scored(tmp_path, monkeypatch):
     seen = []
-    plain = Stepper.gradients
+    plain = GradientComputer.gradients
     monkeypatch.setattr(
-        Stepper, "gradients", lambda self, batch, step: seen.append(plain(self, batch, step)) or seen[-1]
+        GradientComputer, "gradients", lambda self, batch, step: seen.append(plain(self, batch, step)) or seen[-1]
     )
     run(tmp_path, log__every=1)
     told = [record["error/chosen_change"] for record in metrics(tmp_path)]

@@ -6,17 +6,18 @@ import random
 import pytest
 
 from diffalign.training.recipe.schema import Guard
-from diffalign.training.step.spike_guard import Reading, SpikeGuard
+from diffalign.training.step.spike_guard import SpikeGuard, StepStats
 
 
 def readings(count, seed=0):
     luck = random.Random(seed)
     return [
-        Reading(luck.lognormvariate(-0.4, 0.3), luck.lognormvariate(1, 0.8), luck.gauss(0, 1e-3)) for _ in range(count)
+        StepStats(luck.lognormvariate(-0.4, 0.3), luck.lognormvariate(1, 0.8), luck.gauss(0, 1e-3))
+        for _ in range(count)
     ]
 
 
-LOUD = Reading(loss=50.0, grad_norm=1e5, chosen_change=0.5)
+LOUD = StepStats(loss=50.0, grad_norm=1e5, chosen_change=0.5)
 
 
 def verdicts(guard, series):
@@ -42,7 +43,7 @@ def test_each_series_alone_can_stand_out(changed):
     guard = SpikeGuard(Guard(patience=1))
     verdicts(guard, readings(50))
     calm = {"loss": 0.7, "grad_norm": 2.0, "chosen_change": 0.0}
-    assert guard.judge(Reading(**{**calm, changed: getattr(LOUD, changed)})) == "spike"
+    assert guard.judge(StepStats(**{**calm, changed: getattr(LOUD, changed)})) == "spike"
     assert guard.culprit == changed
 
 
@@ -58,8 +59,8 @@ def test_nothing_is_judged_before_there_is_a_past():
 
 def test_a_policy_that_is_no_denoiser_is_watched_too():
     guard = SpikeGuard(Guard(patience=1))
-    verdicts(guard, [Reading(0.7, 1.0)] * 30)
-    assert guard.judge(Reading(0.7, 1e4)) == "spike"
+    verdicts(guard, [StepStats(0.7, 1.0)] * 30)
+    assert guard.judge(StepStats(0.7, 1e4)) == "spike"
 
 
 def test_the_state_goes_through_json_and_decides_the_same():
@@ -73,9 +74,9 @@ def test_the_state_goes_through_json_and_decides_the_same():
 def test_a_new_reference_starts_new_comparisons_and_keeps_the_gradients():
     guard = SpikeGuard(Guard(window=10))
     for _ in range(10):
-        assert guard.judge(Reading(loss=0.1, grad_norm=1.0, chosen_change=-0.01)) == "go"
+        assert guard.judge(StepStats(loss=0.1, grad_norm=1.0, chosen_change=-0.01)) == "go"
     guard.compare_anew()
     assert guard.history == {"grad_norm": [0.0] * 10}
     for _ in range(5):
-        assert guard.judge(Reading(loss=0.69, grad_norm=1.0, chosen_change=0.0)) == "go"
+        assert guard.judge(StepStats(loss=0.69, grad_norm=1.0, chosen_change=0.0)) == "go"
     assert guard.streak == 0

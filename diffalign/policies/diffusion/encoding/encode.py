@@ -16,17 +16,17 @@ from diffalign.data.media.decode import media_digest, open_image
 from diffalign.data.media.preprocess import frame, prepare_image
 from diffalign.data.records.conversation import plain_text
 from diffalign.data.records.pair import Media, Pair
-from diffalign.data.storage.cached_candidate import Kept
+from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.policies.diffusion.config import ModelConfig
-from diffalign.policies.diffusion.encoding.frozen_components import Frozen
+from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 from diffalign.policies.policy import Progress
 
 Tensors = dict[str, Tensor]
 EMPTY = "empty"
 
 
-class Encoding:
+class CachedEncoder:
     """Encoders with a memory.
 
     Args:
@@ -35,7 +35,7 @@ class Encoding:
         resolution: Side of the images, px.
     """
 
-    def __init__(self, frozen: Frozen, config: ModelConfig, resolution: int) -> None:
+    def __init__(self, frozen: FrozenComponents, config: ModelConfig, resolution: int) -> None:
         self._frozen = frozen
         self._resolution = resolution
         self._mirrored = config.flip != "none"
@@ -54,7 +54,7 @@ class Encoding:
         if self._images is None or self._texts is None:
             return
         given = [answer.candidate for pair in pairs for answer in pair.answers.values()]
-        media = {self.name(item): item for item in given if not isinstance(item, Kept)}
+        media = {self.name(item): item for item in given if not isinstance(item, CachedCandidate)}
         _fill(self._images, media, self._encode_images, self._batch, "encode images", progress)
         prompts = {_prompt_key(prompt): prompt for prompt in sorted(_prompts(pairs))}
         _fill(self._texts, prompts, self._encode_prompts, self._batch, "encode prompts", progress)
@@ -62,9 +62,9 @@ class Encoding:
 
     def images(self, media: Sequence[Media]) -> list[Tensors]:
         """``mean`` and ``std`` ``(V, C, h, w)`` and ``size`` ``(4,)`` of each image; of a kept one as it was kept."""
-        named = {self.name(item): item for item in media if not isinstance(item, Kept)}
+        named = {self.name(item): item for item in media if not isinstance(item, CachedCandidate)}
         found = _look_up(self._images, named, self._encode_images, self._batch)
-        found |= {self.name(item): item.read() for item in media if isinstance(item, Kept)}
+        found |= {self.name(item): item.read() for item in media if isinstance(item, CachedCandidate)}
         return [found[self.name(item)] for item in media]
 
     def prompts(self, prompts: Sequence[str]) -> list[Tensors]:
@@ -86,7 +86,7 @@ class Encoding:
 
     def name(self, media: Media) -> str:
         """Content digest of an image, read once; of a kept candidate the digest of its handle."""
-        if isinstance(media, Kept):
+        if isinstance(media, CachedCandidate):
             return media.digest()
         if media not in self._names:
             self._names[media] = media_digest(media)

@@ -15,7 +15,7 @@ from diffalign.policies.diffusion.families.conditioning import Prompts, tokenize
 from diffalign.policies.module_utils import weights_digest
 
 
-class Frozen:
+class FrozenComponents:
     """A pipeline without its denoiser.
 
     Args:

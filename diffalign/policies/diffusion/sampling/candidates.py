@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from torch import Tensor, nn
 
 from diffalign.data.records.pair import Media
-from diffalign.data.storage.cached_candidate import Kept
+from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.errors import ConfigError
-from diffalign.policies.diffusion.encoding.frozen_components import Frozen
+from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 from diffalign.policies.diffusion.sampling.sample import sample
 
 
@@ -46,7 +46,7 @@ class ImageCandidates(BaseModel):
 
 
 def make_candidates(
-    frozen: Frozen,
+    frozen: FrozenComponents,
     network: nn.Module,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -86,17 +86,17 @@ def make_candidates(
         mean, std = _posterior(frozen, latents, mirrored) if roundtrip else _as_it_is(frozen, latents)
     size = torch.tensor([resolution, resolution, 0, 0])
     store.put_many({key: {"mean": mean[i], "std": std[i], "size": size} for i, key in enumerate(keys)})
-    return [Kept(str(store.root), store.maker, key) for key in keys]
+    return [CachedCandidate(str(store.root), store.maker, key) for key in keys]
 
 
-def _as_it_is(frozen: Frozen, latents: Tensor) -> tuple[Tensor, Tensor]:
+def _as_it_is(frozen: FrozenComponents, latents: Tensor) -> tuple[Tensor, Tensor]:
     """The latent as the mean of a sharp posterior, in the autoencoder's own scale: ``(B, 1, C, ...)``."""
     offset, factor = (value.cpu() if isinstance(value, Tensor) else value for value in (frozen.offset, frozen.factor))
     mean = (latents / factor + offset)[:, None]
     return mean, torch.zeros_like(mean)
 
 
-def _posterior(frozen: Frozen, latents: Tensor, mirrored: bool) -> tuple[Tensor, Tensor]:
+def _posterior(frozen: FrozenComponents, latents: Tensor, mirrored: bool) -> tuple[Tensor, Tensor]:
     """The posterior of the decoded image, plain and mirrored: ``(B, V, C, ...)``."""
     images = frozen.decode(latents.to(frozen.device)).clamp(-1.0, 1.0)
     views = [images, images.flip(-1)] if mirrored else [images]

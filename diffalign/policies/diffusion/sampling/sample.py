@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from diffalign.errors import ConfigError
-from diffalign.policies.diffusion.encoding.frozen_components import Frozen
-from diffalign.policies.diffusion.scoring.forward_counts import Evaluations
+from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
+from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
 
 BATCH = 8
 
@@ -42,7 +42,7 @@ class ImageSampling(BaseModel):
 
 @torch.no_grad()
 def sample(
-    frozen: Frozen,
+    frozen: FrozenComponents,
     network: nn.Module,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -55,7 +55,7 @@ def sample(
     sampler: str = "own",
     latents_only: bool = False,
     batch: int = BATCH,
-    count: Evaluations | None = None,
+    count: ForwardCounts | None = None,
 ) -> list[Any]:
     """Images (PIL), or latents ``(C, h, w)`` on the CPU, one per prompt.
 

@@ -11,20 +11,20 @@ from diffalign.data.records.conversation import plain_text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.policies.answer_roles import roles_of
 from diffalign.policies.diffusion.config import ModelConfig
-from diffalign.policies.diffusion.encoding.encode import Encoding
-from diffalign.policies.diffusion.scoring.denoiser import Encoded
+from diffalign.policies.diffusion.encoding.encode import CachedEncoder
+from diffalign.policies.diffusion.scoring.denoiser import EncodedImages
 from diffalign.policies.diffusion.scoring.position_masks import read_regions
 
 
 def encode_pairs(
     pairs: Sequence[Pair],
     keys: tuple[str, ...],
-    encoding: Encoding,
+    encoding: CachedEncoder,
     config: ModelConfig,
     resolution: int,
     sizes: Callable[[Tensor, int, bool], dict[str, Tensor]],
     device: torch.device,
-) -> Encoded:
+) -> EncodedImages:
     """Posterior parameters and conditioning of a batch, on the device.
 
     Args:
@@ -62,7 +62,7 @@ def encode_pairs(
     regions = None
     if config.masks is not None and config.masks.folder is not None:
         regions = read_regions(config.masks.folder, pairs, resolution, (mean.shape[-2], mean.shape[-1])).to(device)
-    return Encoded(keys, mean, std, conditioning, empty, apart, regions)
+    return EncodedImages(keys, mean, std, conditioning, empty, apart, regions)
 
 
 def candidates_of(pair: Pair) -> tuple[Media, ...]:

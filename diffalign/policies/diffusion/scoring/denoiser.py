@@ -26,12 +26,12 @@ from diffalign.latents.estimator import BoundEstimator
 from diffalign.latents.forward import timesteps
 from diffalign.latents.schedule import Schedule
 from diffalign.latents.surrogate_error import mean_squared_error
-from diffalign.losses.scores import Scores
+from diffalign.losses.scores import CandidateLogps
 from diffalign.policies.diffusion.scoring.position_masks import turned
-from diffalign.policies.policy import Scored
+from diffalign.policies.policy import BatchLogps
 from diffalign.randomness import Draw
 
-Ask = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
+Predict = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
 """``ask(x_t, t, conditioning)``: a network's output, without a gradient."""
 
 ROLES = ("chosen", "rejected")
@@ -44,7 +44,7 @@ def role_names(count: int) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedImages:
     """A batch of examples as tensors on the device.
 
     Args:
@@ -68,7 +68,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Posed:
+class DenoiserInputs:
     """The question put to policy and reference alike, chosen candidates in rows ``[:B]``, rejected in ``[B:]``.
 
     Args:
@@ -117,7 +117,9 @@ class Denoiser:
     high: int | None = None
     reduction: Literal["mean", "sum"] = "mean"
 
-    def pose(self, encoded: Encoded, draw: Draw, ask: Ask, found: tuple[Tensor, Tensor] | None = None) -> Posed:
+    def pose(
+        self, encoded: EncodedImages, draw: Draw, ask: Predict, found: tuple[Tensor, Tensor] | None = None
+    ) -> DenoiserInputs:
         """Draws what is random about a batch, and finds the latents at which it is judged.
 
         Args:
@@ -130,7 +132,7 @@ class Denoiser:
         conditioning = self.condition(encoded, draw)
         t = timesteps(draw, self.schedule, low=self.low, high=self.high).to(encoded.mean.device).repeat(count)
         if found is not None:
-            return Posed(found[0], t, found[1], conditioning, count)
+            return DenoiserInputs(found[0], t, found[1], conditioning, count)
         x0 = self.clean(encoded, draw)
 
         def noise(purpose: str, shared: bool) -> Tensor:
@@ -142,9 +144,9 @@ class Denoiser:
             return ask(x, level, {name: value[rows] for name, value in conditioning.items()})
 
         latent = self.estimate(x0, t, self.schedule, noise=noise, predict=predict)
-        return Posed(latent.x_t, latent.t, latent.target, conditioning, count)
+        return DenoiserInputs(latent.x_t, latent.t, latent.target, conditioning, count)
 
-    def clean(self, encoded: Encoded, draw: Draw) -> Tensor:
+    def clean(self, encoded: EncodedImages, draw: Draw) -> Tensor:
         """``(nB, C, ...)`` scaled samples of the posteriors, mirrored where the draw says so."""
         samples = []
         for i, role in enumerate(role_names(encoded.mean.shape[1])):
@@ -153,7 +155,7 @@ class Denoiser:
             samples.append((mean + std * noise - self.offset) * self.factor)
         return torch.cat(samples)
 
-    def condition(self, encoded: Encoded, draw: Draw) -> dict[str, Tensor]:
+    def condition(self, encoded: EncodedImages, draw: Draw) -> dict[str, Tensor]:
         """Conditioning of the ``nB`` rows, with the empty prompt's in all rows of the examples that lose theirs."""
         drop = draw.happens("caption", self.caption_dropout)
         any_dropped = bool(drop.any())
@@ -169,10 +171,10 @@ class Denoiser:
             return {name: torch.cat([kept(name, own[name]) for own in encoded.apart]) for name in encoded.conditioning}
         return {name: torch.cat([kept(name, value)] * count) for name, value in encoded.conditioning.items()}
 
-    def judge(self, output: Tensor, posed: Posed) -> Scored:
+    def judge(self, output: Tensor, posed: DenoiserInputs) -> BatchLogps:
         """Scores of the candidates from the network's output ``(nB, C, ...)``."""
         errors = mean_squared_error(output, posed.target, reduction=self.reduction).chunk(posed.candidates)
-        return scored(*errors, level=posed.t[: len(errors[0])].float() / self.schedule.levels)
+        return logps_of_errors(*errors, level=posed.t[: len(errors[0])].float() / self.schedule.levels)
 
     def parts(self, output: Tensor, target: Tensor, mirrored: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         """Half the squared difference of two outputs ``(nB, C, ...)`` at each position, ``(B, N)`` for each candidate.
@@ -191,7 +193,7 @@ class Denoiser:
         halves = (0.5 * maps).chunk(len(mirrored))
         return tuple(turned(half, rows).flatten(1) for half, rows in zip(halves, mirrored, strict=True))
 
-    def mirrored(self, encoded: Encoded, draw: Draw) -> list[Tensor | None]:
+    def mirrored(self, encoded: EncodedImages, draw: Draw) -> list[Tensor | None]:
         """Of each candidate which examples are judged mirrored, ``(B,)`` of booleans; None: none can be."""
         roles = role_names(encoded.mean.shape[1])
         return [self._mirrored(encoded.mean[:, i], draw, role) for i, role in enumerate(roles)]
@@ -201,7 +203,7 @@ class Denoiser:
             return None
         return draw.happens("flip" if self.flip == "joint" else f"flip:{role}", 0.5).to(mean.device)
 
-    def _view(self, encoded: Encoded, draw: Draw, candidate: int, role: str) -> tuple[Tensor, Tensor]:
+    def _view(self, encoded: EncodedImages, draw: Draw, candidate: int, role: str) -> tuple[Tensor, Tensor]:
         mean, std = encoded.mean[:, candidate], encoded.std[:, candidate]
         mirrored = self._mirrored(mean, draw, role)
         if mirrored is None:
@@ -211,13 +213,15 @@ class Denoiser:
         return mean[rows, view], std[rows, view]
 
 
-def scored(*errors: Tensor, **info: Tensor) -> Scored:
+def logps_of_errors(*errors: Tensor, **info: Tensor) -> BatchLogps:
     """Surrogate errors ``(B,)`` of each candidate as scores: ``logp = -e / 2``."""
     details = {f"{role}_error": error.detach() for role, error in zip(ROLES, errors, strict=False)}
-    return Scored(tuple(Scores(-0.5 * error) for error in errors), {**details, **info})
+    return BatchLogps(tuple(CandidateLogps(-0.5 * error) for error in errors), {**details, **info})
 
 
-def call(network: nn.Module, x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+def call_denoiser(
+    network: nn.Module, x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor], dtype: torch.dtype
+) -> Tensor:
     """One forward pass of a diffusers denoiser. Everything but ``encoder_hidden_states`` travels as added conditions.
 
     ``dtype`` is the dtype of the network's weights: latents and states are cast to it, the output is left as it comes.

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass
-class Evaluations:
+class ForwardCounts:
     """Latents evaluated so far, by what for.
 
     Args:

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffalign.policies.diffusion.scoring.denoiser import Ask, Denoiser, Encoded, Posed
+from diffalign.policies.diffusion.scoring.denoiser import Denoiser, DenoiserInputs, EncodedImages, Predict
 from diffalign.policies.diffusion.scoring.stored_scores import StoredLatents
 from diffalign.policies.module_utils import without_cast_cache
 from diffalign.randomness import Draw
 
 
-class Posing:
+class NoisyInputs:
     """Poses batches, and keeps the last question.
 
     Args:
@@ -31,16 +31,16 @@ class Posing:
     """
 
     def __init__(
-        self, denoiser: Denoiser, ask: Ask, version: Callable[[], int], stored: StoredLatents | None = None
+        self, denoiser: Denoiser, ask: Predict, version: Callable[[], int], stored: StoredLatents | None = None
     ) -> None:
         self.denoiser = denoiser
         self.stored = stored
         self.window: StoredLatents | None = None
         self._ask = ask
         self._version = version
-        self._last: tuple[Encoded, Draw, int, Posed] | None = None
+        self._last: tuple[EncodedImages, Draw, int, DenoiserInputs] | None = None
 
-    def __call__(self, encoded: Encoded, draw: Draw, keys: Sequence[str]) -> Posed:
+    def __call__(self, encoded: EncodedImages, draw: Draw, keys: Sequence[str]) -> DenoiserInputs:
         """The question of this batch, kept until the next: policy and reference are asked the same."""
         version, last = self._version(), self._last
         if last is None or last[0] is not encoded or last[1] != draw or last[2] != version:
@@ -53,9 +53,9 @@ class Posing:
         return last[3]
 
 
-def asker(
+def predict_with(
     network: Callable[[], AbstractContextManager[nn.Module]], call: Callable[..., Tensor], count: Callable[[int], Any]
-) -> Ask:
+) -> Predict:
     """Asks a network without a gradient, in float32 outside: ``network`` lends it, ``count`` is told the rows."""
 
     def ask(x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor]) -> Tensor:

@@ -15,23 +15,23 @@ from diffalign.data.records.pair import Pair
 from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.errors import ConfigError
 from diffalign.policies.diffusion.config import ModelConfig
-from diffalign.policies.diffusion.scoring.denoiser import Denoiser, Encoded, call, scored
-from diffalign.policies.diffusion.scoring.forward_counts import Evaluations
-from diffalign.policies.diffusion.scoring.noisy_inputs import Posing, asker
+from diffalign.policies.diffusion.scoring.denoiser import Denoiser, EncodedImages, call_denoiser, logps_of_errors
+from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
+from diffalign.policies.diffusion.scoring.noisy_inputs import NoisyInputs, predict_with
 from diffalign.policies.diffusion.scoring.position_masks import features, position_masks
 from diffalign.policies.diffusion.scoring.stored_scores import StoredErrors, StoredLatents, draw_key
-from diffalign.policies.module_utils import Writes, mixed_precision, unwrapped, without_cast_cache
-from diffalign.policies.part_diagnostics import told
-from diffalign.policies.policy import Progress, Scored
-from diffalign.policies.references import Earlier, Reference, base_of, choose_reference
-from diffalign.policies.second_adapter import Second
+from diffalign.policies.module_utils import WriteCounter, mixed_precision, unwrap, without_cast_cache
+from diffalign.policies.part_diagnostics import part_diagnostics
+from diffalign.policies.policy import BatchLogps, Progress
+from diffalign.policies.references import EarlierCheckpoint, Reference, base_network, choose_reference
+from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.randomness import Draw
 
 Plan = Sequence[tuple[int, int]]
 """``(index into pairs, visit)`` of every time that a pair will be met."""
 
 
-class Judging:
+class PolicyAndReference:
     """Scores candidates under policy and reference.
 
     Args:
@@ -51,27 +51,27 @@ class Judging:
         trainable: Mapping[str, nn.Parameter],
         denoiser: Denoiser,
         config: ModelConfig,
-        encode: Callable[[Sequence[Pair]], Encoded],
+        encode: Callable[[Sequence[Pair]], EncodedImages],
         pair_key: Callable[[Pair], str],
         fingerprint: str,
         load: Callable[[], nn.Module],
     ) -> None:
         self.denoiser = denoiser
-        self.evaluations = Evaluations()
+        self.evaluations = ForwardCounts()
         self._module, self._trainable, self._config = module, dict(trainable), config
         self._encode, self._pair_key, self._fingerprint = encode, pair_key, fingerprint
-        network = unwrapped(module())
+        network = unwrap(module())
         self.device: torch.device = next(network.parameters()).device
         self.dtype = getattr(torch, config.dtype) if config.adapter is not None else torch.float32
         self.reference: Reference
-        self._previous: Earlier | None = None
+        self._previous: EarlierCheckpoint | None = None
         self.kind, self.reference = choose_reference(config, network, self.device, load)
         self._load = load
         self._references = 1
         self._errors = StoredErrors(self._cache("errors")) if self.kind == "stored" else None
         self._pose = self._posing()
 
-    def score_policy(self, encoded: Encoded, draw: Draw) -> Scored:
+    def score_policy(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the policy, with gradient."""
         draw = self._folded(draw)
         posed = self._pose(encoded, draw, self._keys(encoded, draw))
@@ -79,16 +79,16 @@ class Judging:
         return self.denoiser.judge(self._call(self._module(), posed.x_t, posed.t, posed.conditioning), posed)
 
     @torch.no_grad()
-    def score_reference(self, encoded: Encoded, draw: Draw) -> Scored:
+    def score_reference(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the reference: looked up where they are stored, else computed."""
         draw = self._folded(draw)
         if self._errors is not None:
             found = self._errors.get(self._keys(encoded, draw), self.device)
             if found is not None:
-                return scored(*found)
+                return logps_of_errors(*found)
         return self._reference_live(encoded, draw)
 
-    def compare(self, encoded: Encoded, draw: Draw) -> tuple[Scored, Scored]:
+    def compare(self, encoded: EncodedImages, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
         """Scores under policy and reference, position by position, with half the squared difference of the two
         predictions as their divergence: the Gaussian KL of a step, in the units in which ``logp = -e / 2``.
 
@@ -127,7 +127,7 @@ class Judging:
             replace(s, divergence=gap, masks=None if masks is None else masks[:, i])
             for i, (s, gap) in enumerate(zip(policy.candidates, gaps, strict=True))
         )
-        return Scored(found, {**policy.info, **told(found)}), reference
+        return BatchLogps(found, {**policy.info, **part_diagnostics(found)}), reference
 
     @torch.no_grad()
     def prepare(self, pairs: Sequence[Pair], plan: Plan, seed: int, batch: int, progress: Progress) -> int:
@@ -174,23 +174,23 @@ class Judging:
         ):
             if stored is not None:
                 raise ConfigError(f"the reference changes while training, but {what}. Type: --set {instead}")
-        self.kind, self.reference = "earlier", Earlier(unwrapped(self._module()), self._trainable, state)
+        self.kind, self.reference = "earlier", EarlierCheckpoint(unwrap(self._module()), self._trainable, state)
         self._references += 1
 
-    def score_second(self, encoded: Encoded, draw: Draw, second: Second) -> Scored:
+    def score_second(self, encoded: EncodedImages, draw: Draw, second: SecondAdapter) -> BatchLogps:
         """Scores under a second set of weights, with gradient."""
         draw = self._folded(draw)
         posed = self._pose(encoded, draw, self._keys(encoded, draw))
         self.evaluations.policy += len(posed.t)
-        network: Any = second.network(unwrapped(self._module()))
+        network: Any = second.network(unwrap(self._module()))
         return self.denoiser.judge(self._call(network, posed.x_t, posed.t, posed.conditioning), posed)
 
     def hold_previous(self, state: Mapping[str, Tensor]) -> None:
         """Keeps the network with these trainable tensors beside the reference."""
-        self._previous = Earlier(unwrapped(self._module()), self._trainable, state)
+        self._previous = EarlierCheckpoint(unwrap(self._module()), self._trainable, state)
 
     @torch.no_grad()
-    def score_previous(self, encoded: Encoded, draw: Draw) -> Scored:
+    def score_previous(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the policy as it was held."""
         assert self._previous is not None, "nothing was held"
         return self._reference_live(encoded, self._folded(draw), self._previous)
@@ -199,28 +199,28 @@ class Judging:
     def base(self) -> Iterator[nn.Module]:
         """The network that the policy started from, also where the reference is another one by now or only a table of
         errors; loaded for the occasion where nothing else holds its weights."""
-        with base_of(self._config, unwrapped(self._module()), self.reference, self._load) as network:
+        with base_network(self._config, unwrap(self._module()), self.reference, self._load) as network:
             yield network
 
-    def _posing(self) -> Posing:
+    def _posing(self) -> NoisyInputs:
         choice = self._config.latents
         if choice.inverter == "reference":
             lend: Any = lambda: self.reference.network()
             version: Callable[[], int] = lambda: self._references
         else:
-            lend = lambda: nullcontext(unwrapped(self._module()))
-            version = Writes(self._trainable.values())
+            lend = lambda: nullcontext(unwrap(self._module()))
+            version = WriteCounter(self._trainable.values())
         stored = StoredLatents(self._cache("latents")) if choice.store else None
-        return Posing(self.denoiser, asker(lend, self._call, self._count_inversions), version, stored)
+        return NoisyInputs(self.denoiser, predict_with(lend, self._call, self._count_inversions), version, stored)
 
-    def _reference_live(self, encoded: Encoded, draw: Draw, reference: Reference | None = None) -> Scored:
+    def _reference_live(self, encoded: EncodedImages, draw: Draw, reference: Reference | None = None) -> BatchLogps:
         posed = self._pose(encoded, draw, self._keys(encoded, draw))
         self.evaluations.reference += len(posed.t)
         with without_cast_cache(self.device), (reference or self.reference).network() as network:
             return self.denoiser.judge(self._call(network, posed.x_t, posed.t, posed.conditioning), posed)
 
     def _call(self, network: nn.Module, x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor]) -> Tensor:
-        return call(network, x_t, t, conditioning, self.dtype)
+        return call_denoiser(network, x_t, t, conditioning, self.dtype)
 
     def _count_inversions(self, rows: int) -> None:
         self.evaluations.inversion += rows
@@ -243,7 +243,7 @@ class Judging:
 
     def _visits(
         self, todo: Mapping[str, tuple[int, int]], pairs: Sequence[Pair], seed: int, batch: int
-    ) -> Iterator[tuple[list[str], Encoded, Draw, int]]:
+    ) -> Iterator[tuple[list[str], EncodedImages, Draw, int]]:
         """Batches of visits: keys, encoded pairs, draw, and how many have been given so far."""
         visits = list(todo.items())
         for start in range(0, len(visits), batch):
@@ -255,7 +255,7 @@ class Judging:
     def _key(self, seed: int, visit: int, pair_key: str) -> str:
         return draw_key(seed, visit, pair_key, str(mixed_precision(self.device)))
 
-    def _keys(self, encoded: Encoded, draw: Draw) -> list[str]:
+    def _keys(self, encoded: EncodedImages, draw: Draw) -> list[str]:
         return [self._key(draw.seed, visit, key) for key, visit in zip(encoded.keys, draw.visits, strict=True)]
 
 

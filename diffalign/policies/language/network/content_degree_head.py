@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from diffalign.policies.language.network.layout import Layout
-from diffalign.policies.language.tokens.token_pair import Question
+from diffalign.policies.language.tokens.token_pair import TokenPair
 from diffalign.sharing.atomic import write_atomically
 
 DEGREE = "degree_head.safetensors"
@@ -66,7 +66,7 @@ class Rarity:
         self.answers = 0
         self._found: Counter[int] = Counter()
 
-    def add(self, question: Question) -> None:
+    def add(self, question: TokenPair) -> None:
         """Counts a question's answers."""
         for response in question.responses:
             self.answers += 1

@@ -16,7 +16,7 @@ from diffalign.errors import ConfigError
 from diffalign.policies.language.network import attention
 from diffalign.policies.language.network.layout import lay_out
 from diffalign.policies.language.network.network import LanguageNetwork, Way
-from diffalign.policies.language.tokens.token_pair import Question, Response
+from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 
 WAYS: tuple[Way, ...] = ("shared", "padded", "plain")
 ROUNDING = {dtype: 4 * torch.finfo(dtype).eps for dtype in (torch.bfloat16, torch.float16)}
@@ -27,7 +27,7 @@ and more, a soft cap that is left out 0.06."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialResult:
     """What a trial found.
 
     Args:
@@ -48,7 +48,7 @@ class Outcome:
         return f"{self.way}: {what}" + "".join(f"; not {way}: {why}" for way, why in self.reasons.items())
 
 
-def find_way(network: LanguageNetwork, wanted: str = "auto") -> Outcome:
+def find_way(network: LanguageNetwork, wanted: str = "auto") -> TrialResult:
     """Tries the ways from the fastest on, and sets ``network.way`` to the first that is right.
 
     Args:
@@ -67,7 +67,7 @@ def find_way(network: LanguageNetwork, wanted: str = "auto") -> Outcome:
             why = _fault(network, way) if way != "plain" else None
         if why is None:
             network.way = way
-            return Outcome(way, reasons)
+            return TrialResult(way, reasons)
         reasons[way] = why
     raise ConfigError(
         f"model.forward is {wanted}, but this model cannot go that way: {reasons[wanted]}. Type: --set "
@@ -107,12 +107,12 @@ def _fault(network: LanguageNetwork, way: Way) -> str | None:
     return fault
 
 
-def _questions(vocabulary: int) -> list[Question]:
+def _questions(vocabulary: int) -> list[TokenPair]:
     """Two prompts with two responses and one, of fixed tokens."""
     generator = torch.Generator().manual_seed(0)
     draw = lambda count: tuple(torch.randint(vocabulary, (count,), generator=generator).tolist())
     response = lambda count: Response(draw(count), (True,) * count)
-    return [Question(draw(7), (response(5), response(3))), Question(draw(4), (response(6),))]
+    return [TokenPair(draw(7), (response(5), response(3))), TokenPair(draw(4), (response(6),))]
 
 
 class _windows:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from diffalign.policies.language.tokens.token_pair import Question, Response
+from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Layout:
         return same & _visible(at[prompt:], at, window)
 
 
-def lay_out(questions: Sequence[Question], device: torch.device | str = "cpu", *, prompts: bool = False) -> Layout:
+def lay_out(questions: Sequence[TokenPair], device: torch.device | str = "cpu", *, prompts: bool = False) -> Layout:
     """Lays the tokens of ``questions`` out in one row.
 
     Equal prompts are merged wherever they stand in the batch, and so are equal responses to one prompt.

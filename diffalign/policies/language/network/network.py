@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from diffalign.policies.language.network.content_degree_head import DegreeHead, Graded
 from diffalign.policies.language.network.head import CHUNK_BYTES, Bend, bent, token_logps
 from diffalign.policies.language.network.layout import Layout, Tree
-from diffalign.policies.language.network.token_kl import Beside, Compared, Logits, compare_tokens
+from diffalign.policies.language.network.token_kl import Logits, LogpsAndDivergence, ReferenceStates, compare_tokens
 from diffalign.policies.language.network.token_masks import (
     MaskConfig,
     MaskNetwork,
@@ -55,8 +55,8 @@ class LanguageNetwork(nn.Module):
         """Trains beside the model, where degrees of removed content are told apart."""
 
     def forward(
-        self, layout: Layout, beside: Beside | None = None, kept: Tensor | None = None
-    ) -> Tensor | Compared | Graded:
+        self, layout: Layout, beside: ReferenceStates | None = None, kept: Tensor | None = None
+    ) -> Tensor | LogpsAndDivergence | Graded:
         """``(N,)`` in float32: the log-probability of each scored token; beside a reference, all that is compared; with
         the tokens ``(N, K)`` that each degree keeps, how well these are told apart."""
         if beside is not None:
@@ -77,12 +77,12 @@ class LanguageNetwork(nn.Module):
         return F.log_softmax(logits, -1).gather(1, layout.targets[:, None])[:, 0]
 
     @torch.no_grad()
-    def read(self, layout: Layout, masks: MaskConfig | None = None) -> Beside:
-        """What a policy is compared with, of this network as a reference: see :class:`Beside`. Its ``logits`` are right
-        while this network's head is what it is."""
+    def read(self, layout: Layout, masks: MaskConfig | None = None) -> ReferenceStates:
+        """What a policy is compared with when this network is its reference, see :class:`ReferenceStates`. The ``logits``
+        stay valid while this network's head is unchanged."""
         kinds = () if masks is None else ("states",) if masks.learned else masks.of
         if not kinds:
-            return Beside(*self._said(layout, still=True))
+            return ReferenceStates(*self._said(layout, still=True))
         layers = read_layers(self._body(), self.model.config.get_text_config().num_hidden_layers)
         with heard(layers, kinds) as found:
             states, logits = self._said(layout, still=True)
@@ -93,8 +93,8 @@ class LanguageNetwork(nn.Module):
         picked = {kind: [value[rows, columns] for value in values] for kind, values in found.items()}
         if masks is not None and masks.learned:
             states_of = picked["states"] if masks.layers == "all" else picked["states"][-1:]
-            return Beside(states, logits, layers=torch.stack(states_of))
-        return Beside(states, logits, picked, average="logits" in kinds)
+            return ReferenceStates(states, logits, layers=torch.stack(states_of))
+        return ReferenceStates(states, logits, picked, average="logits" in kinds)
 
     @property
     def lasting_head(self) -> bool:
@@ -120,7 +120,7 @@ class LanguageNetwork(nn.Module):
 
         return of
 
-    def _compared(self, layout: Layout, beside: Beside) -> Compared:
+    def _compared(self, layout: Layout, beside: ReferenceStates) -> LogpsAndDivergence:
         states, logits = self._said(layout)
         vocabulary = self.model.config.get_text_config().vocab_size
         logps, reference, divergence, mean = compare_tokens(states, logits, beside, layout.targets, vocabulary)
@@ -130,7 +130,7 @@ class LanguageNetwork(nn.Module):
         elif beside.activations or beside.average:
             known = {**beside.activations, **({"logits": [mean.detach()]} if beside.average else {})}
             masks = activation_masks(known, layout.owners, owners)
-        return Compared(logps, reference.detach(), divergence, masks)
+        return LogpsAndDivergence(logps, reference.detach(), divergence, masks)
 
     def _said(self, layout: Layout, still: bool = False) -> tuple[Tensor, Logits]:
         """The states that predict the scored tokens, and what makes logits of them; on the plain way the model's own

@@ -25,7 +25,7 @@ Logits = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Beside:
+class ReferenceStates:
     """What a reference leaves of a layout, without a gradient.
 
     Args:
@@ -43,7 +43,7 @@ class Beside:
     average: bool = False
 
 
-class Compared(NamedTuple):
+class LogpsAndDivergence(NamedTuple):
     """What a network says beside its reference.
 
     Args:
@@ -60,7 +60,12 @@ class Compared(NamedTuple):
 
 
 def compare_tokens(
-    states: Tensor, logits: Logits, beside: Beside, targets: Tensor, vocabulary: int, chunk_bytes: int = CHUNK_BYTES
+    states: Tensor,
+    logits: Logits,
+    beside: ReferenceStates,
+    targets: Tensor,
+    vocabulary: int,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Tensor:
     """Log-probabilities and divergences, chunk by chunk.
 

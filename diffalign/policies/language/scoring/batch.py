@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from diffalign.data.records.pair import Pair
-from diffalign.data.storage.cached_candidate import Kept
-from diffalign.policies.answer_roles import asides, roles_of
+from diffalign.data.storage.cached_candidate import CachedCandidate
+from diffalign.policies.answer_roles import own_prompt_answers, roles_of
 from diffalign.policies.language.network.layout import lay_out
-from diffalign.policies.language.scoring.score import Encoded
+from diffalign.policies.language.scoring.score import EncodedTexts
 from diffalign.policies.language.tokens.token_pair import Response
 from diffalign.policies.language.tokens.tokenize import Tokens
 
 
-def encode_pairs(tokens: Tokens, pairs: Sequence[Pair], device: torch.device, *, prompts: bool = False) -> Encoded:
+def encode_pairs(tokens: Tokens, pairs: Sequence[Pair], device: torch.device, *, prompts: bool = False) -> EncodedTexts:
     """Tokens of a batch, on the device.
 
     Args:
@@ -30,15 +30,15 @@ def encode_pairs(tokens: Tokens, pairs: Sequence[Pair], device: torch.device, *,
         DataError: for pairs with other answers than the batch's first, and as ``tokens.questions``.
     """
     roles = roles_of(pairs)
-    made = [pair.rejected if isinstance(pair.rejected, Kept) else None for pair in pairs]
+    made = [pair.rejected if isinstance(pair.rejected, CachedCandidate) else None for pair in pairs]
     read = [replace(pair, rejected=None) if kept else pair for pair, kept in zip(pairs, made, strict=True)]
     questions = [
         question if kept is None else tokens.beside(question, _own(kept), pair.id)
         for question, kept, pair in zip(tokens.questions(read), made, pairs, strict=True)
     ]
-    apart = [asides(pair) for pair in pairs]
+    apart = [own_prompt_answers(pair) for pair in pairs]
     questions += tokens.questions([aside for row in apart for aside in row.values()])
-    return Encoded(tuple(questions), lay_out(questions, device, prompts=prompts), _seats(roles, apart))
+    return EncodedTexts(tuple(questions), lay_out(questions, device, prompts=prompts), _seats(roles, apart))
 
 
 def _seats(roles: Sequence[str], apart: Sequence[Mapping[str, Any]]) -> tuple[tuple[tuple[int, int], ...], ...]:
@@ -52,7 +52,7 @@ def _seats(roles: Sequence[str], apart: Sequence[Mapping[str, Any]]) -> tuple[tu
     return tuple(seats)
 
 
-def _own(candidate: Kept) -> Response:
+def _own(candidate: CachedCandidate) -> Response:
     """What the policy wrote itself, all of it scored."""
     ids = tuple(candidate.read()["ids"].tolist())
     return Response(ids, (True,) * len(ids))

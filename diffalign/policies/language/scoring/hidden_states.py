@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffalign.policies.language.network.layout import Layout
 from diffalign.policies.language.network.network import LanguageNetwork
-from diffalign.policies.language.scoring.score import Encoded
+from diffalign.policies.language.scoring.score import EncodedTexts
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class States:
 
 
 @torch.no_grad()
-def response_states(network: LanguageNetwork, encoded: Encoded) -> tuple[States, ...]:
+def response_states(network: LanguageNetwork, encoded: EncodedTexts) -> tuple[States, ...]:
     """The states of each role's responses, ``(B, D)``, under ``network`` as it is now.
 
     Args:

@@ -14,21 +14,21 @@ from torch import Tensor, nn
 
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.errors import ConfigError
-from diffalign.losses.scores import Scores
+from diffalign.losses.scores import CandidateLogps
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.network.content_degree_head import Rarity, kept_tokens
 from diffalign.policies.language.network.layout import Layout
 from diffalign.policies.language.scoring.token_counts import TokenCounts
-from diffalign.policies.language.tokens.token_pair import Question, Response
-from diffalign.policies.module_utils import mixed_precision, unwrapped, without_cast_cache
-from diffalign.policies.part_diagnostics import told
-from diffalign.policies.policy import Scored
-from diffalign.policies.references import Earlier, Reference, base_of, choose_reference
-from diffalign.policies.second_adapter import Second
+from diffalign.policies.language.tokens.token_pair import Response, TokenPair
+from diffalign.policies.module_utils import mixed_precision, unwrap, without_cast_cache
+from diffalign.policies.part_diagnostics import part_diagnostics
+from diffalign.policies.policy import BatchLogps
+from diffalign.policies.references import EarlierCheckpoint, Reference, base_network, choose_reference
+from diffalign.policies.second_adapter import SecondAdapter
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedTexts:
     """A batch on the device.
 
     Args:
@@ -38,7 +38,7 @@ class Encoded:
             Empty: a question is a pair.
     """
 
-    questions: tuple[Question, ...]
+    questions: tuple[TokenPair, ...]
     layout: Layout
     seats: tuple[tuple[tuple[int, int], ...], ...] = ()
 
@@ -61,7 +61,7 @@ class Encoded:
         return sum(len(q.prompt) + len(response.ids) for q in self.questions for response in q.responses)
 
 
-class Judging:
+class PolicyAndReference:
     """Scores texts under policy and reference.
 
     Args:
@@ -82,27 +82,27 @@ class Judging:
     ) -> None:
         self.counts = TokenCounts()
         self._module, self._trainable, self._config, self._load = module, dict(trainable), config, load
-        network = unwrapped(module())
+        network = unwrap(module())
         self.device: torch.device = next(network.parameters()).device
         self.reference: Reference
-        self._previous: Earlier | None = None
+        self._previous: EarlierCheckpoint | None = None
         self.kind, self.reference = choose_reference(config, network, self.device, load)
         stored = self.kind == "stored"
         self._stored = TensorCache(config.cache_folder(), f"logps-{fingerprint}") if stored else None
 
-    def score_policy(self, encoded: Encoded) -> Scored:
+    def score_policy(self, encoded: EncodedTexts) -> BatchLogps:
         """Scores under the policy, with gradient."""
         self.counts.policy += len(encoded.layout.ids)
         self.counts.unshared += encoded.unshared
-        return scored(self._module()(encoded.layout), encoded)
+        return logps_by_role(self._module()(encoded.layout), encoded)
 
     @torch.no_grad()
-    def score_reference(self, encoded: Encoded) -> Scored:
+    def score_reference(self, encoded: EncodedTexts) -> BatchLogps:
         """Scores under the reference: looked up where they are stored, else computed."""
         found = self._looked_up(encoded) if self._stored is not None else None
-        return scored(self._live(encoded.layout) if found is None else found, encoded)
+        return logps_by_role(self._live(encoded.layout) if found is None else found, encoded)
 
-    def graded(self, encoded: Encoded, rarity: Rarity) -> tuple[Scored, Tensor]:
+    def graded(self, encoded: EncodedTexts, rarity: Rarity) -> tuple[BatchLogps, Tensor]:
         """Scores under the policy, and ``(B,)`` how well it tells what is missing of a pair's answers, as the mean
         log-probability of being right; both with gradient. Raises ConfigError for a model without degrees."""
         if self._config.degree is None:
@@ -112,11 +112,11 @@ class Judging:
         self.counts.unshared += encoded.unshared
         said = self._module()(layout, kept=kept_tokens(layout, rarity, self._config.degree.removed))
         places = torch.tensor(encoded.places, device=said.cost.device)
-        found = scored(said.logps, encoded)
+        found = logps_by_role(said.logps, encoded)
         info = {**found.info, "degree/accuracy": said.right[places].mean(1).detach()}
-        return Scored(found.candidates, info), -said.cost[places].mean(1)
+        return BatchLogps(found.candidates, info), -said.cost[places].mean(1)
 
-    def compare(self, encoded: Encoded) -> tuple[Scored, Scored]:
+    def compare(self, encoded: EncodedTexts) -> tuple[BatchLogps, BatchLogps]:
         """Scores under the policy, with gradient, their divergence from the reference, and masks where the model's
         section asks for some; and scores under the reference. The reference goes first.
 
@@ -140,10 +140,10 @@ class Judging:
         if not lasting:
             beside = replace(beside, logits=self._asked)
         said = self._module()(layout, beside)
-        return scored(said.logps, encoded, said.divergence, said.masks), scored(said.reference, encoded)
+        return logps_by_role(said.logps, encoded, said.divergence, said.masks), logps_by_role(said.reference, encoded)
 
     @torch.no_grad()
-    def store(self, batches: Iterable[Encoded]) -> Iterator[int]:
+    def store(self, batches: Iterable[EncodedTexts]) -> Iterator[int]:
         """Computes and stores what the reference says of responses that are not stored yet; yields of how many, after
         each batch."""
         if self._stored is None:
@@ -168,27 +168,27 @@ class Judging:
             raise ConfigError(
                 "the reference changes while training, but reference is 'stored'. Type: --set model.reference=copy"
             )
-        self.kind, self.reference = "earlier", Earlier(unwrapped(self._module()), self._trainable, state)
+        self.kind, self.reference = "earlier", EarlierCheckpoint(unwrap(self._module()), self._trainable, state)
 
-    def score_second(self, encoded: Encoded, second: Second) -> Scored:
+    def score_second(self, encoded: EncodedTexts, second: SecondAdapter) -> BatchLogps:
         """Scores under a second set of weights, with gradient."""
         self.counts.policy += len(encoded.layout.ids)
-        return scored(second.network(unwrapped(self._module()))(encoded.layout), encoded)
+        return logps_by_role(second.network(unwrap(self._module()))(encoded.layout), encoded)
 
     def hold_previous(self, state: Mapping[str, Tensor]) -> None:
         """Keeps the network with these trainable tensors beside the reference."""
-        self._previous = Earlier(unwrapped(self._module()), self._trainable, state)
+        self._previous = EarlierCheckpoint(unwrap(self._module()), self._trainable, state)
 
     @torch.no_grad()
-    def score_previous(self, encoded: Encoded) -> Scored:
+    def score_previous(self, encoded: EncodedTexts) -> BatchLogps:
         """Scores under the policy as it was held."""
         assert self._previous is not None, "nothing was held"
-        return scored(self._live(encoded.layout, self._previous), encoded)
+        return logps_by_role(self._live(encoded.layout, self._previous), encoded)
 
     @contextmanager
     def base(self) -> Iterator[nn.Module]:
         """The network that the policy started from; loaded for the occasion where nothing else holds its weights."""
-        with base_of(self._config, unwrapped(self._module()), self.reference, self._load) as network:
+        with base_network(self._config, unwrap(self._module()), self.reference, self._load) as network:
             yield network
 
     def _asked(self, states: Tensor) -> Tensor:
@@ -202,14 +202,14 @@ class Judging:
         with without_cast_cache(self.device), (reference or self.reference).network() as network:
             return network(layout)  # type: ignore[no-any-return]
 
-    def _looked_up(self, encoded: Encoded) -> Tensor | None:
+    def _looked_up(self, encoded: EncodedTexts) -> Tensor | None:
         assert self._stored is not None
         entries = [self._stored.get(key) for key in self._keys(encoded)]
         if any(entry is None for entry in entries):
             return None
         return torch.cat([entry["logps"] for entry in entries if entry is not None]).to(self.device)
 
-    def _keys(self, encoded: Encoded) -> list[str]:
+    def _keys(self, encoded: EncodedTexts) -> list[str]:
         """One for each response of the layout: its tokens, its prompt's, and the precision; then one for each prompt
         that is asked about."""
         mixed = mixed_precision(self.device)
@@ -228,7 +228,9 @@ def response_key(prompt: Sequence[int], response: Response, numerics: str) -> st
     return content_key(str(prompt), str(response.ids), str(response.scored), numerics)
 
 
-def scored(logps: Tensor, encoded: Encoded, divergence: Tensor | None = None, masks: Tensor | None = None) -> Scored:
+def logps_by_role(
+    logps: Tensor, encoded: EncodedTexts, divergence: Tensor | None = None, masks: Tensor | None = None
+) -> BatchLogps:
     """Scores of each role, from the log-probabilities ``(N,)`` of a layout's scored tokens, and where they are known
     divergences ``(N,)`` and masks ``(2, N)``.
 
@@ -252,7 +254,7 @@ def scored(logps: Tensor, encoded: Encoded, divergence: Tensor | None = None, ma
         whole = logps.new_zeros(len(layout.trees)).index_add(0, layout.owners[count:] - layout.responses, logps[count:])
         prompts = list(whole[torch.tensor(encoded.trees, device=logps.device)].unbind(1))
     found = [
-        Scores(
+        CandidateLogps(
             sums[role],
             parts[role],
             counts[role],
@@ -262,4 +264,4 @@ def scored(logps: Tensor, encoded: Encoded, divergence: Tensor | None = None, ma
         )
         for role, prompt in zip(places.unbind(1), prompts, strict=True)
     ]
-    return Scored(tuple(found), told(found))
+    return BatchLogps(tuple(found), part_diagnostics(found))

@@ -20,8 +20,8 @@ from torch import Tensor
 from diffalign.policies.language.network.layout import Layout
 from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.scoring.hidden_states import places_of
-from diffalign.policies.language.scoring.score import Encoded
-from diffalign.policies.policy import Scored
+from diffalign.policies.language.scoring.score import EncodedTexts
+from diffalign.policies.policy import BatchLogps
 
 
 class Steps:
@@ -53,7 +53,7 @@ class Steps:
         return self._texts[token]
 
 
-def with_steps(scored: Scored, network: LanguageNetwork, encoded: Encoded, steps: Steps) -> Scored:
+def with_steps(scored: BatchLogps, network: LanguageNetwork, encoded: EncodedTexts, steps: Steps) -> BatchLogps:
     """The scores with each candidate's steps, and the states of these under ``network`` as it is now.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 from diffalign.data.records.pair import Pair
-from diffalign.policies.answer_roles import asides
+from diffalign.policies.answer_roles import own_prompt_answers
 from diffalign.policies.language.tokens.tokenize import Tokens
 
 LONGEST = 800
@@ -21,7 +21,7 @@ def shown(tokens: Tokens, pair: Pair) -> str:
     lines = [f"{pair.source or pair.id}", f"  prompt    {_spelled(tokens.spell, question.prompt)}"]
     for name, response in zip(names if len(pair.answers) > 1 else ["response"], question.responses, strict=True):
         lines.append(f"  {name:<9} {_spelled(tokens.spell, response.ids, response.scored)}")
-    for name, aside in asides(pair).items():
+    for name, aside in own_prompt_answers(pair).items():
         other = tokens.question(aside)
         response = other.responses[0]
         lines.append(f"  {name:<9} {_spelled(tokens.spell, response.ids, response.scored)}")

@@ -21,7 +21,7 @@ class Response:
 
 
 @dataclass(frozen=True)
-class Question:
+class TokenPair:
     """A pair in tokens.
 
     Args:
@@ -38,7 +38,7 @@ class Question:
     apart: bool = False
     diverged: bool = False
 
-    def from_first_difference(self) -> Question:
+    def from_first_difference(self) -> TokenPair:
         """The same comparison, asked where its responses begin to differ: what they all begin with is the prompt's end.
 
         Each response keeps one token at least. A question with one response alone is left as it is.
@@ -80,7 +80,7 @@ class Cuts:
     apart: int = 0
     diverged: int = 0
 
-    def add(self, question: Question) -> None:
+    def add(self, question: TokenPair) -> None:
         """Counts one more."""
         lengths = [len(response.ids) for response in question.responses]
         self.rows += 1

@@ -31,15 +31,15 @@ from typing import Any
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
-from diffalign.policies.answer_roles import asides
+from diffalign.policies.answer_roles import own_prompt_answers
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.tokens.chat import Chat, Exchange, Written
 from diffalign.policies.language.tokens.errors import SHOWN, problem_of, problems_of
 from diffalign.policies.language.tokens.spans import Spans
-from diffalign.policies.language.tokens.token_pair import Cuts, Question, Response
+from diffalign.policies.language.tokens.token_pair import Cuts, Response, TokenPair
 from diffalign.policies.language.tokens.tokenizer_info import begins_with, digest, encode, token_id
 
-__all__ = ["Cuts", "Question", "Response", "Tokens"]
+__all__ = ["Cuts", "Response", "TokenPair", "Tokens"]
 
 RULES = 1  # goes up when equal texts become other tokens
 CHUNK = 256  # pairs tokenised at a time in a pass over a data set
@@ -75,11 +75,11 @@ class Tokens:
         """The tokens after which nothing is generated."""
         return tuple(dict.fromkeys((self.end, self.turn_end)))
 
-    def question(self, pair: Pair) -> Question:
+    def question(self, pair: Pair) -> TokenPair:
         """One pair in tokens. Raises as ``questions``."""
         return self.questions([pair])[0]
 
-    def questions(self, pairs: Sequence[Pair]) -> list[Question]:
+    def questions(self, pairs: Sequence[Pair]) -> list[TokenPair]:
         """Pairs in tokens, tokenised in one call.
 
         Raises:
@@ -92,7 +92,7 @@ class Tokens:
             raise DataError(problems_of(problems, len(pairs)))
         return good
 
-    def beside(self, question: Question, response: Response, key: str) -> Question:
+    def beside(self, question: TokenPair, response: Response, key: str) -> TokenPair:
         """A question of one response with another one behind it, such as what the policy wrote itself; ``key`` is the
         pair's id."""
         first, *others = question.responses
@@ -103,7 +103,7 @@ class Tokens:
         self,
         pairs: Iterable[Pair],
         progress: Callable[[int], None] | None = None,
-        also: Callable[[Question], None] | None = None,
+        also: Callable[[TokenPair], None] | None = None,
     ) -> Cuts:
         """A pass over a data set in flat memory: what it holds and what will be cut, kept as ``cuts``.
 
@@ -119,7 +119,9 @@ class Tokens:
         problems: list[str] = []
         rows, read, failed = iter(pairs), 0, 0
         while chunk := list(islice(rows, CHUNK)):
-            good, bad = self._questions([*chunk, *(apart for pair in chunk for apart in asides(pair).values())])
+            good, bad = self._questions(
+                [*chunk, *(apart for pair in chunk for apart in own_prompt_answers(pair).values())]
+            )
             for question in good:
                 self.cuts.add(question)
                 if also:
@@ -183,7 +185,7 @@ class Tokens:
         facts = [RULES, digest(self.tokenizer), self.chat.template, {**rules, **newer}]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
-    def _questions(self, pairs: Sequence[Pair]) -> tuple[list[Question], list[str]]:
+    def _questions(self, pairs: Sequence[Pair]) -> tuple[list[TokenPair], list[str]]:
         exchanges: list[tuple[Pair, Exchange]] = []
         problems: list[str] = []
         for pair in pairs:
@@ -218,7 +220,7 @@ class Tokens:
         )
         return Exchange(pair.prompt, answers)
 
-    def _question(self, pair: Pair, exchange: Exchange, ids: dict[str, list[int]]) -> Question:
+    def _question(self, pair: Pair, exchange: Exchange, ids: dict[str, list[int]]) -> TokenPair:
         plain = isinstance(pair.prompt, str) and isinstance(pair.chosen, str)
         seam = exchange.seam
         bare = ids[exchange.prompt[seam:]]
@@ -240,9 +242,9 @@ class Tokens:
             raise DataError(f"chosen and rejected are equal in tokens{why}")
         if self.spans is not None:
             responses = [self.spans(one, f"{pair.id}/{k}") for k, one in enumerate(responses)]
-        return self._narrowed(Question(prompt, tuple(responses), cut, apart, exchange.diverged))
+        return self._narrowed(TokenPair(prompt, tuple(responses), cut, apart, exchange.diverged))
 
-    def _narrowed(self, question: Question) -> Question:
+    def _narrowed(self, question: TokenPair) -> TokenPair:
         """Asked from the first difference on, where that is wanted; each response has a token that is scored."""
         if self.config.shared_start == "prompt":
             question = question.from_first_difference()

@@ -7,7 +7,7 @@ import torch
 
 from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.latents import released_steps
-from diffalign.policies.diffusion.scoring.forward_counts import Evaluations
+from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
 from diffalign.training.loop import train
 from diffalign.training.recipe.load import make_recipe
 from tests.policies.conftest import draw_for, levels_of, margin, steps_to
@@ -29,11 +29,11 @@ def judging(policy, pairs, visit=0):
 
 
 def counts(**given):
-    return Evaluations(**given).as_dict()
+    return ForwardCounts(**given).as_dict()
 
 
 def test_a_gradient_costs_two_forward_passes_more():
-    assert Evaluations(policy=1, reference=10, inversion=100, sampling=1000).forwards == 1113
+    assert ForwardCounts(policy=1, reference=10, inversion=100, sampling=1000).forwards == 1113
 
 
 @pytest.mark.parametrize("reference", ["adapter_off", "copy"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffalign.errors import RunError
-from diffalign.policies.diffusion.scoring.denoiser import call
+from diffalign.policies.diffusion.scoring.denoiser import call_denoiser
 from diffalign.randomness import Draw
 from tests.policies.conftest import draw_for, levels_of, margin, question, shake, spied
 
@@ -92,7 +92,7 @@ def test_no_gradient_flows_through_an_inversion_and_none_is_lost_by_it(make, pai
         posed = question(policy, encoded, draw)
     x_t, target = posed.x_t.detach().clone(), posed.target.detach().clone()
     with autocast:
-        output = call(policy.module, x_t, posed.t, posed.conditioning, torch.float32)
+        output = call_denoiser(policy.module, x_t, posed.t, posed.conditioning, torch.float32)
         errors = (output.float() - target).square().flatten(1).mean(1)
         copied = gradients(policy, (-0.5 * errors).sum())
     assert not posed.x_t.requires_grad and not posed.target.requires_grad

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from diffalign.errors import ConfigError, DataError
-from diffalign.losses import PairScores, loss_named
+from diffalign.losses import PairLogps, loss_named
 from diffalign.policies.diffusion.load import AdapterConfig
 from diffalign.policies.diffusion.scoring.position_masks import RegionConfig
 from tests.policies.conftest import draw_for, question, shake
@@ -127,12 +127,12 @@ def test_what_a_mask_hides_has_no_say(make, pairs, tmp_path):
             painted(tmp_path / f"{pair.id}.png", shade, shade)
         policy = shake(make(masks=RegionConfig(kind="files", folder=tmp_path)))
         ours, theirs = policy.compare(policy.encode(pairs), draw_for(pairs))
-        return loss_named("sparse_po").bind(beta=2000.0)(PairScores(*ours.candidates, *theirs.candidates))
+        return loss_named("sparse_po").bind(beta=2000.0)(PairLogps(*ours.candidates, *theirs.candidates))
 
     assert torch.equal(loss(0), torch.full((len(pairs),), 2.0).log())
     bare = shake(make())
     ours, theirs = bare.compare(bare.encode(pairs), draw_for(pairs))
-    whole = loss_named("sparse_po").bind(beta=2000.0)(PairScores(*ours.candidates, *theirs.candidates))
+    whole = loss_named("sparse_po").bind(beta=2000.0)(PairLogps(*ours.candidates, *theirs.candidates))
     torch.testing.assert_close(loss(255), whole)
 
 

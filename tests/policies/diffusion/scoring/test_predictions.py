@@ -8,7 +8,7 @@ import torch
 
 from diffalign.labels import LABELS, expected
 from diffalign.latents import LATENTS, Schedule
-from diffalign.losses import LOSSES, PairScores
+from diffalign.losses import LOSSES, PairLogps
 from tests.policies.conftest import draw_for, levels_of, margin, question, shake
 from tests.tiny import tiny_pairs, tiny_sd
 
@@ -67,7 +67,7 @@ def test_equal_policy_and_reference_cost_log_two_and_a_moved_one_stays_finite_at
     assert all(latents.isfinite().all() for latents in question(policy, encoded, draw).latents)
     candidates = [*policy.score(encoded, draw).candidates, *policy.reference(encoded, draw).candidates]
     assert all(scores.logps.isfinite().all() for scores in candidates)
-    scores = PairScores(*candidates, point=torch.zeros(()))
+    scores = PairLogps(*candidates, point=torch.zeros(()))
     assert torch.equal(scores.margin, torch.zeros(6))
     for row in LOSSES.values():
         if row.at_zero is not None and row.takes == "margin" and not row.limits.keys() - {"beta", "flip"}:

@@ -15,7 +15,7 @@ from diffalign.policies.language.network.content_degree_head import (
     kept_tokens,
 )
 from diffalign.policies.language.network.layout import lay_out
-from diffalign.policies.language.tokens.token_pair import Question, Response
+from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 from diffalign.training.loop import train
 from tests.tiny_text import text_pairs, tiny_llm
 from tests.training.step.test_sums_of_losses import DPO, recipe
@@ -36,11 +36,11 @@ def response(*ids):
 def test_the_rarest_tokens_go_first_and_a_prompt_is_never_touched():
     rarity = Rarity()
     for ids in ((5, 6), (5, 6), (5, 7), (5, 8)):
-        rarity.add(Question((1,), (response(*ids),)))
+        rarity.add(TokenPair((1,), (response(*ids),)))
     assert rarity.of(5) == pytest.approx(math.log(5 / 5)) and rarity.of(8) == pytest.approx(math.log(5 / 2))
     layout = lay_out(
         [
-            Question(
+            TokenPair(
                 (1, 2, 3),
                 (
                     response(5, 8, 6, 5),

@@ -9,7 +9,7 @@ from diffalign.policies.language.network import attention
 from diffalign.policies.language.network.forward_mode import find_way
 from diffalign.policies.language.network.layout import lay_out
 from diffalign.policies.language.network.network import LanguageNetwork
-from diffalign.policies.language.tokens.token_pair import Question, Response
+from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 from tests.tiny_text import FAMILIES, tiny_llm
 
 SMALL = {
@@ -77,10 +77,10 @@ def batch(vocabulary, device="cpu"):
 
     prompt, shared = draw(30), answer(20)
     questions = [
-        Question(prompt, (shared, answer(25))),
-        Question(draw(1), (answer(12), answer(3))),
-        Question(prompt, (answer(7), shared)),
-        Question(draw(11), (answer(1), answer(19))),
+        TokenPair(prompt, (shared, answer(25))),
+        TokenPair(draw(1), (answer(12), answer(3))),
+        TokenPair(prompt, (answer(7), shared)),
+        TokenPair(draw(11), (answer(1), answer(19))),
     ]
     return lay_out(questions, device)
 

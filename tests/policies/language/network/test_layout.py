@@ -5,7 +5,7 @@ import torch
 
 from diffalign.policies.language.network.layout import lay_out
 from diffalign.policies.language.network.network import padded
-from diffalign.policies.language.tokens.token_pair import Question, Response
+from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 
 
 def response(*ids, scored=None):
@@ -13,11 +13,11 @@ def response(*ids, scored=None):
 
 
 A, B, C = response(7, 8, 9), response(5, 6), response(4)
-FIRST, SECOND = Question((1, 2, 3), (A, B)), Question((2, 3), (B, C))
+FIRST, SECOND = TokenPair((1, 2, 3), (A, B)), TokenPair((2, 3), (B, C))
 
 
 def test_a_prompt_is_there_once_however_many_responses_and_questions_it_has():
-    again = Question((1, 2, 3), (C, A))
+    again = TokenPair((1, 2, 3), (C, A))
     layout = lay_out([FIRST, SECOND, again])
     assert layout.ids.tolist() == [1, 2, 3, 7, 8, 9, 5, 6, 4, 2, 3, 5, 6, 4]
     assert [(t.start, t.fork, t.ends) for t in layout.trees] == [(0, 3, (6, 8, 9)), (9, 11, (13, 14))]
@@ -36,7 +36,7 @@ def test_first_tokens_are_predicted_at_the_prompts_last_place():
 
 
 def test_tokens_that_are_not_scored_are_seen_but_not_asked_about():
-    layout = lay_out([Question((1,), (response(7, 8, 9, scored=(True, False, True)), C))])
+    layout = lay_out([TokenPair((1,), (response(7, 8, 9, scored=(True, False, True)), C))])
     assert layout.targets.tolist() == [7, 9, 4] and layout.sources.tolist() == [0, 2, 0]
     assert layout.lengths == (2, 1) and len(layout.ids) == 5
 
@@ -61,7 +61,7 @@ def test_a_window_counts_positions_not_places():
     assert prompt.int().tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
 
 
-@pytest.mark.parametrize("questions", [[FIRST], [FIRST, SECOND], [SECOND, FIRST, Question((9,), (A,))]])
+@pytest.mark.parametrize("questions", [[FIRST], [FIRST, SECOND], [SECOND, FIRST, TokenPair((9,), (A,))]])
 def test_padded_rows_ask_for_the_same_tokens_at_the_same_positions(questions):
     layout = lay_out(questions)
     ids, mask, rows, columns = padded(layout)

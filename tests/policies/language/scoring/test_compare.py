@@ -9,7 +9,7 @@ from torch import nn
 from diffalign.errors import ConfigError
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.load import AdapterConfig, load_policy
-from diffalign.policies.language.network.token_kl import Beside, compare_tokens
+from diffalign.policies.language.network.token_kl import ReferenceStates, compare_tokens
 from diffalign.policies.language.network.token_masks import MASKS, MaskConfig, MaskNetwork, rescaled
 from tests.policies.conftest import draw_for, shake
 from tests.tiny_text import FAMILIES, text_pairs, tiny_llm
@@ -125,7 +125,7 @@ def test_the_gradient_by_states_and_head_is_the_slope_whatever_the_chunks():
     generator = torch.Generator().manual_seed(0)
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
     states, weight, other, targets = draw(5, 4), draw(7, 4), draw(5, 4), torch.tensor([0, 3, 6, 1, 1])
-    beside = Beside(other, lambda h: 2 * h @ weight.T)
+    beside = ReferenceStates(other, lambda h: 2 * h @ weight.T)
 
     def compared(h, w, chunk):
         return compare_tokens(h, lambda x: x @ w.T, beside, targets, 7, chunk)[:3]
@@ -138,7 +138,7 @@ def test_the_gradient_by_states_and_head_is_the_slope_whatever_the_chunks():
 def test_no_logits_are_kept_for_the_backward_pass():
     head, count, width, kept = torch.randn(512, 8), 64, 8, []
     states = torch.randn(count, width, requires_grad=True)
-    beside = Beside(torch.randn(count, width), lambda h: h @ head.T)
+    beside = ReferenceStates(torch.randn(count, width), lambda h: h @ head.T)
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
         found = compare_tokens(states, lambda h: h @ head.T, beside, torch.zeros(count, dtype=torch.long), 512, 2**15)
     found[2].sum().backward()
@@ -148,7 +148,7 @@ def test_no_logits_are_kept_for_the_backward_pass():
 def test_tokens_that_never_come_do_not_make_it_infinite():
     never = lambda h: h.masked_fill(torch.tensor([False, True, False]), float("-inf"))
     states = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
-    found = compare_tokens(states, never, Beside(torch.tensor([[3.0, 2.0, 1.0]]), never), torch.tensor([0]), 3)
+    found = compare_tokens(states, never, ReferenceStates(torch.tensor([[3.0, 2.0, 1.0]]), never), torch.tensor([0]), 3)
     found[2].sum().backward()
     assert found.isfinite().all() and states.grad.isfinite().all() and found[2] > 0
 

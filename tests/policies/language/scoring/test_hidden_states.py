@@ -7,7 +7,7 @@ from diffalign.policies.language.network.forward_mode import find_way
 from diffalign.policies.language.network.layout import lay_out
 from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.scoring.hidden_states import reduce
-from diffalign.policies.language.tokens.token_pair import Question, Response
+from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 from tests.tiny_text import FAMILIES, tiny_model
 
 
@@ -15,9 +15,9 @@ def asked():
     """Two prompts of several lengths, the first twice; an answer with turns between that are not scored."""
     answers = [Response((11, 12, 13), (True,) * 3), Response((14, 15, 16, 17), (True, False, False, True))]
     return [
-        Question((7, 8, 9, 10), (answers[0], answers[1])),
-        Question((20,), (Response((21,), (True,)), Response((22, 23), (True, True)))),
-        Question((7, 8, 9, 10), (answers[1], Response((30, 31), (True, True)))),
+        TokenPair((7, 8, 9, 10), (answers[0], answers[1])),
+        TokenPair((20,), (Response((21,), (True,)), Response((22, 23), (True, True)))),
+        TokenPair((7, 8, 9, 10), (answers[1], Response((30, 31), (True, True)))),
     ]
 
 

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from diffalign.losses import Scores
+from diffalign.losses import CandidateLogps
 from diffalign.policies.language.network.forward_mode import find_way
 from diffalign.policies.language.network.layout import lay_out
 from diffalign.policies.language.network.network import LanguageNetwork
-from diffalign.policies.language.scoring.score import Encoded
+from diffalign.policies.language.scoring.score import EncodedTexts
 from diffalign.policies.language.scoring.step_states import Steps, with_steps
-from diffalign.policies.language.tokens.token_pair import Question, Response
-from diffalign.policies.policy import Scored
+from diffalign.policies.language.tokens.token_pair import Response, TokenPair
+from diffalign.policies.policy import BatchLogps
 from tests.tiny_text import tiny_model
 
 WORDS = ["<end>", "one", " two", "\n", "\n\n", ".\n", "  ", " three"]
@@ -41,10 +41,10 @@ def test_states_of_steps_are_sums_of_a_plain_pass(way):
     network.way = way
     # The second answer is scored in parts, and the first prompt is there twice.
     answers = [Response((1, 3, 2, 5, 7, 0), (True,) * 6), Response((1, 3, 2, 3, 7), (True, True, False, False, True))]
-    asked = [Question((9, 8), (answers[0], answers[1])), Question((9, 8), (answers[1], Response((7,), (True,))))]
-    encoded = Encoded(tuple(asked), lay_out(asked))
+    asked = [TokenPair((9, 8), (answers[0], answers[1])), TokenPair((9, 8), (answers[1], Response((7,), (True,))))]
+    encoded = EncodedTexts(tuple(asked), lay_out(asked))
     width = max(encoded.layout.lengths)
-    scored = Scored(tuple(_scores(width) for _ in range(2)))
+    scored = BatchLogps(tuple(_scores(width) for _ in range(2)))
     found = with_steps(scored, network, encoded, STEPS)
     for role, one in enumerate(found.candidates):
         assert one.states.shape[2] == 3 and not one.states.requires_grad
@@ -62,4 +62,4 @@ def test_states_of_steps_are_sums_of_a_plain_pass(way):
 
 
 def _scores(width):
-    return Scores(torch.zeros(2), torch.zeros(2, width))
+    return CandidateLogps(torch.zeros(2), torch.zeros(2, width))

@@ -12,7 +12,7 @@ from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError, DataError
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.tokens.spans import SpanRule, answer_only, thinned
-from diffalign.policies.language.tokens.token_pair import Question, Response
+from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 from diffalign.policies.language.tokens.tokenize import Tokens
 from tests.tiny_text import tiny_tokenizer
 
@@ -105,7 +105,7 @@ def test_a_response_that_begins_another_keeps_one_token_and_a_single_one_is_left
 
 def test_of_several_answers_the_start_is_what_all_share():
     rows = [Response((1, 2, 3), (True,) * 3), Response((1, 2, 4), (True,) * 3), Response((1, 5, 4), (True,) * 3)]
-    found = Question((9,), tuple(rows)).from_first_difference()
+    found = TokenPair((9,), tuple(rows)).from_first_difference()
     assert found.prompt == (9, 1) and [r.ids for r in found.responses] == [(2, 3), (2, 4), (5, 4)]
 
 
