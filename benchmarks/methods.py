@@ -2,7 +2,7 @@
 
     python -m benchmarks.methods [--rounds 2] [--steps 1] [--pairs 2] [--device cuda] [--lora 16]
 
-F is one forward pass of one latent; a backward pass counts 2. "counted" comes from the run (`policy.evaluations`),
+F is one forward pass of one latent; a backward pass counts 2. "counted" comes from the run (`policy.forward_counts`),
 "formula" from the levels that were drawn, "everywhere" is the same formula over all levels with the preset's own
 sampler. Encodings are cached. "per F" is what a counted evaluation takes beside one of Diffusion-DPO: above 1 would be
 time that a method spends outside the network.
@@ -124,14 +124,14 @@ def prepare_step(bench: Bench, method: str, **changes: Any) -> Callable[[], Told
     started = now()
     with bench.autocast():
         policy.prepare_reference(pairs, plan, recipe.train.seed, batch=bench.pairs) if changes else None
-    told = Told(policy.evaluations.as_dict(), now() - started, {}, len(pairs))
+    told = Told(policy.forward_counts.as_dict(), now() - started, {}, len(pairs))
     run = open_run(recipe, policy, data, resume=False, check_only=False)
     run.enter_round()
 
     def step() -> Told:
-        before = policy.evaluations.as_dict()
+        before = policy.forward_counts.as_dict()
         advance(run)
-        after = policy.evaluations.as_dict()
+        after = policy.forward_counts.as_dict()
         return replace(told, step={name: after[name] - before[name] for name in after})
 
     return step
@@ -145,7 +145,7 @@ def prepare_sampling(bench: Bench, batch: int) -> Callable[[], Told]:
 
     recipe = _recipe(bench, "seppo", {}, {})
     policy = load_policy(recipe.model, bench.device)
-    policy.hold_reference(policy.state())
+    policy.set_reference(policy.state())
     policy.sampling().__enter__()  # for the life of this process
     cache = TensorCache(Path(tempfile.mkdtemp(dir=bench.place)), "samples")
     preset = METHODS["seppo"].defaults["pairs"]
@@ -154,13 +154,13 @@ def prepare_sampling(bench: Bench, batch: int) -> Callable[[], Told]:
 
     def step() -> Told:
         nonlocal made
-        before, numbers = policy.evaluations.as_dict(), range(made, made + batch)
+        before, numbers = policy.forward_counts.as_dict(), range(made, made + batch)
         prompts = [f"a flat drawing of {number} things" for number in numbers]
         keys = [f"{number:032x}" for number in numbers]
         with bench.autocast():
             policy.make_candidates(prompts, list(numbers), cache, keys, reference=True, batch=batch, **settings)
         made += batch
-        after = policy.evaluations.as_dict()
+        after = policy.forward_counts.as_dict()
         return Told({}, 0.0, {name: after[name] - before[name] for name in after}, batch)
 
     return step

@@ -50,7 +50,7 @@ class Cost:
         """F per pair."""
         return self.per_pair["forwards"]
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """Two lines."""
         kinds = ", ".join(f"{kind} {self.per_pair[kind]:.2f}" for kind in KINDS)
         rest = "" if self.counted == self.pairs else f" (counted over the last {self.counted:,}, after a resume)"
@@ -70,7 +70,7 @@ def train_counted(recipe: Recipe, note: Path) -> tuple[Result, Cost]:
     steps, batch = recipe.train.steps, recipe.train.batch_size
     counted = (steps - start) * batch
     if counted:
-        count = result.policy.evaluations.as_dict()  # type: ignore[attr-defined]
+        count = result.policy.forward_counts.as_dict()  # type: ignore[attr-defined]
         cost = Cost(
             seconds * steps / (steps - start), steps * batch, counted, {k: n / counted for k, n in count.items()}
         )
@@ -99,7 +99,9 @@ def expected_forwards(recipe: Recipe, size: int | None = None) -> float:
     bound = LATENTS[latents.name].bind(**latents.hyper)
     low, high = recipe.model.timesteps
     levels = torch.arange(low, high or LEVELS)
-    inversion = bound.estimator.evaluations(levels, LEVELS, bound.settings).double().mean().item() if bound.asks else 0
+    inversion = (
+        bound.estimator.forward_counts(levels, LEVELS, bound.settings).double().mean().item() if bound.asks else 0
+    )
     candidates = 1 if recipe.pairs.name == "winners" else 2
     each = 3 + bind_loss(recipe.loss).needs_reference + inversion
     sampling = 0.0

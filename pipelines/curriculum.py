@@ -93,7 +93,7 @@ def make_stages(recipe: Recipe, folder: Path, *, key: str, number: int, order: s
     lines = Lines(found.pairs, further_columns(data.train, **named))
     made = curriculum(lines, key=key, stages=number, order=order, by=by, seed=recipe.train.seed)  # type: ignore[arg-type]
     write_stages(folder, made)
-    return made.words()
+    return made.summary()
 
 
 def run(recipe: Recipe, stages: Stages, *, reference: str = "", epochs: float = 1.0) -> Staged:
@@ -127,7 +127,7 @@ def run(recipe: Recipe, stages: Stages, *, reference: str = "", epochs: float = 
             before = pool.load(number)
             policy.load_state(before)
             if moved:
-                policy.hold_reference(before)
+                policy.set_reference(before)
         mine, out = of_stage(recipe, file, steps, folder), RunFolder(folder)
         if number + 1 not in pool.indices():
             result = train(mine, policy=policy, resume=out.recipe.exists())

@@ -207,7 +207,7 @@ def footing(measured: Measured) -> str:
     """What stands under a table: on how many prompts, and what it cost."""
     found = measured.comparison
     noises = "a noise of its own" if found.seeds == 1 else f"{found.seeds} noises of its own"
-    return f"{found.prompts} fresh prompts, each with {noises}\n{measured.cost.words()}"
+    return f"{found.prompts} fresh prompts, each with {noises}\n{measured.cost.summary()}"
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -84,7 +84,7 @@ def self_made(base: str, folder: Path, answers: int) -> dict[str, Path]:
         for part in parts.values():
             prompts = read_prompts([f"@{PROMPTS / part.name}.txt"])
             made = make_pairs(policy, prompts, judge, part, answers=answers, batch_size=48, progress=told, **SAMPLING)
-            print(made.words(), flush=True)
+            print(made.summary(), flush=True)
     return {name: part / "pairs.jsonl" for name, part in parts.items()}
 
 

@@ -50,4 +50,4 @@ def make(
     settings = named.sampling(setting, steps=steps, guidance=guidance)
     judge = load_scorer(scorer, str(best_device()))
     options = {"answers": answers, "gap": gap, "seed": seed, "batch_size": batch, **settings}
-    typer.echo(make_pairs(named.open(), prompts, judge, output, progress=show_progress, **options).words())
+    typer.echo(make_pairs(named.open(), prompts, judge, output, progress=show_progress, **options).summary())

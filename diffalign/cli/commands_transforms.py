@@ -147,7 +147,7 @@ def curriculum(
     rows, count = len(found) + len(found.dropped), sum(map(len, made.stages))
     left = f"; left out while reading: {len(found.dropped):,}" if found.dropped else ""
     typer.echo(f"curriculum: {rows:,} rows in, {made.pairs:,} pairs, {count:,} out to {output}{left}")
-    typer.echo(f"  {made.words()}")
+    typer.echo(f"  {made.summary()}")
     typer.echo(f"  train with  python -m pipelines.curriculum RECIPE --stages {output}")
 
 

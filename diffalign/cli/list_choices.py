@@ -45,7 +45,7 @@ def _needs(row: Loss) -> str:
 
 
 def _media(row: Loss) -> str:
-    return "all" if set(row.modalities) == {"image", "video", "text"} else ", ".join(row.modalities)
+    return "all" if set(row.media) == {"image", "video", "text"} else ", ".join(row.media)
 
 
 def _arxiv(row: Loss) -> str:

@@ -86,11 +86,11 @@ def choose_weights(
         for start in range(0, len(pairs), batch):
             part = pairs[start : start + batch]
             encoded = policy.encode(part)
-            for look in range(policy.looks):  # the same noise for every point
+            for look in range(policy.eval_draws):  # the same noise for every point
                 draw = Draw(0, tuple(pair.id for pair in part), (-1 - look,) * len(part))
-                own, reference = policy.score(encoded, draw), policy.reference(encoded, draw)
+                own, reference = policy.logps(encoded, draw), policy.reference_logps(encoded, draw)
                 (one, other), (held, against) = own.candidates[:2], reference.candidates[:2]
-                total += float(loss(PairLogps(one, other, held, against)).sum()) / policy.looks
+                total += float(loss(PairLogps(one, other, held, against)).sum()) / policy.eval_draws
         found.append(Tried(weights, total / len(pairs)))
         progress("weights", number, len(points))
     return sorted(found, key=lambda tried: (tried.loss, max(tried.weights)))

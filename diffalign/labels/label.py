@@ -79,7 +79,7 @@ def expected(loss: BoundLoss | Objective, scores: PairLogps, label: Label) -> Te
     if label.gate is not None:
         scores = scores.gated(label.gate(scores.detach()).detach())
     if label.scale is not None:
-        if not loss.compares:
+        if not loss.is_pure_margin:
             raise ValueError(
                 f"these labels scale the logratios, but the loss '{loss.name}' does not compare two of them alone; "
                 "take one that does, such as logistic, or labels without a scale, such as hard"

@@ -54,7 +54,7 @@ DDIM_INVERSION = Estimator(
     name="ddim_inversion",
     function=ddim_inversion,
     asks=True,
-    evaluations=steps_taken,
+    forward_counts=steps_taken,
     limits={
         **LIMITS,
         "eta": strength(

@@ -54,7 +54,7 @@ class Estimator:
         name: Its name in recipes and messages.
         function: ``f(x0, t, schedule, *, noise, predict, <settings>) -> Latent``.
         asks: Whether it asks a network.
-        evaluations: Claimed number of network evaluations per candidate: ``(t, levels, settings) -> (B,)`` long, for
+        forward_counts: Claimed number of network evaluations per candidate: ``(t, levels, settings) -> (B,)`` long, for
             levels ``t`` of a schedule that has ``levels`` of them.
         limits: What each setting may be.
         summary: One line for a listing.
@@ -66,7 +66,7 @@ class Estimator:
     name: str
     function: Callable[..., Latent]
     asks: bool
-    evaluations: Callable[[Tensor, int, Mapping[str, Any]], Tensor]
+    forward_counts: Callable[[Tensor, int, Mapping[str, Any]], Tensor]
     limits: Mapping[str, EstimatorSetting] = field(default_factory=dict)
     summary: str
     formula: str
@@ -126,9 +126,9 @@ class BoundEstimator:
         """Whether it asks a network."""
         return self.estimator.asks
 
-    def evaluations(self, t: Tensor, schedule: Schedule) -> Tensor:
+    def forward_counts(self, t: Tensor, schedule: Schedule) -> Tensor:
         """``(B,)`` long: how many network evaluations a candidate at each level costs."""
-        return self.estimator.evaluations(t.cpu(), schedule.levels, self.settings)
+        return self.estimator.forward_counts(t.cpu(), schedule.levels, self.settings)
 
 
 def table(*rows: Estimator) -> dict[str, Estimator]:

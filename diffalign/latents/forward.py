@@ -34,7 +34,7 @@ FORWARD = Estimator(
     name="forward",
     function=forward,
     asks=False,
-    evaluations=lambda t, levels, settings: torch.zeros_like(t),
+    forward_counts=lambda t, levels, settings: torch.zeros_like(t),
     summary="clean latents mixed with fresh noise, one noise and one level per pair",
     formula="x_t = a_t x0 + s_t eps,   target: what a perfect network would say of eps",
     source="Wallace et al. 2023 (arXiv 2311.12908), eq. 14",

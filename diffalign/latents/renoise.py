@@ -83,7 +83,7 @@ RENOISE = Estimator(
     name="renoise",
     function=renoise,
     asks=True,
-    evaluations=lambda t, levels, settings: steps_taken(t, levels, settings) * (1 + settings["corrections"]),
+    forward_counts=lambda t, levels, settings: steps_taken(t, levels, settings) * (1 + settings["corrections"]),
     limits={
         **LIMITS,
         "corrections": whole(0, "how often each step is redone with the prediction at its end", "SmPO takes 1."),
@@ -104,7 +104,7 @@ HEUN = Estimator(
     name="heun",
     function=heun,
     asks=True,
-    evaluations=lambda t, levels, settings: steps_taken(t, levels, settings) * 2,
+    forward_counts=lambda t, levels, settings: steps_taken(t, levels, settings) * 2,
     limits={name: LIMITS[name] for name in ("steps", "clean")},
     summary="DDIM inversion by Heun's rule: nearest to the continuous path for its number of steps",
     formula="x_q from the mean of eps(x_p, p) and eps(x_q', q),   x_q' from eps(x_p, p)",

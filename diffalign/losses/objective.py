@@ -52,7 +52,7 @@ class Objective:
         lead = self.lead.loss
         for term in self.terms[1:]:
             row = term.loss.loss
-            if row.kind != lead.kind and (row.kind != "single" or row.both_sides):
+            if row.kind != lead.kind and (row.kind != "single" or row.accepts_undesirable):
                 raise ValueError(
                     f"'{self.lead.name}' is a loss on {lead.kind} examples, but '{row.name}' on {row.kind} ones, so "
                     "they cannot be summed. To a loss on pairs or lists, others of its kind and sft can be added."
@@ -112,34 +112,34 @@ class Objective:
         return tuple(dict.fromkeys(role for term in self.terms for role in term.loss.loss.roles))
 
     @property
-    def both_sides(self) -> bool:
+    def accepts_undesirable(self) -> bool:
         """Whether single examples may be undesirable, too."""
-        return all(term.loss.loss.both_sides for term in self.terms)
+        return all(term.loss.loss.accepts_undesirable for term in self.terms)
 
     @property
-    def bad_alone(self) -> bool:
+    def allows_only_undesirable(self) -> bool:
         """Whether undesirable examples alone are enough."""
-        return all(term.loss.loss.bad_alone for term in self.terms)
+        return all(term.loss.loss.allows_only_undesirable for term in self.terms)
 
     @property
-    def compares(self) -> bool:
+    def is_pure_margin(self) -> bool:
         """Whether every term looks at the two logratios of a pair and at nothing else."""
-        return all(term.loss.loss.compares for term in self.terms)
+        return all(term.loss.loss.is_pure_margin for term in self.terms)
 
     @property
-    def together(self) -> bool:
+    def needs_whole_batch(self) -> bool:
         """Whether some term compares a batch's examples with each other."""
-        return any(term.loss.loss.together for term in self.terms)
+        return any(term.loss.loss.needs_whole_batch for term in self.terms)
 
     @property
-    def squares(self) -> bool:
+    def is_quadratic(self) -> bool:
         """Whether some term squares a distance, so that noise of single draws adds to it."""
-        return any(term.loss.loss.squares for term in self.terms)
+        return any(term.loss.loss.is_quadratic for term in self.terms)
 
     @property
-    def modalities(self) -> tuple[str, ...]:
+    def media(self) -> tuple[str, ...]:
         """Where every term has a meaning."""
-        return tuple(m for m in self.lead.loss.modalities if all(m in t.loss.loss.modalities for t in self.terms))
+        return tuple(m for m in self.lead.loss.media if all(m in t.loss.loss.media for t in self.terms))
 
     @property
     def at_zero(self) -> float | None:
@@ -168,7 +168,7 @@ class Objective:
         return found
 
     @property
-    def told(self) -> dict[str, Any]:
+    def shown_settings(self) -> dict[str, Any]:
         """The hyperparameters that a reader wants to see: all but the settings that stand at their defaults."""
         usual = {name: x for term in self.terms for name, x in settings_of(term.loss.loss).items() if name != PER_TOKEN}
         return {key: x for key, x in self.settings.items() if usual.get(key.rpartition(".")[2], object()) != x}

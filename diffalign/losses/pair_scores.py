@@ -45,9 +45,9 @@ class PairLogps:
         reference_chosen: Reference scores of the preferred candidates, without gradient.
         reference_rejected: Reference scores of the others, without gradient.
         desirable: ``(B,)`` of booleans, of single candidates: which are to be learnt. None: all.
-        point: A scalar without gradient: the logratio that counts as neither gain nor loss. None: nobody asked.
+        baseline: A scalar without gradient: the logratio that counts as neither gain nor loss. None: nobody asked.
         further: Scores of further answers by role: "2", "3", ... within a ranked list, "gold", "calibration", ...
-        beside: Scores of the pair's two candidates under further models by name: "previous", the policy as it was;
+        extra_models: Scores of the pair's two candidates under further models: "previous", the policy as it was;
             "second", the other of two adapters.
         rewards: What was said of the candidates beforehand, ``(B,)`` each, by role: "chosen", "rejected", "2", ...
     """
@@ -57,9 +57,9 @@ class PairLogps:
     reference_chosen: CandidateLogps | None = None
     reference_rejected: CandidateLogps | None = None
     desirable: Tensor | None = None
-    point: Tensor | None = None
+    baseline: Tensor | None = None
     further: Mapping[str, AnswerLogps] = field(default_factory=dict)
-    beside: Mapping[str, tuple[CandidateLogps, CandidateLogps | None]] = field(default_factory=dict)
+    extra_models: Mapping[str, tuple[CandidateLogps, CandidateLogps | None]] = field(default_factory=dict)
     rewards: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -106,9 +106,9 @@ class PairLogps:
 
     def under(self, model: str) -> tuple[CandidateLogps, CandidateLogps]:
         """The pair's scores ``(chosen, rejected)`` under a further model. Raises ValueError where nobody asked it."""
-        if model not in self.beside:
+        if model not in self.extra_models:
             raise ValueError(f"this loss reads scores under the {model} policy, but there are none; score it too")
-        one, other = self.beside[model]
+        one, other = self.extra_models[model]
         return one, _other(other)
 
     def reward(self, role: str) -> Tensor:
@@ -159,7 +159,7 @@ class PairLogps:
             assert policy is not None
             further[role] = AnswerLogps(policy, reference)
         beside = {}
-        for name, (one, other) in self.beside.items():
+        for name, (one, other) in self.extra_models.items():
             lengths = None if self.rejected is None else self.rejected.lengths
             beside[name] = (
                 one.per_token(self.chosen.lengths),
@@ -172,7 +172,7 @@ class PairLogps:
             reference_chosen=reference_chosen,
             reference_rejected=reference_rejected,
             further=further,
-            beside=beside,
+            extra_models=beside,
         )
 
     def desensitised(self, alpha: float) -> PairLogps:
@@ -203,7 +203,7 @@ class PairLogps:
             rejected=other,
             reference_chosen=reference_one,
             reference_rejected=reference_other,
-            beside={name: (weighed(a), weighed(b)) for name, (a, b) in self.beside.items()},
+            extra_models={name: (weighed(a), weighed(b)) for name, (a, b) in self.extra_models.items()},
         )
 
     def gated(self, gate: Tensor) -> PairLogps:
@@ -260,7 +260,7 @@ class PairLogps:
             reference_chosen=references[0],
             reference_rejected=references[1],
             further=further,
-            beside={name: turned(one, other) for name, (one, other) in self.beside.items()},
+            extra_models={name: turned(one, other) for name, (one, other) in self.extra_models.items()},
             rewards=rewards,
         )
 
@@ -275,7 +275,7 @@ class PairLogps:
             reference_chosen=made(self.reference_chosen),
             reference_rejected=made(self.reference_rejected),
             further={r: AnswerLogps(function(a.policy), made(a.reference)) for r, a in self.further.items()},
-            beside={name: (function(one), made(other)) for name, (one, other) in self.beside.items()},
+            extra_models={name: (function(one), made(other)) for name, (one, other) in self.extra_models.items()},
         )
 
 

@@ -23,7 +23,18 @@ from diffalign.losses.settings import SETTINGS, settings_of
 Claim = Callable[[Hyper], float]
 
 NEEDS = (
-    *("reference", "parts", "lengths", "point", "shift", "rewards", "prompts", "divergence", "previous", "degree"),
+    *(
+        "reference",
+        "parts",
+        "lengths",
+        "kto_baseline",
+        "bco_shift",
+        "rewards",
+        "prompts",
+        "divergence",
+        "previous",
+        "degree",
+    ),
     "steps",
 )
 """What scores may have to carry beyond the policy's log-probabilities: the reference's; what they are sums of, and how
@@ -41,19 +52,19 @@ class Loss:
         function: The mathematics: tensors in, ``(B,)`` out, hyperparameters keyword-only.
         takes: What the function receives: the margin, or all of the scores.
         kind: What one example is: a pair, a single judged candidate, or a ranked list.
-        both_sides: Whether single examples may be undesirable, too.
-        bad_alone: Whether undesirable ones alone are enough, where both are allowed.
+        accepts_undesirable: Whether single examples may be undesirable, too.
+        allows_only_undesirable: Whether undesirable ones alone are enough, where both are allowed.
         needs: What the scores must carry, out of :data:`NEEDS`.
         roles: Further answers that each example must have, by the names under which the scores carry them.
-        together: Whether the examples of a batch are compared with each other, so that all must be there at once.
-        squares: Whether it squares a log-ratio's distance from a target: the noise of a single draw then adds to the
-            loss, so a denoiser's scores are means over several draws.
-        bends: Whether the size of a log-probability counts beside its product with beta, so that a denoiser's needs a
-            scale of its own (``logp_scale``).
-        modalities: Where it has a meaning: "image", "video", "text".
+        needs_whole_batch: Whether the examples of a batch are compared with each other, so that all must be in memory.
+        is_quadratic: Whether it squares a log-ratio's distance from a target. The noise of a single draw then adds to
+            the loss, so a denoiser's log-probabilities are means over several draws.
+        scale_sensitive: Whether the size of a log-probability matters apart from its product with beta; a denoiser's
+            then needs a scale of its own (``logp_scale``).
+        media: Where it has a meaning: "image", "video", "text".
         per_token: Whether the function sees scores per token unless the setting ``per_token`` says otherwise; None: it
             sees sums, and there is no such setting.
-        absolute: Whether a candidate's likelihood counts by itself, beside what it gained against a reference.
+        uses_absolute_logps: Whether a candidate's likelihood counts, and not only its gain against a reference.
         summary: One line for a listing.
         formula: The loss of one example as plain text.
         source: Paper and equation, with its identifier.
@@ -73,16 +84,16 @@ class Loss:
     function: Callable[..., Tensor]
     takes: Literal["margin", "scores"] = "margin"
     kind: Literal["pair", "single", "list"] = "pair"
-    both_sides: bool = False
-    bad_alone: bool = False
+    accepts_undesirable: bool = False
+    allows_only_undesirable: bool = False
     needs: tuple[str, ...] = ("reference",)
     roles: tuple[str, ...] = ()
-    together: bool = False
-    squares: bool = False
-    bends: bool = False
-    modalities: tuple[str, ...] = ("image", "video", "text")
+    needs_whole_batch: bool = False
+    is_quadratic: bool = False
+    scale_sensitive: bool = False
+    media: tuple[str, ...] = ("image", "video", "text")
     per_token: bool | None = None
-    absolute: bool = False
+    uses_absolute_logps: bool = False
     summary: str
     formula: str
     source: str
@@ -102,10 +113,10 @@ class Loss:
         return "reference" in self.needs
 
     @property
-    def compares(self) -> bool:
+    def is_pure_margin(self) -> bool:
         """Whether it is a function of the two logratios' difference and of nothing else. Then a label may scale them,
         a swapped pair is one of the opposite margin, and the loss where the policy equals its reference is known."""
-        return self.kind == "pair" and self.takes == "margin" and self.needs_reference and not self.together
+        return self.kind == "pair" and self.takes == "margin" and self.needs_reference and not self.needs_whole_batch
 
     def explain(self) -> str:
         """Everything a user wants to know before choosing it, as plain text."""
@@ -123,7 +134,7 @@ class Loss:
             *(f"           {name} in {limit}: {limit.meaning}" for name, limit in self.limits.items()),
             *(f"           {s.name} = {s.default(self)!r}: {s.meaning}" for s in settings),
             f"  needs    {self.kind} examples with {', '.join(needs) or 'the policy alone'}",
-            f"  used on  {', '.join(self.modalities)}",
+            f"  used on  {', '.join(self.media)}",
         ]
         cited = "\n\n".join(paper.bibtex() for paper in papers_in(self.source))
         return "\n".join([*lines, *[f"  also     {', '.join(self.aliases)}"] * bool(self.aliases), "", cited])

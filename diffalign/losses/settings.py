@@ -39,7 +39,7 @@ class LossProperties(Protocol):
         """Further answers that it reads."""
 
     @property
-    def modalities(self) -> tuple[str, ...]:
+    def media(self) -> tuple[str, ...]:
         """Where it has a meaning."""
 
     @property
@@ -47,7 +47,7 @@ class LossProperties(Protocol):
         """Whether it sees means over tokens; None: it has no such setting."""
 
     @property
-    def bends(self) -> bool:
+    def scale_sensitive(self) -> bool:
         """Whether the size of a log-probability counts beside its product with beta."""
 
     @property
@@ -97,7 +97,7 @@ SETTINGS: Mapping[str, LossSetting] = {
             LD_ALPHA,
             lambda loss: 1.0,
             # Tokens behind the shorter answer's length count by this; one answer alone has no other, a third no length.
-            lambda loss: loss.kind == "pair" and loss.needs_reference and "text" in loss.modalities and not loss.roles,
+            lambda loss: loss.kind == "pair" and loss.needs_reference and "text" in loss.media and not loss.roles,
             "texts: tokens behind the length of the shorter answer count by this much (LD-DPO)",
             limit=Range(
                 *(0.0, 1.0, True, True),
@@ -114,7 +114,7 @@ SETTINGS: Mapping[str, LossSetting] = {
         LossSetting(
             LOGP_SCALE,
             lambda loss: 1.0,
-            lambda loss: loss.bends or loss.takes == "margin",
+            lambda loss: loss.scale_sensitive or loss.takes == "margin",
             "every log-probability times this. A denoiser's is minus half a mean squared error: 50000 with a beta of "
             "0.1 is as strong as a beta of 5000",
             limit=Range(
@@ -150,7 +150,7 @@ SETTINGS: Mapping[str, LossSetting] = {
         LossSetting(
             SHIFT,
             lambda loss: "classes",
-            lambda loss: "shift" in loss.needs,
+            lambda loss: "bco_shift" in loss.needs,
             "where the running shift lies: midway between the means of the two kinds, or (pooled, TRL's) at the mean "
             "of all examples, which is the same where both kinds are equally many",
             words=("classes", "pooled"),

@@ -50,7 +50,7 @@ class Made:
     tied: int
     gap: float
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """One line."""
         left = f"; {self.tied} prompts left out, their answers were judged alike" if self.tied else ""
         return f"{self.pairs} pairs in {self.path}, mean gap of scores {self.gap:.3g}{left}"
@@ -113,7 +113,7 @@ def make_pairs(
             tied += 1
             continue
         wins = dict(zip((item[1].seed for item in found), win_rates([item[0] for item in found]), strict=True))
-        asked = policy.asked(prompt, **settings)
+        asked = policy.format_prompt(prompt, **settings)
         row = _row(asked, best, worst)
         rows.append({**row, "chosen_win": wins[best[1].seed], "rejected_win": wins[worst[1].seed]})
         lists.append(_list(asked, found))

@@ -73,7 +73,7 @@ class CheckpointPairs:
             pool.add(number, stage.policy.state())
         stage.wait()
         entry = select(self.select, number, stage.seed)
-        stage.policy.hold_reference(pool.load(entry))
+        stage.policy.set_reference(pool.load(entry))
         samples = stage.folder / "samples"
         if stage.rank == 0 and self.seeds == "round":
             _forget(samples, before=number - 1)

@@ -52,7 +52,7 @@ class Policy(Protocol):
     medium: str
     """What a sample is: ``"image"``, ``"video"`` or ``"text"``."""
 
-    looks: int
+    eval_draws: int
     """At how many draws a held-out pair is judged: 1 where nothing of a judgement is drawn."""
 
     def describe(self) -> dict[str, str]:
@@ -68,20 +68,20 @@ class Policy(Protocol):
     def show(self, pair: Pair) -> str:
         """One pair as the network will read it, for people, before anything is trained."""
 
-    def arrange(self, pairs: Sequence[Pair]) -> list[int]:
+    def microbatch_order(self, pairs: Sequence[Pair]) -> list[int]:
         """The order in which a batch is best cut into micro-batches: indices, those that share work side by side."""
 
     def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> Any:
         """Tensors of a batch, on the device. Opaque to everybody but the policy. ``prompts``: scores will carry the
         log-probabilities of the prompts as well, where the model gives them any (a denoiser does not)."""
 
-    def score(self, encoded: Any, draw: Draw) -> BatchLogps:
+    def logps(self, encoded: Any, draw: Draw) -> BatchLogps:
         """Log-probabilities of the candidates under the policy, with gradient, each ``(B,)`` float32."""
 
-    def reference(self, encoded: Any, draw: Draw) -> BatchLogps:
+    def reference_logps(self, encoded: Any, draw: Draw) -> BatchLogps:
         """The same under the reference, without gradient: adapter off, frozen copy, or stored numbers."""
 
-    def compare(self, encoded: Any, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
+    def compare_parts(self, encoded: Any, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
         """Policy and reference side by side, for losses that look at the parts of a candidate.
 
         The reference is computed first, without gradient, then the policy.
@@ -97,19 +97,19 @@ class Policy(Protocol):
             ConfigError: The reference is stored: numbers, where the network itself is asked.
         """
 
-    def hold_reference(self, state: Mapping[str, Tensor]) -> None:
+    def set_reference(self, state: Mapping[str, Tensor]) -> None:
         """From now on the reference is the network with these trainable tensors; the policy is left as it is."""
 
-    def hold_previous(self, state: Mapping[str, Tensor]) -> None:
+    def set_previous(self, state: Mapping[str, Tensor]) -> None:
         """Keeps the network with these trainable tensors for losses that read the policy as it was."""
 
-    def previous(self, encoded: Any, draw: Draw) -> BatchLogps:
-        """The scores under what :meth:`hold_previous` kept, without gradient."""
+    def previous_logps(self, encoded: Any, draw: Draw) -> BatchLogps:
+        """The scores under what :meth:`set_previous` kept, without gradient."""
 
-    def add_second(self) -> SecondAdapter:
+    def add_second_adapter(self) -> SecondAdapter:
         """Adds a second set of trained weights on the same base (see `second`); it is part of :meth:`trainable`."""
 
-    def second(self, encoded: Any, draw: Draw) -> BatchLogps:
+    def second_adapter_logps(self, encoded: Any, draw: Draw) -> BatchLogps:
         """The scores under the second set, with gradient."""
 
     def make_candidates(
@@ -142,7 +142,7 @@ class Policy(Protocol):
         """Candidates of its own, one per prompt. Equal seeds start from equal noise, whatever the batch. ``reference``
         asks the model that the policy started from."""
 
-    def asked(self, prompt: Text, **settings: Any) -> Text:
+    def format_prompt(self, prompt: Text, **settings: Any) -> Text:
         """The prompt as :meth:`sample` puts it with these settings: of a chat model a plain one is the user's turn."""
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:

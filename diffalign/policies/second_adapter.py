@@ -36,7 +36,7 @@ class SecondAdapter:
         return lambda *args, **kwargs: functional_call(module, own, args, kwargs)
 
     @contextmanager
-    def in_front(self) -> Iterator[None]:
+    def activated(self) -> Iterator[None]:
         """Within the block the network's own tensors are the second set's; afterwards what they were, to the bit."""
         self._exchange()
         try:
@@ -45,7 +45,7 @@ class SecondAdapter:
             self._exchange()
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def commit(self) -> None:
         """The network's own tensors are the second set's values from now on."""
         for name, parameter in self._first.items():
             parameter.copy_(self._own[name])

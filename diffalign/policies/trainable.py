@@ -28,7 +28,7 @@ class Trainable:
         """The network's own parameters, and those of the second set where there is one."""
         return {**self.parameters, **(self.second.parameters if self.second else {})}
 
-    def add_second(self, config: BaseModelConfig) -> SecondAdapter:
+    def add_second_adapter(self, config: BaseModelConfig) -> SecondAdapter:
         """Adds a second set, equal to the first as it stands now. Raises ConfigError where the two cannot be told
         apart: every weight trains, or activations are computed twice."""
         if config.adapter is None or config.gradient_checkpointing:

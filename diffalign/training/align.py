@@ -93,7 +93,7 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
         print("\n".join((verdict.headline, *verdict.sentences)), flush=True)
     metrics = read_metrics(result.output / "metrics.jsonl")
     held_out = agreements(metrics)
-    for text in (*(agreement.words() for agreement in held_out), *held_out_numbers(metrics).words()):
+    for text in (*(agreement.summary() for agreement in held_out), *held_out_numbers(metrics).summary()):
         print(text, flush=True)
     result.policy.card(result.artifact, _card(recipe, comparison, held_out))
     report = write_report(
@@ -101,7 +101,7 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
         comparison=comparison,
         metrics=metrics,
         header=dump(recipe),
-        words=result.words,
+        words=result.summary,
         course=course,
     )
     print(f"report: {report}", flush=True)

@@ -17,12 +17,12 @@ def export(run: Run) -> Path:
     method = METHODS.get(recipe.method or "")
     about = {
         "made_by": f"diffalign {__version__}",
-        "method": recipe.method or run.stepper.loss.name,
-        "method_source": method.source if method else run.stepper.loss.source,
-        "loss": run.stepper.loss.name,
-        "loss_formula": run.stepper.loss.formula,
-        "beta": run.stepper.loss.beta,
-        "loss_settings": run.stepper.loss.settings,
+        "method": recipe.method or run.gradient_computer.loss.name,
+        "method_source": method.source if method else run.gradient_computer.loss.source,
+        "loss": run.gradient_computer.loss.name,
+        "loss_formula": run.gradient_computer.loss.formula,
+        "beta": run.gradient_computer.loss.beta,
+        "loss_settings": run.gradient_computer.loss.settings,
         "labels": dump(recipe)["labels"],
         "dataset": public(recipe.data.train),
         "pairs": len(run.data),
@@ -33,7 +33,7 @@ def export(run: Run) -> Path:
         "averaged": run.ema is not None,
         "rollbacks": run.rollbacks,
         "metrics": records[-1] if records else {},
-        "health": run.health.words(),
+        "health": run.health.summary(),
         "recipe": public(dump(recipe)),
     }
     return run.policy.save(run.output.result, about)

@@ -32,7 +32,7 @@ class Result:
         artifact: What :meth:`Policy.save` wrote; None on processes other than the first, and after a mere check.
         steps: Optimizer steps done.
         metrics: The last record of ``metrics.jsonl``.
-        words: What the curves say.
+        summary: What the curves say, in sentences.
         policy: The trained policy, its network unwrapped.
     """
 
@@ -40,7 +40,7 @@ class Result:
     artifact: Path | None
     steps: int
     metrics: dict[str, float]
-    words: tuple[str, ...]
+    summary: tuple[str, ...]
     policy: Policy
 
 
@@ -88,26 +88,26 @@ def advance(run: Run) -> None:
     started = time.perf_counter()
     rate = learning_rate(train, run.step)
     set_learning_rate(run.optimizer, rate)
-    chase = run.stepper.chase
+    chase = run.gradient_computer.fast_slow
     if chase is not None:
         chase.slow_down(run.optimizer)
-    reading = run.stepper.gradients(run.order.batch(run.step), run.step)
+    reading = run.gradient_computer.gradients(run.order.batch(run.step), run.step)
     if run.step == 0:
         check_first(run, reading)
-    verdict = run.guard.judge(reading)
-    if verdict == "go" or run.recipe.guard.action == "warn":
+    verdict = run.guard.check(reading)
+    if verdict == "ok" or run.recipe.guard.action == "warn":
         run.optimizer.step()
         if chase is not None:
             chase.stepped()
         if run.ema is not None:
             run.ema.update()
     run.optimizer.zero_grad(set_to_none=True)
-    if verdict != "go":
+    if verdict != "ok":
         react(run, verdict)
     run.step += 1
     run.seconds += time.perf_counter() - started
-    while run.stepper.notices:
-        run.report.say(run.stepper.notices.pop(0))
+    while run.gradient_computer.messages:
+        run.report.say(run.gradient_computer.messages.pop(0))
     run.report.step(run.step)
     if run.step % run.recipe.log.every == 0 or run.step == train.steps:
         log(run, reading, rate)
@@ -121,23 +121,23 @@ def advance(run: Run) -> None:
 
 def check_first(run: Run, reading: StepStats) -> None:
     """Before the first update the loss is known; says so when it is another."""
-    pairs = [run.stepper.pairs[index] for index, _ in run.order.batch(0)]
-    weight = float(run.stepper.label(pairs).weight.mean())
-    at_zero = run.stepper.loss.at_zero
+    pairs = [run.gradient_computer.pairs[index] for index, _ in run.order.batch(0)]
+    weight = float(run.gradient_computer.label(pairs).weight.mean())
+    at_zero = run.gradient_computer.loss.at_zero
     if at_zero is not None and (alarm := first_loss_alarm(reading.loss, weight * at_zero)):
         run.report.say(f"warning: {alarm}")
 
 
 def react(run: Run, verdict: str) -> None:
     """Does what the recipe says about a spike. But for a mere warning the update of this step has been left out."""
-    config, what = run.recipe.guard, f"step {run.step + 1}: {run.guard.culprit} stands far above the last steps"
+    config, what = run.recipe.guard, f"step {run.step + 1}: {run.guard.outlier_metric} stands far above the last steps"
     if verdict == "skip":
         run.report.say(f"{what}; this update is left out ({run.guard.skips} of at most {config.max_skips})")
     elif config.action == "warn":
         run.report.say(
             f"warning: {what}, for {run.guard.streak} steps in a row. Look at a preview before trusting the result."
         )
-        run.guard.calm()
+        run.guard.reset_streak()
     elif config.action == "rollback" and run.rollbacks < config.max_rollbacks:
         back = run.roll_back()
         run.report.say(f"{what}; weights go back to step {back}, training goes on with the next batch")
@@ -161,8 +161,8 @@ def log(run: Run, reading: StepStats, rate: float) -> None:
     run.metrics.clear()
     every, steps = run.recipe.data.eval_every, run.recipe.train.steps
     if run.held_out and (run.step == steps or (every and run.step // every > run.looked // every)):
-        with run.fast_in_front():
-            record |= run.held_out.measure(run.stepper, run.reduce)
+        with run.fast_activated():
+            record |= run.held_out.measure(run.gradient_computer, run.reduce)
     run.looked = run.step
     record |= run.speed()
     if run.main:
@@ -195,19 +195,19 @@ def finish(run: Run) -> Result:
     with run.as_shared():
         if run.main:
             artifact = export(run)
-    words = tuple(run.health.words()) if run.main else ()
+    words = tuple(run.health.summary()) if run.main else ()
     for text in words:
         run.report.say(text)
     if run.main:
         run.report.say(f"result: {artifact}   peak memory: {peak_bytes() / 1e9:.2f} GB")
         if (cost := getattr(run.policy, "evaluations", None)) is not None:
-            run.report.say(cost.words())
+            run.report.say(cost.summary())
     if run.recipe.log.trackers:
         run.accelerator.end_training()
     run.accelerator.wait_for_everyone()
     run.policy.module = run.module
     if run.ema is not None:
-        run.ema.settle()  # what is returned is what was exported
-    if run.stepper.chase is not None:
-        run.stepper.chase.settle()
+        run.ema.commit()  # what is returned is what was exported
+    if run.gradient_computer.fast_slow is not None:
+        run.gradient_computer.fast_slow.commit()
     return Result(run.output.folder, artifact, run.step, records[-1] if records else {}, words, run.policy)

@@ -47,7 +47,7 @@ class Rounds:
     Args:
         source: Where pairs come from.
         policy: What is trained.
-        stepper: Gets the pairs of each round.
+        gradient_computer: Gets the pairs of each round.
         order: Says which visits a round will make.
         output: The run's folder; stages write into ``rounds``.
         report: Told how far they are.
@@ -59,7 +59,7 @@ class Rounds:
 
     source: PairSource
     policy: Policy
-    stepper: GradientComputer
+    gradient_computer: GradientComputer
     order: BatchOrder
     output: RunFolder
     report: ProgressReport
@@ -99,18 +99,18 @@ class Rounds:
             processes=self.accelerator.num_processes,
             wait=self.accelerator.wait_for_everyone,
         )
-        self.stepper.pairs = self.source.begin(number, sorted({index for index, _ in visits}), stage)
+        self.gradient_computer.pairs = self.source.begin(number, sorted({index for index, _ in visits}), stage)
 
     def _invert(self, number: int, visits: list[Visit]) -> None:
         policy: Any = self.policy
         with self.accelerator.main_process_first():
             policy.refresh(
-                self.stepper.pairs,
+                self.gradient_computer.pairs,
                 visits,
                 self.seed,
                 self.output.rounds / "latents",
                 number,
-                batch=self.stepper.micro_batch_size,
+                batch=self.gradient_computer.micro_batch_size,
                 progress=self.report.preparing,
             )
 
@@ -120,4 +120,4 @@ class Rounds:
         with self.accelerator.main_process_first():
             if number not in pool.indices():
                 pool.add(number, policy.state())
-        policy.hold_previous(pool.load(number))
+        policy.set_previous(pool.load(number))

@@ -94,7 +94,7 @@ def open_run(
     order = BatchOrder(len(data), train.batch_size, train.seed)
     report = ProgressReport(train.steps, active=accelerator.is_main_process)
     micro = _micro(train, loss, accelerator.num_processes)
-    draws = train.draws_per_pair or (2 if loss.squares and policy.looks > 1 else 1)
+    draws = train.draws_per_pair or (2 if loss.is_quadratic and policy.eval_draws > 1 else 1)
     report.say(header(recipe, policy, data, loss, processes=accelerator.num_processes, micro=micro))
     report.say(f"example  {policy.show(data.pairs[0])}")
     module = policy.module
@@ -109,7 +109,7 @@ def open_run(
         _place(accelerator, policy)
     optimizer = accelerator.prepare_optimizer(_optimizer(train, trainable, chase))
     metrics = Metrics(loss)
-    stepper = GradientComputer(
+    gradient_computer = GradientComputer(
         accelerator=accelerator,
         policy=policy,
         parameters=list(trainable.values()),
@@ -123,7 +123,7 @@ def open_run(
         draws=draws,
         group_tau=train.group_robust,
         shift=BcoShift(bco_shift_rule(loss), accelerator.device),
-        chase=chase,
+        fast_slow=chase,
     )
     peak = max(learning_rate(train, step) for step in range(min(train.steps, train.warmup_steps + 1)))
     if trackers and not check_only:
@@ -138,7 +138,7 @@ def open_run(
         optimizer=optimizer,
         ema=Ema(trainable, train.ema_decay) if train.ema_decay is not None else None,
         order=order,
-        stepper=stepper,
+        gradient_computer=gradient_computer,
         metrics=metrics,
         guard=SpikeGuard(recipe.guard),
         health=Health(loss.beta, peak, reference=loss.needs_reference),
@@ -149,7 +149,7 @@ def open_run(
         rounds=Rounds(
             source=data,
             policy=policy,
-            stepper=stepper,
+            gradient_computer=gradient_computer,
             order=order,
             output=output,
             report=report,
@@ -166,14 +166,14 @@ def _chase(train: Train, loss: Objective, policy: Policy, processes: int) -> Fas
     wanted = train.fast_slow
     if wanted is None:
         return None
-    if not loss.compares:
+    if not loss.is_pure_margin:
         raise ConfigError(
             f"train.fast_slow compares the margins of two adapters, but the loss '{loss.name}' is no function of one "
             "margin. Type: --set loss.name=logistic   or: --set train.fast_slow=null"
         )
     if processes > 1:
         raise ConfigError("train.fast_slow trains in one process. Start one, or type: --set train.fast_slow=null")
-    return FastSlow(wanted.alpha, wanted.rate, wanted.interval, policy.add_second())
+    return FastSlow(wanted.alpha, wanted.rate, wanted.interval, policy.add_second_adapter())
 
 
 def _optimizer(train: Train, trainable: Mapping[str, Any], chase: FastSlow | None) -> Any:
@@ -188,7 +188,7 @@ def _optimizer(train: Train, trainable: Mapping[str, Any], chase: FastSlow | Non
 
 def _micro(train: Train, loss: Objective, processes: int) -> int:
     """Pairs in memory at once. Raises ConfigError where all of a batch must be there together and are not."""
-    if not loss.together:
+    if not loss.needs_whole_batch:
         return train.micro_batch_size or min(MICRO, -(-train.batch_size // processes))
     whole = train.batch_size
     if processes > 1 or (train.micro_batch_size or whole) < whole:
@@ -247,7 +247,7 @@ def _prepare(
     """Caches what can be cached; the first process does it, the others find it done."""
     known = joined(data.pairs, held_out.pairs if held_out else [])
     asked, plan = known, _plan(policy, data, held_out, order, train)
-    if plan and "point" in loss.needs:
+    if plan and "kto_baseline" in loss.needs:
         found = [stray for batch in plan for stray in mismatched_pairs(batch)]
         plan.append([(len(known) + k, stray.visit) for k, stray in enumerate(found)])
         asked = joined(known, MismatchedPairs(known, found))
@@ -271,7 +271,7 @@ def _plan(
     if data.every or not hasattr(policy, "prepare_reference"):
         return []
     batches = [order.batch(k) for k in range(train.steps)]
-    return batches + ([held_out.plan(policy.looks, first=len(data))] if held_out else [])
+    return batches + ([held_out.plan(policy.eval_draws, first=len(data))] if held_out else [])
 
 
 def _place(accelerator: Any, policy: Policy) -> None:

@@ -43,7 +43,7 @@ class Run:
     optimizer: Any
     ema: Ema | None
     order: BatchOrder
-    stepper: GradientComputer
+    gradient_computer: GradientComputer
     metrics: Metrics
     guard: SpikeGuard
     health: Health
@@ -79,14 +79,18 @@ class Run:
         """Within this block the policy is what users get: the bare network, with averaged weights if there are any."""
         wrapped, self.policy.module = self.policy.module, self.module
         try:
-            with nullcontext() if self.ema is None else self.ema.swapped(), self.fast_in_front():
+            with nullcontext() if self.ema is None else self.ema.swapped(), self.fast_activated():
                 yield
         finally:
             self.policy.module = wrapped
 
-    def fast_in_front(self) -> AbstractContextManager[None]:
+    def fast_activated(self) -> AbstractContextManager[None]:
         """Within this block the network is the faster of two sets of weights, where there are two."""
-        return nullcontext() if self.stepper.chase is None else self.stepper.chase.fast_in_front()
+        return (
+            nullcontext()
+            if self.gradient_computer.fast_slow is None
+            else self.gradient_computer.fast_slow.fast_activated()
+        )
 
     def save(self) -> None:
         """Writes a checkpoint."""
@@ -109,8 +113,8 @@ class Run:
             "scaler": scaler.state_dict() if scaler is not None else None,
             "guard": self.guard.state(),
             "window": window,
-            "shift": self.stepper.shift.state(),
-            "chase": self.stepper.chase.state() if self.stepper.chase else None,
+            "shift": self.gradient_computer.shift.state(),
+            "chase": self.gradient_computer.fast_slow.state() if self.gradient_computer.fast_slow else None,
             "rollbacks": self.rollbacks,
             "looked": self.looked,
             "metrics_bytes": self.file.size(),
@@ -147,7 +151,7 @@ class Run:
         snapshot = read_checkpoint(complete_checkpoints(self.output.checkpoints)[-1])
         self._restore_weights(snapshot)
         self.rollbacks += 1
-        self.guard.calm()
+        self.guard.reset_streak()
         return snapshot.step
 
     def _restore_weights(self, snapshot: Snapshot) -> None:
@@ -155,9 +159,9 @@ class Run:
         self.policy.load_state(snapshot.tensors["policy"])
         self.policy.module = wrapped
         restore(self._inner, self.trainable, snapshot.tensors.get("optimizer", {}), snapshot.facts["optimizer"])
-        self.stepper.shift.load_state(snapshot.facts["shift"])
-        if self.stepper.chase is not None:
-            self.stepper.chase.load_state(snapshot.facts["chase"])
+        self.gradient_computer.shift.load_state(snapshot.facts["shift"])
+        if self.gradient_computer.fast_slow is not None:
+            self.gradient_computer.fast_slow.load_state(snapshot.facts["chase"])
         if self.ema is not None:
             self.ema.load_state(snapshot.tensors["ema"], snapshot.facts["ema_updates"])
         if snapshot.facts["scaler"] is not None and self.accelerator.scaler is not None:

@@ -89,7 +89,7 @@ def opened(
     micro: int | None = None,
 ) -> Run:
     """A run of ours over all pairs in one batch, of small micro-batches where the loss allows it, its policy moved."""
-    together = loss_named(loss["name"]).together
+    together = loss_named(loss["name"]).needs_whole_batch
     adapter = None if setting.rank is None else {"rank": setting.rank, "targets": list(TARGETS)}
     size = 2 * len(pairs) if source == "singles" else len(pairs)
     train = {
@@ -123,12 +123,12 @@ def opened(
 
 def batch_of(run: Run) -> list[Pair]:
     """The pairs of a run's first batch, in its order."""
-    return [run.stepper.pairs[index] for index, _ in run.order.batch(0)]
+    return [run.gradient_computer.pairs[index] for index, _ in run.order.batch(0)]
 
 
 def ours(run: Run) -> Step:
     """The step of a run."""
-    reading = run.stepper.gradients(run.order.batch(0), 0)
+    reading = run.gradient_computer.gradients(run.order.batch(0), 0)
     return Step(reading.loss, _gradient(run))
 
 
@@ -143,8 +143,8 @@ def scores_of(policy: Policy, questions: Sequence[TokenPair]) -> PairLogps:
     """What policy and reference say of tokens, however they were cut into prompts and responses."""
     encoded = EncodedTexts(tuple(questions), lay_out(questions, policy.device))
     with torch.no_grad():
-        reference = policy.reference(encoded, None)
-    (chosen, *more), (reference_chosen, *rest) = policy.score(encoded, None).candidates, reference.candidates
+        reference = policy.reference_logps(encoded, None)
+    (chosen, *more), (reference_chosen, *rest) = policy.logps(encoded, None).candidates, reference.candidates
     return PairLogps(chosen, *(more or [None]), reference_chosen, *(rest or [None]))
 
 

@@ -47,7 +47,7 @@ def test_trl_ranks_within_a_micro_batch_and_ours_refuses_to(settings, tmp_path, 
     rows = [columns(pair) for pair in pairs]
     parts = [trl(setting, "DPO", rows[k:] + rows[:k], batch=half, loss_type=[name], beta=0.2)[0] for k in (0, half)]
     run = opened(setting, tmp_path / "run", loss, pairs)
-    bound = run.stepper.loss
+    bound = run.gradient_computer.loss
 
     def in_halves(policy):
         questions = policy.tokens.questions(pairs)
@@ -123,7 +123,7 @@ def test_trls_unpaired_apo_zero_is_kto_at_a_point_of_zero(settings, tmp_path):
     def at_zero(policy):
         scores = scores_of(policy, policy.tokens.questions(examples))
         desirable = torch.tensor([one.desirable for one in examples])
-        return run.stepper.loss(replace(scores, desirable=desirable, point=torch.zeros(()))).mean()
+        return run.gradient_computer.loss(replace(scores, desirable=desirable, baseline=torch.zeros(()))).mean()
 
     assert_same(recomputed(run, at_zero), theirs)
     with_a_point, _ = trl(setting, "KTO", rows, loss_type="kto", beta=0.2, **weights)
@@ -144,7 +144,7 @@ def test_trl_smooths_a_margin_to_win_by_for_the_winner_alone(settings, tmp_path)
     pairs = [replace(pair, probability=0.9) for pair in pairs]
     theirs, _ = trl(setting, trainer, [columns(pair) for pair in pairs], **options, label_smoothing=0.1)
     run = opened(setting, tmp_path / "run", loss, pairs, labels="column")
-    bound = run.stepper.loss
+    bound = run.gradient_computer.loss
 
     def as_theirs(policy):
         value = bound(scores_of(policy, policy.tokens.questions(pairs)))

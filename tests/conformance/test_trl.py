@@ -91,7 +91,7 @@ def test_trl_keeps_what_its_template_writes_after_the_end_token(llm, tmp_path):
     questions = run.policy.tokens.questions(pairs)
     longer = [with_answers(question, [(*one.ids, *newline) for one in question.responses]) for question in questions]
     assert [tokens_of(question) for question in longer] == [tokens_of_row(row) for row in rows]
-    bound = run.stepper.loss
+    bound = run.gradient_computer.loss
     assert_same(recomputed(run, lambda policy: bound(scores_of(policy, longer)).mean()), theirs)
     assert_apart(ours(opened(setting, tmp_path / "ours", loss, pairs)), theirs)
 
@@ -105,7 +105,7 @@ def test_in_an_answer_of_several_turns_trl_scores_the_users_as_well(settings, tm
     run = opened(setting, tmp_path / "run", loss, pairs)
     questions = run.policy.tokens.questions(pairs)
     wider = [with_answers(question, [one.ids for one in question.responses]) for question in questions]
-    bound = run.stepper.loss
+    bound = run.gradient_computer.loss
     assert_same(recomputed(run, lambda policy: bound(scores_of(policy, wider)).mean()), theirs)
     assert_apart(ours(opened(setting, tmp_path / "ours", loss, pairs)), theirs)
 
@@ -124,7 +124,7 @@ def test_where_tokens_merge_trl_takes_the_end_of_the_prompt_into_the_answer(tmp_
         for q in questions
     ]
     assert [tokens_of(question) for question in earlier] == [tokens_of_row(row) for row in rows]
-    bound = run.stepper.loss
+    bound = run.gradient_computer.loss
     assert_same(recomputed(run, lambda policy: bound(scores_of(policy, earlier)).mean()), theirs)
     assert_apart(ours(opened(setting, tmp_path / "ours", loss, pairs)), theirs)
 
@@ -186,7 +186,7 @@ def test_trl_takes_the_point_of_kto_from_each_micro_batch(settings, tmp_path):
         scores = scores_of(policy, policy.tokens.questions(batch[:half]))
         desirable = torch.tensor([example.desirable for example in batch[:half]])
         point = point_of(policy, batch[:half])
-        return run.stepper.loss(replace(scores, desirable=desirable, point=point)).mean()
+        return run.gradient_computer.loss(replace(scores, desirable=desirable, baseline=point)).mean()
 
     assert_same(recomputed(run, of_a_part), theirs)
     with torch.no_grad():
@@ -195,7 +195,7 @@ def test_trl_takes_the_point_of_kto_from_each_micro_batch(settings, tmp_path):
 
 def test_every_loss_is_accounted_for():
     same = {"kto", *(loss_named(loss["name"]).name for loss, _, _ in SAME.values())}
-    texts = {name for name, row in LOSSES.items() if "text" in row.modalities}
+    texts = {name for name, row in LOSSES.items() if "text" in row.media}
     absent = set(re.findall(r"`(\w+)`", page("Losses that TRL does not have")))
     for one, other in combinations((same, OTHER, absent), 2):
         assert one.isdisjoint(other)

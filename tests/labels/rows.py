@@ -47,5 +47,5 @@ BOUND = [
     for name, row in LOSSES.items()
 ]
 """Every loss with a beta that ordinary margins bend at."""
-AGAINST_A_REFERENCE = [case for case in BOUND if case.values[0].loss.compares]
+AGAINST_A_REFERENCE = [case for case in BOUND if case.values[0].loss.is_pure_margin]
 """Those that look at two logratios and at nothing else."""

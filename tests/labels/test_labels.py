@@ -15,7 +15,7 @@ from diffalign.losses import LOSSES, BoundLoss
 from tests.labels.rows import BOUND
 from tests.losses.scores import drawn, fit, from_margins
 
-OF_TWO = [case for case in BOUND if case.values[0].loss.compares and not case.values[0].loss.together]
+OF_TWO = [case for case in BOUND if case.values[0].loss.is_pure_margin and not case.values[0].loss.needs_whole_batch]
 """Losses of pairs that can be swapped."""
 MARGINS = [-2.0, -0.1, 0.0, 0.4, 5.0]
 

@@ -58,13 +58,13 @@ def test_the_network_is_asked_as_often_as_claimed(name, settings):
 
     bound = LATENTS[name].bind(**settings)
     bound(x0, EVERY, schedule, noise=_noise(x0), predict=predict)
-    assert torch.equal(asked, bound.evaluations(EVERY, schedule))
+    assert torch.equal(asked, bound.forward_counts(EVERY, schedule))
     assert bound.asks is LATENTS[name].asks is bool(asked.any())
 
 
 @pytest.mark.parametrize("name, settings, mean", MEANS)
 def test_the_mean_cost_is_the_published_one(name, settings, mean):
-    assert f"{LATENTS[name].bind(**settings).evaluations(EVERY, schedule_of()).double().mean():.3f}" == mean
+    assert f"{LATENTS[name].bind(**settings).forward_counts(EVERY, schedule_of()).double().mean():.3f}" == mean
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -13,10 +13,10 @@ class Recorded:
     """A source of noise that remembers what it was asked for: independent rows, or one noise per pair of rows."""
 
     def __init__(self, count):
-        self.count, self.asked = count, []
+        self.count, self.format_prompt = count, []
 
     def __call__(self, purpose, shared):
-        self.asked.append((purpose, shared))
+        self.format_prompt.append((purpose, shared))
         noise = latents(self.count, 2, 3, 3, dtype=torch.float32, seed=hash_of(purpose))
         return torch.cat([noise[: self.count // 2]] * 2) if shared else noise
 
@@ -44,7 +44,7 @@ def test_nothing_is_added_to_the_first_step_from_the_clean_latent():
     assert torch.equal(one_step.x_t, ddim_inversion(x0, t, schedule, noise=never, predict=Toy(schedule)).x_t)
     noise = Recorded(2)
     ddim_inversion(x0, torch.tensor([299, 299]), schedule, noise=noise, predict=Toy(schedule), eta=0.1)
-    assert noise.asked == [("inversion:1", False), ("inversion:2", False)]
+    assert noise.format_prompt == [("inversion:1", False), ("inversion:2", False)]
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -54,7 +54,7 @@ def test_candidates_share_the_added_noise_only_when_told_to(shared):
     given = {"noise": noise, "predict": same, "eta": 0.2, "shared_noise": shared}
     found = ddim_inversion(x0, torch.tensor([700, 700]), schedule, **given).x_t
     assert torch.equal(found[0], found[1]) is shared
-    assert {asked for _, asked in noise.asked} == {shared}
+    assert {asked for _, asked in noise.format_prompt} == {shared}
 
 
 def test_the_released_scripts_add_a_tenth_at_every_step():
@@ -62,7 +62,7 @@ def test_the_released_scripts_add_a_tenth_at_every_step():
     given = {"predict": Toy(schedule), "mode": "released"}
     noise = Recorded(2)
     found = ddim_inversion(x0, t, schedule, noise=noise, **given).x_t
-    assert noise.asked == [(f"inversion:{k}", False) for k in range(3)]
+    assert noise.format_prompt == [(f"inversion:{k}", False) for k in range(3)]
     assert torch.equal(found, ddim_inversion(x0, t, schedule, noise=Recorded(2), eta=0.1, **given).x_t)
     without = ddim_inversion(x0, t, schedule, noise=never, eta=0.0, **given).x_t
     assert 0 < (found - without).abs().max() < 0.2

@@ -30,7 +30,7 @@ def known(scores, further=None, previous=None, rewards=None, prompts=None):
     for side, gain in zip(("chosen", "rejected"), prompts or (), strict=False):
         sides[side] = replace(getattr(scores, side), prompts=column(gain) - 7.0)
         sides[f"reference_{side}"] = replace(getattr(scores, f"reference_{side}"), prompts=column(-7.0))
-    return replace(scores, further=further, beside=beside, rewards=rewards, **sides)
+    return replace(scores, further=further, extra_models=beside, rewards=rewards, **sides)
 
 
 def language(**besides):

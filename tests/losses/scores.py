@@ -32,7 +32,7 @@ def drawn(count, seed=0, dtype=torch.float64, scale=1.0):
     return PairLogps(*(CandidateLogps(row.to(dtype)) for row in rows))
 
 
-def fit(loss, scores, point=0.25):
+def fit(loss, scores, baseline=0.25):
     """The scores with what a loss needs besides: log-probabilities of its own range; for one on single examples
     judgements in turn and a point, in units of 1 / beta; rewards, further answers, further models, prompts, parts."""
     row, below, unit = loss.loss, PLAIN[loss.name].below, 1 / loss.beta
@@ -49,7 +49,7 @@ def fit(loss, scores, point=0.25):
     for k, name in enumerate(("previous",)):
         if name in row.needs:
             one, other = _answer(scores, 21 + 2 * k, unit), _answer(scores, 22 + 2 * k, unit)
-            scores = replace(scores, beside={**scores.beside, name: (one.policy, other.policy)})
+            scores = replace(scores, extra_models={**scores.extra_models, name: (one.policy, other.policy)})
     if "prompts" in row.needs:
         prompts = {s: unit * _normal(30 + k, count).to(dtype) for k, s in enumerate(SIDES)}
         scores = replace(scores, **{s: replace(getattr(scores, s), prompts=p) for s, p in prompts.items()})
@@ -57,21 +57,23 @@ def fit(loss, scores, point=0.25):
         scores = _with_parts(scores, divergence="divergence" in row.needs)
     if "steps" in row.needs:
         scores = _with_steps(scores)
-    if not row.both_sides:
+    if not row.accepts_undesirable:
         return scores
     desirable = torch.arange(count) % 3 != 1
-    return replace(scores, desirable=desirable, point=torch.tensor(point / loss.beta, dtype=dtype))
+    return replace(scores, desirable=desirable, baseline=torch.tensor(baseline / loss.beta, dtype=dtype))
 
 
 def everywhere_equal(scores):
     """The scores with further answers, prompts and the policy as it was where the reference is the policy itself."""
     further = {role: AnswerLogps(answer.policy, answer.policy) for role, answer in scores.further.items()}
     sides = {s: replace(getattr(scores, f"reference_{s}"), prompts=getattr(scores, s).prompts) for s in SIDES[:2]}
-    previous = {"previous": (scores.reference_chosen, scores.reference_rejected)} if "previous" in scores.beside else {}
+    previous = (
+        {"previous": (scores.reference_chosen, scores.reference_rejected)} if "previous" in scores.extra_models else {}
+    )
     sides = {f"reference_{side}": value for side, value in sides.items()}
     own = dict(zip(SIDES[:2], scores.pair, strict=True))
     sides |= {s: replace(c, divergence=0 * c.divergence) for s, c in own.items() if c.divergence is not None}
-    return replace(scores, **sides, further=further, beside={**scores.beside, **previous})
+    return replace(scores, **sides, further=further, extra_models={**scores.extra_models, **previous})
 
 
 def bared(scores):
@@ -79,7 +81,9 @@ def bared(scores):
     bare = lambda s: None if s is None else CandidateLogps(s.logps)
     sides = {side: bare(getattr(scores, side)) for side in SIDES}
     further = {role: AnswerLogps(bare(a.policy), bare(a.reference)) for role, a in scores.further.items()}
-    return replace(scores, **sides, further=further, beside={n: tuple(map(bare, p)) for n, p in scores.beside.items()})
+    return replace(
+        scores, **sides, further=further, extra_models={n: tuple(map(bare, p)) for n, p in scores.extra_models.items()}
+    )
 
 
 def _roles(row):
@@ -158,8 +162,8 @@ def with_logps(scores, change):
     changed = lambda s: None if s is None else replace(s, logps=change(s.logps))
     sides = {side: changed(getattr(scores, side)) for side in SIDES}
     further = {r: AnswerLogps(changed(a.policy), changed(a.reference)) for r, a in scores.further.items()}
-    beside = {name: tuple(map(changed, pair)) for name, pair in scores.beside.items()}
-    return replace(scores, **sides, further=further, beside=beside)
+    beside = {name: tuple(map(changed, pair)) for name, pair in scores.extra_models.items()}
+    return replace(scores, **sides, further=further, extra_models=beside)
 
 
 def examples(scores):
@@ -186,12 +190,14 @@ def _example(scores, k):
         tokens(scores.chosen),
         tokens(scores.rejected),
         True if scores.desirable is None else bool(scores.desirable[k]),
-        0.0 if scores.point is None else scores.point.item(),
+        0.0 if scores.baseline is None else scores.baseline.item(),
         further={
             role: Answer(number(a.policy.logps), number(a.reference.logps), tokens(a.policy))
             for role, a in scores.further.items()
         },
-        beside={name: (number(one.logps), number(other.logps)) for name, (one, other) in scores.beside.items()},
+        extra_models={
+            name: (number(one.logps), number(other.logps)) for name, (one, other) in scores.extra_models.items()
+        },
         rewards={role: number(x) for role, x in scores.rewards.items()},
         prompts={s: number(x.prompts) for s, x in zip(SIDES, sides, strict=True) if x.prompts is not None},
         parts=parts,

@@ -34,9 +34,9 @@ CASES = [
 ON_A_MARGIN = [case for case in CASES if case.values[0].loss.takes == "margin"]
 ON_ALL_SCORES = [case for case in CASES if case.values[0].loss.takes == "scores"]
 AGAINST_A_REFERENCE = [case for case in CASES if case.values[0].loss.needs_reference]
-FIXED_AT_ZERO = [case for case in AGAINST_A_REFERENCE if not case.values[0].loss.absolute]
+FIXED_AT_ZERO = [case for case in AGAINST_A_REFERENCE if not case.values[0].loss.uses_absolute_logps]
 ON_PAIRS = [case for case in CASES if case.values[0].loss.kind == "pair"]
-BY_THEMSELVES = [c for c in CASES if c.values[0].loss.absolute or PLAIN[c.values[0].name].apart]
+BY_THEMSELVES = [c for c in CASES if c.values[0].loss.uses_absolute_logps or PLAIN[c.values[0].name].apart]
 QUIET = settings(max_examples=30, deadline=None, derandomize=True)
 REACHES = st.floats(-30.0, 30.0)
 """Margins in units of 1 / beta: where the curves bend."""
@@ -46,7 +46,7 @@ def _gaps(row) -> list[str]:
     """What a row leaves open."""
     gaps = [field for field in ("summary", "formula", "source", "advice") if not getattr(row, field).strip()]
     gaps += ["arXiv in source"] * ("arXiv" not in row.source)
-    gaps += ["modalities"] * (not row.modalities or not set(row.modalities) <= {"image", "video", "text"})
+    gaps += ["modalities"] * (not row.media or not set(row.media) <= {"image", "video", "text"})
     gaps += ["needs"] * (not set(row.needs) <= set(NEEDS))
     gaps += ["plain formula"] * (row.name not in PLAIN)
     gaps += ["paper"] * (not papers_in(row.source))
@@ -54,9 +54,9 @@ def _gaps(row) -> list[str]:
     gaps += [f"limits of {name}" for name in set(given) - set(row.words) ^ set(row.limits)]
     gaps += [f"words of {name}" for name, value in given.items() if isinstance(value, str) and name not in row.words]
     # Where a reference is needed it also fixes the loss at the start, unless a likelihood counts by itself.
-    gaps += ["at_zero"] * ((row.needs_reference and not row.absolute) != (row.at_zero is not None))
+    gaps += ["at_zero"] * ((row.needs_reference and not row.uses_absolute_logps) != (row.at_zero is not None))
     gaps += ["rewards"] * (row.kind == "list" and not {"reference", "rewards"} & set(row.needs))
-    gaps += ["kind"] * (row.both_sides and row.kind != "single")
+    gaps += ["kind"] * (row.accepts_undesirable and row.kind != "single")
     if row.takes == "margin":
         gaps += [claim for claim in ("slope_at_zero", "optimum") if getattr(row, claim) is None]
     return gaps
@@ -89,9 +89,9 @@ def test_the_battery_leaves_out_only_what_a_row_cannot_have():
     rows = LOSSES.values()
     assert _names(ON_A_MARGIN) == {row.name for row in rows if row.takes == "margin"} >= {"logistic", "squared"}
     assert set(LOSSES) - _names(AGAINST_A_REFERENCE) == {row.name for row in rows if not row.needs_reference}
-    assert _names(AGAINST_A_REFERENCE) - _names(FIXED_AT_ZERO) == {row.name for row in rows if row.absolute} & _names(
-        AGAINST_A_REFERENCE
-    )
+    assert _names(AGAINST_A_REFERENCE) - _names(FIXED_AT_ZERO) == {
+        row.name for row in rows if row.uses_absolute_logps
+    } & _names(AGAINST_A_REFERENCE)
     assert set(LOSSES) - _names(ON_PAIRS) == {row.name for row in rows if row.kind != "pair"}
     for part in (ON_A_MARGIN, ON_ALL_SCORES, AGAINST_A_REFERENCE, FIXED_AT_ZERO, ON_PAIRS):
         assert 0 < len(part) < len(CASES)
@@ -153,7 +153,7 @@ def test_a_mean_over_tokens_is_a_choice_and_scores_without_lengths_are_of_length
 @pytest.mark.parametrize("loss", FIXED_AT_ZERO)
 def test_an_equal_policy_and_reference_cost_what_is_claimed(loss):
     logps = torch.tensor([-0.03, -120.5, 0.0], dtype=torch.float64)
-    scores = fit(loss, PairLogps(*map(CandidateLogps, (logps, 2 * logps, logps, 2 * logps))), point=0.0)
+    scores = fit(loss, PairLogps(*map(CandidateLogps, (logps, 2 * logps, logps, 2 * logps))), baseline=0.0)
     scores = everywhere_equal(scores)
     assert torch.equal(scores.margin, torch.zeros(3, dtype=torch.float64))
     if loss.at_zero is None and loss.loss.kind == "list":  # then its length and rewards fix it, and no likelihood
@@ -222,7 +222,7 @@ def test_permuting_the_batch_permutes_the_losses(loss):
     assert torch.equal(loss(taken(scores, order)), loss(scores)[order])
 
 
-@pytest.mark.parametrize("loss", [case for case in CASES if not case.values[0].loss.together])
+@pytest.mark.parametrize("loss", [case for case in CASES if not case.values[0].loss.needs_whole_batch])
 def test_a_pair_costs_the_same_alone_as_in_a_batch(loss):
     scores = fit(loss, drawn(5, scale=1 / loss.beta))
     alone = [loss(taken(scores, slice(i, i + 1))) for i in range(5)]
@@ -231,17 +231,19 @@ def test_a_pair_costs_the_same_alone_as_in_a_batch(loss):
 
 @pytest.mark.parametrize("loss", CASES)
 def test_a_gradient_reaches_the_policy_and_none_the_reference(loss):
-    scores = fit(loss, from_logps(*([-3.0, -3.0] for _ in range(4))), point=0.0)
+    scores = fit(loss, from_logps(*([-3.0, -3.0] for _ in range(4))), baseline=0.0)
     leaf = lambda s: dataclasses.replace(s, logps=s.logps.detach().clone().requires_grad_(True))
     scores = dataclasses.replace(
         scores,
         **{side: leaf(getattr(scores, side)) for side in SIDES},
         further={role: AnswerLogps(leaf(a.policy), leaf(a.reference)) for role, a in scores.further.items()},
         rewards={role: x.requires_grad_(True) for role, x in scores.rewards.items()},
-        beside={n: tuple(map(leaf, pair)) if n == "previous" else pair for n, pair in scores.beside.items()},
-        point=None if scores.point is None else scores.point.requires_grad_(True),
+        extra_models={
+            n: tuple(map(leaf, pair)) if n == "previous" else pair for n, pair in scores.extra_models.items()
+        },
+        baseline=None if scores.baseline is None else scores.baseline.requires_grad_(True),
     )
-    if loss.loss.both_sides:
+    if loss.loss.accepts_undesirable:
         scores = dataclasses.replace(scores, desirable=torch.tensor([True, False]))
     if "parts" in loss.loss.needs:
         return  # what is a gradient of parts, their own tests look at
@@ -250,9 +252,9 @@ def test_a_gradient_reaches_the_policy_and_none_the_reference(loss):
     still = [
         *references,
         *(x.grad for x in scores.rewards.values()),
-        scores.point.grad if loss.loss.both_sides else None,
+        scores.baseline.grad if loss.loss.accepts_undesirable else None,
     ]
-    still += [s.logps.grad for pair in scores.beside.values() for s in pair if s.logps.requires_grad]
+    still += [s.logps.grad for pair in scores.extra_models.values() for s in pair if s.logps.requires_grad]
     still += [answer.reference.logps.grad for answer in scores.further.values()]
     assert all(gradient is None for gradient in still)
     moved = [answer.policy.logps.grad for answer in scores.further.values()]
@@ -262,7 +264,7 @@ def test_a_gradient_reaches_the_policy_and_none_the_reference(loss):
         return
     assert chosen is not None and (rejected is None) == (loss.loss.kind == "single")
     if not PLAIN[loss.name].past:  # at margin 0 every loss pulls the way of the label
-        assert chosen[0] < 0 < chosen[1] if loss.loss.both_sides else (chosen < 0).all()
+        assert chosen[0] < 0 < chosen[1] if loss.loss.accepts_undesirable else (chosen < 0).all()
         assert rejected is None or (rejected > 0).all()
 
 
@@ -277,7 +279,7 @@ def test_the_gradient_is_the_slope_of_the_loss(loss):
         moved = lambda x, side=side: loss(dataclasses.replace(scores, **{side: replace_logps(scores, side, x)}))
         (found,) = torch.autograd.grad(moved(leaf).sum(), leaf)
         slope = (moved(logps + step) - moved(logps - step)) / (2 * step)
-        if loss.loss.together:  # an example's score may count in another one's loss
+        if loss.loss.needs_whole_batch:  # an example's score may count in another one's loss
             each = step * torch.eye(len(logps), dtype=logps.dtype)
             slope = torch.stack([(moved(logps + x) - moved(logps - x)).sum() for x in each]) / (2 * step)
         torch.testing.assert_close(found, slope, rtol=1e-5, atol=1e-6 * slope.abs().max().item())
@@ -306,8 +308,8 @@ def test_extreme_margins_stay_finite(loss, dtype):
     # Twice, so that of single examples each is once desirable and once not; a sure candidate is among them.
     scores = from_margins([-1e4, 1e4, -1e4 / loss.beta, 1e4 / loss.beta, 0.0] * 2, dtype)
     scores = fit(loss, scores)
-    if loss.loss.both_sides:
-        scores = dataclasses.replace(scores, desirable=torch.arange(10) < 5, point=torch.tensor(1e3, dtype=dtype))
+    if loss.loss.accepts_undesirable:
+        scores = dataclasses.replace(scores, desirable=torch.arange(10) < 5, baseline=torch.tensor(1e3, dtype=dtype))
     read = "parts" if "parts" in loss.loss.needs else "logps"
     leaves = [getattr(side, read).clone().requires_grad_(True) for side in scores.pair]
     sides = (dataclasses.replace(s, **{read: x}) for s, x in zip(scores.pair, leaves, strict=True))

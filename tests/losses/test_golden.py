@@ -93,7 +93,9 @@ def test_rpo_is_the_logistic_loss_and_a_pull_that_does_not_end():
 def kto_of(logratios, desirable, point):
     chosen, zero = torch.tensor(logratios, dtype=torch.float64), torch.zeros(len(logratios), dtype=torch.float64)
     point = torch.tensor(point, dtype=torch.float64)
-    return PairLogps(CandidateLogps(chosen), None, CandidateLogps(zero), desirable=torch.tensor(desirable), point=point)
+    return PairLogps(
+        CandidateLogps(chosen), None, CandidateLogps(zero), desirable=torch.tensor(desirable), baseline=point
+    )
 
 
 def test_thumbs_cost_a_half_at_the_start_and_pull_with_a_quarter_beta():

@@ -8,7 +8,7 @@ import torch
 from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 
 
-def judged(logratios, desirable=True, point=0.0, tokens=None):
+def judged(logratios, desirable=True, baseline=0.0, tokens=None):
     """Single examples by their logratios, against a reference of 0."""
     chosen = torch.tensor(logratios, dtype=torch.float64)
     good = torch.tensor(desirable).expand(len(logratios))
@@ -19,7 +19,7 @@ def judged(logratios, desirable=True, point=0.0, tokens=None):
         None,
         reference,
         desirable=good,
-        point=torch.tensor(point, dtype=torch.float64),
+        baseline=torch.tensor(baseline, dtype=torch.float64),
     )
 
 

@@ -110,7 +110,7 @@ def test_with_one_objective_that_counts_modpo_is_dpo():
 def test_bco_without_a_shift_on_the_two_candidates_is_its_form_on_pairs():
     scores, zero = drawn(6), torch.zeros((), dtype=torch.float64)
     each = [
-        LOSSES["bco"].bind(beta=BETA)(PairLogps(one, None, reference, desirable=torch.full((6,), good), point=zero))
+        LOSSES["bco"].bind(beta=BETA)(PairLogps(one, None, reference, desirable=torch.full((6,), good), baseline=zero))
         for one, reference, good in (
             (scores.chosen, scores.reference_chosen, True),
             (scores.rejected, scores.reference_rejected, False),

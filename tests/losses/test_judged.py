@@ -135,7 +135,7 @@ def test_in_the_first_round_the_previous_policy_is_the_reference():
 def test_a_share_of_one_forgets_the_previous_policy_and_of_none_the_reference():
     scores, other = random_pairs(previous=drawn_twice()), drawn(6, seed=9, scale=10.0)
     found = lambda s, share: of("inpo", s, beta=0.1, tau_over_eta=share)
-    moved = replace(scores, beside={"previous": (other.chosen, other.rejected)})
+    moved = replace(scores, extra_models={"previous": (other.chosen, other.rejected)})
     assert torch.equal(found(moved, 1.0), found(scores, 1.0)) and not torch.equal(found(moved, 0.5), found(scores, 0.5))
     moved = replace(scores, reference_chosen=other.chosen, reference_rejected=other.rejected)
     close(found(moved, 0.0), found(scores, 0.0))
@@ -144,7 +144,7 @@ def test_a_share_of_one_forgets_the_previous_policy_and_of_none_the_reference():
 def test_a_margin_against_the_previous_policy_weighs_its_tokens_too():
     scores = fit(LOSSES["inpo"].bind(beta=0.1), with_tokens())
     previous = (scores.chosen, scores.rejected)
-    scores = replace(scores, beside={"previous": previous})
+    scores = replace(scores, extra_models={"previous": previous})
     found = LOSSES["inpo"].bind(beta=0.1, tau_over_eta=0.0, ld_alpha=0.25)(scores)
     close(found, torch.full_like(found, 25.0))  # the policy is the previous one: no margin
 

@@ -117,7 +117,7 @@ def test_apo_zero_is_kto_on_both_candidates_with_its_point_at_zero():
     scores = drawn(5)
     z = torch.zeros((), dtype=torch.float64)
     single = lambda one, reference, good: LOSSES["kto"].bind(beta=0.7)(
-        type(scores)(one, None, reference, desirable=torch.full((5,), good), point=z)
+        type(scores)(one, None, reference, desirable=torch.full((5,), good), baseline=z)
     )
     both = single(scores.chosen, scores.reference_chosen, True) + single(
         scores.rejected, scores.reference_rejected, False

@@ -90,10 +90,10 @@ def test_means_over_tokens_divide_everything_by_the_policys_lengths_once():
 
 
 def test_a_single_examples_judgement_and_point_stay_with_its_scores():
-    given = {"desirable": torch.tensor([True, False]), "point": torch.tensor(0.5)}
+    given = {"desirable": torch.tensor([True, False]), "baseline": torch.tensor(0.5)}
     scores = PairLogps(CandidateLogps(torch.zeros(2)), reference_chosen=CandidateLogps(torch.ones(2)), **given)
     for changed in (scores.detach(), scores.per_token(), scores.scaled(torch.ones(2))):
-        assert changed.desirable is scores.desirable and changed.point is scores.point
+        assert changed.desirable is scores.desirable and changed.baseline is scores.baseline
 
 
 FACTORS = torch.tensor([1.0, -2.5, 0.0], dtype=torch.float64)

@@ -60,7 +60,7 @@ def test_unlike_kto_no_example_is_given_up():
 
 def test_a_shift_that_is_missing_is_told():
     with pytest.raises(ValueError, match="running shift"):
-        LOSSES["bco"].bind(beta=1.0)(replace(judged([1.0]), point=None))
+        LOSSES["bco"].bind(beta=1.0)(replace(judged([1.0]), baseline=None))
 
 
 def slope(loss, scores):
@@ -89,8 +89,8 @@ def test_what_is_retained_is_fine_tuned_on_per_token():
 
 
 def test_undesirable_examples_alone_are_enough_where_a_row_says_so():
-    assert [name for name, row in LOSSES.items() if row.bad_alone] == ["npo"]
-    assert all(row.both_sides for row in LOSSES.values() if row.bad_alone)
+    assert [name for name, row in LOSSES.items() if row.allows_only_undesirable] == ["npo"]
+    assert all(row.accepts_undesirable for row in LOSSES.values() if row.allows_only_undesirable)
 
 
 @pytest.mark.parametrize("phi", PHI)

@@ -90,9 +90,7 @@ def test_language_presets_have_the_numbers_of_their_sources(name, rate, pairs, h
     recipe = made(name)
     assert bind_loss(recipe.loss).told == hyper
     assert (recipe.train.learning_rate, recipe.train.batch_size) == (rate, pairs)
-    assert "text" in LOSSES[recipe.loss.name].modalities and METHODS[name].needs_reference == (
-        name not in ("simpo", "orpo")
-    )
+    assert "text" in LOSSES[recipe.loss.name].media and METHODS[name].needs_reference == (name not in ("simpo", "orpo"))
     assert recipe.pairs.name == ("singles" if name == "kto" else "dataset")
 
 

@@ -19,7 +19,7 @@ class FakePolicy:
         self.weights = {"lora.a": torch.arange(6.0).reshape(2, 3) / 7, "half": torch.ones(3, dtype=torch.bfloat16)}
         self.held: dict[str, torch.Tensor] | None = None
         self.raise_after = raise_after
-        self.asked: list[tuple[str, int]] = []
+        self.format_prompt: list[tuple[str, int]] = []
         self.batches: list[int] = []
         self.settings: list[dict] = []
         self.states = self.sampling_blocks = 0
@@ -34,7 +34,7 @@ class FakePolicy:
         self.states += 1
         return {name: value.clone() for name, value in self.weights.items()}
 
-    def hold_reference(self, state) -> None:
+    def set_reference(self, state) -> None:
         self.held = dict(state)
 
     @contextmanager
@@ -48,9 +48,9 @@ class FakePolicy:
         self.settings.append(settings)
         made = {}
         for prompt, seed, key in zip(prompts, seeds, keys, strict=True):
-            if self.raise_after is not None and len(self.asked) >= self.raise_after:
+            if self.raise_after is not None and len(self.format_prompt) >= self.raise_after:
                 raise KeyboardInterrupt
-            self.asked.append((prompt, seed))
+            self.format_prompt.append((prompt, seed))
             made[key] = {"latent": answer(self.held, prompt, seed)}
         store.put_many(made)
         return [CachedCandidate(str(store.root), store.maker, key) for key in keys]

@@ -24,7 +24,7 @@ class Numbered(TalkingPolicy):
         super().__init__()
         self.dies_at = dies_at
 
-    def asked(self, prompt, **settings):
+    def format_prompt(self, prompt, **settings):
         return prompt
 
     def sample(self, prompts, seeds, *, reference=False, **settings):
@@ -77,7 +77,7 @@ def test_the_best_answer_is_preferred_to_the_worst(tmp_path):
         {"prompt": "b", "chosen": " 6", "rejected": " 4", "chosen_score": 0.5, "rejected_score": -5.0, "seeds": [6, 4]},
     ]  # fmt: skip
     assert (made.pairs, made.tied, made.gap) == (2, 0, pytest.approx((3.0 + 5.5) / 2))
-    assert "left out" not in made.words()
+    assert "left out" not in made.summary()
     answers = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     assert [row["scores"]["table"] for row in answers] == [0.0, -1.0, 0.0, 2.0, -5.0, 0.0, 0.5, 0.0]
     assert [pair.scores["chosen"]["score"] for pair in read_pairs(made.path).pairs] == [2.0, 0.5]
@@ -97,7 +97,7 @@ def test_ties_and_small_gaps_are_left_out_and_counted(tmp_path):
     judge = Table(s0=1.0, s3=0.1, s5=0.2, s4=0.1)
     made = make_pairs(Numbered(), ["far", "near", "near too", "tied"], judge, tmp_path, answers=2, gap=0.25)
     assert [row["prompt"] for row in rows(made)] == ["far"] and made.tied == 3
-    assert "3 prompts left out, their answers were judged alike" in made.words()
+    assert "3 prompts left out, their answers were judged alike" in made.summary()
     assert make_pairs(Numbered(), ["far", "tied"], Table(s0=1.0), tmp_path / "zero", answers=2).tied == 1
 
 

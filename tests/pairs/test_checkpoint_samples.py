@@ -46,7 +46,7 @@ def test_wanted_winners_get_samples_and_the_rest_stay_alone(tmp_path):
     assert [(p.id, p.prompt, p.chosen) for p in pairs] == [(p.id, p.prompt, p.chosen) for p in DATA.pairs]
     assert [i for i, pair in enumerate(pairs) if pair.rejected is not None] == WANTED
     assert policy.batches == [2, 2, 2, 1] and policy.sampling_blocks == 1
-    seeds = dict(zip(WANTED, (seed for _, seed in policy.asked), strict=True))
+    seeds = dict(zip(WANTED, (seed for _, seed in policy.format_prompt), strict=True))
     assert len(set(seeds.values())) == 7 and all(0 <= seed < 2**31 for seed in seeds.values())
     for i in WANTED:
         assert torch.equal(latents(pairs)[pairs[i].id], answer(policy.weights, pairs[i].prompt, seeds[i]))
@@ -66,7 +66,7 @@ def test_latest_plays_against_the_state_at_the_beginning_of_the_round(tmp_path):
         before = policy.state()
         made = latents(source(select="latest").begin(number, [1], fake_stage(policy, tmp_path)))
         assert all(torch.equal(policy.held[name], before[name]) for name in before)
-        assert torch.equal(made["p1"], answer(before, *policy.asked[-1]))
+        assert torch.equal(made["p1"], answer(before, *policy.format_prompt[-1]))
         policy.learn()
 
 
@@ -102,23 +102,23 @@ def test_samples_do_not_depend_on_batch_order_or_other_pairs(tmp_path):
 def test_rounds_and_runs_have_seeds_of_their_own(tmp_path):
     policy = FakePolicy()
     run_rounds(policy, tmp_path, range(3), select="initial")
-    assert max(Counter(policy.asked).values()) == 1
+    assert max(Counter(policy.format_prompt).values()) == 1
     other = FakePolicy()
     source().begin(0, WANTED, fake_stage(other, tmp_path / "other", seed=6))
-    assert not set(other.asked) & set(policy.asked)
+    assert not set(other.format_prompt) & set(policy.format_prompt)
 
 
 def test_a_killed_round_goes_on_and_equals_one_that_was_not(tmp_path):
     whole = run_rounds(FakePolicy(), tmp_path / "whole", [0, 1])[1]
     policy = FakePolicy()
     run_rounds(policy, tmp_path / "killed", [0])
-    policy.raise_after = len(policy.asked) + 5
+    policy.raise_after = len(policy.format_prompt) + 5
     with pytest.raises(KeyboardInterrupt):
         run_rounds(policy, tmp_path / "killed", [1])
     again = FakePolicy()
     again.learn(1)
     assert same(run_rounds(again, tmp_path / "killed", [1])[0], whole)
-    assert len(again.asked) == 7 - 4  # whole batches of two were on the disk
+    assert len(again.format_prompt) == 7 - 4  # whole batches of two were on the disk
 
 
 def test_a_resume_in_the_middle_of_a_round_brings_the_same_pairs_and_reference(tmp_path):
@@ -126,10 +126,10 @@ def test_a_resume_in_the_middle_of_a_round_brings_the_same_pairs_and_reference(t
     start = policy.weights
     first = run_rounds(policy, tmp_path, [0], select="latest")[0]
     policy.learn(5)
-    policy.asked.clear()
+    policy.format_prompt.clear()
     blocks, states = policy.sampling_blocks, policy.states
     assert same(run_rounds(policy, tmp_path, [0], select="latest")[0], first)
-    assert not policy.asked and (policy.sampling_blocks, policy.states) == (blocks, states)
+    assert not policy.format_prompt and (policy.sampling_blocks, policy.states) == (blocks, states)
     assert torch.equal(policy.held["lora.a"], start["lora.a"])
     assert CheckpointPool(tmp_path / "pool").indices() == [0]
 
@@ -149,16 +149,16 @@ def test_two_processes_make_what_one_makes_each_its_part(tmp_path):
     for thread in threads:
         thread.join(timeout=30)
     assert same(found[0], alone) and same(found[1], alone)
-    assert [len(policy.asked) for policy in policies] == [3, 4]
+    assert [len(policy.format_prompt) for policy in policies] == [3, 4]
     assert [policy.states for policy in policies] == [1, 0]
 
 
 def test_a_checkpoint_that_is_chosen_again_reuses_its_samples(tmp_path):
     policy = FakePolicy()
     first, second = run_rounds(policy, tmp_path, range(2), select="initial", seeds="checkpoint")
-    assert same(first, second) and len(policy.asked) == 7
+    assert same(first, second) and len(policy.format_prompt) == 7
     third = run_rounds(policy, tmp_path, [2], range(10), select="initial", seeds="checkpoint")[0]
-    assert same({key: third[key] for key in first}, first) and len(policy.asked) == 10
+    assert same({key: third[key] for key in first}, first) and len(policy.format_prompt) == 10
     other = run_rounds(policy, tmp_path, [3], select="latest", seeds="checkpoint")[0]
     assert not same(other, first)
 
@@ -167,9 +167,9 @@ def test_rounds_that_are_over_leave_the_disk_but_the_last_one(tmp_path):
     policy = FakePolicy()
     run_rounds(policy, tmp_path, range(4))
     assert sorted(f.name for f in (tmp_path / "samples").iterdir()) == ["round-000002", "round-000003"]
-    asked = len(policy.asked)
+    asked = len(policy.format_prompt)
     run_rounds(policy, tmp_path, [2])
-    assert len(policy.asked) == asked
+    assert len(policy.format_prompt) == asked
 
 
 @pytest.mark.filterwarnings("ignore:the cache file")

@@ -16,7 +16,7 @@ class Speaker:
     medium = "text"
 
     def __init__(self, silent=()):
-        self.asked, self.silent = [], silent
+        self.format_prompt, self.silent = [], silent
 
     def fingerprint(self):
         return "speaker"
@@ -25,7 +25,7 @@ class Speaker:
         return {}
 
     def sample(self, prompts, seeds, **settings):
-        self.asked += prompts
+        self.format_prompt += prompts
         return [" " if any(word in p for word in self.silent) else f" because {len(p)} " for p in prompts]
 
 
@@ -65,10 +65,10 @@ def test_a_killed_command_asks_about_the_rest_alone(tmp_path):
         add_rationales(Speaker(), lines, target=tmp_path / "out.jsonl", batch=2, progress=kill)
     again = Speaker()
     notes, outcome = add_rationales(again, lines, target=tmp_path / "out.jsonl", batch=2)
-    assert len(again.asked) == 1 and len(list(outcome.lines)) == 5
+    assert len(again.format_prompt) == 1 and len(list(outcome.lines)) == 5
     other = Speaker()
     add_rationales(other, lines, target=tmp_path / "out.jsonl", batch=2, style="specific")
-    assert len(other.asked) == 5  # another question: nothing of the notes is taken
+    assert len(other.format_prompt) == 5  # another question: nothing of the notes is taken
     notes.done()
 
 

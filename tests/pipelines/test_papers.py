@@ -209,5 +209,5 @@ def test_the_aligned_model_beats_its_base_by_a_judge_that_it_never_met(method, t
     values = [f"data.train={tmp_path / 'pairs'}"]
     values += [f"data.scores=[{tmp_path / 'judge.jsonl'}]"] if method == "smpo" else []
     found = paper.run(method, tmp_path / method, overrides=values)
-    print(PROGRAMS[method].TABLE.show(found.comparison), found.cost.words(), sep="\n")
+    print(PROGRAMS[method].TABLE.show(found.comparison), found.cost.summary(), sep="\n")
     assert found.comparison.held_out()[0].win.low > 0.5

@@ -28,8 +28,8 @@ def shake(policy, scale=0.02, seed=1):
 
 
 def margin(policy, encoded, draw):
-    chosen, rejected = (scores.logps for scores in policy.score(encoded, draw).candidates)
-    ref_chosen, ref_rejected = (scores.logps for scores in policy.reference(encoded, draw).candidates)
+    chosen, rejected = (scores.logps for scores in policy.logps(encoded, draw).candidates)
+    ref_chosen, ref_rejected = (scores.logps for scores in policy.reference_logps(encoded, draw).candidates)
     return (chosen - rejected) - (ref_chosen - ref_rejected)
 
 

@@ -29,15 +29,15 @@ def test_an_earlier_state_scores_as_a_policy_that_was_loaded_with_it(make, pairs
     state, draw = earlier.state(), draw_for(pairs)
     policy = shake(make(adapter=adapter, reference="auto"))
     encoded = policy.encode(pairs)
-    policy.hold_reference(state)
-    assert policy.kind == "earlier" and "earlier checkpoint" in policy.describe()["reference"]
-    assert equal(logps(policy.reference(encoded, draw)), logps(earlier.score(encoded, draw)))
+    policy.set_reference(state)
+    assert policy.reference_kind == "earlier" and "earlier checkpoint" in policy.describe()["reference"]
+    assert equal(logps(policy.reference_logps(encoded, draw)), logps(earlier.logps(encoded, draw)))
     with torch.no_grad():
         for value in earlier.trainable().values():
             value.zero_()
     fresh = make(adapter=adapter, reference="auto")
-    policy.hold_reference(fresh.state())  # the latest that was given is the one
-    assert equal(logps(policy.reference(encoded, draw)), logps(fresh.score(encoded, draw)))
+    policy.set_reference(fresh.state())  # the latest that was given is the one
+    assert equal(logps(policy.reference_logps(encoded, draw)), logps(fresh.logps(encoded, draw)))
 
 
 @BOTH
@@ -49,10 +49,10 @@ def test_holding_an_earlier_state_leaves_weights_gradients_and_optimizer_alone(m
         optimizer = torch.optim.AdamW(policy.trainable().values(), lr=1e-3)
         before, places = policy.state(), [value.data_ptr() for value in policy.trainable().values()]
         encoded, draw = policy.encode(pairs), draw_for(pairs)
-        total = policy.score(encoded, draw).candidates[0].logps.sum()
+        total = policy.logps(encoded, draw).candidates[0].logps.sum()
         if held:
-            policy.hold_reference(shake(make(adapter=adapter, reference="auto"), seed=5).state())
-            policy.reference(encoded, draw)
+            policy.set_reference(shake(make(adapter=adapter, reference="auto"), seed=5).state())
+            policy.reference_logps(encoded, draw)
             with pytest.raises(RuntimeError, match="midway"), policy._judging.reference.network():
                 raise RuntimeError("midway")
         total.backward()
@@ -67,7 +67,7 @@ def test_holding_an_earlier_state_leaves_weights_gradients_and_optimizer_alone(m
 @pytest.mark.parametrize("latents", ["forward", "ddim_inversion"])
 def test_the_policys_own_state_as_its_reference_costs_exactly_log_two(make, pairs, adapter, latents):
     policy = shake(make(adapter=adapter, reference="auto", latents=latents))
-    policy.hold_reference(policy.state())
+    policy.set_reference(policy.state())
     encoded, draw = policy.encode(pairs), draw_for(pairs)
     assert torch.equal(margin(policy, encoded, draw), torch.zeros(len(pairs)))
     shake(policy, scale=1e-3)
@@ -85,7 +85,7 @@ def test_the_policys_own_state_as_its_reference_costs_exactly_log_two(make, pair
 def test_what_was_stored_of_one_reference_forbids_another(make, settings, typed):
     policy = make(**settings)
     with pytest.raises(ConfigError, match=f"reference changes while training.*--set {typed}"):
-        policy.hold_reference(policy.state())
+        policy.set_reference(policy.state())
 
 
 def test_an_inverting_reference_asks_anew_once_another_one_is_held(make, pairs):
@@ -93,7 +93,7 @@ def test_an_inverting_reference_asks_anew_once_another_one_is_held(make, pairs):
     encoded, draw, found = policy.encode(pairs), draw_for(pairs), []
     for seed in (1, 2, 3, 4):
         state = shake(make(), seed=seed).state()
-        policy.hold_reference(state)
+        policy.set_reference(state)
         found.append(question(policy, encoded, draw).x_t)
     assert not any(torch.equal(one, other) for one, other in zip(found, found[1:], strict=False))
 
@@ -114,7 +114,7 @@ def test_a_sample_kept_as_a_candidate_is_the_latent_in_the_autoencoders_scale(ma
 def test_the_reference_samples_candidates_of_its_own(make, tmp_path):
     policy, store = shake(make(flip="none")), TensorCache(tmp_path / "kept", "samples")
     earlier = shake(make(flip="none"), seed=5)
-    policy.hold_reference(earlier.state())
+    policy.set_reference(earlier.state())
     mine, theirs = (
         policy.make_candidates(["a fox"], [1], store, [key], reference=reference, **SAMPLING)[0].read()["mean"]
         for key, reference in (("mine", False), ("theirs", True))
@@ -181,6 +181,6 @@ def test_the_base_is_sampled_as_it_was_whatever_the_reference_has_become(make, a
     before = policy.sample(["a fox"], [0], **settings)[0]
     shake(policy)
     if moved == "held":
-        policy.hold_reference(policy.state())
+        policy.set_reference(policy.state())
     shake(policy)
     assert torch.equal(policy.sample(["a fox"], [0], **settings)[0], before)

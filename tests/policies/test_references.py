@@ -12,7 +12,7 @@ PLAN = [(i, visit) for visit in (0, 1) for i in range(4)]
 
 
 def errors(policy, pairs, visit):
-    info = policy.reference(policy.encode(pairs), draw_for(pairs, visit)).info
+    info = policy.reference_logps(policy.encode(pairs), draw_for(pairs, visit)).info
     return torch.stack([info["chosen_error"], info["rejected_error"]])
 
 
@@ -72,7 +72,7 @@ def test_auto_takes_the_cheapest_that_fits(make, monkeypatch):
     assert make(adapter=None).kind == "copy"
     monkeypatch.setattr("diffalign.policies.references.available_bytes", lambda device: 1000)
     policy = make(adapter=None)
-    assert policy.kind == "stored" and "no extra memory" in policy.describe()["reference"]
+    assert policy.reference_kind == "stored" and "no extra memory" in policy.describe()["reference"]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_a_written_merge_scores_as_its_parts_do_when_it_is_one_of_them(llm, tmp_
     scores = []
     for path in (folders[0], written):
         policy = load_aligned(config, path)
-        scores.append(policy.score(policy.encode(pairs), None).candidates[0].logps)
+        scores.append(policy.logps(policy.encode(pairs), None).candidates[0].logps)
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-5, atol=1e-4)
     about = read_delta(written).about
     assert [part["weight"] for part in about["merged_from"]] == [1.0, 0.0] and about["config"]["r"] == 4
@@ -114,7 +114,7 @@ def test_weights_are_those_of_the_grid_that_fit_the_memory_best(llm, tmp_path):
     assert len(tried) == 5 and tried[0].loss == min(t.loss for t in tried) < tried[-1].loss
     use((1.0, 0.0))
     alone = load_aligned(LanguageConfig(path=str(llm)), tmp_path / "0")
-    one, other = (p.score(p.encode(pairs), None).candidates[0].logps for p in (policy, alone))
+    one, other = (p.logps(p.encode(pairs), None).candidates[0].logps for p in (policy, alone))
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
 
 

@@ -34,12 +34,14 @@ def sections_for(row: Loss, medium: str) -> dict[str, Any]:
     hyper: dict[str, Any] = {}
     for name, default in hyperparameters(row).items():
         if name == "beta":
-            hyper[name] = 0.1 if row.bends else BETA[medium]
+            hyper[name] = 0.1 if row.scale_sensitive else BETA[medium]
         elif default is None or default == "" and name in PLAIN[row.name].settings[0]:
             hyper[name] = PLAIN[row.name].settings[0][name]
-    if row.bends and medium == "image":
+    if row.scale_sensitive and medium == "image":
         hyper["logp_scale"] = SCALE
-    pairs = {"pair": "dataset", "list": "lists", "single": "singles" if row.both_sides else "winners"}[row.kind]
+    pairs = {"pair": "dataset", "list": "lists", "single": "singles" if row.accepts_undesirable else "winners"}[
+        row.kind
+    ]
     train = {"previous_every": 2} if "previous" in row.needs else {}
     model = {"degree": {}} if "degree" in row.needs else {}
     return {"loss": {"name": row.name, **hyper}, "pairs": pairs, "train": train, "model": model}
@@ -47,4 +49,4 @@ def sections_for(row: Loss, medium: str) -> dict[str, Any]:
 
 def rows_for(medium: str) -> list[Loss]:
     """The rows that say they have a meaning for a medium."""
-    return [row for row in LOSSES.values() if medium in row.modalities]
+    return [row for row in LOSSES.values() if medium in row.media]

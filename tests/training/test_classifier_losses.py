@@ -55,7 +55,7 @@ def test_it_learns_which_examples_are_good(tmp_path):
     _, result = run(tmp_path, **BCO, train__steps=60, log__every=1)
     assert metrics(tmp_path)[0]["loss"] == pytest.approx(0.693147, abs=1e-5)
     assert result.metrics["loss"] < 0.5 and result.metrics["rewards/accuracies"] > 0.8
-    assert "shift" in result.metrics and "kl" not in result.metrics
+    assert "bco_shift" in result.metrics and "kl" not in result.metrics
 
 
 def test_a_killed_run_goes_on_with_its_shift_bit_for_bit(tmp_path):

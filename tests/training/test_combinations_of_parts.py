@@ -117,7 +117,7 @@ def thumbs(logps, desirable, point, lengths=None):
     """Single examples against a reference of zeros."""
     lengths = None if lengths is None else torch.tensor(lengths)
     zero = CandidateLogps(torch.zeros(len(logps)))
-    given = {"desirable": torch.tensor(desirable), "point": torch.tensor(point)}
+    given = {"desirable": torch.tensor(desirable), "baseline": torch.tensor(point)}
     return PairLogps(CandidateLogps(torch.tensor(logps), lengths=lengths), reference_chosen=zero, **given)
 
 

@@ -59,4 +59,4 @@ def test_a_run_killed_in_sampling_and_in_training_ends_in_the_same_weights(model
     assert losses(parts) == losses(tmp_path / "straight")
     # The latest state is the reference of each round, so each begins where policy and reference are equal.
     assert [abs(loss - math.log(2)) < 1e-6 for loss in losses(parts)] == [True, False, True, False, True]
-    assert resumed.policy.evaluations.sampling == 0  # nothing that is there is sampled again
+    assert resumed.policy.forward_counts.sampling == 0  # nothing that is there is sampled again

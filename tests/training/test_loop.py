@@ -29,7 +29,7 @@ def test_the_first_loss_is_log_two(tmp_path):
 def test_it_learns_and_says_so(tmp_path):
     result, _ = run(tmp_path, train__steps=60, train__learning_rate=0.003, log__every=2)
     assert result.metrics["loss"] < 0.6 and result.metrics["rewards/accuracies"] > 0.8
-    assert any(text.startswith("It learns") for text in result.words)
+    assert any(text.startswith("It learns") for text in result.summary)
 
 
 def test_a_batch_equals_its_accumulated_pieces(tmp_path):

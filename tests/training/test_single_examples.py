@@ -50,7 +50,7 @@ def test_it_starts_at_a_half_and_learns_which_examples_are_good(tmp_path):
     assert last["loss"] < 0.4 and last["rewards/accuracies"] > 0.8
     assert last["rewards/chosen"] > 0.0 > last["rewards/rejected"]
     assert last["rewards/margins"] == pytest.approx(last["rewards/chosen"] - last["rewards/rejected"])
-    assert any(text.startswith("It learns") for text in result.words)
+    assert any(text.startswith("It learns") for text in result.summary)
 
 
 def test_a_batch_measures_from_one_point_whatever_its_pieces(tmp_path, points):

@@ -67,7 +67,7 @@ def test_what_a_reference_said_is_found_again_by_another_run(llm, tmp_path):
     pairs, said = text_pairs(6), []
     for name in ("first", "second"):
         wanted = recipe(llm, tmp_path / name, model={"reference": "stored"}, train={"steps": 2, "seed": len(said)})
-        said.append(train(wanted, pairs=pairs).policy.evaluations.reference)
+        said.append(train(wanted, pairs=pairs).policy.forward_counts.reference)
     assert said[0] > 0 and said[1] == 0
 
 
@@ -75,7 +75,7 @@ def test_a_step_computes_a_shared_prompt_once_and_counts_what_that_saves(llm, tm
     pairs = text_pairs(4)
     counts = train(
         recipe(llm, tmp_path / "run", train={"steps": 1, "micro_batch_size": 4}), pairs=pairs
-    ).policy.evaluations
+    ).policy.forward_counts
     prompts = {pair.prompt: len(pair.prompt) for pair in pairs}
     answers = sum(len(text) + 1 for pair in pairs for text in (pair.chosen, pair.rejected))
     assert counts.policy == sum(prompts.values()) + answers == counts.reference
@@ -151,8 +151,8 @@ def test_a_batch_of_eight_is_eight_accumulated_ones_whatever_their_lengths(llm, 
 def test_answers_of_an_earlier_checkpoint_can_be_the_rejected_ones(llm, tmp_path):
     source = {"name": "checkpoint", "every": 2, "select": "latest", "max_new_tokens": 6}
     result = train(recipe(llm, tmp_path / "spin", pairs=source), pairs=text_pairs(6))
-    assert result.steps == 4 and result.policy.kind == "earlier"
-    assert result.policy.evaluations.sampling > 0
+    assert result.steps == 4 and result.policy.reference_kind == "earlier"
+    assert result.policy.forward_counts.sampling > 0
     assert [record["loss"] for record in records(tmp_path / "spin")][0] == pytest.approx(math.log(2), abs=1e-5)
 
 

@@ -38,7 +38,7 @@ def test_fine_tuning_asks_for_winners_alone_and_tells_of_nothing_else(tmp_path):
     assert not [name for name in told if any(part in name for part in (*REJECTED, "error/", "saturated"))]
     assert "logps/chosen" in told and "eval_logps/chosen" in told
     assert policy.encoded == {1}  # no rejected candidate was encoded, not of the held-out pairs either
-    assert result.words and "no margins to judge by" in result.words[0] and "likelier" not in result.words[0]
+    assert result.summary and "no margins to judge by" in result.summary[0] and "likelier" not in result.summary[0]
 
 
 def test_a_winner_trains_alike_whoever_lost_beside_it(tmp_path):
@@ -63,7 +63,7 @@ def test_no_alarm_speaks_of_a_reference_that_is_not_there(tmp_path, capsys, sett
     result, _ = run(tmp_path, **settings, train__steps=40, train__learning_rate=1e-4, log__every=1)
     said = capsys.readouterr().err
     assert "warning" not in said and "at step 0" not in said
-    for text in (said, *result.words):
+    for text in (said, *result.summary):
         assert "than under the reference" not in text and "still its reference" not in text
         assert "against the reference" not in text
 

@@ -74,7 +74,7 @@ class ToyPolicy:
         self.poison, self.shout = poison, shout
         self._die = {"score": die_at, "sample": die_sampling, "invert": die_inverting}
         self._count = dict.fromkeys(self._die, 0)
-        self.refresh_every = refresh
+        self.latents_refresh_every = refresh
         self.prepared = 0
         self.seen: list[tuple[str, int]] = []
         self.referenced: list[str] = []
@@ -94,12 +94,12 @@ class ToyPolicy:
             os.kill(os.getpid(), signal.SIGKILL)
 
     medium = "image"
-    looks = 4
+    eval_draws = 4
 
     def show(self, pair) -> str:
         return pair.id
 
-    def arrange(self, pairs) -> list[int]:
+    def microbatch_order(self, pairs) -> list[int]:
         return list(range(len(pairs)))
 
     def describe(self) -> dict[str, str]:
@@ -123,7 +123,7 @@ class ToyPolicy:
                 row[1] = pair.rejected.read()["x"]
         return rows
 
-    def score(self, encoded, draw) -> BatchLogps:
+    def logps(self, encoded, draw) -> BatchLogps:
         self._called("score")
         self.seen += list(zip(draw.ids, draw.visits, strict=True))
         scored = self._scored(self.module, encoded, draw)
@@ -132,11 +132,11 @@ class ToyPolicy:
             scored = BatchLogps(tuple(loud), scored.info)
         return scored
 
-    def reference(self, encoded, draw) -> BatchLogps:
+    def reference_logps(self, encoded, draw) -> BatchLogps:
         self.referenced += draw.ids
         return self._scored(lambda x: x @ (self._bare.base + self._held).T, encoded, draw)
 
-    def hold_reference(self, state) -> None:
+    def set_reference(self, state) -> None:
         self._held = state["change"].clone()
 
     def make_candidates(self, prompts, seeds, store, keys, *, reference, **settings) -> list[CachedCandidate]:

@@ -40,7 +40,7 @@ class Curriculum:
     dropped: list[Dropped] = field(default_factory=list)
     pairs: int = 0
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """One line: how many pairs in which stage, and their gaps."""
         parts = []
         for number, stage in enumerate(self.stages, 1):

@@ -48,7 +48,7 @@ class Frontier:
     picker: str
     steps: tuple[BestOf, ...]
 
-    def words(self, roles: Mapping[str, str]) -> list[str]:
+    def summary(self, roles: Mapping[str, str]) -> list[str]:
         """A sentence where a held-out judge is lower at the largest n than at a smaller one.
 
         Args:

@@ -48,7 +48,7 @@ class DifferentialEntropy:
     prompts: int = 1
     usable: int = 1
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """One sentence, with what it is worth."""
         mild = f"the milder spread of log-ratios is {self.spread:.2f} (1: all answers changed alike)"
         if not self.usable:

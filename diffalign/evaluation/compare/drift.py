@@ -63,7 +63,7 @@ class Drift:
     unit: str
     samples: int
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """One sentence."""
         return f"Drift from the reference: {self.value:.3g} +- {2 * self.error:.2g} {self.unit}, over {self.samples}."
 
@@ -84,13 +84,13 @@ class Sampled:
     evidence: DifferentialEntropy | None = None
     plain: bool = True
 
-    def words(self) -> list[str]:
+    def summary(self) -> list[str]:
         """A sentence or two."""
-        told = [self.drift.words()]
+        told = [self.drift.summary()]
         if not self.plain:
             told.append("The samples were not drawn at temperature 1 from all tokens, so this is no KL but a likeness.")
         if self.evidence is not None:
-            told.append(self.evidence.words())
+            told.append(self.evidence.summary())
         return told
 
     @classmethod
@@ -125,24 +125,27 @@ def ask(
     """
     places = [k for k, content in enumerate(contents) if not isinstance(content, str) or content.strip()]
     compare: Any = None  # of a reference of which only errors are stored there is no prediction to compare with
-    if policy.medium != "text" and getattr(policy, "kind", "") != "stored":
-        compare = getattr(policy, "compare", None)
+    if policy.medium != "text" and getattr(policy, "reference_kind", "") != "stored":
+        compare = getattr(policy, "compare_parts", None)
     found: list[list[float]] = [[], [], []]
     mode = policy.module.training
     policy.module.eval()
     try:
         for start in range(0, len(places), batch):
             part = places[start : start + batch]
-            pairs = [Pair(f"sample/{k}", policy.asked(prompts[k], **(settings or {})), contents[k], None) for k in part]
+            pairs = [
+                Pair(f"sample/{k}", policy.format_prompt(prompts[k], **(settings or {})), contents[k], None)
+                for k in part
+            ]
             encoded = policy.encode(pairs)
             looks = []
-            for look in range(policy.looks):
+            for look in range(policy.eval_draws):
                 draw = Draw(seed, tuple(pair.id for pair in pairs), (-1 - look,) * len(pairs))
                 if compare is not None:
                     sides = [side.candidates[0] for side in compare(encoded, draw)]
                     apart = [2.0 * sides[0].divergence.sum(1)]
                 else:
-                    sides = [side(encoded, draw).candidates[0] for side in (policy.score, policy.reference)]
+                    sides = [side(encoded, draw).candidates[0] for side in (policy.logps, policy.reference_logps)]
                     apart = []
                 rows = [*(side.logps for side in sides), *apart]
                 looks.append(torch.stack([row.double().cpu() for row in rows]))
@@ -189,7 +192,9 @@ def sampled(policy: Policy, base: Gallery, aligned: Gallery, *, seed: int = 0, b
     texts = policy.medium == "text"
     plain = not texts or [drawn.get(*x) for x in (("temperature", 1.0), ("top_p", 1.0), ("top_k", 0))] == [1.0, 1.0, 0]
     spread = None
-    if getattr(policy, "kind", "") != "earlier":  # else what is called the reference by now did not make these
+    if (
+        getattr(policy, "reference_kind", "") != "earlier"
+    ):  # else what is called the reference by now did not make these
         theirs = ask(policy, [s.prompt for s in base.samples], base.contents(), **how)
         spread = _dispersion(theirs.logratios, [base.samples[k].prompt for k in theirs.places])
     found = None

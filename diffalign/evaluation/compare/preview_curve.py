@@ -61,7 +61,7 @@ class PreviewCurve:
         """The judges of a role."""
         return [name for name, own in self.roles.items() if own == role]
 
-    def words(self) -> list[str]:
+    def summary(self) -> list[str]:
         """A sentence for each held-out judge that surely fell from its best step to the last, while one that training
         learnt from did not."""
         last, told = len(self.steps) - 1, []

@@ -64,7 +64,7 @@ def ref_logps(
         policy: What training will start from.
         pairs: Comparisons of two.
         target: The file that the numbers go into in the end: a killed call goes on from its ``.part``.
-        looks: Draws that a pair's numbers are a mean of; 0: as many as a held-out pair gets.
+        eval_draws: Draws that a pair's numbers are a mean of; 0: as many as a held-out pair gets.
         batch: Pairs at a time.
         seed: Of the draws.
         progress: Told how far it is.
@@ -74,7 +74,7 @@ def ref_logps(
     """
     if single := next((pair for pair in pairs if pair.rejected is None), None):
         raise DataError(f"{single.source or single.id} has no rejected candidate, and difficulty is that of a pair.")
-    looks = looks or policy.looks
+    looks = looks or policy.eval_draws
     about = {"model": policy.fingerprint(), "weights": state_hash(policy.state()), "looks": looks, "seed": seed}
     notes = Notes(target, about)
     policy.prepare(pairs, progress or _silent)
@@ -84,7 +84,7 @@ def ref_logps(
         encoded, ids = policy.encode([bare(pair) for pair in part]), tuple(pair.id for pair in part)
         total: Tensor | None = None
         for look in range(looks):
-            scored = policy.score(encoded, Draw(seed, ids, (-1 - look,) * len(part)))
+            scored = policy.logps(encoded, Draw(seed, ids, (-1 - look,) * len(part)))
             logps = torch.stack([scores.logps.double() for scores in scored.candidates[:2]])
             total = logps if total is None else total + logps
         assert total is not None

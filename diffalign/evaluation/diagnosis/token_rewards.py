@@ -82,7 +82,7 @@ def token_heat(
 def _heat(policy: LanguagePolicy, answers: Sequence[tuple[str, str, Pair]], beta: float) -> list[TokenHeat]:
     singles = [single for _, _, single in answers]
     encoded, draw = policy.encode(singles), Draw(0, tuple(s.id for s in singles), (0,) * len(singles))
-    (ours,), (base,) = policy.score(encoded, draw).candidates, policy.reference(encoded, draw).candidates
+    (ours,), (base,) = policy.logps(encoded, draw).candidates, policy.reference_logps(encoded, draw).candidates
     if ours.parts is None or base.parts is None or ours.lengths is None:
         raise DataError("this model gives no log-probabilities of tokens.")
     mask = torch.arange(ours.parts.shape[1], device=ours.parts.device) < ours.lengths[:, None]

@@ -53,7 +53,7 @@ def verdict_of(comparison: Comparison | None, course: PreviewCurve | None = None
     headline, tone = _headline(comparison.held_out())
     medium = find_medium(comparison.medium)
     sentences = [_sentence(judgement, medium) for judgement in comparison.judgements]
-    parted = course.words() if course is not None else []
+    parted = course.summary() if course is not None else []
     return Verdict(headline, tone, (*sentences, *parted, *_cautions(comparison, medium)))
 
 

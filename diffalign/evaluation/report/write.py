@@ -71,7 +71,7 @@ def write_report(
         held_out=agreements(rows),
         numbers=numbers,
         best=best,
-        best_words=best.words({j.name: j.role for j in comparison.judgements}) if best and comparison else [],
+        best_words=best.summary({j.name: j.role for j in comparison.judgements}) if best and comparison else [],
         verdict=verdict_of(comparison, course),
         comparison=comparison,
         judgements=[(j, direction(j)) for j in comparison.judgements] if comparison is not None else [],

@@ -40,7 +40,7 @@ class Agreement:
     meaning: str
     share: Share
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """One sentence."""
         found = self.share
         return (

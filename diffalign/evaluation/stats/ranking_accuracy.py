@@ -48,7 +48,7 @@ class Ranking:
         """Of the pairs that the reference ranks wrong, those that training flipped, with Wilson's interval."""
         return share(self.gained, self.gained + self.neither)
 
-    def words(self) -> list[str]:
+    def summary(self) -> list[str]:
         """A sentence or two."""
         wrong, told = self.gained + self.neither, []
         if wrong:
@@ -86,7 +86,7 @@ class Moved:
     grad_weight: float
     token_ratio: float
 
-    def words(self) -> list[str]:
+    def summary(self) -> list[str]:
         """A sentence where something is amiss."""
         if not self.gain + 2 * self.error < 0 < self.gain + self.drop:
             return []
@@ -109,7 +109,7 @@ class Calibrated:
     error: float
     factor: float
 
-    def words(self) -> list[str]:
+    def summary(self) -> list[str]:
         """A sentence where the error is large."""
         if not self.error > TELLING:
             return []
@@ -128,10 +128,10 @@ class HeldOutNumbers:
     moved: Moved | None = None
     calibrated: Calibrated | None = None
 
-    def words(self) -> list[str]:
+    def summary(self) -> list[str]:
         """What is worth saying of them."""
         return [
-            text for part in (self.ranking, self.moved, self.calibrated) if part is not None for text in part.words()
+            text for part in (self.ranking, self.moved, self.calibrated) if part is not None for text in part.summary()
         ]
 
 

@@ -103,7 +103,7 @@ TREE_PO_STEPS = Loss(
     takes="scores",
     kind="list",
     needs=("reference", "rewards", "parts", "steps"),
-    modalities=("text",),
+    media=("text",),
     summary="TPO of trees with adaptive step rewards: answers are compared line by line, like lines count double",
     formula="sum_{v_i > v_j} lambda_ij log(1 + exp(-beta M_ij)), M = sum_k (1 + cos(e_k, e'_k)) (r_k - r'_k)",
     source="Liao et al. 2024, arXiv 2410.12854",

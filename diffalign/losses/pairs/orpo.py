@@ -48,9 +48,9 @@ ORPO = Loss(
     function=orpo,
     takes="scores",
     needs=(),
-    modalities=("text",),  # a denoiser has no probability that odds could be made of
+    media=("text",),  # a denoiser has no probability that odds could be made of
     per_token=True,
-    absolute=True,
+    uses_absolute_logps=True,
     summary="ORPO: fine-tuning on the chosen candidate plus its odds against the rejected one, without a reference",
     formula="-a_w - weight log s(o_w - o_l), o = a - log(1 - exp(a)), a = logp per token",
     source="Hong et al. 2024, arXiv 2403.07691, eq. 6 and 7",

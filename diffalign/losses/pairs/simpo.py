@@ -43,7 +43,7 @@ SIMPO = Loss(
     function=simpo,
     takes="scores",
     needs=(),
-    modalities=("text",),  # errors of two images differ by what they show; without a reference nothing cancels that
+    media=("text",),  # errors of two images differ by what they show; without a reference nothing cancels that
     per_token=True,
     summary="SimPO: the gap of log-probabilities per token, with a margin to win by, without a reference",
     formula="-log s(beta (a_w - a_l - gamma_beta_ratio)), a = logp per token",

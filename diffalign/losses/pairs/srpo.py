@@ -49,8 +49,8 @@ SRPO = Loss(
     function=srpo,
     takes="scores",
     roles=ROLES,
-    squares=True,
-    modalities=("text",),  # a draft stands in the prompt, and an image cannot
+    is_quadratic=True,
+    media=("text",),  # a draft stands in the prompt, and an image cannot
     summary="SRPO: answers and revisions of answers, learnt together from the same pairs",
     formula="mix (beta [R_w + R_{w|l} - R_l - R_{l|w}] - 1)^2 + (1 - mix) [(beta (R_{w|l} - R_{l|l}) - 1/2)^2 + "
     "(beta (R_{w|w} - R_{l|w}) - 1/2)^2] / 2, a|b: a given b as a draft",

@@ -38,7 +38,7 @@ def bco(scores: PairLogps, *, beta: float) -> Tensor:
     Source: Jung et al. 2024 (arXiv 2404.04656), sections 3 and 4. The mean of all rewards, which released code takes
         for the shift, is the midpoint only where the two kinds are equally many.
     """
-    gain, _ = gains(scores, point="running shift")
+    gain, _ = gains(scores, baseline="running shift")
     return -F.logsigmoid(beta * gain)
 
 
@@ -47,8 +47,8 @@ BCO = Loss(
     function=bco,
     takes="scores",
     kind="single",
-    both_sides=True,
-    needs=("reference", "shift"),
+    accepts_undesirable=True,
+    needs=("reference", "bco_shift"),
     summary="BCO: tells good answers from bad ones by the implicit reward, from a running midpoint of the two kinds",
     formula="-log s(y beta (R - d)), y = 1 desirable, -1 not, d the midpoint of the kinds' mean logratios so far",
     source="Jung et al. 2024, arXiv 2404.04656, sections 3 and 4",

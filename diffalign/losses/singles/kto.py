@@ -39,7 +39,7 @@ def kto(scores: PairLogps, *, beta: float, desirable_weight: float = 1.0, undesi
     Source: Ethayarajh et al. 2024 (arXiv 2402.01306), the loss of section 4; of images Li et al. 2024, Diffusion-KTO
         (arXiv 2404.04465), whose reward is ``-(e - e_reference)``: beta here is twice the one there.
     """
-    gain, good = gains(scores, point="reference point")
+    gain, good = gains(scores, baseline="reference point")
     weight = torch.where(good, desirable_weight, undesirable_weight).to(gain)
     return weight * torch.sigmoid(-beta * gain)
 
@@ -51,8 +51,8 @@ KTO = Loss(
     function=kto,
     takes="scores",
     kind="single",
-    both_sides=True,
-    needs=("reference", "point"),
+    accepts_undesirable=True,
+    needs=("reference", "kto_baseline"),
     summary="KTO: single examples with a thumb up or down, as gains and losses against a common reference point",
     formula="weight (1 - s(y beta (R - z))), y = 1 desirable, -1 not, z >= 0 the mean logratio of mismatched answers",
     source="Ethayarajh et al. 2024, arXiv 2402.01306, section 4; images: Li et al. 2024, arXiv 2404.04465",

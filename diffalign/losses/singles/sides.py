@@ -16,18 +16,18 @@ def good_ones(scores: PairLogps) -> Tensor:
     return scores.desirable.to(logps.device)
 
 
-def gains(scores: PairLogps, *, point: str) -> tuple[Tensor, Tensor]:
+def gains(scores: PairLogps, *, baseline: str) -> tuple[Tensor, Tensor]:
     """``(gain, good)``, each ``(B,)``: how far each logratio lies beyond the point, on the example's own side of it: up
     for those to be learnt, down for the others.
 
     Args:
         scores: Single examples against a reference, with their point, from which no gradient comes.
-        point: What the point is called, for the message.
+        baseline: What the point is called, for the message.
 
     Raises:
         ValueError: The scores carry none.
     """
-    if scores.point is None:
-        raise ValueError(f"this loss measures gains from a {point}, but the scores carry none; compute it first")
-    gain, good = scores.chosen_logratio - scores.point.detach(), good_ones(scores)
+    if scores.baseline is None:
+        raise ValueError(f"this loss measures gains from a {baseline}, but the scores carry none; compute it first")
+    gain, good = scores.chosen_logratio - scores.baseline.detach(), good_ones(scores)
     return torch.where(good, gain, -gain), good

@@ -58,7 +58,7 @@ SEGMENT = Loss(
     function=segment,
     takes="scores",
     needs=("reference", "parts"),
-    modalities=("text",),
+    media=("text",),
     summary="regret preference on segments: later tokens count less",
     formula="-log s(beta (A_w - A_l)), A = sum_t discount^t logratio_t",
     source="Knox et al. 2022, arXiv 2206.02231; for policies Hejna et al. 2023, arXiv 2310.13639",

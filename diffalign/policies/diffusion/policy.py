@@ -51,7 +51,7 @@ class ImagePolicy:
     """
 
     medium = "image"
-    looks = 4
+    eval_draws = 4
     """Noise levels at which a held-out pair is judged."""
 
     def __init__(
@@ -76,7 +76,7 @@ class ImagePolicy:
         self._notes = dict(notes or {})
         self._encoding = CachedEncoder(frozen, config, resolution)
         self._trainable = Trainable(module)
-        self._judging = PolicyAndReference(
+        self._policy_and_reference = PolicyAndReference(
             lambda: self.module,
             self._trainable.parameters,
             denoiser,
@@ -88,14 +88,14 @@ class ImagePolicy:
         )
 
     @property
-    def evaluations(self) -> ForwardCounts:
+    def forward_counts(self) -> ForwardCounts:
         """What the network has been evaluated for so far."""
-        return self._judging.evaluations
+        return self._policy_and_reference.forward_counts
 
     @property
-    def kind(self) -> str:
+    def reference_kind(self) -> str:
         """Kind of the reference: ``"adapter_off"``, ``"copy"``, ``"stored"`` or ``"earlier"``."""
-        return self._judging.kind
+        return self._policy_and_reference.reference_kind
 
     @property
     def latent_elements(self) -> int:
@@ -108,8 +108,8 @@ class ImagePolicy:
         """Model, what trains, reference, resolution and cache, each in words."""
         total = sum(parameter.numel() for parameter in unwrap(self.module).parameters())
         adapter = self.config.adapter
-        reference = self._judging.reference.describe()
-        if self.kind == "stored" and adapter is not None:
+        reference = self._policy_and_reference.reference.describe()
+        if self.reference_kind == "stored" and adapter is not None:
             reference = "stored errors (no memory, no time for planned visits; others with the adapter switched off)"
         return {
             "model": f"{self.config.path} ({in_words(module_bytes(unwrap(self.module)))} of weights)",
@@ -144,7 +144,7 @@ class ImagePolicy:
         names = [media.name if isinstance(media, Path) else type(media).__name__ for media in candidates_of(pair)]
         return f"{pair.source or pair.id}: {str(pair.prompt)!r}, " + " better than ".join(names)
 
-    def arrange(self, pairs: Sequence[Pair]) -> list[int]:
+    def microbatch_order(self, pairs: Sequence[Pair]) -> list[int]:
         """As they come: images of one size share nothing."""
         return list(range(len(pairs)))
 
@@ -154,17 +154,17 @@ class ImagePolicy:
         keys = tuple(self._pair_key(pair) for pair in pairs)
         return encode_pairs(pairs, keys, self._encoding, self.config, self.resolution, self._sizes, self.device)
 
-    def score(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
+    def logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the policy, with gradient."""
-        return self._judging.score_policy(encoded, draw)
+        return self._policy_and_reference.policy_logps(encoded, draw)
 
-    def reference(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
+    def reference_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the reference: looked up where they are stored, else computed."""
-        return self._judging.score_reference(encoded, draw)
+        return self._policy_and_reference.reference_logps(encoded, draw)
 
-    def compare(self, encoded: EncodedImages, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
+    def compare_parts(self, encoded: EncodedImages, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
         """Scores under policy and reference, and how far apart the two are at each position."""
-        return self._judging.compare(encoded, draw)
+        return self._policy_and_reference.compare_parts(encoded, draw)
 
     def prepare_reference(
         self,
@@ -190,10 +190,10 @@ class ImagePolicy:
         Returns:
             How many had to be computed.
         """
-        return self._judging.prepare(pairs, plan, seed, batch, progress)
+        return self._policy_and_reference.prepare(pairs, plan, seed, batch, progress)
 
     @property
-    def refresh_every(self) -> int:
+    def latents_refresh_every(self) -> int:
         """Optimizer steps for which latents found by the policy are kept; 0: they are not."""
         return self.config.latents.refresh
 
@@ -209,29 +209,29 @@ class ImagePolicy:
     ) -> int:
         """Finds the latents of all visits of window ``number`` with the policy as it is and keeps them in ``folder``;
         arguments and result else as for :meth:`prepare_reference`. A killed call goes on, with the same weights."""
-        return self._judging.refresh(pairs, plan, seed, folder, number, batch, progress)
+        return self._policy_and_reference.refresh(pairs, plan, seed, folder, number, batch, progress)
 
-    def hold_reference(self, state: Mapping[str, Tensor]) -> None:
+    def set_reference(self, state: Mapping[str, Tensor]) -> None:
         """From now on the reference is the network with these trainable tensors. Raises ConfigError where its errors or
         latents were to be stored: they are those of one model."""
-        self._judging.hold(state)
+        self._policy_and_reference.set_reference(state)
 
-    def hold_previous(self, state: Mapping[str, Tensor]) -> None:
+    def set_previous(self, state: Mapping[str, Tensor]) -> None:
         """Keeps the network with these trainable tensors for losses that read the policy as it was."""
-        self._judging.hold_previous(state)
+        self._policy_and_reference.set_previous(state)
 
-    def previous(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
+    def previous_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the policy as it was held, without gradient."""
-        return self._judging.score_previous(encoded, draw)
+        return self._policy_and_reference.previous_logps(encoded, draw)
 
-    def add_second(self) -> SecondAdapter:
+    def add_second_adapter(self) -> SecondAdapter:
         """Adds a second adapter, which trains beside the first; see `weights`."""
-        return self._trainable.add_second(self.config)
+        return self._trainable.add_second_adapter(self.config)
 
-    def second(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
+    def second_adapter_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the second adapter, with gradient."""
         assert self._trainable.second is not None, "there is no second adapter"
-        return self._judging.score_second(encoded, draw, self._trainable.second)
+        return self._policy_and_reference.second_adapter_logps(encoded, draw, self._trainable.second)
 
     def make_candidates(
         self,
@@ -244,9 +244,11 @@ class ImagePolicy:
         **settings: Any,
     ) -> list[Media]:
         """Samples as candidates, one per prompt and seed, kept in ``store`` under their keys; see `candidates`."""
-        settings |= {"resolution": self.resolution, "count": self.evaluations}
+        settings |= {"resolution": self.resolution, "count": self.forward_counts}
         mirrored = self.config.flip != "none"
-        with self._judging.reference.network() if reference else nullcontext(unwrap(self.module)) as network:
+        with (
+            self._policy_and_reference.reference.network() if reference else nullcontext(unwrap(self.module)) as network
+        ):
             texts = [plain_text(prompt) for prompt in prompts]
             return make_candidates(self._frozen, network, texts, seeds, store, keys, mirrored=mirrored, **settings)
 
@@ -272,11 +274,11 @@ class ImagePolicy:
         """Images, one per prompt and seed; settings are those of `sampling.sample`. ``reference`` means the base
         model, also where an earlier checkpoint is compared with."""
         settings.setdefault("resolution", self.resolution)
-        with self._judging.base() if reference else nullcontext(unwrap(self.module)) as network:
+        with self._policy_and_reference.base() if reference else nullcontext(unwrap(self.module)) as network:
             texts = [plain_text(prompt) for prompt in prompts]
-            return sample(self._frozen, network, texts, seeds, count=self.evaluations, **settings)
+            return sample(self._frozen, network, texts, seeds, count=self.forward_counts, **settings)
 
-    def asked(self, prompt: Text, **settings: Any) -> Text:
+    def format_prompt(self, prompt: Text, **settings: Any) -> Text:
         """The prompt itself."""
         return prompt
 

@@ -70,7 +70,7 @@ def load_policy(config: LanguageConfig, device: torch.device | str | None = None
         find_way(frozen, outcome.way)
         return frozen
 
-    return LanguagePolicy(network, tokens, config, load_frozen, {"forward": outcome.words()})
+    return LanguagePolicy(network, tokens, config, load_frozen, {"forward": outcome.summary()})
 
 
 def load_aligned(config: LanguageConfig, adapter: Path, device: torch.device | str | None = None) -> LanguagePolicy:

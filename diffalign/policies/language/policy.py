@@ -53,7 +53,7 @@ class LanguagePolicy:
     """
 
     medium = "text"
-    looks = 1
+    eval_draws = 1
 
     def __init__(
         self,
@@ -71,19 +71,19 @@ class LanguagePolicy:
         self._notes = dict(notes or {})
         self._trainable = Trainable(module)
         self._rarity, self._steps = Rarity(), Steps(tokens.spell, tokens.ends)
-        self._judging = PolicyAndReference(
+        self._policy_and_reference = PolicyAndReference(
             lambda: self.module, self._trainable.parameters, config, self.fingerprint(), load_base
         )
 
     @property
-    def evaluations(self) -> TokenCounts:
+    def forward_counts(self) -> TokenCounts:
         """What the network has computed so far."""
-        return self._judging.counts
+        return self._policy_and_reference.counts
 
     @property
-    def kind(self) -> str:
+    def reference_kind(self) -> str:
         """Kind of the reference: ``"adapter_off"``, ``"copy"``, ``"stored"`` or ``"earlier"``."""
-        return self._judging.kind
+        return self._policy_and_reference.reference_kind
 
     def describe(self) -> dict[str, str]:
         """Model, what trains, reference, and how texts are read and computed, each in words."""
@@ -94,7 +94,7 @@ class LanguagePolicy:
             "model": f"{public_name(config.path)} ({in_words(module_bytes(network))} of weights)",
             "trains": "every weight of the model" if adapter is None else adapter.describe(),
             "parameters": f"{self._trainable.count:,} trainable of {total:,}",
-            "reference": self._judging.reference.describe(),
+            "reference": self._policy_and_reference.reference.describe(),
             "texts": self.tokens.describe(),
             **({} if config.masks is None else {"masks": config.masks.describe()}),
             **({} if config.degree is None else {"degrees": config.degree.describe()}),
@@ -116,7 +116,7 @@ class LanguagePolicy:
         """Prompt and candidates as decoded tokens, what is scored between ``[[`` and ``]]``."""
         return shown(self.tokens, pair)
 
-    def arrange(self, pairs: Sequence[Pair]) -> list[int]:
+    def microbatch_order(self, pairs: Sequence[Pair]) -> list[int]:
         """Pairs of one prompt side by side, short ones before long ones."""
         sizes = {pair.prompt: 0 for pair in pairs}
         for pair in pairs:
@@ -131,26 +131,26 @@ class LanguagePolicy:
         pairs with other answers than the batch's first."""
         return encode_pairs(self.tokens, pairs, self.device, prompts=prompts)
 
-    def score(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
+    def logps(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
         """Scores under the policy, with gradient. Nothing of them is drawn."""
-        return self._judging.score_policy(encoded)
+        return self._policy_and_reference.policy_logps(encoded)
 
     def stepped(self, encoded: EncodedTexts, scored: BatchLogps) -> BatchLogps:
         """The scores with each answer's steps, and the policy's states of these."""
         network: Any = unwrap(self.module)
         return with_steps(scored, network, encoded, self._steps)
 
-    def graded(self, encoded: EncodedTexts, draw: Draw) -> tuple[BatchLogps, Tensor]:
+    def logps_with_degree(self, encoded: EncodedTexts, draw: Draw) -> tuple[BatchLogps, Tensor]:
         """The same, and ``(B,)`` the log-probability of telling right how much of the answers is missing."""
-        return self._judging.graded(encoded, self._rarity)
+        return self._policy_and_reference.logps_with_degree(encoded, self._rarity)
 
-    def reference(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
+    def reference_logps(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
         """Scores under the reference: looked up where they are stored, else computed."""
-        return self._judging.score_reference(encoded)
+        return self._policy_and_reference.reference_logps(encoded)
 
-    def compare(self, encoded: EncodedTexts, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
+    def compare_parts(self, encoded: EncodedTexts, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
         """Scores under policy and reference, and how far apart the two are at each token."""
-        return self._judging.compare(encoded)
+        return self._policy_and_reference.compare_parts(encoded)
 
     def prepare_reference(
         self,
@@ -164,37 +164,37 @@ class LanguagePolicy:
         """Computes and stores what the reference says of the planned pairs, where it is stored, of their ``prompts``
         too where a loss reads them; returns of how many responses (and prompts). Arguments as those of the image
         policy; the visit makes no difference to a text."""
-        if self.kind != "stored":
+        if self.reference_kind != "stored":
             return 0
         met, fresh = sorted({index for index, _ in plan}), 0
         parts = [met[start : start + batch] for start in range(0, len(met), batch)]
         batches = (self.encode([pairs[index] for index in part], prompts) for part in parts)
-        for number, count in enumerate(self._judging.store(batches), 1):
+        for number, count in enumerate(self._policy_and_reference.store(batches), 1):
             fresh += count
             progress("reference", min(number * batch, len(met)), len(met))
         return fresh
 
-    def hold_reference(self, state: Mapping[str, Tensor]) -> None:
+    def set_reference(self, state: Mapping[str, Tensor]) -> None:
         """From now on the reference is the network with these trainable tensors. Raises ConfigError where its numbers
         were to be stored."""
-        self._judging.hold(state)
+        self._policy_and_reference.set_reference(state)
 
-    def hold_previous(self, state: Mapping[str, Tensor]) -> None:
+    def set_previous(self, state: Mapping[str, Tensor]) -> None:
         """Keeps the network with these trainable tensors for losses that read the policy as it was."""
-        self._judging.hold_previous(state)
+        self._policy_and_reference.set_previous(state)
 
-    def previous(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
+    def previous_logps(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
         """Scores under the policy as it was held, without gradient."""
-        return self._judging.score_previous(encoded)
+        return self._policy_and_reference.previous_logps(encoded)
 
-    def add_second(self) -> SecondAdapter:
+    def add_second_adapter(self) -> SecondAdapter:
         """Adds a second adapter, which trains beside the first; see `weights`."""
-        return self._trainable.add_second(self.config)
+        return self._trainable.add_second_adapter(self.config)
 
-    def second(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
+    def second_adapter_logps(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
         """Scores under the second adapter, with gradient."""
         assert self._trainable.second is not None, "there is no second adapter"
-        return self._judging.score_second(encoded, self._trainable.second)
+        return self._policy_and_reference.second_adapter_logps(encoded, self._trainable.second)
 
     def make_candidates(
         self,
@@ -208,7 +208,7 @@ class LanguagePolicy:
     ) -> list[Media]:
         """Answers as candidates, kept in ``store`` as the tokens that were written: nothing is decoded and tokenised
         again. A plain prompt is continued as it is, as the plain rows of a data set are read."""
-        lent = self._judging.reference.network() if reference else nullcontext(unwrap(self.module))
+        lent = self._policy_and_reference.reference.network() if reference else nullcontext(unwrap(self.module))
         with lent as network:
             answered = self._write(network, prompts, seeds, **{**settings, "raw": True})
         store.put_many({key: {"ids": torch.tensor(ids)} for key, ids in zip(keys, answered, strict=True)})
@@ -235,14 +235,14 @@ class LanguagePolicy:
     ) -> list[str]:
         """Answers, one per prompt and seed; settings are those of `generate.TextSampling`. ``reference`` means the base
         model, also where an earlier checkpoint is compared with; it is searched by its own likelihood."""
-        base = None if reference else self._judging.base
-        with self._judging.base() if reference else nullcontext(unwrap(self.module)) as network:
+        base = None if reference else self._policy_and_reference.base
+        with self._policy_and_reference.base() if reference else nullcontext(unwrap(self.module)) as network:
             new = self._write(network, prompts, seeds, base, **settings)
             return spelled(network.model, self.tokens, prompts, new, raw=settings.get("raw", False))
 
-    def asked(self, prompt: Text, **settings: Any) -> Text:
+    def format_prompt(self, prompt: Text, **settings: Any) -> Text:
         """Of a model with a chat template a plain prompt is the user's turn, unless settings say ``raw``."""
-        return self.tokens.asked(prompt, settings.get("raw", False))
+        return self.tokens.format_prompt(prompt, settings.get("raw", False))
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
         """Writes an adapter's folder as peft does, or for full fine-tuning a model's; returns its path."""
@@ -291,5 +291,5 @@ class LanguagePolicy:
     ) -> list[list[int]]:
         apart = self.config.adapter is None
         new = answered(network, self.tokens, prompts, seeds, base=base, apart=apart, **settings)
-        self.evaluations.sampling += sum(map(len, new))
+        self.forward_counts.sampling += sum(map(len, new))
         return new

@@ -65,7 +65,7 @@ class HeldOut:
                 f"'{loss.name}' compares two. Give pairs, or do without held-out ones: --set data.eval=null"
             )
         fit = self
-        if single and loss.both_sides:
+        if single and loss.accepts_undesirable:
             fit = HeldOut(one_by_one(self.pairs))
         elif single:
             fit = HeldOut(changed(selected(self.pairs, lambda pair: pair.desirable), winner))
@@ -80,16 +80,16 @@ class HeldOut:
             raise DataError(f"data.eval: {error} Of held-out pairs the setting is data.eval_scores.") from None
         return fit
 
-    def plan(self, looks: int, first: int = 0) -> list[Visit]:
+    def plan(self, eval_draws: int, first: int = 0) -> list[Visit]:
         """All looks, as ``(index, visit)``; ``first`` is the index of the first held-out pair."""
-        return [(first + k, -1 - look) for look in range(looks) for k in range(len(self.pairs))]
+        return [(first + k, -1 - look) for look in range(eval_draws) for k in range(len(self.pairs))]
 
     @torch.no_grad()
     def measure(self, run: GradientComputer, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Metrics over the held-out pairs, named ``eval_...``; ``eval_pairs`` is how many there are."""
-        metrics, plan = Metrics(run.loss), self.plan(looks=run.policy.looks)
+        metrics, plan = Metrics(run.loss), self.plan(eval_draws=run.policy.eval_draws)
         whole = PerPairMetrics(len(self.pairs), run.loss)
-        point = run.point(self.pairs, plan)
+        point = run.baseline(self.pairs, plan)
         mine = process_share(plan, run.accelerator.process_index, run.accelerator.num_processes)
         for micro in micro_batches(in_microbatch_order(run.policy, self.pairs, mine), run.micro_batch_size):
             pairs = [self.pairs[index] for index, _ in micro]

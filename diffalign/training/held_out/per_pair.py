@@ -137,7 +137,7 @@ def _ideal(lead: BoundLoss, gap: Tensor, reference_gap: Tensor, share: Tensor) -
     """How many pairs the optimum ranks right, and below which loss those that the reference has wrong are."""
     row: Any = lead.loss
     optimum = math.inf if row.optimum is None else row.optimum(lead.hyper)
-    squared = row.takes == "margin" and row.squares and math.isfinite(optimum)
+    squared = row.takes == "margin" and row.is_quadratic and math.isfinite(optimum)
     wanted = ideal_squared_margin(share, target=optimum) if squared else ideal_margin(share, beta=lead.beta)
     ideal = _mean(accuracy(reference_gap + wanted))
     found = {"accuracy/ranking_ideal": ideal, "ranking/gap": ideal - _mean(accuracy(gap))}

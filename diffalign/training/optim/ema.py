@@ -46,7 +46,7 @@ class Ema:
         finally:
             self._write(kept)
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         """The model holds the average from now on."""
         self._write(self.shadow)
 

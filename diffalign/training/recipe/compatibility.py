@@ -21,7 +21,7 @@ def check_loss_and_data(loss: Objective, data: PairSource, label: Label) -> None
     if loss.kind == "single" and not alone:
         raise ConfigError(
             f"the loss '{loss.name}' looks at one candidate alone, but pairs bring two, and both would be computed. "
-            f"Type: --set pairs={'singles' if loss.both_sides else 'winners'}"
+            f"Type: --set pairs={'singles' if loss.accepts_undesirable else 'winners'}"
         )
     if loss.kind != "single" and alone:
         raise ConfigError(
@@ -36,7 +36,7 @@ def check_loss_and_data(loss: Objective, data: PairSource, label: Label) -> None
             f"these labels act on what the policy gained against its reference, but the loss '{loss.name}' has none. "
             "Type: --set labels=hard   or take a loss that compares: --set loss.name=logistic --set loss.beta=2000"
         )
-    if (label.scale is not None and not loss.compares) or (label.gate is not None and loss.kind == "single"):
+    if (label.scale is not None and not loss.is_pure_margin) or (label.gate is not None and loss.kind == "single"):
         raise ConfigError(
             f"these labels act on the two logratios of a pair, but the loss '{loss.name}' does not compare these "
             "alone. Type: --set labels=hard   or take a loss that does, such as logistic"
@@ -74,12 +74,12 @@ def check_answers(loss: Objective, pairs: Sequence[Pair]) -> None:
 
 def _check_sides(loss: Objective, data: PairSource) -> None:
     bad = sum(not pair.desirable for pair in data.pairs)
-    if bad and not loss.both_sides:
+    if bad and not loss.accepts_undesirable:
         raise ConfigError(
             f"the loss '{loss.name}' makes every candidate likelier, but {bad} of {len(data)} examples are "
             "undesirable. Type: --set pairs=winners   to leave them out, or --set loss=kto to learn from both kinds"
         )
-    if loss.both_sides and (bad == 0 or bad == len(data) and not loss.bad_alone):
+    if loss.accepts_undesirable and (bad == 0 or bad == len(data) and not loss.allows_only_undesirable):
         there = "desirable" if not bad else "undesirable"
         raise ConfigError(
             f"the loss '{loss.name}' weighs desirable examples against undesirable ones, but all {len(data)} are "
@@ -124,10 +124,10 @@ def check_model(loss: Objective, model: Any) -> None:
 
 def check_medium(loss: Objective, medium: str) -> None:
     """Raises ConfigError where a loss has no meaning for what the policy makes."""
-    if medium not in loss.modalities:
-        fit = [name for name, row in LOSSES.items() if medium in row.modalities and row.kind == loss.kind]
+    if medium not in loss.media:
+        fit = [name for name, row in LOSSES.items() if medium in row.media and row.kind == loss.kind]
         raise ConfigError(
-            f"the loss '{loss.name}' is made for {' and '.join(loss.modalities)}, but this model makes {medium}. "
+            f"the loss '{loss.name}' is made for {' and '.join(loss.media)}, but this model makes {medium}. "
             f"Losses for it: {', '.join(fit)}. Type for example: --set loss.name={fit[0]}"
         )
     for term in loss:

@@ -47,7 +47,7 @@ def batch_line(recipe: Recipe, pairs: int, processes: int, micro: int) -> str:
 
 
 def _parts(recipe: Recipe, loss: Objective) -> str:
-    hyper = ", ".join(f"{name} {_short(value)}" for name, value in loss.told.items())
+    hyper = ", ".join(f"{name} {_short(value)}" for name, value in loss.shown_settings.items())
     latents = getattr(recipe.model, "latents", None)
     start = "" if loss.at_zero is None else f"; {loss.at_zero:.4g} at step 0"
     parts = {"pairs": recipe.pairs, **({"latents": latents} if isinstance(latents, Choice) else {})}

@@ -219,7 +219,7 @@ class Health:
     ) -> None:
         self._how: dict[str, Any] = {"beta": beta, "learning_rate": learning_rate, "reference": reference}
         self.records: list[Record] = []
-        self.told: set[str] = set()
+        self.shown_settings: set[str] = set()
         self.pending: set[str] = set()
         for record in records:
             self.observe(record)
@@ -229,12 +229,12 @@ class Health:
         self.records.append(record)
         found = diagnose(self.records, **self._how)
         alarms = {finding.name: finding.text for finding in found if finding.state == "alarm"}
-        new = [name for name in alarms if name in self.pending and name not in self.told]
+        new = [name for name in alarms if name in self.pending and name not in self.shown_settings]
         self.pending = set(alarms)
-        self.told |= set(new)
+        self.shown_settings |= set(new)
         return [alarms[name] for name in new]
 
-    def words(self) -> list[str]:
+    def summary(self) -> list[str]:
         """What the curves say so far."""
         return words(self.records, **self._how)
 

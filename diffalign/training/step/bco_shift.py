@@ -39,7 +39,7 @@ class BcoShift:
         kind = torch.float32 if torch.device(device).type == "mps" else torch.float64
         self._totals = torch.zeros(2, 2, dtype=kind, device=device)  # [desirable, undesirable] x [sum, count]
 
-    def point(self) -> Tensor:
+    def baseline(self) -> Tensor:
         """The shift, a float32 scalar without gradient. 0 before any example; of one kind alone, its mean."""
         sums, counts = self._totals.unbind(1)
         pooled = sums.sum() / counts.sum().clamp(min=1.0)

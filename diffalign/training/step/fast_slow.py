@@ -97,19 +97,19 @@ class FastSlow:
         slow["lr"] = slow["lr"] * self.rate
 
     @contextmanager
-    def fast_in_front(self) -> Iterator[None]:
+    def fast_activated(self) -> Iterator[None]:
         """Within the block the network is the fast module."""
         if not self.second_is_fast:
             yield
             return
-        with self.second.in_front():
+        with self.second.activated():
             yield
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         """The network is the fast module from now on."""
         if self.second_is_fast:
             with torch.no_grad():
-                self.second.settle()
+                self.second.commit()
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -28,13 +28,13 @@ class ForwardContext(Protocol):
     draws: int
 
     @property
-    def both(self) -> bool:
+    def has_second_adapter(self) -> bool:
         """Whether a second set of weights is asked too."""
 
 
 def in_microbatch_order(policy: Policy, pairs: Sequence[Pair], visits: Sequence[Visit]) -> list[Visit]:
     """The visits of a batch in the order in which the policy wants them cut into micro-batches."""
-    return [visits[k] for k in policy.arrange([pairs[index] for index, _ in visits])]
+    return [visits[k] for k in policy.microbatch_order([pairs[index] for index, _ in visits])]
 
 
 def pair_logps(
@@ -47,7 +47,7 @@ def pair_logps(
             whether a second set of weights is asked too, whose scores are ``beside["second"]``.
         pairs: The micro-batch.
         visits: How often each of its pairs has been seen.
-        point: The batch's reference point, where the loss needs one.
+        baseline: The batch's reference point, where the loss needs one.
     """
     needs = run.loss.needs
     encoded = run.policy.encode(pairs, prompts="prompts" in needs)
@@ -59,7 +59,7 @@ def pair_logps(
     reference = dict(zip(roles, said.get("reference", ()), strict=False))
     device = policy["chosen"].logps.device
     desirable = None
-    if run.loss.both_sides:
+    if run.loss.accepts_undesirable:
         desirable = torch.tensor([pair.desirable for pair in pairs], device=device)
     beside = {name: (one, other) for name in said.keys() & {"previous", "second"} for one, other, *_ in (said[name],)}
     scores = PairLogps(
@@ -68,10 +68,10 @@ def pair_logps(
         reference.get("chosen"),
         reference.get("rejected"),
         desirable=desirable,
-        point=point,
+        baseline=point,
         further={role: AnswerLogps(policy[role], reference.get(role)) for role in roles if role not in SIDES}
         | ({"degree": AnswerLogps(*said["degree"])} if "degree" in said else {}),
-        beside=beside,
+        extra_models=beside,
         rewards={role: x.to(device) for role, x in rewards_of(run.loss, pairs).items()},
     )
     return scores, info
@@ -89,27 +89,27 @@ def _look(run: ForwardContext, encoded: Any, draw: Draw) -> tuple[Said, dict[str
     reference: BatchLogps | None = None
     if "divergence" in needs:
         with run.accelerator.autocast():
-            scored, reference = policy.compare(encoded, draw)
+            scored, reference = policy.compare_parts(encoded, draw)
     else:
         if "reference" in needs:
             # Two autocast blocks: one would hand the policy the casts that were made here, which carry no gradient.
             with torch.no_grad(), run.accelerator.autocast():
-                reference = policy.reference(encoded, draw)
+                reference = policy.reference_logps(encoded, draw)
         with run.accelerator.autocast():
             if "degree" in needs:
-                scored, told = policy.graded(encoded, draw)
+                scored, told = policy.logps_with_degree(encoded, draw)
                 said["degree"] = (CandidateLogps(told),)
             else:
-                scored = policy.score(encoded, draw)
+                scored = policy.logps(encoded, draw)
     if "previous" in needs:
         with torch.no_grad(), run.accelerator.autocast():
-            said["previous"] = policy.previous(encoded, draw).candidates
+            said["previous"] = policy.previous_logps(encoded, draw).candidates
     if "steps" in needs:
         with torch.no_grad(), run.accelerator.autocast():
             scored = policy.stepped(encoded, scored)
-    if run.both:
+    if run.has_second_adapter:
         with run.accelerator.autocast():
-            said["second"] = policy.second(encoded, draw).candidates
+            said["second"] = policy.second_adapter_logps(encoded, draw).candidates
     said["policy"] = scored.candidates
     if reference is not None:
         said["reference"] = reference.candidates

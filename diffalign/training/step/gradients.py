@@ -51,7 +51,7 @@ class GradientComputer:
         draws: At how many draws each pair is scored; the scores are means over them.
         group_tau: Temperature of group-robust weights; None: all groups count alike.
         shift: The running reference point, for a loss that needs one.
-        chase: Two sets of weights that chase each other; None: there is one.
+        fast_slow: Two sets of weights that chase each other; None: there is one.
     """
 
     accelerator: Any
@@ -68,8 +68,8 @@ class GradientComputer:
     group_tau: float | None = None
     shift: BcoShift = field(default_factory=BcoShift)
     factors: dict[str, float] | None = None
-    chase: FastSlow | None = None
-    notices: list[str] = field(default_factory=list)
+    fast_slow: FastSlow | None = None
+    messages: list[str] = field(default_factory=list)
 
     def gradients(self, batch: Sequence[Visit], step: int) -> StepStats:
         """Fills the parameters' gradients with those of a batch.
@@ -77,7 +77,7 @@ class GradientComputer:
         Raises:
             RunError: The loss or, without fp16's scaling, the gradient is not finite. Nothing has been stepped.
         """
-        point = self.point(self.pairs, batch)
+        point = self.baseline(self.pairs, batch)
         if self.group_tau is not None:
             self.factors = group_weights(self, self.pairs, batch, self.label, point, self.group_tau)
         mine = process_share(batch, self.accelerator.process_index, self.accelerator.num_processes)
@@ -99,16 +99,16 @@ class GradientComputer:
         return StepStats(loss=total / len(batch), grad_norm=grad_norm, chosen_change=change)
 
     @property
-    def both(self) -> bool:
+    def has_second_adapter(self) -> bool:
         """Whether a second set of weights is trained and asked."""
-        return self.chase is not None
+        return self.fast_slow is not None
 
-    def point(self, pairs: Sequence[Pair], batch: Sequence[Visit]) -> Tensor | None:
+    def baseline(self, pairs: Sequence[Pair], batch: Sequence[Visit]) -> Tensor | None:
         """The reference point of a batch, where the loss measures from one: of the batch itself, or the running one."""
-        if "point" in self.loss.needs:
+        if "kto_baseline" in self.loss.needs:
             return kto_baseline(self, pairs, batch)
-        if "shift" in self.loss.needs:
-            return self.shift.point().to(self.accelerator.device)
+        if "bco_shift" in self.loss.needs:
+            return self.shift.baseline().to(self.accelerator.device)
         return None
 
     def teaching(self, visits: Sequence[Visit]) -> tuple[Sequence[Visit], Tensor]:
@@ -137,7 +137,7 @@ class GradientComputer:
             for parameter in self.parameters:
                 parameter.grad = None
             torch.cuda.empty_cache()
-            self.notices.append(
+            self.messages.append(
                 f"out of memory: micro-batches of {self.micro_batch_size} pairs from now on; the effective batch stays"
             )
 
@@ -159,7 +159,7 @@ class GradientComputer:
                     label = replace(label, weight=label.weight * factor)
                 loss = self._cost(scores, label, info)
                 self.accelerator.backward(loss.sum() * scale)
-            if "shift" in self.loss.needs and scores.desirable is not None:
+            if "bco_shift" in self.loss.needs and scores.desirable is not None:
                 seen.append((scores.chosen_logratio.detach(), scores.desirable))
             if label.gate is not None:
                 info["gate"] = label.gate(scores.detach())
@@ -177,13 +177,13 @@ class GradientComputer:
     def _cost(self, scores: PairLogps, label: Label, info: dict[str, Tensor]) -> Tensor:
         """``(B,)``: the loss under the label; where two sets of weights chase each other, of both."""
         first = expected(self.loss, scores, label)
-        if self.chase is None:
+        if self.fast_slow is None:
             return first
-        chosen, rejected = scores.beside["second"]
+        chosen, rejected = scores.extra_models["second"]
         other = replace(scores, chosen=chosen, rejected=rejected)
         own, second = (self.loss.lead.margin(swapped_by(found, label)) for found in (scores, other))
         info["fast_slow/gap"] = (own - second).detach().abs() * self.loss.beta
-        return self.chase.cost(self.loss.lead, own, second, (first, expected(self.loss, other, label)))
+        return self.fast_slow.cost(self.loss.lead, own, second, (first, expected(self.loss, other, label)))
 
     def _summed(self, sums: Tensor) -> Tensor:
         """A tensor summed over all processes."""

@@ -59,7 +59,7 @@ def group_weights(
         pairs: The examples, by index.
         batch: The whole batch, over all processes.
         label: Labels of a batch.
-        point: The batch's reference point, where the loss needs one.
+        baseline: The batch's reference point, where the loss needs one.
         tau: Temperature.
     """
     device = run.accelerator.device

@@ -50,7 +50,7 @@ class Metrics:
                 errors against the reference are reported too.
         """
         row, level = self.loss.loss, info.get("level")
-        rows = self._judged(scores) if row.both_sides else self._compared(scores)
+        rows = self._judged(scores) if row.accepts_undesirable else self._compared(scores)
         rows["loss"] = (losses, None)
         if row.takes == "margin" and row.needs_reference:
             rows["health/saturated"] = ((self.loss.saturation(scores) < SATURATED).float(), None)
@@ -90,7 +90,7 @@ class Metrics:
     def _judged(self, scores: PairLogps) -> Rows:
         """Of single examples of both kinds: an example is right on its own side of the reference point."""
         reward, _ = self.loss.rewards(scores)
-        good, point = scores.desirable, scores.point
+        good, point = scores.desirable, scores.baseline
         assert good is not None
         gain = reward if point is None else reward - self.loss.beta * point
         rows = _sides("rewards/{}", reward, None, good)
@@ -102,7 +102,7 @@ class Metrics:
             **(
                 {}
                 if point is None
-                else {"kl" if "point" in self.loss.loss.needs else "shift": (_all(point, gain), None)}
+                else {"kl" if "kto_baseline" in self.loss.loss.needs else "shift": (_all(point, gain), None)}
             ),
         }
 
@@ -132,7 +132,7 @@ class Metrics:
         sums, counts, (_, skipped, skipped_loss) = self._read(self.sums, reduce)
         table = {name: (total, count) for name, total, count in zip(self.names, sums, counts, strict=True) if count}
         record = {name: total / count for name, (total, count) in table.items()}
-        if self.loss.loss.both_sides and {"rewards/chosen", "rewards/rejected"} <= record.keys():
+        if self.loss.loss.accepts_undesirable and {"rewards/chosen", "rewards/rejected"} <= record.keys():
             record["rewards/margins"] = record["rewards/chosen"] - record["rewards/rejected"]
         if skipped:  # they count in the loss, and in nothing that needs a score
             total, count = table["loss"]

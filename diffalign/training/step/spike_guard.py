@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from diffalign.training.recipe.schema import Guard as GuardConfig
 
-Verdict = Literal["go", "skip", "spike"]
+Verdict = Literal["ok", "skip", "spike"]
 ENOUGH = 20
 """Quiet steps before anything is judged."""
 
@@ -55,25 +55,25 @@ class SpikeGuard:
         self.history: dict[str, list[float]] = {}
         self.streak = 0
         self.skips = 0
-        self.culprit = ""
+        self.outlier_metric = ""
 
-    def judge(self, reading: StepStats) -> Verdict:
-        """``"go"``, ``"skip"`` (leave this update out) or ``"spike"`` (``patience`` outliers in a row)."""
+    def check(self, reading: StepStats) -> Verdict:
+        """``"ok"``, ``"skip"`` (leave this update out) or ``"spike"`` (``patience`` outliers in a row)."""
         if self.config.action == "off":
-            return "go"
+            return "ok"
         series = reading.series()
         outliers = [name for name, value in series.items() if self._stands_out(name, value)]
         if not outliers:
             self.streak = 0
             for name, value in series.items():
                 self.history[name] = [*self.history.get(name, []), value][-self.config.window :]
-            return "go"
-        self.culprit = ", ".join(outliers)
+            return "ok"
+        self.outlier_metric = ", ".join(outliers)
         self.streak += 1
         if self.config.action == "skip":
             self.skips += 1
             return "skip" if self.skips <= self.config.max_skips else "spike"
-        return "spike" if self.streak >= self.config.patience else "go"
+        return "spike" if self.streak >= self.config.patience else "ok"
 
     def _stands_out(self, name: str, value: float) -> bool:
         past = self.history.get(name, [])
@@ -84,7 +84,7 @@ class SpikeGuard:
         floor = 0.1 * abs(middle) if name == "chosen_change" else 0.1
         return value > middle + self.config.threshold * max(spread, floor)
 
-    def calm(self) -> None:
+    def reset_streak(self) -> None:
         """Forgets the present streak, after something was done about it."""
         self.streak = 0
 

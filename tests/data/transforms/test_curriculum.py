@@ -35,7 +35,7 @@ def test_every_prompt_gives_a_pair_to_each_stage():
 def test_answers_that_are_rated_alike_are_left_out():
     made = curriculum([ranked(9, 9, 5, 3), ranked(7, 6, 5, 4, name="other")], key="rating", stages=2)
     assert [row.reason for row in made.dropped] == [TIE] and sum(map(len, made.stages)) == 5
-    assert "dropped: 1 tie" in made.words()
+    assert "dropped: 1 tie" in made.summary()
 
 
 def test_equal_gaps_keep_the_order_of_the_data():

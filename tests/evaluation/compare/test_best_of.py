@@ -57,9 +57,9 @@ def test_the_parting_of_judges_under_selection_is_told(tmp_path):
     judges = {"trained": (Late(lambda s: s), "trained-on"), "held": (Late(lambda s: -((s - 5) ** 2)), "held-out")}
     found = frontier(compare(TalkingPolicy(), ["a"], range(8), judges, folder=tmp_path))
     roles = {"trained": "trained-on", "held": "held-out"}
-    (said,) = found.words(roles)
+    (said,) = found.summary(roles)
     assert "best of 8 base samples by trained is worse to held than the best of 2" in said or "best of 4" in said
-    assert not found.words({"trained": "trained-on"})
+    assert not found.summary({"trained": "trained-on"})
 
 
 def test_without_a_trained_on_judge_or_several_seeds_there_is_none(tmp_path):

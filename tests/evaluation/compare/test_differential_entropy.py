@@ -33,7 +33,7 @@ def test_an_estimate_on_one_answer_is_none():
     found = differential_entropy([-10.0, -11.0, -300.0], [-10.0, -12.0, -400.0])
     assert math.isnan(found.entropy) and found.effective == pytest.approx(1.0) and not found.usable
     assert 0 <= found.spread < 0.01
-    assert "is unknown" in found.words() and "1.0 on average" in found.words()
+    assert "is unknown" in found.summary() and "1.0 on average" in found.summary()
 
 
 def test_prompts_are_averaged_and_those_with_few_answers_left_out():
@@ -42,7 +42,7 @@ def test_prompts_are_averaged_and_those_with_few_answers_left_out():
     prompts = ["a"] * 10 + ["b"] * 10 + ["few"] * 2
     found = evidence(policy[answers], reference[answers], prompts)
     assert (found.prompts, found.usable, found.answers) == (2, 2, 10) and found.entropy == pytest.approx(0.867589)
-    assert "0.868 nats over 2 of 2 prompts" in found.words()
+    assert "0.868 nats over 2 of 2 prompts" in found.summary()
     assert evidence(policy[[0, 1]], reference[[0, 1]], ["few", "few"]) is None
 
 

@@ -48,7 +48,7 @@ def test_what_is_said_of_answers_is_what_training_would_be_told(writer, tmp_path
     move(writer, 0.2)
     _, aligned = galleries(writer, tmp_path)
     said = ask(writer, [s.prompt for s in aligned.samples], aligned.contents(), batch=3)
-    encoded = writer.encode([Pair("x", writer.asked(aligned.samples[0].prompt), aligned.contents()[0], None)])
+    encoded = writer.encode([Pair("x", writer.format_prompt(aligned.samples[0].prompt), aligned.contents()[0], None)])
     with torch.no_grad():
         own, other = (f(encoded, Draw(0, ("x",), (0,))).candidates[0].logps for f in (writer.score, writer.reference))
     assert said.places[0] == 0 and said.policy[0] == pytest.approx(float(own), abs=1e-4)
@@ -66,13 +66,13 @@ def test_a_policy_that_moved_drifts_and_its_reference_is_left_behind(writer, tmp
     assert found.dispersion.mean < 0, "what the reference says has become less likely"
     back = Sampled.of(plain_json(asdict(found)))
     assert back == found or math.isnan(found.evidence.entropy)
-    assert "nats per answer" in found.words()[0]
+    assert "nats per answer" in found.summary()[0]
 
 
 def test_other_than_plain_sampling_is_named_and_has_no_entropy(writer, tmp_path):
     move(writer, 0.2)
     found = sampled(writer, *galleries(writer, tmp_path, temperature=0.5))
-    assert not found.plain and found.evidence is None and "no KL" in found.words()[1]
+    assert not found.plain and found.evidence is None and "no KL" in found.summary()[1]
 
 
 def test_samples_of_the_base_say_nothing_of_a_reference_that_is_another_model_by_now(writer, tmp_path):

@@ -43,7 +43,7 @@ def test_a_parting_names_the_step_after_which_it_went_wrong(tmp_path):
     note_drift(tmp_path, 50, Drift(0.5, 0.1, "nats per answer", 20))
     note_drift(tmp_path, 50, Drift(0.25, 0.1, "nats per answer", 20))
     found = course(tmp_path)
-    (said,) = found.words()
+    (said,) = found.summary()
     assert "from step 50 (drift 0.25) to the end praise (trained on) rose, while blame (held out) fell" in said
     assert "in 0 % of 20 comparisons" in said and "about step 50" in said
     assert found.steps == (0, 50, 100) and [found.mean("blame", k) for k in range(3)] == [-2, -1, -4]
@@ -57,7 +57,7 @@ def test_a_parting_names_the_step_after_which_it_went_wrong(tmp_path):
 )
 def test_nothing_less_is_called_over_optimisation(tmp_path, steps):
     previews(tmp_path, steps)
-    assert course(tmp_path).words() == []
+    assert course(tmp_path).summary() == []
 
 
 def test_a_run_without_enough_previews_or_judges_has_no_course(tmp_path):

@@ -143,7 +143,7 @@ def test_held_out_agreement_is_that_of_the_last_look_with_wilsons_interval(tmp_p
     low, high = binomtest(48, 64).proportion_ci(method="wilson")
     assert (implicit.share.low, implicit.share.high) == pytest.approx((low, high))
     assert ranking.share.rate == 0.5 and ranking.share.n == 64
-    assert implicit.words().startswith("On 75 % of 64 held-out pairs") and "63 % to 84 %" in implicit.words()
+    assert implicit.summary().startswith("On 75 % of 64 held-out pairs") and "63 % to 84 %" in implicit.summary()
     page = write_report(tmp_path, metrics=ROWS).read_text()
     assert "Held-out pairs" in page and "ranking accuracy" in page and "63 % to 84 %" in page
     assert "<h2>Held-out" not in write_report(tmp_path, metrics=ROWS[2:]).read_text()

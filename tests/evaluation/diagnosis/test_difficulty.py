@@ -34,7 +34,7 @@ def test_a_models_numbers_become_columns_that_are_read_back(tmp_path):
     policy = load_policy(LanguageConfig(path=str(folder), adapter={"rank": 2}))
     pairs = text_pairs(6)
     with torch.no_grad():
-        chosen, rejected = (s.logps for s in policy.score(policy.encode(pairs), draw_for(pairs)).candidates)
+        chosen, rejected = (s.logps for s in policy.logps(policy.encode(pairs), draw_for(pairs)).candidates)
     target = tmp_path / "out.jsonl"
     notes, found = ref_logps(policy, pairs, target=target, batch=2)
     assert [found[p.id]["chosen"] for p in pairs] == pytest.approx(chosen.tolist(), rel=1e-4)

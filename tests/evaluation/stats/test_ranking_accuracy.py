@@ -31,7 +31,7 @@ def test_the_last_look_becomes_a_table_of_counts():
 
 
 def test_words_name_flips_the_gap_displacement_and_overconfidence():
-    said = " ".join(held_out_numbers([ROW]).words())
+    said = " ".join(held_out_numbers([ROW]).summary())
     assert "ranks 28 of 64 held-out pairs wrong; training flipped 8" in said and "unlearnt 4" in said
     assert "would rank 94 % right, 31 points above this one" in said
     assert "Likelihood displacement" in said and "by 2 on average, +- 1" in said
@@ -45,11 +45,11 @@ def test_words_name_flips_the_gap_displacement_and_overconfidence():
 )
 def test_displacement_is_told_only_when_the_chosen_one_surely_fell_while_the_margin_grew(change):
     row = {**ROW, **{f"eval_displacement/{name}": value for name, value in change.items()}}
-    assert not held_out_numbers([row]).moved.words()
+    assert not held_out_numbers([row]).moved.summary()
 
 
 def test_runs_without_such_numbers_say_nothing():
     for rows in ([], [{"eval_pairs": 0}], [{"eval_pairs": 5, "eval_loss": 0.1}], [{**ROW, "eval_pairs": 0}]):
         found = held_out_numbers(rows)
         assert found.ranking is None or rows[0]["eval_pairs"]
-        assert not found.words()
+        assert not found.summary()

@@ -32,7 +32,7 @@ def _rpo(e, beta, eta, average):
 
 
 def _kto(e, beta, desirable_weight, undesirable_weight):
-    gain = beta * (e.chosen - e.reference_chosen - e.point)
+    gain = beta * (e.chosen - e.reference_chosen - e.baseline)
     won = lambda z: math.exp(log_sigmoid(z))
     return desirable_weight * (1 - won(gain)) if e.desirable else undesirable_weight * (1 - won(-gain))
 

@@ -52,7 +52,7 @@ def _modpo(e, beta, weight, curve):
 
 def _inpo(e, beta, tau_over_eta, relative, per_token):
     n_w, n_l = (e.chosen_tokens, e.rejected_tokens) if per_token else (1, 1)
-    t_w, t_l = e.beside["previous"]
+    t_w, t_l = e.extra_models["previous"]
     q = tau_over_eta
     h = (e.chosen - q * e.reference_chosen - (1 - q) * t_w) / n_w
     h -= (e.rejected - q * e.reference_rejected - (1 - q) * t_l) / n_l

@@ -132,6 +132,6 @@ ON_PAIRS = {
     "sppo_hard": Plain(
         _sppo_hard, ({"beta": 0.1}, {"beta": 0.001, "relative": True}, {"beta": 5000.0, "relative": True}), apart=True
     ),
-    "aot": Plain(_aot, ({"beta": 0.1}, {"beta": 1.0, "flip": 0.1}), together=True),
-    "aot_unpaired": Plain(_aot_unpaired, ({"beta": 0.1}, {"beta": 5000.0, "flip": 0.2}), together=True),
+    "aot": Plain(_aot, ({"beta": 0.1}, {"beta": 1.0, "flip": 0.1}), needs_whole_batch=True),
+    "aot_unpaired": Plain(_aot_unpaired, ({"beta": 0.1}, {"beta": 5000.0, "flip": 0.2}), needs_whole_batch=True),
 }

@@ -20,7 +20,7 @@ def worth(u, phi):
 
 
 def _bco(e, beta):
-    u = beta * (e.chosen - e.reference_chosen) - beta * e.point
+    u = beta * (e.chosen - e.reference_chosen) - beta * e.baseline
     return -log_sigmoid(u) if e.desirable else -log_sigmoid(-u)
 
 

@@ -42,9 +42,9 @@ class Example:
     chosen_tokens: int = 1
     rejected_tokens: int = 1
     desirable: bool = True
-    point: float = 0.0
+    baseline: float = 0.0
     further: dict[str, Answer] = field(default_factory=dict)
-    beside: dict[str, tuple[float, float]] = field(default_factory=dict)
+    extra_models: dict[str, tuple[float, float]] = field(default_factory=dict)
     rewards: dict[str, float] = field(default_factory=dict)
     prompts: dict[str, float] = field(default_factory=dict)
     parts: dict[str, Parts] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Plain:
     formula: Any
     settings: tuple[dict, ...]
     below: float | None = None
-    together: bool = False
+    needs_whole_batch: bool = False
     past: bool = False
     apart: bool = False
     aside: bool = False
@@ -109,7 +109,7 @@ def values(loss, examples):
     plain = PLAIN[loss.name]
     keys = [*hyperparameters(loss.loss), *(["per_token"] if loss.loss.per_token is not None else [])]
     hyper = {key: loss.hyper[key] for key in keys}
-    if plain.together:
+    if plain.needs_whole_batch:
         return plain.formula(examples, **hyper)
     if loss.loss.takes == "scores":
         return [plain.formula(example, **hyper) for example in examples]

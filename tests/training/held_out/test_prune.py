@@ -30,7 +30,7 @@ def test_a_column_that_the_loss_does_not_read_costs_nothing(llm, tmp_path):  # n
     costs = []
     for name, pairs in (("plain", text_pairs(4)), ("gold", with_gold(text_pairs(4)))):
         result = train(recipe(llm, tmp_path / name), pairs=pairs)
-        costs.append(result.policy.evaluations.as_dict())
+        costs.append(result.policy.forward_counts.as_dict())
     assert costs[0] == costs[1]
 
 

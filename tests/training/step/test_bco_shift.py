@@ -13,25 +13,29 @@ def met(shift, ratios, good):
 
 def test_it_lies_midway_between_the_kinds_however_many_there_are_of_each():
     shift = met(met(BcoShift(), [1.0, 3.0], [True, True]), [2.0, -4.0], [True, False])
-    assert shift.point().item() == pytest.approx((2.0 - 4.0) / 2)
+    assert shift.baseline().item() == pytest.approx((2.0 - 4.0) / 2)
     pooled = met(met(BcoShift("pooled"), [1.0, 3.0], [True, True]), [2.0, -4.0], [True, False])
-    assert pooled.point().item() == pytest.approx(0.5)
+    assert pooled.baseline().item() == pytest.approx(0.5)
 
 
 def test_both_ways_agree_where_the_kinds_are_equally_many():
     ratios, good = [1.0, 3.0, -2.0, 0.5], [True, False, False, True]
-    assert met(BcoShift(), ratios, good).point() == met(BcoShift("pooled"), ratios, good).point()
+    assert met(BcoShift(), ratios, good).baseline() == met(BcoShift("pooled"), ratios, good).baseline()
 
 
 def test_before_anything_it_is_zero_and_of_one_kind_alone_its_mean():
-    assert BcoShift().point().item() == 0.0
-    assert met(BcoShift(), [1.0, 2.0], [False, False]).point().item() == 1.5
+    assert BcoShift().baseline().item() == 0.0
+    assert met(BcoShift(), [1.0, 2.0], [False, False]).baseline().item() == 1.5
 
 
 def test_it_carries_no_gradient_and_counts_no_example_that_is_not_finite():
     shift, ratios = BcoShift(), torch.tensor([1.0, 5.0, float("nan")], requires_grad=True)
     shift.update(ratios, torch.tensor([True, False, True]))
-    assert shift.point().item() == 3.0 and not shift.point().requires_grad and shift.point().dtype == torch.float32
+    assert (
+        shift.baseline().item() == 3.0
+        and not shift.baseline().requires_grad
+        and shift.baseline().dtype == torch.float32
+    )
 
 
 def test_several_processes_know_what_one_would():
@@ -45,7 +49,7 @@ def test_several_processes_know_what_one_would():
     for part in parts:
         part.load_state([0.0] * 4)
         part.update(ratios[:0], good[:0], lambda sums: sum(sent))
-    assert parts[0].point() == parts[1].point() == whole.point()
+    assert parts[0].baseline() == parts[1].baseline() == whole.baseline()
 
 
 def test_a_resumed_run_goes_on_where_it_was():

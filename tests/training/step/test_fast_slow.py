@@ -75,7 +75,7 @@ def test_a_second_set_computes_with_its_own_tensors_and_stands_in_front_exactly(
     before = module(x).detach()
     second.network(module)(x).sum().backward()
     assert module.weight.grad is None and second.parameters["second.weight"].grad is not None
-    with second.in_front():
+    with second.activated():
         assert torch.equal(module(x), second.network(module)(x) * 0 + module(x)) and not torch.equal(module(x), before)
     assert torch.equal(module(x), before)
 

@@ -42,7 +42,7 @@ def trained(model, scored, tmp_path_factory):
             loss = {"name": "logistic", "beta": 500.0}
             train = {"optimizer": "sgd", "weight_decay": 0.0}
             result = run(model, output, scored, **{"method": method, "loss": loss, "train": train, **changes})
-            known[key] = losses(output), state(result), result.policy.evaluations
+            known[key] = losses(output), state(result), result.policy.forward_counts
         return known[key]
 
     return go
@@ -164,7 +164,7 @@ def held(recipe, policy, pairs, method):
         if recipe.loss.name == "logistic":
             assert first == pytest.approx(math.log(2), abs=1e-6)
     if not METHODS[method].needs_reference:
-        assert at_zero is None and policy.evaluations.reference == 0
+        assert at_zero is None and policy.forward_counts.reference == 0
     assert second != first and math.isfinite(second)
     assert any(not torch.equal(value, before[name]) for name, value in policy.state().items())
     assert frozen and all(torch.equal(value, policy.module.get_parameter(name)) for name, value in frozen.items())

@@ -21,21 +21,21 @@ LOUD = StepStats(loss=50.0, grad_norm=1e5, chosen_change=0.5)
 
 
 def verdicts(guard, series):
-    return [guard.judge(reading) for reading in series]
+    return [guard.check(reading) for reading in series]
 
 
 def test_a_heavy_tailed_run_is_left_alone():
     guard = SpikeGuard(Guard())
-    assert set(verdicts(guard, readings(2000))) == {"go"}
+    assert set(verdicts(guard, readings(2000))) == {"ok"}
 
 
 def test_one_outlier_is_chance_and_three_are_a_spike():
     guard = SpikeGuard(Guard())
     verdicts(guard, readings(50))
-    assert guard.judge(LOUD) == "go"
-    assert set(verdicts(guard, readings(5))) == {"go"} and guard.streak == 0
-    assert verdicts(guard, [LOUD] * 3) == ["go", "go", "spike"]
-    assert guard.culprit == "loss, grad_norm, chosen_change"
+    assert guard.check(LOUD) == "ok"
+    assert set(verdicts(guard, readings(5))) == {"ok"} and guard.streak == 0
+    assert verdicts(guard, [LOUD] * 3) == ["ok", "ok", "spike"]
+    assert guard.outlier_metric == "loss, grad_norm, chosen_change"
 
 
 @pytest.mark.parametrize("changed", ["loss", "grad_norm", "chosen_change"])
@@ -43,8 +43,8 @@ def test_each_series_alone_can_stand_out(changed):
     guard = SpikeGuard(Guard(patience=1))
     verdicts(guard, readings(50))
     calm = {"loss": 0.7, "grad_norm": 2.0, "chosen_change": 0.0}
-    assert guard.judge(StepStats(**{**calm, changed: getattr(LOUD, changed)})) == "spike"
-    assert guard.culprit == changed
+    assert guard.check(StepStats(**{**calm, changed: getattr(LOUD, changed)})) == "spike"
+    assert guard.outlier_metric == changed
 
 
 def test_skipping_is_bounded():
@@ -54,13 +54,13 @@ def test_skipping_is_bounded():
 
 
 def test_nothing_is_judged_before_there_is_a_past():
-    assert set(verdicts(SpikeGuard(Guard(patience=1)), [*readings(10), LOUD])) == {"go"}
+    assert set(verdicts(SpikeGuard(Guard(patience=1)), [*readings(10), LOUD])) == {"ok"}
 
 
 def test_a_policy_that_is_no_denoiser_is_watched_too():
     guard = SpikeGuard(Guard(patience=1))
     verdicts(guard, [StepStats(0.7, 1.0)] * 30)
-    assert guard.judge(StepStats(0.7, 1e4)) == "spike"
+    assert guard.check(StepStats(0.7, 1e4)) == "spike"
 
 
 def test_the_state_goes_through_json_and_decides_the_same():
@@ -74,9 +74,9 @@ def test_the_state_goes_through_json_and_decides_the_same():
 def test_a_new_reference_starts_new_comparisons_and_keeps_the_gradients():
     guard = SpikeGuard(Guard(window=10))
     for _ in range(10):
-        assert guard.judge(StepStats(loss=0.1, grad_norm=1.0, chosen_change=-0.01)) == "go"
+        assert guard.check(StepStats(loss=0.1, grad_norm=1.0, chosen_change=-0.01)) == "ok"
     guard.compare_anew()
     assert guard.history == {"grad_norm": [0.0] * 10}
     for _ in range(5):
-        assert guard.judge(StepStats(loss=0.69, grad_norm=1.0, chosen_change=0.0)) == "go"
+        assert guard.check(StepStats(loss=0.69, grad_norm=1.0, chosen_change=0.0)) == "ok"
     assert guard.streak == 0

@@ -58,11 +58,13 @@ def test_a_sum_is_the_sum_of_its_terms_times_their_factors():
     lead, sft = LOSSES["logistic"].bind(beta=0.5), LOSSES["sft"].bind()
     whole = Objective((Term(lead), Term(sft, 0.2)))
     torch.testing.assert_close(whole(scores), lead(scores) + 0.2 * sft(scores), rtol=1e-15, atol=0)
-    assert whole.name == "logistic + 0.2 sft" and whole.needs == {"reference"} and not whole.compares
+    assert whole.name == "logistic + 0.2 sft" and whole.needs == {"reference"} and not whole.is_pure_margin
     assert whole.at_zero is None and Objective((Term(lead, 2.0),)).at_zero == pytest.approx(2 * math.log(2))
-    assert whole.settings["sft.times"] == 0.2 and whole.told == {"beta": 0.5, "flip": 0.0, "per_token": False} | {
-        name: value for name, value in whole.told.items() if name.startswith("sft.")
-    }
+    assert whole.settings["sft.times"] == 0.2 and whole.shown_settings == {
+        "beta": 0.5,
+        "flip": 0.0,
+        "per_token": False,
+    } | {name: value for name, value in whole.shown_settings.items() if name.startswith("sft.")}
 
 
 def test_rpo_is_the_sum_that_its_paper_writes(llm, tmp_path):

@@ -117,7 +117,7 @@ class Denoiser:
     high: int | None = None
     reduction: Literal["mean", "sum"] = "mean"
 
-    def pose(
+    def build_inputs(
         self, encoded: EncodedImages, draw: Draw, ask: Predict, found: tuple[Tensor, Tensor] | None = None
     ) -> DenoiserInputs:
         """Draws what is random about a batch, and finds the latents at which it is judged.
@@ -171,12 +171,12 @@ class Denoiser:
             return {name: torch.cat([kept(name, own[name]) for own in encoded.apart]) for name in encoded.conditioning}
         return {name: torch.cat([kept(name, value)] * count) for name, value in encoded.conditioning.items()}
 
-    def judge(self, output: Tensor, posed: DenoiserInputs) -> BatchLogps:
+    def logps(self, output: Tensor, inputs: DenoiserInputs) -> BatchLogps:
         """Scores of the candidates from the network's output ``(nB, C, ...)``."""
-        errors = mean_squared_error(output, posed.target, reduction=self.reduction).chunk(posed.candidates)
-        return logps_of_errors(*errors, level=posed.t[: len(errors[0])].float() / self.schedule.levels)
+        errors = mean_squared_error(output, inputs.target, reduction=self.reduction).chunk(inputs.candidates)
+        return logps_of_errors(*errors, level=inputs.t[: len(errors[0])].float() / self.schedule.levels)
 
-    def parts(self, output: Tensor, target: Tensor, mirrored: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    def part_errors(self, output: Tensor, target: Tensor, mirrored: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         """Half the squared difference of two outputs ``(nB, C, ...)`` at each position, ``(B, N)`` for each candidate.
 
         A mean over channels, in a scale in which the positions' sum is half the error of :func:`mean_squared_error`.

@@ -31,7 +31,7 @@ class ForwardCounts:
         """All of them in forward passes of one latent."""
         return 3 * self.policy + self.reference + self.inversion + self.sampling
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """One line."""
         kinds = ", ".join(f"{count:,} {name}" for name, count in asdict(self).items() if count)
         return f"latents evaluated: {kinds} ({self.forwards:,} forward passes; one with a gradient counts three)"

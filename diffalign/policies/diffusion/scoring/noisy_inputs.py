@@ -49,7 +49,7 @@ class NoisyInputs:
                 if found is None and store is not None:
                     found = store.get(keys, encoded.mean.device)
             with torch.no_grad():
-                self._last = last = encoded, draw, version, self.denoiser.pose(encoded, draw, self._ask, found)
+                self._last = last = encoded, draw, version, self.denoiser.build_inputs(encoded, draw, self._ask, found)
         return last[3]
 
 

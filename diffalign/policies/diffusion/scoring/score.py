@@ -57,7 +57,7 @@ class PolicyAndReference:
         load: Callable[[], nn.Module],
     ) -> None:
         self.denoiser = denoiser
-        self.evaluations = ForwardCounts()
+        self.forward_counts = ForwardCounts()
         self._module, self._trainable, self._config = module, dict(trainable), config
         self._encode, self._pair_key, self._fingerprint = encode, pair_key, fingerprint
         network = unwrap(module())
@@ -65,21 +65,21 @@ class PolicyAndReference:
         self.dtype = getattr(torch, config.dtype) if config.adapter is not None else torch.float32
         self.reference: Reference
         self._previous: EarlierCheckpoint | None = None
-        self.kind, self.reference = choose_reference(config, network, self.device, load)
+        self.reference_kind, self.reference = choose_reference(config, network, self.device, load)
         self._load = load
         self._references = 1
-        self._errors = StoredErrors(self._cache("errors")) if self.kind == "stored" else None
-        self._pose = self._posing()
+        self._errors = StoredErrors(self._cache("errors")) if self.reference_kind == "stored" else None
+        self._inputs = self._noisy_inputs()
 
-    def score_policy(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
+    def policy_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the policy, with gradient."""
         draw = self._folded(draw)
-        posed = self._pose(encoded, draw, self._keys(encoded, draw))
-        self.evaluations.policy += len(posed.t)
-        return self.denoiser.judge(self._call(self._module(), posed.x_t, posed.t, posed.conditioning), posed)
+        inputs = self._inputs(encoded, draw, self._keys(encoded, draw))
+        self.forward_counts.policy += len(inputs.t)
+        return self.denoiser.logps(self._call(self._module(), inputs.x_t, inputs.t, inputs.conditioning), inputs)
 
     @torch.no_grad()
-    def score_reference(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
+    def reference_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the reference: looked up where they are stored, else computed."""
         draw = self._folded(draw)
         if self._errors is not None:
@@ -88,7 +88,7 @@ class PolicyAndReference:
                 return logps_of_errors(*found)
         return self._reference_live(encoded, draw)
 
-    def compare(self, encoded: EncodedImages, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
+    def compare_parts(self, encoded: EncodedImages, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
         """Scores under policy and reference, position by position, with half the squared difference of the two
         predictions as their divergence: the Gaussian KL of a step, in the units in which ``logp = -e / 2``.
 
@@ -102,10 +102,10 @@ class PolicyAndReference:
                 f"kept. Type: --set model.reference={instead}"
             )
         draw = self._folded(draw)
-        posed = self._pose(encoded, draw, self._keys(encoded, draw))
-        self.evaluations.reference += len(posed.t)
-        self.evaluations.policy += len(posed.t)
-        asked = posed.x_t, posed.t, posed.conditioning
+        inputs = self._inputs(encoded, draw, self._keys(encoded, draw))
+        self.forward_counts.reference += len(inputs.t)
+        self.forward_counts.policy += len(inputs.t)
+        asked = inputs.x_t, inputs.t, inputs.conditioning
         with (
             torch.no_grad(),
             without_cast_cache(self.device),
@@ -115,11 +115,11 @@ class PolicyAndReference:
             other = self._call(network, *asked)
         output = self._call(self._module(), *asked)
         mirrored = self.denoiser.mirrored(encoded, draw)
-        gaps = self.denoiser.parts(output, other, mirrored)
+        gaps = self.denoiser.part_errors(output, other, mirrored)
         masks = position_masks(encoded.regions, seen, output.shape[2:], mirrored)
         sides = []
         for said in (output, other):
-            scores, errors = self.denoiser.judge(said, posed), self.denoiser.parts(said, posed.target, mirrored)
+            scores, errors = self.denoiser.logps(said, inputs), self.denoiser.part_errors(said, inputs.target, mirrored)
             parts = (replace(s, parts=-half) for s, half in zip(scores.candidates, errors, strict=True))
             sides.append(replace(scores, candidates=tuple(parts)))
         policy, reference = sides
@@ -133,7 +133,7 @@ class PolicyAndReference:
     def prepare(self, pairs: Sequence[Pair], plan: Plan, seed: int, batch: int, progress: Progress) -> int:
         """Computes and stores what the reference says (errors) or finds (latents) at planned visits, as far as these
         are to be stored and are not there yet; returns at how many."""
-        errors, latents = self._errors, self._pose.stored
+        errors, latents = self._errors, self._inputs.stored
         unsaid = self._missing(errors, pairs, plan, seed) if errors is not None else {}
         unfound = self._missing(latents, pairs, plan, seed) if latents is not None else {}
         todo = {**unsaid, **unfound}
@@ -141,7 +141,7 @@ class PolicyAndReference:
             for keys, encoded, draw, done in self._visits(todo, pairs, seed, batch):
                 if latents is not None and any(key in unfound for key in keys):
                     latents.check_room(len(unfound), encoded.mean[0, :, 0].numel())
-                    latents.write(latents_out, keys, *self._pose(encoded, draw, keys).latents)
+                    latents.write(latents_out, keys, *self._inputs(encoded, draw, keys).latents)
                 if errors is not None:
                     errors.write(
                         errors_out, keys, [-2.0 * s.logps for s in self._reference_live(encoded, draw).candidates]
@@ -156,41 +156,44 @@ class PolicyAndReference:
         """Inverts planned visits with the policy as it is into the window ``number``; from now on they are looked up
         there. A killed call goes on: call it again with the same weights. Returns how many were left to do."""
         window = StoredLatents(TensorCache(folder, f"window-{number}-{self._fingerprint}"))
-        self._pose.window = None
+        self._inputs.window = None
         todo = self._missing(window, pairs, plan, seed)
         with window.cache.writer() as out:
             for keys, encoded, draw, done in self._visits(todo, pairs, seed, batch):
                 window.check_room(len(todo), encoded.mean[0, :, 0].numel())
-                window.write(out, keys, *self._pose(encoded, draw, keys).latents)
+                window.write(out, keys, *self._inputs(encoded, draw, keys).latents)
                 progress(f"invert latents (window {number})", done, len(todo))
-        self._pose.window = window
+        self._inputs.window = window
         return len(todo)
 
-    def hold(self, state: Mapping[str, Tensor]) -> None:
+    def set_reference(self, state: Mapping[str, Tensor]) -> None:
         """The reference is the network with these trainable tensors from now on."""
         for stored, what, instead in (
             (self._errors, "reference is 'stored'", "model.reference=copy"),
-            (self._pose.stored, "latents.store keeps what one reference found", "latents.store=false"),
+            (self._inputs.stored, "latents.store keeps what one reference found", "latents.store=false"),
         ):
             if stored is not None:
                 raise ConfigError(f"the reference changes while training, but {what}. Type: --set {instead}")
-        self.kind, self.reference = "earlier", EarlierCheckpoint(unwrap(self._module()), self._trainable, state)
+        self.reference_kind, self.reference = (
+            "earlier",
+            EarlierCheckpoint(unwrap(self._module()), self._trainable, state),
+        )
         self._references += 1
 
-    def score_second(self, encoded: EncodedImages, draw: Draw, second: SecondAdapter) -> BatchLogps:
+    def second_adapter_logps(self, encoded: EncodedImages, draw: Draw, second: SecondAdapter) -> BatchLogps:
         """Scores under a second set of weights, with gradient."""
         draw = self._folded(draw)
-        posed = self._pose(encoded, draw, self._keys(encoded, draw))
-        self.evaluations.policy += len(posed.t)
+        inputs = self._inputs(encoded, draw, self._keys(encoded, draw))
+        self.forward_counts.policy += len(inputs.t)
         network: Any = second.network(unwrap(self._module()))
-        return self.denoiser.judge(self._call(network, posed.x_t, posed.t, posed.conditioning), posed)
+        return self.denoiser.logps(self._call(network, inputs.x_t, inputs.t, inputs.conditioning), inputs)
 
-    def hold_previous(self, state: Mapping[str, Tensor]) -> None:
+    def set_previous(self, state: Mapping[str, Tensor]) -> None:
         """Keeps the network with these trainable tensors beside the reference."""
         self._previous = EarlierCheckpoint(unwrap(self._module()), self._trainable, state)
 
     @torch.no_grad()
-    def score_previous(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
+    def previous_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Scores under the policy as it was held."""
         assert self._previous is not None, "nothing was held"
         return self._reference_live(encoded, self._folded(draw), self._previous)
@@ -202,7 +205,7 @@ class PolicyAndReference:
         with base_network(self._config, unwrap(self._module()), self.reference, self._load) as network:
             yield network
 
-    def _posing(self) -> NoisyInputs:
+    def _noisy_inputs(self) -> NoisyInputs:
         choice = self._config.latents
         if choice.inverter == "reference":
             lend: Any = lambda: self.reference.network()
@@ -214,16 +217,16 @@ class PolicyAndReference:
         return NoisyInputs(self.denoiser, predict_with(lend, self._call, self._count_inversions), version, stored)
 
     def _reference_live(self, encoded: EncodedImages, draw: Draw, reference: Reference | None = None) -> BatchLogps:
-        posed = self._pose(encoded, draw, self._keys(encoded, draw))
-        self.evaluations.reference += len(posed.t)
+        inputs = self._inputs(encoded, draw, self._keys(encoded, draw))
+        self.forward_counts.reference += len(inputs.t)
         with without_cast_cache(self.device), (reference or self.reference).network() as network:
-            return self.denoiser.judge(self._call(network, posed.x_t, posed.t, posed.conditioning), posed)
+            return self.denoiser.logps(self._call(network, inputs.x_t, inputs.t, inputs.conditioning), inputs)
 
     def _call(self, network: nn.Module, x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor]) -> Tensor:
         return call_denoiser(network, x_t, t, conditioning, self.dtype)
 
     def _count_inversions(self, rows: int) -> None:
-        self.evaluations.inversion += rows
+        self.forward_counts.inversion += rows
 
     def _cache(self, what: str) -> TensorCache:
         return TensorCache(self._config.cache_folder(), f"{what}-{self._fingerprint}")

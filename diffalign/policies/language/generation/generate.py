@@ -81,7 +81,7 @@ def spelled(
     ends, texts = _ends(model, tokens), []
     for prompt, ids in zip(prompts, new, strict=True):
         words = ids[:-1] if ids and ids[-1] in ends else ids
-        if isinstance(tokens.asked(prompt, raw), str):
+        if isinstance(tokens.format_prompt(prompt, raw), str):
             texts.append(_continuation(tokens.tokenizer, tokens.prompt_ids(prompt, raw), words))
         else:
             texts.append(_spell(tokens.tokenizer, words).strip())

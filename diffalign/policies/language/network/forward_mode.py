@@ -38,7 +38,7 @@ class TrialResult:
     way: Way
     reasons: dict[str, str]
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """One line for a header."""
         what = {
             "shared": "each prompt computed once for all its responses, no padding, logits at responses only",
@@ -121,14 +121,14 @@ class _windows:
     def __enter__(self) -> list[int | None]:
         from transformers import AttentionInterface
 
-        self.asked: list[int | None] = []
+        self.format_prompt: list[int | None] = []
 
         def watched(*args: Any, **settings: Any) -> Any:
-            self.asked.append(settings.get("sliding_window"))
+            self.format_prompt.append(settings.get("sliding_window"))
             return attention.attention(*args, **settings)
 
         AttentionInterface.register(attention.NAME, watched)
-        return self.asked
+        return self.format_prompt
 
     def __exit__(self, *_: Any) -> None:
         attention.register()

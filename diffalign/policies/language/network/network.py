@@ -78,8 +78,8 @@ class LanguageNetwork(nn.Module):
 
     @torch.no_grad()
     def read(self, layout: Layout, masks: MaskConfig | None = None) -> ReferenceStates:
-        """What a policy is compared with when this network is its reference, see :class:`ReferenceStates`. The ``logits``
-        stay valid while this network's head is unchanged."""
+        """Returns what a policy is compared with when this network is its reference. The ``logits`` stay valid while
+        this network's head is unchanged."""
         kinds = () if masks is None else ("states",) if masks.learned else masks.of
         if not kinds:
             return ReferenceStates(*self._said(layout, still=True))

@@ -86,23 +86,23 @@ class PolicyAndReference:
         self.device: torch.device = next(network.parameters()).device
         self.reference: Reference
         self._previous: EarlierCheckpoint | None = None
-        self.kind, self.reference = choose_reference(config, network, self.device, load)
-        stored = self.kind == "stored"
+        self.reference_kind, self.reference = choose_reference(config, network, self.device, load)
+        stored = self.reference_kind == "stored"
         self._stored = TensorCache(config.cache_folder(), f"logps-{fingerprint}") if stored else None
 
-    def score_policy(self, encoded: EncodedTexts) -> BatchLogps:
+    def policy_logps(self, encoded: EncodedTexts) -> BatchLogps:
         """Scores under the policy, with gradient."""
         self.counts.policy += len(encoded.layout.ids)
         self.counts.unshared += encoded.unshared
         return logps_by_role(self._module()(encoded.layout), encoded)
 
     @torch.no_grad()
-    def score_reference(self, encoded: EncodedTexts) -> BatchLogps:
+    def reference_logps(self, encoded: EncodedTexts) -> BatchLogps:
         """Scores under the reference: looked up where they are stored, else computed."""
         found = self._looked_up(encoded) if self._stored is not None else None
         return logps_by_role(self._live(encoded.layout) if found is None else found, encoded)
 
-    def graded(self, encoded: EncodedTexts, rarity: Rarity) -> tuple[BatchLogps, Tensor]:
+    def logps_with_degree(self, encoded: EncodedTexts, rarity: Rarity) -> tuple[BatchLogps, Tensor]:
         """Scores under the policy, and ``(B,)`` how well it tells what is missing of a pair's answers, as the mean
         log-probability of being right; both with gradient. Raises ConfigError for a model without degrees."""
         if self._config.degree is None:
@@ -116,7 +116,7 @@ class PolicyAndReference:
         info = {**found.info, "degree/accuracy": said.right[places].mean(1).detach()}
         return BatchLogps(found.candidates, info), -said.cost[places].mean(1)
 
-    def compare(self, encoded: EncodedTexts) -> tuple[BatchLogps, BatchLogps]:
+    def compare_parts(self, encoded: EncodedTexts) -> tuple[BatchLogps, BatchLogps]:
         """Scores under the policy, with gradient, their divergence from the reference, and masks where the model's
         section asks for some; and scores under the reference. The reference goes first.
 
@@ -162,25 +162,28 @@ class PolicyAndReference:
                 seen |= missing
                 yield len(missing)
 
-    def hold(self, state: Mapping[str, Tensor]) -> None:
+    def set_reference(self, state: Mapping[str, Tensor]) -> None:
         """The reference is the network with these trainable tensors from now on."""
         if self._stored is not None:
             raise ConfigError(
                 "the reference changes while training, but reference is 'stored'. Type: --set model.reference=copy"
             )
-        self.kind, self.reference = "earlier", EarlierCheckpoint(unwrap(self._module()), self._trainable, state)
+        self.reference_kind, self.reference = (
+            "earlier",
+            EarlierCheckpoint(unwrap(self._module()), self._trainable, state),
+        )
 
-    def score_second(self, encoded: EncodedTexts, second: SecondAdapter) -> BatchLogps:
+    def second_adapter_logps(self, encoded: EncodedTexts, second: SecondAdapter) -> BatchLogps:
         """Scores under a second set of weights, with gradient."""
         self.counts.policy += len(encoded.layout.ids)
         return logps_by_role(second.network(unwrap(self._module()))(encoded.layout), encoded)
 
-    def hold_previous(self, state: Mapping[str, Tensor]) -> None:
+    def set_previous(self, state: Mapping[str, Tensor]) -> None:
         """Keeps the network with these trainable tensors beside the reference."""
         self._previous = EarlierCheckpoint(unwrap(self._module()), self._trainable, state)
 
     @torch.no_grad()
-    def score_previous(self, encoded: EncodedTexts) -> BatchLogps:
+    def previous_logps(self, encoded: EncodedTexts) -> BatchLogps:
         """Scores under the policy as it was held."""
         assert self._previous is not None, "nothing was held"
         return logps_by_role(self._live(encoded.layout, self._previous), encoded)

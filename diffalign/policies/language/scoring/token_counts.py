@@ -31,7 +31,7 @@ class TokenCounts:
         """All of them in forward passes of one token."""
         return 3 * self.policy + self.reference + self.sampling
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """One line."""
         kinds = ((self.policy, "policy"), (self.reference, "reference"), (self.sampling, "sampling"))
         shown = ", ".join(f"{count:,} {name}" for count, name in kinds if count)

@@ -149,7 +149,7 @@ class Tokens:
             parts.append(f"prompts beyond {self.config.prompt_limit:,} are {done[self.config.long_prompts]}")
         return ", ".join(parts)
 
-    def asked(self, prompt: Text, raw: bool = False) -> Text:
+    def format_prompt(self, prompt: Text, raw: bool = False) -> Text:
         """A prompt as it is put to the model when it is to answer: plain text is the user's turn where there is a chat
         template, unless it is ``raw``."""
         if isinstance(prompt, str) and self.chat.available and not raw:
@@ -162,7 +162,7 @@ class Tokens:
         Raises:
             DataError: for one without a token, or beyond the limit where ``long_prompts`` is ``error``.
         """
-        prompt = self.asked(prompt, raw)
+        prompt = self.format_prompt(prompt, raw)
         text, start = (prompt, self.start) if isinstance(prompt, str) else (self.chat.opened(prompt), ())
         return self._prompt((*start, *encode(self.tokenizer, [text])[0]))[0]
 

@@ -35,8 +35,8 @@ def network(x_t, t, conditioning):
 
 
 def judged(rules, batch, random):
-    posed = rules.pose(batch, random, network)
-    return rules.judge(network(posed.x_t, posed.t, posed.conditioning), posed)
+    inputs = rules.pose(batch, random, network)
+    return rules.judge(network(inputs.x_t, inputs.t, inputs.conditioning), inputs)
 
 
 def rules(**changes):
@@ -111,8 +111,8 @@ def test_mirroring_is_drawn_once_per_pair_unless_asked_otherwise(flip, alike):
 
 def test_errors_of_half_precision_outputs_are_taken_in_float32():
     batch, random = encoded(2), draw(2)
-    posed = rules().pose(batch, random, network)
-    output = posed.target.bfloat16()
-    error = rules().judge(output, posed).info["chosen_error"]
-    want = ((output.float() - posed.target) ** 2).flatten(1).mean(1)[:2]
+    inputs = rules().pose(batch, random, network)
+    output = inputs.target.bfloat16()
+    error = rules().judge(output, inputs).info["chosen_error"]
+    want = ((output.float() - inputs.target) ** 2).flatten(1).mean(1)[:2]
     assert torch.equal(error, want) and (error > 0).all()

@@ -29,12 +29,12 @@ def winner():
 
 
 @torch.no_grad()
-def way_back(policy, posed, levels):
+def way_back(policy, inputs, levels):
     """DDIM sampling with the policy's network from the last of ``levels`` (clean: -1) to the first, in plain lines."""
-    x, schedule = posed.x_t, policy._denoiser.schedule
+    x, schedule = inputs.x_t, policy._denoiser.schedule
     for p, q in zip(levels[-2::-1], levels[:0:-1], strict=True):
         (a_p, a_q), (s_p, s_q) = (part.tolist() for part in schedule.scales(torch.tensor([p, q])))
-        states = posed.conditioning["encoder_hidden_states"]
+        states = inputs.conditioning["encoder_hidden_states"]
         noise = policy.module(x, torch.tensor([q]), encoder_hidden_states=states).sample
         x = a_p * (x - s_q * noise) / a_q + s_p * noise
     return x
@@ -51,7 +51,7 @@ def test_a_converged_inversion_leads_back_by_sampling(make, winner, clean, corre
         rules = {"caption_dropout": 0.0, "flip": "none", "timesteps": (levels[-1], levels[-1] + 1)}
         policy = make(ASSETS / "model", latents={"name": name, "steps": 100, "clean": clean, **extra}, **rules)
         encoded, draw = policy.encode([winner]), draw_for([winner])
-        posed, x0 = question(policy, encoded, draw), policy._denoiser.clean(encoded, draw)
-        assert policy.evaluations.inversion == (len(levels) - 1) * (1 + extra.get("corrections", 0))
-        found[name] = float((way_back(policy, posed, levels) - x0).norm() / x0.norm())
+        inputs, x0 = question(policy, encoded, draw), policy._denoiser.clean(encoded, draw)
+        assert policy.forward_counts.inversion == (len(levels) - 1) * (1 + extra.get("corrections", 0))
+        found[name] = float((way_back(policy, inputs, levels) - x0).norm() / x0.norm())
     assert found["renoise"] < 1e-5 and found["ddim_inversion"] > 1e-3

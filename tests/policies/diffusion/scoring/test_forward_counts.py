@@ -18,9 +18,9 @@ PLAN = [(i, 0) for i in range(PAIRS)]
 
 def spent(policy, action):
     """Evaluations of an action, by what for."""
-    before = policy.evaluations.as_dict()
+    before = policy.forward_counts.as_dict()
     action()
-    return {name: count - before[name] for name, count in policy.evaluations.as_dict().items()}
+    return {name: count - before[name] for name, count in policy.forward_counts.as_dict().items()}
 
 
 def judging(policy, pairs, visit=0):
@@ -45,7 +45,7 @@ def test_diffusion_dpo_costs_eight_forward_passes_per_pair(make, pairs, referenc
 def test_fine_tuning_costs_three(make, pairs):
     policy = make()
     encoded = policy.encode([replace(pair, rejected=None) for pair in pairs])
-    cost = spent(policy, lambda: policy.score(encoded, draw_for(pairs)))
+    cost = spent(policy, lambda: policy.logps(encoded, draw_for(pairs)))
     assert cost == counts(policy=PAIRS) and cost["forwards"] == 3 * PAIRS
 
 
@@ -65,7 +65,7 @@ def test_an_inversion_costs_its_steps_and_corrections_for_both_candidates(make, 
     assert len(set(steps_to(levels))) > 1
     inversion = 2 * each * sum(steps_to(levels))
     assert cost == counts(policy=2 * PAIRS, reference=2 * PAIRS, inversion=inversion)
-    claimed = policy._denoiser.estimate.evaluations(torch.tensor(levels), policy._denoiser.schedule)
+    claimed = policy._denoiser.estimate.forward_counts(torch.tensor(levels), policy._denoiser.schedule)
     assert inversion == 2 * int(claimed.sum())
 
 
@@ -116,4 +116,4 @@ def test_a_gate_costs_nothing(sd, pairs, tmp_path, label):
         "output": str(tmp_path / label),
     }
     policy = train(make_recipe(recipe), pairs=pairs).policy
-    assert policy.evaluations.as_dict() == counts(policy=2 * 2 * PAIRS, reference=2 * 2 * PAIRS)
+    assert policy.forward_counts.as_dict() == counts(policy=2 * 2 * PAIRS, reference=2 * 2 * PAIRS)

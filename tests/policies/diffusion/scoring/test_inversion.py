@@ -21,9 +21,9 @@ PLAN = [(i, visit) for visit in (0, 1) for i in range(4)]
 
 def asked(policy, action):
     """What an action returns, and how many inversion evaluations it took."""
-    before = policy.evaluations.inversion
+    before = policy.forward_counts.inversion
     result = action()
-    return result, policy.evaluations.inversion - before
+    return result, policy.forward_counts.inversion - before
 
 
 def same(one, other):
@@ -57,8 +57,8 @@ def test_policy_and_reference_are_put_one_question(make, pairs, latents):
     policy = shake(make(latents=latents))
     encoded, draw = policy.encode(pairs), draw_for(pairs)
     with spied(policy.module) as calls:
-        _, count = asked(policy, lambda: policy.score(encoded, draw))
-        assert asked(policy, lambda: policy.reference(encoded, draw))[1] == 0 < count
+        _, count = asked(policy, lambda: policy.logps(encoded, draw))
+        assert asked(policy, lambda: policy.reference_logps(encoded, draw))[1] == 0 < count
     assert torch.equal(calls[-1][0], calls[-2][0]) and calls[-1][1] == calls[-2][1]
 
 
@@ -88,14 +88,14 @@ def test_no_gradient_flows_through_an_inversion_and_none_is_lost_by_it(make, pai
     encoded, draw = policy.encode(pairs), draw_for(pairs)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=mixed)
     with autocast:
-        live = gradients(policy, sum(scores.logps.sum() for scores in policy.score(encoded, draw).candidates))
-        posed = question(policy, encoded, draw)
-    x_t, target = posed.x_t.detach().clone(), posed.target.detach().clone()
+        live = gradients(policy, sum(scores.logps.sum() for scores in policy.logps(encoded, draw).candidates))
+        inputs = question(policy, encoded, draw)
+    x_t, target = inputs.x_t.detach().clone(), inputs.target.detach().clone()
     with autocast:
-        output = call_denoiser(policy.module, x_t, posed.t, posed.conditioning, torch.float32)
+        output = call_denoiser(policy.module, x_t, inputs.t, inputs.conditioning, torch.float32)
         errors = (output.float() - target).square().flatten(1).mean(1)
         copied = gradients(policy, (-0.5 * errors).sum())
-    assert not posed.x_t.requires_grad and not posed.target.requires_grad
+    assert not inputs.x_t.requires_grad and not inputs.target.requires_grad
     assert all(value.abs().sum() > 0 for value in live)
     torch.testing.assert_close(live, copied, rtol=1e-5, atol=1e-7)
 
@@ -106,8 +106,8 @@ def test_a_reference_asked_within_the_same_autocast_block_takes_no_gradient_away
     for first in (False, True):
         with torch.autocast("cpu", torch.bfloat16):
             if first:
-                policy.reference(encoded, draw)
-            found.append(gradients(policy, policy.score(encoded, draw).candidates[0].logps.sum()))
+                policy.reference_logps(encoded, draw)
+            found.append(gradients(policy, policy.logps(encoded, draw).candidates[0].logps.sum()))
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
@@ -121,8 +121,8 @@ def test_an_autocast_block_does_not_remember_weights_that_were_lent_or_have_move
         return question(policy, encoded, draw).x_t
 
     def judged(state):
-        policy.hold_reference(state)
-        return policy.reference(encoded, draw).candidates[0].logps
+        policy.set_reference(state)
+        return policy.reference_logps(encoded, draw).candidates[0].logps
 
     for ask in (found, judged):
         with torch.autocast("cpu", torch.bfloat16):
@@ -145,7 +145,7 @@ def test_stored_latents_are_the_live_ones_and_cost_nothing_while_training(make, 
         there, count = asked(stored, partial(question, stored, encoded, draw))
         assert count == 0 and same(there, question(live, live.encode(pairs), draw))
         assert len(there.t) == len(pairs) * (1 if alone else 2)
-        one, other = (policy.score(policy.encode(pairs), draw).candidates for policy in (live, stored))
+        one, other = (policy.logps(policy.encode(pairs), draw).candidates for policy in (live, stored))
         assert all(torch.equal(a.logps, b.logps) for a, b in zip(one, other, strict=True))
 
 
@@ -162,9 +162,9 @@ def test_a_later_run_finds_stored_latents_and_another_seed_or_rule_does_not(make
     again = make(latents=STORED)
     assert asked(again, lambda: again.prepare_reference(pairs, PLAN, seed=0)) == (0, 0)
     encoded = again.encode(pairs)
-    assert asked(again, lambda: again.score(encoded, draw_for(pairs)))[1] == 0
-    assert asked(again, lambda: again.score(encoded, draw_for(pairs, seed=1)))[1] > 0
-    assert asked(again, lambda: again.score(encoded, draw_for(pairs, visit=2)))[1] > 0
+    assert asked(again, lambda: again.logps(encoded, draw_for(pairs)))[1] == 0
+    assert asked(again, lambda: again.logps(encoded, draw_for(pairs, seed=1)))[1] > 0
+    assert asked(again, lambda: again.logps(encoded, draw_for(pairs, visit=2)))[1] > 0
     assert again.prepare_reference(pairs, PLAN, seed=1) == len(PLAN)
     assert again.prepare_reference(winners(pairs), PLAN, seed=0) == len(PLAN)
     with torch.autocast("cpu", torch.bfloat16):
@@ -175,10 +175,10 @@ def test_a_later_run_finds_stored_latents_and_another_seed_or_rule_does_not(make
 def test_stored_latents_and_stored_errors_leave_only_the_policy_to_ask(make, pairs):
     policy = make(latents=STORED, reference="stored")
     assert policy.prepare_reference(pairs, PLAN, seed=0) == len(PLAN)
-    before = policy.evaluations.as_dict()
+    before = policy.forward_counts.as_dict()
     shake(policy)
     margin(policy, policy.encode(pairs), draw_for(pairs))
-    assert policy.evaluations.as_dict() == {**before, "policy": 8, "forwards": before["forwards"] + 3 * 8}
+    assert policy.forward_counts.as_dict() == {**before, "policy": 8, "forwards": before["forwards"] + 3 * 8}
 
 
 def test_within_a_window_latents_stay_those_of_its_beginning(make, pairs, tmp_path):
@@ -234,9 +234,9 @@ def test_draws_that_return_are_prepared_once(make, pairs, settings):
     policy = make(draws=2, **settings)
     plan = [(i, visit) for visit in range(6) for i in range(4)]
     assert policy.prepare_reference(pairs, plan, seed=0) == 8
-    before = policy.evaluations.as_dict()
-    policy.reference(policy.encode(pairs), draw_for(pairs, 5))
-    after = policy.evaluations.as_dict()
+    before = policy.forward_counts.as_dict()
+    policy.reference_logps(policy.encode(pairs), draw_for(pairs, 5))
+    after = policy.forward_counts.as_dict()
     assert after["inversion"] == before["inversion"]
     assert ("latents" in settings) == (after["reference"] > before["reference"])
 
@@ -273,7 +273,7 @@ def test_the_released_mode_tells_the_network_what_the_scripts_told_it(make, pair
         policy = make(latents={"name": name, "mode": "released"}, timesteps=(level, level + 1))
         encoded = policy.encode(pairs[:1])
         with spied(policy.module) as calls:
-            policy.score(encoded, draw_for(pairs[:1]))
+            policy.logps(encoded, draw_for(pairs[:1]))
         assert [t for _, t in calls] == [[t, t] for t in told for _ in range(each)] + [[level, level]]
 
 
@@ -281,7 +281,7 @@ def test_the_exact_mode_tells_the_network_where_each_step_starts(make, pairs):
     policy = make(latents={"name": "ddim_inversion"}, timesteps=(250, 251))
     encoded = policy.encode(pairs[:1])
     with spied(policy.module) as calls:
-        policy.score(encoded, draw_for(pairs[:1]))
+        policy.logps(encoded, draw_for(pairs[:1]))
     assert [t for _, t in calls] == [[0, 0], [83, 83], [166, 166], [250, 250]]
     clean = policy._denoiser.clean(encoded, draw_for(pairs[:1]))
     assert torch.equal(calls[0][0], clean) and len(calls[0][0]) == 2
@@ -311,5 +311,5 @@ def test_latents_that_do_not_fit_on_the_disk_are_refused_before_the_first_is_fou
         patch.setattr(shutil, "disk_usage", lambda _: usage)
         with pytest.raises(RunError, match="8 visits take 33 kB.*model.draws=4"):
             policy.prepare_reference(pairs, plan, seed=0)
-    assert policy.evaluations.inversion == 0
+    assert policy.forward_counts.inversion == 0
     assert policy.prepare_reference(pairs, plan, seed=0) == 8

@@ -14,8 +14,8 @@ from tests.policies.conftest import draw_for, question, shake
 
 def halves(policy, encoded, draw):
     """``(policy output - reference output)^2 / 2``, a mean over the latent, by hand."""
-    posed, judging = question(policy, encoded, draw), policy._judging
-    asked = posed.x_t, posed.t, posed.conditioning
+    inputs, judging = question(policy, encoded, draw), policy._judging
+    asked = inputs.x_t, inputs.t, inputs.conditioning
     with torch.no_grad(), judging.reference.network() as network:
         other = judging._call(network, *asked)
     with torch.no_grad():
@@ -28,14 +28,16 @@ def halves(policy, encoded, draw):
 def test_parts_add_up_to_the_log_probability_and_divergences_to_the_gap(make, pairs, flip, reduction):
     policy = shake(make(flip=flip, reduction=reduction))
     encoded, draw = policy.encode(pairs), draw_for(pairs)
-    ours, theirs = policy.compare(encoded, draw)
+    ours, theirs = policy.compare_parts(encoded, draw)
     times = policy.latent_elements if reduction == "sum" else 1
     for one, gap in zip(ours.candidates, halves(policy, encoded, draw), strict=True):
         assert one.parts.shape == one.divergence.shape == (len(pairs), 64)
         torch.testing.assert_close(one.parts.sum(1), one.logps, rtol=1e-5, atol=1e-7)
         torch.testing.assert_close(one.divergence.sum(1), times * gap, rtol=1e-4, atol=1e-9)
         assert one.divergence.requires_grad and one.masks is None and one.lengths is None
-    for have, want in zip((ours, theirs), (policy.score(encoded, draw), policy.reference(encoded, draw)), strict=True):
+    for have, want in zip(
+        (ours, theirs), (policy.logps(encoded, draw), policy.reference_logps(encoded, draw)), strict=True
+    ):
         for one, other in zip(have.candidates, want.candidates, strict=True):
             assert torch.equal(one.logps, other.logps) and other.parts is None
     torch.testing.assert_close(ours.info["seq_kl/chosen"], ours.candidates[0].divergence.sum(1).detach())
@@ -45,7 +47,7 @@ def test_parts_add_up_to_the_log_probability_and_divergences_to_the_gap(make, pa
 @pytest.mark.parametrize("reference", ["adapter_off", "copy"])
 def test_nothing_diverges_before_the_first_step(make, pairs, reference):
     policy = make(reference=reference)
-    ours, theirs = policy.compare(policy.encode(pairs), draw_for(pairs))
+    ours, theirs = policy.compare_parts(policy.encode(pairs), draw_for(pairs))
     for one, other in zip(ours.candidates, theirs.candidates, strict=True):
         assert torch.equal(one.divergence, torch.zeros_like(one.divergence)) and torch.equal(one.parts, other.parts)
 
@@ -53,7 +55,7 @@ def test_nothing_diverges_before_the_first_step(make, pairs, reference):
 def test_the_divergence_falls_along_its_gradient(make, pairs):
     policy = shake(make())
     encoded, draw = policy.encode(pairs), draw_for(pairs)
-    total = lambda: sum(s.divergence.sum() for s in policy.compare(encoded, draw)[0].candidates)
+    total = lambda: sum(s.divergence.sum() for s in policy.compare_parts(encoded, draw)[0].candidates)
     before = total()
     before.backward()
     parameters = list(policy.trainable().values())
@@ -77,7 +79,7 @@ def test_positions_are_those_of_the_stored_image_however_it_is_judged(make, pair
     for row, draw in zip(rows, draws, strict=True):
         judged = torch.where(torch.cat([row, row]).view(-1, 1, 1, 1), ramp.flip(-1), ramp)
         mirrored = judging.denoiser.mirrored(encoded, draw)
-        parts = judging.denoiser.parts(judged, torch.zeros_like(judged), mirrored)
+        parts = judging.denoiser.part_errors(judged, torch.zeros_like(judged), mirrored)
         wanted = (0.5 * ramp[: len(pairs), 0].square() / width**2).flatten(1)
         for part in parts:
             torch.testing.assert_close(part, wanted)
@@ -87,7 +89,7 @@ def test_a_stored_reference_is_refused_with_what_to_type(make, pairs):
     for adapter, instead in ((AdapterConfig(rank=2), "adapter_off"), (None, "copy")):
         policy = make(reference="stored", adapter=adapter)
         with pytest.raises(ConfigError, match=f"only errors are kept.*model.reference={instead}"):
-            policy.compare(policy.encode(pairs), draw_for(pairs))
+            policy.compare_parts(policy.encode(pairs), draw_for(pairs))
 
 
 def painted(path, left, right, size=(24, 20)):
@@ -105,7 +107,7 @@ def test_masks_from_files_are_framed_as_the_images_and_found_by_id_role_or_name(
     policy = make(masks=RegionConfig(kind="files", folder=tmp_path))
     policy.prepare(pairs)
     encoded = policy.encode(pairs)
-    seen = [policy.compare(encoded, draw_for(pairs, visit))[0] for visit in range(3)]
+    seen = [policy.compare_parts(encoded, draw_for(pairs, visit))[0] for visit in range(3)]
     left = torch.cat([torch.ones(8, 4), torch.zeros(8, 4)], 1).flatten()
     for scored in seen:  # at every visit, mirrored or not
         chosen, rejected = (s.masks for s in scored.candidates)
@@ -126,7 +128,7 @@ def test_what_a_mask_hides_has_no_say(make, pairs, tmp_path):
         for pair in pairs:
             painted(tmp_path / f"{pair.id}.png", shade, shade)
         policy = shake(make(masks=RegionConfig(kind="files", folder=tmp_path)))
-        ours, theirs = policy.compare(policy.encode(pairs), draw_for(pairs))
+        ours, theirs = policy.compare_parts(policy.encode(pairs), draw_for(pairs))
         return loss_named("sparse_po").bind(beta=2000.0)(PairLogps(*ours.candidates, *theirs.candidates))
 
     assert torch.equal(loss(0), torch.full((len(pairs),), 2.0).log())
@@ -138,7 +140,7 @@ def test_what_a_mask_hides_has_no_say(make, pairs, tmp_path):
 
 def test_masks_from_the_middle_block_span_zero_to_one_and_carry_no_gradient(make, pairs):
     policy = shake(make(masks=RegionConfig(kind="activations")))
-    ours, _ = policy.compare(policy.encode(pairs), draw_for(pairs))
+    ours, _ = policy.compare_parts(policy.encode(pairs), draw_for(pairs))
     for scores in ours.candidates:
         assert scores.masks.shape == (2, len(pairs), 64) and not scores.masks.requires_grad
         assert (scores.masks.amin(-1) == 0).all() and (scores.masks.amax(-1) == 1).all()

@@ -65,7 +65,7 @@ def test_equal_policy_and_reference_cost_log_two_and_a_moved_one_stays_finite_at
     encoded, draw = policy.encode(six), draw_for(six)
     assert levels_of(policy, encoded, draw) == LEVELS
     assert all(latents.isfinite().all() for latents in question(policy, encoded, draw).latents)
-    candidates = [*policy.score(encoded, draw).candidates, *policy.reference(encoded, draw).candidates]
+    candidates = [*policy.logps(encoded, draw).candidates, *policy.reference_logps(encoded, draw).candidates]
     assert all(scores.logps.isfinite().all() for scores in candidates)
     scores = PairLogps(*candidates, point=torch.zeros(()))
     assert torch.equal(scores.margin, torch.zeros(6))
@@ -104,7 +104,7 @@ def test_v_errors_weighted_by_their_factor_are_epsilon_errors(make, models, six,
     """The same network, read as saying epsilon: so a constant beta on v errors is beta / alpha_bar_t on epsilon's."""
     policy = shake(make(models["v_prediction"], latents=latents))
     encoded, draw, schedule = policy.encode(six), draw_for(six), policy._denoiser.schedule
-    v = [scored.info for scored in (policy.score(encoded, draw), policy.reference(encoded, draw))]
+    v = [scored.info for scored in (policy.logps(encoded, draw), policy.reference_logps(encoded, draw))]
     say_v = policy._judging._call
 
     def say_epsilon(network, x_t, t, conditioning):
@@ -113,7 +113,7 @@ def test_v_errors_weighted_by_their_factor_are_epsilon_errors(make, models, six,
     policy._judging._call = say_epsilon
     policy._judging._pose = policy._judging._posing()
     judged_by(policy, replace(schedule, prediction="epsilon"))
-    epsilon = [scored.info for scored in (policy.score(encoded, draw), policy.reference(encoded, draw))]
+    epsilon = [scored.info for scored in (policy.logps(encoded, draw), policy.reference_logps(encoded, draw))]
     factor = schedule.error_factor(torch.tensor(LEVELS)).float()
     assert factor.max() > 100
     for one, other in zip(v, epsilon, strict=True):

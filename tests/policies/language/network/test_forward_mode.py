@@ -206,7 +206,7 @@ def test_the_shared_way_computes_each_prompt_once(folders):
 def test_an_architecture_that_cannot_falls_back_and_says_so(kind, settings, way, says):
     network, outcome = network_of(of_config(kind, **settings))
     assert outcome.way == network.way == way
-    assert outcome.words().startswith(way) and says in outcome.words()
+    assert outcome.summary().startswith(way) and says in outcome.summary()
     layout = batch(90)
     assert_equal(numbers(network, way, layout), numbers(network, "plain", layout))
 

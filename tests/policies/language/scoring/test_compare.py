@@ -63,14 +63,14 @@ def rolled(encoded, values):
 def test_divergences_are_those_of_the_models_own_logits(load, family, way):
     policy = shake(load(family, forward=way), scale=0.05)
     encoded = policy.encode(PAIRS)
-    ours, reference = policy.compare(encoded, DRAW)
+    ours, reference = policy.compare_parts(encoded, DRAW)
     with torch.no_grad():
         wanted = rolled(encoded, by_hand(policy, encoded, policy.module))
     for scores, sums in zip(ours.candidates, wanted, strict=True):
         torch.testing.assert_close(scores.divergence.sum(1).double(), sums, rtol=1e-3, atol=1e-5)
         assert (scores.divergence >= 0).all() and scores.divergence.requires_grad
     for have, want in zip(
-        (ours, reference), (policy.score(encoded, DRAW), policy.reference(encoded, DRAW)), strict=True
+        (ours, reference), (policy.logps(encoded, DRAW), policy.reference_logps(encoded, DRAW)), strict=True
     ):
         for one, other in zip(have.candidates, want.candidates, strict=True):
             torch.testing.assert_close(one.parts, other.parts, rtol=0, atol=1e-4)
@@ -86,7 +86,7 @@ def test_where_policy_and_reference_are_equal_nothing_diverges(load, reference, 
     policy = load(reference=reference)
     encoded = policy.encode(PAIRS)
     with torch.autocast("cpu", dtype=precision or torch.bfloat16, enabled=precision is not None):
-        ours, theirs = policy.compare(encoded, DRAW)
+        ours, theirs = policy.compare_parts(encoded, DRAW)
     for one, other in zip(ours.candidates, theirs.candidates, strict=True):
         assert torch.equal(one.divergence, torch.zeros_like(one.divergence))
         assert torch.equal(one.parts, other.parts) and one.parts.dtype == torch.float32
@@ -108,14 +108,14 @@ def test_a_head_that_trains_and_an_earlier_reference_are_compared_too(load, adap
     assert policy.module.lasting_head == (adapter is None)
     before = policy.state()
     shake(policy)
-    policy.hold_reference({name: value + 0.01 for name, value in before.items()})
+    policy.set_reference({name: value + 0.01 for name, value in before.items()})
     encoded = policy.encode(PAIRS)
-    ours, theirs = policy.compare(encoded, DRAW)
+    ours, theirs = policy.compare_parts(encoded, DRAW)
     with torch.no_grad():
         wanted = rolled(encoded, by_hand(policy, encoded, policy.module))
     for scores, sums in zip(ours.candidates, wanted, strict=True):
         torch.testing.assert_close(scores.divergence.sum(1).double(), sums, rtol=1e-3, atol=1e-5)
-    for one, other in zip(theirs.candidates, policy.reference(encoded, DRAW).candidates, strict=True):
+    for one, other in zip(theirs.candidates, policy.reference_logps(encoded, DRAW).candidates, strict=True):
         torch.testing.assert_close(one.parts, other.parts, rtol=0, atol=1e-4)
     ours.candidates[0].divergence.sum().backward()
     assert all(value.grad is not None for value in policy.trainable().values())
@@ -156,7 +156,7 @@ def test_tokens_that_never_come_do_not_make_it_infinite():
 def test_a_stored_reference_is_refused_with_what_to_type(load):
     policy = load(reference="stored")
     with pytest.raises(ConfigError, match="whole distributions.*model.reference=copy"):
-        policy.compare(policy.encode(PAIRS), DRAW)
+        policy.compare_parts(policy.encode(PAIRS), DRAW)
 
 
 @pytest.mark.parametrize("way", ["shared", "padded", "plain"])
@@ -165,7 +165,7 @@ def test_prompts_are_scored_once_each_and_leave_the_answers_as_they_are(load, wa
     plain, asked = policy.encode(PAIRS), policy.encode(PAIRS, prompts=True)
     assert sum(asked.layout.prompts) == sum(len(tree) - 1 for tree in {q.prompt for q in asked.questions})
     with torch.no_grad():
-        before, after = policy.score(plain, DRAW).candidates, policy.score(asked, DRAW).candidates
+        before, after = policy.logps(plain, DRAW).candidates, policy.logps(asked, DRAW).candidates
         for row, question in enumerate(asked.questions):
             ids = torch.tensor([question.prompt])
             known = policy.module.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
@@ -180,9 +180,9 @@ def test_prompts_are_scored_once_each_and_leave_the_answers_as_they_are(load, wa
 def test_answers_to_other_prompts_have_those_prompts(load):
     policy = load()
     pairs = [replace(pair, rejected_prompt=f"{pair.prompt} or?") for pair in PAIRS]
-    chosen, rejected = policy.score(policy.encode(pairs, prompts=True), DRAW).candidates
+    chosen, rejected = policy.logps(policy.encode(pairs, prompts=True), DRAW).candidates
     swapped = [replace(p, prompt=p.rejected_prompt, rejected_prompt=p.prompt) for p in pairs]
-    other, one = policy.score(policy.encode(swapped, prompts=True), DRAW).candidates
+    other, one = policy.logps(policy.encode(swapped, prompts=True), DRAW).candidates
     torch.testing.assert_close(chosen.prompts, one.prompts, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(rejected.prompts, other.prompts, rtol=1e-5, atol=1e-4)
     assert (chosen.prompts != rejected.prompts).all()
@@ -194,10 +194,10 @@ def test_what_a_stored_reference_said_of_prompts_is_found_again(load):
     fresh = stored.prepare_reference(PAIRS, plan, 0, prompts=True)
     assert fresh == 2 * len(PAIRS) + len({pair.prompt for pair in PAIRS})
     assert stored.prepare_reference(PAIRS, plan, 0, prompts=True) == 0
-    counted = stored.evaluations.reference
-    found = stored.reference(stored.encode(PAIRS, prompts=True), DRAW).candidates
-    assert stored.evaluations.reference == counted, "looked up"
-    for one, other in zip(found, live.reference(live.encode(PAIRS, prompts=True), DRAW).candidates, strict=True):
+    counted = stored.forward_counts.reference
+    found = stored.reference_logps(stored.encode(PAIRS, prompts=True), DRAW).candidates
+    assert stored.forward_counts.reference == counted, "looked up"
+    for one, other in zip(found, live.reference_logps(live.encode(PAIRS, prompts=True), DRAW).candidates, strict=True):
         torch.testing.assert_close(one.prompts, other.prompts, rtol=1e-5, atol=1e-4)
         torch.testing.assert_close(one.logps, other.logps, rtol=1e-5, atol=1e-4)
 
@@ -230,7 +230,7 @@ def test_an_activation_is_the_mean_of_what_a_layer_leaves_where_a_token_is_predi
     first = policy.module.model(ids, output_hidden_states=True).hidden_states[1][0, len(question.prompt) - 1 : -1]
     torch.testing.assert_close(layers[0], first.mean(-1), rtol=1e-4, atol=1e-5)
     wanted = torch.stack([(one - one.min()) / (one.max() - one.min()) for one in layers]).mean(0)
-    found = policy.compare(encoded, DRAW)[0].candidates[0].masks[0, 0, : len(wanted)]
+    found = policy.compare_parts(encoded, DRAW)[0].candidates[0].masks[0, 0, : len(wanted)]
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -247,7 +247,7 @@ def test_learned_masks_begin_at_one_and_learn(load, kind, layers):
     shape = policy.module.masks.weight.shape
     assert shape[:2] == (1 if kind == "learned" else 2, 2 if layers == "all" else 1)
     encoded = policy.encode(PAIRS)
-    before = policy.compare(encoded, DRAW)[0].candidates[0]
+    before = policy.compare_parts(encoded, DRAW)[0].candidates[0]
     there = torch.arange(before.parts.shape[1]) < before.lengths[:, None]
     torch.testing.assert_close(before.masks, there.float().expand(2, -1, -1), rtol=1e-6, atol=0)
     pull = torch.randn(before.masks.shape, generator=torch.Generator().manual_seed(0))
@@ -256,7 +256,7 @@ def test_learned_masks_begin_at_one_and_learn(load, kind, layers):
     assert mine and all(value.grad is not None for value in mine.values())
     assert policy.module.masks.weight.grad.abs().sum() > 0, "no state is asleep"
     shake(policy, scale=0.1)
-    after = policy.compare(encoded, DRAW)[0].candidates[0].masks
+    after = policy.compare_parts(encoded, DRAW)[0].candidates[0].masks
     assert (after >= 0).all() and not torch.equal(after, before.masks)
     assert torch.equal(*after) == (kind == "learned")
 
@@ -267,7 +267,7 @@ def test_learned_masks_travel_with_checkpoints_and_beside_the_adapter(load, fold
 
     policy = shake(load(masks=MaskConfig(kind="learned")), scale=0.05)
     encoded = policy.encode(PAIRS)
-    want = policy.compare(encoded, DRAW)[0].candidates[0]
+    want = policy.compare_parts(encoded, DRAW)[0].candidates[0]
     resumed = load(masks=MaskConfig(kind="learned"))
     resumed.load_state(policy.state())
     folder = policy.save(tmp_path / "adapter", {})
@@ -275,7 +275,7 @@ def test_learned_masks_travel_with_checkpoints_and_beside_the_adapter(load, fold
     shared = load(masks=MaskConfig(kind="learned"))
     shared.load_adapter(folder)
     for other in (resumed, shared):
-        have = other.compare(encoded, DRAW)[0].candidates[0]
+        have = other.compare_parts(encoded, DRAW)[0].candidates[0]
         assert torch.equal(have.masks, want.masks) and torch.equal(have.parts, want.parts)
     load().load_adapter(folder)  # without masks of its own it leaves them alone
     peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folders("llama")), folder)
