@@ -8,9 +8,7 @@ import torch
 
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
-from diffalign.labels import LABELS, Label, column, expected, hard
-from diffalign.labels import label_noise as flipped
-from diffalign.labels import seppo_gate as anchor
+from diffalign.labels import LABELS, Label, anchor, column, expected, flipped, hard
 from diffalign.losses import LOSSES, BoundLoss
 from tests.labels.rows import BOUND
 from tests.losses.scores import drawn, fit, from_margins

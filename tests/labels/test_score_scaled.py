@@ -8,8 +8,7 @@ import torch
 
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
-from diffalign.labels import expected, hard, swapped_by, without_gradient
-from diffalign.labels import score_scaled as smoothed
+from diffalign.labels import expected, hard, smoothed, swapped_by, without_gradient
 from diffalign.losses import LOSSES
 from diffalign.losses.pair_scores import PairLogps
 from diffalign.losses.scores import CandidateLogps

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffalign.labels import expected, hard
-from diffalign.labels import seppo_gate as anchor
+from diffalign.labels import anchor, expected, hard
 from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from tests.labels.rows import AGAINST_A_REFERENCE, PAIRS
 from tests.losses.scores import drawn, from_errors

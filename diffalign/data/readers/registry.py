@@ -6,10 +6,16 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from diffalign.data.readers import captioned, pair_folder, pickapic, trl, unpaired
-from diffalign.data.readers import implicit_prompt as implicit
-from diffalign.data.readers import ranked_answers as ranked
-from diffalign.data.readers import step_pairs as steps
+from diffalign.data.readers import (
+    captioned,
+    implicit_prompt,
+    pair_folder,
+    pickapic,
+    ranked_answers,
+    step_pairs,
+    trl,
+    unpaired,
+)
 from diffalign.data.records.pair import Dropped, Pair
 
 
@@ -58,28 +64,28 @@ _ROWS = (
     ),
     Reader(
         "steps",
-        steps.read_steps,
-        steps.REQUIRED,
+        step_pairs.read_steps,
+        step_pairs.REQUIRED,
         "two ways to take the next step of a solution, after the steps so far",
-        steps.ALIASES,
+        step_pairs.ALIASES,
     ),
     Reader(
         "trl", trl.read_trl, trl.REQUIRED, "TRL's prompt, chosen and rejected: texts, messages, file names or bytes"
     ),
     Reader(
         "ranked",
-        ranked.read_ranked,
-        ranked.REQUIRED,
+        ranked_answers.read_ranked,
+        ranked_answers.REQUIRED,
         "several answers per prompt with their scores: texts, messages, file names or bytes",
-        ranked.ALIASES,
+        ranked_answers.ALIASES,
     ),
     Reader("unpaired", unpaired.read_unpaired, unpaired.REQUIRED, "TRL's answers that were judged one by one"),
     Reader(
         "implicit",
-        implicit.read_implicit,
-        implicit.REQUIRED,
+        implicit_prompt.read_implicit,
+        implicit_prompt.REQUIRED,
         "texts or messages with the prompt inside, as HH-RLHF writes them",
-        unless=implicit.UNLESS,
+        unless=implicit_prompt.UNLESS,
         doubt="may hold the prompt. If so, say columns={{'prompt': '{column}'}}; if chosen and rejected repeat the "
         "prompt, say format implicit",
     ),

@@ -10,8 +10,7 @@ import numpy as np
 
 from diffalign.data.check.candidate_facts import is_text
 from diffalign.data.records.pair import Pair
-from diffalign.data.separability import image_features as looks
-from diffalign.data.separability import text_features as words
+from diffalign.data.separability import image_features, text_features
 from diffalign.data.separability.probe import Array, accuracy, auc, held_out
 from diffalign.errors import DataError
 
@@ -160,15 +159,17 @@ def surface_features(pairs: Sequence[Pair]) -> dict[str, Features]:
     sides = [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
     texts = {is_text(candidate) for side in sides for candidate in side if candidate is not None}
     if texts == {True}:
-        told = [[words.words_of(text) for text in side] for side in sides]  # type: ignore[arg-type]
-        length, opening, rest = ([f(side) for side in told] for f in (words.length, words.opening, words.surface))
+        told = [[text_features.words_of(text) for text in side] for side in sides]  # type: ignore[arg-type]
+        length, opening, rest = (
+            [f(side) for side in told] for f in (text_features.length, text_features.opening, text_features.surface)
+        )
         return {
             "length": _two(length),
             "first 20 tokens": _two(opening),
             "surface": _two([np.hstack(parts) for parts in zip(rest, opening, strict=True)]),
         }
     if texts == {False}:
-        codec, statistics = ([f(side) for side in sides] for f in (looks.codec, looks.statistics))  # type: ignore[arg-type]
+        codec, statistics = ([f(side) for side in sides] for f in (image_features.codec, image_features.statistics))  # type: ignore[arg-type]
         whole = [np.hstack(parts) for parts in zip(codec, statistics, strict=True)]
         return {"size and codec": _two(codec), "image statistics": _two(whole)}
     raise DataError("some candidates are texts and others are files: separability compares like with like.")

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from diffalign.data.check.run import check
-from diffalign.data.readers import READERS, read_pairs
-from diffalign.data.readers import detect_format as recognise
+from diffalign.data.readers import READERS, read_pairs, recognise
 from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, EMPTY_PROMPT, MISSING_FILE, OUTSIDE
 from diffalign.errors import DataError
 from tests.data.fixtures import image, jsonl, pair_folder, parquet

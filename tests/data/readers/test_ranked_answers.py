@@ -2,8 +2,7 @@
 
 import pytest
 
-from diffalign.data.readers import detect_format as recognise
-from diffalign.data.readers import read_pairs
+from diffalign.data.readers import read_pairs, recognise
 from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, BAD_TURNS, EMPTY_CANDIDATE, IDENTICAL, MISSING_FILE, TIE
 from diffalign.errors import DataError
 from tests.data.fixtures import image, jsonl, parquet, turns

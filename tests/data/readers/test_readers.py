@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffalign.data.readers import READERS, read_pairs
-from diffalign.data.readers import detect_format as recognise
+from diffalign.data.readers import READERS, read_pairs, recognise
 from diffalign.data.readers.parse_row import Ids, digest
 from diffalign.data.records.pair import (
     BAD_LABEL,

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffalign.data.readers import detect_format as recognise
-from diffalign.data.readers import read_pairs
+from diffalign.data.readers import read_pairs, recognise
 from diffalign.data.readers.implicit_prompt import split_text, transcript
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import (

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffalign.data.readers import read_pairs
-from diffalign.data.records import memmap as mapped
+from diffalign.data.records import memmap
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.lazy import LazyPairs, changed, joined, selected
 from diffalign.data.records.memmap import MappedPairs, collect
@@ -95,7 +95,7 @@ def test_what_is_made_of_many_pairs_is_lazy_and_the_same(lazy):
 def test_a_reader_puts_many_pairs_on_the_disk_with_limits_and_scores(tmp_path, monkeypatch):
     table = jsonl(tmp_path / "a.jsonl", [ultrafeedback(n) for n in range(30)])
     listed = read_pairs(table)
-    monkeypatch.setattr(mapped.collect, "__defaults__", (10,))
+    monkeypatch.setattr(memmap.collect, "__defaults__", (10,))
     found = read_pairs(table)
     assert isinstance(found.pairs, MappedPairs) and list(found.pairs) == listed.pairs
     assert found.summary() == listed.summary() and found.ranges == listed.ranges

@@ -9,8 +9,7 @@ from PIL import Image
 from scipy.stats import norm
 
 from diffalign.data.records.pair import Pair
-from diffalign.data.separability import image_features as looks
-from diffalign.data.separability import text_features as words
+from diffalign.data.separability import image_features, text_features
 from diffalign.data.separability.probe import accuracy, auc, fit, folds_of, held_out
 from diffalign.data.separability.study import study, surface_features
 from diffalign.errors import DataError
@@ -180,7 +179,7 @@ def test_what_cannot_be_compared_is_refused():
 
 def test_surface_features_see_what_they_are_named_after():
     def seen(text):
-        return dict(zip(words.SURFACE, words.surface([text])[0], strict=True))
+        return dict(zip(text_features.SURFACE, text_features.surface([text])[0], strict=True))
 
     listed = seen("# Plan\n- one\n- two\n1. three\n**bold** `x`!")
     assert listed["bullets"] == pytest.approx(math.log1p(2)) and listed["numbered items"] == pytest.approx(
@@ -189,8 +188,10 @@ def test_surface_features_see_what_they_are_named_after():
     assert listed["headings"] > 0 and listed["bold"] > 0 and listed["rate of '!'"] > 0
     assert seen("I\u2019m sorry, but no.")['says "i\'m sorry"'] == 1.0 and seen("Fine.")['says "i\'m sorry"'] == 0.0
     assert seen("abc def")["log characters"] == pytest.approx(math.log(8))
-    assert words.opening(["a b " * 30, "a b " * 10])[0].sum() == words.opening(["a b"])[0].sum() + 1  # and "b a"
-    assert (words.opening(["first " * 20 + "later"]) == words.opening(["first " * 20 + "other"])).all()
+    assert (
+        text_features.opening(["a b " * 30, "a b " * 10])[0].sum() == text_features.opening(["a b"])[0].sum() + 1
+    )  # and "b a"
+    assert (text_features.opening(["first " * 20 + "later"]) == text_features.opening(["first " * 20 + "other"])).all()
 
 
 def image(rng, kind="PNG", quality=90, blur=False, size=32):
@@ -213,7 +214,9 @@ def test_images_of_two_codecs_or_two_sharpnesses_are_told_apart_and_those_of_one
     found = study(codecs, surface_features(codecs))
     assert list(found.probes) == ["size and codec", "image statistics"] and found.probes["size and codec"].auc == 1.0
     blurred = pairs({}, {"blur": True})
-    features = {"pixels": tuple(looks.statistics([getattr(p, r) for p in blurred]) for r in ("chosen", "rejected"))}
+    features = {
+        "pixels": tuple(image_features.statistics([getattr(p, r) for p in blurred]) for r in ("chosen", "rejected"))
+    }
     assert study(blurred, features).probes["pixels"].auc == 1.0
     alike = pairs({}, {}, count=60)
     assert not study(alike, surface_features(alike)).suspicious

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from diffalign.data.storage import shard_file as shards
+from diffalign.data.storage import shard_file
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.errors import RunError
 
@@ -129,7 +129,7 @@ def test_a_killed_writer_leaves_nothing_that_can_be_read(tmp_path):
         try:
             cache = TensorCache(tmp_path, "m")
             cache.put_many({"done": {"x": torch.ones(3)}})
-            shards.os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+            shard_file.os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
             cache.put_many({"half": {"x": torch.ones(3)}})
         finally:
             os._exit(1)
@@ -182,7 +182,7 @@ def test_a_full_disk_says_what_to_do_and_leaves_nothing_behind(tmp_path, monkeyp
     cache.put_many({"before": ENTRY})
     usage = types.SimpleNamespace(free=1000)
     with monkeypatch.context() as patch:
-        patch.setattr(shards.shutil, "disk_usage", lambda path: usage)
+        patch.setattr(shard_file.shutil, "disk_usage", lambda path: usage)
         with pytest.raises(RunError, match="full.*another disk.*goes on"):
             cache.put_many({"k": ENTRY})
 
@@ -190,7 +190,7 @@ def test_a_full_disk_says_what_to_do_and_leaves_nothing_behind(tmp_path, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards.os, "replace", no_space)
+        patch.setattr(shard_file.os, "replace", no_space)
         with pytest.raises(RunError, match="full"):
             cache.put_many({"k": ENTRY})
     assert list(cache.folder.glob("*.part")) == []

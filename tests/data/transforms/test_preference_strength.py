@@ -6,8 +6,7 @@ import pytest
 
 from diffalign.data.records.pair import Pair
 from diffalign.data.records.score_table import ScoreTable
-from diffalign.data.transforms import Cuts, Votes, votes
-from diffalign.data.transforms import preference_strength as strength
+from diffalign.data.transforms import Cuts, Votes, strength, votes
 from diffalign.errors import DataError, UserError
 from tests.data.transforms.sets import texts
 
