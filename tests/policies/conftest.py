@@ -35,7 +35,7 @@ def margin(policy, encoded, draw):
 
 def question(policy, encoded, draw):
     """What policy and reference are asked: latents, levels, targets."""
-    judging = policy._judging
+    judging = policy._policy_and_reference
     folded = judging._folded(draw)
     return judging._pose(encoded, folded, judging._keys(encoded, folded))
 

@@ -53,7 +53,7 @@ def test_holding_an_earlier_state_leaves_weights_gradients_and_optimizer_alone(m
         if held:
             policy.set_reference(shake(make(adapter=adapter, reference="auto"), seed=5).state())
             policy.reference_logps(encoded, draw)
-            with pytest.raises(RuntimeError, match="midway"), policy._judging.reference.network():
+            with pytest.raises(RuntimeError, match="midway"), policy._policy_and_reference.reference.network():
                 raise RuntimeError("midway")
         total.backward()
         assert equal(policy.state().values(), before.values())

@@ -30,7 +30,7 @@ def test_stored_errors_equal_live_ones(make, pairs, adapter):
 def test_stored_errors_are_looked_up_and_not_computed(make, pairs, monkeypatch):
     policy = make(adapter=None, reference="stored")
     policy.prepare_reference(pairs, PLAN, seed=0)
-    monkeypatch.setattr(policy._judging, "_reference_live", lambda *_: pytest.fail("computed"))
+    monkeypatch.setattr(policy._policy_and_reference, "_reference_live", lambda *_: pytest.fail("computed"))
     errors(policy, pairs, 1)
 
 
@@ -68,8 +68,8 @@ def test_writing_equal_weights_is_no_step(make, pairs):
 
 
 def test_auto_takes_the_cheapest_that_fits(make, monkeypatch):
-    assert make().kind == "adapter_off"
-    assert make(adapter=None).kind == "copy"
+    assert make().reference_kind == "adapter_off"
+    assert make(adapter=None).reference_kind == "copy"
     monkeypatch.setattr("diffalign.policies.references.available_bytes", lambda device: 1000)
     policy = make(adapter=None)
     assert policy.reference_kind == "stored" and "no extra memory" in policy.describe()["reference"]
@@ -88,5 +88,5 @@ def test_errors_at_latents_that_the_policy_finds_cannot_be_stored(make, monkeypa
         ModelConfig(path="x", reference="stored", latents="ddim_inversion")
     ModelConfig(path="x", reference="stored", latents={"name": "ddim_inversion", "inverter": "reference"})
     monkeypatch.setattr("diffalign.policies.references.available_bytes", lambda device: 0)
-    assert make(adapter=None).kind == "stored"
-    assert make(adapter=None, latents="ddim_inversion").kind == "copy"
+    assert make(adapter=None).reference_kind == "stored"
+    assert make(adapter=None, latents="ddim_inversion").reference_kind == "copy"

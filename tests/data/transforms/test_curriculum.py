@@ -7,7 +7,7 @@ from diffalign.data.records.pair import TIE, Pair
 from diffalign.data.transforms import curriculum
 from diffalign.data.transforms.curriculum_files import read_stages, write_stages
 from diffalign.errors import DataError, UserError
-from tests.data.transforms.sets import Line, ranked, texts
+from tests.data.transforms.sets import PairRow, ranked, texts
 
 
 def gaps(stage):
@@ -39,7 +39,7 @@ def test_answers_that_are_rated_alike_are_left_out():
 
 
 def test_equal_gaps_keep_the_order_of_the_data():
-    lines = [Line(Pair(f"id{n}", "p", "a", "b", scores={"pair": {"m": 1.0}})) for n in range(6)]
+    lines = [PairRow(Pair(f"id{n}", "p", "a", "b", scores={"pair": {"m": 1.0}})) for n in range(6)]
     made = curriculum(lines, key="m", stages=2, by="global")
     assert [line.pair.id for stage in made.stages for line in stage] == [f"id{n}" for n in range(6)]
 
@@ -72,9 +72,9 @@ def test_shuffled_stages_hold_the_same_pairs_in_no_order():
 def test_keys_are_scores_numbers_of_the_pair_and_probability():
     pair = Pair("1", "p", "a", "b", 0.75, scores={"chosen": {"x": 3.0}, "rejected": {"x": 1.0}, "pair": {"m": 0.25}})
     for key, gap in (("x", 2.0), ("m", 0.25), ("probability", 0.5)):
-        assert gaps(curriculum([Line(pair)], key=key, stages=1).stages[0]) == [gap]
+        assert gaps(curriculum([PairRow(pair)], key=key, stages=1).stages[0]) == [gap]
     with pytest.raises(DataError, match=r"scores of both candidates by 'xx'.*number of the pair \(m\), or probability"):
-        curriculum([Line(pair)], key="xx", stages=1)
+        curriculum([PairRow(pair)], key="xx", stages=1)
     with pytest.raises(DataError, match="its answer '.*' has no score 'ratings'. Did you mean 'rating'"):
         curriculum([ranked(3, 2, 1)], key="ratings", stages=1)
 
@@ -83,7 +83,7 @@ def test_a_prompt_with_other_numbers_of_pairs_is_spread_evenly():
     lines = []
     for name, count in (("one", 1), ("two", 2), ("six", 6)):
         for n in range(count):
-            lines.append(Line(Pair(f"{name}{n}", name, "a", "b", scores={"pair": {"m": 10.0 - n}})))
+            lines.append(PairRow(Pair(f"{name}{n}", name, "a", "b", scores={"pair": {"m": 10.0 - n}})))
     made = curriculum(lines, key="m", stages=3)
     of = lambda name: [[p for p in (line.pair.id for line in s) if p.startswith(name)] for s in made.stages]
     assert of("one") == [[], ["one0"], []] and of("two") == [["two0"], [], ["two1"]]
@@ -91,7 +91,7 @@ def test_a_prompt_with_other_numbers_of_pairs_is_spread_evenly():
 
 
 def test_settings_that_are_none_and_empty_stages_are_told():
-    lines = [Line(Pair("1", "p", "a", "b", scores={"pair": {"m": 1.0}}))]
+    lines = [PairRow(Pair("1", "p", "a", "b", scores={"pair": {"m": 1.0}}))]
     with pytest.raises(UserError, match="Did you mean 'easy_first'"):
         curriculum(lines, key="m", order="easyfirst")
     with pytest.raises(UserError, match="by is one of prompt, global"):

@@ -39,13 +39,13 @@ def test_the_reference_gets_no_gradient_and_never_moves(make, pairs, adapter):
     policy = make(adapter=adapter, reference="auto")
     encoded, draw = policy.encode(pairs), draw_for(pairs)
     before = [scores.logps for scores in policy.reference_logps(encoded, draw).candidates]
-    with policy._judging.reference.network() as network:
+    with policy._policy_and_reference.reference.network() as network:
         frozen = {name: value.clone() for name, value in network.named_parameters() if ".lora_" not in name}
     train_a_little(policy, pairs)
     after = policy.reference_logps(encoded, draw).candidates
     assert all(torch.equal(scores.logps, old) for scores, old in zip(after, before, strict=True))
     assert not after[0].logps.requires_grad
-    with policy._judging.reference.network() as network:
+    with policy._policy_and_reference.reference.network() as network:
         assert all(torch.equal(value, frozen[name]) for name, value in network.named_parameters() if name in frozen)
     assert margin(policy, encoded, draw).abs().max() > 0
 

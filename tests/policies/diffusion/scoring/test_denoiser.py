@@ -35,7 +35,7 @@ def network(x_t, t, conditioning):
 
 
 def judged(rules, batch, random):
-    inputs = rules.pose(batch, random, network)
+    inputs = rules.build_inputs(batch, random, network)
     return rules.judge(network(inputs.x_t, inputs.t, inputs.conditioning), inputs)
 
 
@@ -111,7 +111,7 @@ def test_mirroring_is_drawn_once_per_pair_unless_asked_otherwise(flip, alike):
 
 def test_errors_of_half_precision_outputs_are_taken_in_float32():
     batch, random = encoded(2), draw(2)
-    inputs = rules().pose(batch, random, network)
+    inputs = rules().build_inputs(batch, random, network)
     output = inputs.target.bfloat16()
     error = rules().judge(output, inputs).info["chosen_error"]
     want = ((output.float() - inputs.target) ** 2).flatten(1).mean(1)[:2]

@@ -14,7 +14,7 @@ from tests.policies.conftest import draw_for, question, shake
 
 def halves(policy, encoded, draw):
     """``(policy output - reference output)^2 / 2``, a mean over the latent, by hand."""
-    inputs, judging = question(policy, encoded, draw), policy._judging
+    inputs, judging = question(policy, encoded, draw), policy._policy_and_reference
     asked = inputs.x_t, inputs.t, inputs.conditioning
     with torch.no_grad(), judging.reference.network() as network:
         other = judging._call(network, *asked)
@@ -70,7 +70,7 @@ def test_the_divergence_falls_along_its_gradient(make, pairs):
 def test_positions_are_those_of_the_stored_image_however_it_is_judged(make, pairs):
     """Many visits, some of them mirrored: the network sees other latents, but a part stays at its place."""
     policy = make(flip="joint", caption_dropout=0.0)
-    judging, encoded = policy._judging, policy.encode(pairs)
+    judging, encoded = policy._policy_and_reference, policy.encode(pairs)
     draws = [draw_for(pairs, visit) for visit in range(6)]
     rows = [judging.denoiser.mirrored(encoded, draw)[0] for draw in draws]
     assert any(row.any() for row in rows) and not all(row.all() for row in rows)
@@ -133,7 +133,7 @@ def test_what_a_mask_hides_has_no_say(make, pairs, tmp_path):
 
     assert torch.equal(loss(0), torch.full((len(pairs),), 2.0).log())
     bare = shake(make())
-    ours, theirs = bare.compare(bare.encode(pairs), draw_for(pairs))
+    ours, theirs = bare.compare_parts(bare.encode(pairs), draw_for(pairs))
     whole = loss_named("sparse_po").bind(beta=2000.0)(PairLogps(*ours.candidates, *theirs.candidates))
     torch.testing.assert_close(loss(255), whole)
 

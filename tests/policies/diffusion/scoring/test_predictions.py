@@ -105,13 +105,13 @@ def test_v_errors_weighted_by_their_factor_are_epsilon_errors(make, models, six,
     policy = shake(make(models["v_prediction"], latents=latents))
     encoded, draw, schedule = policy.encode(six), draw_for(six), policy._denoiser.schedule
     v = [scored.info for scored in (policy.logps(encoded, draw), policy.reference_logps(encoded, draw))]
-    say_v = policy._judging._call
+    say_v = policy._policy_and_reference._call
 
     def say_epsilon(network, x_t, t, conditioning):
         return schedule.to_epsilon(say_v(network, x_t, t, conditioning), x_t, t)
 
-    policy._judging._call = say_epsilon
-    policy._judging._pose = policy._judging._posing()
+    policy._policy_and_reference._call = say_epsilon
+    policy._policy_and_reference._pose = policy._policy_and_reference._posing()
     judged_by(policy, replace(schedule, prediction="epsilon"))
     epsilon = [scored.info for scored in (policy.logps(encoded, draw), policy.reference_logps(encoded, draw))]
     factor = schedule.error_factor(torch.tensor(LEVELS)).float()
@@ -124,4 +124,4 @@ def test_v_errors_weighted_by_their_factor_are_epsilon_errors(make, models, six,
 def judged_by(policy, schedule):
     """The same policy under another schedule."""
     rules = replace(policy._denoiser, schedule=schedule)
-    policy._denoiser = policy._judging.denoiser = policy._judging._pose.denoiser = rules
+    policy._denoiser = policy._policy_and_reference.denoiser = policy._policy_and_reference._pose.denoiser = rules

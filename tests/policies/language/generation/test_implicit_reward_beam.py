@@ -127,7 +127,7 @@ def test_width_one_is_greedy_decoding(policy):
 def test_cached_scores_are_the_plain_log_probabilities(policy, mode):
     """Every kept beam's score, from one plain pass over prompt and beam, under policy and reference."""
     network, prompt = policy.module, tuple(policy.tokens.prompt_ids("hi"))
-    steps = CachedSteps(prompt, network, policy._judging.base)
+    steps = CachedSteps(prompt, network, policy._policy_and_reference.base)
     found = implicit_beam_search(
         steps, ends=policy.tokens.ends, max_new_tokens=6, width=4, mode=mode, beta=0.5, weight=2.0, top_k=5
     )
@@ -139,7 +139,7 @@ def test_cached_scores_are_the_plain_log_probabilities(policy, mode):
 
     for beam in found:
         mine = logp(beam.ids)
-        with policy._judging.base():
+        with policy._policy_and_reference.base():
             ref = logp(beam.ids)
         assert abs(mine - ref) > 1e-3
         expected = {"policy": mine, "reward": 0.5 * (mine - ref), "mixed": ref + 2 * (mine - ref)}[mode]
@@ -174,8 +174,8 @@ def test_a_fully_trained_model_is_searched_beside_its_copy(tmp_path):
     folder = tiny_llm(tmp_path / "model")
     policy = shake(load_policy(LanguageConfig(path=str(folder), adapter=None, reference="copy")), scale=0.05)
     loads = []
-    load = policy._judging._load
-    policy._judging._load = lambda: loads.append(1) or load()
+    load = policy._policy_and_reference._load
+    policy._policy_and_reference._load = lambda: loads.append(1) or load()
     settings = {"beams": 2, "beam_mode": "reward", "top_k": 4, "max_new_tokens": 6}
     first = policy.sample(["hi"], [0], **settings)
     assert policy.sample(["hi", "hi"], [0, 1], **settings) == first * 2

@@ -45,7 +45,7 @@ def by_hand(policy, encoded, network):
 
     ids, mask, rows, columns = padded(encoded.layout)
     know = lambda model: model(input_ids=ids, attention_mask=mask).logits[rows, columns].double().log_softmax(-1)
-    with torch.no_grad(), policy._judging.reference.network() as reference:
+    with torch.no_grad(), policy._policy_and_reference.reference.network() as reference:
         known = know(reference.model)
     said = know(network.model)
     return (known.exp() * (known - said)).sum(-1)
@@ -95,7 +95,7 @@ def test_where_policy_and_reference_are_equal_nothing_diverges(load, reference, 
 
 
 def test_a_copy_and_a_switched_off_adapter_are_the_same_reference(load):
-    said = [shake(load(reference=kind)).compare for kind in ("adapter_off", "copy")]
+    said = [shake(load(reference=kind)).compare_parts for kind in ("adapter_off", "copy")]
     one, other = (compare(load().encode(PAIRS), DRAW) for compare in said)
     for a, b in zip(one[0].candidates + one[1].candidates, other[0].candidates + other[1].candidates, strict=True):
         assert torch.equal(a.parts, b.parts)
@@ -205,7 +205,7 @@ def test_what_a_stored_reference_said_of_prompts_is_found_again(load):
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
 def test_masks_from_activations_are_read_at_the_place_that_predicts(load, family):
     masks = {
-        way: shake(load(family, forward=way, masks=MaskConfig(kind="activations"))).compare
+        way: shake(load(family, forward=way, masks=MaskConfig(kind="activations"))).compare_parts
         for way in ("shared", "padded", "plain")
     }
     encoded = load(family).encode(PAIRS)
