@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffalign.losses.bound_loss import BoundLoss
 from diffalign.losses.objective import Objective, single_loss_objective
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.pair_logps import PairLogps
 
 Gate = Callable[[PairLogps], Tensor]
 """Scores without gradient in, ``(B,)`` out: the factor on each rejected logratio."""

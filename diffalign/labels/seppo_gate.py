@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffalign.data.records.pair import Pair
 from diffalign.labels.label import Label
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.pair_logps import PairLogps
 
 
 def anchor(pairs: Sequence[Pair], *, kind: Literal["sign", "indicator"] = "sign", tie: int = 0) -> Label:

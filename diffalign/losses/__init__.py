@@ -1,7 +1,7 @@
 """Losses: log-probabilities in, one number per example out. Torch only; a loss never learns what was scored.
 
     pairs/ singles/ lists/ tokens/    the losses, by what one example is; one file, one row each
-    scores, pair_scores               what they receive
+    candidate_logps, pair_logps       what they receive
     catalogue, settings, bound        what a row says of itself, what all losses can be set to, a loss that is set
     objective                         a sum of several
     divergences, ranges, beta         curves of the log-ratio, allowed values, one beta in several conventions
@@ -11,9 +11,10 @@ A new loss is one function with its row, one line in its folder's table, and one
 
 from diffalign.losses.beta import equivalent_betas
 from diffalign.losses.bound_loss import BoundLoss
+from diffalign.losses.candidate_logps import CandidateLogps, upcast
 from diffalign.losses.lists import LISTS
 from diffalign.losses.objective import Objective, Term, single_loss_objective
-from diffalign.losses.pair_scores import AnswerLogps, PairLogps
+from diffalign.losses.pair_logps import AnswerLogps, PairLogps
 from diffalign.losses.pairs import PAIRS
 from diffalign.losses.pairs.hinge import hinge
 from diffalign.losses.pairs.ipo import squared
@@ -25,7 +26,6 @@ from diffalign.losses.pairs.simpo import simpo
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss, find, hyperparameters, table
 from diffalign.losses.rewards import accuracy, implicit_rewards
-from diffalign.losses.scores import CandidateLogps, upcast
 from diffalign.losses.settings import SETTINGS, settings_of
 from diffalign.losses.singles import SINGLES
 from diffalign.losses.singles.kto import kto

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.divergences import score_of
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.rewards import implicit_rewards
-from diffalign.losses.scores import upcast
 from diffalign.losses.settings import F_ALPHA, F_DIVERGENCE, LD_ALPHA, LOGP_SCALE, PER_TOKEN, SETTINGS
 
 Hyper = Mapping[str, Any]

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from diffalign.losses.bound_loss import BoundLoss
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.settings import PER_TOKEN, settings_of
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
-from diffalign.losses.scores import upcast
+from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.pair_logps import PairLogps
 
 
 def implicit_rewards(scores: PairLogps, *, beta: float, against_reference: bool = True) -> tuple[Tensor, Tensor | None]:

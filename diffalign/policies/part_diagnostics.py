@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffalign.losses.scores import CandidateLogps
+from diffalign.losses.candidate_logps import CandidateLogps
 
 ROLES = ("chosen", "rejected")
 TERMS = ("reward", "divergence")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.tensor_cache import TensorCache
-from diffalign.losses.scores import CandidateLogps
+from diffalign.losses.candidate_logps import CandidateLogps
 from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.randomness import Draw
 from diffalign.sharing.card import Card

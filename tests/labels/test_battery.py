@@ -9,7 +9,7 @@ import torch
 from diffalign.labels import LABELS, Label, expected, swapped_by, without_gradient
 from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from tests.labels.rows import AGAINST_A_REFERENCE, BOUND, PAIRS, TRIES, label, made
-from tests.losses.scores import drawn, from_margins, taken
+from tests.losses.logps import drawn, from_margins, taken
 
 SCALES = [1.0, -2.5, 0.0, 0.3, -1.0]
 BOTH = [

@@ -11,7 +11,7 @@ from diffalign.errors import DataError
 from diffalign.labels import LABELS, Label, anchor, column, expected, flipped, hard
 from diffalign.losses import LOSSES, BoundLoss
 from tests.labels.rows import BOUND
-from tests.losses.scores import drawn, fit, from_margins
+from tests.losses.logps import drawn, fit, from_margins
 
 OF_TWO = [case for case in BOUND if case.values[0].loss.is_pure_margin and not case.values[0].loss.needs_whole_batch]
 """Losses of pairs that can be swapped."""

@@ -8,7 +8,7 @@ import torch
 from diffalign.labels import expected
 from diffalign.losses import LOSSES
 from tests.labels.rows import label
-from tests.losses.scores import from_errors, from_margins
+from tests.losses.logps import from_errors, from_margins
 
 LOGISTIC = LOSSES["logistic"].bind(beta=1.0)
 PLACES = {"inside": {"scale": 0.6}, "outside": {"weight": 0.6}, "soft": {"probability": 0.8}}

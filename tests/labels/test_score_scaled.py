@@ -10,9 +10,9 @@ from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
 from diffalign.labels import expected, hard, smoothed, swapped_by, without_gradient
 from diffalign.losses import LOSSES
-from diffalign.losses.pair_scores import PairLogps
-from diffalign.losses.scores import CandidateLogps
-from tests.losses.scores import drawn
+from diffalign.losses.candidate_logps import CandidateLogps
+from diffalign.losses.pair_logps import PairLogps
+from tests.losses.logps import drawn
 
 # Published constants of PickScore's bare cosine on Pick-a-Pic v2 (SmPO-Diffusion's released training script).
 PICKSCORE = {"low": 0.11543526500463486, "high": 0.28201571106910706}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from diffalign.labels import anchor, expected, hard
 from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from tests.labels.rows import AGAINST_A_REFERENCE, PAIRS
-from tests.losses.scores import drawn, from_errors
+from tests.losses.logps import drawn, from_errors
 
 BETA = 2000.0
 LOSS = LOSSES["logistic"].bind(beta=BETA)

@@ -6,7 +6,7 @@ import torch
 from diffalign.latents import LATENTS, Draw, Schedule, forward_noising, mean_squared_error, timesteps
 from diffalign.losses import LOSSES
 from tests.latents.plain import SD, never
-from tests.losses.scores import from_errors
+from tests.losses.logps import from_errors
 
 F64 = torch.float64
 DRAW = Draw(0, tuple(map(str, range(3000))), (0,) * 3000)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from diffalign.losses import AnswerLogps, CandidateLogps
-from tests.losses.scores import from_logps
+from tests.losses.logps import from_logps
 
 
 def column(x):

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from diffalign.losses import LOSSES, AnswerLogps, CandidateLogps, PairLogps, hyperparameters
 from diffalign.losses.papers import papers_in
 from diffalign.losses.registry import NEEDS
-from tests.losses.plain import PLAIN, Example, value, values
-from tests.losses.scores import (
+from tests.losses.logps import (
     SIDES,
     bared,
     drawn,
@@ -25,6 +24,7 @@ from tests.losses.scores import (
     with_logps,
     with_tokens,
 )
+from tests.losses.plain import PLAIN, Example, value, values
 
 CASES = [
     pytest.param(row.bind(**hyper), id="-".join([name, *(f"{k}={v}" for k, v in hyper.items())]))

@@ -9,7 +9,7 @@ import torch
 
 from diffalign.losses import LOSSES, Loss
 from diffalign.losses.registry import table
-from tests.losses.scores import from_margins
+from tests.losses.logps import from_margins
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
 

@@ -7,7 +7,7 @@ import torch
 
 from diffalign.losses import LOSSES
 from diffalign.losses.divergences import DIVERGENCES, score_of
-from tests.losses.scores import drawn, from_logps, from_margins, with_tokens
+from tests.losses.logps import drawn, from_logps, from_margins, with_tokens
 from tests.losses.test_golden_pairs import known, slopes
 
 # Of the logratios 1 and -0.5: both transformed, their difference, and the logistic loss at beta 0.1.

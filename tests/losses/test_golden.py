@@ -8,7 +8,7 @@ import torch
 
 from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from diffalign.losses.pairs.orpo import log_odds
-from tests.losses.scores import from_errors, from_logps, from_margins
+from tests.losses.logps import from_errors, from_logps, from_margins
 
 # Diffusion-DPO with excess errors d = e_policy - e_reference: u = -(beta / 2)(d_w - d_l), loss = softplus(-u), by hand.
 DENOISER = [

@@ -5,7 +5,7 @@ import torch
 
 from diffalign.losses import LOSSES, Objective, Term
 from tests.losses.judged import answered, known, language
-from tests.losses.scores import from_logps, from_margins
+from tests.losses.logps import from_logps, from_margins
 
 REVISIONS = {
     "chosen_after_rejected": 1.0,

@@ -8,7 +8,7 @@ import torch
 
 from diffalign.losses import LOSSES, CandidateLogps
 from diffalign.losses.pairs.orpo import log_odds
-from tests.losses.scores import from_errors, from_logps, from_margins
+from tests.losses.logps import from_errors, from_logps, from_margins
 
 
 def known(tokens=(8, 12)):

@@ -9,7 +9,7 @@ from diffalign.data.readers.step_pairs import sure
 from diffalign.labels import Label, expected
 from diffalign.losses import CandidateLogps, PairLogps, loss_named
 from diffalign.policies.language.network.token_masks import rescaled
-from tests.losses.scores import from_margins
+from tests.losses.logps import from_margins
 
 SPARSE = loss_named("sparse_po").bind(beta=0.8)
 

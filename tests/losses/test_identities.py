@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffalign.losses import LOSSES, PairLogps
-from tests.losses.scores import SIDES, drawn, from_logps, with_logps
+from tests.losses.logps import SIDES, drawn, from_logps, with_logps
 from tests.losses.test_golden_pairs import slopes
 
 BETA = 0.7

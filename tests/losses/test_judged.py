@@ -10,8 +10,8 @@ from diffalign.labels.label import Label, expected
 from diffalign.losses import LOSSES, CandidateLogps, PairLogps, settings_of
 from diffalign.losses.pairs.srpo import ROLES
 from tests.losses.judged import answered, known, language
+from tests.losses.logps import drawn, examples, fit, from_margins, with_tokens
 from tests.losses.plain import PLAIN
-from tests.losses.scores import drawn, examples, fit, from_margins, with_tokens
 
 ON_FURTHER = [name for name, row in LOSSES.items() if row.roles]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffalign.losses import LOSSES, CandidateLogps, PairLogps
-from tests.losses.scores import with_tokens
+from tests.losses.logps import with_tokens
 
 CHOSEN, CHOSEN_REFERENCE = (-0.5, -1.0, -0.2, -0.8), (-0.6, -1.1, -0.5, -1.0)
 REJECTED, REJECTED_REFERENCE = (-0.9, -0.4), (-0.7, -0.5)

@@ -9,7 +9,7 @@ import torch
 from diffalign.losses import LOSSES, AnswerLogps, CandidateLogps, PairLogps
 from diffalign.losses.lists.tree_po import lambda_weights
 from diffalign.losses.lists.tree_po_steps import step_margin, step_rewards
-from tests.losses.scores import drawn, fit
+from tests.losses.logps import drawn, fit
 from tests.losses.test_golden_lists import listed
 
 

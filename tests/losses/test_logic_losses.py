@@ -12,8 +12,8 @@ from diffalign.losses.logic import TABLE, Structure, rho, rho_against, stricter
 from diffalign.losses.logic.catalogue_forms import FORMS
 from diffalign.losses.logic.model_counting import log_weight
 from diffalign.losses.logic.shortest_statement import worlds_over
+from tests.losses.logps import from_logps, with_tokens
 from tests.losses.plain.logic import _weight
-from tests.losses.scores import from_logps, with_tokens
 
 SETS = [
     frozenset(w for w, there in zip(worlds_over(2), bits, strict=True) if there) for bits in product((0, 1), repeat=4)

@@ -8,7 +8,7 @@ import torch
 
 from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from diffalign.losses.pairs.mapo import NEAR, phi
-from tests.losses.scores import drawn
+from tests.losses.logps import drawn
 
 POINTS = [0.0, 1e-9, -1e-9, 1e-4, 0.01, 0.1, NEAR * 0.999, NEAR, -NEAR, 0.26, 0.5, 1.0, -1.0, 7.0, 40.0, -40.0]
 

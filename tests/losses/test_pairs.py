@@ -8,7 +8,7 @@ import torch
 
 from diffalign.losses import LOSSES
 from diffalign.losses.pairs.orpo import log_odds
-from tests.losses.scores import drawn, from_logps, from_margins, taken
+from tests.losses.logps import drawn, from_logps, from_margins, taken
 from tests.losses.test_golden_pairs import slopes
 
 

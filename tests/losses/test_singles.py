@@ -8,7 +8,7 @@ import torch
 
 from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from diffalign.losses.singles.f_sft import PHI, phi_of
-from tests.losses.scores import drawn
+from tests.losses.logps import drawn
 from tests.losses.test_golden_singles import judged
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffalign.losses import CandidateLogps, PairLogps, loss_named
-from tests.losses.scores import SIDES, fit, with_tokens
+from tests.losses.logps import SIDES, fit, with_tokens
 
 DPO = loss_named("logistic").bind(beta=0.5)
 SPARSE = loss_named("sparse_po").bind(beta=0.5)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from diffalign.data.records.pair import Pair
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache
-from diffalign.losses.scores import CandidateLogps
+from diffalign.losses.candidate_logps import CandidateLogps
 from diffalign.policies.policy import BatchLogps
 from diffalign.randomness import Draw, stream
 

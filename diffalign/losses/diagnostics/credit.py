@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from diffalign.losses.scores import upcast
+from diffalign.losses.candidate_logps import upcast
 
 
 @dataclass(frozen=True)

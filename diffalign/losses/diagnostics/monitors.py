@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffalign.losses.scores import upcast
+from diffalign.losses.candidate_logps import upcast
 
 LARGEST = 80.0
 """Exponents are clamped here: a float32 holds their exponential."""

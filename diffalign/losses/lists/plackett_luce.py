@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import upcast
 
 
 def plackett_luce(scores: PairLogps, *, beta: float) -> Tensor:

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.lists.tree_po import WEIGHTS, pair_weights
-from diffalign.losses.pair_scores import AnswerLogps, PairLogps
+from diffalign.losses.pair_logps import AnswerLogps, PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import upcast
 
 
 def step_rewards(answer: AnswerLogps, count: int) -> Tensor:

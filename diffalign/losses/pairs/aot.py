@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.ranges import BETA, FLIP
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import upcast
 
 
 def aot(scores: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.pairs.orpo import log_odds
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import upcast
 
 
 def asft(scores: PairLogps, *, lam: float = 1.0, beta: float = 1.0, sft_term: bool = True) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import upcast
 
 
 def degree(scores: PairLogps) -> Tensor:

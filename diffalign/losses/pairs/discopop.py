@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.divergences import LARGEST
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import upcast
 
 
 def discopop(margin: Tensor, *, beta: float, temperature: float = 0.05) -> Tensor:

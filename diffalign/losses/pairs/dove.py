@@ -7,10 +7,10 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.candidate_logps import CandidateLogps, upcast
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import CandidateLogps, upcast
 
 
 def dove(scores: PairLogps, *, beta: float) -> Tensor:

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import upcast
 
 
 def exo(margin: Tensor, *, beta: float, flip: float = 0.001) -> Tensor:

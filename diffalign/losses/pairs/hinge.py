@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import upcast
 
 
 def hinge(margin: Tensor, *, beta: float) -> Tensor:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
 from diffalign.losses.regression import regressed
-from diffalign.losses.scores import upcast
 
 
 def inpo(scores: PairLogps, *, beta: float, tau_over_eta: float = 1 / 3, relative: bool = False) -> Tensor:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
 from diffalign.losses.regression import regressed
-from diffalign.losses.scores import upcast
 
 
 def squared(margin: Tensor, *, beta: float, relative: bool = False) -> Tensor:

@@ -8,17 +8,17 @@ from typing import Any
 
 from torch import Tensor
 
+from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.logic.model_counting import rho, rho_against
 from diffalign.losses.logic.named_forms import TABLE
 from diffalign.losses.logic.parse import between, structure_of
 from diffalign.losses.logic.structures import Structure, worlds
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.pairs.hinge import hinge
 from diffalign.losses.pairs.ipo import squared
 from diffalign.losses.pairs.logistic import logistic
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import upcast
 
 LINKS = {"logistic": logistic, "hinge": hinge, "squared": squared}
 """What is made of rho in a margin's place."""

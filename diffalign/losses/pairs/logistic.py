@@ -7,9 +7,9 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.ranges import BETA, FLIP
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import upcast
 
 
 def logistic(margin: Tensor, *, beta: float, flip: float = 0.0) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
 

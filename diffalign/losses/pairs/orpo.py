@@ -7,11 +7,11 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.probability import SURE, log1mexp
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import upcast
 
 
 def orpo(scores: PairLogps, *, weight: float = 0.1) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
 

@@ -7,7 +7,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
 from diffalign.losses.singles.sides import gains

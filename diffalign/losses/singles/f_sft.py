@@ -28,10 +28,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.ranges import BETA
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import upcast
 
 
 class Phi(NamedTuple):

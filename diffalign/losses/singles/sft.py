@@ -6,10 +6,10 @@ import math
 
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import upcast
 
 
 def sft(scores: PairLogps, *, scale: float = 1.0) -> Tensor:

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.candidate_logps import CandidateLogps, upcast
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import CandidateLogps, upcast
 
 
 def segment(scores: PairLogps, *, beta: float, discount: float = 1.0) -> Tensor:

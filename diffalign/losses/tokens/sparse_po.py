@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.pair_scores import PairLogps
+from diffalign.losses.candidate_logps import CandidateLogps, upcast
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.registry import Loss
-from diffalign.losses.scores import CandidateLogps, upcast
 
 
 def sparse_po(scores: PairLogps, *, beta: float, l1_reward: float = 0.0, l1_divergence: float = 0.0) -> Tensor:

@@ -11,7 +11,7 @@ from diffalign.errors import ConfigError
 from diffalign.losses import LOSSES, Objective, Term
 from diffalign.training.loop import train
 from diffalign.training.recipe.load import make_recipe
-from tests.losses.scores import drawn
+from tests.losses.logps import drawn
 from tests.tiny_text import text_pairs, tiny_llm
 
 DPO = {"name": "logistic", "beta": 0.5}

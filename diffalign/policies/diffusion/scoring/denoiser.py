@@ -26,7 +26,7 @@ from diffalign.latents.estimator import BoundEstimator
 from diffalign.latents.forward import timesteps
 from diffalign.latents.schedule import Schedule
 from diffalign.latents.surrogate_error import mean_squared_error
-from diffalign.losses.scores import CandidateLogps
+from diffalign.losses.candidate_logps import CandidateLogps
 from diffalign.policies.diffusion.scoring.position_masks import turned
 from diffalign.policies.policy import BatchLogps
 from diffalign.randomness import Draw

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.errors import ConfigError
-from diffalign.losses.scores import CandidateLogps
+from diffalign.losses.candidate_logps import CandidateLogps
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.network.content_degree_head import Rarity, kept_tokens
 from diffalign.policies.language.network.layout import Layout

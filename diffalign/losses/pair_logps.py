@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffalign.losses.scores import CandidateLogps, interpolate, swap_rows, upcast
+from diffalign.losses.candidate_logps import CandidateLogps, interpolate, swap_rows, upcast
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffalign.losses import LOSSES, CandidateLogps, PairLogps, accuracy, implicit_rewards
-from tests.losses.scores import drawn, from_logps, from_margins, with_tokens
+from tests.losses.logps import drawn, from_logps, from_margins, with_tokens
 
 LOGPS = st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4)
 
