@@ -99,7 +99,7 @@ def test_rater_shares_are_assumed_for_plain_votes_alone():
 def test_the_table_of_flips_adds_up():
     reference, policy = (torch.tensor(x, dtype=torch.bool) for x in ([1, 1, 0, 0, 0], [1, 0, 1, 1, 0]))
     found = flips(reference, policy)
-    assert (found.has_second_adapter, found.gained, found.lost, found.neither) == (0.2, 0.4, 0.2, 0.2)
+    assert (found.both, found.gained, found.lost, found.neither) == (0.2, 0.4, 0.2, 0.2)
     assert found.flipped == pytest.approx(2 / 3)
     assert math.isnan(flips(torch.tensor([True]), torch.tensor([True])).flipped)
 
