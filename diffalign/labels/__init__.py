@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from diffalign.labels.column import column
 from diffalign.labels.hard import hard
-from diffalign.labels.label import Gate, Label, expected, swapped_by, without_gradient
+from diffalign.labels.label import ExpectedLoss, Gate, Label, expected, expected_terms, swapped_by, without_gradient
 from diffalign.labels.label_noise import flipped
 from diffalign.labels.score_scaled import smoothed
 from diffalign.labels.seppo_gate import anchor
@@ -23,11 +23,13 @@ LABELS: dict[str, Callable[..., Label]] = {
 
 __all__ = [
     "LABELS",
+    "ExpectedLoss",
     "Gate",
     "Label",
     "anchor",
     "column",
     "expected",
+    "expected_terms",
     "flipped",
     "hard",
     "swapped_by",

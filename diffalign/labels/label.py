@@ -11,14 +11,14 @@ A fifth, ``o``, is for losses of one margin: how much reward the chosen candidat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from diffalign.losses.bound_loss import BoundLoss
-from diffalign.losses.objective import Objective, single_loss_objective
+from diffalign.losses.objective import Objective, single_loss_objective, total
 from diffalign.losses.pair_logps import PairLogps
 
 Gate = Callable[[PairLogps], Tensor]
@@ -50,8 +50,26 @@ class Label:
         return len(self.probability)
 
 
+@dataclass(frozen=True)
+class ExpectedLoss:
+    """The loss of a batch under its labels.
+
+    Args:
+        total: ``(B,)``, one number per pair, with gradient.
+        terms: The summands of the total by name, ``(B,)`` each, without gradient.
+    """
+
+    total: Tensor
+    terms: Mapping[str, Tensor]
+
+
 def expected(loss: BoundLoss | Objective, scores: PairLogps, label: Label) -> Tensor:
-    """The loss under the label: its gate, then its scale, its uncertainty and its weight.
+    """Returns the total of :func:`expected_terms`, ``(B,)``."""
+    return expected_terms(loss, scores, label).total
+
+
+def expected_terms(loss: BoundLoss | Objective, scores: PairLogps, label: Label) -> ExpectedLoss:
+    """Returns the loss under the label: its gate, then its scale, its uncertainty and its weight.
 
         loss_b = f_b [ p_b L(scores_b) + (1 - p_b) L(swapped scores_b) ]
 
@@ -61,7 +79,7 @@ def expected(loss: BoundLoss | Objective, scores: PairLogps, label: Label) -> Te
         label: Their ``B`` labels.
 
     Returns:
-        ``(B,)``, one number per pair, on the scores' device. No gradient reaches the label.
+        One number per pair, on the scores' device, and the same of each term. No gradient reaches the label.
 
     Raises:
         ValueError: Another number of labels than of pairs; a gate or a scale where the loss does not compare logratios.
@@ -86,13 +104,25 @@ def expected(loss: BoundLoss | Objective, scores: PairLogps, label: Label) -> Te
             )
         scores = scores.scaled(label.scale.detach())
     offset = None if label.offset is None else label.offset.detach()
-    straight = loss(scores, offset=offset)
-    weight = label.weight.detach().to(straight)
-    if bool(torch.all(label.probability == 1.0)):
-        return weight * straight
-    p = label.probability.detach().to(straight)
-    turned = loss(scores, turned=scores.swapped(), offset=None if offset is None else -offset)
-    return weight * (p * straight + (1.0 - p) * turned)
+    straight = loss.term_losses(scores, offset=offset)
+    swapped: Mapping[str, Tensor] = {}
+    if not bool(torch.all(label.probability == 1.0)):
+        opposite = None if offset is None else -offset
+        swapped = loss.term_losses(scores, swapped=scores.swapped(), offset=opposite)
+
+    def mean(straight: Tensor, swapped: Tensor | None) -> Tensor:
+        weight = label.weight.detach().to(straight)
+        if swapped is None:
+            return weight * straight
+        p = label.probability.detach().to(straight)
+        return weight * (p * straight + (1.0 - p) * swapped)
+
+    whole = mean(total(straight), total(swapped) if swapped else None)
+    if len(straight) == 1:
+        return ExpectedLoss(whole, {loss.term_names[0]: whole.detach()})
+    with torch.no_grad():
+        terms = {name: mean(value, swapped.get(name)).detach() for name, value in straight.items()}
+    return ExpectedLoss(whole, terms)
 
 
 def swapped_by(scores: PairLogps, label: Label) -> PairLogps:

@@ -9,7 +9,7 @@ that looks at single candidates, such as ``sft``: it sees the chosen one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,24 +66,37 @@ class Objective:
         """The first term's loss."""
         return self.terms[0].loss
 
-    def __call__(self, scores: PairLogps, *, turned: PairLogps | None = None, offset: Tensor | None = None) -> Tensor:
-        """``(B,)``, the sum of each example.
+    def __call__(self, logps: PairLogps, *, swapped: PairLogps | None = None, offset: Tensor | None = None) -> Tensor:
+        """Returns ``(B,)``, the sum of each example; arguments as for :meth:`term_losses`."""
+        return total(self.term_losses(logps, swapped=swapped, offset=offset))
+
+    def term_losses(
+        self, logps: PairLogps, *, swapped: PairLogps | None = None, offset: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Returns the summands ``times_k L_k`` by the names of :attr:`term_names`, in order, ``(B,)`` each.
 
         Args:
-            scores: The batch.
-            turned: The same pairs with the opposite label: what the terms see instead, but for those on single
-                candidates, which stay with the chosen one.
-            offset: For terms of one margin, see `bound`.
+            logps: The batch.
+            swapped: The same pairs with the opposite label. All terms read these instead, except those on single
+                candidates, which still read the chosen one.
+            offset: For terms of one margin, see `bound_loss`.
         """
-        total: Tensor | None = None
-        for term in self.terms:
+        losses: dict[str, Tensor] = {}
+        for name, term in zip(self.term_names, self.terms, strict=True):
             row = term.loss.loss
-            seen = scores if turned is None or row.kind == "single" else turned
-            value = term.loss(seen, offset if row.takes == "margin" else None)
-            value = value if term.times == 1.0 else term.times * value
-            total = value if total is None else total + value
-        assert total is not None
-        return total
+            read = logps if swapped is None or row.kind == "single" else swapped
+            value = term.loss(read, offset if row.takes == "margin" else None)
+            losses[name] = value if term.times == 1.0 else term.times * value
+        return losses
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """A name for each term: its loss's, with a number from the second term of the same loss on."""
+        names: list[str] = []
+        for term in self.terms:
+            count = 1 + sum(other.loss.name == term.loss.name for other in self.terms[: len(names)])
+            names.append(term.loss.name if count == 1 else f"{term.loss.name}_{count}")
+        return tuple(names)
 
     @property
     def name(self) -> str:
@@ -144,10 +157,17 @@ class Objective:
     @property
     def at_zero(self) -> float | None:
         """The loss where the policy equals its reference; None where a term's is unknown."""
-        values = [term.loss.at_zero for term in self.terms]
-        if any(value is None for value in values):
+        values = self.term_losses_at_zero
+        return None if values is None else sum(values.values())
+
+    @property
+    def term_losses_at_zero(self) -> dict[str, float] | None:
+        """The summands where the policy equals its reference, by name; None where one of them is unknown."""
+        values = {name: term.loss.at_zero for name, term in zip(self.term_names, self.terms, strict=True)}
+        known = {name: value for name, value in values.items() if value is not None}
+        if len(known) < len(values):
             return None
-        return sum(term.times * value for term, value in zip(self.terms, values, strict=True) if value is not None)
+        return {name: term.times * value for term, (name, value) in zip(self.terms, known.items(), strict=True)}
 
     @property
     def beta(self) -> float:
@@ -190,3 +210,11 @@ class Objective:
 def single_loss_objective(loss: BoundLoss) -> Objective:
     """An objective of one loss."""
     return Objective((Term(loss),))
+
+
+def total(term_losses: Mapping[str, Tensor]) -> Tensor:
+    """Returns ``(B,)``, the sum of the terms, added in their order."""
+    first, *others = term_losses.values()
+    for value in others:
+        first = first + value
+    return first
