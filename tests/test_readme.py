@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 
 
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+def test_the_python_of_the_readme_and_of_the_training_page_runs(tmp_path, monkeypatch):
     if not (ROOT / "assets" / "emoji" / "model").exists():
         pytest.skip("the embedded model is not here")
     monkeypatch.setenv("DIFFALIGN_CACHE", str(tmp_path / "cache"))
@@ -18,11 +18,13 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
         os.symlink(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    pages = TEXT + (ROOT / "docs" / "training.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", pages, re.DOTALL)
     assert len(blocks) == 3
     for block in blocks:
         exec(block, names)  # noqa: S102
     assert (tmp_path / "runs" / "readme" / "fox.png").exists()
+    assert (tmp_path / "runs" / "mixed" / "result").exists()
 
 
 def test_commands_of_the_readme_exist():

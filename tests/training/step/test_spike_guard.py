@@ -68,7 +68,7 @@ def test_the_state_goes_through_json_and_decides_the_same():
     one, other = SpikeGuard(Guard()), SpikeGuard(Guard())
     verdicts(one, series)
     other.load_state(json.loads(json.dumps(one.state())))
-    assert other.judge(LOUD) == one.judge(LOUD) == "spike"
+    assert other.check(LOUD) == one.check(LOUD) == "spike"
 
 
 def test_a_new_reference_starts_new_comparisons_and_keeps_the_gradients():
