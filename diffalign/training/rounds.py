@@ -27,7 +27,7 @@ from diffalign.training.storage.run_folder import RunFolder
 
 def lengths(source: PairSource, policy: Policy) -> dict[str, int]:
     """Steps between two beginnings of each stage; 0: there is none."""
-    return {"sample": source.every, "invert": getattr(policy, "refresh_every", 0)}
+    return {"sample": source.every, "invert": getattr(policy, "latents_refresh_every", 0)}
 
 
 def check_lengths(source: PairSource, policy: Policy) -> None:
