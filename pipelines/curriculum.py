@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffalign.data.readers import read_pairs
-from diffalign.data.readers.rows_with_columns import Lines, further_columns
+from diffalign.data.readers.rows_with_columns import RowsWithColumns, unread_columns
 from diffalign.data.records.score_table import read_scores, with_scores
-from diffalign.data.transforms import curriculum
-from diffalign.data.transforms.curriculum_files import INDEX, Stages, check_reference, read_stages, write_stages
+from diffalign.data.transforms import build_curriculum
+from diffalign.data.transforms.curriculum_files import INDEX, StageFiles, check_reference, read_stages, write_stages
 from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError, UserError
 from diffalign.evaluation.compare.judges import load_judges
@@ -90,13 +90,13 @@ def make_stages(recipe: Recipe, folder: Path, *, key: str, number: int, order: s
     if data.scores:
         found = with_scores(found, [read_scores(file) for file in data.scores])
     named = {name: value for name, value in data.options.items() if name in ("split", "revision", "columns")}
-    lines = Lines(found.pairs, further_columns(data.train, **named))
-    made = curriculum(lines, key=key, stages=number, order=order, by=by, seed=recipe.train.seed)  # type: ignore[arg-type]
+    lines = RowsWithColumns(found.pairs, unread_columns(data.train, **named))
+    made = build_curriculum(lines, key=key, stages=number, order=order, by=by, seed=recipe.train.seed)  # type: ignore[arg-type]
     write_stages(folder, made)
     return made.summary()
 
 
-def run(recipe: Recipe, stages: Stages, *, reference: str = "", epochs: float = 1.0) -> Staged:
+def run(recipe: Recipe, stages: StageFiles, *, reference: str = "", epochs: float = 1.0) -> Staged:
     """Trains stage after stage in ``recipe.output``.
 
     Args:

@@ -29,7 +29,7 @@ def check(
     """Report ties, unreadable files, duplicates, sizes, leaks, and what will be dropped and why."""
     from rich.console import Console
 
-    from diffalign.data.check.run import check as check_pairs
+    from diffalign.data.check.run import check_pairs
     from diffalign.data.readers import read_pairs
 
     pairs = read_pairs(source, format=format_, split=split, **format_options(option))

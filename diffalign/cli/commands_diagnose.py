@@ -52,10 +52,10 @@ def ches(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Say which pairs look alike to a language model, so that training on them will lower the chosen answer too."""
-    from diffalign.data.transforms.filter_by_score import filtered, quantile_table, share_kept
+    from diffalign.data.transforms.filter_by_score import filter_by_score, quantile_table, share_to_keep
     from diffalign.evaluation.diagnosis.ches import COLUMNS, similarities
 
-    share = share_kept(keep_lowest, drop_top)
+    share = share_to_keep(keep_lowest, drop_top)
     if by not in COLUMNS:
         raise UserError(f"--by is one of {', '.join(COLUMNS)}; got '{by}'.")
     found, lines = opened(source, output, split=split, format=format_, option=option)
@@ -63,7 +63,7 @@ def ches(
     notes, rows = similarities(policy, found.pairs, target=output, batch=batch, progress=show_progress)
     for line in quantile_table(rows):
         typer.echo(line)
-    saved("ches", found, filtered(lines, rows, by, share), output)
+    saved("ches", found, filter_by_score(lines, rows, by, share), output)
     notes.done()
 
 
@@ -91,10 +91,10 @@ def separability(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Say whether a linear rule tells chosen from rejected by form alone: then training will learn that instead."""
-    from diffalign.data.separability.study import study, surface_features
-    from diffalign.data.transforms.filter_by_score import filtered, share_kept
+    from diffalign.data.separability.study import study_separability, surface_features
+    from diffalign.data.transforms.filter_by_score import filter_by_score, share_to_keep
 
-    share = share_kept(None, drop_top)
+    share = share_to_keep(None, drop_top)
     if output is None and share is not None:
         raise UserError("--drop-top writes the pairs that are left. Say where: --output FILE.jsonl")
     if folds < 2 or penalty <= 0 or limit < 0:
@@ -117,11 +117,11 @@ def separability(
 
         features["embeddings"] = embeddings(load_scorer(scorer, str(best_device())), pairs)
     options = {"folds": folds, "penalty": penalty, "within": within, "quality": quality, "seed": seed}
-    result = study(pairs, features, **options)  # type: ignore[arg-type]
+    result = study_separability(pairs, features, **options)  # type: ignore[arg-type]
     typer.echo(result.render())
     if output is not None:
         rows = {name: {"probe_margin": margin} for name, margin in result.margins.items()}
-        saved("separability", found, filtered(lines, rows, "probe_margin", share), output)
+        saved("separability", found, filter_by_score(lines, rows, "probe_margin", share), output)
 
 
 @data_app.command("difficulty")
@@ -145,10 +145,10 @@ def difficulty(
 ) -> None:
     """Say how wrong a model ranks each pair before training, and how low a loss it takes to turn it round."""
     from diffalign.data.readers.rows_with_columns import PairRow
-    from diffalign.data.transforms.filter_by_score import filtered, share_kept
+    from diffalign.data.transforms.filter_by_score import filter_by_score, share_to_keep
     from diffalign.evaluation.diagnosis.difficulty import ref_logps, summary_lines, with_difficulty
 
-    share = share_kept(keep_lowest, drop_top)
+    share = share_to_keep(keep_lowest, drop_top)
     if beta <= 0 or reached <= 0:
         raise UserError(f"--beta and --reached are above 0; got {beta:g} and {reached:g}.")
     found, lines = opened(source, output, split=split, format=format_, option=option)
@@ -162,7 +162,7 @@ def difficulty(
     for row in summary_lines([line.pair for line in marked]):
         typer.echo(row)
     rows = {line.pair.id: {"difficulty": line.pair.scores["pair"]["difficulty"]} for line in marked}
-    saved("difficulty", found, filtered(marked, rows, "difficulty", share), output)
+    saved("difficulty", found, filter_by_score(marked, rows, "difficulty", share), output)
     notes.done()
 
 
@@ -211,13 +211,13 @@ def design_rejected(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Of several answers draw the rejected one so that DPO on the pairs aims at the policy that is wanted."""
-    from diffalign.data.transforms.design_rejected import designed
+    from diffalign.data.transforms.design_rejected import design_rejected
 
     divisor = beta if reward_beta is None else reward_beta
     if beta <= 0 or divisor <= 0:
         raise UserError(f"--beta and --reward-beta are above 0; got {beta:g} and {divisor:g}.")
     found, lines = opened(source, output, split=split, format=format_, option=option, scores=scores)
-    saved("design-rejected", found, designed(lines, score, beta=beta, reward_beta=divisor, seed=seed), output)
+    saved("design-rejected", found, design_rejected(lines, score, beta=beta, reward_beta=divisor, seed=seed), output)
 
 
 @app.command("tokens")

@@ -51,7 +51,7 @@ def flip(
 ) -> None:
     """Turn labels round: a random share, named rows, or those that judges contradict (--scores, --scorer)."""
     from diffalign.data.records.score_table import read_scores
-    from diffalign.data.transforms import flip_disputed, flip_named, flip_share, votes
+    from diffalign.data.transforms import collect_votes, flip_disputed, flip_named, flip_share
 
     if sum((share is not None, ids is not None, bool(scores or scorer))) != 1:
         raise UserError(
@@ -66,7 +66,7 @@ def flip(
             raise UserError(f"there is no file of ids at '{ids}'.")
         outcome = flip_named(lines, [line.strip() for line in ids.read_text("utf-8").splitlines() if line.strip()])
     else:
-        means = votes(found.pairs, [read_scores(path) for path in scores], scorer, scale).means  # type: ignore[arg-type]
+        means = collect_votes(found.pairs, [read_scores(path) for path in scores], scorer, scale).means  # type: ignore[arg-type]
         by_id = {pair.id: mean for pair, mean in zip(found.pairs, means, strict=True)}
         outcome = flip_disputed(lines, lambda pair: by_id[pair.id])
     saved("flip", found, outcome, output)
@@ -99,18 +99,17 @@ def strength(
 ) -> None:
     """Let several judges vote on each pair; flip what is probably wrong, soften what is doubtful, write margins."""
     from diffalign.data.records.score_table import read_scores
-    from diffalign.data.transforms import Cuts, votes
-    from diffalign.data.transforms import strength as transform
+    from diffalign.data.transforms import Cuts, collect_votes, treat_by_strength
 
     found, lines = opened(source, output, split=split, format=format_, option=option)
     _refuse_lists(found, source)
-    judged = votes(found.pairs, [read_scores(path) for path in scores], scorer, scale)  # type: ignore[arg-type]
+    judged = collect_votes(found.pairs, [read_scores(path) for path in scores], scorer, scale)  # type: ignore[arg-type]
     cuts = Cuts(wrong, ambiguous, top, wrong_below, ambiguous_below, top_above)
     treated = _pairs_of(treat, "--treat", "wrong=drop")
     saved(
         "strength",
         found,
-        transform(lines, judged, cuts=cuts, treat=treated, soft=soft, margin_scale=margin_scale),
+        treat_by_strength(lines, judged, cuts=cuts, treat=treated, soft=soft, margin_scale=margin_scale),
         output,
     )
     typer.echo("  train with the recipe's  labels: {name: column, margin: margin}")
@@ -138,11 +137,11 @@ def curriculum(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Sort pairs into stages from easy to hard, stage-1.jsonl and so on, and say how to train on them."""
-    from diffalign.data.transforms import curriculum as transform
+    from diffalign.data.transforms import build_curriculum
     from diffalign.data.transforms.curriculum_files import write_stages
 
     found, lines = opened(source, output / "stage-1.jsonl", split=split, format=format_, option=option, scores=scores)
-    made = transform(lines, key=key, stages=stages, order=order, by=by, seed=seed)  # type: ignore[arg-type]
+    made = build_curriculum(lines, key=key, stages=stages, order=order, by=by, seed=seed)  # type: ignore[arg-type]
     write_stages(output, made, reference)
     rows, count = len(found) + len(found.dropped), sum(map(len, made.stages))
     left = f"; left out while reading: {len(found.dropped):,}" if found.dropped else ""
@@ -173,10 +172,10 @@ def prompt_pairs(
     """Make prompts with instructions that can be checked: within.jsonl (one answer, two prompts), between.jsonl (two
     answers, two prompts)."""
     from diffalign.data.transforms import between, within
-    from diffalign.data.transforms.prompt_pairs import named_rules
+    from diffalign.data.transforms.prompt_pairs import select_rules
 
     phrases = {name: phrase or "{}" for name, phrase in (text.partition("=")[::2] for text in attribute)}
-    settings = {"rules": named_rules(rule, phrases), "most": most, "template": template, "seed": seed}
+    settings = {"rules": select_rules(rule, phrases), "most": most, "template": template, "seed": seed}
     settings["least"] = min(least, 1) if phrases else least
     found, lines = opened(source, output / "within.jsonl", split=split, format=format_, option=option)
     saved("within", found, within(lines, fits=fits, **settings), output / "within.jsonl")  # type: ignore[arg-type]
@@ -202,13 +201,13 @@ def fewshot(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Put a user's other judgements into each prompt: train.jsonl, and test.jsonl of users that it does not have."""
-    from diffalign.data.transforms import apart
     from diffalign.data.transforms import fewshot as transform
+    from diffalign.data.transforms import split_users
 
     found, lines = opened(source, output / "train.jsonl", split=split, format=format_, option=option)
     parts = {"train": lines}
     if test_users:
-        parts["train"], parts["test"] = apart(lines, group_by, test_users, seed)  # type: ignore[assignment]
+        parts["train"], parts["test"] = split_users(lines, group_by, test_users, seed)  # type: ignore[assignment]
     settings = {"shots": shots, "group_by": group_by, "persona": persona, "persona_column": persona_column}
     for name, part in parts.items():
         walks = passes if name == "train" else 1

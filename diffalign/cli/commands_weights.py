@@ -27,10 +27,10 @@ def density(
     under data.scores; the recipe then says labels: {name: column, weight: weight}.
     """
     from diffalign.data.readers import read_pairs
-    from diffalign.data.transforms.prompt_density_ratio import write_density
+    from diffalign.data.transforms.prompt_density_ratio import write_density_weights
 
     found = read_pairs(source, format=format_, split=split, **format_options(option))
-    table, made = write_density(found, output, split=split)
+    table, made = write_density_weights(found, output, split=split)
     bad = [weight for pair, weight in zip(found.pairs, made.rows.values(), strict=True) if not pair.desirable]
     typer.echo(
         f"{len(bad):,} undesirable examples of {len(found):,}: weights from {min(bad):.3g} to {max(bad):.3g}, mean "

@@ -12,7 +12,7 @@ from diffalign.cli.commands_data import FormatOptions, format_options
 from diffalign.errors import UserError
 
 if TYPE_CHECKING:
-    from diffalign.data.readers.rows_with_columns import Lines
+    from diffalign.data.readers.rows_with_columns import RowsWithColumns
     from diffalign.data.records.pair import PairSet
     from diffalign.data.transforms import TransformResult
 
@@ -48,14 +48,14 @@ def opened(
     format: str = "auto",
     option: Sequence[str] = (),
     scores: Sequence[Path] = (),
-) -> tuple[PairSet, Lines]:
+) -> tuple[PairSet, RowsWithColumns]:
     """The data set, with these scores, and its lines.
 
     Raises:
         UserError: The output would replace the source, or be read as a part of it.
     """
     from diffalign.data.readers import read_pairs
-    from diffalign.data.readers.rows_with_columns import Lines, further_columns
+    from diffalign.data.readers.rows_with_columns import RowsWithColumns, unread_columns
     from diffalign.data.records.score_table import read_scores, with_scores
 
     refuse_own(source, output)
@@ -64,7 +64,7 @@ def opened(
     if scores:
         found = with_scores(found, [read_scores(path) for path in scores])
     named = {name: options[name] for name in ("revision", "columns") if name in options}
-    return found, Lines(found.pairs, further_columns(source, split=split, **named))
+    return found, RowsWithColumns(found.pairs, unread_columns(source, split=split, **named))
 
 
 def refuse_own(source: str, output: Path) -> None:
@@ -84,12 +84,12 @@ def refuse_own(source: str, output: Path) -> None:
 
 def saved(name: str, found: PairSet, outcome: TransformResult, path: Path) -> None:
     """Writes the outcome and says what became of the rows."""
-    from diffalign.data.transforms.result import counted
+    from diffalign.data.transforms.result import count_reasons
     from diffalign.data.writing.jsonl import write_pairs
 
     count = write_pairs(path, outcome.lines)
     dropped = [*found.dropped, *outcome.dropped]
-    left = f"; dropped {len(dropped):,}: {counted(dropped)}" if dropped else ""
+    left = f"; dropped {len(dropped):,}: {count_reasons(dropped)}" if dropped else ""
     typer.echo(f"{name}: {len(found) + len(found.dropped):,} rows in, {count:,} out to {path}{left}")
     for note in outcome.notes:
         typer.echo(f"  {note}")

@@ -43,7 +43,7 @@ def available_bytes(device: torch.device | str) -> int:
     return free if limit is None or used is None else max(0, min(free, limit - used))
 
 
-def in_words(count: float) -> str:
+def format_bytes(count: float) -> str:
     """``"3.4 GB"``, ``"12 MB"``: decimal units, two figures."""
     for unit, size in (("GB", GB), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from diffalign.data.records.lazy import changed
+from diffalign.data.records.lazy import map_pairs
 from diffalign.data.records.memmap import collect
-from diffalign.data.records.pair import Dropped, Pair, what_they_are
-from diffalign.data.storage.hash_set import Distinct
+from diffalign.data.records.pair import Dropped, Pair, pairs_noun
+from diffalign.data.storage.hash_set import HashSet
 from diffalign.errors import DataError
 from diffalign.pairs.source import Fixed, PairSource
 
@@ -35,7 +35,7 @@ class DatasetPairs(Fixed):
     def __post_init__(self) -> None:
         if not self.pairs:
             raise DataError(f"{self.name}: no pair is left to train on{reasons(self.dropped)}.")
-        seen = Distinct()
+        seen = HashSet()
         twice = list(dict.fromkeys(pair.id for pair in self.pairs if not seen.add(pair.id)))
         if twice:
             raise DataError(
@@ -48,7 +48,7 @@ class DatasetPairs(Fixed):
 
     def summary(self) -> str:
         """One line: how many pairs, how many prompts, what was dropped and why."""
-        what = what_they_are(self.pairs)
+        what = pairs_noun(self.pairs)
         return f"{len(self)} {what} on {prompts(self.pairs)} prompts from {self.name}{reasons(self.dropped)}"
 
 
@@ -61,7 +61,7 @@ def dataset(data: DatasetPairs) -> PairSource:
     alone = [pair.id for pair in data.pairs if pair.rejected is None]
     if not alone:
         ranked = any(role.isdigit() for pair in data.pairs for role in pair.further)
-        return replace(data, pairs=changed(data.pairs, best_and_worst)) if ranked else data
+        return replace(data, pairs=map_pairs(data.pairs, best_and_worst)) if ranked else data
     what = f"{data.name}: {len(alone)} of {len(data)} rows have no rejected candidate, the first is '{alone[0]}'; "
     if not all(pair.desirable for pair in data.pairs):
         raise DataError(
@@ -89,7 +89,7 @@ def from_memory(pairs: Iterable[Pair]) -> DatasetPairs:
 
 def prompts(pairs: Iterable[Pair]) -> int:
     """How many distinct prompts there are."""
-    seen = Distinct()
+    seen = HashSet()
     for pair in pairs:
         seen.add(str(pair.prompt))
     return len(seen)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
-from diffalign.data.records.lazy import changed
+from diffalign.data.records.lazy import map_pairs
 from diffalign.data.records.pair import Answer, Media, Pair
 from diffalign.errors import DataError
 from diffalign.pairs.dataset import DatasetPairs, dataset
@@ -37,7 +37,7 @@ def drafts(data: DatasetPairs, *, instruction: str = INSTRUCTION) -> PairSource:
     pairs = dataset(data).pairs
     for pair in pairs:
         _check(pair, data.name)
-    return replace(data, pairs=changed(pairs, lambda pair: revised(pair, instruction)))
+    return replace(data, pairs=map_pairs(pairs, lambda pair: revised(pair, instruction)))
 
 
 def revised(pair: Pair, instruction: str = INSTRUCTION) -> Pair:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.pair import EMPTY_CANDIDATE, Answer, Dropped, Pair
-from diffalign.data.records.progress_file import Notes, Progress
+from diffalign.data.records.progress_file import Progress, ProgressFile
 from diffalign.data.transforms.result import TransformResult
 from diffalign.errors import UserError
 from diffalign.evaluation.diagnosis.ches import check_texts
@@ -57,7 +57,7 @@ def add_rationales(
     seed: int = 0,
     progress: Progress | None = None,
     **settings: Any,
-) -> tuple[Notes, TransformResult]:
+) -> tuple[ProgressFile, TransformResult]:
     """Writes a rationale for each pair, as its further answer ``"rationale"``.
 
     Args:
@@ -85,7 +85,7 @@ def add_rationales(
     pairs = [line.pair for line in lines]
     check_texts(pairs)
     made_by = {"model": policy.fingerprint(), "weights": state_hash(policy.state()), "seed": seed, "style": style}
-    notes = Notes(target, {**made_by, "settings": dict(sorted(settings.items()))})
+    notes = ProgressFile(target, {**made_by, "settings": dict(sorted(settings.items()))})
 
     def find(part: list[Pair]) -> Mapping[str, Mapping[str, str]]:
         prompts = [rationale_prompt(pair, style) for pair in part]

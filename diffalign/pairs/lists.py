@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diffalign.data.records.lazy import changed, selected
+from diffalign.data.records.lazy import filter_pairs, map_pairs
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
 from diffalign.pairs.dataset import DatasetPairs, prompts, reasons
@@ -60,12 +60,12 @@ def lists(data: DatasetPairs, *, size: int | None = None) -> RankedLists:
             f"--set pairs.size={sizes.most_common(1)[0][0]}   (longer ones are cut, shorter ones left out)"
         )
     size = most if size is None else int(size)
-    long = selected(data.pairs, lambda pair: _size(pair) >= size)
+    long = filter_pairs(data.pairs, lambda pair: _size(pair) >= size)
     if not long:
         raise DataError(
             f"{data.name}: no list has {size} candidates; the longest has {most}. Type: --set pairs.size={most}"
         )
-    kept = selected(long, lambda pair: not _tied(pair))
+    kept = filter_pairs(long, lambda pair: not _tied(pair))
     if not kept:
         raise DataError(f"{data.name}: the candidates of every list have equal scores, which rank nothing.")
     short, tied = len(data) - len(long), len(long) - len(kept)
@@ -73,7 +73,7 @@ def lists(data: DatasetPairs, *, size: int | None = None) -> RankedLists:
     told = [f"left out: {short} shorter"] * bool(short) + [f"left out: {tied} tied"] * bool(tied)
     told += [f"cut to {size}: {cut}"] * bool(cut)
     source = "; ".join([data.name + reasons(data.dropped), *told])
-    return RankedLists(changed(kept, lambda pair: cut_to(pair, size)), size, source)
+    return RankedLists(map_pairs(kept, lambda pair: cut_to(pair, size)), size, source)
 
 
 def cut_to(pair: Pair, size: int) -> Pair:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from diffalign.data.readers.parse_row import digest
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message
-from diffalign.data.records.lazy import changed, selected
+from diffalign.data.records.lazy import filter_pairs, map_pairs
 from diffalign.data.records.pair import Answer, Pair
 from diffalign.errors import DataError
 from diffalign.pairs.dataset import DatasetPairs, dataset
@@ -35,7 +35,7 @@ def rationales(data: DatasetPairs, *, shuffle: bool = True, question: str = QUES
         DataError: No row has a rationale; candidates that are no texts; rows with one candidate.
     """
     every = dataset(data).pairs
-    pairs = selected(every, lambda pair: ROLE in pair.further)
+    pairs = filter_pairs(every, lambda pair: ROLE in pair.further)
     if not pairs:
         raise DataError(
             f"{data.name}: none of {len(every)} pairs has a rationale, which 'pairs: rationales' shows the model. Give "
@@ -50,7 +50,7 @@ def rationales(data: DatasetPairs, *, shuffle: bool = True, question: str = QUES
         )
     left = len(every) - len(pairs)
     told = f"; left out: {left} without a rationale" if left else ""
-    made = changed(pairs, lambda pair: explained(pair, shuffle=shuffle, question=question))
+    made = map_pairs(pairs, lambda pair: explained(pair, shuffle=shuffle, question=question))
     return replace(data, pairs=made, name=data.name + told)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diffalign.data.records.lazy import changed, selected
+from diffalign.data.records.lazy import filter_pairs, map_pairs
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
 from diffalign.pairs.dataset import DatasetPairs, best_and_worst, prompts, reasons
@@ -47,7 +47,7 @@ def winners(data: DatasetPairs) -> WinnerPairs:
     Raises:
         DataError: Nothing else is there.
     """
-    good = selected(data.pairs, lambda pair: pair.desirable)
+    good = filter_pairs(data.pairs, lambda pair: pair.desirable)
     if not good:
         raise DataError(
             f"{data.name}: none of {len(data)} examples is desirable, so there is no winner among them. Look whether "
@@ -55,4 +55,4 @@ def winners(data: DatasetPairs) -> WinnerPairs:
         )
     left = len(data) - len(good)
     told = f"; left out: {left} undesirable" if left else ""
-    return WinnerPairs(changed(good, winner), data.name + reasons(data.dropped) + told)
+    return WinnerPairs(map_pairs(good, winner), data.name + reasons(data.dropped) + told)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from diffalign.devices.budget import available_bytes, in_words, module_bytes
+from diffalign.devices.budget import available_bytes, format_bytes, module_bytes
 from diffalign.errors import RunError
 from diffalign.policies.adapters import adapter_off
 from diffalign.policies.config import BaseModelConfig
@@ -54,7 +54,7 @@ class FrozenCopy:
 
     def describe(self) -> str:
         """One line."""
-        return f"frozen copy (+{in_words(self._size)})"
+        return f"frozen copy (+{format_bytes(self._size)})"
 
     @contextmanager
     def network(self) -> Iterator[nn.Module]:
@@ -116,7 +116,7 @@ class EarlierCheckpoint:
     def describe(self) -> str:
         """One line."""
         size = sum(value.numel() * value.element_size() for value in self._held.values())
-        return f"an earlier checkpoint (+{in_words(size)})"
+        return f"an earlier checkpoint (+{format_bytes(size)})"
 
     @contextmanager
     def network(self) -> Iterator[nn.Module]:

@@ -15,54 +15,54 @@ from diffalign.scorers.label_hit import LabelHit
 from diffalign.scorers.pickscore import PickScore
 from diffalign.scorers.polarity import Polarity
 from diffalign.scorers.reward_model import Reward
-from diffalign.scorers.scorer import Scorer, ScorerRow
+from diffalign.scorers.scorer import Scorer, ScorerEntry
 from diffalign.scorers.sentiment import Sentiment
 from diffalign.scorers.text_length import Length
 
-__all__ = ["SCORERS", "Scorer", "ScorerRow", "load_scorer", "scorer_row"]
+__all__ = ["SCORERS", "Scorer", "ScorerEntry", "load_scorer", "scorer_entry"]
 
-SCORERS: dict[str, ScorerRow] = {
-    "clip": ScorerRow(
+SCORERS: dict[str, ScorerEntry] = {
+    "clip": ScorerEntry(
         DualEncoder.load,
         "folder or hub id of a dual encoder (CLIP, SigLIP, ...); OpenAI's CLIP L/14 without",
         "how well the image fits its prompt: cosine of two embeddings",
     ),
-    "pickscore": ScorerRow(
+    "pickscore": ScorerEntry(
         PickScore.load,
         "folder of the weights; the published ones without",
         "what people chose between two images for one prompt: logit",
     ),
-    "label_hit": ScorerRow(
+    "label_hit": ScorerEntry(
         LabelHit.load,
         "folder or hub id of an image classifier",
         "whether a classifier sees what the prompt names: probability of that class",
     ),
-    "background": ScorerRow(
+    "background": ScorerEntry(
         Background.load,
         "a colour, or 'prompt' for the colour that each prompt names",
         "share of the image's border in a colour: a preference to check by eye",
     ),
-    "sentiment": ScorerRow(
+    "sentiment": ScorerEntry(
         Sentiment.load,
         "nothing",
         "how friendly the text is, by VADER's lexicon and rules: compound in [-1, 1]",
         medium="text",
         extra="text",
     ),
-    "polarity": ScorerRow(
+    "polarity": ScorerEntry(
         Polarity.load,
         "nothing",
         "how friendly the text's words are, by another lexicon (TextBlob's): mean in [-1, 1]",
         medium="text",
         extra="text",
     ),
-    "length": ScorerRow(
+    "length": ScorerEntry(
         Length.load,
         "folder or hub id of a tokenizer; words without",
         "how long the text is: a preference to check by eye",
         medium="text",
     ),
-    "reward": ScorerRow(
+    "reward": ScorerEntry(
         Reward.load,
         "folder or hub id of a sequence classifier with one label",
         "what a reward model thinks of the answer: logit",
@@ -81,10 +81,10 @@ def load_scorer(spec: str, device: str = "cpu") -> Scorer:
     Raises:
         UserError: An unknown name, with its near miss; an argument that the scorer cannot take.
     """
-    return scorer_row(spec).load(spec.partition(":")[2], device)
+    return scorer_entry(spec).load(spec.partition(":")[2], device)
 
 
-def scorer_row(spec: str) -> ScorerRow:
+def scorer_entry(spec: str) -> ScorerEntry:
     """The row that ``"name"`` or ``"name:argument"`` means; loads nothing. Raises UserError for an unknown name."""
     name = spec.partition(":")[0]
     if name not in SCORERS:

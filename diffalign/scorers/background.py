@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffalign.errors import DataError, UserError, near_miss
 from diffalign.scorers.image_input import as_rgb
-from diffalign.scorers.scorer import paired
+from diffalign.scorers.scorer import check_prompt_count
 
 PALETTE = {
     "white": (248, 248, 248),
@@ -81,7 +81,7 @@ class Background:
 
     def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
         """Shares, ``(B,)`` float32."""
-        paired(prompts, images)
+        check_prompt_count(prompts, images)
         names = list(PALETTE)
         shares = []
         for prompt, image in zip(prompts, images, strict=True):

@@ -21,7 +21,7 @@ from torch import Tensor
 from diffalign.errors import UserError
 from diffalign.quiet import quiet
 from diffalign.scorers.image_input import Preprocessing, load_preprocessing
-from diffalign.scorers.scorer import chunks, paired, state_hash
+from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 
 DEFAULT = "openai/clip-vit-large-patch14"
 
@@ -121,7 +121,7 @@ class DualEncoder:
 
     def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
         """Cosines, ``(B,)`` float32."""
-        paired(prompts, images)
+        check_prompt_count(prompts, images)
         if not len(images):
             return torch.zeros(0)
         unique = list(dict.fromkeys(prompts))  # many seeds share a prompt

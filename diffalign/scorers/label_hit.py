@@ -20,7 +20,7 @@ from torch import Tensor
 from diffalign.errors import DataError, UserError
 from diffalign.quiet import quiet
 from diffalign.scorers.image_input import Preprocessing, load_preprocessing
-from diffalign.scorers.scorer import chunks, paired, state_hash
+from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 
 
 class LabelHit:
@@ -112,7 +112,7 @@ class LabelHit:
 
     def judge(self, prompts: Sequence[str], images: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Scores and hits from one pass through the classifier."""
-        paired(prompts, images)
+        check_prompt_count(prompts, images)
         classes = torch.tensor([self.prompted(prompt) for prompt in prompts], dtype=torch.long)
         probabilities = self.probabilities(images)
         return probabilities[torch.arange(len(classes)), classes], probabilities.argmax(-1) == classes

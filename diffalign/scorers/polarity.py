@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import UserError
-from diffalign.scorers.scorer import paired
+from diffalign.scorers.scorer import check_prompt_count
 from diffalign.scorers.text_input import as_answer, missing_package
 
 
@@ -50,5 +50,5 @@ class Polarity:
 
     def score(self, prompts: Sequence[Any], texts: Sequence[Any]) -> Tensor:
         """Mean polarities, ``(B,)`` float32."""
-        paired(prompts, texts)
+        check_prompt_count(prompts, texts)
         return torch.tensor([self._read(as_answer(text)).sentiment.polarity for text in texts], dtype=torch.float32)

@@ -22,7 +22,7 @@ from torch import Tensor
 from diffalign.data.records.conversation import Conversation
 from diffalign.errors import DataError, UserError
 from diffalign.quiet import quiet
-from diffalign.scorers.scorer import chunks, paired, state_hash
+from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 from diffalign.scorers.text_input import as_answer, as_chat
 
 EXAMPLE = "reward:Skywork/Skywork-Reward-V2-Qwen3-0.6B"
@@ -90,7 +90,7 @@ class Reward:
     @torch.no_grad()
     def score(self, prompts: Sequence[Any], texts: Sequence[Any]) -> Tensor:
         """Rewards, ``(B,)`` float32."""
-        paired(prompts, texts)
+        check_prompt_count(prompts, texts)
         rows = [self._encode(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
         # texts of like length together: less padding
         order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]))

@@ -48,7 +48,7 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
-class ScorerRow:
+class ScorerEntry:
     """A row of the table: scorers are too heavy to be imported before they are wanted.
 
     Args:
@@ -66,7 +66,7 @@ class ScorerRow:
     extra: str = ""
 
 
-def paired(prompts: Sequence[Any], samples: Sequence[Any]) -> None:
+def check_prompt_count(prompts: Sequence[Any], samples: Sequence[Any]) -> None:
     """Raises :class:`UserError` unless there is one prompt for each sample."""
     if len(prompts) != len(samples):
         raise UserError(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import UserError
-from diffalign.scorers.scorer import paired
+from diffalign.scorers.scorer import check_prompt_count
 from diffalign.scorers.text_input import as_answer, missing_package
 
 
@@ -49,6 +49,6 @@ class Sentiment:
 
     def score(self, prompts: Sequence[Any], texts: Sequence[Any]) -> Tensor:
         """Compound sentiments, ``(B,)`` float32."""
-        paired(prompts, texts)
+        check_prompt_count(prompts, texts)
         scores = [self._vader.polarity_scores(as_answer(text))["compound"] for text in texts]
         return torch.tensor(scores, dtype=torch.float32)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffalign.errors import UserError
 from diffalign.quiet import quiet
-from diffalign.scorers.scorer import paired
+from diffalign.scorers.scorer import check_prompt_count
 from diffalign.scorers.text_input import as_answer
 
 WORDS = "words"
@@ -60,7 +60,7 @@ class Length:
 
     def score(self, prompts: Sequence[Any], texts: Sequence[Any]) -> Tensor:
         """Lengths, ``(B,)`` float32."""
-        paired(prompts, texts)
+        check_prompt_count(prompts, texts)
         return torch.tensor([self._count(as_answer(text)) for text in texts], dtype=torch.float32)
 
     def _count(self, text: str) -> int:

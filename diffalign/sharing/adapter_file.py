@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from diffalign import __version__
 from diffalign.errors import ConfigError
-from diffalign.sharing.adapter_tensors import AdapterShape, adapter_tensors, check_base, layers, put_on, shape_of
+from diffalign.sharing.adapter_tensors import AdapterShape, adapter_tensors, check_base, layers, load_tensors, shape_of
 from diffalign.sharing.atomic import write_atomically
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
@@ -68,7 +68,7 @@ def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from diffusers.utils import convert_unet_state_dict_to_peft
     from safetensors import SafetensorError, safe_open
 
-    file = find_file(path)
+    file = find_adapter_file(path)
     try:
         with safe_open(file, framework="pt") as stored:
             metadata = stored.metadata() or {}
@@ -92,7 +92,7 @@ def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return convert_unet_state_dict_to_peft(own), about
 
 
-def find_file(path: Path) -> Path:
+def find_adapter_file(path: Path) -> Path:
     """The adapter file that a path means: itself, or the one of that name in a folder."""
     path = Path(path)
     file = path / FILE_NAME if path.is_dir() else path
@@ -121,7 +121,7 @@ def load_into(module: nn.Module, path: Path, *, base: tuple[str, str] | None = N
     """
     tensors, about = read_adapter(path)
     check_base(about, base, path)
-    put_on(
+    load_tensors(
         module, tensors, path, made_for=about.get("base_model", "base unknown"), name="" if base is None else base[1]
     )
     return about

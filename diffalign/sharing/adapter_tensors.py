@@ -88,7 +88,7 @@ def check_base(about: Mapping[str, Any], base: tuple[str, str] | None, path: Pat
 
 
 @torch.no_grad()
-def put_on(
+def load_tensors(
     module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, scale: float = 1.0, made_for: str, name: str = ""
 ) -> None:
     """Puts tensors on a network that has an adapter of the same layers and rank.

@@ -40,7 +40,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Shown:
+class CardExamples:
     """Examples, as a card shows them.
 
     Args:
@@ -74,18 +74,20 @@ class CardStyle:
     task: str
     tags: tuple[str, ...]
     snippet: Callable[[str], str]
-    show: Callable[[Path, Sequence[Example]], Shown]
+    show: Callable[[Path, Sequence[Example]], CardExamples]
     license: str = "other"
 
 
 def write_card(folder: Path, style: CardStyle, told: Card) -> Path:
     """Writes ``folder/README.md``, and what its examples need beside it; returns its path."""
     folder = Path(folder)
-    text = _text(folder.resolve().name, style, told, style.show(folder, told.examples) if told.examples else Shown())
+    text = _text(
+        folder.resolve().name, style, told, style.show(folder, told.examples) if told.examples else CardExamples()
+    )
     return write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def _text(name: str, style: CardStyle, told: Card, shown: Shown) -> str:
+def _text(name: str, style: CardStyle, told: Card, shown: CardExamples) -> str:
     import yaml
 
     front: dict[str, Any] = {

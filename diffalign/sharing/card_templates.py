@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.card import CardStyle, Example, Shown
+from diffalign.sharing.card import CardExamples, CardStyle, Example
 
 IMAGES = ("text-to-image", "diffusers", "diffusers-training")
 ADAPTED_IMAGES = (*IMAGES, "lora", "template:sd-lora")
@@ -81,7 +81,7 @@ inputs = tokenizer.apply_chat_template(
 )"""
 
 
-def show_images(folder: Path, examples: Sequence[Example]) -> Shown:
+def show_images(folder: Path, examples: Sequence[Example]) -> CardExamples:
     """Copies the images into ``folder/images`` and shows them in the hub's gallery."""
     widget = []
     for number, (prompt, image) in enumerate(examples):
@@ -89,10 +89,10 @@ def show_images(folder: Path, examples: Sequence[Example]) -> Shown:
         (Path(folder) / "images").mkdir(parents=True, exist_ok=True)
         write_atomically(Path(folder) / name, partial(shutil.copyfile, image))
         widget.append({"text": prompt, "output": {"url": name}})
-    return Shown(widget=widget, above="<Gallery />")
+    return CardExamples(widget=widget, above="<Gallery />")
 
 
-def show_texts(folder: Path, examples: Sequence[Example]) -> Shown:
+def show_texts(folder: Path, examples: Sequence[Example]) -> CardExamples:
     """Quotes the texts; of a file its content."""
     texts = [
         (prompt, answer.read_text(encoding="utf-8") if isinstance(answer, Path) else answer)
@@ -100,7 +100,7 @@ def show_texts(folder: Path, examples: Sequence[Example]) -> Shown:
     ]
     quoted = [f"**{_inert(' '.join(prompt.split()))}**\n\n{_quote(answer)}" for prompt, answer in texts]
     widget = [{"text": prompt, "output": {"text": answer}} for prompt, answer in texts]
-    return Shown(widget=widget, below="\n\n".join(["## Examples", *quoted]))
+    return CardExamples(widget=widget, below="\n\n".join(["## Examples", *quoted]))
 
 
 def _quote(text: str) -> str:

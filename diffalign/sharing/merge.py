@@ -60,7 +60,7 @@ def read_delta(path: Path) -> Delta:
     return Delta(Path(path), scaled, about, folder)
 
 
-def merged(deltas: Sequence[Delta], weights: Sequence[float]) -> dict[str, Tensor]:
+def merge_deltas(deltas: Sequence[Delta], weights: Sequence[float]) -> dict[str, Tensor]:
     """Tensors of the weighted sum. A layer that one adapter leaves alone gets zeros there, so that the rank is one.
 
     Raises:
@@ -98,7 +98,7 @@ def write_merged(deltas: Sequence[Delta], weights: Sequence[float], output: Path
     """Writes the weighted sum in the format of its parts, with where it comes from; returns file or folder."""
     from safetensors.torch import save_file
 
-    tensors, first = merged(deltas, weights), deltas[0]
+    tensors, first = merge_deltas(deltas, weights), deltas[0]
     rank = next(iter(tensors.values())).shape[0]
     parts = [{"adapter": delta.path.name, "weight": float(w)} for delta, w in zip(deltas, weights, strict=True)]
     kept: dict[str, Any] = {

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from diffalign import __version__
 from diffalign.errors import ConfigError
-from diffalign.sharing.adapter_tensors import AdapterShape, adapter_tensors, check_base, layers, put_on, shape_of
+from diffalign.sharing.adapter_tensors import AdapterShape, adapter_tensors, check_base, layers, load_tensors, shape_of
 from diffalign.sharing.atomic import write_atomically
 
 WEIGHTS, CONFIG, FACTS = "adapter_model.safetensors", "adapter_config.json", "diffalign.json"
@@ -133,7 +133,7 @@ def load_peft(module: nn.Module, path: Path, *, base: tuple[str, str] | None = N
     tensors, about = read_peft(path)
     check_base(about, base, path)
     name, made_for = "" if base is None else base[1], about.get("base_model", "base unknown")
-    put_on(module, tensors, path, scale=about["scale"], made_for=made_for, name=name)
+    load_tensors(module, tensors, path, scale=about["scale"], made_for=made_for, name=name)
     return about
 
 

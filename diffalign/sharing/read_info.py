@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from diffalign.sharing.adapter_file import find_file, read_adapter
+from diffalign.sharing.adapter_file import find_adapter_file, read_adapter
 from diffalign.sharing.adapter_tensors import shape_of
 from diffalign.sharing.peft_folder import WEIGHTS, find_peft, is_peft_folder, read_peft
 
@@ -22,7 +22,7 @@ def read_info(path: Path) -> dict[str, Any]:
         scale = about.pop("scale")
         about.pop("config")
     else:
-        file = find_file(path)
+        file = find_adapter_file(path)
         tensors, about = read_adapter(file)
         scale = None
     shape = shape_of(tensors, file)

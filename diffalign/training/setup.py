@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from diffalign.data.records.lazy import joined
+from diffalign.data.records.lazy import concat_pairs
 from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError
 from diffalign.losses import Objective
@@ -245,12 +245,12 @@ def _prepare(
     draws: int,
 ) -> None:
     """Caches what can be cached; the first process does it, the others find it done."""
-    known = joined(data.pairs, held_out.pairs if held_out else [])
+    known = concat_pairs(data.pairs, held_out.pairs if held_out else [])
     asked, plan = known, _plan(policy, data, held_out, order, train)
     if plan and "kto_baseline" in loss.needs:
         found = [stray for batch in plan for stray in mismatched_pairs(batch)]
         plan.append([(len(known) + k, stray.visit) for k, stray in enumerate(found)])
-        asked = joined(known, MismatchedPairs(known, found))
+        asked = concat_pairs(known, MismatchedPairs(known, found))
     with accelerator.main_process_first():
         for line in policy.prepare(known, report.preparing):
             report.say(line)

@@ -27,9 +27,9 @@ def main(path: str, steps: list[str]) -> None:
             for index in random.Random(0).choices(range(len(found)), k=2000):
                 assert found.pairs[index].id
         elif step == "check":
-            from diffalign.data.check.run import check
+            from diffalign.data.check.run import check_pairs
 
-            assert check(found).severity == "note"
+            assert check_pairs(found).severity == "note"
         else:
             from diffalign.pairs.dataset import DatasetPairs, dataset
 

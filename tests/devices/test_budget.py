@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from diffalign.devices.budget import available_bytes, best_device, in_words, module_bytes
+from diffalign.devices.budget import available_bytes, best_device, format_bytes, module_bytes
 
 
 def test_a_module_weighs_its_parameters_and_buffers_once():
@@ -23,4 +23,4 @@ def test_the_best_device_can_hold_a_tensor():
 
 
 def test_bytes_in_words():
-    assert [in_words(n) for n in (12, 3400, 12_000_000, 3_440_000_000)] == ["12 bytes", "3.4 kB", "12 MB", "3.4 GB"]
+    assert [format_bytes(n) for n in (12, 3400, 12_000_000, 3_440_000_000)] == ["12 bytes", "3.4 kB", "12 MB", "3.4 GB"]

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from diffalign.data.readers.step_pairs import sure
+from diffalign.data.readers.step_pairs import step_probability
 from diffalign.labels import Label, expected
 from diffalign.losses import CandidateLogps, PairLogps, loss_named
 from diffalign.policies.language.network.token_masks import rescaled
@@ -64,10 +64,10 @@ def test_activations_become_a_mask_whether_or_not_they_were_standardised_first()
 
 
 def test_a_step_pair_is_as_sure_as_its_visits():
-    assert 1 - sure((5, 2)) == pytest.approx(2 / 7)
-    assert sure((1, 9)) == 0.5, "a label never speaks against the chosen step"
-    assert sure((0, 0)) == 1.0 and sure((0, 1)) == 0.5
-    label = Label(torch.tensor([sure((5, 2))], dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    assert 1 - step_probability((5, 2)) == pytest.approx(2 / 7)
+    assert step_probability((1, 9)) == 0.5, "a label never speaks against the chosen step"
+    assert step_probability((0, 0)) == 1.0 and step_probability((0, 1)) == 0.5
+    label = Label(torch.tensor([step_probability((5, 2))], dtype=torch.float64), torch.ones(1, dtype=torch.float64))
     found = expected(loss_named("logistic").bind(beta=0.1), from_margins([1.5]), label)
     assert found.item() == pytest.approx(0.663814, abs=5e-7)
     assert found.item() == pytest.approx(0.620957 + 2 / 7 * 0.15, abs=5e-7)

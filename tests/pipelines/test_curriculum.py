@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from diffalign.data.readers.rows_with_columns import PairRow
-from diffalign.data.transforms import curriculum
+from diffalign.data.transforms import build_curriculum
 from diffalign.data.transforms.curriculum_files import read_stages, write_stages
 from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import ConfigError, RunError
@@ -49,7 +49,7 @@ def recipe_of(tmp_path, model, **train):
 @pytest.fixture
 def text(tmp_path):
     write_pairs(tmp_path / "pairs.jsonl", graded(text_pairs(8)))
-    write_stages(tmp_path / "stages", curriculum(graded(text_pairs(8)), key="score", stages=2, by="global"))
+    write_stages(tmp_path / "stages", build_curriculum(graded(text_pairs(8)), key="score", stages=2, by="global"))
     return recipe_of(tmp_path, tiny_llm(tmp_path / "llm")), read_stages(tmp_path / "stages")
 
 
@@ -90,7 +90,7 @@ def test_each_stage_starts_from_the_weights_of_the_last(text, tmp_path):
 
 def test_one_stage_with_a_fixed_reference_is_the_plain_training(text, tmp_path):
     recipe, _ = text
-    write_stages(tmp_path / "one", curriculum(graded(text_pairs(8)), key="score", stages=1, by="global"))
+    write_stages(tmp_path / "one", build_curriculum(graded(text_pairs(8)), key="score", stages=1, by="global"))
     staged = program.run(recipe, read_stages(tmp_path / "one"), reference="fixed")
     plain = recipe.model_copy(
         update={"output": str(tmp_path / "plain"), "train": recipe.train.model_copy(update={"steps": 4})}

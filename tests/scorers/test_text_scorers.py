@@ -9,7 +9,7 @@ import torch
 
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.errors import DataError, UserError
-from diffalign.scorers import SCORERS, load_scorer, scorer_row
+from diffalign.scorers import SCORERS, load_scorer, scorer_entry
 from diffalign.scorers.text_input import as_answer, as_chat
 from tests.scorers import tiny
 from tests.tiny_text import tiny_llm
@@ -141,7 +141,7 @@ def test_a_missing_package_names_the_extra(monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=r"pip install 'diffalign\[text\]'"):
         load_scorer(name)
-    assert scorer_row(name).extra == "text"
+    assert scorer_entry(name).extra == "text"
 
 
 def test_rows_say_what_they_judge_without_loading_it():
@@ -151,7 +151,7 @@ def test_rows_say_what_they_judge_without_loading_it():
         "length",
         "reward",
     }
-    assert scorer_row("reward:/nowhere/at/all").medium == "text"
+    assert scorer_entry("reward:/nowhere/at/all").medium == "text"
 
 
 def test_a_conversation_is_judged_by_what_the_assistant_says():

@@ -10,7 +10,7 @@ from diffalign.evaluation.merge_weights import choose_weights, simplex, weigher
 from diffalign.policies.adapters import AdapterConfig
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.load import load_aligned, load_policy
-from diffalign.sharing.merge import merged, read_delta, write_merged
+from diffalign.sharing.merge import merge_deltas, read_delta, write_merged
 from tests.tiny_text import text_pairs, tiny_llm
 
 
@@ -40,7 +40,7 @@ def products(tensors):
 def test_a_merge_is_the_weighted_sum_of_the_products_also_of_other_ranks_and_layers(llm, tmp_path):
     one = read_delta(adapter(llm, tmp_path / "one", 2, 0))
     other = read_delta(adapter(llm, tmp_path / "other", 3, 1, targets="attention+mlp"))
-    found = products(merged([one, other], [0.7, -0.2]))
+    found = products(merge_deltas([one, other], [0.7, -0.2]))
     parts = products(one.tensors), products(other.tensors)
     assert set(found) == set(parts[1]) > set(parts[0])
     for layer, product in found.items():
@@ -50,9 +50,9 @@ def test_a_merge_is_the_weighted_sum_of_the_products_also_of_other_ranks_and_lay
 
 def test_one_hot_weights_return_that_adapter_and_equal_ones_are_a_fixed_point(llm, tmp_path):
     one, other = (read_delta(adapter(llm, tmp_path / f"{seed}", 2, seed)) for seed in (0, 1))
-    for layer, product in products(merged([one, other], [0.0, 1.0])).items():
+    for layer, product in products(merge_deltas([one, other], [0.0, 1.0])).items():
         torch.testing.assert_close(product, products(other.tensors)[layer], rtol=1e-5, atol=1e-6)
-    for layer, product in products(merged([one, one], [0.25, 0.75])).items():
+    for layer, product in products(merge_deltas([one, one], [0.25, 0.75])).items():
         torch.testing.assert_close(product, products(one.tensors)[layer], rtol=1e-5, atol=1e-6)
 
 
@@ -98,9 +98,9 @@ def test_adapters_that_cannot_be_summed_are_refused(llm, tmp_path):
         read_delta(adapter(llm, tmp_path / "dora", 2, 0, dora=True))
     elsewhere = tiny_llm(tmp_path / "base", seed=5)
     with pytest.raises(ConfigError, match="only adapters of one base"):
-        merged([read_delta(one), read_delta(adapter(elsewhere, tmp_path / "far", 2, 0))], [0.5, 0.5])
+        merge_deltas([read_delta(one), read_delta(adapter(elsewhere, tmp_path / "far", 2, 0))], [0.5, 0.5])
     with pytest.raises(ConfigError, match="2 adapters and 1 weights"):
-        merged([read_delta(one), read_delta(one)], [1.0])
+        merge_deltas([read_delta(one), read_delta(one)], [1.0])
 
 
 def test_weights_are_those_of_the_grid_that_fit_the_memory_best(llm, tmp_path):

@@ -14,11 +14,11 @@ from pathlib import Path
 from diffalign.data.media.decode import MAX_PIXELS, image_format, image_size, media_bytes, media_digest, open_image
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media, Pair
-from diffalign.data.storage.hash_set import Distinct
+from diffalign.data.storage.hash_set import HashSet
 from diffalign.errors import DataError
 
 Progress = Callable[[str, int, int], None]
-CLIPS = frozenset((".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"))
+VIDEO_SUFFIXES = frozenset((".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"))
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Facts:
     problem: str = ""
 
 
-class Survey:
+class FactTable:
     """The facts of every candidate, by candidate.
 
     Args:
@@ -54,15 +54,15 @@ class Survey:
         self.kept, self.kinds = kept, kinds
 
     def __getitem__(self, media: Media) -> Facts:
-        return look(media) if is_text(media) else self.kept[media]
+        return inspect_candidate(media) if is_text(media) else self.kept[media]
 
     def __len__(self) -> int:
         return sum(self.kinds.values())
 
 
-def survey(
+def collect_facts(
     pairs: Iterable[Pair], *, decode: bool = True, max_pixels: int = MAX_PIXELS, progress: Progress | None = None
-) -> Survey:
+) -> FactTable:
     """Looks at every candidate; at one that several pairs share, once.
 
     Args:
@@ -71,7 +71,7 @@ def survey(
         max_pixels: Images larger than this cannot be used.
         progress: ``progress(what, done, total)``.
     """
-    texts, others = Distinct(), dict[Media, None]()
+    texts, others = HashSet(), dict[Media, None]()
     for pair in pairs:
         for media in candidates_of(pair):
             if is_text(media):
@@ -80,11 +80,11 @@ def survey(
                 others[media] = None
     facts: dict[Media, Facts] = {}
     for done, media in enumerate(others, 1):
-        facts[media] = look(media, decode=decode, max_pixels=max_pixels)
+        facts[media] = inspect_candidate(media, decode=decode, max_pixels=max_pixels)
         if progress:
             progress("looking at candidates", done, len(others))
     kinds = Counter(fact.kind for fact in facts.values())
-    return Survey(facts, {**kinds, **({"text": len(texts)} if texts else {})})
+    return FactTable(facts, {**kinds, **({"text": len(texts)} if texts else {})})
 
 
 def is_text(media: Media) -> bool:
@@ -97,13 +97,13 @@ def candidates_of(pair: Pair) -> tuple[Media, ...]:
     return (pair.chosen,) if pair.rejected is None else (pair.chosen, pair.rejected)
 
 
-def look(media: Media, *, decode: bool = True, max_pixels: int = MAX_PIXELS) -> Facts:
+def inspect_candidate(media: Media, *, decode: bool = True, max_pixels: int = MAX_PIXELS) -> Facts:
     """The facts of one candidate. Never raises for bad data: the problem is one of the facts."""
     if isinstance(media, (str, Conversation)):
         length = len(media) if isinstance(media, str) else sum(len(turn.content) for turn in media.messages)
         return Facts(media_digest(media), "text", length=length)
     suffix = media.suffix.lower() if isinstance(media, Path) else ""
-    if suffix in CLIPS:
+    if suffix in VIDEO_SUFFIXES:
         return _clip(media, suffix)
     try:
         content = media_bytes(media)

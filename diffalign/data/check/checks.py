@@ -9,8 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from diffalign.data.check.candidate_facts import Survey, candidates_of
-from diffalign.data.check.report import Finding
+from diffalign.data.check.candidate_facts import FactTable, candidates_of
+from diffalign.data.check.report import CheckFinding
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Pair
 
@@ -41,17 +41,17 @@ def tally(pairs: Iterable[Pair]) -> Tally:
     return Tally(pair.source or pair.id for pair in pairs)
 
 
-def unreadable(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
+def unreadable(pairs: Sequence[Pair], facts: FactTable) -> Iterator[CheckFinding]:
     """Pairs with a candidate that cannot be decoded."""
     if not any(fact.problem for fact in facts.kept.values()):
         return
     found = ((pair, facts[media].problem) for pair in pairs for media in candidates_of(pair))
     bad = Tally(f"{pair.source}: {problem}" for pair, problem in found if problem)
     fix = "Replace the files or remove the rows."
-    yield Finding("error", "candidates that cannot be read", bad.count, bad.examples, fix)
+    yield CheckFinding("error", "candidates that cannot be read", bad.count, bad.examples, fix)
 
 
-def sizes(pairs: Sequence[Pair], facts: Survey, resolution: int | None) -> Iterator[Finding]:
+def sizes(pairs: Sequence[Pair], facts: FactTable, resolution: int | None) -> Iterator[CheckFinding]:
     """Images that must be enlarged for training, and pairs that are framed unlike each other."""
     if not facts.kept:
         return
@@ -59,7 +59,7 @@ def sizes(pairs: Sequence[Pair], facts: Survey, resolution: int | None) -> Itera
     if small.count:
         fix = f"Train at a lower resolution, or leave these out: enlarging to {resolution} teaches blur."
         what = f"pairs with an image smaller than {resolution} pixels"
-        yield Finding("warning", what, small.count, small.examples, fix)
+        yield CheckFinding("warning", what, small.count, small.examples, fix)
     unlike = tally(
         p
         for p in pairs
@@ -67,39 +67,39 @@ def sizes(pairs: Sequence[Pair], facts: Survey, resolution: int | None) -> Itera
     )
     if unlike.count:
         fix = "A centre crop cuts them differently; make both candidates of a prompt in one shape."
-        yield Finding("note", "pairs of images with different shapes", unlike.count, unlike.examples, fix)
+        yield CheckFinding("note", "pairs of images with different shapes", unlike.count, unlike.examples, fix)
 
 
-def prompts(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
+def prompts(pairs: Sequence[Pair], facts: FactTable) -> Iterator[CheckFinding]:
     """Prompts that a text encoder cuts off. Words and marks are counted, of which each is at least one token."""
     if not facts.kept:
         return
     long = tally(p for p in pairs if p.chosen in facts.kept and len(WORD.findall(str(p.prompt))) > PROMPT_TOKENS)
     if long.count:
         fix = "CLIP text encoders ignore what comes after; put what matters first."
-        yield Finding("note", f"prompts of more than {PROMPT_TOKENS} tokens", long.count, long.examples, fix)
+        yield CheckFinding("note", f"prompts of more than {PROMPT_TOKENS} tokens", long.count, long.examples, fix)
 
 
-def labels(pairs: Sequence[Pair]) -> Iterator[Finding]:
+def labels(pairs: Sequence[Pair]) -> Iterator[CheckFinding]:
     """Labels that say nothing, contradict their own column, or follow the position on the screen."""
     even = tally(pair for pair in pairs if pair.probability == 0.5)
     if even.count:
         fix = "They only pull both candidates together."
-        yield Finding("note", "pairs with probability 0.5", even.count, even.examples, fix)
+        yield CheckFinding("note", "pairs with probability 0.5", even.count, even.examples, fix)
     against = tally(pair for pair in pairs if pair.probability < 0.5)
     if against.count:
         fix = "Swap chosen and rejected there and use 1 - label_prob, or check what the column means."
-        yield Finding(
+        yield CheckFinding(
             "warning", "pairs whose label_prob favours the rejected one", against.count, against.examples, fix
         )
     slots = [pair.scores["pair"]["first_won"] for pair in pairs if "first_won" in pair.scores.get("pair", {})]
     if len(slots) >= 20 and not _fair(sum(slots), len(slots)):
         share = sum(slots) / len(slots)
         what = f"the first image won {share:.0%} of the votes: votes follow the position, or the label column is wrong"
-        yield Finding("warning", what, len(slots), (), "Check label_0: it must say whether image 0 was preferred.")
+        yield CheckFinding("warning", what, len(slots), (), "Check label_0: it must say whether image 0 was preferred.")
 
 
-def giveaways(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
+def giveaways(pairs: Sequence[Pair], facts: FactTable) -> Iterator[CheckFinding]:
     """What tells chosen from rejected without being quality: size, file format, length. A model learns it first."""
     total, formats, areas, lengths = 0, Counter[tuple[str, str]](), Counter[bool](), Counter[bool]()
     for pair in pairs:
@@ -119,15 +119,15 @@ def giveaways(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
         (one, other_one) = next(iter(formats))
         what = f"nearly all chosen files are {one} and all rejected ones {other_one}"
         fix = "Store both in one format: compression artefacts give the label away."
-        yield Finding("warning", what, formats.total(), (), fix)
+        yield CheckFinding("warning", what, formats.total(), (), fix)
     for name, differ in (("the larger image", areas), ("the longer text", lengths)):
         count = differ.total()
         if count >= 20 and abs(differ[True] / count - 0.5) > 0.2:
             what = f"the chosen candidate is {name} in {differ[True] / count:.0%} of the pairs where they differ"
-            yield Finding("warning", what, count, (), "Balance it, or expect the model to learn that first.")
+            yield CheckFinding("warning", what, count, (), "Balance it, or expect the model to learn that first.")
 
 
-def _pair_sizes(pair: Pair, facts: Survey) -> list[tuple[int, int]]:
+def _pair_sizes(pair: Pair, facts: FactTable) -> list[tuple[int, int]]:
     return [size for media in candidates_of(pair) if (size := facts[media].size)]
 
 

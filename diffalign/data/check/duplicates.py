@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from diffalign.data.check.candidate_facts import Survey, candidates_of
+from diffalign.data.check.candidate_facts import FactTable, candidates_of
 from diffalign.data.check.checks import EXAMPLES, Tally, plain
-from diffalign.data.check.report import Finding
+from diffalign.data.check.report import CheckFinding
 from diffalign.data.media.decode import media_digest
 from diffalign.data.records.pair import Pair
-from diffalign.data.storage.hash_set import Distinct, fingerprint
+from diffalign.data.storage.hash_set import HashSet, fingerprint
 
 QUOTED = 80
 """A text of so many characters in both sets is no coincidence; shorter answers come up again by themselves."""
 
 
-def repeated(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
+def repeated_pairs(pairs: Sequence[Pair], facts: FactTable) -> Iterator[CheckFinding]:
     """Pairs of identical contents, pairs that occur twice, and pairs that were judged both ways."""
-    equal, seen, again = Tally(), Distinct(), set[int]()
+    equal, seen, again = Tally(), HashSet(), set[int]()
     for pair in pairs:
         digests = [facts[media].digest for media in candidates_of(pair)]
         if all(digests) and len(set(digests)) < len(digests):
@@ -27,7 +27,9 @@ def repeated(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
             again.add(fingerprint(key))
     if equal.count:
         fix = "Remove these rows: their margin is zero whatever the model does."
-        yield Finding("error", "pairs whose two candidates have the same content", equal.count, equal.examples, fix)
+        yield CheckFinding(
+            "error", "pairs whose two candidates have the same content", equal.count, equal.examples, fix
+        )
     groups = list(_groups(pairs, facts, again).values()) if again else []
     torn = Tally(
         " against ".join(source for _, source in group[:3]) for group in groups if len({won for won, _ in group}) > 1
@@ -36,17 +38,19 @@ def repeated(pairs: Sequence[Pair], facts: Survey) -> Iterator[Finding]:
         fix = (
             "Merge the votes into one row whose label_prob is the share of votes for chosen; train with labels=column."
         )
-        yield Finding("warning", "pairs with contradicting votes", torn.count, torn.examples, fix)
+        yield CheckFinding("warning", "pairs with contradicting votes", torn.count, torn.examples, fix)
     same = [group for group in groups if len({won for won, _ in group}) == 1]
     if same:
         extra = sum(len(group) - 1 for group in same)
         examples = Tally(" and ".join(source for _, source in group[:3]) for group in same).examples
-        yield Finding(
+        yield CheckFinding(
             "warning", "pairs that repeat another", extra, examples, "Remove repeats, unless each is a vote of its own."
         )
 
 
-def shared(pairs: Sequence[Pair], others: Sequence[Pair], facts: Survey, other_facts: Survey) -> Iterator[Finding]:
+def shared_with_evaluation(
+    pairs: Sequence[Pair], others: Sequence[Pair], facts: FactTable, other_facts: FactTable
+) -> Iterator[CheckFinding]:
     """Prompts and candidates that both the training and the evaluation set hold."""
     asked = {fingerprint(plain(pair.prompt)): pair.source or pair.id for pair in others}
     answered = {
@@ -67,11 +71,11 @@ def shared(pairs: Sequence[Pair], others: Sequence[Pair], facts: Survey, other_f
     if both:
         fix = "Take these prompts out of one of the two: an evaluation on them measures memory."
         examples = tuple(both.values())[:EXAMPLES]
-        yield Finding("error", "prompts in both the training and the evaluation set", len(both), examples, fix)
+        yield CheckFinding("error", "prompts in both the training and the evaluation set", len(both), examples, fix)
     if found:
         fix = "Take them out of one of the two."
         examples = tuple(found.values())[:EXAMPLES]
-        yield Finding("error", "candidates in both the training and the evaluation set", len(found), examples, fix)
+        yield CheckFinding("error", "candidates in both the training and the evaluation set", len(found), examples, fix)
 
 
 def _judged(pair: Pair, digests: Sequence[str]) -> str:
@@ -79,7 +83,7 @@ def _judged(pair: Pair, digests: Sequence[str]) -> str:
     return " ".join([media_digest(pair.prompt), *sorted(digests)])
 
 
-def _groups(pairs: Sequence[Pair], facts: Survey, keys: set[int]) -> dict[int, list[tuple[str, str]]]:
+def _groups(pairs: Sequence[Pair], facts: FactTable, keys: set[int]) -> dict[int, list[tuple[str, str]]]:
     """Who won and where it stands, for each that was judged more than once."""
     groups: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for pair in pairs:

@@ -12,7 +12,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckFinding:
     """One thing that was found.
 
     Args:
@@ -32,7 +32,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """What is known of a data set after a check.
 
     Args:
@@ -41,7 +41,7 @@ class Report:
     """
 
     facts: Mapping[str, str]
-    findings: Sequence[Finding] = field(default_factory=list)
+    findings: Sequence[CheckFinding] = field(default_factory=list)
 
     @property
     def severity(self) -> Severity:
@@ -52,7 +52,7 @@ class Report:
         """1 when there are errors, or with ``strict`` also warnings; else 0."""
         return int(self.severity == "error" or strict and self.severity == "warning")
 
-    def sorted(self) -> list[Finding]:
+    def sorted(self) -> list[CheckFinding]:
         """The findings, the gravest first."""
         return sorted(self.findings, key=lambda finding: ORDER.index(finding.severity))
 

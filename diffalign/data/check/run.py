@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from statistics import median
 
-from diffalign.data.check.candidate_facts import Progress, Survey, survey
+from diffalign.data.check.candidate_facts import FactTable, Progress, collect_facts
 from diffalign.data.check.checks import giveaways, labels, plain, prompts, sizes, unreadable
-from diffalign.data.check.duplicates import repeated, shared
-from diffalign.data.check.report import Finding, Report, Severity
+from diffalign.data.check.duplicates import repeated_pairs, shared_with_evaluation
+from diffalign.data.check.report import CheckFinding, CheckReport, Severity
 from diffalign.data.check.text_checks import text_lines, texts
 from diffalign.data.media.decode import MAX_PIXELS
 from diffalign.data.records.pair import (
@@ -30,9 +30,9 @@ from diffalign.data.records.pair import (
     Dropped,
     Pair,
     PairSet,
-    what_they_are,
+    pairs_noun,
 )
-from diffalign.data.storage.hash_set import Distinct
+from diffalign.data.storage.hash_set import HashSet
 
 _ADVICE = {
     TIE: "Ties carry no preference; nothing to do unless there are more than you expected.",
@@ -50,7 +50,7 @@ _ADVICE = {
 _EXPECTED = (TIE, NO_LABEL, FILTERED)
 
 
-def check(
+def check_pairs(
     pairs: PairSet,
     against: PairSet | None = None,
     *,
@@ -58,7 +58,7 @@ def check(
     decode: bool = True,
     max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
-) -> Report:
+) -> CheckReport:
     """Looks at every pair and every distinct candidate.
 
     Args:
@@ -69,11 +69,11 @@ def check(
         max_pixels: Images larger than this cannot be used.
         progress: ``progress(what, done, total)``.
     """
-    facts = survey(pairs.pairs, decode=decode, max_pixels=max_pixels, progress=progress)
+    facts = collect_facts(pairs.pairs, decode=decode, max_pixels=max_pixels, progress=progress)
     findings = [
-        *dropped(pairs.dropped),
+        *dropped_rows(pairs.dropped),
         *unreadable(pairs.pairs, facts),
-        *repeated(pairs.pairs, facts),
+        *repeated_pairs(pairs.pairs, facts),
         *sizes(pairs.pairs, facts, resolution),
         *prompts(pairs.pairs, facts),
         *labels(pairs.pairs),
@@ -81,12 +81,12 @@ def check(
         *(texts(pairs.pairs) if facts.kinds.get("text") else ()),
     ]
     if against is not None:
-        other = survey(against.pairs, decode=False, max_pixels=max_pixels, progress=progress)
-        findings += shared(pairs.pairs, against.pairs, facts, other)
-    return Report(_overview(pairs, facts), findings)
+        other = collect_facts(against.pairs, decode=False, max_pixels=max_pixels, progress=progress)
+        findings += shared_with_evaluation(pairs.pairs, against.pairs, facts, other)
+    return CheckReport(_overview(pairs, facts), findings)
 
 
-def dropped(rows: Iterable[Dropped]) -> Iterator[Finding]:
+def dropped_rows(rows: Iterable[Dropped]) -> Iterator[CheckFinding]:
     """Rows that will not be trained on, by reason."""
     groups: dict[str, list[Dropped]] = defaultdict(list)
     for row in rows:
@@ -94,18 +94,18 @@ def dropped(rows: Iterable[Dropped]) -> Iterator[Finding]:
     for reason, group in groups.items():
         severity: Severity = "note" if reason in _EXPECTED else "warning"
         examples = tuple(f"{row.source}: {row.detail}" if row.detail else row.source for row in group[:5])
-        yield Finding(
+        yield CheckFinding(
             severity, f"rows left out: {reason}", len(group), examples, _ADVICE.get(reason, "Remove these rows.")
         )
 
 
-def _overview(found: PairSet, facts: Survey) -> dict[str, str]:
+def _overview(found: PairSet, facts: FactTable) -> dict[str, str]:
     pairs = found.pairs
     soft = sum(pair.probability != 1.0 for pair in pairs)
     alone = sum(pair.rejected is None for pair in pairs)
     lines = {
         "data": f"{found.source} ({found.format})",
-        what_they_are(pairs): f"{len(pairs):,}, {_distinct_prompts(pairs):,} distinct prompts",
+        pairs_noun(pairs): f"{len(pairs):,}, {_distinct_prompts(pairs):,} distinct prompts",
         "left out": ", ".join(f"{n:,} {reason}" for reason, n in found.reasons().items()) or "none",
         "candidates": f"{len(facts):,} distinct: " + ", ".join(f"{n:,} {kind}" for kind, n in facts.kinds.items()),
     }
@@ -131,7 +131,7 @@ def _overview(found: PairSet, facts: Survey) -> dict[str, str]:
 
 
 def _distinct_prompts(pairs: Iterable[Pair]) -> int:
-    seen = Distinct()
+    seen = HashSet()
     for pair in pairs:
         seen.add(plain(pair.prompt))
     return len(seen)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from diffalign.data.check.checks import WORD, Tally, plain
-from diffalign.data.check.report import Finding
+from diffalign.data.check.report import CheckFinding
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import Media, Pair
 
@@ -18,7 +18,7 @@ TOKENS = 1024
 ROLES = ("system", "user", "assistant")
 
 
-def texts(pairs: Sequence[Pair]) -> Iterator[Finding]:
+def texts(pairs: Sequence[Pair]) -> Iterator[CheckFinding]:
     """Texts that will be cut, that run into each other, that hardly differ, or come in forms that do not fit."""
     plain_rows, turned, long, glued, alike, strange = (Tally() for _ in range(6))
     for pair in pairs:
@@ -39,7 +39,7 @@ def texts(pairs: Sequence[Pair]) -> Iterator[Finding]:
         fix = "Bring all rows into one form: a model's template is laid around turns only."
         few, many = ("plain", "in turns") if plain_rows.count < turned.count else ("in turns", "plain")
         rows = min(plain_rows, turned, key=lambda rows: rows.count)
-        yield Finding("warning", f"rows that are {few} where others are {many}", rows.count, rows.examples, fix)
+        yield CheckFinding("warning", f"rows that are {few} where others are {many}", rows.count, rows.examples, fix)
     for severity, what, rows, fix in (
         ("warning", "pairs whose answers differ in case and spacing alone", alike,
          "Remove these rows, unless that is what is to be learnt."),
@@ -51,7 +51,7 @@ def texts(pairs: Sequence[Pair]) -> Iterator[Finding]:
          "See that the model's chat template knows them."),
     ):  # fmt: skip
         if rows.count:
-            yield Finding(severity, what, rows.count, rows.examples, fix)  # type: ignore[arg-type]
+            yield CheckFinding(severity, what, rows.count, rows.examples, fix)  # type: ignore[arg-type]
 
 
 def text_lines(pairs: Sequence[Pair]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.readers.detect_format import recognise, refuse_other
+from diffalign.data.readers.detect_format import check_format, detect_format
 from diffalign.data.readers.registry import READERS, Reader
 from diffalign.data.readers.sources import open_tables
 from diffalign.data.records.memmap import collect
@@ -52,9 +52,9 @@ def read_pairs(
     if limit is not None and limit < 1:
         raise DataError(f"limit is the number of pairs to read, at least 1; got {limit}.")
     tables = open_tables(source, split=split, revision=revision, columns=columns)
-    name = recognise(tables) if format == "auto" else format
+    name = detect_format(tables) if format == "auto" else format
     reader = READERS[name]
-    refuse_other(tables[0], reader)
+    check_format(tables[0], reader)
     for option in options:
         if option not in reader.options():
             known = ", ".join(reader.options())

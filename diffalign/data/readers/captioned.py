@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.readers.parse_row import Drop, Ids, checked, digest, existing_file, require_columns, scores_of
-from diffalign.data.readers.tables import Row, Table
+from diffalign.data.readers.parse_row import Drop, Ids, digest, existing_file, require_columns, scores_of, validate_pair
+from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, MISSING_FILE, Dropped, Media, Pair
 from diffalign.data.storage.table_cell import TableCell
 from diffalign.errors import DataError
@@ -44,7 +44,7 @@ def read_captioned(tables: Sequence[Table], *, root: str | Path | None = None) -
                 yield drop.at(row.source)
 
 
-def _winner(row: Row, image: str, prompt: str, folder: Path, ids: Ids) -> Pair:
+def _winner(row: TableRow, image: str, prompt: str, folder: Path, ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     chosen, name = _candidate(row.values.get(image), image, folder)
@@ -57,7 +57,7 @@ def _winner(row: Row, image: str, prompt: str, folder: Path, ids: Ids) -> Pair:
         scores=scores_of(row.values, (image, prompt)),
         source=row.source,
     )
-    checked(pair)
+    validate_pair(pair)
     if row.values.get("id") not in (None, ""):
         return replace(pair, id=ids.unique(str(row.values["id"])))
     return replace(pair, id=ids.unique(digest(prompt_text, _content(chosen) if name is None else name)))

@@ -12,7 +12,7 @@ from diffalign.data.readers.tables import Table
 from diffalign.errors import DataError, near_miss
 
 
-def recognise(tables: Sequence[Table] | str | Path) -> str:
+def detect_format(tables: Sequence[Table] | str | Path) -> str:
     """The name of the format whose columns the first table has.
 
     Raises:
@@ -62,7 +62,7 @@ def _refuse_misspelt(table: Table, reader: Reader) -> None:
                 raise _lacking(table, larger)
 
 
-def refuse_other(table: Table, reader: Reader) -> None:
+def check_format(table: Table, reader: Reader) -> None:
     """A format that was asked for and does not fit: names the one that does."""
     try:
         require_columns(table.columns, reader.needed(table.columns), where=str(table.path), format=reader.name)

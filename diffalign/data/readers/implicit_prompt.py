@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal, get_args
 
-from diffalign.data.readers.parse_row import ROLES, Drop, Ids, probability, require_columns, row_id, scores_of
-from diffalign.data.readers.tables import Row, Table
-from diffalign.data.readers.text_cells import USER, checked_texts, equal_turns, is_turns, read_text, split
+from diffalign.data.readers.parse_row import ROLES, Drop, Ids, label_probability, require_columns, row_id, scores_of
+from diffalign.data.readers.tables import Table, TableRow
+from diffalign.data.readers.text_cells import USER, check_texts, equal_turns, is_turns, read_text, split_shared_turns
 from diffalign.data.readers.trl import names_files
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
 from diffalign.data.records.pair import BAD_ROW, BAD_TURNS, EMPTY_CANDIDATE, EMPTY_PROMPT, IDENTICAL, Dropped, Pair
@@ -57,7 +57,7 @@ def read_implicit(tables: Sequence[Table], *, turns: Turns = "messages") -> Iter
                 yield drop.at(row.source)
 
 
-def _pair(row: Row, plain: bool, ids: Ids) -> Pair:
+def _pair(row: TableRow, plain: bool, ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
@@ -68,23 +68,23 @@ def _pair(row: Row, plain: bool, ids: Ids) -> Pair:
     if sides[0] == sides[1]:
         raise Drop(IDENTICAL)
     prompt, answers = _parted(sides, plain)
-    name = checked_texts(prompt, answers, ROLES)
+    name = check_texts(prompt, answers, ROLES)
     name = ids.unique(row_id(values, name))
     chosen, rejected = answers
-    return Pair(name, prompt, chosen, rejected, probability(values), scores_of(values, REQUIRED), row.source)
+    return Pair(name, prompt, chosen, rejected, label_probability(values), scores_of(values, REQUIRED), row.source)
 
 
 def _parted(sides: Sequence[Text], plain: bool) -> tuple[Text, Sequence[Text]]:
     conversations = [side for side in sides if isinstance(side, Conversation)]
     texts = [side for side in sides if isinstance(side, str)]
     if not texts:
-        return split(conversations)
+        return split_shared_turns(conversations)
     if conversations:
         raise Drop(BAD_TURNS, "one answer is plain text and the other is in turns")
     spoken = [bool((first := _SPEAKER.match(text)) and first[1] == "Human") for text in texts]
     if not all(spoken):
         return split_text(*texts)
-    return split_transcript(*texts) if plain else split([transcript(text) for text in texts])
+    return split_transcript(*texts) if plain else split_shared_turns([transcript(text) for text in texts])
 
 
 def transcript(text: str) -> Conversation:

@@ -14,14 +14,14 @@ from pathlib import Path
 from diffalign.data.readers.parse_row import (
     Drop,
     Ids,
-    checked,
     digest,
     existing_file,
-    probability,
+    label_probability,
     require_columns,
     scores_of,
+    validate_pair,
 )
-from diffalign.data.readers.tables import Row, Table
+from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.records.pair import BAD_ROW, MISSING_FILE, Dropped, Pair
 
 REQUIRED = ("chosen_file_name", "rejected_file_name", "prompt")
@@ -45,7 +45,7 @@ def read_pair_folder(tables: Sequence[Table], *, root: str | Path | None = None)
                 yield drop.at(row.source)
 
 
-def _pair(row: Row, folder: Path, ids: Ids) -> Pair:
+def _pair(row: TableRow, folder: Path, ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
@@ -59,10 +59,10 @@ def _pair(row: Row, folder: Path, ids: Ids) -> Pair:
         prompt=prompt,
         chosen=existing_file(folder, names[0]),
         rejected=existing_file(folder, names[1]),
-        probability=probability(values),
+        probability=label_probability(values),
         scores=scores_of(values, REQUIRED),
         source=row.source,
     )
-    checked(pair)
+    validate_pair(pair)
     name = str(values["id"]) if values.get("id") not in (None, "") else digest(prompt, *names)
     return replace(pair, id=ids.unique(name))

@@ -20,7 +20,7 @@ from diffalign.data.records.pair import (
     Media,
     Pair,
 )
-from diffalign.data.storage.hash_set import Distinct
+from diffalign.data.storage.hash_set import HashSet
 from diffalign.data.storage.table_cell import inside
 from diffalign.errors import DataError, near_miss
 
@@ -62,7 +62,7 @@ def require_columns(columns: Iterable[str], required: Iterable[str], *, where: s
     )
 
 
-def number(value: Any) -> float | None:
+def as_number(value: Any) -> float | None:
     """A finite number, from a number or its text; None for anything else, also for NaN."""
     if value is None or isinstance(value, (bytes, list, dict)):
         return None
@@ -73,20 +73,20 @@ def number(value: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def truth(value: Any) -> bool:
+def as_bool(value: Any) -> bool:
     """A flag, from a boolean, a number or its text."""
     if isinstance(value, str):
         return value.strip().lower() in ("true", "1", "1.0", "yes")
     return bool(value)
 
 
-def probability(values: Mapping[str, Any]) -> float:
+def label_probability(values: Mapping[str, Any]) -> float:
     """The row's ``label_prob`` (or ``probability``), 1 when it has none. Drops ties and values outside [0, 1]."""
-    if truth(values.get("tie")):
+    if as_bool(values.get("tie")):
         raise Drop(TIE)
     for name in PROBABILITY:
         if values.get(name) not in (None, ""):
-            value = number(values[name])
+            value = as_number(values[name])
             if value is None or not 0.0 <= value <= 1.0:
                 raise Drop(BAD_LABEL, f"{name} must lie in [0, 1], got {values[name]!r}")
             return value
@@ -100,7 +100,7 @@ def scores_of(values: Mapping[str, Any], used: Iterable[str]) -> dict[str, dict[
     scores: dict[str, dict[str, float]] = {}
     for name, given in values.items():
         unused = name in skip or name.endswith("_id") or isinstance(given, str) and not given.strip()
-        value = None if unused else number(given)
+        value = None if unused else as_number(given)
         if value is None:
             continue
         role, _, rest = name.partition("_")
@@ -140,7 +140,7 @@ def content_parts(text: Text) -> list[str]:
     return [part for turn in text.messages for part in (turn.role, turn.content)]
 
 
-def group(values: Mapping[str, Any]) -> str:
+def group_of(values: Mapping[str, Any]) -> str:
     """Whose judgement the row is, or from which domain; "" where no column says."""
     return next((str(values[name]) for name in GROUP if values.get(name) not in (None, "")), "")
 
@@ -154,7 +154,7 @@ class Ids:
     """Keeps ids unique: the second row of the same id becomes ``id-2``, in the order of the data."""
 
     def __init__(self) -> None:
-        self._seen = Distinct()
+        self._seen = HashSet()
         self._uses: dict[str, int] = {}
 
     def unique(self, base: str) -> str:
@@ -168,15 +168,15 @@ class Ids:
         return name
 
 
-def checked(pair: Pair) -> Pair:
+def validate_pair(pair: Pair) -> Pair:
     """The pair, when its prompt is not empty and its candidates differ; drops it otherwise."""
     if not str(pair.prompt).strip():
         raise Drop(EMPTY_PROMPT)
-    if same(pair.chosen, pair.rejected) and pair.rejected_prompt in (None, pair.prompt):
+    if is_same_candidate(pair.chosen, pair.rejected) and pair.rejected_prompt in (None, pair.prompt):
         raise Drop(IDENTICAL)
     return pair
 
 
-def same(one: Media, other: Media | None) -> bool:
+def is_same_candidate(one: Media, other: Media | None) -> bool:
     """Whether two candidates are the same file, handle, text or bytes. Contents of two files are not compared here."""
     return type(one) is type(other) and one == other

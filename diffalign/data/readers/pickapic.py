@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from diffalign.data.readers.parse_row import Drop, Ids, checked, digest, number, require_columns
+from diffalign.data.readers.parse_row import Drop, Ids, as_number, digest, require_columns, validate_pair
 from diffalign.data.readers.tables import Table
 from diffalign.data.records.pair import (
     BAD_LABEL,
@@ -87,7 +87,7 @@ def _pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, generator
         scores=_SECOND_WON if won else _FIRST_WON,
         source=source,
     )
-    checked(pair)
+    validate_pair(pair)
     return replace(pair, id=ids.unique(name))
 
 
@@ -95,7 +95,7 @@ def _vote(values: Mapping[str, Any]) -> float:
     """How much image 0 was preferred, in [0, 1]."""
     if values.get("has_label") is False or values["label_0"] is None:
         raise Drop(NO_LABEL)
-    first, second = number(values["label_0"]), number(values.get("label_1"))
+    first, second = as_number(values["label_0"]), as_number(values.get("label_1"))
     if first is None or not 0.0 <= first <= 1.0:
         raise Drop(BAD_LABEL, f"label_0 must lie in [0, 1], got {values['label_0']!r}")
     if second is not None and abs(first + second - 1.0) > 1e-3:

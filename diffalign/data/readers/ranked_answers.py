@@ -17,17 +17,17 @@ from typing import Any, Literal
 from diffalign.data.readers.parse_row import (
     Drop,
     Ids,
-    checked,
+    as_number,
     content_parts,
     digest,
-    group,
-    number,
+    group_of,
     require_columns,
     row_id,
     scores_of,
+    validate_pair,
 )
-from diffalign.data.readers.tables import Row, Table
-from diffalign.data.readers.text_cells import arrange, checked_texts, read_text
+from diffalign.data.readers.tables import Table, TableRow
+from diffalign.data.readers.text_cells import align_forms, check_texts, read_text
 from diffalign.data.readers.trl import TEXT, content_of, names_files, read_candidate
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, EMPTY_CANDIDATE, TIE, Answer, Dropped, Media, Pair
@@ -66,7 +66,7 @@ def _found(name: str, columns: Sequence[str]) -> str:
     return next((served for served in (name, *ALIASES.get(name, ())) if served in columns), name)
 
 
-def _pair(row: Row, table: Table, names: Mapping[str, str], folder: Path | None, ids: Ids) -> Pair:
+def _pair(row: TableRow, table: Table, names: Mapping[str, str], folder: Path | None, ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
@@ -88,9 +88,9 @@ def _pair(row: Row, table: Table, names: Mapping[str, str], folder: Path | None,
         scores=told,
         source=row.source,
         further={role: Answer(one) for role, one in zip(roles[1:-1], found[1:-1], strict=True)},
-        group=group(values),
+        group=group_of(values),
     )
-    return replace(checked(pair), id=ids.unique(row_id(values, made)))
+    return replace(validate_pair(pair), id=ids.unique(row_id(values, made)))
 
 
 def _joined(cell: Any) -> Any:
@@ -107,7 +107,7 @@ def _ranked(values: Mapping[str, Any], names: Mapping[str, str]) -> tuple[list[A
         raise Drop(BAD_ROW, f"{names['completions']} and {names['scores']} must be lists")
     if cells and isinstance(cells[0], dict) and "role" in cells[0]:
         raise Drop(BAD_ROW, f"{names['completions']} is one list of messages; a list of completions was expected")
-    scores = [number(score) for score in given]
+    scores = [as_number(score) for score in given]
     if len(scores) != len(cells):
         raise Drop(BAD_LABEL, f"{len(cells)} completions have {len(scores)} scores")
     known = [(score, cell) for score, cell in zip(scores, cells, strict=True) if score is not None]
@@ -127,8 +127,8 @@ def _checked(prompt: Text, found: list[Media], columns: Sequence[str], folder: P
     first = [found[place] for place in order]
     texts = [one for one in first if isinstance(one, TEXT)]
     if len(texts) == len(first):
-        prompt, texts = arrange(prompt, texts)
-        made = checked_texts(prompt, texts, [columns[place] for place in order])
+        prompt, texts = align_forms(prompt, texts)
+        made = check_texts(prompt, texts, [columns[place] for place in order])
         first = list(texts)
     elif texts:
         raise Drop(BAD_ROW, "some completions are texts and others files")

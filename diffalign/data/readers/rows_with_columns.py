@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.readers.parse_row import GROUP, PROBABILITY, number
-from diffalign.data.readers.parse_row import group as group_of
+from diffalign.data.readers.parse_row import GROUP, PROBABILITY, as_number
+from diffalign.data.readers.parse_row import group_of as group_of
 from diffalign.data.readers.registry import READERS
 from diffalign.data.readers.sources import open_tables
 from diffalign.data.readers.trl import FURTHER
@@ -44,12 +44,12 @@ class PairRow:
     columns: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Lines(Sequence[PairRow]):
+class RowsWithColumns(Sequence[PairRow]):
     """The lines of pairs that were read, made when they are asked for.
 
     Args:
         pairs: The pairs, perhaps a lazy sequence.
-        columns: ``{source of a pair: its further columns}``, see :func:`further_columns`.
+        columns: ``{source of a pair: its further columns}``, see :func:`unread_columns`.
     """
 
     def __init__(self, pairs: Sequence[Pair], columns: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -68,7 +68,7 @@ class Lines(Sequence[PairRow]):
         return PairRow(pair, {name: value for name, value in columns.items() if name != "group"})
 
 
-def further_columns(
+def unread_columns(
     source: str | Path, *, split: str = "train", revision: str | None = None, columns: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, Any]]:
     """What the rows of a data set say besides: texts, and what names something (``..._id``), by ``"file:row"``.
@@ -91,14 +91,14 @@ def further_columns(
     return found
 
 
-def ranks_of(pair: Pair) -> list[str]:
+def rank_roles(pair: Pair) -> list[str]:
     """The roles of a ranked list's answers between best and worst, by rank; none of a pair."""
     return sorted((role for role in pair.further if role.isdigit()), key=int)
 
 
-def ends_of(pair: Pair) -> Pair:
+def list_to_pair(pair: Pair) -> Pair:
     """A ranked list's best and worst answer as a pair; what is a pair stays as it is."""
-    ranks = ranks_of(pair)
+    ranks = rank_roles(pair)
     if not ranks:
         return pair
     further = {role: answer for role, answer in pair.further.items() if role not in ranks}
@@ -110,4 +110,4 @@ def _is_further(name: str, value: Any) -> bool:
         return False
     if name.endswith("_id"):
         return isinstance(value, (str, int, float))
-    return isinstance(value, str) and number(value) is None
+    return isinstance(value, str) and as_number(value) is None

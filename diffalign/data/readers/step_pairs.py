@@ -20,16 +20,16 @@ from diffalign.data.readers.parse_row import (
     ROLES,
     Drop,
     Ids,
-    checked,
-    group,
-    number,
-    probability,
+    as_number,
+    group_of,
+    label_probability,
     require_columns,
     row_id,
     scores_of,
+    validate_pair,
 )
-from diffalign.data.readers.tables import Row, Table
-from diffalign.data.readers.text_cells import arrange, checked_texts, read_text
+from diffalign.data.readers.tables import Table, TableRow
+from diffalign.data.readers.text_cells import align_forms, check_texts, read_text
 from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, EMPTY_CANDIDATE, Dropped, Pair
 
 REQUIRED = ("prompt", "prefix", "chosen_step", "rejected_step")
@@ -57,7 +57,7 @@ def read_steps(tables: Sequence[Table]) -> Iterator[Pair | Dropped]:
                 yield drop.at(row.source)
 
 
-def sure(visits: tuple[float, float]) -> float:
+def step_probability(visits: tuple[float, float]) -> float:
     """How likely the chosen step is the better one, given how often a search visited it and the other: within [0.5, 1].
     A step that was never visited counts as one visit."""
     won, lost = visits
@@ -68,7 +68,7 @@ def _served(columns: Sequence[str], name: str) -> str:
     return next((served for served in (name, *ALIASES.get(name, ())) if served in columns), name)
 
 
-def _pair(row: Row, named: Mapping[str, str], ids: Ids) -> Pair:
+def _pair(row: TableRow, named: Mapping[str, str], ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
@@ -78,11 +78,11 @@ def _pair(row: Row, named: Mapping[str, str], ids: Ids) -> Pair:
     for step, role in zip(steps, ROLES, strict=True):
         if not isinstance(step, str) or not step.strip():
             raise Drop(EMPTY_CANDIDATE, f"{role} step")
-    prompt, answers = arrange(prompt, [f"{prefix}{step}" for step in steps])
-    made = checked_texts(prompt, answers, ROLES)
+    prompt, answers = align_forms(prompt, [f"{prefix}{step}" for step in steps])
+    made = check_texts(prompt, answers, ROLES)
     scores = scores_of(values, (*named.values(), *VISITS, *VALUES))
     for role, column in zip(ROLES, VALUES, strict=True):
-        if (value := number(values.get(column))) is not None:
+        if (value := as_number(values.get(column))) is not None:
             scores.setdefault(role, {})["q"] = value
     pair = Pair(
         id=ids.unique(row_id(values, made)),
@@ -92,16 +92,16 @@ def _pair(row: Row, named: Mapping[str, str], ids: Ids) -> Pair:
         probability=_probability(values),
         scores=scores,
         source=row.source,
-        group=group(values),
+        group=group_of(values),
     )
-    return checked(pair)
+    return validate_pair(pair)
 
 
 def _probability(values: Mapping[str, Any]) -> float:
     if all(values.get(name) in (None, "") for name in VISITS):
-        return probability(values)
-    counts = [number(values.get(name)) for name in VISITS]
+        return label_probability(values)
+    counts = [as_number(values.get(name)) for name in VISITS]
     won, lost = counts
     if won is None or lost is None or min(won, lost) < 0:
         raise Drop(BAD_LABEL, f"n_w and n_l count visits, 0 or more; got {[values.get(name) for name in VISITS]}")
-    return sure((won, lost))
+    return step_probability((won, lost))

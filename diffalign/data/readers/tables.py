@@ -32,7 +32,7 @@ def suffix_of(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row: its values by column, where it stands, and what is wrong with it where it could not be parsed."""
 
     source: str
@@ -70,12 +70,12 @@ class Table:
             names = list(dict.fromkeys(name for row in islice(self._text(), LOOK) for name in row.values))
         return tuple(self.rename.get(name, name) for name in names)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[TableRow]:
         """The rows in order. A source reads ``file:n``: line of a text file (from 1), row of a binary one (from 0)."""
         rows = self._binary() if self._kind in BINARY else self._text()
         for row in rows:
             if self.rename:
-                row = Row(row.source, {self.rename.get(k, k): v for k, v in row.values.items()}, row.problem)
+                row = TableRow(row.source, {self.rename.get(k, k): v for k, v in row.values.items()}, row.problem)
             yield row
 
     def _schema(self) -> Any:
@@ -89,7 +89,7 @@ class Table:
         except (OSError, pyarrow.ArrowException) as error:
             raise DataError(f"'{self.path}' is not a readable {self.path.suffix[1:]} file: {error}") from error
 
-    def _binary(self) -> Iterator[Row]:
+    def _binary(self) -> Iterator[TableRow]:
         schema = self._schema()
         heavy = [column.name for column in schema if _holds_bytes(column.type)]
         light = [name for name in schema.names if name not in heavy]
@@ -97,7 +97,7 @@ class Table:
         for batch in self._batches(light, whole=not heavy):
             for values in _dicts(batch) if light else ({} for _ in range(batch.num_rows)):
                 values.update((name, TableCell(file, name, number)) for name in heavy)
-                yield Row(f"{self.path.name}:{number}", values)
+                yield TableRow(f"{self.path.name}:{number}", values)
                 number += 1
 
     def _batches(self, columns: list[str], whole: bool) -> Iterator[Any]:
@@ -113,7 +113,7 @@ class Table:
         with parquet.ParquetFile(self.path, buffer_size=2**20, pre_buffer=False) as file:
             yield from file.iter_batches(256, columns=columns, use_threads=False)
 
-    def _text(self) -> Iterator[Row]:
+    def _text(self) -> Iterator[TableRow]:
         try:
             unpack = gzip.open if self.path.suffix == ".gz" else open
             with unpack(self.path, "rt", encoding="utf-8-sig", newline="") as lines:
@@ -128,20 +128,20 @@ class Table:
         except (OSError, EOFError) as error:
             raise DataError(f"'{self.path}' cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
-    def _jsonl(self, lines: Any) -> Iterator[Row]:
+    def _jsonl(self, lines: Any) -> Iterator[TableRow]:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield self._row(number, line)
 
-    def _row(self, number: int, line: str) -> Row:
+    def _row(self, number: int, line: str) -> TableRow:
         source = f"{self.path.name}:{number}"
         try:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
-            return Row(source, {}, f"not JSON: {error}")
-        return Row(source, values) if isinstance(values, dict) else Row(source, {}, "not a JSON object")
+            return TableRow(source, {}, f"not JSON: {error}")
+        return TableRow(source, values) if isinstance(values, dict) else TableRow(source, {}, "not a JSON object")
 
-    def _json(self, lines: Any) -> Iterator[Row]:
+    def _json(self, lines: Any) -> Iterator[TableRow]:
         try:
             rows = json.load(lines)
         except (ValueError, RecursionError) as error:
@@ -153,9 +153,9 @@ class Table:
             raise DataError(f"'{self.path}' must hold a list of objects, one per pair: [{{...}}, {{...}}].")
         for number, values in enumerate(rows, 1):
             good = isinstance(values, dict)
-            yield Row(f"{self.path.name}:{number}", values if good else {}, "" if good else "not a JSON object")
+            yield TableRow(f"{self.path.name}:{number}", values if good else {}, "" if good else "not a JSON object")
 
-    def _csv(self, lines: Any) -> Iterator[Row]:
+    def _csv(self, lines: Any) -> Iterator[TableRow]:
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
         table = csv.DictReader(lines, delimiter="\t" if self._kind == ".tsv" else ",")
         try:
@@ -164,7 +164,7 @@ class Table:
                 if any(value is None for value in values.values()):
                     problem = "fewer cells than columns"
                 values.pop(None, None)  # type: ignore[call-overload]
-                yield Row(f"{self.path.name}:{table.line_num}", values, problem)
+                yield TableRow(f"{self.path.name}:{table.line_num}", values, problem)
         except csv.Error as error:
             raise DataError(f"'{self.path}' is not CSV: {error} (line {table.line_num}).") from error
 

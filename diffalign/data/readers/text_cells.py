@@ -38,7 +38,7 @@ def read_text(cell: Any, column: str) -> Text:
     raise Drop(BAD_ROW, f"{column} must be text or a list of messages; got {type(cell).__name__}")
 
 
-def arrange(prompt: Text, answers: Sequence[Text]) -> tuple[Text, list[Text]]:
+def align_forms(prompt: Text, answers: Sequence[Text]) -> tuple[Text, list[Text]]:
     """Prompt and answers in one form, all plain or all in turns, the prompt in none of the answers. Drops a row that
     cannot be brought there.
 
@@ -61,10 +61,10 @@ def arrange(prompt: Text, answers: Sequence[Text]) -> tuple[Text, list[Text]]:
         raise Drop(EMPTY_CANDIDATE, "an answer without turns")
     if all(answer.messages[0].role == ASSISTANT for answer in turns):
         return Conversation((Message(USER, prompt),) if prompt.strip() else ()), list(turns)
-    return split(turns)
+    return split_shared_turns(turns)
 
 
-def split(turns: Sequence[Conversation]) -> tuple[Conversation, list[Text]]:
+def split_shared_turns(turns: Sequence[Conversation]) -> tuple[Conversation, list[Text]]:
     """The turns that the conversations share, and the rest of each; of one alone, its last turn is the rest."""
     shared = equal_turns([answer.messages for answer in turns]) if len(turns) > 1 else len(turns[0]) - 1
     if len(turns) > 1 and turns[0] == turns[1]:
@@ -106,7 +106,7 @@ def check_answer(answer: Text, column: str) -> None:
             raise Drop(EMPTY_CANDIDATE, f"{column}: turn {number} is empty")
 
 
-def checked_texts(prompt: Text, answers: Sequence[Text], columns: Sequence[str]) -> str:
+def check_texts(prompt: Text, answers: Sequence[Text], columns: Sequence[str]) -> str:
     """An id made of the content; drops the row for a prompt or answers that cannot be trained on."""
     check_prompt(prompt)
     for answer, column in zip(answers, columns, strict=True):

@@ -22,18 +22,18 @@ from diffalign.data.readers.parse_row import (
     ROLES,
     Drop,
     Ids,
-    checked,
     content_parts,
     digest,
     existing_file,
-    group,
-    probability,
+    group_of,
+    label_probability,
     require_columns,
     row_id,
     scores_of,
+    validate_pair,
 )
-from diffalign.data.readers.tables import LOOK, Row, Table
-from diffalign.data.readers.text_cells import arrange, check_answer, checked_texts, is_turns, read_text
+from diffalign.data.readers.tables import LOOK, Table, TableRow
+from diffalign.data.readers.text_cells import align_forms, check_answer, check_texts, is_turns, read_text
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Answer, Dropped, Media, Pair
 from diffalign.data.storage.table_cell import TableCell
@@ -76,7 +76,7 @@ def read_trl(
                 yield drop.at(row.source)
 
 
-def _pair(row: Row, table: Table, folder: Path | None, ids: Ids) -> Pair:
+def _pair(row: TableRow, table: Table, folder: Path | None, ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
@@ -86,13 +86,13 @@ def _pair(row: Row, table: Table, folder: Path | None, ids: Ids) -> Pair:
     other = _rejected_prompt(values, prompt)
     if isinstance(chosen, TEXT) and isinstance(rejected, TEXT):
         if other is None:
-            prompt, (chosen, rejected) = arrange(prompt, (chosen, rejected))
-            made = checked_texts(prompt, (chosen, rejected), ROLES)
+            prompt, (chosen, rejected) = align_forms(prompt, (chosen, rejected))
+            made = check_texts(prompt, (chosen, rejected), ROLES)
         else:
-            prompt, (chosen,) = arrange(prompt, (chosen,))
-            other, (rejected,) = arrange(other, (rejected,))
+            prompt, (chosen,) = align_forms(prompt, (chosen,))
+            other, (rejected,) = align_forms(other, (rejected,))
             sides = ((prompt, chosen, "chosen"), (other, rejected, "rejected"))
-            made = digest(*(checked_texts(asked, (answer,), (role,)) for asked, answer, role in sides))
+            made = digest(*(check_texts(asked, (answer,), (role,)) for asked, answer, role in sides))
         name = name or made
     elif not name:
         contents = [content_of(candidate, folder or table.folder) for candidate in (chosen, rejected)]
@@ -111,14 +111,14 @@ def _pair(row: Row, table: Table, folder: Path | None, ids: Ids) -> Pair:
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
-        probability=probability(values),
+        probability=label_probability(values),
         scores=scores_of(values, used),
         source=row.source,
         rejected_prompt=other,
         further=further,
-        group=group(values),
+        group=group_of(values),
     )
-    return replace(checked(pair), id=ids.unique(name))
+    return replace(validate_pair(pair), id=ids.unique(name))
 
 
 def _rejected_prompt(values: Mapping[str, Any], prompt: Text) -> Text | None:
@@ -139,7 +139,7 @@ def _further(values: Mapping[str, Any], prompt: Text, table: Table, folder: Path
         candidate = read_candidate(value, role, table, folder)
         own = read_text(values.get("augmented_prompt"), "augmented_prompt") if role.startswith("augmented") else None
         if isinstance(candidate, TEXT):
-            _, (candidate,) = arrange(own or prompt, (candidate,))
+            _, (candidate,) = align_forms(own or prompt, (candidate,))
             check_answer(candidate, role)
         found[role] = Answer(candidate, own or None)
     return found

@@ -70,19 +70,19 @@ class _Joined(LazyPairs):
         return self._first[index] if index < first else self._second[index - first]
 
 
-def changed(pairs: Sequence[Pair], change: Callable[[Pair], Pair]) -> Sequence[Pair]:
+def map_pairs(pairs: Sequence[Pair], change: Callable[[Pair], Pair]) -> Sequence[Pair]:
     """``change`` of every pair: a list of a list, lazily of a lazy sequence."""
     return _Changed(pairs, change) if isinstance(pairs, LazyPairs) else [change(pair) for pair in pairs]
 
 
-def selected(pairs: Sequence[Pair], keep: Callable[[Pair], bool]) -> Sequence[Pair]:
+def filter_pairs(pairs: Sequence[Pair], keep: Callable[[Pair], bool]) -> Sequence[Pair]:
     """The pairs that ``keep`` is true of, in their order: a list of a list, lazily of a lazy sequence."""
     if not isinstance(pairs, LazyPairs):
         return [pair for pair in pairs if keep(pair)]
     return _Selected(pairs, array("Q", (index for index, pair in enumerate(pairs) if keep(pair))))
 
 
-def joined(first: Sequence[Pair], second: Sequence[Pair]) -> Sequence[Pair]:
+def concat_pairs(first: Sequence[Pair], second: Sequence[Pair]) -> Sequence[Pair]:
     """One after the other: a list of lists, lazily where one of them is lazy."""
     lazy = isinstance(first, LazyPairs) or isinstance(second, LazyPairs)
     return _Joined(first, second) if lazy else [*first, *second]

@@ -126,7 +126,7 @@ class PairSet:
 
     def summary(self) -> str:
         """One line: ``"1,024 pairs from 'votes' (pickapic); dropped 132: 130 tie, 2 empty prompt"``."""
-        line = f"{len(self.pairs):,} {what_they_are(self.pairs)} from '{self.source}' ({self.format})"
+        line = f"{len(self.pairs):,} {pairs_noun(self.pairs)} from '{self.source}' ({self.format})"
         if not self.dropped:
             return line
         return f"{line}; dropped {len(self.dropped):,}: " + ", ".join(
@@ -134,7 +134,7 @@ class PairSet:
         )
 
 
-def what_they_are(pairs: Sequence[Pair]) -> str:
+def pairs_noun(pairs: Sequence[Pair]) -> str:
     """What to call the rows: ``"pairs"``; singles are ``"winners"``, or ``"examples"`` where some are to be avoided."""
     if not pairs or any(pair.rejected is not None for pair in pairs):
         return "pairs"

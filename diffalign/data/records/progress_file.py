@@ -17,7 +17,7 @@ from diffalign.sharing.atomic import write_atomically
 Progress = Callable[[str, int, int], None]
 
 
-class Notes:
+class ProgressFile:
     """Rows by example id.
 
     Args:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.records.lazy import changed
+from diffalign.data.records.lazy import map_pairs
 from diffalign.data.records.pair import Pair, PairSet
 from diffalign.errors import DataError, near_miss
 from diffalign.sharing.atomic import write_atomically
@@ -169,7 +169,7 @@ def with_scores(pairs: PairSet | Sequence[Pair], tables: Iterable[ScoreTable]) -
                 f"{score_command(found.source, table.scorer)}"
             )
     ranges = {**found.ranges, **{table.scorer: (table.low, table.high) for table in joined if table.roles == ROLES}}
-    return replace(found, pairs=changed(found.pairs, lambda pair: _scored(pair, joined)), ranges=ranges)
+    return replace(found, pairs=map_pairs(found.pairs, lambda pair: _scored(pair, joined)), ranges=ranges)
 
 
 def ranges_of(pairs: Iterable[Pair]) -> dict[str, tuple[float, float]]:

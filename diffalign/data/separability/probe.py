@@ -37,7 +37,7 @@ class Probe:
         return found
 
 
-def fit(features: Array, labels: Array, penalty: float = 1.0) -> Probe:
+def fit_probe(features: Array, labels: Array, penalty: float = 1.0) -> Probe:
     """Fits a probe. It is a convex problem, solved from zero: equal data give equal weights.
 
     Args:
@@ -84,7 +84,9 @@ def auc(scores: Array, labels: Array) -> float:
     return float(above / (positive * negative))
 
 
-def held_out(features: Array, labels: Array, groups: Sequence[str], *, folds: int = 5, penalty: float = 1.0) -> Array:
+def held_out_scores(
+    features: Array, labels: Array, groups: Sequence[str], *, folds: int = 5, penalty: float = 1.0
+) -> Array:
     """``(N,)``: each row's score by a probe that was fitted without its fold.
 
     Args:
@@ -92,7 +94,7 @@ def held_out(features: Array, labels: Array, groups: Sequence[str], *, folds: in
         labels: ``(N,)`` booleans.
         groups: What must not be split, one name per row: rows of one group share a fold.
         folds: How many; no more than there are groups.
-        penalty: See :func:`fit`.
+        penalty: See :func:`fit_probe`.
 
     Raises:
         ValueError: fewer than two groups.
@@ -101,7 +103,7 @@ def held_out(features: Array, labels: Array, groups: Sequence[str], *, folds: in
     scores = np.zeros(len(labels))
     for number in range(fold.max() + 1):
         out = fold == number
-        scores[out] = fit(features[~out], labels[~out], penalty).score(features[out])
+        scores[out] = fit_probe(features[~out], labels[~out], penalty).score(features[out])
     return scores
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from diffalign.data.check.candidate_facts import is_text
 from diffalign.data.records.pair import Pair
 from diffalign.data.separability import image_features, text_features
-from diffalign.data.separability.probe import Array, accuracy, auc, held_out
+from diffalign.data.separability.probe import Array, accuracy, auc, held_out_scores
 from diffalign.errors import DataError
 
 Features = tuple[Array, Array]
@@ -28,7 +28,7 @@ FEW = 100
 
 
 @dataclass(frozen=True)
-class Told:
+class ProbeResult:
     """How well one probe tells chosen from rejected, on held-out prompts.
 
     Args:
@@ -56,8 +56,8 @@ class Separability:
 
     pairs: int
     prompts: int
-    probes: Mapping[str, Told]
-    permuted: Told
+    probes: Mapping[str, ProbeResult]
+    permuted: ProbeResult
     quality: tuple[str, float] | None
     margins: Mapping[str, float]
 
@@ -100,7 +100,7 @@ class Separability:
         return "\n".join(lines)
 
 
-def study(
+def study_separability(
     pairs: Sequence[Pair],
     features: Mapping[str, Features],
     *,
@@ -124,7 +124,7 @@ def study(
     Raises:
         DataError: single examples; fewer than two prompts; a score that a pair lacks.
     """
-    check(pairs)
+    require_pairs(pairs)
     prompts = [str(pair.prompt) for pair in pairs]
     if len(set(prompts)) < 2:
         raise DataError("all pairs have one prompt, and a probe is judged on prompts that it was not fitted on.")
@@ -141,7 +141,7 @@ def study(
     return Separability(len(pairs), len(set(prompts)), found, permuted, agreed, margins)
 
 
-def check(pairs: Sequence[Pair]) -> None:
+def require_pairs(pairs: Sequence[Pair]) -> None:
     """Raises DataError for examples without a rejected candidate."""
     single = next((pair for pair in pairs if pair.rejected is None), None)
     if single is not None or not pairs:
@@ -187,13 +187,15 @@ def _rows(sides: Features, within: bool) -> Array:
     return np.concatenate([chosen - mean, rejected - mean])
 
 
-def _judged(rows: Array, turned: Array, *, groups: Sequence[str], folds: int, penalty: float) -> tuple[Told, Array]:
+def _judged(
+    rows: Array, turned: Array, *, groups: Sequence[str], folds: int, penalty: float
+) -> tuple[ProbeResult, Array]:
     labels = np.concatenate([~turned, turned])
-    scores = held_out(rows, labels, [*groups, *groups], folds=folds, penalty=penalty)
+    scores = held_out_scores(rows, labels, [*groups, *groups], folds=folds, penalty=penalty)
     count = len(turned)
     gaps = np.where(turned, -1.0, 1.0) * (scores[:count] - scores[count:])
     paired = float(np.mean((gaps > 0) + 0.5 * (gaps == 0)))
-    return Told(accuracy(scores, labels), auc(scores, labels), paired), scores
+    return ProbeResult(accuracy(scores, labels), auc(scores, labels), paired), scores
 
 
 def _agreement(pairs: Sequence[Pair], name: str) -> float:

@@ -1,4 +1,4 @@
-"""Kept: a candidate that is already tensors, in a cache on disk. It was made while training and never was a file."""
+"""Handles of candidates that are tensors in a cache on disk: samples made while training, which were never files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from diffalign.errors import DataError
 
-# A handle is three words; torch is imported when one is read, so that records and the check of a data set need none.
+# A handle is three strings. torch is imported when a handle is read: records and the check of a data set need no torch.
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,7 +20,7 @@ OPEN_CACHES = 4
 
 @dataclass(frozen=True, slots=True)
 class CachedCandidate:
-    """An entry of ``TensorCache(folder, maker)``. What its tensors mean is known to the policy that made them.
+    """An entry of ``TensorCache(folder, maker)``. Only the policy that made its tensors can interpret them.
 
     Args:
         folder: The cache's folder.
@@ -33,25 +33,25 @@ class CachedCandidate:
     key: str
 
     def read(self) -> dict[str, Tensor]:
-        """The tensors, on the CPU, as views of the mapped file: clone before writing into them.
+        """Returns the tensors, on the CPU, as views of the mapped file: clone before writing into them.
 
         Raises:
             DataError: The entry is gone or damaged.
         """
-        if Path(self.folder).is_dir():  # else asking the cache would make the folder
-            cache = _cache(self.folder, self.maker)
-            for _ in range(2):  # what was damaged may have been made again, in a shard that is not known yet
+        if Path(self.folder).is_dir():  # opening a cache would create the folder
+            cache = _open_cache(self.folder, self.maker)
+            for _ in range(2):  # another process may have stored a damaged entry again, in a shard not listed yet
                 tensors = cache.get(self.key)
                 if tensors is not None:
                     return tensors
                 cache.refresh()
         raise DataError(
             f"{self} is gone or damaged: it was made while training and should lie in '{self.folder}'. "
-            "Resume the run (--resume): what is missing is made again."
+            "Resume the run (--resume): it makes missing samples again."
         )
 
     def digest(self) -> str:
-        """32 hexadecimal digits of the name alone: equal names are equal tensors, since nothing stored is rewritten."""
+        """Returns 32 hexadecimal digits of the name only: entries are never rewritten, so it determines the tensors."""
         from diffalign.data.storage.tensor_cache import content_key
 
         return content_key(self.folder, self.maker, self.key)
@@ -61,7 +61,7 @@ class CachedCandidate:
 
 
 @lru_cache(maxsize=OPEN_CACHES)
-def _cache(folder: str, maker: str) -> TensorCache:
+def _open_cache(folder: str, maker: str) -> TensorCache:
     from diffalign.data.storage.tensor_cache import TensorCache
 
     return TensorCache(folder, maker)

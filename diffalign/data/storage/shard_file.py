@@ -1,4 +1,4 @@
-"""Shards: one safetensors file, written so that it is complete or absent, and its header read without its data."""
+"""Writes a shard, one safetensors file, so that it is complete or absent, and reads its header without its data."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from diffalign.errors import RunError
 
 PART = ".part"
 SPARE = 2**20
-_FULL = ("no space left", "os error 28", "quota exceeded", "os error 122")
+"""Free bytes that must remain on the disk after a shard is written."""
+
+_DISK_FULL = ("no space left", "os error 28", "quota exceeded", "os error 122")
 
 
 class ShardError(Exception):
-    """A shard that is truncated or otherwise not what was written."""
+    """A shard is truncated, or its content differs from what was written."""
 
 
 def write_shard(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes contiguous CPU tensors beside ``path``, flushes them to the disk, and renames.
+    """Writes contiguous CPU tensors to a temporary file next to ``path``, flushes it to the disk, and renames it.
 
     Raises:
-        RunError: The disk is full, or the folder cannot be written. Nothing is left behind.
+        RunError: The disk is full, or the folder cannot be written. No partial file remains.
     """
     import safetensors
     from safetensors.torch import save_file
@@ -37,17 +39,17 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str
         if shutil.disk_usage(path.parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         save_file(dict(tensors), str(part), metadata=dict(metadata))
-        _to_disk(part)
+        _sync(part)
         os.replace(part, path)
-        _to_disk(path.parent)
+        _sync(path.parent)
     except (OSError, safetensors.SafetensorError) as error:
-        raise _explained(path, size, error) from error
+        raise _write_error(path, size, error) from error
     finally:
         part.unlink(missing_ok=True)
 
 
 def read_names(path: Path) -> list[str]:
-    """The tensors' names, from the header; the file's length must be the one that the header implies.
+    """Returns the tensors' names from the header, after a check that the file has the length that the header implies.
 
     Raises:
         ShardError: The header is damaged or the file is truncated.
@@ -68,21 +70,21 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def _explained(path: Path, size: int, error: Exception) -> RunError:
+def _write_error(path: Path, size: int, error: Exception) -> RunError:
     folder = path.parent
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(s in str(error).lower() for s in _FULL)
-    if full:
+    by_number = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if by_number or any(phrase in str(error).lower() for phrase in _DISK_FULL):
         return RunError(
-            f"the disk of the cache folder '{folder}' is full: {size / 2**20:.0f} MiB were needed. What was cached "
-            "before is kept. Free some space, or choose a cache folder on another disk, and start again: the run goes "
-            "on from there."
+            f"the disk of the cache folder '{folder}' is full: {size / 2**20:.0f} MiB were needed. Earlier entries of "
+            "the cache are kept. Free some space, or choose a cache folder on another disk, and start again: the run "
+            "continues from there."
         )
     return RunError(
-        f"the cache folder '{folder}' cannot be written: {error}. Choose another one, or do without a cache."
+        f"the cache folder '{folder}' cannot be written: {error}. Choose another one, or run without a cache."
     )
 
 
-def _to_disk(path: Path) -> None:
+def _sync(path: Path) -> None:
     """Waits until the system has written a file (or a folder's entries), so that a power cut cannot lose it."""
     try:
         handle = os.open(path, os.O_RDONLY)

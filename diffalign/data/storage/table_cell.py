@@ -1,8 +1,8 @@
-"""Stored: a candidate that stays in its parquet or Arrow file until it is needed.
+"""Handles of candidates that stay in their parquet or Arrow file until they are read.
 
-A data set of a million images must open in seconds and fit in memory, so a reader yields handles of three words
-instead of bytes. A handle pickles, and each process keeps a few files open, memory-mapped. Reading forwards is cheap; a
-parquet row group is decompressed once and kept while it is read, unless it is too large to keep.
+A data set of a million images must open in seconds and fit in memory, so a reader yields small handles instead of
+bytes. A handle pickles, and each process keeps a few files open, memory-mapped. Reading in order is cheap: a parquet
+row group is decompressed once and kept while it is read, unless it is too large.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from diffalign.errors import DataError
 
 OPEN_FILES = 4
 GROUP_BYTES = 32 * 2**20
-"""A column of a row group up to this size is kept whole; a larger one is walked through in small batches."""
+"""A column of a row group up to this size is kept whole; a larger one is read in small batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +38,26 @@ class TableCell:
     row: int
 
     def read(self) -> bytes:
-        """The bytes. Raises DataError when the file is gone, shorter than it was, or the cell is empty."""
+        """Returns the bytes. Raises DataError when the file is gone or shorter than before, or the cell is empty."""
         try:
             with _lock:
-                value = _table(self.file).value(self.column, self.row)
+                value = _open_table(self.file).value(self.column, self.row)
         except (OSError, KeyError, IndexError, ValueError) as error:
             raise DataError(
                 f"cannot read {self}: {error}. Was the file moved or rewritten since it was listed?"
             ) from error
         if isinstance(value, dict):
-            value = value.get("bytes") or _beside(self.file, value.get("path"))
+            value = value.get("bytes") or _read_named_file(self.file, value.get("path"))
         if not isinstance(value, bytes) or not value:
-            raise DataError(f"{self} is empty: an image's or clip's encoded bytes were expected.")
+            raise DataError(f"{self} is empty: the encoded bytes of an image or video were expected.")
         return value
 
     def __str__(self) -> str:
         return f"{Path(self.file).name}:{self.row}:{self.column}"
 
 
-class _Parquet:
-    """Random access to single cells, by windows on row groups."""
+class _ParquetCells:
+    """Random access to single cells of a parquet file, through windows on row groups."""
 
     def __init__(self, file: str) -> None:
         import pyarrow.parquet as parquet
@@ -82,10 +82,10 @@ class _Parquet:
         return window.value(row)
 
     def _batches(self, group: int, column: str) -> Iterator[Any]:
-        about = self._file.metadata.row_group(group)
-        chunks = [about.column(i) for i in range(about.num_columns)]
+        metadata = self._file.metadata.row_group(group)
+        chunks = [metadata.column(i) for i in range(metadata.num_columns)]
         size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] == column)
-        rows = about.num_rows if size <= GROUP_BYTES else max(1, about.num_rows * GROUP_BYTES // (4 * size))
+        rows = metadata.num_rows if size <= GROUP_BYTES else max(1, metadata.num_rows * GROUP_BYTES // (4 * size))
         batches = self._file.iter_batches(rows, row_groups=[group], columns=[column], use_threads=False)
         return (batch.column(0) for batch in batches)
 
@@ -103,8 +103,8 @@ class _Window:
         return self._batch[row - self.start].as_py()
 
 
-class _Arrow:
-    """Random access to single cells of an Arrow file, which is not compressed: nothing to keep."""
+class _ArrowCells:
+    """Random access to single cells of an Arrow file, which is not compressed and needs no window."""
 
     def __init__(self, file: str) -> None:
         self._table = arrow_table(file)
@@ -114,7 +114,7 @@ class _Arrow:
 
 
 def arrow_table(file: str | Path) -> Any:
-    """The memory-mapped table of an Arrow file in the stream form (what ``datasets`` writes) or the file form."""
+    """Returns the memory-mapped table of an Arrow file, in the stream form (which ``datasets`` writes) or file form."""
     import pyarrow
 
     mapped = pyarrow.memory_map(str(file))
@@ -126,7 +126,7 @@ def arrow_table(file: str | Path) -> Any:
 
 
 def arrow_batches(file: str | Path) -> Iterator[Any]:
-    """The record batches of an Arrow file one by one, read and not mapped: what was read is gone from memory."""
+    """Yields the record batches of an Arrow file. They are read, not mapped, so that earlier batches leave memory."""
     import pyarrow
 
     with pyarrow.OSFile(str(file)) as source:
@@ -141,31 +141,31 @@ def arrow_batches(file: str | Path) -> Iterator[Any]:
 
 
 _lock = threading.Lock()
-_open: OrderedDict[str, _Parquet | _Arrow] = OrderedDict()
+_open_tables: OrderedDict[str, _ParquetCells | _ArrowCells] = OrderedDict()
 
 
-def _table(file: str) -> _Parquet | _Arrow:
-    if file not in _open:
-        _open[file] = _Arrow(file) if file.endswith(".arrow") else _Parquet(file)
-        while len(_open) > OPEN_FILES:
-            _open.popitem(last=False)
-    _open.move_to_end(file)
-    return _open[file]
+def _open_table(file: str) -> _ParquetCells | _ArrowCells:
+    if file not in _open_tables:
+        _open_tables[file] = _ArrowCells(file) if file.endswith(".arrow") else _ParquetCells(file)
+        while len(_open_tables) > OPEN_FILES:
+            _open_tables.popitem(last=False)
+    _open_tables.move_to_end(file)
+    return _open_tables[file]
 
 
-def _forget() -> None:
-    """A forked child must neither inherit a held lock nor share file positions with its parent."""
+def _reset_after_fork() -> None:
+    """Replaces the lock and closes the files: a forked child must not inherit a held lock or share file positions."""
     global _lock
     _lock = threading.Lock()
-    _open.clear()
+    _open_tables.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def _beside(table: str, name: str | None) -> bytes | None:
-    """Bytes of a file that a cell names instead of holding it; it must lie in the table's own folder."""
+def _read_named_file(table: str, name: str | None) -> bytes | None:
+    """Returns the bytes of a file that a cell names instead of holding; it must lie in the table's own folder."""
     if not name:
         return None
     path = inside(Path(table).parent, name)
@@ -178,9 +178,9 @@ def _beside(table: str, name: str | None) -> bytes | None:
 
 
 def inside(root: Path, name: str) -> Path | None:
-    """``root / name`` when that stays within ``root``, else None.
+    """Returns ``root / name`` when that stays within ``root``, otherwise None.
 
-    Decided on the name alone: symbolic links within the folder are the owner's (download caches are made of them),
+    Only the name decides. Symbolic links within the folder were made by its owner (download caches consist of them),
     while a name like ``../../key`` or ``/etc/passwd`` comes with the data.
     """
     if "\0" in name:

@@ -4,14 +4,14 @@
 Results are written by `data.writing.jsonl` and read like any other data; `diffalign data NAME` runs them.
 """
 
-from diffalign.data.transforms.curriculum import Curriculum, curriculum
-from diffalign.data.transforms.fewshot import apart, fewshot
+from diffalign.data.transforms.curriculum import Curriculum, build_curriculum
+from diffalign.data.transforms.fewshot import fewshot, split_users
 from diffalign.data.transforms.flip import flip, flip_disputed, flip_named, flip_share
-from diffalign.data.transforms.preference_strength import Cuts, strength
+from diffalign.data.transforms.preference_strength import Cuts, treat_by_strength
 from diffalign.data.transforms.prompt_pairs import between, within
 from diffalign.data.transforms.result import TransformResult
 from diffalign.data.transforms.verifiable_instructions import RULES, Rule, attribute
-from diffalign.data.transforms.votes import Votes, votes
+from diffalign.data.transforms.votes import Votes, collect_votes
 
 __all__ = [
     "RULES",
@@ -20,16 +20,16 @@ __all__ = [
     "TransformResult",
     "Rule",
     "Votes",
-    "apart",
+    "split_users",
     "attribute",
     "between",
-    "curriculum",
+    "build_curriculum",
     "fewshot",
     "flip",
     "flip_disputed",
     "flip_named",
     "flip_share",
-    "strength",
-    "votes",
+    "treat_by_strength",
+    "collect_votes",
     "within",
 ]

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from diffalign.data.readers.rows_with_columns import PairRow, ranks_of
+from diffalign.data.readers.rows_with_columns import PairRow, rank_roles
 from diffalign.data.records.pair import TIE, Dropped, Pair
-from diffalign.data.transforms.result import counted
+from diffalign.data.transforms.result import count_reasons
 from diffalign.data.transforms.votes import column_gap
 from diffalign.errors import DataError, UserError, near_miss
 
@@ -46,11 +46,11 @@ class Curriculum:
         for number, stage in enumerate(self.stages, 1):
             gaps = [line.pair.scores["pair"]["gap"] for line in stage]
             parts.append(f"stage {number}: {len(stage):,} pairs, gaps {min(gaps):.3g} to {max(gaps):.3g}")
-        left = f"; dropped: {counted(self.dropped)}" if self.dropped else ""
+        left = f"; dropped: {count_reasons(self.dropped)}" if self.dropped else ""
         return "; ".join(parts) + left
 
 
-def curriculum(
+def build_curriculum(
     lines: Sequence[PairRow],
     *,
     key: str,
@@ -85,7 +85,7 @@ def curriculum(
     found: list[PairRow] = []
     count = 0
     for line in lines:
-        for part in paired(line, key):
+        for part in expand_list(line, key):
             count += 1
             if part.pair.scores["pair"]["gap"] == 0.0:
                 dropped.append(
@@ -108,11 +108,11 @@ def curriculum(
     return Curriculum(cut, dropped, count)
 
 
-def paired(line: PairRow, key: str) -> Iterator[PairRow]:
+def expand_list(line: PairRow, key: str) -> Iterator[PairRow]:
     """The line's pairs with their ``gap`` as a number of the pair: a plain pair as it is, of a list the best answer
     against each of the others, from the worst to the second best."""
     pair = line.pair
-    ranks = ranks_of(pair)
+    ranks = rank_roles(pair)
     if not ranks:
         yield _with_gap(line, pair, gap_of(pair, key))
         return

@@ -22,7 +22,7 @@ _HEAD = """# Stages of `diffalign data curriculum`, trained one after the other:
 
 
 @dataclass(frozen=True)
-class Stages:
+class StageFiles:
     """Stages as they lie on disk.
 
     Args:
@@ -40,7 +40,7 @@ class Stages:
         return [max(1, math.ceil(epochs * count / batch_size)) for count in self.pairs]
 
 
-def write_stages(folder: str | Path, made: Curriculum, reference: str = "previous_stage") -> Stages:
+def write_stages(folder: str | Path, made: Curriculum, reference: str = "previous_stage") -> StageFiles:
     """Writes ``stage-1.jsonl``, ... and :data:`INDEX`; stages of an earlier call that are too many go.
 
     Raises:
@@ -58,10 +58,10 @@ def write_stages(folder: str | Path, made: Curriculum, reference: str = "previou
     rows = [{"file": file.name, "pairs": count} for file, count in zip(files, pairs, strict=True)]
     text = _HEAD.format(folder=folder.name) + yaml.safe_dump({"reference": reference, "stages": rows}, sort_keys=False)
     write_atomically(folder / INDEX, lambda beside: beside.write_text(text, encoding="utf-8"))
-    return Stages(tuple(files), tuple(pairs), reference)
+    return StageFiles(tuple(files), tuple(pairs), reference)
 
 
-def read_stages(folder: str | Path) -> Stages:
+def read_stages(folder: str | Path) -> StageFiles:
     """Reads :data:`INDEX`. Raises DataError where it is absent, or a stage that it names."""
     import yaml
 
@@ -73,7 +73,7 @@ def read_stages(folder: str | Path) -> Stages:
     values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
         rows: list[Mapping[str, Any]] = list(values["stages"])
-        stages = Stages(
+        stages = StageFiles(
             tuple(path.parent / str(row["file"]) for row in rows),
             tuple(int(row["pairs"]) for row in rows),
             str(values.get("reference", "previous_stage")),

@@ -38,7 +38,7 @@ def rejection_weights(gains: Sequence[float], *, beta: float) -> list[float]:
     return [value / total for value in raw]
 
 
-def design_rejected(
+def draw_rejected(
     pair: Pair, gains: Mapping[str, float], *, beta: float, seed: int = 0
 ) -> tuple[Pair, dict[str, float]]:
     """The pair with one of its other answers as the rejected one, and the probabilities that it was drawn by.
@@ -84,7 +84,7 @@ def gains_of(pair: Pair, score: str, reward_beta: float) -> dict[str, float]:
     return found
 
 
-def designed(
+def design_rejected(
     lines: Sequence[PairRow], score: str, *, beta: float, reward_beta: float, seed: int = 0
 ) -> TransformResult:
     """The lines with drawn rejected answers.
@@ -108,7 +108,7 @@ def designed(
     def drawn() -> Iterator[PairRow]:
         for line in lines:
             gains = gains_of(line.pair, score, reward_beta)
-            pair, _ = design_rejected(line.pair, gains, beta=beta, seed=seed)
+            pair, _ = draw_rejected(line.pair, gains, beta=beta, seed=seed)
             yield PairRow(pair, line.columns)
 
     return TransformResult(drawn())

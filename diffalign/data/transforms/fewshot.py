@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from diffalign.data.readers.parse_row import digest
-from diffalign.data.readers.rows_with_columns import PairRow, ends_of
+from diffalign.data.readers.rows_with_columns import PairRow, list_to_pair
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
 from diffalign.data.records.pair import Dropped, Media, Pair
 from diffalign.data.transforms.result import TransformResult
@@ -103,10 +103,10 @@ def fewshot(
                 examples = [lines[i].pair for i in shown]
                 told = personas.get(name, "") if persona == "teacher" else ""
                 before = preamble(examples, task, told, rejected_too)
-                line = asked(lines[query], before, name, number)
+                line = with_preamble(lines[query], before, name, number)
                 if persona == "cot":
                     stranger = random.Random(f"{seed}/{line.pair.id}").choice(sorted(others))
-                    line = PairRow(described(line.pair, personas[name], stranger), line.columns)
+                    line = PairRow(with_persona(line.pair, personas[name], stranger), line.columns)
                 yield PairRow(line.pair, {**line.columns, "user_id": name, "shot_ids": [pair.id for pair in examples]})
 
     note = f"{len(kept):,} users, {shots} shots, {rounds} passes"
@@ -136,7 +136,9 @@ def user_of(line: PairRow, group_by: str) -> str:
     return "" if value is None else str(value)
 
 
-def apart(lines: Sequence[PairRow], group_by: str, share: float, seed: int = 0) -> tuple[list[PairRow], list[PairRow]]:
+def split_users(
+    lines: Sequence[PairRow], group_by: str, share: float, seed: int = 0
+) -> tuple[list[PairRow], list[PairRow]]:
     """The lines in two parts that share no user: to train on, and a ``share`` of the users to test on.
 
     Raises:
@@ -173,21 +175,24 @@ def preamble(shots: Sequence[Pair], task: str, persona: str = "", rejected_too: 
     """What stands before the query."""
     parts = [f"About the one who asks: {persona}"] if persona else []
     for number, pair in enumerate(shots, 1):
-        lines = [f"Example {number}", f"Question: {said(pair.prompt)}", f"Preferred answer: {said(pair.chosen)}"]
-        parts.append("\n".join(lines + ([f"Other answer: {said(pair.rejected)}"] if rejected_too else [])))
+        lines = [f"Example {number}", f"Question: {inline_text(pair.prompt)}"]
+        lines.append(f"Preferred answer: {inline_text(pair.chosen)}")
+        if rejected_too:
+            lines.append(f"Other answer: {inline_text(pair.rejected)}")
+        parts.append("\n".join(lines))
     return "\n\n".join([*parts, task])
 
 
-def said(text: Media | None) -> str:
+def inline_text(text: Media | None) -> str:
     """A text within another: one turn without its role, several with theirs."""
     if isinstance(text, Conversation) and len(text) == 1:
         text = text.messages[0].content
     return str(text).strip()
 
 
-def asked(line: PairRow, before: str, user: str, number: int) -> PairRow:
+def with_preamble(line: PairRow, before: str, user: str, number: int) -> PairRow:
     """The line with ``before`` at the head of what the user says first; its answers stay as they are."""
-    pair = ends_of(line.pair)
+    pair = list_to_pair(line.pair)
     changed = replace(
         pair,
         id=f"{pair.id}/{number}" if number else pair.id,
@@ -199,7 +204,7 @@ def asked(line: PairRow, before: str, user: str, number: int) -> PairRow:
     return PairRow(changed, line.columns)
 
 
-def described(pair: Pair, own: str, other: str) -> Pair:
+def with_persona(pair: Pair, own: str, other: str) -> Pair:
     """The pair with a description of the user at the head of both answers, the true one at the chosen's."""
     form: Callable[[str], str] = lambda text: f"The one who asks: {text}"
     chosen, rejected = (

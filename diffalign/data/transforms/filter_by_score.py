@@ -33,14 +33,14 @@ def quantile_table(rows: Mapping[str, Mapping[str, float]]) -> list[str]:
     return lines
 
 
-def lowest(values: Sequence[float], share: float) -> list[int]:
+def lowest_indices(values: Sequence[float], share: float) -> list[int]:
     """Which of ``values`` are the lowest ``share`` of them, at least one, in their order; of equals the first."""
     count = max(1, round(share * len(values)))
     order = sorted(range(len(values)), key=lambda place: values[place])
     return sorted(order[:count])
 
 
-def share_kept(keep_lowest: float | None, drop_top: float | None) -> float | None:
+def share_to_keep(keep_lowest: float | None, drop_top: float | None) -> float | None:
     """The share of pairs to keep that two options ask for; None keeps all.
 
     Raises:
@@ -54,7 +54,7 @@ def share_kept(keep_lowest: float | None, drop_top: float | None) -> float | Non
     return keep_lowest if keep_lowest is not None else None if drop_top is None else 1.0 - drop_top
 
 
-def filtered(
+def filter_by_score(
     lines: Sequence[PairRow], rows: Mapping[str, Mapping[str, float]], by: str = "", share: float | None = None
 ) -> TransformResult:
     """The lines with their numbers among those of their pair; of these the lowest ``share``.
@@ -66,10 +66,10 @@ def filtered(
         share: Of the lines to keep, in (0, 1); None keeps all.
     """
     if share is None:
-        return TransformResult(noted(lines, rows))
+        return TransformResult(with_numbers(lines, rows))
     values = [rows[line.pair.id][by] for line in lines]
-    kept = set(lowest(values, share))
-    outcome = TransformResult(noted((line for place, line in enumerate(lines) if place in kept), rows))
+    kept = set(lowest_indices(values, share))
+    outcome = TransformResult(with_numbers((line for place, line in enumerate(lines) if place in kept), rows))
     for place, value in enumerate(values):
         if place not in kept:
             source = lines[place].pair.source or lines[place].pair.id
@@ -77,7 +77,7 @@ def filtered(
     return outcome
 
 
-def noted(lines: Iterable[PairRow], rows: Mapping[str, Mapping[str, float]]) -> Iterator[PairRow]:
+def with_numbers(lines: Iterable[PairRow], rows: Mapping[str, Mapping[str, float]]) -> Iterator[PairRow]:
     """The lines, their numbers among those that belong to the pair."""
     for line in lines:
         scores = line.pair.scores

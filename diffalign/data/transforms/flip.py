@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from diffalign.data.readers.parse_row import digest
-from diffalign.data.readers.rows_with_columns import PairRow, ranks_of
+from diffalign.data.readers.rows_with_columns import PairRow, rank_roles
 from diffalign.data.records.pair import Answer, Pair
 from diffalign.data.transforms.result import TransformResult
 from diffalign.errors import DataError, UserError, near_miss
@@ -31,7 +31,7 @@ def flip(pair: Pair) -> Pair:
     if pair.rejected is None:
         return replace(pair, desirable=not pair.desirable)
     prompt = pair.prompt if pair.rejected_prompt is None else pair.rejected_prompt
-    ranks = ranks_of(pair)
+    ranks = rank_roles(pair)
     other = {**_OTHER, **dict(zip(ranks, reversed(ranks), strict=True))}
     scores = _renamed(pair.scores, other)
     if both := pair.scores.get("pair"):
@@ -48,7 +48,7 @@ def flip(pair: Pair) -> Pair:
     )
 
 
-def flipped(line: PairRow, wrong: bool) -> PairRow:
+def flip_row(line: PairRow, wrong: bool) -> PairRow:
     """The line, turned round where ``wrong``; ``flipped`` among its pair's numbers says which it is, 1 or 0. A row that
     was turned round before and is again counts as it was."""
     before = line.pair.scores.get("pair", {}).get("flipped", 0.0)
@@ -101,7 +101,7 @@ def flip_disputed(lines: Sequence[PairRow], strength: Callable[[Pair], float]) -
 
 def _outcome(lines: Sequence[PairRow], wrong: Callable[[PairRow], bool], which: str, count: int) -> TransformResult:
     note = f"{count:,} of {len(lines):,} labels turned round, {which}; the column flipped says which"
-    return TransformResult((flipped(line, wrong(line)) for line in lines), notes=[note])
+    return TransformResult((flip_row(line, wrong(line)) for line in lines), notes=[note])
 
 
 def _turned(name: str, value: float) -> float:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.pair import FILTERED, Dropped
-from diffalign.data.transforms.flip import flipped
+from diffalign.data.transforms.flip import flip_row
 from diffalign.data.transforms.result import TransformResult
 from diffalign.data.transforms.votes import Votes
 from diffalign.errors import UserError, near_miss
@@ -68,7 +68,7 @@ class Cuts:
         return names
 
 
-def strength(
+def treat_by_strength(
     lines: Sequence[PairRow],
     found: Votes,
     *,
@@ -127,7 +127,7 @@ def _treated(
         margin = margin_scale * mean if what.endswith("margin") else 0.0
         numbers = {"strength_mean": mean, "strength_std": deviation, "margin": margin}
         scores = {**pair.scores, "pair": {**pair.scores.get("pair", {}), **numbers}}
-        line = flipped(PairRow(replace(pair, scores=scores), {**line.columns, "bucket": bucket}), what == "flip")
+        line = flip_row(PairRow(replace(pair, scores=scores), {**line.columns, "bucket": bucket}), what == "flip")
         if what.startswith("soft"):
             line = PairRow(replace(line.pair, probability=1.0 - soft), line.columns)
         yield line

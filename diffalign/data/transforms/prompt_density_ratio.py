@@ -36,7 +36,7 @@ LOW, HIGH = 0.5, 10.0
 _WORD = re.compile(r"\w+")
 
 
-class Bags(NamedTuple):
+class HashedWords(NamedTuple):
     """Features of texts: which of :data:`SIZE` are there, text by text, each text's of length 1 together."""
 
     indices: Tensor
@@ -45,7 +45,7 @@ class Bags(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Density:
+class DensityWeights:
     """Weights of examples, and how sure the classifier was.
 
     Args:
@@ -58,7 +58,7 @@ class Density:
     told: float
 
 
-def bags(texts: Sequence[str]) -> Bags:
+def hash_words(texts: Sequence[str]) -> HashedWords:
     """Words, and each two that follow each other, by their hash; the same on every machine."""
     indices: list[int] = []
     offsets, values = [], []
@@ -69,19 +69,19 @@ def bags(texts: Sequence[str]) -> Bags:
         offsets.append(len(indices))
         indices += there
         values += [1.0 / math.sqrt(len(there))] * len(there) if there else []
-    return Bags(torch.tensor(indices, dtype=torch.long), torch.tensor(offsets), torch.tensor(values).double())
+    return HashedWords(torch.tensor(indices, dtype=torch.long), torch.tensor(offsets), torch.tensor(values).double())
 
 
-def logits(bag: Bags, weights: Tensor) -> Tensor:
+def logits(bag: HashedWords, weights: Tensor) -> Tensor:
     """``(B,)``: of ``SIZE`` weights and, behind them, the constant."""
     table = weights[:-1].unsqueeze(1)
     found = F.embedding_bag(bag.indices, table, bag.offsets, mode="sum", per_sample_weights=bag.values)
     return found.squeeze(1) + weights[-1]
 
 
-def fitted(texts: Sequence[str], good: Sequence[bool]) -> Tensor:
+def fit_classifier(texts: Sequence[str], good: Sequence[bool]) -> Tensor:
     """Weights of the logistic regression: both kinds count alike, ridge 1, until nothing moves."""
-    bag, sides = bags(texts), torch.tensor(good)
+    bag, sides = hash_words(texts), torch.tensor(good)
     share = torch.where(sides, sides.sum(), (~sides).sum()).double()
     counts = len(texts) / (2.0 * share)
     signs = torch.where(sides, 1.0, -1.0).double()
@@ -98,7 +98,7 @@ def fitted(texts: Sequence[str], good: Sequence[bool]) -> Tensor:
     return weights.detach()
 
 
-def density(pairs: Sequence[Pair], *, per_kind: int = 1024) -> Density:
+def density_weights(pairs: Sequence[Pair], *, per_kind: int = 1024) -> DensityWeights:
     """Weights of single examples that were judged good or bad.
 
     Args:
@@ -126,16 +126,18 @@ def density(pairs: Sequence[Pair], *, per_kind: int = 1024) -> Density:
     chance: dict[str, float] = {}
     for half in (0, 1):
         shown = {kind: sorted(halves[1 - half, kind], key=_rank)[:per_kind] for kind in (True, False)}
-        weights = fitted([*shown[True], *shown[False]], [True] * len(shown[True]) + [False] * len(shown[False]))
+        weights = fit_classifier([*shown[True], *shown[False]], [True] * len(shown[True]) + [False] * len(shown[False]))
         asked = list(dict.fromkeys(halves[half, True] + halves[half, False]))
-        chance |= dict(zip(asked, torch.sigmoid(logits(bags(asked), weights)).tolist(), strict=True))
+        chance |= dict(zip(asked, torch.sigmoid(logits(hash_words(asked), weights)).tolist(), strict=True))
     right = {kind: [(chance[text] > 0.5) == side for text, side in prompts if side == kind] for kind in (True, False)}
     told = sum(sum(found) / len(found) for found in right.values()) / 2
     ratio = lambda f: min(max(f / (1.0 - f + 1e-8), LOW), HIGH)
-    return Density({p.id: 1.0 if p.desirable else ratio(chance[str(p.prompt)]) for p in pairs}, told)
+    return DensityWeights({p.id: 1.0 if p.desirable else ratio(chance[str(p.prompt)]) for p in pairs}, told)
 
 
-def write_density(found: PairSet, path: Path | None = None, *, split: str = "train") -> tuple[ScoreTable, Density]:
+def write_density_weights(
+    found: PairSet, path: Path | None = None, *, split: str = "train"
+) -> tuple[ScoreTable, DensityWeights]:
     """Computes the weights of a data set and writes them as a file that ``data.scores`` reads.
 
     Args:
@@ -145,12 +147,12 @@ def write_density(found: PairSet, path: Path | None = None, *, split: str = "tra
 
     Raises:
         UserError: No place to write to.
-        DataError: As :func:`density`.
+        DataError: As :func:`density_weights`.
     """
     path = path or scores_path(found.source, WEIGHT, split)
     if path is None:
         raise UserError(f"'{found.source}' is no local file or folder. Say where the weights shall go: --output FILE")
-    made = density(found.pairs)
+    made = density_weights(found.pairs)
     rows = {name: (weight,) for name, weight in made.rows.items()}
     return write_scores(path, WEIGHT, rows, unit="factor", roles=("pair",)), made
 

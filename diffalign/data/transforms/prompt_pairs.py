@@ -16,7 +16,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any, Literal, get_args
 
-from diffalign.data.readers.rows_with_columns import PairRow, ends_of
+from diffalign.data.readers.rows_with_columns import PairRow, list_to_pair
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
 from diffalign.data.records.pair import Answer, Dropped, Media, Pair
 from diffalign.data.transforms.result import TransformResult
@@ -69,7 +69,7 @@ def within(
                 {"rule": rule.name, "prompt": a, "rejected_prompt": b}
                 for (rule, a), (_, b) in zip(right, wrong, strict=True)
             ]
-            prompts = [prompted(pair.prompt, asked, template) for asked in (right, wrong)]
+            prompts = [add_instructions(pair.prompt, asked, template) for asked in (right, wrong)]
             changed = Pair(
                 f"{pair.id}/{role}",
                 prompts[0],
@@ -121,7 +121,7 @@ def between(
             if asked is None:
                 outcome.dropped.append(Dropped(line.pair.source, ALIKE, role))
                 continue
-            pair, prompt = ends_of(line.pair), prompted(line.pair.prompt, asked, template)
+            pair, prompt = list_to_pair(line.pair), add_instructions(line.pair.prompt, asked, template)
             counts = len(asked), sum(rule.holds(other, a) for rule, a in asked)
             follows = dict(zip((role, "rejected" if role == "chosen" else "chosen"), counts, strict=True))
             scores = {r: {**pair.scores.get(r, {}), "n_sat": float(follows[r])} for r in ("chosen", "rejected")}
@@ -135,7 +135,7 @@ def between(
     return outcome
 
 
-def prompted(prompt: Text, asked: Asked, template: str = "") -> Text:
+def add_instructions(prompt: Text, asked: Asked, template: str = "") -> Text:
     """The prompt with instructions: in turns after what the user says last, of a plain text before it (so that answers
     join it as they did), of an image as further phrases, or in the template's places."""
     if template:
@@ -150,7 +150,7 @@ def prompted(prompt: Text, asked: Asked, template: str = "") -> Text:
     return ", ".join([prompt, *said]) if imaged else f"{' '.join(said)}\n\n{prompt}"
 
 
-def facts_of(line: PairRow, role: str, rules: Sequence[Rule]) -> Facts | None:
+def checkable_facts(line: PairRow, role: str, rules: Sequence[Rule]) -> Facts | None:
     """What checkers see of a candidate: of a text its last turn, of an image the attributes in the row's columns, as
     ``chosen_NAME`` and ``rejected_NAME`` or ``NAME`` for both; None where there is nothing to see."""
     candidate = line.pair.answers[role].candidate
@@ -185,11 +185,11 @@ def _sides(
     and images have ``strangers``, an image of another row."""
     known: list[Facts | None] = []
     if strangers and rules and rules[0] not in RULES:
-        known = [facts_of(line, "chosen", rules) for line in lines]
+        known = [checkable_facts(line, "chosen", rules) for line in lines]
     for line in lines:
         if line.pair.rejected is None or line.pair.rejected_prompt is not None:
             continue
-        seen = {role: facts_of(line, role, rules) for role in ("chosen", "rejected")}
+        seen = {role: checkable_facts(line, role, rules) for role in ("chosen", "rejected")}
         for role, other in (("chosen", "rejected"), ("rejected", "chosen")):
             own, second = seen[role], seen[other]
             if known and own is not None and own == second:
@@ -265,7 +265,7 @@ def _check(least: int, most: int, fits: str, rules: Sequence[Rule]) -> None:
         raise UserError("no rule is left to make instructions of.")
 
 
-def named_rules(names: Sequence[str], attributes: Mapping[str, str]) -> tuple[Rule, ...]:
+def select_rules(names: Sequence[str], attributes: Mapping[str, str]) -> tuple[Rule, ...]:
     """The rules of these names, all where none is named; of images those of ``{attribute: phrase}``.
 
     Raises:

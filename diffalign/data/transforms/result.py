@@ -26,9 +26,9 @@ class TransformResult:
 
     def reasons(self) -> str:
         """``"2 tie, 1 no user"``; empty where nothing was dropped."""
-        return counted(self.dropped)
+        return count_reasons(self.dropped)
 
 
-def counted(dropped: Iterable[Dropped]) -> str:
+def count_reasons(dropped: Iterable[Dropped]) -> str:
     """How many rows were left out for which reason, the most frequent first."""
     return ", ".join(f"{n:,} {why}" for why, n in Counter(row.reason for row in dropped).most_common())

@@ -34,7 +34,7 @@ class Votes:
     judges: int = 1
 
 
-def votes(
+def collect_votes(
     pairs: Sequence[Pair], tables: Sequence[ScoreTable], columns: Sequence[str] = (), scale: Scale = "none"
 ) -> Votes:
     """Mean and population deviation of the judges' differences.

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.data.readers.parse_row import ROLES, scores_of
-from diffalign.data.readers.rows_with_columns import USED, PairRow, ranks_of
+from diffalign.data.readers.rows_with_columns import USED, PairRow, rank_roles
 from diffalign.data.readers.trl import FURTHER
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import Media, Pair
-from diffalign.data.storage.hash_set import Distinct
-from diffalign.data.writing.media_files import Files
+from diffalign.data.storage.hash_set import HashSet
+from diffalign.data.writing.media_files import MediaFiles
 from diffalign.errors import DataError, UserError
 from diffalign.sharing.atomic import write_atomically
 
@@ -43,7 +43,7 @@ def write_pairs(path: str | Path, lines: Iterable[PairRow]) -> int:
     path = Path(path).expanduser()
     if path.suffix != ".jsonl":
         raise UserError(f"pairs are written as JSON lines; got the name '{path.name}'. Type: {path.stem}.jsonl")
-    files, ids = Files(path.parent), Distinct()
+    files, ids = MediaFiles(path.parent), HashSet()
     kinds: list[str] = []
     count = 0
 
@@ -52,7 +52,7 @@ def write_pairs(path: str | Path, lines: Iterable[PairRow]) -> int:
         with beside.open("w", encoding="utf-8") as out:
             for line in lines:
                 pair, count = line.pair, count + 1
-                kind = "singles" if pair.rejected is None else "lists" if ranks_of(pair) else "pairs"
+                kind = "singles" if pair.rejected is None else "lists" if rank_roles(pair) else "pairs"
                 kinds = kinds or [kind]
                 if kind not in kinds and (kind, kinds[0]) != ("pairs", "lists"):
                     raise DataError(
@@ -69,7 +69,7 @@ def write_pairs(path: str | Path, lines: Iterable[PairRow]) -> int:
     return count
 
 
-def row_of(line: PairRow, files: Files, ranked: bool = False) -> dict[str, Any]:
+def row_of(line: PairRow, files: MediaFiles, ranked: bool = False) -> dict[str, Any]:
     """A line as the columns of its row; ``ranked``: as a list of completions with their scores.
 
     Raises:
@@ -77,7 +77,7 @@ def row_of(line: PairRow, files: Files, ranked: bool = False) -> dict[str, Any]:
     """
     pair = line.pair
     row: dict[str, Any] = {"id": pair.id, "prompt": _text(pair.prompt)}
-    scores, ranks = {role: dict(values) for role, values in pair.scores.items()}, ranks_of(pair) if ranked else []
+    scores, ranks = {role: dict(values) for role, values in pair.scores.items()}, rank_roles(pair) if ranked else []
     if ranked:
         roles = ["chosen", *ranks, "rejected"]
         name = next((name for name in ("score", "reward") if all(name in scores.get(role, {}) for role in roles)), "")
@@ -156,5 +156,5 @@ def _text(text: Text) -> Any:
     return text.rows() if isinstance(text, Conversation) else text
 
 
-def _cell(candidate: Media, files: Files) -> Any:
+def _cell(candidate: Media, files: MediaFiles) -> Any:
     return _text(candidate) if isinstance(candidate, (str, Conversation)) else files.name(candidate)

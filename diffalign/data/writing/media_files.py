@@ -22,7 +22,7 @@ _BEGINNINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"B
 _INSIDE = {b"WEBP": (8, ".webp"), b"ftypavif": (4, ".avif"), b"ftyp": (4, ".mp4")}
 
 
-class Files:
+class MediaFiles:
     """Names of images and clips as a table in ``folder`` writes them; what lies elsewhere is put into ``files/``.
 
     Args:

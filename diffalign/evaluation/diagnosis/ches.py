@@ -27,7 +27,7 @@ from torch import Tensor
 
 from diffalign.data.check.candidate_facts import is_text
 from diffalign.data.records.pair import Pair
-from diffalign.data.records.progress_file import Notes, Progress
+from diffalign.data.records.progress_file import Progress, ProgressFile
 from diffalign.errors import DataError, UserError
 from diffalign.policies.language.policy import LanguagePolicy
 from diffalign.policies.language.scoring.hidden_states import response_states
@@ -87,7 +87,7 @@ def similarities(
     target: Path | None = None,
     batch: int = 8,
     progress: Progress | None = None,
-) -> tuple[Notes, dict[str, dict[str, float]]]:
+) -> tuple[ProgressFile, dict[str, dict[str, float]]]:
     """What the model holds of each pair's answers, as numbers by pair id: :data:`COLUMNS`.
 
     ``edit_distance`` counts tokens; ``last_hidden_product`` is the inner product of the states at the two answers' last
@@ -110,7 +110,7 @@ def similarities(
             "For images ask `diffalign data separability`."
         )
     check_texts(pairs)
-    notes = Notes(target, {"model": policy.fingerprint(), "weights": state_hash(policy.state()), "of": COLUMNS})
+    notes = ProgressFile(target, {"model": policy.fingerprint(), "weights": state_hash(policy.state()), "of": COLUMNS})
 
     def find(part: list[Pair]) -> Mapping[str, Mapping[str, float]]:
         encoded = policy.encode([bare(pair) for pair in part])

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from diffalign.data.records.pair import Pair
-from diffalign.data.records.progress_file import Notes, Progress
+from diffalign.data.records.progress_file import Progress, ProgressFile
 from diffalign.errors import DataError
 from diffalign.evaluation.diagnosis.ches import bare
 from diffalign.losses.diagnostics.ranking import flip_threshold
@@ -57,7 +57,7 @@ def ref_logps(
     batch: int = 8,
     seed: int = 0,
     progress: Progress | None = None,
-) -> tuple[Notes, dict[str, dict[str, float]]]:
+) -> tuple[ProgressFile, dict[str, dict[str, float]]]:
     """Log-probabilities of both candidates under the model as it is, by pair id: ``chosen`` and ``rejected``.
 
     Args:
@@ -76,7 +76,7 @@ def ref_logps(
         raise DataError(f"{single.source or single.id} has no rejected candidate, and difficulty is that of a pair.")
     looks = looks or policy.eval_draws
     about = {"model": policy.fingerprint(), "weights": state_hash(policy.state()), "looks": looks, "seed": seed}
-    notes = Notes(target, about)
+    notes = ProgressFile(target, about)
     policy.prepare(pairs, progress or _silent)
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ from diffalign.data.records.conversation import Conversation, Text
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.generate import read_gallery
 from diffalign.evaluation.samples.medium import MEDIA
-from diffalign.scorers import load_scorer, scorer_row
+from diffalign.scorers import load_scorer, scorer_entry
 from diffalign.sharing.atomic import write_atomically
 
 
@@ -47,7 +47,7 @@ def score_folder(folder: Path, specs: Sequence[str], device: str = "cpu") -> lis
     path = Path(folder) / "metadata.jsonl"
     medium, prompts, contents = _samples(Path(folder))
     for spec in specs:
-        judged = scorer_row(spec).medium
+        judged = scorer_entry(spec).medium
         if judged != medium:
             raise UserError(
                 f"The scorer '{spec}' judges {MEDIA[judged].plural}, but {folder} holds {MEDIA[medium].plural}."

@@ -25,7 +25,7 @@ from diffalign.data.records.score_table import (
 )
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.medium import MEDIA
-from diffalign.scorers import Scorer, load_scorer, scorer_row
+from diffalign.scorers import Scorer, load_scorer, scorer_entry
 from diffalign.sharing.atomic import write_atomically
 
 Progress = Callable[[str, int, int], None]
@@ -62,7 +62,7 @@ def score_pairs(
             is no number.
         UserError: An unknown scorer; no place to write to; a file there that is of another judge.
     """
-    medium = scorer_row(spec).medium
+    medium = scorer_entry(spec).medium
     path = path or scores_path(found.source, spec, split)
     if path is None:
         raise UserError(f"'{found.source}' is no local file or folder. Say where the scores shall go: --output FILE")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diffalign.data.records.conversation import Text, plain_text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
-from diffalign.devices.budget import in_words, module_bytes
+from diffalign.devices.budget import format_bytes, module_bytes
 from diffalign.errors import ConfigError
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.encoding.encode import CachedEncoder
@@ -112,7 +112,7 @@ class ImagePolicy:
         if self.reference_kind == "stored" and adapter is not None:
             reference = "stored errors (no memory, no time for planned visits; others with the adapter switched off)"
         return {
-            "model": f"{self.config.path} ({in_words(module_bytes(unwrap(self.module)))} of weights)",
+            "model": f"{self.config.path} ({format_bytes(module_bytes(unwrap(self.module)))} of weights)",
             "trains": "every weight of the denoiser" if adapter is None else adapter.describe(),
             "parameters": f"{self._trainable.count:,} trainable of {total:,}",
             "reference": reference,

@@ -14,7 +14,7 @@ from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
-from diffalign.devices.budget import in_words, module_bytes
+from diffalign.devices.budget import format_bytes, module_bytes
 from diffalign.errors import ConfigError
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.generation.answer import Base, answered
@@ -91,7 +91,7 @@ class LanguagePolicy:
         total = sum(parameter.numel() for parameter in network.parameters())
         adapter, config = self.config.adapter, self.config
         return {
-            "model": f"{public_name(config.path)} ({in_words(module_bytes(network))} of weights)",
+            "model": f"{public_name(config.path)} ({format_bytes(module_bytes(network))} of weights)",
             "trains": "every weight of the model" if adapter is None else adapter.describe(),
             "parameters": f"{self._trainable.count:,} trainable of {total:,}",
             "reference": self._policy_and_reference.reference.describe(),

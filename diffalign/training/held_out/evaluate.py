@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from diffalign.data.records.lazy import changed, selected
+from diffalign.data.records.lazy import filter_pairs, map_pairs
 from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError, DataError
 from diffalign.labels import expected, swapped_by
@@ -47,7 +47,7 @@ class HeldOut:
             **{**data.options, **data.eval_options},
         )
         # Ids of their own: a split often counts from zero again.
-        return HeldOut(changed(found.pairs, lambda pair: replace(pair, id=f"eval/{pair.id}")))
+        return HeldOut(map_pairs(found.pairs, lambda pair: replace(pair, id=f"eval/{pair.id}")))
 
     def fitting(self, loss: Objective, label: Labeller) -> HeldOut:
         """Those that the run's loss and label can judge: every candidate for itself where the loss takes examples of
@@ -68,7 +68,7 @@ class HeldOut:
         if single and loss.accepts_undesirable:
             fit = HeldOut(one_by_one(self.pairs))
         elif single:
-            fit = HeldOut(changed(selected(self.pairs, lambda pair: pair.desirable), winner))
+            fit = HeldOut(map_pairs(filter_pairs(self.pairs, lambda pair: pair.desirable), winner))
         if not fit.pairs:
             raise ConfigError(
                 f"data.eval: none of {len(self.pairs)} held-out rows is desirable, but the loss '{loss.name}' looks at "

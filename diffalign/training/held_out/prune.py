@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from diffalign.data.records.lazy import changed
+from diffalign.data.records.lazy import map_pairs
 from diffalign.data.records.pair import Pair
 from diffalign.pairs import DatasetPairs, PairSource
 from diffalign.training.held_out.evaluate import HeldOut
@@ -26,7 +26,7 @@ def drop_unused_answers(pairs: Sequence[Pair], roles: Collection[str]) -> Sequen
 
     if all(kept(role) for pair in islice(pairs, LOOK) for role in pair.further):
         return pairs
-    return changed(
+    return map_pairs(
         pairs, lambda pair: replace(pair, further={r: answer for r, answer in pair.further.items() if kept(r)})
     )
 

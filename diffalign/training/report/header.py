@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from diffalign.devices.budget import available_bytes, in_words
+from diffalign.devices.budget import available_bytes, format_bytes
 from diffalign.losses import Objective, equivalent_betas
 from diffalign.named_choice import Choice
 from diffalign.pairs.source import PairSource
@@ -90,6 +90,6 @@ def _memory_line(recipe: Recipe, policy: Policy) -> str:
     extra = trained * (4 + OPTIMIZER_BYTES[recipe.train.optimizer] + (4 if recipe.train.ema_decay else 0))
     device = next(policy.module.parameters()).device
     return (
-        f"{in_words(weights)} weights + {in_words(extra)} gradients, optimizer and average, and activations; "
-        f"{in_words(available_bytes(device))} free on {device}"
+        f"{format_bytes(weights)} weights + {format_bytes(extra)} gradients, optimizer and average, and activations; "
+        f"{format_bytes(available_bytes(device))} free on {device}"
     )

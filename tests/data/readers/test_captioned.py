@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from diffalign.data.check.run import check
-from diffalign.data.readers import READERS, read_pairs, recognise
+from diffalign.data.check.run import check_pairs
+from diffalign.data.readers import READERS, detect_format, read_pairs
 from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, EMPTY_PROMPT, MISSING_FILE, OUTSIDE
 from diffalign.errors import DataError
 from tests.data.fixtures import image, jsonl, pair_folder, parquet
@@ -66,7 +66,7 @@ def test_ids_do_not_depend_on_the_folder_or_on_other_rows(tmp_path):
 @pytest.mark.parametrize("name", [name for name in READERS if name not in ("captioned", "implicit")])
 def test_no_pair_format_is_mistaken_for_winners(tmp_path, name):
     row = dict.fromkeys((*READERS[name].required, "file_name", "image", "text", "caption", "prompt"), "x")
-    assert recognise(parquet(tmp_path / "a.parquet", [row])) == name
+    assert detect_format(parquet(tmp_path / "a.parquet", [row])) == name
 
 
 @pytest.mark.parametrize("column", ["label", "rank", "rejected"])
@@ -87,13 +87,13 @@ def test_a_pair_folder_with_two_misspelt_columns_is_not_told_about_captions(tmp_
 
 def test_the_check_looks_at_winners(tmp_path):
     folder = image_folder(tmp_path / "set", 4)
-    report = check(read_pairs(folder), resolution=16)
+    report = check_pairs(read_pairs(folder), resolution=16)
     assert report.findings == [] and report.facts["winners"] == "4, 4 distinct prompts"
     assert "labels" not in report.facts and report.facts["candidates"].startswith("4 distinct")
     (folder / "1.png").write_bytes(b"nothing")
     with (folder / "metadata.jsonl").open("a") as file:
         file.write(json.dumps({"file_name": "0.png", "text": "thing 0"}) + "\n")
-    found = {finding.what: finding for finding in check(read_pairs(folder), resolution=17).findings}
+    found = {finding.what: finding for finding in check_pairs(read_pairs(folder), resolution=17).findings}
     assert found["candidates that cannot be read"].count == 1
     assert found["pairs that repeat another"].count == 1
     assert found["pairs with an image smaller than 17 pixels"].count == 4
@@ -103,5 +103,5 @@ def test_winners_and_pairs_are_searched_for_what_they_share(tmp_path):
     winners = read_pairs(image_folder(tmp_path / "winners", 1))
     pairs = read_pairs(pair_folder(tmp_path / "pairs", 1))
     for one, other in ((winners, pairs), (pairs, winners)):
-        found = {finding.what: finding.count for finding in check(one, other).findings}
+        found = {finding.what: finding.count for finding in check_pairs(one, other).findings}
         assert found["candidates in both the training and the evaluation set"] == 1

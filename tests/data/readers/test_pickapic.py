@@ -110,7 +110,7 @@ def test_handles_read_in_any_order_and_survive_pickling(tmp_path, monkeypatch):
     pairs = read_pairs(path).pairs
     for group_bytes in (table_cell.GROUP_BYTES, 1):  # whole row groups, then a walk in small batches
         monkeypatch.setattr(table_cell, "GROUP_BYTES", group_bytes)
-        table_cell._open.clear()
+        table_cell._open_tables.clear()
         for n in (10, 0, 7, 6, 3, 4, 10, 0):
             handle = pickle.loads(pickle.dumps(pairs[n].rejected))
             assert handle == pairs[n].rejected and handle.read() == rows[n]["jpg_1"]
@@ -119,7 +119,7 @@ def test_handles_read_in_any_order_and_survive_pickling(tmp_path, monkeypatch):
 def test_a_handle_on_a_lost_file_says_so(tmp_path):
     path = parquet(tmp_path / "votes.parquet", [vote(0)])
     handle = read_pairs(path).pairs[0].chosen
-    table_cell._open.clear()
+    table_cell._open_tables.clear()
     path.unlink()
     with pytest.raises(DataError, match="votes.parquet:0:jpg_0.*moved or rewritten"):
         handle.read()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffalign.data.readers import read_pairs, recognise
+from diffalign.data.readers import detect_format, read_pairs
 from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, BAD_TURNS, EMPTY_CANDIDATE, IDENTICAL, MISSING_FILE, TIE
 from diffalign.errors import DataError
 from tests.data.fixtures import image, jsonl, parquet, turns
@@ -87,6 +87,6 @@ def test_rows_that_rank_nothing_are_dropped_with_a_reason(tmp_path, change, reas
 
 
 def test_a_ranking_is_recognised_and_a_misspelt_column_named(tmp_path):
-    assert recognise(jsonl(tmp_path / "a.jsonl", [ROW])) == "ranked"
+    assert detect_format(jsonl(tmp_path / "a.jsonl", [ROW])) == "ranked"
     with pytest.raises(DataError, match="'scores'"):
         read(tmp_path, {"prompt": "p", "completions": ["a", "b"], "score": [1, 2]}, format="ranked")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffalign.data.readers import READERS, read_pairs, recognise
+from diffalign.data.readers import READERS, detect_format, read_pairs
 from diffalign.data.readers.parse_row import Ids, digest
 from diffalign.data.records.pair import (
     BAD_LABEL,
@@ -160,7 +160,7 @@ def test_every_format_is_recognised_by_its_own_columns(tmp_path):
     for name, reader in READERS.items():
         path = tmp_path / f"{name}.parquet"
         pa.parquet.write_table(pa.table({column: ["x"] for column in reader.required}), path)
-        assert recognise(path) == name
+        assert detect_format(path) == name
 
 
 def test_unknown_columns_formats_options_and_paths_name_the_near_miss(tmp_path):
@@ -202,7 +202,7 @@ def test_ids_do_not_depend_on_the_folder_or_on_other_rows(tmp_path):
 
 
 def test_a_pick_a_pic_file_is_not_mistaken_for_another_format(tmp_path):
-    assert recognise(parquet(tmp_path / "v.parquet", [vote(0)])) == "pickapic"
+    assert detect_format(parquet(tmp_path / "v.parquet", [vote(0)])) == "pickapic"
 
 
 @given(st.lists(st.sampled_from(["a", "a-2", "a-3", "b", "a-2-2"])))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffalign.data.readers import read_pairs, recognise
+from diffalign.data.readers import detect_format, read_pairs
 from diffalign.data.readers.implicit_prompt import split_text, transcript
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import (
@@ -212,7 +212,7 @@ def test_an_implicit_prompt_is_not_assumed_where_a_column_may_hold_it(tmp_path):
     row = {"chosen": "Blue", "rejected": "Green", "question": "Sky?"}
     table = jsonl(tmp_path / "a.jsonl", [row])
     with pytest.raises(DataError, match=r"columns=\{'prompt': 'question'\}"):
-        recognise(table)
+        detect_format(table)
     assert read_pairs(table, columns={"prompt": "question"}).pairs[0].prompt == "Sky?"
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from diffalign.data.readers import read_pairs
 from diffalign.data.records import memmap
 from diffalign.data.records.conversation import Conversation
-from diffalign.data.records.lazy import LazyPairs, changed, joined, selected
+from diffalign.data.records.lazy import LazyPairs, concat_pairs, filter_pairs, map_pairs
 from diffalign.data.records.memmap import MappedPairs, collect
 from diffalign.data.records.pair import Pair
 from diffalign.data.records.score_table import ScoreTable, with_scores
-from diffalign.data.storage.hash_set import Distinct
+from diffalign.data.storage.hash_set import HashSet
 from diffalign.data.storage.table_cell import TableCell
 from diffalign.errors import DataError
 from tests.data.fixtures import jsonl, turns, ultrafeedback
@@ -83,10 +83,10 @@ def test_what_is_made_of_many_pairs_is_lazy_and_the_same(lazy):
         return Pair(pair.id + "!", pair.prompt, pair.chosen, None)
 
     made = [
-        (changed(given_pairs, shout), [shout(pair) for pair in pairs]),
-        (selected(given_pairs, lambda pair: pair.desirable), [pair for pair in pairs if pair.desirable]),
-        (joined(given_pairs, pairs[:2]), pairs + pairs[:2]),
-        (joined(pairs[:2], given_pairs), pairs[:2] + pairs),
+        (map_pairs(given_pairs, shout), [shout(pair) for pair in pairs]),
+        (filter_pairs(given_pairs, lambda pair: pair.desirable), [pair for pair in pairs if pair.desirable]),
+        (concat_pairs(given_pairs, pairs[:2]), pairs + pairs[:2]),
+        (concat_pairs(pairs[:2], given_pairs), pairs[:2] + pairs),
     ]
     for found, expected in made:
         assert isinstance(found, LazyPairs) == lazy and list(found) == expected and found[-1] == expected[-1]
@@ -107,7 +107,7 @@ def test_a_reader_puts_many_pairs_on_the_disk_with_limits_and_scores(tmp_path, m
 
 @given(st.lists(st.text(max_size=3)))
 def test_distinct_texts_are_counted_as_a_set_counts_them(texts):
-    seen, expected = Distinct(), set()
+    seen, expected = HashSet(), set()
     for text in texts:
         assert seen.add(text) == (text not in expected)
         expected.add(text)
@@ -115,7 +115,7 @@ def test_distinct_texts_are_counted_as_a_set_counts_them(texts):
 
 
 def test_distinct_texts_grow_beyond_their_first_table():
-    seen = Distinct()
+    seen = HashSet()
     assert all(seen.add(str(n)) for n in range(5000)) and not any(seen.add(str(n)) for n in range(5000))
     assert len(seen) == 5000
 

@@ -10,8 +10,8 @@ from scipy.stats import norm
 
 from diffalign.data.records.pair import Pair
 from diffalign.data.separability import image_features, text_features
-from diffalign.data.separability.probe import accuracy, auc, fit, folds_of, held_out
-from diffalign.data.separability.study import study, surface_features
+from diffalign.data.separability.probe import accuracy, auc, fit_probe, folds_of, held_out_scores
+from diffalign.data.separability.study import study_separability, surface_features
 from diffalign.errors import DataError
 
 COUNT = 4000
@@ -32,7 +32,7 @@ def test_held_out_numbers_of_two_gaussians_are_the_best_there_are(distance, righ
     assert norm.cdf(distance / 2) == pytest.approx(right, abs=1e-6)
     assert norm.cdf(distance / math.sqrt(2)) == pytest.approx(area, abs=1e-6)
     rows, labels, groups = gaussians(distance)
-    scores = held_out(rows, labels, groups)
+    scores = held_out_scores(rows, labels, groups)
     error = 3 * 0.5 / math.sqrt(2 * COUNT)
     assert accuracy(scores, labels) == pytest.approx(right, abs=error)
     assert auc(scores, labels) == pytest.approx(area, abs=error)
@@ -40,16 +40,16 @@ def test_held_out_numbers_of_two_gaussians_are_the_best_there_are(distance, righ
 
 def test_equal_distributions_and_permuted_labels_are_chance():
     rows, labels, groups = gaussians(0.0)
-    assert auc(held_out(rows, labels, groups), labels) == pytest.approx(0.5, abs=0.025)
+    assert auc(held_out_scores(rows, labels, groups), labels) == pytest.approx(0.5, abs=0.025)
     rows, labels, groups = gaussians(2.0)
     turned = np.random.default_rng(1).permutation(labels)
-    assert auc(held_out(rows, turned, groups), turned) == pytest.approx(0.5, abs=0.025)
+    assert auc(held_out_scores(rows, turned, groups), turned) == pytest.approx(0.5, abs=0.025)
 
 
 def test_the_fit_is_the_minimum_and_swapped_labels_mirror_it():
     rows, labels, _ = gaussians(1.0, count=60)
-    probe = fit(rows, labels, penalty=2.0)
-    mirrored = fit(rows, ~labels, penalty=2.0)
+    probe = fit_probe(rows, labels, penalty=2.0)
+    mirrored = fit_probe(rows, ~labels, penalty=2.0)
     np.testing.assert_allclose(mirrored.weights, -probe.weights, atol=1e-5)
     assert accuracy(probe.score(rows), labels) == accuracy(mirrored.score(rows), ~labels)
     assert auc(probe.score(rows), ~labels) == pytest.approx(1 - auc(probe.score(rows), labels))
@@ -71,7 +71,7 @@ def test_the_fit_is_the_minimum_and_swapped_labels_mirror_it():
 def test_features_without_spread_count_nothing():
     rows, labels, _ = gaussians(2.0, count=50)
     flat = np.hstack([rows, np.full((100, 1), 7.0)])
-    probe = fit(flat, labels)
+    probe = fit_probe(flat, labels)
     assert probe.weights[-1] == 0.0 and np.isfinite(probe.score(flat + 1.0)).all()
 
 
@@ -98,9 +98,9 @@ def test_folds_that_split_prompts_are_inflated_and_grouped_ones_are_not():
     labels = np.repeat(rng.random(prompts) < 0.5, copies)
     rows = directions + 0.1 * rng.standard_normal(directions.shape)
     groups = [str(number // copies) for number in range(len(rows))]
-    leaked = auc(held_out(rows, labels, [str(number) for number in range(len(rows))]), labels)
+    leaked = auc(held_out_scores(rows, labels, [str(number) for number in range(len(rows))]), labels)
     assert leaked > 0.9
-    assert abs(auc(held_out(rows, labels, groups), labels) - 0.5) < 0.2
+    assert abs(auc(held_out_scores(rows, labels, groups), labels) - 0.5) < 0.2
 
 
 def texts(count, chosen, rejected, seed=0):
@@ -119,7 +119,7 @@ def plain(text):
 
 def test_a_shortcut_is_found_and_named():
     pairs = texts(120, lambda text: f"Certainly! {text}", plain)
-    found = study(pairs, surface_features(pairs))
+    found = study_separability(pairs, surface_features(pairs))
     assert list(found.probes) == ["length", "first 20 tokens", "surface"]
     assert found.suspicious and any("by first 20 tokens alone" in reason for reason in found.reasons)
     assert found.probes["surface"].auc > 0.99 and found.probes["surface"].paired > 0.99
@@ -130,14 +130,14 @@ def test_a_shortcut_is_found_and_named():
 
 def test_answers_of_one_source_are_not_suspicious():
     pairs = texts(150, plain, plain)
-    found = study(pairs, surface_features(pairs))
+    found = study_separability(pairs, surface_features(pairs))
     assert not found.suspicious and "nothing suspicious" in found.render()
     assert all(abs(told.auc - 0.5) < 0.12 for told in found.probes.values())
 
 
 def test_length_alone_is_told_apart_from_the_opening():
     pairs = texts(120, lambda text: f"{text} {text} {text} {text}", plain)
-    found = study(pairs, surface_features(pairs)).probes
+    found = study_separability(pairs, surface_features(pairs)).probes
     assert found["length"].auc > 0.85 > 0.75 > found["first 20 tokens"].auc
 
 
@@ -147,11 +147,11 @@ def test_a_probe_that_beats_the_judge_of_quality_is_suspicious():
         Pair(p.id, p.prompt, p.chosen, p.rejected, scores={"chosen": {"rm": n % 2}, "rejected": {"rm": 0.5}})
         for n, p in enumerate(pairs)
     ]
-    found = study(scored, surface_features(scored), quality="rm")
+    found = study_separability(scored, surface_features(scored), quality="rm")
     assert found.quality == ("rm", 0.5)
     assert found.probes["surface"].paired > 0.6 and any("agrees with 50.0%" in reason for reason in found.reasons)
     with pytest.raises(DataError, match="no score 'other'.*it has: rm"):
-        study(scored, surface_features(scored), quality="other")
+        study_separability(scored, surface_features(scored), quality="other")
 
 
 def test_the_pairs_mean_can_be_taken_away():
@@ -161,18 +161,18 @@ def test_the_pairs_mean_can_be_taken_away():
     chosen = shift + 0.5 + 0.1 * rng.standard_normal((200, 1))
     rejected = shift - 0.5 + 0.1 * rng.standard_normal((200, 1))
     pairs = texts(200, plain, plain)
-    apart = study(pairs, {"given": (chosen, rejected)}).probes["given"]
-    within = study(pairs, {"given": (chosen, rejected)}, within=True).probes["given"]
+    apart = study_separability(pairs, {"given": (chosen, rejected)}).probes["given"]
+    within = study_separability(pairs, {"given": (chosen, rejected)}, within=True).probes["given"]
     assert apart.auc < 0.6 < 0.99 < within.auc
 
 
 def test_what_cannot_be_compared_is_refused():
     single = [Pair("a", "p", "x", None)]
     with pytest.raises(DataError, match="a has one"):
-        study(single, {})
+        study_separability(single, {})
     same = [Pair(str(n), "one prompt", f"x{n}", f"y{n}") for n in range(4)]
     with pytest.raises(DataError, match="all pairs have one prompt"):
-        study(same, surface_features(same))
+        study_separability(same, surface_features(same))
     with pytest.raises(DataError, match="like with like"):
         surface_features([Pair("a", "p", "x", "y"), Pair("b", "p", b"x", b"y")])
 
@@ -211,12 +211,12 @@ def test_images_of_two_codecs_or_two_sharpnesses_are_told_apart_and_those_of_one
         return [Pair(str(n), f"p{n}", image(rng, **chosen), image(rng, **rejected)) for n in range(count)]
 
     codecs = pairs({"kind": "JPEG", "quality": 95}, {"kind": "JPEG", "quality": 40})
-    found = study(codecs, surface_features(codecs))
+    found = study_separability(codecs, surface_features(codecs))
     assert list(found.probes) == ["size and codec", "image statistics"] and found.probes["size and codec"].auc == 1.0
     blurred = pairs({}, {"blur": True})
     features = {
         "pixels": tuple(image_features.statistics([getattr(p, r) for p in blurred]) for r in ("chosen", "rejected"))
     }
-    assert study(blurred, features).probes["pixels"].auc == 1.0
+    assert study_separability(blurred, features).probes["pixels"].auc == 1.0
     alike = pairs({}, {}, count=60)
-    assert not study(alike, surface_features(alike)).suspicious
+    assert not study_separability(alike, surface_features(alike)).suspicious

@@ -183,7 +183,7 @@ def test_a_full_disk_says_what_to_do_and_leaves_nothing_behind(tmp_path, monkeyp
     usage = types.SimpleNamespace(free=1000)
     with monkeypatch.context() as patch:
         patch.setattr(shard_file.shutil, "disk_usage", lambda path: usage)
-        with pytest.raises(RunError, match="full.*another disk.*goes on"):
+        with pytest.raises(RunError, match="full.*another disk.*continues"):
             cache.put_many({"k": ENTRY})
 
     def no_space(*paths):
@@ -211,4 +211,4 @@ def test_many_shards_are_read_with_few_of_them_open(tmp_path, monkeypatch):
     for n in range(6):
         cache.put_many({str(n): {"x": torch.tensor([n])}})
     held = [cache.get(str(n))["x"] for n in range(6)]
-    assert len(cache._open) == 2 and [x.item() for x in held] == list(range(6))
+    assert len(cache._open_shards) == 2 and [x.item() for x in held] == list(range(6))

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from diffalign.data.records.pair import Answer, Pair
-from diffalign.data.transforms.design_rejected import design_rejected, gains_of, rejection_weights
+from diffalign.data.transforms.design_rejected import draw_rejected, gains_of, rejection_weights
 from diffalign.errors import DataError
 
 REFERENCE, WANTED, BETA = (0.5, 0.3, 0.2), (0.2, 0.3, 0.5), 0.5
@@ -48,7 +48,7 @@ def test_draws_follow_the_weights_and_take_the_scores_along():
     assert gains == {"2": 1.5, "3": 1.0, "rejected": 0.0}
     seen = Counter()
     for number in range(3000):
-        drawn, weights = design_rejected(ranked(f"r{number}"), gains, beta=1.0)
+        drawn, weights = draw_rejected(ranked(f"r{number}"), gains, beta=1.0)
         seen[drawn.rejected] += 1
         score = {"b": 3.0, "c": 2.0, "d": 0.0}[drawn.rejected]
         assert drawn.scores["rejected"] == {"rm": score} and drawn.scores["chosen"] == {"rm": 5.0}
@@ -60,8 +60,8 @@ def test_draws_follow_the_weights_and_take_the_scores_along():
 
 def test_the_id_decides_the_draw():
     gains = gains_of(ranked(), "rm", reward_beta=1.0)
-    assert design_rejected(ranked(), gains, beta=0.1) == design_rejected(ranked(), gains, beta=0.1)
-    assert len({design_rejected(ranked(), gains, beta=0.1, seed=seed)[0].rejected for seed in range(20)}) > 1
+    assert draw_rejected(ranked(), gains, beta=0.1) == draw_rejected(ranked(), gains, beta=0.1)
+    assert len({draw_rejected(ranked(), gains, beta=0.1, seed=seed)[0].rejected for seed in range(20)}) > 1
 
 
 def test_an_answer_without_the_score_is_named():

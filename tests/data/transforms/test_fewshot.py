@@ -8,7 +8,7 @@ import pytest
 from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Pair
-from diffalign.data.transforms import apart, fewshot
+from diffalign.data.transforms import fewshot, split_users
 from diffalign.data.transforms.fewshot import FEW, NO_PERSONA, NO_TEXT, NO_USER, TASK, windows
 from diffalign.errors import DataError, UserError
 from tests.data.transforms.sets import texts
@@ -100,12 +100,12 @@ def test_a_description_before_the_answers_is_the_users_own_and_anothers(chat):
 
 
 def test_train_and_test_share_no_user():
-    train, test = apart(texts(40, users=10), "group", 0.3)
+    train, test = split_users(texts(40, users=10), "group", 0.3)
     users = [{line.pair.group for line in part} for part in (train, test)]
     assert len(users[0]) == 7 and len(users[1]) == 3 and not users[0] & users[1]
-    assert apart(texts(40, users=10), "group", 0.3, seed=1)[1] != test
+    assert split_users(texts(40, users=10), "group", 0.3, seed=1)[1] != test
     with pytest.raises(UserError, match="both parts need at least one"):
-        apart(texts(10, users=2), "group", 0.1)
+        split_users(texts(10, users=2), "group", 0.1)
 
 
 def test_the_user_may_stand_in_any_column():

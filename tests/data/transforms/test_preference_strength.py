@@ -6,7 +6,7 @@ import pytest
 
 from diffalign.data.records.pair import Pair
 from diffalign.data.records.score_table import ScoreTable
-from diffalign.data.transforms import Cuts, Votes, strength, votes
+from diffalign.data.transforms import Cuts, Votes, collect_votes, treat_by_strength
 from diffalign.errors import DataError, UserError
 from tests.data.transforms.sets import texts
 
@@ -19,7 +19,7 @@ def table(gaps, name="rm"):
 
 
 def test_mean_and_deviation_of_ten_votes_are_the_published_ones():
-    found = votes([Pair("id0", "p", "a", "b")], [table([d]) for d in D])
+    found = collect_votes([Pair("id0", "p", "a", "b")], [table([d]) for d in D])
     assert found.judges == 10
     assert found.means[0] == pytest.approx(0.400000, abs=5e-7)
     assert found.deviations[0] == pytest.approx(0.382099, abs=5e-7)
@@ -28,7 +28,7 @@ def test_mean_and_deviation_of_ten_votes_are_the_published_ones():
 def test_files_of_one_scorers_name_are_several_judges_and_columns_are_judges_too():
     lines = texts(2)
     pairs = [line.pair for line in lines]
-    found = votes(pairs, [table([1.0, 2.0]), table([3.0, -2.0])], ["judge1"])
+    found = collect_votes(pairs, [table([1.0, 2.0]), table([3.0, -2.0])], ["judge1"])
     gap = pairs[0].scores["chosen"]["judge1"] - pairs[0].scores["rejected"]["judge1"]
     assert found.judges == 3 and found.means[0] == pytest.approx((1 + 3 + gap) / 3)
 
@@ -36,14 +36,14 @@ def test_files_of_one_scorers_name_are_several_judges_and_columns_are_judges_too
 def test_judges_in_other_units_weigh_alike_when_they_are_scaled():
     pairs = [line.pair for line in texts(3)]
     small, large = [0.1, -0.2, 0.3], [-100.0, 50.0, 200.0]
-    found = votes(pairs, [table(small), table(large)], scale="deviation")
+    found = collect_votes(pairs, [table(small), table(large)], scale="deviation")
     size = lambda row: math.sqrt(sum(d * d for d in row) / 3)
     assert found.means == pytest.approx(
         [(a / size(small) + b / size(large)) / 2 for a, b in zip(small, large, strict=True)]
     )
-    rescaled = votes(pairs, [table([7 * d for d in small]), table(large)], scale="deviation")
+    rescaled = collect_votes(pairs, [table([7 * d for d in small]), table(large)], scale="deviation")
     assert rescaled.means == pytest.approx(found.means)
-    assert votes(pairs, [table([0.0] * 3)], scale="deviation").means == [0.0] * 3
+    assert collect_votes(pairs, [table([0.0] * 3)], scale="deviation").means == [0.0] * 3
 
 
 def test_lowest_next_and_highest_shares_are_the_buckets():
@@ -66,7 +66,7 @@ def test_values_may_be_the_cuts_and_equal_means_go_by_their_order():
 
 def made(means, **settings):
     lines = texts(len(means))
-    outcome = strength(lines, Votes(means, [0.1] * len(means)), **settings)
+    outcome = treat_by_strength(lines, Votes(means, [0.1] * len(means)), **settings)
     return lines, list(outcome.lines), outcome
 
 
@@ -115,8 +115,8 @@ def test_settings_out_of_their_range_are_told(settings, message):
 def test_missing_votes_are_told():
     pairs = [line.pair for line in texts(2)]
     with pytest.raises(DataError, match="t.jsonl:1 has no score by 'rm' in rm.jsonl"):
-        votes(pairs, [table([1.0])])
+        collect_votes(pairs, [table([1.0])])
     with pytest.raises(DataError, match="Did you mean 'judge1'"):
-        votes(pairs, [], ["judge11"])
+        collect_votes(pairs, [], ["judge11"])
     with pytest.raises(DataError, match="strength needs judges"):
-        votes(pairs, [])
+        collect_votes(pairs, [])

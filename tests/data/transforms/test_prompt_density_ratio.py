@@ -9,7 +9,7 @@ from diffalign.cli import app
 from diffalign.data.readers import read_pairs
 from diffalign.data.records.pair import Pair
 from diffalign.data.records.score_table import read_scores, with_scores
-from diffalign.data.transforms.prompt_density_ratio import bags, density, write_density
+from diffalign.data.transforms.prompt_density_ratio import density_weights, hash_words, write_density_weights
 from diffalign.errors import DataError
 from tests.data.fixtures import jsonl
 
@@ -36,7 +36,7 @@ def mean(pairs, weights, topic):
 
 def test_bad_answers_to_prompts_of_the_good_ones_weigh_more():
     pairs = examples({"cats": 120, "cars": 40}, {"cats": 40, "cars": 120})
-    found = density(pairs)
+    found = density_weights(pairs)
     # The true ratio is 3 for cats and 1/3 for cars, which the lower limit makes one half.
     assert 2.0 < mean(pairs, found.rows, "cats") < 4.5 and mean(pairs, found.rows, "cars") < 0.7
     assert all(found.rows[p.id] == 1.0 for p in pairs if p.desirable)
@@ -45,31 +45,31 @@ def test_bad_answers_to_prompts_of_the_good_ones_weigh_more():
 
 def test_where_both_kinds_share_their_prompts_weights_are_about_one():
     pairs = examples({"cats": 100, "cars": 100}, {"cats": 100, "cars": 100})
-    found = density(pairs)
+    found = density_weights(pairs)
     assert 0.8 < mean(pairs, found.rows, "cats") < 1.3 and 0.8 < mean(pairs, found.rows, "cars") < 1.3
     assert 0.4 < found.told < 0.6
 
 
 def test_how_many_there_are_of_a_kind_does_not_matter():
     pairs = examples({"cats": 30, "cars": 30}, {"cats": 150, "cars": 150})
-    assert 0.75 < mean(pairs, density(pairs).rows, "cats") < 1.4
+    assert 0.75 < mean(pairs, density_weights(pairs).rows, "cats") < 1.4
 
 
 def test_prompts_without_anything_in_common_reach_the_limits():
     pairs = [Pair(f"a{k}", f"cat {k}", "x", None) for k in range(200)]
     pairs += [Pair(f"b{k}", f"car {k}", "x", None, desirable=False) for k in range(200)]
-    found = density(pairs)
+    found = density_weights(pairs)
     assert {weight for name, weight in found.rows.items() if name[0] == "b"} == {0.5} and found.told > 0.98
 
 
 def test_weights_are_the_same_whatever_the_order_of_the_rows():
     pairs = examples({"cats": 20, "cars": 10}, {"cats": 10, "cars": 20})
-    one, other = density(pairs).rows, density(pairs[::-1]).rows
+    one, other = density_weights(pairs).rows, density_weights(pairs[::-1]).rows
     assert one == pytest.approx(other, rel=1e-6)
 
 
 def test_a_text_is_its_words_and_their_neighbours():
-    one, other = bags(["A cat, a CAT!", ""]), bags(["cat a", "a cat"])
+    one, other = hash_words(["A cat, a CAT!", ""]), hash_words(["cat a", "a cat"])
     assert one.offsets.tolist() == [0, 4] and len(one.indices) == 4  # a, cat, "a cat", "cat a"
     assert one.values.square().sum().item() == pytest.approx(1.0)
     assert other.indices[:3].tolist() != other.indices[3:].tolist()
@@ -77,9 +77,9 @@ def test_a_text_is_its_words_and_their_neighbours():
 
 def test_pairs_and_one_kind_alone_are_refused():
     with pytest.raises(DataError, match="share their prompts"):
-        density([Pair("a", "p", "x", "y")])
+        density_weights([Pair("a", "p", "x", "y")])
     with pytest.raises(DataError, match="30 distinct prompts of desirable and 0 of undesirable"):
-        density(examples({"cats": 30}, {}))
+        density_weights(examples({"cats": 30}, {}))
 
 
 def test_the_weights_are_read_as_a_column_of_the_example(tmp_path):
@@ -91,5 +91,5 @@ def test_the_weights_are_read_as_a_column_of_the_example(tmp_path):
     assert "30 undesirable examples of 60: weights from 0." in result.output and "told apart in" in result.output
     table = read_scores(tmp_path / "thumbs.scores.weight.jsonl")
     found = with_scores(read_pairs(path), [table])
-    assert {p.id: p.scores["pair"]["weight"] for p in found.pairs} == density(pairs).rows
-    assert "weight" not in found.ranges and table == write_density(read_pairs(path))[0]
+    assert {p.id: p.scores["pair"]["weight"] for p in found.pairs} == density_weights(pairs).rows
+    assert "weight" not in found.ranges and table == write_density_weights(read_pairs(path))[0]

@@ -10,7 +10,7 @@ from diffalign.data.readers import read_pairs
 from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.pair import Pair
 from diffalign.data.transforms import RULES, attribute, between, within
-from diffalign.data.transforms.prompt_pairs import ALIKE, facts_of, named_rules
+from diffalign.data.transforms.prompt_pairs import ALIKE, checkable_facts, select_rules
 from diffalign.data.transforms.verifiable_instructions import bullets, is_json, paragraphs, sentences, words
 from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import UserError
@@ -141,7 +141,9 @@ def test_images_get_prompts_from_their_columns_and_from_another_rows(tmp_path):
     rows = list(within(lines, rules=rules, least=1).lines)
     assert len(rows) == 12
     for line in rows:
-        own = facts_of(next(each for each in lines if each.pair.id == line.pair.id.split("/")[0]), "chosen", rules)
+        own = checkable_facts(
+            next(each for each in lines if each.pair.id == line.pair.id.split("/")[0]), "chosen", rules
+        )
         for a in line.columns["rules"]:
             assert own[a["rule"]] == a["prompt"]
         assert any(a["prompt"] != a["rejected_prompt"] for a in line.columns["rules"])
@@ -180,7 +182,7 @@ def test_the_embedded_images_take_their_attributes_from_what_their_prompts_say(t
         scene = scenes.parse(prompts[n % 2])
         columns = {"subject": scene.subject, "count": str(scene.count), "colour": scene.background}
         lines.append(PairRow(line.pair, columns))
-    rules = named_rules([], {"subject": "{}", "count": "{}", "colour": "on a {} background"})
+    rules = select_rules([], {"subject": "{}", "count": "{}", "colour": "on a {} background"})
     for line in within(lines, rules=rules, template="{count} {subject} {colour}").lines:
         assert {line.pair.prompt, line.pair.rejected_prompt} == {
             "2 dolphin on a black background",
@@ -196,7 +198,7 @@ def test_settings_out_of_their_range_are_told():
     with pytest.raises(UserError, match="conflicting is a share"):
         between(texts(1), conflicting=2)
     with pytest.raises(UserError, match="Did you mean 'keyword'"):
-        named_rules(["keywords"], {})
+        select_rules(["keywords"], {})
 
 
 @given(st.integers(2, 40), st.integers(1, 40), st.integers(0, 99))

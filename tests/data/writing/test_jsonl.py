@@ -8,7 +8,7 @@ import pytest
 
 from diffalign.data.media.decode import media_bytes
 from diffalign.data.readers import read_pairs
-from diffalign.data.readers.rows_with_columns import Lines, PairRow, further_columns
+from diffalign.data.readers.rows_with_columns import PairRow, RowsWithColumns, unread_columns
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import Answer, Pair
 from diffalign.data.writing.jsonl import json_line, write_pairs
@@ -118,14 +118,14 @@ def test_what_is_written_is_read_back_as_it_was(name, tmp_path):
     options = {"ties": "soft"} if name == "pickapic_soft" else {}
     found = read_pairs(source, **options)
     out = tmp_path / "out" / "table.jsonl"
-    lines = Lines(found.pairs, further_columns(source))
+    lines = RowsWithColumns(found.pairs, unread_columns(source))
     assert write_pairs(out, lines) == len(found) > 0
     again = read_pairs(out)
     assert not again.dropped and len(again) == len(found)
     for line, pair in zip(lines, again.pairs, strict=True):
         assert same(line.pair, pair), (line.pair, pair)
     second = tmp_path / "out" / "second.jsonl"
-    write_pairs(second, Lines(again.pairs, further_columns(out)))
+    write_pairs(second, RowsWithColumns(again.pairs, unread_columns(out)))
     assert second.read_bytes() == out.read_bytes()  # images too: those of a table's folder keep their names
 
 
@@ -136,7 +136,7 @@ def test_single_images_are_written_as_winners(tmp_path):
         tmp_path / "set" / "metadata.jsonl", [{"file_name": "a.png", "text": "a fox", "aesthetic": 5.5}]
     )
     found = read_pairs(source)
-    write_pairs(tmp_path / "out" / "winners.jsonl", Lines(found.pairs))
+    write_pairs(tmp_path / "out" / "winners.jsonl", RowsWithColumns(found.pairs))
     again = read_pairs(tmp_path / "out" / "winners.jsonl")
     assert again.format == "captioned" and same(found.pairs[0], again.pairs[0])
     with pytest.raises(DataError, match="one that is to be avoided has no format"):
@@ -146,11 +146,11 @@ def test_single_images_are_written_as_winners(tmp_path):
 def test_images_are_named_within_the_folder_and_linked_from_elsewhere(tmp_path):
     source = fixtures.pair_folder(tmp_path / "set")
     found = read_pairs(source)
-    write_pairs(source / "beside.jsonl", Lines(found.pairs))
+    write_pairs(source / "beside.jsonl", RowsWithColumns(found.pairs))
     row = json.loads((source / "beside.jsonl").read_text().splitlines()[0])
     assert row["chosen"] == "chosen-0.png" and not (source / "files").exists()
     for _ in range(2):  # the second time the links are there
-        write_pairs(tmp_path / "out" / "else.jsonl", Lines(found.pairs))
+        write_pairs(tmp_path / "out" / "else.jsonl", RowsWithColumns(found.pairs))
     names = sorted(path.name for path in (tmp_path / "out" / "files").iterdir())
     assert names == sorted(f"{role}-{n}.png" for n in range(3) for role in ("chosen", "rejected"))
     assert (tmp_path / "out" / "files" / "chosen-0.png").samefile(source / "chosen-0.png")
@@ -179,22 +179,22 @@ def test_images_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.link", refuse)
     found = read_pairs(fixtures.pair_folder(tmp_path / "set"))
-    write_pairs(tmp_path / "out" / "t.jsonl", Lines(found.pairs))
+    write_pairs(tmp_path / "out" / "t.jsonl", RowsWithColumns(found.pairs))
     assert all(same(a, b) for a, b in zip(found.pairs, read_pairs(tmp_path / "out" / "t.jsonl").pairs, strict=True))
 
 
 def test_columns_that_no_record_has_go_along(tmp_path):
     rows = [talk("p", "a", "b", language="de", prompt_id="7f", note="", model_id=3), talk("q", "a", "b", user_id="ann")]
     source = fixtures.jsonl(tmp_path / "t.jsonl", rows)
-    lines = Lines(read_pairs(source).pairs, further_columns(source))
+    lines = RowsWithColumns(read_pairs(source).pairs, unread_columns(source))
     assert lines[0].columns == {"language": "de", "prompt_id": "7f", "model_id": 3} and lines[1].pair.group == "ann"
     write_pairs(tmp_path / "out.jsonl", lines)
-    assert further_columns(tmp_path / "out.jsonl")["out.jsonl:1"] == lines[0].columns
+    assert unread_columns(tmp_path / "out.jsonl")["out.jsonl:1"] == lines[0].columns
 
 
 def test_a_group_is_kept_of_formats_that_do_not_read_it(tmp_path):
     source = fixtures.pair_folder(tmp_path / "set", group="ann", count=2)
-    lines = Lines(read_pairs(source).pairs, further_columns(source))
+    lines = RowsWithColumns(read_pairs(source).pairs, unread_columns(source))
     assert {line.pair.group for line in lines} == {"ann"} and len(lines[:1]) == 1
     write_pairs(tmp_path / "out.jsonl", lines)
     assert read_pairs(tmp_path / "out.jsonl").pairs[1].group == "ann"

@@ -7,7 +7,7 @@ import torch
 
 from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.pair import Pair
-from diffalign.data.transforms.filter_by_score import filtered, lowest, quantiles, share_kept
+from diffalign.data.transforms.filter_by_score import filter_by_score, lowest_indices, quantiles, share_to_keep
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.diagnosis.ches import (
     COLUMNS,
@@ -85,25 +85,25 @@ def test_edit_distance_counts_the_fewest_edits(one, other, edits):
 
 
 def test_lowest_and_quantiles():
-    assert lowest([3.0, 1.0, 2.0, 1.0], 0.5) == [1, 3]
-    assert lowest([3.0, 1.0, 2.0], 0.05) == [1]
+    assert lowest_indices([3.0, 1.0, 2.0, 1.0], 0.5) == [1, 3]
+    assert lowest_indices([3.0, 1.0, 2.0], 0.05) == [1]
     assert list(quantiles([0.0, 1.0, 2.0]).values()) == pytest.approx([0.0, 0.1, 0.5, 1.0, 1.5, 1.9, 2.0])
 
 
 def test_filtered_lines_bring_their_numbers_and_name_what_is_left_out():
     lines = [PairRow(Pair(name, "p", name, "x", source=f"t:{name}"), {"note": name}) for name in "abcd"]
     rows = {name: {"ln_ches": value, "ches": 0.0} for name, value in zip("abcd", (3.0, 1.0, 2.0, 4.0), strict=True)}
-    outcome = filtered(lines, rows, "ln_ches", 0.5)
+    outcome = filter_by_score(lines, rows, "ln_ches", 0.5)
     kept = list(outcome.lines)
     assert [line.pair.id for line in kept] == ["b", "c"] and [line.columns["note"] for line in kept] == ["b", "c"]
     assert kept[0].pair.scores["pair"] == {"ln_ches": 1.0, "ches": 0.0}
     assert [(row.source, row.detail) for row in outcome.dropped] == [("t:a", "ln_ches 3"), ("t:d", "ln_ches 4")]
-    assert len(list(filtered(lines, rows).lines)) == 4
-    assert share_kept(None, 0.25) == 0.75 and share_kept(0.05, None) == 0.05 and share_kept(None, None) is None
+    assert len(list(filter_by_score(lines, rows).lines)) == 4
+    assert share_to_keep(None, 0.25) == 0.75 and share_to_keep(0.05, None) == 0.05 and share_to_keep(None, None) is None
     with pytest.raises(UserError, match="Give one of them"):
-        share_kept(0.5, 0.5)
+        share_to_keep(0.5, 0.5)
     with pytest.raises(UserError, match="above 0 and below 1; got 5"):
-        share_kept(5.0, None)
+        share_to_keep(5.0, None)
 
 
 @pytest.fixture(scope="module")

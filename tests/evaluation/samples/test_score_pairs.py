@@ -14,7 +14,7 @@ from diffalign.data.records.pair import Pair, PairSet
 from diffalign.data.records.score_table import read_scores, with_scores
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.score_pairs import score_pairs, summary_lines
-from diffalign.scorers import SCORERS, ScorerRow
+from diffalign.scorers import SCORERS, ScorerEntry
 from tests.data.fixtures import encoded, jsonl, pair_folder, parquet, vote
 from tests.evaluation.fakes import Redness
 
@@ -38,7 +38,7 @@ def judges(monkeypatch):
     """Sets who answers to the name ``redness``."""
 
     def use(judge):
-        monkeypatch.setitem(SCORERS, "redness", ScorerRow(lambda argument, device: judge, "nothing", "how red"))
+        monkeypatch.setitem(SCORERS, "redness", ScorerEntry(lambda argument, device: judge, "nothing", "how red"))
         return judge
 
     return use

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diffalign.data.storage.tensor_cache import TensorCache, Writer, content_key
-from diffalign.devices.budget import in_words
+from diffalign.devices.budget import format_bytes
 from diffalign.errors import RunError
 
 
@@ -81,9 +81,9 @@ class StoredLatents:
         needed, free = visits * numbers * 2 * 4, shutil.disk_usage(self.cache.root).free
         if needed > free:
             raise RunError(
-                f"latents of {visits:,} visits take {in_words(needed)}, but the disk of '{self.cache.root}' has "
-                f"{in_words(free)} free. Let visits return to fewer draws (--set model.draws=4), keep nothing (--set "
-                "latents.store=false), or choose another disk (--set model.cache=FOLDER)."
+                f"latents of {visits:,} visits take {format_bytes(needed)}, but the disk of '{self.cache.root}' has "
+                f"{format_bytes(free)} free. Let visits return to fewer draws (--set model.draws=4), keep nothing "
+                "(--set latents.store=false), or choose another disk (--set model.cache=FOLDER)."
             )
         self._roomy = True
 
