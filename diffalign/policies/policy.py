@@ -1,7 +1,14 @@
-"""The seam: a policy is the thing that is aligned, together with its reference.
+"""The policy interface: what training and evaluation need from a model together with its reference.
 
-Neither loss nor loop asks whether it got images, clips or text. Every method takes what it needs as an argument;
-randomness comes as a :class:`~diffalign.randomness.Draw`.
+A policy turns pairs into log-probabilities, under its trainable weights and under a reference:
+
+    pairs --encode--> tensors --logps, reference_logps--> one log-probability per candidate, each ``(B,)``
+
+``B`` is the number of pairs in a batch. The loss and the loop are the same for images, videos and texts. A policy has
+no random state: randomness is an argument, a :class:`~diffalign.randomness.Draw`.
+
+:class:`Policy` holds what every model implements, in the order in which a run uses it. The small protocols at the end
+are optional abilities; a caller checks for them with ``isinstance``.
 """
 
 from __future__ import annotations
@@ -10,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -23,94 +30,189 @@ from diffalign.randomness import Draw
 from diffalign.sharing.card import Card
 
 Progress = Callable[[str, int, int], None]
-"""``progress(what, done, total)``, called while something long goes on."""
+"""``progress(label, done, total)``, called in the course of a long computation."""
+
+Plan = Sequence[tuple[int, int]]
+"""``(index into pairs, visit)``, one for each time that a run will train on a pair; visits count from 0."""
 
 
-def no_progress(what: str, done: int, total: int) -> None:
-    """A progress that says nothing."""
+def no_progress(label: str, done: int, total: int) -> None:
+    """Ignores progress."""
 
 
 @dataclass(frozen=True)
 class BatchLogps:
-    """Candidates' scores, and what happened while scoring.
+    """Log-probabilities of a batch's candidates under one model.
 
     Args:
-        candidates: One :class:`CandidateLogps` per role: chosen and rejected for pairs, one for single examples.
-        info: Diagnostics, each ``(B,)``. ``"level"`` is each example's noise level as a share of the schedule, [0, 1).
+        candidates: One :class:`CandidateLogps` per answer of a pair, in the order of ``Pair.answers``: chosen, rejected
+            where there is one, then further answers. Each tensor has ``B`` rows.
+        info: Diagnostics, each ``(B,)``. ``"level"`` is each pair's noise level as a share of the schedule, [0, 1).
     """
 
     candidates: tuple[CandidateLogps, ...]
     info: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+class ComputeCounts(Protocol):
+    """Forward passes by purpose, counted since the policy was loaded: the cost of a method on any machine."""
+
+    def as_dict(self) -> dict[str, int]:
+        """Returns the counts by purpose. ``"forwards"`` is their total, where a pass with gradient counts three."""
+
+    def summary(self) -> str:
+        """Returns one line for the end of a run."""
+
+
+@runtime_checkable
 class Policy(Protocol):
-    """What the loop needs to know of a model."""
+    """A model that is trained, with its reference."""
 
     module: nn.Module
-    """The network that is trained. The loop may replace it by a distributed wrapper of the same module."""
+    """The network that is trained. The loop may replace it by a distributed wrapper of the same network."""
 
     medium: str
     """What a sample is: ``"image"``, ``"video"`` or ``"text"``."""
 
     eval_draws: int
-    """At how many draws a held-out pair is judged: 1 where nothing of a judgement is drawn."""
+    """Number of draws over which the log-probabilities of a held-out pair are averaged; 1 if they are not random."""
+
+    @property
+    def reference_kind(self) -> str:
+        """``"adapter_off"``, ``"copy"``, ``"stored"`` (see `references`); ``"earlier"`` after :meth:`set_reference`."""
+
+    @property
+    def forward_counts(self) -> ComputeCounts:
+        """The forward passes so far."""
 
     def describe(self) -> dict[str, str]:
-        """What it is, for the run's header: model, adapter, reference, trainable parameters, cached parts."""
+        """Returns rows for the header of a run: model, adapter, trainable parameters, reference, cache."""
 
     def fingerprint(self) -> str:
-        """Hash of the base weights and of everything that decides what a cached tensor holds."""
+        """Returns a hash of the base weights and of every setting that changes log-probabilities or cached tensors.
 
-    def prepare(self, pairs: Sequence[Pair], progress: Progress) -> list[str]:
-        """Looks at every pair, encodes what can be encoded once (latents, text embeddings), resumably, and releases the
-        encoders that training does not need. Returns what there is to tell, such as what was cut."""
+        Training does not change it, so it identifies what was computed before training.
+        """
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Returns the parameters that the optimizer updates, by their name in the unwrapped network."""
 
     def show(self, pair: Pair) -> str:
-        """One pair as the network will read it, for people, before anything is trained."""
+        """Returns a pair as the network will read it, for people to check before training."""
 
-    def microbatch_order(self, pairs: Sequence[Pair]) -> list[int]:
-        """The order in which a batch is best cut into micro-batches: indices, those that share work side by side."""
+    def prepare(self, pairs: Sequence[Pair], progress: Progress) -> list[str]:
+        """Checks every pair, caches what is encoded only once (latents, prompt embeddings) and releases the encoders.
 
-    def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> Any:
-        """Tensors of a batch, on the device. Opaque to everybody but the policy. ``prompts``: scores will carry the
-        log-probabilities of the prompts as well, where the model gives them any (a denoiser does not)."""
+        An interrupted call resumes. Returns lines to report, for example how many texts were truncated.
+        """
 
-    def logps(self, encoded: Any, draw: Draw) -> BatchLogps:
-        """Log-probabilities of the candidates under the policy, with gradient, each ``(B,)`` float32."""
+    def prepare_reference(
+        self,
+        pairs: Sequence[Pair],
+        plan: Plan,
+        seed: int,
+        batch: int = 8,
+        progress: Progress = no_progress,
+        prompts: bool = False,
+    ) -> int:
+        """Computes and stores what training will need from the reference, if the model's configuration says so.
 
-    def reference_logps(self, encoded: Any, draw: Draw) -> BatchLogps:
-        """The same under the reference, without gradient: adapter off, frozen copy, or stored numbers."""
+        Call it before the first step, in the autocast of training, and after a resume before :meth:`load_state`.
+        Values that an earlier call or run has stored are not computed again.
 
-    def compare_parts(self, encoded: Any, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
-        """Policy and reference side by side, for losses that look at the parts of a candidate.
-
-        The reference is computed first, without gradient, then the policy.
+        Args:
+            pairs: The pairs that ``plan`` indexes.
+            plan: The visits that the run will make.
+            seed: The run's seed, as in its draws.
+            batch: Pairs per forward pass. With the size of a training micro-batch the rounding is the same.
+            progress: Called after each batch.
+            prompts: As in :meth:`encode`.
 
         Returns:
-            The policy's scores, with gradient: as of :meth:`score`, with ``parts`` (tokens; positions of a latent, in
-            the orientation in which the image is stored), their ``divergence`` from the reference, and ``masks``
-            where the model's section asks for some. The reference's scores: as of :meth:`reference`, with ``parts``.
-            Diagnostics: ``"seq_kl/ROLE"``, the sum of a candidate's divergences, and of masks
-            ``"mask/sparsity_TERM/ROLE"`` and ``"mask/mean_TERM/ROLE"`` for the terms "reward" and "divergence".
+            The number of values that were computed; 0 if nothing is to be stored.
+        """
+
+    def microbatch_order(self, pairs: Sequence[Pair]) -> list[int]:
+        """Returns a permutation of a batch in which pairs that share computation are neighbours.
+
+        Micro-batches are consecutive parts of it.
+        """
+
+    def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> Any:
+        """Returns the tensors of a batch, on the device. Their type belongs to the policy.
+
+        Args:
+            pairs: ``B`` pairs with answers for the same roles.
+            prompts: Whether log-probabilities of the prompts are needed too. Denoisers have none and ignore it.
+        """
+
+    def reference_logps(self, encoded: Any, draw: Draw) -> BatchLogps:
+        """Returns the log-probabilities under the reference, each ``(B,)`` float32, without gradient."""
+
+    def logps(self, encoded: Any, draw: Draw) -> BatchLogps:
+        """Returns the log-probabilities under the policy, each ``(B,)`` float32, with gradient.
+
+        Row b depends on pair b and on draw b only. A fresh adapter gives exactly the numbers of the reference.
+        """
+
+    def compare_parts(self, encoded: Any, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
+        """Returns the log-probabilities of policy and reference part by part (tokens, or positions of a latent).
+
+        The numbers are those of :meth:`logps` and :meth:`reference_logps`. In addition both sides have ``parts``
+        ``(B, N)``. The policy's side has their ``divergence`` from the reference, ``(B, N)``, the ``masks`` that the
+        model's configuration defines, ``(2, B, N)``, and the diagnostics of `part_diagnostics`. Positions are in the
+        orientation in which the image is stored.
 
         Raises:
-            ConfigError: The reference is stored: numbers, where the network itself is asked.
+            ConfigError: The reference is stored as numbers per candidate, which have no parts.
         """
 
     def set_reference(self, state: Mapping[str, Tensor]) -> None:
-        """From now on the reference is the network with these trainable tensors; the policy is left as it is."""
+        """Makes the network with these trainable tensors the reference. The policy's own tensors stay as they are.
+
+        Raises:
+            ConfigError: The configuration stores results of one fixed reference.
+        """
 
     def set_previous(self, state: Mapping[str, Tensor]) -> None:
-        """Keeps the network with these trainable tensors for losses that read the policy as it was."""
+        """Keeps the network with these trainable tensors, for losses that compare with an earlier policy."""
 
     def previous_logps(self, encoded: Any, draw: Draw) -> BatchLogps:
-        """The scores under what :meth:`set_previous` kept, without gradient."""
+        """Returns the log-probabilities under the tensors of :meth:`set_previous`, without gradient."""
 
     def add_second_adapter(self) -> SecondAdapter:
-        """Adds a second set of trained weights on the same base (see `second`); it is part of :meth:`trainable`."""
+        """Adds a second set of trained weights on the same base; it becomes part of :meth:`trainable`.
+
+        Raises:
+            ConfigError: There is no adapter, or activations are checkpointed.
+        """
 
     def second_adapter_logps(self, encoded: Any, draw: Draw) -> BatchLogps:
-        """The scores under the second set, with gradient."""
+        """Returns the log-probabilities under the second adapter, with gradient."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Returns copies of the trainable tensors, by name, on the CPU: the policy's part of a checkpoint."""
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restores the tensors of :meth:`state` exactly. Raises RunError if a name or a shape differs."""
+
+    def sampling(self) -> AbstractContextManager[Any]:
+        """Keeps the modules that sampling needs (text encoders, decoder) loaded within the block."""
+
+    def sample(
+        self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
+    ) -> list[Any]:
+        """Returns one sample per prompt and seed.
+
+        Args:
+            prompts: One for each sample.
+            seeds: One for each sample. A sample depends on its prompt, seed and settings, not on the rest of the batch.
+            reference: Sample from the model that the policy started from, also after :meth:`set_reference`.
+            settings: Sampling settings of the model's kind, see `model_kinds`.
+        """
+
+    def format_prompt(self, prompt: Text, **settings: Any) -> Text:
+        """Returns the prompt as :meth:`sample` formats it: for a chat model a plain text becomes the user's turn."""
 
     def make_candidates(
         self,
@@ -122,31 +224,70 @@ class Policy(Protocol):
         reference: bool = False,
         **settings: Any,
     ) -> list[Media]:
-        """Samples of its own, or of its reference, kept in ``store`` under ``keys`` in the form that training reads."""
+        """Samples candidates for training and stores them in the form that :meth:`encode` reads.
 
-    def trainable(self) -> dict[str, nn.Parameter]:
-        """The parameters that the optimizer steps, by name."""
-
-    def state(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold of the policy: the trainable tensors, by name, on the CPU."""
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Puts a checkpoint's tensors back, exactly."""
-
-    def sampling(self) -> AbstractContextManager[Any]:
-        """Within this block what sampling needs (encoders, decoder) stays at hand between calls of :meth:`sample`."""
-
-    def sample(
-        self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
-    ) -> list[Any]:
-        """Candidates of its own, one per prompt. Equal seeds start from equal noise, whatever the batch. ``reference``
-        asks the model that the policy started from."""
-
-    def format_prompt(self, prompt: Text, **settings: Any) -> Text:
-        """The prompt as :meth:`sample` puts it with these settings: of a chat model a plain one is the user's turn."""
+        Args:
+            prompts, seeds: As in :meth:`sample`.
+            store: Where the candidates are kept.
+            keys: One name in ``store`` for each sample.
+            reference: Sample from the current reference.
+            settings: Settings of candidates of the model's kind, see `model_kinds`.
+        """
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
-        """Writes what users share (an adapter file with metadata, or full weights) and returns its path."""
+        """Writes the files to share (an adapter with the metadata ``about``, or full weights), returns their path."""
 
     def card(self, artifact: Path, card: Card) -> Path:
-        """Writes the model card beside what :meth:`save` wrote, and returns its path."""
+        """Writes the model card for the result of :meth:`save` and returns its path."""
+
+
+@runtime_checkable
+class LatentPolicy(Protocol):
+    """A policy whose log-probabilities are errors at noisy latents (every denoiser)."""
+
+    @property
+    def latent_elements(self) -> int:
+        """Numbers in one latent: the ratio of the sum of squared errors to their mean."""
+
+    @property
+    def latents_refresh_every(self) -> int:
+        """Optimizer steps for which inverted latents are kept; 0 if the policy inverts at each step or never."""
+
+    def refresh_latents(
+        self,
+        pairs: Sequence[Pair],
+        plan: Plan,
+        seed: int,
+        folder: Path,
+        number: int,
+        batch: int = 8,
+        progress: Progress = no_progress,
+    ) -> int:
+        """Inverts the images of all visits of one window of steps with the policy's current weights.
+
+        An interrupted call resumes, if the weights are the same.
+
+        Args:
+            pairs, plan, seed, batch, progress: As in :meth:`Policy.prepare_reference`.
+            folder: Where the latents are kept.
+            number: Which window it is, from 0.
+
+        Returns:
+            The number of visits that were inverted.
+        """
+
+
+@runtime_checkable
+class SupportsSteps(Protocol):
+    """A policy whose answers have steps, such as the lines of a solution, for losses that compare steps."""
+
+    def with_steps(self, encoded: Any, scored: BatchLogps) -> BatchLogps:
+        """Returns ``scored`` with the ``steps`` of each candidate and the network's ``states`` of them, no gradient."""
+
+
+@runtime_checkable
+class SupportsContentDegree(Protocol):
+    """A policy with a head that detects how much of an answer's content was removed."""
+
+    def logps_with_degree(self, encoded: Any, draw: Draw) -> tuple[BatchLogps, Tensor]:
+        """Returns :meth:`Policy.logps`, and ``(B,)`` the log-probability that the head finds the right degree."""

@@ -200,8 +200,7 @@ def finish(run: Run) -> Result:
         run.report.say(text)
     if run.main:
         run.report.say(f"result: {artifact}   peak memory: {peak_bytes() / 1e9:.2f} GB")
-        if (cost := getattr(run.policy, "forward_counts", None)) is not None:
-            run.report.say(cost.summary())
+        run.report.say(run.policy.forward_counts.summary())
     if run.recipe.log.trackers:
         run.accelerator.end_training()
     run.accelerator.wait_for_everyone()

@@ -18,7 +18,7 @@ from typing import Any
 from diffalign.errors import ConfigError
 from diffalign.pairs.checkpoint_pool import CheckpointPool
 from diffalign.pairs.source import PairSource, Stage
-from diffalign.policies.policy import Policy
+from diffalign.policies.policy import LatentPolicy, Policy
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.step.batch_order import BatchOrder, Visit
 from diffalign.training.step.gradients import GradientComputer
@@ -27,7 +27,8 @@ from diffalign.training.storage.run_folder import RunFolder
 
 def lengths(source: PairSource, policy: Policy) -> dict[str, int]:
     """Steps between two beginnings of each stage; 0: there is none."""
-    return {"sample": source.every, "invert": getattr(policy, "latents_refresh_every", 0)}
+    window = policy.latents_refresh_every if isinstance(policy, LatentPolicy) else 0
+    return {"sample": source.every, "invert": window}
 
 
 def check_lengths(source: PairSource, policy: Policy) -> None:
@@ -102,9 +103,9 @@ class Rounds:
         self.gradient_computer.pairs = self.source.begin(number, sorted({index for index, _ in visits}), stage)
 
     def _invert(self, number: int, visits: list[Visit]) -> None:
-        policy: Any = self.policy
+        assert isinstance(self.policy, LatentPolicy)  # no other policy has this stage
         with self.accelerator.main_process_first():
-            policy.refresh(
+            self.policy.refresh_latents(
                 self.gradient_computer.pairs,
                 visits,
                 self.seed,

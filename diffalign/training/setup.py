@@ -254,13 +254,13 @@ def _prepare(
     with accelerator.main_process_first():
         for line in policy.prepare(known, report.preparing):
             report.say(line)
-        if plan and hasattr(policy, "prepare_reference"):  # a policy that can store its reference's scores
+        if plan:
             met = [visit for batch in plan for visit in batch]
             visits = [(index, draws_of_visits([visit], draws)[k][0]) for index, visit in met for k in range(draws)]
             with accelerator.autocast():
                 # As many pairs at a time as in training: the same kernels, so the same rounding.
-                told = {"batch": micro, "progress": report.preparing, "prompts": "prompts" in loss.needs}
-                policy.prepare_reference(asked, visits, train.seed, **told)
+                prompts = "prompts" in loss.needs
+                policy.prepare_reference(asked, visits, train.seed, micro, report.preparing, prompts)
 
 
 def _plan(
@@ -268,7 +268,7 @@ def _plan(
 ) -> list[list[Visit]]:
     """The batches that the reference will be asked of; held-out pairs come behind the others. Where pairs change from
     round to round, what it says of them cannot be known beforehand."""
-    if data.every or not hasattr(policy, "prepare_reference"):
+    if data.every:
         return []
     batches = [order.batch(k) for k in range(train.steps)]
     return batches + ([held_out.plan(policy.eval_draws, first=len(data))] if held_out else [])

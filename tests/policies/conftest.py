@@ -37,7 +37,7 @@ def question(policy, encoded, draw):
     """What policy and reference are asked: latents, levels, targets."""
     judging = policy._policy_and_reference
     folded = judging._folded(draw)
-    return judging._pose(encoded, folded, judging._keys(encoded, folded))
+    return judging._inputs(encoded, folded, judging._keys(encoded, folded))
 
 
 def steps_to(levels, steps=10):

@@ -77,6 +77,14 @@ def test_checking_writes_and_encodes_nothing(tmp_path, capsys):
     assert "12 pairs" in shown and "0.6931 at step 0" in shown and "6.67 epochs" in shown
 
 
+def test_a_run_ends_with_the_number_of_its_forward_passes(tmp_path, capsys):
+    _, policy = run(tmp_path)
+    both = 10 * 8 * 2
+    counts = policy.forward_counts
+    assert (counts.policy, counts.reference, counts.forwards) == (both, both, 4 * both)
+    assert counts.summary() in capsys.readouterr().err
+
+
 def test_previews_are_made_with_the_average_and_leave_the_weights_alone(tmp_path):
     _, plain = run(tmp_path / "a")
     _, shown = run(tmp_path / "b", previews__prompts=["x"], previews__every=3)

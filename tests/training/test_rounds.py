@@ -77,7 +77,7 @@ def test_each_round_meets_samples_of_the_reference_that_it_chose(tmp_path):
     assert pool.indices() == [0, 1, 2, 3]
     assert not pool.load(0)["change"].any() and pool.load(1)["change"].any()
     assert [select("uniform", number, 0) for number in range(4)] == [0, 1, 0, 3]  # or the tests above show little
-    assert torch.equal(policy._held, pool.load(3)["change"])
+    assert torch.equal(policy.reference_change, pool.load(3)["change"])
     assert len(policy.made) == 12 * 3 + 8 == len(set(policy.made))
 
 

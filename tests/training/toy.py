@@ -1,4 +1,4 @@
-"""The smallest policy behind the seam: a linear denoiser of 6 numbers, and what tests of the loop need around it.
+"""The smallest policy: a linear denoiser of 6 numbers, and what tests of the loop need around it.
 
 Also a program: ``python toy.py OUTPUT [key=value ...]`` trains it, so that a test can kill it or start it twice; with
 ``each`` instead, it forks a child for each list of arguments, so that many runs are killed for one start.
@@ -23,7 +23,11 @@ from diffalign.data.records.pair import Pair
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.losses.candidate_logps import CandidateLogps
-from diffalign.policies.policy import BatchLogps
+from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
+from diffalign.policies.module_utils import unwrap
+from diffalign.policies.policy import BatchLogps, no_progress
+from diffalign.policies.second_adapter import SecondAdapter
+from diffalign.policies.trainable import Trainable
 from diffalign.randomness import Draw, stream
 
 WIDTH = 6
@@ -51,14 +55,19 @@ class ToyModule(nn.Module):
 
 
 class ToyPolicy:
-    """Implements the seam.
+    """Implements `Policy` and `LatentPolicy`.
 
     Args:
-        poison: Names a pair without a finite loss.
+        poison: Id of a pair whose log-probabilities are nan.
         die_at, die_sampling, die_inverting: The call of scoring, sampling, inverting at which the process is killed.
-        shout: Scores are absurd from one call until before another.
-        refresh: Steps for which latents that it found are kept; 0: it finds none.
+        shout: The range of calls, ``[first, last)``, in which log-probabilities are a million times too large.
+        refresh: Steps for which inverted latents are kept; 0: it does not invert.
     """
+
+    medium = "image"
+    eval_draws = 4
+    reference_kind = "adapter_off"
+    latent_elements = WIDTH
 
     def __init__(
         self,
@@ -70,6 +79,8 @@ class ToyPolicy:
         refresh: int = 0,
     ) -> None:
         self.module: nn.Module = ToyModule()
+        self.forward_counts = ForwardCounts()
+        self._trainable = Trainable(self.module)
         self._change = self.module.change
         self.poison, self.shout = poison, shout
         self._die = {"score": die_at, "sample": die_sampling, "invert": die_inverting}
@@ -81,7 +92,8 @@ class ToyPolicy:
         self.encoded: set[int] = set()
         self.made: list[tuple[str, int]] = []
         self.inverted: list[tuple[str, int]] = []
-        self._held = torch.zeros(WIDTH, WIDTH)
+        self.reference_change = torch.zeros(WIDTH, WIDTH)
+        self._previous_change = torch.zeros(WIDTH, WIDTH)
         self._window: TensorCache | None = None
 
     @property
@@ -92,9 +104,6 @@ class ToyPolicy:
         self._count[what] += 1
         if self._count[what] == self._die[what]:
             os.kill(os.getpid(), signal.SIGKILL)
-
-    medium = "image"
-    eval_draws = 4
 
     def show(self, pair) -> str:
         return pair.id
@@ -113,6 +122,9 @@ class ToyPolicy:
         progress("toy latents", len(pairs), len(pairs))
         return []
 
+    def prepare_reference(self, pairs, plan, seed, batch=8, progress=no_progress, prompts=False) -> int:
+        return 0
+
     def encode(self, pairs, prompts=False) -> Any:
         rows = torch.stack([_candidates(pair.id) for pair in pairs])
         self.encoded.add(1 if pairs[0].rejected is None else 2)
@@ -126,6 +138,7 @@ class ToyPolicy:
     def logps(self, encoded, draw) -> BatchLogps:
         self._called("score")
         self.seen += list(zip(draw.ids, draw.visits, strict=True))
+        self.forward_counts.policy += encoded.shape[0] * encoded.shape[1]
         scored = self._scored(self.module, encoded, draw)
         if self.shout[0] <= self.calls < self.shout[1]:
             loud = [CandidateLogps(c.logps * 1e6) for c in scored.candidates]
@@ -134,10 +147,37 @@ class ToyPolicy:
 
     def reference_logps(self, encoded, draw) -> BatchLogps:
         self.referenced += draw.ids
-        return self._scored(lambda x: x @ (self._bare.base + self._held).T, encoded, draw)
+        self.forward_counts.reference += encoded.shape[0] * encoded.shape[1]
+        return self._scored(self._with_change(self.reference_change), encoded, draw)
+
+    def compare_parts(self, encoded, draw) -> tuple[BatchLogps, BatchLogps]:
+        noisy, noise, level = self._noisy(encoded, draw)
+        with torch.no_grad():
+            reference = self._with_change(self.reference_change)(noisy)
+        policy = self.module(noisy)
+        divergence = (policy - reference).square() / (2 * WIDTH)
+        sides = []
+        for output in (policy, reference):
+            parts = -(output - noise).square() / (2 * WIDTH)
+            sides.append([CandidateLogps(part.sum(1), parts=part) for part in parts.unbind(1)])
+        sides[0] = [replace(one, divergence=gap) for one, gap in zip(sides[0], divergence.unbind(1), strict=True)]
+        return tuple(BatchLogps(tuple(side), {"level": level}) for side in sides)
 
     def set_reference(self, state) -> None:
-        self._held = state["change"].clone()
+        self.reference_change, self.reference_kind = state["change"].clone(), "earlier"
+
+    def set_previous(self, state) -> None:
+        self._previous_change = state["change"].clone()
+
+    def previous_logps(self, encoded, draw) -> BatchLogps:
+        return self._scored(self._with_change(self._previous_change), encoded, draw)
+
+    def add_second_adapter(self) -> SecondAdapter:
+        self._trainable.second = SecondAdapter(self._trainable.parameters)
+        return self._trainable.second
+
+    def second_adapter_logps(self, encoded, draw) -> BatchLogps:
+        return self._scored(self._trainable.second.network(self._bare), encoded, draw)
 
     def make_candidates(self, prompts, seeds, store, keys, *, reference, **settings) -> list[CachedCandidate]:
         self._called("sample")
@@ -145,11 +185,11 @@ class ToyPolicy:
         asked = list(zip(prompts, seeds, strict=True))
         self.made += asked
         noises = [stream(seed, prompt, 0, "toy").standard_normal(WIDTH, dtype="float32") for prompt, seed in asked]
-        made = [(self._bare.base + self._held) @ torch.from_numpy(noise) for noise in noises]
+        made = [(self._bare.base + self.reference_change) @ torch.from_numpy(noise) for noise in noises]
         store.put_many({key: {"x": x} for key, x in zip(keys, made, strict=True)})
         return [CachedCandidate(str(store.root), store.maker, key) for key in keys]
 
-    def refresh(self, pairs, plan, seed, folder, number, batch, progress) -> int:
+    def refresh_latents(self, pairs, plan, seed, folder, number, batch=8, progress=no_progress) -> int:
         """Finds noises that depend on the weights as they are."""
         self._window = TensorCache(folder, f"window {number}")
         missing = set(self._window.missing([f"{pairs[index].id} {visit}" for index, visit in plan]))
@@ -171,41 +211,54 @@ class ToyPolicy:
         return torch.stack([self._window.get(key)["noise"] for key in keys])
 
     def _scored(self, network, encoded, draw) -> BatchLogps:
-        level = draw.uniform("timestep").float()
-        noise = self._noise(draw)[:, None].expand_as(encoded)
-        noisy = (1 - level)[:, None, None] * encoded + level[:, None, None] * noise
+        noisy, noise, level = self._noisy(encoded, draw)
         errors = (network(noisy.reshape(-1, WIDTH)).reshape(noisy.shape) - noise).float().square().mean(dim=-1)
         poisoned = torch.tensor([float("nan") if key == self.poison else 1.0 for key in draw.ids])
         errors = errors * poisoned[:, None]
         return BatchLogps(tuple(CandidateLogps(-error / 2) for error in errors.unbind(1)), {"level": level})
 
+    def _noisy(self, encoded, draw) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy candidates and their noises, ``(B, candidates, WIDTH)``, and noise levels ``(B,)``."""
+        level = draw.uniform("timestep").float()
+        noise = self._noise(draw)[:, None].expand_as(encoded)
+        return (1 - level)[:, None, None] * encoded + level[:, None, None] * noise, noise, level
+
+    def _with_change(self, change: Tensor):
+        """The network with a change of its own instead of the trained one."""
+        return lambda x: x @ (self._bare.base + change).T
+
     @property
     def _bare(self) -> ToyModule:
-        return getattr(self.module, "module", self.module)
+        return unwrap(self.module)
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        return {"change": self._change}
+        return self._trainable.everything
 
     def state(self) -> dict[str, Tensor]:
-        return {"change": self._change.detach().clone()}
+        return self._trainable.state()
 
     def load_state(self, state) -> None:
-        with torch.no_grad():
-            self._change.copy_(state["change"])
+        self._trainable.load(state)
 
     def sampling(self):
         return nullcontext()
 
     def sample(self, prompts, seeds, *, reference=False, **settings) -> list[str]:
-        return [
-            f"{prompt} {seed} {float(self._change.detach().abs().sum()):.6f}"
-            for prompt, seed in zip(prompts, seeds, strict=True)
-        ]
+        size = 0.0 if reference else float(self._change.detach().abs().sum())
+        return [f"{prompt} {seed} {size:.6f}" for prompt, seed in zip(prompts, seeds, strict=True)]
+
+    def format_prompt(self, prompt, **settings) -> str:
+        return prompt
 
     def save(self, folder, about) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "toy.json"
         path.write_text(json.dumps({"change": self._change.tolist(), "about": dict(about)}))
+        return path
+
+    def card(self, artifact, card) -> Path:
+        path = artifact.parent / "README.md"
+        path.write_text(f"# toy, aligned by {card.method}\n")
         return path
 
 

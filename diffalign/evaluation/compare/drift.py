@@ -125,8 +125,8 @@ def ask(
     """
     places = [k for k, content in enumerate(contents) if not isinstance(content, str) or content.strip()]
     compare: Any = None  # of a reference of which only errors are stored there is no prediction to compare with
-    if policy.medium != "text" and getattr(policy, "reference_kind", "") != "stored":
-        compare = getattr(policy, "compare_parts", None)
+    if policy.medium != "text" and policy.reference_kind != "stored":
+        compare = policy.compare_parts
     found: list[list[float]] = [[], [], []]
     mode = policy.module.training
     policy.module.eval()
@@ -192,9 +192,7 @@ def sampled(policy: Policy, base: Gallery, aligned: Gallery, *, seed: int = 0, b
     texts = policy.medium == "text"
     plain = not texts or [drawn.get(*x) for x in (("temperature", 1.0), ("top_p", 1.0), ("top_k", 0))] == [1.0, 1.0, 0]
     spread = None
-    if (
-        getattr(policy, "reference_kind", "") != "earlier"
-    ):  # else what is called the reference by now did not make these
+    if policy.reference_kind != "earlier":  # an earlier checkpoint is not the model that made the base samples
         theirs = ask(policy, [s.prompt for s in base.samples], base.contents(), **how)
         spread = _dispersion(theirs.logratios, [base.samples[k].prompt for k in theirs.places])
     found = None

@@ -23,9 +23,9 @@ from diffalign.policies.diffusion.sampling.sample import sample
 from diffalign.policies.diffusion.scoring.batch import candidates_of, encode_pairs
 from diffalign.policies.diffusion.scoring.denoiser import Denoiser, EncodedImages
 from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
-from diffalign.policies.diffusion.scoring.score import Plan, PolicyAndReference
+from diffalign.policies.diffusion.scoring.score import PolicyAndReference
 from diffalign.policies.module_utils import unwrap, weights_digest
-from diffalign.policies.policy import BatchLogps, Card, Progress, no_progress
+from diffalign.policies.policy import BatchLogps, Card, Plan, Progress, no_progress
 from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.policies.trainable import Trainable
 from diffalign.randomness import Draw
@@ -197,7 +197,7 @@ class ImagePolicy:
         """Optimizer steps for which latents found by the policy are kept; 0: they are not."""
         return self.config.latents.refresh
 
-    def refresh(
+    def refresh_latents(
         self,
         pairs: Sequence[Pair],
         plan: Plan,

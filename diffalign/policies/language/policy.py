@@ -29,7 +29,7 @@ from diffalign.policies.language.scoring.token_counts import TokenCounts
 from diffalign.policies.language.tokens.render_pair import shown
 from diffalign.policies.language.tokens.tokenize import Tokens
 from diffalign.policies.module_utils import unwrap, weights_digest
-from diffalign.policies.policy import BatchLogps, Progress, no_progress
+from diffalign.policies.policy import BatchLogps, Plan, Progress, no_progress
 from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.policies.trainable import Trainable
 from diffalign.quiet import quiet
@@ -135,7 +135,7 @@ class LanguagePolicy:
         """Scores under the policy, with gradient. Nothing of them is drawn."""
         return self._policy_and_reference.policy_logps(encoded)
 
-    def stepped(self, encoded: EncodedTexts, scored: BatchLogps) -> BatchLogps:
+    def with_steps(self, encoded: EncodedTexts, scored: BatchLogps) -> BatchLogps:
         """The scores with each answer's steps, and the policy's states of these."""
         network: Any = unwrap(self.module)
         return with_steps(scored, network, encoded, self._steps)
@@ -155,7 +155,7 @@ class LanguagePolicy:
     def prepare_reference(
         self,
         pairs: Sequence[Pair],
-        plan: Sequence[tuple[int, int]],
+        plan: Plan,
         seed: int,
         batch: int = 8,
         progress: Progress = no_progress,

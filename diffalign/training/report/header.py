@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from diffalign.devices.budget import available_bytes, format_bytes
 from diffalign.losses import Objective, equivalent_betas
 from diffalign.named_choice import Choice
 from diffalign.pairs.source import PairSource
-from diffalign.policies.policy import Policy
+from diffalign.policies.policy import LatentPolicy, Policy
 from diffalign.training.optim.optimizer import learning_rate
 from diffalign.training.recipe.schema import Recipe
 
@@ -75,12 +74,11 @@ def _optimizer_line(recipe: Recipe) -> str:
 
 
 def _beta_rows(recipe: Recipe, policy: Policy, loss: Objective) -> Mapping[str, str]:
-    """One beta in the conventions of other programs; only where the policy says how large a latent is."""
-    elements: Any = getattr(policy, "latent_elements", None)
-    if not elements or "beta" not in loss.lead.hyper:
+    """One beta in the conventions of other programs; only for log-probabilities that are errors of a latent."""
+    if not isinstance(policy, LatentPolicy) or "beta" not in loss.lead.hyper:
         return {}
     ours = "sum_half" if getattr(recipe.model, "reduction", "mean") == "sum" else "mean_half"
-    same = equivalent_betas(loss.beta, convention=ours, elements=elements)
+    same = equivalent_betas(loss.beta, convention=ours, elements=policy.latent_elements)
     return {"same beta": "; ".join(f"{row.value:.4g} as {name} ({row.explanation})" for name, row in same.items())}
 
 

@@ -45,7 +45,7 @@ def measure_drift(policy: Policy, config: Previews, paths: list[Path], folder: P
     Returns:
         Why it could not be measured; empty where it was.
     """
-    if getattr(policy, "reference_kind", "") == "earlier":
+    if policy.reference_kind == "earlier":
         return ""
     prompts = [prompt for prompt in config.prompts for _ in config.seeds]
     contents = [find_medium(policy.medium).read(path) for path in paths]

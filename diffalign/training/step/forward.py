@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffalign.data.records.pair import Pair
 from diffalign.losses import AnswerLogps, CandidateLogps, Objective, PairLogps
-from diffalign.policies.policy import BatchLogps, Policy
+from diffalign.policies.policy import BatchLogps, Policy, SupportsContentDegree, SupportsSteps
 from diffalign.randomness import Draw
 from diffalign.training.step.batch_order import Visit, draws_of_visits
 from diffalign.training.step.dataset_rewards import rewards_of
@@ -85,7 +85,7 @@ def _look(run: ForwardContext, encoded: Any, draw: Draw) -> tuple[Said, dict[str
     """What each model says of all candidates at one draw."""
     needs = run.loss.needs
     said: Said = {}
-    policy: Any = run.policy
+    policy = run.policy
     reference: BatchLogps | None = None
     if "divergence" in needs:
         with run.accelerator.autocast():
@@ -97,6 +97,7 @@ def _look(run: ForwardContext, encoded: Any, draw: Draw) -> tuple[Said, dict[str
                 reference = policy.reference_logps(encoded, draw)
         with run.accelerator.autocast():
             if "degree" in needs:
+                assert isinstance(policy, SupportsContentDegree)  # see check_medium
                 scored, told = policy.logps_with_degree(encoded, draw)
                 said["degree"] = (CandidateLogps(told),)
             else:
@@ -105,8 +106,9 @@ def _look(run: ForwardContext, encoded: Any, draw: Draw) -> tuple[Said, dict[str
         with torch.no_grad(), run.accelerator.autocast():
             said["previous"] = policy.previous_logps(encoded, draw).candidates
     if "steps" in needs:
+        assert isinstance(policy, SupportsSteps)  # see check_medium
         with torch.no_grad(), run.accelerator.autocast():
-            scored = policy.stepped(encoded, scored)
+            scored = policy.with_steps(encoded, scored)
     if run.has_second_adapter:
         with run.accelerator.autocast():
             said["second"] = policy.second_adapter_logps(encoded, draw).candidates

@@ -50,7 +50,9 @@ def test_what_is_said_of_answers_is_what_training_would_be_told(writer, tmp_path
     said = ask(writer, [s.prompt for s in aligned.samples], aligned.contents(), batch=3)
     encoded = writer.encode([Pair("x", writer.format_prompt(aligned.samples[0].prompt), aligned.contents()[0], None)])
     with torch.no_grad():
-        own, other = (f(encoded, Draw(0, ("x",), (0,))).candidates[0].logps for f in (writer.logps, writer.reference_logps))
+        own, other = (
+            f(encoded, Draw(0, ("x",), (0,))).candidates[0].logps for f in (writer.logps, writer.reference_logps)
+        )
     assert said.places[0] == 0 and said.policy[0] == pytest.approx(float(own), abs=1e-4)
     assert said.reference[0] == pytest.approx(float(other), abs=1e-4)
     assert drift_of(said, "text").value == pytest.approx(sum(said.logratios) / len(said.logratios))
@@ -77,7 +79,7 @@ def test_other_than_plain_sampling_is_named_and_has_no_entropy(writer, tmp_path)
 
 def test_samples_of_the_base_say_nothing_of_a_reference_that_is_another_model_by_now(writer, tmp_path):
     class Moved:
-        kind = "earlier"
+        reference_kind = "earlier"
 
         def __getattr__(self, name):
             return getattr(writer, name)

@@ -22,13 +22,10 @@ from diffalign.policies.diffusion.scoring.position_masks import features, positi
 from diffalign.policies.diffusion.scoring.stored_scores import StoredErrors, StoredLatents, draw_key
 from diffalign.policies.module_utils import WriteCounter, mixed_precision, unwrap, without_cast_cache
 from diffalign.policies.part_diagnostics import part_diagnostics
-from diffalign.policies.policy import BatchLogps, Progress
+from diffalign.policies.policy import BatchLogps, Plan, Progress
 from diffalign.policies.references import EarlierCheckpoint, Reference, base_network, choose_reference
 from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.randomness import Draw
-
-Plan = Sequence[tuple[int, int]]
-"""``(index into pairs, visit)`` of every time that a pair will be met."""
 
 
 class PolicyAndReference:

@@ -87,7 +87,7 @@ def test_what_is_stored_is_paid_once(make, pairs):
 
 def test_a_window_moves_the_inversions_to_its_beginning(make, pairs, tmp_path):
     policy = make(latents={"name": "ddim_inversion", "refresh": 5})
-    before = spent(policy, lambda: policy.refresh(pairs, PLAN, 0, tmp_path, 0))
+    before = spent(policy, lambda: policy.refresh_latents(pairs, PLAN, 0, tmp_path, 0))
     inside, levels = judging(policy, pairs)
     assert before == counts(inversion=2 * sum(steps_to(levels)))
     assert inside == counts(policy=2 * PAIRS, reference=2 * PAIRS)

@@ -185,15 +185,16 @@ def test_within_a_window_latents_stay_those_of_its_beginning(make, pairs, tmp_pa
     policy = shake(make(latents=WINDOWS))
     draw, encoded = draw_for(pairs), policy.encode(pairs)
     at_its_beginning = question(policy, encoded, draw)
-    assert policy.refresh(pairs, PLAN, 0, tmp_path, 0, batch=4) == len(PLAN)
+    assert policy.refresh_latents(pairs, PLAN, 0, tmp_path, 0, batch=4) == len(PLAN)
     shake(policy, seed=2)
     inside, count = asked(policy, lambda: question(policy, encoded, draw))
     assert count == 0 and same(inside, at_its_beginning)
 
-    assert asked(policy, lambda: policy.refresh(pairs, PLAN, 0, tmp_path, 0)) == (0, 0)  # a resume within the window
+    # a resume within the window
+    assert asked(policy, lambda: policy.refresh_latents(pairs, PLAN, 0, tmp_path, 0)) == (0, 0)
     assert same(question(policy, policy.encode(pairs), draw), at_its_beginning)
 
-    assert policy.refresh(pairs, PLAN, 0, tmp_path, 1, batch=4) == len(PLAN)
+    assert policy.refresh_latents(pairs, PLAN, 0, tmp_path, 1, batch=4) == len(PLAN)
     next_one, count = asked(policy, lambda: question(policy, policy.encode(pairs), draw))
     assert count == 0 and not torch.allclose(next_one.x_t, inside.x_t, atol=1e-3)
     live = load_like(policy, make)
@@ -209,7 +210,7 @@ def load_like(policy, make):
 
 def test_held_out_visits_are_no_part_of_a_window(make, pairs, tmp_path):
     policy = shake(make(latents=WINDOWS))
-    policy.refresh(pairs, PLAN, 0, tmp_path, 0)
+    policy.refresh_latents(pairs, PLAN, 0, tmp_path, 0)
     shake(policy, seed=2)
     draw, live = draw_for(pairs, visit=-1), load_like(policy, make)
     found, count = asked(policy, lambda: question(policy, policy.encode(pairs), draw))
