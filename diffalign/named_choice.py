@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -66,11 +67,24 @@ def bind_settings(
     return settings
 
 
-def bind_name(kind: str, name: str, known: Collection[str]) -> str:
-    """``name`` itself. Raises ValueError naming the nearest one when it is not known."""
-    if name not in known:
-        raise ValueError(f"there is no {kind} '{name}'.{near_miss(name, known)} Known: {', '.join(known)}.")
-    return name
+def bind_name(kind: str, name: str, known: Collection[str], aliases: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Returns the name in a table that ``name`` or an alias stands for.
+
+    Args:
+        kind: What is chosen, for messages: "label", "latents".
+        name: As a recipe writes it.
+        known: Names of the table.
+        aliases: ``{alias: name of the table}``.
+
+    Raises:
+        ValueError: An unknown name, with the nearest one.
+    """
+    if name in known:
+        return name
+    if name not in aliases:
+        near = near_miss(name, [*known, *aliases])
+        raise ValueError(f"there is no {kind} '{name}'.{near} Known: {', '.join(known)}.")
+    return aliases[name]
 
 
 def _number(value: Any) -> Any:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from diffalign.labels import LABELS
+from diffalign.labels import LABEL_ALIASES, LABELS
 from diffalign.latents import LATENTS
 from diffalign.losses import LOSSES, Loss
 from diffalign.losses.papers import papers_in
@@ -56,9 +56,10 @@ def _arxiv(row: Loss) -> str:
 def explanations() -> dict[str, str]:
     """The page of each name; a method's hides that of a part that goes by the same name."""
     pages = {name: _page(name, function) for name, function in {**PAIRS, **LABELS}.items()}
-    for table in (LATENTS, LOSSES, METHODS):
-        pages |= {name: row.explain() for name, row in table.items()}  # type: ignore[attr-defined]
-    return pages
+    pages |= {alias: pages[name] for alias, name in LABEL_ALIASES.items()}
+    pages |= {name: row.explain() for name, row in LATENTS.items()}
+    pages |= {name: row.explain() for row in LOSSES.values() for name in (*row.aliases, row.name)}
+    return pages | {name: method.explain() for name, method in METHODS.items()}
 
 
 def _page(name: str, function: Callable[..., Any]) -> str:

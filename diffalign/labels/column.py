@@ -1,4 +1,4 @@
-"""Labels from columns: a record brings its probability and, where the recipe names columns, a weight and a margin."""
+"""Labels from columns: each record's probability and, where the recipe names columns, a weight and a margin."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from diffalign.labels.label import Label
 
 
 def column(pairs: Sequence[Pair], *, weight: str = "", margin: str = "") -> Label:
-    """Probability as the record states it (a share of votes, a calibrated judge).
+    """Probability as stored in the record (a share of votes, a calibrated scorer).
 
     Args:
         pairs: A batch of records.
-        weight: Name of the column with each pair's factor on its loss, 0 or more; "": all count alike.
-        margin: Name of the column with the reward by which the chosen candidate is known to be ahead, taken off
-            ``beta`` times the margin (an adaptive margin); "": none.
+        weight: Name of the column with each pair's factor on its loss, 0 or more; "": every factor is 1.
+        margin: Name of the column with the reward by which the chosen candidate is ahead, subtracted from ``beta``
+            times the margin (an adaptive margin); "": none.
 
     Raises:
         DataError: A probability outside [0, 1], a negative weight, a column that a row lacks; with the row.
@@ -31,7 +31,7 @@ def column(pairs: Sequence[Pair], *, weight: str = "", margin: str = "") -> Labe
     for pair in pairs:
         if not 0.0 <= pair.probability <= 1.0:
             raise DataError(
-                f"{pair.source or pair.id}: probability says how likely the chosen candidate is the better one, so it "
+                f"{pair.source or pair.id}: probability is how likely the chosen candidate is the better one, so it "
                 f"must lie in [0, 1]; got {pair.probability}. Percentages are divided by 100."
             )
     probability = torch.tensor([pair.probability for pair in pairs], dtype=torch.float64)
@@ -40,18 +40,18 @@ def column(pairs: Sequence[Pair], *, weight: str = "", margin: str = "") -> Labe
         worst = pairs[int(weights.argmin())]
         raise DataError(
             f"{worst.source or worst.id}: a weight is a factor on the pair's loss, so it cannot be negative; got "
-            f"{float(weights.min()):g}. To turn a pair round give it a label_prob below one half."
+            f"{float(weights.min()):g}. To swap a pair give it a label_prob below one half."
         )
     return Label(probability=probability, weight=weights, offset=_read(pairs, margin, "margin") if margin else None)
 
 
 def _read(pairs: Sequence[Pair], name: str, setting: str) -> Tensor:
-    found = [pair.scores.get("pair", {}).get(name, math.nan) for pair in pairs]
-    for pair, value in zip(pairs, found, strict=True):
+    values = [pair.scores.get("pair", {}).get(name, math.nan) for pair in pairs]
+    for pair, value in zip(pairs, values, strict=True):
         if math.isnan(value):
-            there = ", ".join(pair.scores.get("pair", {})) or "none"
+            columns = ", ".join(pair.scores.get("pair", {})) or "none"
             raise DataError(
                 f"{pair.source or pair.id} has no number in the column '{name}', which labels.{setting} names; numeric "
-                f"columns of the pair: {there}."
+                f"columns of the pair: {columns}."
             )
-    return torch.tensor(found, dtype=torch.float64)
+    return torch.tensor(values, dtype=torch.float64)

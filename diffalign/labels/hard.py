@@ -1,4 +1,4 @@
-"""Hard labels: the vote is the truth."""
+"""Hard labels: every vote counts as certain."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from diffalign.labels.label import Label
 
 
 def hard(pairs: Sequence[Pair]) -> Label:
-    """Probability 1 for every pair, whatever the record says about it; weight 1."""
+    """Probability 1 and weight 1 for every pair, whatever probability the record has."""
     ones = torch.ones(len(pairs), dtype=torch.float64)
     return Label(probability=ones, weight=ones)

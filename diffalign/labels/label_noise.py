@@ -1,4 +1,4 @@
-"""Flipped labels: every vote is wrong at one known rate."""
+"""Label noise: every vote is wrong with the same known probability."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from diffalign.data.records.pair import Pair
 from diffalign.labels.label import Label
 
 
-def flipped(pairs: Sequence[Pair], *, flip: float) -> Label:
+def label_noise(pairs: Sequence[Pair], *, flip: float) -> Label:
     """Probability ``1 - flip`` for every pair, weight 1.
 
     Args:
         pairs: The batch.
         flip: Assumed share of mislabelled pairs, in [0, 0.5).
 
-    Facts: with the logistic loss this is its own ``flip`` (cDPO); it works the same with any other loss on pairs.
+    Facts: with the logistic loss it equals that loss's own ``flip`` (cDPO); it works the same with every other loss on
+        pairs.
 
     Source: Mitchell's note on noisy preferences (ericmitchell.ai/cdpo.pdf), eq. 3.
     """

@@ -1,10 +1,10 @@
-"""Smoothed labels: a judge's scores say how much a pair counts, inside the loss.
+"""Labels from a scorer: the gap of the two scores scales the pair's logratios inside the loss.
 
-A label of this kind is a beta for each pair: it scales the logratios. That is not label smoothing (``flipped``), which
-mixes the loss with that of the swapped pair. A negative scale is a pair that the judge would have ordered otherwise,
-and its loss is that of the swapped pair with a positive scale. So ``source: scorer`` and ``source: human`` train alike;
-they differ in what metrics mean by *chosen* (``Label.relabels``): with ``scorer`` the loop swaps rows of negative scale
-before it takes metrics, with ``human`` metrics keep the order of the vote.
+Such a label is a beta for each pair. It is not label smoothing (``label_noise``), which mixes the loss with that of the
+swapped pair. A negative scale marks a pair whose order the scorer contradicts; its loss is that of the swapped pair
+with a positive scale. So ``source: scorer`` and ``source: human`` train alike and differ in what metrics call *chosen*
+(``Label.relabels``): with ``scorer`` the loop swaps rows of negative scale before it computes metrics, with ``human``
+metrics keep the order of the vote.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SOURCES = ("scorer", "human", "agreement")
 ROLES = ("chosen", "rejected")
 
 
-def smoothed(
+def score_scaled(
     pairs: Sequence[Pair],
     *,
     scorer: str = "",
@@ -43,24 +43,24 @@ def smoothed(
 
     Args:
         pairs: The batch, with scores of both candidates.
-        scorer: Which scores, by the name they are stored under. Not needed with ``alpha``.
+        scorer: Name under which the scores are stored. Not needed with ``alpha``.
         gamma: Sensitivity, > 0: all scales lie within 0.4622 gamma of 0, typical ones are a tenth of it.
-        alpha: One value in [0, gamma] for all pairs in place of the scorer's, the order as voted: 1 with gamma 1 is the
-            plain loss.
-        source: Who says which candidate is the better one. "scorer": the judge, as published; "human": the vote, with
-            the judge's sign kept in the scale, which trains the same and reports metrics against the vote;
-            "agreement": both, so a pair that the judge would have ordered otherwise gets scale 0.
+        alpha: One value in [0, gamma] for all pairs in place of the scorer's, in the order of the votes: 1 with gamma 1
+            is the plain loss.
+        source: Decides which candidate is the better one. "scorer": the score, as published; "human": the vote, with
+            the scorer's sign kept in the scale, which trains the same and reports metrics against the vote;
+            "agreement": both, so a pair whose vote the scorer contradicts gets scale 0.
         low, high: Score that becomes 0, and 1; by default the smallest and largest of the whole table of scores.
             Scores beyond are clamped.
-        skip_below: Pairs with ``|w|`` below get scale 0 and are not computed at all.
+        skip_below: Pairs with ``|w|`` below get scale 0 and are not computed.
         ranges: ``{scorer: (low, high)}`` of the data set.
 
     Raises:
         DataError: A pair without a score, a scorer without a range, a range without extent.
         ValueError: A setting that is out of its range, or the scorer's name missing.
 
-    Facts: a constant added to all scores, or any unit for them, changes nothing as long as low and high go along. Equal
-        scores give scale 0: the loss is log 2 and the gradient exactly 0. Swapped pairs get the negated scale.
+    Facts: a constant added to all scores, or another unit, changes nothing as long as low and high change with them.
+        Equal scores give scale 0: the loss is log 2 and the gradient exactly 0. Swapped pairs get the negated scale.
 
     Source: Lu et al. 2025, SmPO-Diffusion (arXiv 2506.02698), eq. 8, 9 and the label model below them; gamma 10,
         PickScore. The published range, of the bare cosine on Pick-a-Pic v2, is low 0.11543526500463486 and high
@@ -82,7 +82,7 @@ def smoothed(
 
 
 def _normalised(pairs: Sequence[Pair], role: str, scorer: str, span: tuple[float, float]) -> Tensor:
-    """``r'``, ``(B,)`` float64."""
+    """Returns ``r'``, ``(B,)`` float64."""
     low, high = span
     scores = torch.tensor([_score(pair, role, scorer) for pair in pairs], dtype=torch.float64)
     return (scores.clamp(low, high) - low) / (high - low)
@@ -92,9 +92,9 @@ def _score(pair: Pair, role: str, scorer: str) -> float:
     scores = pair.scores.get(role, {})
     if scorer in scores:
         return scores[scorer]
-    there = f" It has scores by {', '.join(scores)}.{near_miss(scorer, scores)}" if scores else ""
+    available = f" It has scores by {', '.join(scores)}.{near_miss(scorer, scores)}" if scores else ""
     raise DataError(
-        f"{pair.source or pair.id}: no score of its {role} candidate by '{scorer}'.{there} {_command(scorer)}"
+        f"{pair.source or pair.id}: no score of its {role} candidate by '{scorer}'.{available} {_command(scorer)}"
     )
 
 
@@ -105,21 +105,21 @@ def _range(
     ranges: Mapping[str, tuple[float, float]],
     pairs: Sequence[Pair],
 ) -> tuple[float, float]:
-    known = ranges.get(scorer, (None, None))
-    low, high = known[0] if low is None else low, known[1] if high is None else high
+    stored = ranges.get(scorer, (None, None))
+    low, high = stored[0] if low is None else low, stored[1] if high is None else high
     if low is None or high is None:
         if not pairs:
             return 0.0, 1.0
-        _score(pairs[0], "chosen", scorer)  # a pair without scores says more than a missing range
-        there = f" Ranges are known of {', '.join(ranges)}.{near_miss(scorer, ranges)}" if ranges else ""
+        _score(pairs[0], "chosen", scorer)  # raises for a pair without scores: a clearer message than a missing range
+        available = f" Ranges are known of {', '.join(ranges)}.{near_miss(scorer, ranges)}" if ranges else ""
         raise DataError(
-            f"the smallest and largest score by '{scorer}' are not known.{there} {_command(scorer)} Or state both: "
-            "labels: {name: smoothed, low: ..., high: ...}"
+            f"the smallest and largest score by '{scorer}' are not known.{available} {_command(scorer)} Or set both: "
+            "labels: {name: score_scaled, low: ..., high: ...}"
         )
     if not low < high:
         raise DataError(
-            f"scores by '{scorer}' are scaled from [low, high] to [0, 1], but low is {low} and high is {high}. Where "
-            "all scores are equal they say nothing: take another scorer."
+            f"scores by '{scorer}' are scaled from [low, high] to [0, 1], but low is {low} and high is {high}. Equal "
+            "scores rank nothing: choose another scorer."
         )
     return low, high
 
@@ -132,17 +132,15 @@ def _command(scorer: str) -> str:
 
 def _check_settings(scorer: str, gamma: float, alpha: float | None, source: str, skip_below: float) -> None:
     if source not in SOURCES:
-        raise ValueError(f"source of the label 'smoothed' is one of {', '.join(SOURCES)}; got {source!r}.")
+        raise ValueError(f"source of the label 'score_scaled' is one of {', '.join(SOURCES)}; got {source!r}.")
     if not 0.0 < gamma < math.inf:
         raise ValueError(f"gamma is the sensitivity of the label, above 0 (published: 10); got {gamma}.")
     if alpha is None and not scorer:
-        raise ValueError(
-            "the label 'smoothed' needs the name of a scorer, such as scorer: pickscore, or else an alpha."
-        )
+        raise ValueError("the label 'score_scaled' needs the name of a scorer, such as scorer: pickscore, or an alpha.")
     if alpha is not None and not 0.0 <= alpha <= gamma:
         raise ValueError(f"alpha is a share of gamma, so it must lie in [0, {gamma}]; got {alpha}.")
     if alpha is not None and source == "agreement":
-        raise ValueError("a fixed alpha asks no scorer, so there is nothing to agree with. Leave one of the two away.")
+        raise ValueError("a fixed alpha uses no scorer, so there is nothing to agree with. Leave out one of the two.")
     largest = gamma * math.tanh(0.5) if alpha is None else math.inf
     if not 0.0 <= skip_below < largest:
         raise ValueError(

@@ -9,6 +9,8 @@
 A new loss is one function with its row, one line in its folder's table, and one plain formula in the common battery.
 """
 
+from collections.abc import Mapping
+
 from diffalign.losses.beta import equivalent_betas
 from diffalign.losses.bound_loss import BoundLoss
 from diffalign.losses.candidate_logps import CandidateLogps, upcast
@@ -17,7 +19,7 @@ from diffalign.losses.objective import Objective, Term, single_loss_objective
 from diffalign.losses.pair_logps import AnswerLogps, PairLogps
 from diffalign.losses.pairs import PAIRS
 from diffalign.losses.pairs.hinge import hinge
-from diffalign.losses.pairs.ipo import squared
+from diffalign.losses.pairs.ipo import ipo
 from diffalign.losses.pairs.logistic import logistic, robust
 from diffalign.losses.pairs.mapo import mapo
 from diffalign.losses.pairs.orpo import orpo
@@ -35,6 +37,9 @@ from diffalign.losses.tokens import TOKENS
 LOSSES: dict[str, Loss] = table(*PAIRS, *SINGLES, *LISTS, *TOKENS)
 """Every loss by name."""
 
+LOSS_ALIASES: Mapping[str, str] = {alias: row.name for row in LOSSES.values() for alias in row.aliases}
+"""Other names that recipes may use, and the name in :data:`LOSSES` that each stands for."""
+
 
 def loss_named(name: str) -> Loss:
     """The loss of a name or of an alias ("sigmoid", "ipo"). Raises ValueError naming the nearest one."""
@@ -43,6 +48,7 @@ def loss_named(name: str) -> Loss:
 
 __all__ = [
     "LOSSES",
+    "LOSS_ALIASES",
     "SETTINGS",
     "AnswerLogps",
     "BoundLoss",
@@ -59,6 +65,7 @@ __all__ = [
     "hinge",
     "hyperparameters",
     "implicit_rewards",
+    "ipo",
     "kto",
     "logistic",
     "loss_named",
@@ -69,5 +76,4 @@ __all__ = [
     "settings_of",
     "sft",
     "simpo",
-    "squared",
 ]

@@ -73,10 +73,10 @@ DIFFUSION_IPO = Method(
     name="diffusion_ipo",
     summary="Diffusion-DPO with the squared loss: margins to reach, not to outgrow",
     source="Azar et al. 2023, arXiv 2310.12036, eq. 17, on the margin of Wallace et al. 2023, arXiv 2311.12908",
-    parts={"pairs": "dataset", "latents": "forward", "labels": "hard", "loss": "squared"},
+    parts={"pairs": "dataset", "latents": "forward", "labels": "hard", "loss": "ipo"},
     defaults={
         **DIFFUSION_DPO_PAPER.defaults,
-        "loss": {"name": "squared", "beta": 2000.0, "relative": True},  # Diffusion-DPO's beta; not published
+        "loss": {"name": "ipo", "beta": 2000.0, "relative": True},  # Diffusion-DPO's beta; not published
     },
     text=__doc__ or "",
 )

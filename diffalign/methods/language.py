@@ -81,7 +81,7 @@ IPO = _text(
     "ipo",
     "a margin per token to reach, not to outgrow",
     "Azar et al. 2023, arXiv 2310.12036, eq. 17; means over tokens as confirmed by its authors",
-    loss={"name": "squared", "beta": 0.1},  # ours: DPO's beta
+    loss={"name": "ipo", "beta": 0.1},  # ours: DPO's beta
     train=_DPO_TRAIN,  # ours: DPO's
     max_length=512,  # ours: DPO's
 )

@@ -38,7 +38,7 @@ def _defaults() -> dict[str, Any]:
             "sampler": "ddim",  # not published
         },
         "latents": "forward",  # not published; the code that the authors build on
-        "labels": {"name": "anchor", "kind": "sign", "tie": 0},  # as reported; tie: the mathematical sign
+        "labels": {"name": "seppo_gate", "kind": "sign", "tie": 0},  # as reported; tie: the mathematical sign
         "loss": {"name": "logistic", "beta": 2000.0},  # not published
         "train": {
             "steps": 210,  # as reported: 7 checkpoints of 30 updates
@@ -60,7 +60,7 @@ SEPPO = Method(
     name="seppo",
     summary="winners against samples of an earlier checkpoint, gated by how well the winner is explained",
     source="Zhang et al. 2024, arXiv 2410.05255; no training code was released",
-    parts={"pairs": "checkpoint", "latents": "forward", "labels": "anchor", "loss": "logistic"},
+    parts={"pairs": "checkpoint", "latents": "forward", "labels": "seppo_gate", "loss": "logistic"},
     defaults=_defaults(),
     text=__doc__ or "",
 )

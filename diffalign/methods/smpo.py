@@ -34,7 +34,7 @@ def _defaults() -> dict[str, Any]:
     return {
         "pairs": "dataset",
         "latents": {"name": "renoise", "steps": 10, "corrections": 1},  # released script for SDXL: 10 steps
-        "labels": {"name": "smoothed", "scorer": "pickscore", "gamma": 10.0},  # released script
+        "labels": {"name": "score_scaled", "scorer": "pickscore", "gamma": 10.0},  # released script
         "loss": {"name": "logistic", "beta": 2000.0},  # launcher for SD 1.5; 5000 for SDXL
         "train": {
             "steps": 200,  # launcher
@@ -56,7 +56,7 @@ SMPO = Method(
     name="smpo",
     summary="a beta for each pair by its reward gap, at latents found by ReNoise inversion",
     source="Lu et al. 2025, arXiv 2506.02698; hyperparameters of the released launchers",
-    parts={"pairs": "dataset", "latents": "renoise", "labels": "smoothed", "loss": "logistic"},
+    parts={"pairs": "dataset", "latents": "renoise", "labels": "score_scaled", "loss": "logistic"},
     defaults=_defaults(),
     text=__doc__ or "",
 )

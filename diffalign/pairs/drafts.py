@@ -68,7 +68,7 @@ def _check(pair: Pair, name: str) -> None:
     if not all(isinstance(side, (str, Conversation)) for side in (pair.chosen, pair.rejected)):
         raise DataError(
             f"{where} compares no texts, but 'pairs: drafts' writes an answer into a prompt. Images and clips train "
-            "with --set pairs=dataset and a loss that needs no revisions, such as squared."
+            "with --set pairs=dataset and a loss that needs no revisions, such as ipo."
         )
     if pair.rejected_prompt is not None:
         raise DataError(

@@ -20,7 +20,13 @@ PAIRS = [
     )
     for i, p in enumerate([1.0, 0.7, 0.5, 0.0, 0.9])
 ]
-TRIES = {"hard": {}, "flipped": {"flip": 0.1}, "column": {}, "anchor": {}, "smoothed": {"scorer": "pickscore"}}
+TRIES = {
+    "hard": {},
+    "label_noise": {"flip": 0.1},
+    "column": {},
+    "seppo_gate": {},
+    "score_scaled": {"scorer": "pickscore"},
+}
 """Settings to try each label with; a label without an entry fails its battery."""
 
 

@@ -8,7 +8,7 @@ import torch
 
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
-from diffalign.labels import LABELS, Label, anchor, column, expected, flipped, hard
+from diffalign.labels import LABELS, Label, column, expected, hard, label_noise, seppo_gate
 from diffalign.losses import LOSSES, BoundLoss
 from tests.labels.rows import BOUND
 from tests.losses.logps import drawn, fit, from_margins
@@ -43,15 +43,20 @@ def _label(*probabilities, weight=1.0):
 
 def test_the_first_label_is_the_hard_one():
     assert next(iter(LABELS)) == "hard"
-    assert {"hard": hard, "flipped": flipped, "column": column, "anchor": anchor}.items() <= LABELS.items()
+    assert {
+        "hard": hard,
+        "label_noise": label_noise,
+        "column": column,
+        "seppo_gate": seppo_gate,
+    }.items() <= LABELS.items()
 
 
 def test_what_each_label_says_of_a_record():
     pairs = _pairs(1.0, 0.7, 0.0)
     assert hard(pairs).probability.tolist() == [1.0, 1.0, 1.0]
-    assert flipped(pairs, flip=0.1).probability.tolist() == [0.9, 0.9, 0.9]
+    assert label_noise(pairs, flip=0.1).probability.tolist() == [0.9, 0.9, 0.9]
     assert column(pairs).probability.tolist() == [1.0, 0.7, 0.0]
-    for label in (hard(pairs), flipped(pairs, flip=0.1), column(pairs)):
+    for label in (hard(pairs), label_noise(pairs, flip=0.1), column(pairs)):
         assert label.weight.tolist() == [1.0, 1.0, 1.0] and len(label) == 3
         assert label.probability.dtype == torch.float64
 
@@ -59,7 +64,7 @@ def test_what_each_label_says_of_a_record():
 @pytest.mark.parametrize("flip", [0.5, -0.1, float("nan")])
 def test_an_impossible_flip_is_refused(flip):
     with pytest.raises(ValueError, match=r"\[0, 0.5\).*leave it at 0"):
-        flipped(_pairs(1.0), flip=flip)
+        label_noise(_pairs(1.0), flip=flip)
 
 
 @pytest.mark.parametrize("probability", [70.0, -0.5, float("nan")])
@@ -79,7 +84,7 @@ def test_a_sure_label_changes_no_bit_and_computes_no_swapped_loss(bound):
 
 def test_a_flipped_label_with_the_logistic_loss_is_its_own_flip():
     scores = from_margins(MARGINS)
-    found = expected(LOSSES["logistic"].bind(beta=3.0), scores, flipped(_pairs(*[1.0] * 5), flip=0.2))
+    found = expected(LOSSES["logistic"].bind(beta=3.0), scores, label_noise(_pairs(*[1.0] * 5), flip=0.2))
     torch.testing.assert_close(found, LOSSES["logistic"].bind(beta=3.0, flip=0.2)(scores), rtol=1e-14, atol=0)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
-from diffalign.labels import expected, hard, smoothed, swapped_by, without_gradient
+from diffalign.labels import expected, hard, score_scaled, swapped_by, without_gradient
 from diffalign.losses import LOSSES
 from diffalign.losses.candidate_logps import CandidateLogps
 from diffalign.losses.pair_logps import PairLogps
@@ -34,7 +34,7 @@ def pair(chosen, rejected, name="pickscore", number=0):
 
 def scale(*rows, **settings):
     settings = {"scorer": "pickscore", **PICKSCORE, **settings}
-    label = smoothed([pair(*row, number=n) for n, row in enumerate(rows)], **settings)
+    label = score_scaled([pair(*row, number=n) for n, row in enumerate(rows)], **settings)
     assert label.scale.dtype == torch.float64 and label.probability.tolist() == label.weight.tolist() == [1.0] * len(
         rows
     )
@@ -64,7 +64,7 @@ def test_the_published_example_through_the_loss():
     errors = {"chosen": -0.001, "rejected": 0.002}  # policy minus reference
     policy = [CandidateLogps(torch.tensor([-e / 2], dtype=torch.float64)) for e in errors.values()]
     zero = CandidateLogps(torch.zeros(1, dtype=torch.float64))
-    label = smoothed([pair(0.22, 0.20)], scorer="pickscore", **PICKSCORE)
+    label = score_scaled([pair(0.22, 0.20)], scorer="pickscore", **PICKSCORE)
     scores = PairLogps(*policy, zero, zero)
     assert 2000 * scores.scaled(label.scale).margin.item() == pytest.approx(1.7987714227, abs=5e-11)
     loss = expected(LOSSES["logistic"].bind(beta=2000.0), scores, label)
@@ -74,7 +74,7 @@ def test_the_published_example_through_the_loss():
 def test_alpha_one_and_gamma_one_are_the_plain_loss_bit_for_bit():
     loss, scores = LOSSES["logistic"].bind(beta=3.0), drawn(4, dtype=torch.float32)
     pairs = [Pair(str(n), "p", "a", "b") for n in range(4)]
-    label = smoothed(pairs, alpha=1.0, gamma=1.0)
+    label = score_scaled(pairs, alpha=1.0, gamma=1.0)
     assert label.scale.tolist() == [1.0] * 4 and not label.relabels
     assert torch.equal(expected(loss, scores, label), expected(loss, scores, hard(pairs)))
 
@@ -83,7 +83,7 @@ def test_equal_scores_cost_log_two_and_teach_nothing():
     assert scale((0.2, 0.2)) == [0.0]
     leaf = torch.tensor([0.3], dtype=torch.float64, requires_grad=True)
     zero = CandidateLogps(torch.zeros(1, dtype=torch.float64))
-    label = smoothed([pair(0.2, 0.2)], scorer="pickscore", **PICKSCORE)
+    label = score_scaled([pair(0.2, 0.2)], scorer="pickscore", **PICKSCORE)
     loss = expected(LOSSES["logistic"].bind(beta=2000.0), PairLogps(CandidateLogps(leaf), zero, zero, zero), label)
     loss.sum().backward()
     assert loss.item() == math.log(2) and leaf.grad.item() == 0.0
@@ -92,7 +92,7 @@ def test_equal_scores_cost_log_two_and_teach_nothing():
 
 def test_swapping_the_candidates_negates_the_scale_and_keeps_the_loss():
     row = (0.19, 0.24)
-    one, other = (smoothed([pair(*r)], scorer="pickscore", **PICKSCORE) for r in (row, swapped(row)))
+    one, other = (score_scaled([pair(*r)], scorer="pickscore", **PICKSCORE) for r in (row, swapped(row)))
     assert one.scale.item() == -other.scale.item() < 0
     scores, loss = drawn(1), LOSSES["logistic"].bind(beta=5.0)
     assert torch.equal(expected(loss, scores, one), expected(loss, scores.swapped(), other))
@@ -102,7 +102,7 @@ def test_the_source_decides_what_metrics_call_the_chosen_one():
     rows, scores = [(0.19, 0.24), (0.24, 0.19)], drawn(2)
     pairs = [pair(*row, number=n) for n, row in enumerate(rows)]
     labels = {
-        source: smoothed(pairs, scorer="pickscore", source=source, **PICKSCORE)
+        source: score_scaled(pairs, scorer="pickscore", source=source, **PICKSCORE)
         for source in ("scorer", "human", "agreement")
     }
     assert torch.equal(labels["scorer"].scale, labels["human"].scale)
@@ -123,7 +123,7 @@ def test_the_unit_of_the_scores_does_not_matter(factor, shift):
 def test_the_gradient_is_linear_in_the_scale_at_a_given_sigmoid():
     beta, m = 50.0, torch.tensor([0.01], dtype=torch.float64)
     zero = CandidateLogps(torch.zeros(1, dtype=torch.float64))
-    label = smoothed([pair(0.26, 0.20)], scorer="pickscore", **PICKSCORE)
+    label = score_scaled([pair(0.26, 0.20)], scorer="pickscore", **PICKSCORE)
     leaf = m.clone().requires_grad_()
     expected(
         LOSSES["logistic"].bind(beta=beta), PairLogps(CandidateLogps(leaf), zero, zero, zero), label
@@ -157,19 +157,19 @@ def test_a_pair_without_a_score_names_its_row_and_the_command():
     with pytest.raises(
         DataError, match=r"metadata.jsonl:2: no score of its rejected .*diffalign score .*--scorer pickscore"
     ):
-        smoothed(known, scorer="pickscore", **PICKSCORE)
+        score_scaled(known, scorer="pickscore", **PICKSCORE)
 
 
 def test_an_unknown_scorer_names_the_near_miss():
     with pytest.raises(DataError, match="'pikscore'.*Did you mean 'pickscore'"):
-        smoothed([pair(0.22, 0.20)], scorer="pikscore", ranges={"pickscore": (0.0, 1.0)})
+        score_scaled([pair(0.22, 0.20)], scorer="pikscore", ranges={"pickscore": (0.0, 1.0)})
 
 
 def test_a_missing_or_empty_range_is_refused():
     with pytest.raises(DataError, match="smallest and largest score.*diffalign score .*low: "):
-        smoothed([pair(0.22, 0.20)], scorer="pickscore")
+        score_scaled([pair(0.22, 0.20)], scorer="pickscore")
     with pytest.raises(DataError, match="low is 0.2 and high is 0.2"):
-        smoothed([pair(0.2, 0.2)], scorer="pickscore", ranges={"pickscore": (0.2, 0.2)})
+        score_scaled([pair(0.2, 0.2)], scorer="pickscore", ranges={"pickscore": (0.2, 0.2)})
 
 
 @pytest.mark.parametrize(
@@ -187,4 +187,4 @@ def test_a_missing_or_empty_range_is_refused():
 )
 def test_impossible_settings_are_refused_even_without_pairs(settings, says):
     with pytest.raises(ValueError, match=says):
-        smoothed([], **{"scorer": "pickscore", **settings})
+        score_scaled([], **{"scorer": "pickscore", **settings})

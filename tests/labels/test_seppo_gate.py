@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffalign.labels import anchor, expected, hard
+from diffalign.labels import expected, hard, seppo_gate
 from diffalign.losses import LOSSES, CandidateLogps, PairLogps
 from tests.labels.rows import AGAINST_A_REFERENCE, PAIRS
 from tests.losses.logps import drawn, from_errors
@@ -25,7 +25,7 @@ def _scores(excess, dtype=torch.float64):
 
 
 def _label(count, **how):
-    return anchor(PAIRS[:1] * count, **how)
+    return seppo_gate(PAIRS[:1] * count, **how)
 
 
 def test_the_known_gates_margins_and_losses():
@@ -95,7 +95,7 @@ def test_where_the_policy_is_ahead_everywhere_it_is_the_plain_loss_to_the_bit(lo
         scores, chosen=CandidateLogps(scores.reference_chosen.logps + scores.chosen.logps.abs())
     )
     for how in ({}, {"kind": "indicator"}, {"tie": 1}):
-        assert torch.equal(expected(loss, ahead, anchor(PAIRS, **how)), expected(loss, ahead, hard(PAIRS)))
+        assert torch.equal(expected(loss, ahead, seppo_gate(PAIRS, **how)), expected(loss, ahead, hard(PAIRS)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -118,10 +118,10 @@ def test_identical_numerics_flip_nothing():
 @pytest.mark.parametrize("how, said", [({"kind": "step"}, "sign .* or indicator"), ({"tie": -1}, "0 or 1; got -1")])
 def test_a_gate_that_there_is_not_is_refused(how, said):
     with pytest.raises(ValueError, match=said):
-        anchor(PAIRS, **how)
+        seppo_gate(PAIRS, **how)
 
 
 def test_a_gate_without_a_reference_says_so():
     scores = drawn(5)
     with pytest.raises(ValueError, match="score the reference too"):
-        expected(LOSS, dataclasses.replace(scores, reference_chosen=None, reference_rejected=None), anchor(PAIRS))
+        expected(LOSS, dataclasses.replace(scores, reference_chosen=None, reference_rejected=None), seppo_gate(PAIRS))

@@ -85,7 +85,7 @@ def test_under_js_the_rejected_candidate_is_pushed_more_than_the_chosen_one_is_p
     [
         ("robust", {"beta": 0.5, "flip": 0.2}),
         ("hinge", {"beta": 0.5}),
-        ("squared", {"beta": 0.5}),
+        ("ipo", {"beta": 0.5}),
         ("logistic", {"beta": 0.5, "flip": 0.1}),
         ("exo", {"beta": 0.5}),
         ("discopop", {"beta": 0.5}),
@@ -100,7 +100,7 @@ def test_a_loss_of_a_margin_is_the_same_function_of_the_bent_one(name, hyper, di
 
 def test_means_over_tokens_are_taken_and_logps_stretched_before_a_logratio_is_bent():
     scores = with_tokens()
-    loss = bound("squared", "js", beta=0.5, logp_scale=3.0)
+    loss = bound("ipo", "js", beta=0.5, logp_scale=3.0)
     means = scores.per_token()
     bent = [torch.nn.functional.logsigmoid(3.0 * x) for x in means.logratios]
     torch.testing.assert_close(loss.margin(scores), bent[0] - bent[1], rtol=1e-13, atol=1e-15)

@@ -32,7 +32,7 @@ LANGUAGE = [
     ("logistic", {"beta": 0.1, "flip": 0.1}, "0.635957"),
     ("robust", {"beta": 0.1, "flip": 0.1}, "0.602207"),
     ("hinge", {"beta": 0.05}, "0.925000"),
-    ("squared", {"beta": 0.1, "per_token": False}, "12.250000"),
+    ("ipo", {"beta": 0.1, "per_token": False}, "12.250000"),
     ("simpo", {"beta": 2.0, "gamma_beta_ratio": 0.5}, "2.126928"),
     ("simpo", {"beta": 2.5, "gamma_beta_ratio": 0.55}, "2.694936"),
     ("rpo", {"beta": 0.1, "eta": 0.005}, "0.626957"),
@@ -50,7 +50,7 @@ def test_token_log_probabilities_give_the_known_losses(name, hyper, printed):
 def test_ipo_sees_the_margin_of_means_as_its_authors_confirmed():
     scores = from_logps([-12.0], [-15.0], [-13.0], [-14.5], tokens=([6], [10]))
     margin = 1.0 / 6 + 0.5 / 10
-    assert LOSSES["squared"].bind(beta=0.1)(scores).item() == pytest.approx((margin - 5.0) ** 2, rel=1e-14)
+    assert LOSSES["ipo"].bind(beta=0.1)(scores).item() == pytest.approx((margin - 5.0) ** 2, rel=1e-14)
 
 
 def test_the_odds_ratio_of_a_known_pair():
@@ -128,7 +128,7 @@ def test_thumbs_without_a_point_are_refused():
 CURVES = {
     ("logistic", ()): [0.693147, 0.474077, 0.313262, 0.000553, 7.500553],
     ("hinge", ()): [1.0, 0.5, 0.0, 0.0, 8.5],
-    ("squared", (("relative", True),)): [0.25, 0.0, 0.25, 49.0, 64.0],
+    ("ipo", (("relative", True),)): [0.25, 0.0, 0.25, 49.0, 64.0],
     ("logistic", (("flip", 0.1),)): [0.693147, 0.524077, 0.413262, 0.750553, 6.750553],
     ("robust", (("flip", 0.1),)): [0.693147, 0.411577, 0.188262, -0.936947, 8.438053],
 }

@@ -16,7 +16,7 @@ from diffalign.losses.diagnostics.ranking import (
     ranks_right,
     rater_shares,
 )
-from diffalign.losses.pairs.ipo import squared
+from diffalign.losses.pairs.ipo import ipo
 from diffalign.losses.pairs.logistic import logistic
 
 
@@ -68,19 +68,19 @@ def test_a_pair_is_ranked_right_exactly_where_its_loss_is_below_the_threshold(be
 
 def test_a_squared_loss_promises_the_order_only_within_its_target():
     beta, c = 0.5, t(-2.0, 0.5, 1.5)
-    found = flip_threshold(c, lambda m: squared(m, beta=beta), optimum=1.0)
+    found = flip_threshold(c, lambda m: ipo(m, beta=beta), optimum=1.0)
     assert found[:2].tolist() == [9.0, 0.25] and math.isnan(found[2])
     margin = t(*(k / 50 for k in range(-300, 300)))
-    kept = squared(margin, beta=beta) <= found[1]
+    kept = ipo(margin, beta=beta) <= found[1]
     assert bool((margin[kept] >= c[1] - 1e-12).all()), "a loss below the threshold is a right ranking"
-    zero = margin[squared(margin, beta=beta).argmin()]
+    zero = margin[ipo(margin, beta=beta).argmin()]
     assert zero < c[2], "beyond the target a loss of zero is a wrong one"
 
 
 def test_the_squared_optimum_is_where_the_expected_loss_is_least():
     beta, share = 0.2, 0.7
     margin = torch.linspace(-5, 5, 20001, dtype=torch.float64)
-    expected = share * squared(margin, beta=beta) + (1 - share) * squared(-margin, beta=beta)
+    expected = share * ipo(margin, beta=beta) + (1 - share) * ipo(-margin, beta=beta)
     best = ideal_squared_margin(t(share), target=0.5 / beta).item()
     assert margin[expected.argmin()].item() == pytest.approx(best, abs=1e-3)
 

@@ -129,7 +129,7 @@ def test_in_the_first_round_the_previous_policy_is_the_reference():
     scores = known(scores, previous=(scores.reference_chosen.logps, scores.reference_rejected.logps))
     for share in (0.0, 0.3, 1.0):
         found = lambda s, share=share: of("inpo", s, beta=0.1, tau_over_eta=share)
-        same_loss_and_slope(found, lambda s: of("squared", s, beta=0.1, per_token=False), scores)
+        same_loss_and_slope(found, lambda s: of("ipo", s, beta=0.1, per_token=False), scores)
 
 
 def test_a_share_of_one_forgets_the_previous_policy_and_of_none_the_reference():
@@ -171,7 +171,7 @@ def test_a_loss_of_rewards_says_what_is_missing_and_takes_no_scaled_logratios(na
 def test_without_revisions_the_joint_term_is_the_squared_loss_of_a_target_twice_as_far():
     scores = random_pairs(further=dict.fromkeys(ROLES, answered(torch.zeros(6))))
     found = lambda s: of("srpo", s, beta=0.1, mix=1.0)
-    same_loss_and_slope(found, lambda s: 4 * of("squared", s, beta=0.05, relative=True, per_token=False), scores)
+    same_loss_and_slope(found, lambda s: 4 * of("ipo", s, beta=0.05, relative=True, per_token=False), scores)
 
 
 def test_without_a_reference_the_better_two_of_three_are_compared_as_ever():

@@ -122,7 +122,7 @@ def test_what_follows_the_label_rises_with_the_chosen_and_falls_with_the_rejecte
 HYPER = {
     "logistic": [{"beta": 0.3}, {"beta": 0.3, "per_token": True}],
     "hinge": [{"beta": 0.3}],
-    "squared": [{"beta": 0.3}, {"beta": 0.3, "per_token": False}],
+    "ipo": [{"beta": 0.3}, {"beta": 0.3, "per_token": False}],
     "rpo": [{"beta": 0.3, "eta": 0.05, "average": 0.2}],
     "simpo": [{"beta": 2.0, "gamma_beta_ratio": 0.3}],
     "cpo": [{"beta": 0.3, "weight": 0.7}],

@@ -11,7 +11,7 @@ from diffalign.losses.registry import table
 
 def test_names_of_other_projects_find_the_same_rows():
     assert loss_named("sigmoid") is LOSSES["logistic"]
-    assert loss_named("ipo") is LOSSES["squared"]
+    assert loss_named("squared") is LOSSES["ipo"]
     assert loss_named("hinge") is LOSSES["hinge"]
 
 
@@ -33,11 +33,11 @@ def test_hyperparameters_come_from_the_signature():
 def test_a_mean_over_tokens_is_a_setting_of_those_losses_alone_that_say_so():
     has = {name: settings_of(row).get("per_token") for name, row in LOSSES.items()}
     assert has == {name: row.per_token for name, row in LOSSES.items()}
-    assert (has["logistic"], has["squared"], has["kto"]) == (False, True, None)
-    assert LOSSES["squared"].bind(beta=1.0, per_token=False).hyper["per_token"] is False
-    assert "per_token = True: means over tokens" in LOSSES["squared"].explain()
-    with pytest.raises(ValueError, match="per_token of the loss 'squared' is true or false; got 1"):
-        LOSSES["squared"].bind(beta=1.0, per_token=1)
+    assert (has["logistic"], has["ipo"], has["kto"]) == (False, True, None)
+    assert LOSSES["ipo"].bind(beta=1.0, per_token=False).hyper["per_token"] is False
+    assert "per_token = True: means over tokens" in LOSSES["ipo"].explain()
+    with pytest.raises(ValueError, match="per_token of the loss 'ipo' is true or false; got 1"):
+        LOSSES["ipo"].bind(beta=1.0, per_token=1)
     with pytest.raises(ValueError, match="'kto' takes .* it has no 'per_token'"):
         LOSSES["kto"].bind(beta=1.0, per_token=True)
 
@@ -59,15 +59,15 @@ def test_a_flip_outside_its_range_is_refused_with_the_next_step(value):
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan, "5e3", True])
-@pytest.mark.parametrize("name", ["logistic", "squared", "hinge"])
+@pytest.mark.parametrize("name", ["logistic", "ipo", "hinge"])
 def test_a_beta_that_is_no_positive_number_is_refused(name, value):
     with pytest.raises(ValueError, match=r"beta is the inverse temperature.*\(0, inf\).*2000 to 5000"):
         LOSSES[name].bind(beta=value)
 
 
 def test_a_switch_that_is_neither_true_nor_false_is_refused():
-    with pytest.raises(ValueError, match="relative of the loss 'squared' is true or false; got 'yes'"):
-        LOSSES["squared"].bind(beta=1.0, relative="yes")
+    with pytest.raises(ValueError, match="relative of the loss 'ipo' is true or false; got 'yes'"):
+        LOSSES["ipo"].bind(beta=1.0, relative="yes")
 
 
 def test_a_loss_on_all_scores_fits_the_same_row():

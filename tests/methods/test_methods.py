@@ -62,7 +62,7 @@ def test_presets_have_the_numbers_of_their_launchers(name, steps, pairs, rate, b
 def test_one_choice_of_a_preset_can_be_replaced_and_the_others_stay():
     values = {"method": "smpo", "model": {"path": "m"}, "data": {"train": "d"}, "output": "o", "loss": "ipo"}
     recipe = make_recipe({**values, "loss": {"name": "ipo", "beta": 100}, "latents": {"corrections": 3}})
-    assert recipe.loss.name == "ipo" and recipe.labels.name == "smoothed"
+    assert recipe.loss.name == "ipo" and recipe.labels.name == "score_scaled"
     assert recipe.model.latents.hyper == {"steps": 10, "corrections": 3}
 
 
@@ -88,7 +88,7 @@ def test_diffusion_dpo_has_the_published_numbers():
 )
 def test_language_presets_have_the_numbers_of_their_sources(name, rate, pairs, hyper):
     recipe = made(name)
-    assert bind_loss(recipe.loss).told == hyper
+    assert bind_loss(recipe.loss).shown_settings == hyper
     assert (recipe.train.learning_rate, recipe.train.batch_size) == (rate, pairs)
     assert "text" in LOSSES[recipe.loss.name].media and METHODS[name].needs_reference == (name not in ("simpo", "orpo"))
     assert recipe.pairs.name == ("singles" if name == "kto" else "dataset")

@@ -165,7 +165,7 @@ def test_what_is_common_to_compared_methods_is_equal_and_the_four_choices_are_th
     found = compare_methods.as_method(common, "smpo", "emoji", ["labels.gamma=3"], tmp_path)
     own = load_recipe(paper.recipe_file("emoji", "smpo"))
     assert found.model.latents == own.model.latents and found.loss == own.loss and found.data.scores == own.data.scores
-    assert (found.labels.name, found.labels.hyper["gamma"]) == ("smoothed", 3)
+    assert (found.labels.name, found.labels.hyper["gamma"]) == ("score_scaled", 3)
 
 
 @pytest.mark.parametrize(

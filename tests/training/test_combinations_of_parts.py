@@ -151,7 +151,7 @@ def test_single_examples_are_told_by_their_sides_whatever_the_pieces():
 
 
 def test_pairs_tell_how_long_they_are_and_which_candidate_is_the_likelier_one():
-    loss = single_loss_objective(LOSSES["squared"].bind(beta=0.5))
+    loss = single_loss_objective(LOSSES["ipo"].bind(beta=0.5))
     sides = [([-4.0, -9.0], [4, 3]), ([-5.0, -8.0], [1, 2]), ([-6.0, -9.0], [4, 3]), ([-6.0, -6.0], [1, 2])]
     scores = PairLogps(*(CandidateLogps(torch.tensor(logps), lengths=torch.tensor(n)) for logps, n in sides))
     metrics = Metrics(loss)

@@ -11,7 +11,7 @@ from tests.training.tiny_runs import losses, run, state
 
 SEPPO = {
     "pairs": {"name": "checkpoint", "every": 2, "select": "latest", "steps": 2, "guidance": 2.0, "batch": 2},
-    "labels": "anchor",
+    "labels": "seppo_gate",
     "train": {"steps": 5, "optimizer": "adamw", "learning_rate": 1e-3},
     "checkpoint": {"every": 3, "keep": 1},
 }

@@ -8,7 +8,7 @@ from tests.tiny_text import text_pairs
 from tests.training.step.test_sums_of_losses import equal, llm, recipe, records  # noqa: F401
 
 INPO = {"name": "inpo", "beta": 0.5, "tau_over_eta": 0.25, "relative": True}
-IPO = {"name": "squared", "beta": 0.5, "relative": True, "per_token": False}
+IPO = {"name": "ipo", "beta": 0.5, "relative": True, "per_token": False}
 
 
 def run(model, folder, loss, steps=4, resume=False, **train_):

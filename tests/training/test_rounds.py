@@ -17,7 +17,7 @@ from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 # Rounds begin before steps 0, 3, 6 and 9, all 12 pairs are met in each but the last, and 4 samples are made per call.
 SAMPLED = {
     "pairs": {"name": "checkpoint", "every": 3, "steps": 2, "batch": 4},
-    "labels": "anchor",
+    "labels": "seppo_gate",
     "checkpoint__every": 4,
     "checkpoint__keep": 1,
 }
@@ -85,7 +85,7 @@ def test_the_guard_takes_weights_back_across_a_border_and_leaves_the_rounds_pair
     # Steps 31 to 33 are outliers; before step 33 a round begins, in the middle of the spike.
     rounds = {"name": "checkpoint", "every": 32, "steps": 2}
     settings = {"train__steps": 40, "train__learning_rate": 1e-3, "log__every": 1, "checkpoint__every": 10}
-    recipe = dict(pairs=rounds, train__optimizer="sgd", labels={"name": "anchor", "tie": 1}, **settings)
+    recipe = dict(pairs=rounds, train__optimizer="sgd", labels={"name": "seppo_gate", "tie": 1}, **settings)
     straight = ToyPolicy(shout=(61, 67))
     train(toy_recipe(tmp_path / "straight", **recipe), policy=straight, pairs=toy_pairs(16))
     assert "weights go back to step 30" in capsys.readouterr().err

@@ -181,10 +181,14 @@ def judged(*thumbs):
         ({"loss": "sft"}, toy_pairs(4), r"'sft' .* 4 of 8 examples are undesirable.*--set pairs=winners"),
         ({"loss": "sft"}, judged(True, False), r"1 of 2 examples are undesirable.*--set pairs=winners"),
         ({"loss": {"name": "logistic", "beta": 1.0}}, judged(True, False), r"compares two.*--set loss=kto"),
-        ({"labels": "anchor"}, toy_pairs(4), r"'kto' does not compare these alone.*--set labels=hard"),
-        ({"labels": {"name": "flipped", "flip": 0.1}}, toy_pairs(4), r"doubt which .* --set labels=hard"),
+        ({"labels": "seppo_gate"}, toy_pairs(4), r"'kto' does not compare these alone.*--set labels=hard"),
+        ({"labels": {"name": "label_noise", "flip": 0.1}}, toy_pairs(4), r"doubt which .* --set labels=hard"),
         (
-            {"pairs": "dataset", "loss": {"name": "rpo", "beta": 1.0}, "labels": {"name": "smoothed", "alpha": 1.0}},
+            {
+                "pairs": "dataset",
+                "loss": {"name": "rpo", "beta": 1.0},
+                "labels": {"name": "score_scaled", "alpha": 1.0},
+            },
             toy_pairs(4),
             r"'rpo' does not compare these alone",
         ),

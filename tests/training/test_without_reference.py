@@ -84,10 +84,13 @@ def test_a_run_without_a_reference_resumes_to_the_bit(tmp_path, settings):
         ({"loss": "sft"}, r"'sft' looks at one candidate alone.*--set pairs=winners"),
         ({"pairs": "winners"}, r"'logistic' compares two.*--set loss=sft.*--set pairs=checkpoint"),
         ({"loss": "sft", "pairs": {"name": "checkpoint", "every": 2}}, r"--set pairs=winners"),
-        ({**SFT, "labels": "anchor"}, r"'sft' has none\. Type: --set labels=hard"),
-        ({**MAPO, "labels": "anchor"}, r"'mapo' has none\. Type: --set labels=hard"),
-        ({**MAPO, "labels": {"name": "smoothed", "alpha": 1.0, "gamma": 1.0}}, r"'mapo' has none\. Type: --set labels"),
-        ({**SFT, "labels": {"name": "flipped", "flip": 0.1}}, r"doubt which .* --set labels=hard"),
+        ({**SFT, "labels": "seppo_gate"}, r"'sft' has none\. Type: --set labels=hard"),
+        ({**MAPO, "labels": "seppo_gate"}, r"'mapo' has none\. Type: --set labels=hard"),
+        (
+            {**MAPO, "labels": {"name": "score_scaled", "alpha": 1.0, "gamma": 1.0}},
+            r"'mapo' has none\. Type: --set labels",
+        ),
+        ({**SFT, "labels": {"name": "label_noise", "flip": 0.1}}, r"doubt which .* --set labels=hard"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_before_anything_is_written(tmp_path, changes, says):
@@ -110,7 +113,7 @@ def test_held_out_rows_that_cannot_be_judged_are_told_before_training(tmp_path, 
     monkeypatch.setattr(
         "diffalign.training.held_out.evaluate.read_dataset", lambda *_, **__: DatasetPairs(tuple(scored))
     )
-    labels = {"name": "smoothed", "scorer": "judge"}
+    labels = {"name": "score_scaled", "scorer": "judge"}
     from tests.training.step.test_pairs_without_gradient import SOME
 
     recipe = toy_recipe(tmp_path / "run", labels=labels, data__eval="pairs")

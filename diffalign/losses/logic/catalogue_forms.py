@@ -56,7 +56,7 @@ def _form(*terms: Term, **where: float | bool) -> Form:
 FORMS: Mapping[str, Form] = {
     "logistic": _form(Term("DPO"), flip=0.0),
     "hinge": _form(Term("DPO", "hinge")),
-    "squared": _form(Term("DPO", "squared"), relative=False),
+    "ipo": _form(Term("DPO", "squared"), relative=False),
     "rpo": _form(
         Term("DPO"),
         Term("CE", factor=("eta", "beta"), beta=False),

@@ -4,7 +4,7 @@ from diffalign.losses.pairs.aot import AOT, AOT_UNPAIRED
 from diffalign.losses.pairs.apo import APO_DOWN, APO_ZERO
 from diffalign.losses.pairs.asft import ASFT
 from diffalign.losses.pairs.bco_pair import BCO_PAIR, NCA
-from diffalign.losses.pairs.content_degree import DEGREE
+from diffalign.losses.pairs.content_degree import CONTENT_DEGREE
 from diffalign.losses.pairs.cpl import CPL, CPL_KL
 from diffalign.losses.pairs.cpo import CPO
 from diffalign.losses.pairs.discopop import DISCOPOP
@@ -15,7 +15,7 @@ from diffalign.losses.pairs.exo import EXO
 from diffalign.losses.pairs.gpo import GPO
 from diffalign.losses.pairs.hinge import HINGE
 from diffalign.losses.pairs.inpo import INPO
-from diffalign.losses.pairs.ipo import SQUARED
+from diffalign.losses.pairs.ipo import IPO
 from diffalign.losses.pairs.logic_loss import STRUCTURE, STRUCTURE_REFERENCE
 from diffalign.losses.pairs.logistic import LOGISTIC, ROBUST
 from diffalign.losses.pairs.mapo import MAPO
@@ -36,7 +36,7 @@ from diffalign.losses.registry import Loss
 PAIRS: tuple[Loss, ...] = (
     LOGISTIC,
     ROBUST,
-    SQUARED,
+    IPO,
     HINGE,
     SIMPO,
     RPO,
@@ -70,7 +70,7 @@ PAIRS: tuple[Loss, ...] = (
     DOVE,
     MARGIN_CONTRAST,
     RATIONALE,
-    DEGREE,
+    CONTENT_DEGREE,
     STRUCTURE,
     STRUCTURE_REFERENCE,
 )

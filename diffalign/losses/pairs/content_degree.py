@@ -9,7 +9,7 @@ from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.registry import Loss
 
 
-def degree(scores: PairLogps) -> Tensor:
+def content_degree(scores: PairLogps) -> Tensor:
     """Self-supervised preference degree.
 
         loss_b = -logp_b,      logp the mean log-probability of telling right how much of an answer was removed
@@ -30,17 +30,18 @@ def degree(scores: PairLogps) -> Tensor:
     return -upcast(scores.answer("degree").policy.logps)
 
 
-DEGREE = Loss(
-    name="degree",
-    function=degree,
+CONTENT_DEGREE = Loss(
+    name="content_degree",
+    function=content_degree,
     takes="scores",
     needs=("degree",),
     media=("text",),
     summary="a term that makes the policy's states tell how much of an answer's key content is missing",
     formula="-logp_degree, the cross entropy of telling degrees of removed content apart",
     source="Li et al. 2024, arXiv 2409.17791; the rule of removal is ours",
-    advice="Experimental, and a term: a sum such as logistic + 0.1 degree. Needs model.degree: {}; watch "
+    advice="Experimental, and a term: a sum such as logistic + 0.1 content_degree. Needs model.degree: {}; watch "
     "degree/accuracy.",
     limits={},
     at_zero=None,
+    aliases=("degree",),
 )

@@ -10,7 +10,7 @@ from diffalign.losses.registry import Loss
 from diffalign.losses.regression import regressed
 
 
-def squared(margin: Tensor, *, beta: float, relative: bool = False) -> Tensor:
+def ipo(margin: Tensor, *, beta: float, relative: bool = False) -> Tensor:
     """Identity preference optimisation (IPO).
 
         loss_b = (m_b - 1 / (2 beta))^2                   relative: (beta m_b - 1/2)^2, the same times beta^2
@@ -35,9 +35,9 @@ def squared(margin: Tensor, *, beta: float, relative: bool = False) -> Tensor:
     return regressed(upcast(margin), 0.5, beta=beta, relative=relative)
 
 
-SQUARED = Loss(
-    name="squared",
-    function=squared,
+IPO = Loss(
+    name="ipo",
+    function=ipo,
     per_token=True,
     is_quadratic=True,
     summary="IPO: a margin to reach, 1 / (2 beta), not to outgrow",
@@ -51,5 +51,5 @@ SQUARED = Loss(
     slope_at_zero=lambda h: -h["beta"] if h["relative"] else -1.0 / h["beta"],
     skew=lambda h: -2.0 * h["beta"] if h["relative"] else -2.0 / h["beta"],
     optimum=lambda h: 0.5 / h["beta"],
-    aliases=("ipo",),
+    aliases=("squared",),
 )

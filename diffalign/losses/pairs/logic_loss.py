@@ -15,12 +15,12 @@ from diffalign.losses.logic.parse import between, structure_of
 from diffalign.losses.logic.structures import Structure, worlds
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.pairs.hinge import hinge
-from diffalign.losses.pairs.ipo import squared
+from diffalign.losses.pairs.ipo import ipo
 from diffalign.losses.pairs.logistic import logistic
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import Loss
 
-LINKS = {"logistic": logistic, "hinge": hinge, "squared": squared}
+LINKS = {"logistic": logistic, "hinge": hinge, "squared": ipo}
 """What is made of rho in a margin's place."""
 
 

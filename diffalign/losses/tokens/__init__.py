@@ -2,7 +2,7 @@
 :data:`TOKENS`."""
 
 from diffalign.losses.registry import Loss
-from diffalign.losses.tokens.segments import SEGMENT
+from diffalign.losses.tokens.segment import SEGMENT
 from diffalign.losses.tokens.sparse_po import SPARSE_PO
 
 TOKENS: tuple[Loss, ...] = (SPARSE_PO, SEGMENT)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from diffalign.data.records.pair import Pair
 from diffalign.errors import near_miss
-from diffalign.labels import LABELS
+from diffalign.labels import LABEL_ALIASES, LABELS
 from diffalign.labels.label import Label
 from diffalign.losses import LOSSES, Objective, Term
 from diffalign.losses.registry import find
@@ -56,8 +56,9 @@ def bind_label(
         choice: Name and settings.
         ranges: Smallest and largest score of the data by scorer, for labels that normalise rewards.
     """
-    function = LABELS[bind_name("label", choice.name, LABELS)]
-    settings = bind_settings("label", choice.name, function, choice.hyper, supplied=("ranges",))
+    name = bind_name("label", choice.name, LABELS, LABEL_ALIASES)
+    function = LABELS[name]
+    settings = bind_settings("label", name, function, choice.hyper, supplied=("ranges",))
     if "ranges" in inspect.signature(function).parameters:
         settings["ranges"] = ranges or {}
     function([], **settings)  # raises for a value that is out of range

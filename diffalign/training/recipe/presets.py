@@ -7,6 +7,7 @@ from typing import Any
 
 from diffalign.errors import ConfigError, near_miss
 from diffalign.methods import METHODS
+from diffalign.training.recipe.aliases import with_table_names
 from diffalign.training.recipe.bind import as_choice, merged
 
 AXES = ("pairs", "latents", "labels", "loss")
@@ -25,7 +26,7 @@ def with_latents(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
     """Puts the preset that ``method`` names under the given values; what is given wins, key by key."""
-    values = with_latents(values)
+    values = with_table_names(with_latents(values))
     name = values.get("method")
     if name is None:
         return values

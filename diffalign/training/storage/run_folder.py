@@ -9,6 +9,7 @@ import yaml
 
 from diffalign.errors import RunError
 from diffalign.sharing.atomic import write_atomically
+from diffalign.training.recipe.aliases import with_table_names
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.storage.checkpoint import complete_checkpoints
 
@@ -42,7 +43,8 @@ def check_output(output: RunFolder, recipe: Recipe, resume: bool) -> None:
             f"'{output.folder}' already holds a run ({reached}). To go on with it, type --resume; for a new run choose "
             f"another folder: --set output={output.folder}-2"
         )
-    differences = _differences(yaml.safe_load(output.recipe.read_text(encoding="utf-8")), dump(recipe))
+    saved = with_table_names(yaml.safe_load(output.recipe.read_text(encoding="utf-8")))
+    differences = _differences(saved, dump(recipe))
     if differences:
         raise RunError(
             f"'{output.folder}' holds a run with other settings: {'; '.join(differences)}. A resumed run goes on "

@@ -53,7 +53,7 @@ CORE = {
         lambda m, beta, flip: -log_sigmoid(beta * m) - flip / (1 - 2 * flip) * beta * m,
         ({"beta": 0.1, "flip": 0.0}, {"beta": 5000.0, "flip": 0.1}, {"beta": 1.0, "flip": 0.4}),
     ),
-    "squared": Plain(
+    "ipo": Plain(
         _squared,
         (
             {"beta": 0.1},

@@ -152,7 +152,7 @@ JUDGED = {
         ({}, {"form": "logsigmoid"}, {"gamma": 0.001, "form": "logsigmoid"}, {"gamma": 2.0, "per_token": True}),
         aside=True,
     ),
-    "degree": Plain(lambda e: -e.further["degree"].policy, ({},), aside=True),
+    "content_degree": Plain(lambda e: -e.further["degree"].policy, ({},), aside=True),
     "margin_contrast": Plain(_margin_contrast, ({"beta": 0.1}, {"beta": 5000.0}), past=True),
     "dove": Plain(_dove, ({"beta": 0.1}, {"beta": 5000.0})),
 }

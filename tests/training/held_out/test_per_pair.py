@@ -57,9 +57,9 @@ def test_rater_shares_of_the_data_decide_the_ideal():
 
 
 def test_a_squared_loss_has_an_ideal_and_a_threshold_of_its_own():
-    found = read(loss_named("squared").bind(beta=0.05, per_token=False))  # target 10, the optimum of 0.75 is 5 < 5.5
+    found = read(loss_named("ipo").bind(beta=0.05, per_token=False))  # target 10, the optimum of 0.75 is 5 < 5.5
     assert found["accuracy/ranking_ideal"] == 0.5 and found["ranking/flip_loss"] == pytest.approx(4.5**2)
-    far = read(loss_named("squared").bind(beta=0.1, per_token=False))  # target 5: no loss promises the second pair
+    far = read(loss_named("ipo").bind(beta=0.1, per_token=False))  # target 5: no loss promises the second pair
     assert far["ranking/unreachable"] == 1.0 and "ranking/flip_loss" not in far
 
 

@@ -66,7 +66,7 @@ def test_one_setting_is_replaced_in_a_presets_choice(tmp_path):
     seppo = {**INPO, "method": "seppo"}
     found = typed(seppo, "pairs.steps=20", path=path)
     assert found.pairs.hyper["steps"] == 20 and found.pairs.hyper["every"] == 30
-    assert found.model.flip == "none" and found.labels.name == "anchor"
+    assert found.model.flip == "none" and found.labels.name == "seppo_gate"
     assert typed({**seppo, "model": {"path": "x", "flip": "joint"}}, path=path).model.flip == "joint"
 
 
@@ -93,9 +93,9 @@ REFUSED = {
     "latents.inverter=polcy": r"latents.inverter: .*'policy' or 'reference'; got 'polcy'",
     "pairs=checkpiont": r"there is no source of pairs 'checkpiont'.*Did you mean 'checkpoint'\?",
     "pairs={name: checkpoint, evry: 3}": r"'checkpoint' takes .*it has no 'evry'\. Did you mean 'every'\?",
-    "labels={name: smoothed, alpha: 7, gamma: 1}": r"labels: alpha is a share of gamma.*got 7",
-    "labels={name: smoothed}": r"labels: the label 'smoothed' needs the name of a scorer",
-    "labels={name: anchor, kind: sgn}": r"labels: kind of the label 'anchor' is .*got 'sgn'",
+    "labels={name: score_scaled, alpha: 7, gamma: 1}": r"labels: alpha is a share of gamma.*got 7",
+    "labels={name: score_scaled}": r"labels: the label 'score_scaled' needs the name of a scorer",
+    "labels={name: seppo_gate, kind: sgn}": r"labels: kind of the label 'seppo_gate' is .*got 'sgn'",
     "pairs={name: checkpoint, rondtrip: true}": r"takes .*guidance.*it has no 'rondtrip'\. Did you mean 'roundtrip'\?",
     "pairs={name: checkpoint, steps: 0}": r"pairs: steps must be .*got 0.*--set pairs.steps=50",
     "pairs={name: checkpoint, guidance: -0.1}": r"pairs: guidance must be .*got -0.1.*--set pairs.guidance=7.5",
@@ -139,7 +139,7 @@ def test_scores_that_are_not_there_are_told_with_the_command_that_makes_them(tmp
     rows = [{"prompt": f"q{k}", "chosen": "good", "rejected": "bad"} for k in range(4)]
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = {"train": str(tmp_path / "pairs.jsonl"), "scores": [str(tmp_path / "pickscore.jsonl")]}
-    labels = {"name": "smoothed", "scorer": "pickscore"}
+    labels = {"name": "score_scaled", "scorer": "pickscore"}
     with pytest.raises(DataError, match=r"pickscore.jsonl.*diffalign score"):
         train(toy_recipe(tmp_path / "run", data=data, labels=labels), policy=ToyPolicy())
     with pytest.raises(DataError, match=r"no score of its chosen candidate by 'pickscore'.*data.scores"):
@@ -152,7 +152,7 @@ def test_scores_that_are_not_there_are_told_with_the_command_that_makes_them(tmp
     [
         ({"pairs": {"name": "checkpoint", "every": 5}}, r"pairs.every was 3, now 5"),
         ({"pairs": {"name": "checkpoint", "every": 3, "select": "latest"}}, r"pairs.select was None, now 'latest'"),
-        ({"labels": "hard"}, r"labels.name was 'anchor', now 'hard'"),
+        ({"labels": "hard"}, r"labels.name was 'seppo_gate', now 'hard'"),
         (
             {"model": {"kind": "toy", "path": "toy", "latents": "renoise"}},
             r"model.latents was 'forward', now 'renoise'",
@@ -161,7 +161,7 @@ def test_scores_that_are_not_there_are_told_with_the_command_that_makes_them(tmp
     ],
 )
 def test_a_run_is_not_resumed_with_other_pairs_or_latents(tmp_path, changes, says):
-    settings = {"pairs": {"name": "checkpoint", "every": 3}, "labels": "anchor", "train__steps": 2}
+    settings = {"pairs": {"name": "checkpoint", "every": 3}, "labels": "seppo_gate", "train__steps": 2}
     train(toy_recipe(tmp_path, **settings), policy=ToyPolicy(), pairs=toy_pairs())
     with pytest.raises(RunError, match=says):
         train(toy_recipe(tmp_path, **{**settings, **changes}), policy=ToyPolicy(), pairs=toy_pairs(), resume=True)

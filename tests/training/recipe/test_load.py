@@ -39,7 +39,7 @@ def test_another_loss_leaves_the_presets_hyperparameters_behind(recipe_file):
     recipe = load_recipe(recipe_file(GOOD), ["loss={name: hinge, beta: 3}"])
     assert recipe.loss.hyper == {"beta": 3}
     with pytest.raises(ConfigError, match="needs a value for beta"):
-        load_recipe(recipe_file(GOOD), ["loss=squared"])
+        load_recipe(recipe_file(GOOD), ["loss=ipo"])
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_another_loss_leaves_the_presets_hyperparameters_behind(recipe_file):
         ("loss.beta=-3", r"loss: beta is .*got -3"),
         ("loss.name=logistik", r"there is no loss 'logistik'.*Did you mean 'logistic'\?"),
         ("labels=hart", r"there is no label 'hart'. Did you mean 'hard'\?"),
-        ("labels=flipped", r"the label 'flipped' needs a value for flip"),
+        ("labels=label_noise", r"the label 'label_noise' needs a value for flip"),
         ("method=diffusion_dop", r"there is no method 'diffusion_dop'. Did you mean 'diffusion_dpo'\?"),
         ("train.schedule=constant", r"train: warmup_steps is 500, but schedule 'constant' has no warm-up.*--set"),
         ("train.steps", r"is not KEY=VALUE"),

@@ -8,7 +8,7 @@ import torch
 from diffalign.training.step.batch_order import draws_of_visits
 from tests.training.tiny_runs import losses, run, state
 
-SQUARED = {"name": "squared", "beta": 500.0, "relative": True}
+SQUARED = {"name": "ipo", "beta": 500.0, "relative": True}
 
 
 def test_no_two_visits_share_a_draw():
@@ -25,7 +25,7 @@ def test_no_two_visits_share_a_draw():
 def test_squared_losses_of_images_take_two_draws_and_others_one(model, pairs, tmp_path):
     known = {}
     for name, changes in {
-        "squared": {"loss": SQUARED},
+        "ipo": {"loss": SQUARED},
         "two": {"loss": SQUARED, "train": {"draws_per_pair": 2}},
         "one": {"loss": SQUARED, "train": {"draws_per_pair": 1}},
         "logistic": {},
@@ -33,7 +33,7 @@ def test_squared_losses_of_images_take_two_draws_and_others_one(model, pairs, tm
     }.items():
         known[name] = state(run(model, tmp_path / name, pairs, **changes))
     same = lambda a, b: all(torch.equal(value, known[b][key]) for key, value in known[a].items())
-    assert same("squared", "two") and not same("squared", "one") and same("logistic", "logistic one")
+    assert same("ipo", "two") and not same("ipo", "one") and same("logistic", "logistic one")
 
 
 def test_stored_references_know_every_draw(model, pairs, tmp_path):

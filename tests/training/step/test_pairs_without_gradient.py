@@ -13,7 +13,7 @@ from diffalign.training.storage.checkpoint import complete_checkpoints, read_che
 from tests.training.test_resume import metrics
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
-AGREE = {"name": "smoothed", "scorer": "judge", "source": "agreement", "gamma": 2.0}
+AGREE = {"name": "score_scaled", "scorer": "judge", "source": "agreement", "gamma": 2.0}
 # One pair in a micro-batch: what is left out then changes no sum but by an exact zero.
 ALONE = {"train__micro_batch_size": 1, "train__ema_decay": None, "log__every": 3}
 
@@ -101,7 +101,7 @@ AGAINST = judged([-0.4])
 def test_accuracy_is_told_by_whom_the_labels_follow(tmp_path):
     said = {}
     for source in ("scorer", "human"):
-        labels = {"name": "smoothed", "scorer": "judge", "source": source, "gamma": 5.0}
+        labels = {"name": "score_scaled", "scorer": "judge", "source": source, "gamma": 5.0}
         changes = {"train__steps": 40, "train__learning_rate": 0.003, "log__every": 40}
         said[source] = run(tmp_path / source, pairs=AGAINST, labels=labels, **changes)
     (by_judge, judge), (by_vote, vote) = said.values()
@@ -119,7 +119,7 @@ def test_held_out_pairs_are_told_in_the_judges_words_too(tmp_path, monkeypatch):
     held = replace(AGAINST, pairs=AGAINST.pairs[:8])
     monkeypatch.setattr("diffalign.training.held_out.evaluate.read_dataset", lambda *_, **__: held)
     for source in ("scorer", "human"):
-        labels = {"name": "smoothed", "scorer": "judge", "source": source, "gamma": 5.0}
+        labels = {"name": "score_scaled", "scorer": "judge", "source": source, "gamma": 5.0}
         changes = {"train__steps": 20, "train__learning_rate": 0.003, "log__every": 20, "data__eval": "held"}
         result = run(tmp_path / source, AGAINST, labels, **changes)[1]
         said[source] = result.metrics["eval_rewards/accuracies"]

@@ -57,13 +57,15 @@ def differ(one, other):
     assert any(not torch.equal(value, other[1][name]) for name, value in one[1].items())
 
 
-PLAIN = {"name": "smoothed", "alpha": 1.0, "gamma": 1.0}
+PLAIN = {"name": "score_scaled", "alpha": 1.0, "gamma": 1.0}
 INVERSION = {"name": "ddim_inversion", "steps": 2}
 
 
 def test_smpo_with_scale_one_and_noised_latents_is_diffusion_dpo(trained):
     same(trained("smpo", labels=PLAIN, latents="forward"), trained("diffusion_dpo"))
-    differ(trained("smpo", labels={"name": "smoothed", "scorer": "judge"}, latents="forward"), trained("diffusion_dpo"))
+    differ(
+        trained("smpo", labels={"name": "score_scaled", "scorer": "judge"}, latents="forward"), trained("diffusion_dpo")
+    )
 
 
 def test_smpo_with_scale_one_and_inverted_latents_is_ddim_inpo(trained):

@@ -133,8 +133,8 @@ def test_weights_of_tokens_are_refused_for_images_before_anything_is_computed(mo
         ({"masks": {"kind": "activations"}}, DPO, "sees their sums alone.*model.masks=null"),
         ({"reference": "stored"}, {"name": "sparse_po", "beta": 0.5}, "part by part.*model.reference=auto"),
         ({"degree": {}}, DPO, "does not use it.*model.degree=null"),
-        ({"degree": {}}, [{"name": "sparse_po", "beta": 0.5}, "degree"], "one of the two terms"),
-        ({}, [DPO, {"name": "degree", "times": 0.1}], r"has none.*model.degree=\{\}"),
+        ({"degree": {}}, [{"name": "sparse_po", "beta": 0.5}, "content_degree"], "one of the two terms"),
+        ({}, [DPO, {"name": "content_degree", "times": 0.1}], r"has none.*model.degree=\{\}"),
     ],
 )
 def test_a_model_and_a_loss_that_do_not_fit_are_told_before_training(llm, tmp_path, model, loss, said):

@@ -104,7 +104,7 @@ def test_a_sample_costs_its_steps_twice_with_guidance(make, tmp_path, guidance, 
     assert spent(policy, lambda: policy.make_candidates(prompts, seeds, store, keys, **settings)) == cost
 
 
-@pytest.mark.parametrize("label", ["hard", "anchor"])
+@pytest.mark.parametrize("label", ["hard", "seppo_gate"])
 def test_a_gate_costs_nothing(sd, pairs, tmp_path, label):
     """SePPO's gate is read off the scores that the loss needs anyway."""
     recipe = {

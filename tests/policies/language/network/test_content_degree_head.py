@@ -20,7 +20,7 @@ from diffalign.training.loop import train
 from tests.tiny_text import text_pairs, tiny_llm
 from tests.training.step.test_sums_of_losses import DPO, recipe
 
-TERM = [DPO, {"name": "degree", "times": 0.1}]
+TERM = [DPO, {"name": "content_degree", "times": 0.1}]
 REMOVED = (0.0, 0.25, 0.5, 0.75)
 
 
@@ -93,7 +93,7 @@ def test_a_run_learns_to_tell_degrees_and_keeps_the_head(llm, tmp_path):
 def test_the_lead_is_trained_as_without_a_term_that_weighs_nothing(llm, tmp_path):
     plain = {"kind": "text", "path": str(llm), "adapter": {"rank": 2}}
     states = []
-    for name, loss in (("with", [DPO, {"name": "degree", "times": 1e-12}]), ("without", DPO)):
+    for name, loss in (("with", [DPO, {"name": "content_degree", "times": 1e-12}]), ("without", DPO)):
         model = {**plain, "degree": {}} if name == "with" else plain
         states.append(train(recipe(llm, tmp_path / name, loss=loss, model=model), pairs=text_pairs(4)).policy.state())
     for name, value in states[1].items():
