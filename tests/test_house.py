@@ -1,4 +1,4 @@
-"""The house stands as docs/architecture.md draws it: floors, no cycles, everything importable and documented."""
+"""The tree matches docs/architecture.md: floors, sub-rooms, small folders, no cycles, every module documented."""
 
 import ast
 import importlib
@@ -18,6 +18,16 @@ FLOORS = {
     "training": 5,
     "cli": 6,
 }
+SUB_ROOMS = {  # inside a room, from the lowest to the highest; rooms in one group do not import each other
+    "data": [["storage"], ["records"], ["media", "readers"], ["writing", "check"], ["separability", "transforms"]],
+    "evaluation": [["stats", "samples"], ["compare", "diagnosis"], ["report"]],
+    "policies/diffusion": [["families"], ["encoding"], ["scoring"], ["sampling"]],
+    "policies/language": [["tokens"], ["network"], ["scoring"], ["generation"]],
+    "training": [["recipe"], ["step"], ["held_out"], ["optim", "storage"], ["report"]],
+}
+TABLES = {"losses/pairs", "data/readers", "scorers", "methods"}
+"""Folders whose files are rows of one table may be long."""
+MOST = 16
 MODULES = sorted(
     m.name for m in pkgutil.walk_packages([str(ROOT)], prefix="diffalign.") if m.name != "diffalign.__main__"
 )
@@ -58,6 +68,46 @@ def test_every_public_module_imports_and_says_what_it_is(module):
 def test_imports_run_downwards(module):
     upwards = {target for target in _imports(module) if _floor(target) > _floor(module) and _floor(module)}
     assert not upwards
+
+
+@pytest.mark.parametrize("room", SUB_ROOMS)
+def test_sub_rooms_import_one_way(room):
+    order = SUB_ROOMS[room]
+    folders = {path.name for path in (ROOT / room).iterdir() if (path / "__init__.py").exists()}
+    ranks = {name: rank for rank, group in enumerate(order) for name in group}
+    assert folders - {"diffusion", "language", "setup"} == set(ranks)
+    prefix = ".".join(["diffalign", *room.split("/")])
+    wrong = []
+    for module in MODULES:
+        here = module.removeprefix(prefix + ".").split(".")[0]
+        for target in _imports(module) if module.startswith(prefix + ".") and here in ranks else ():
+            there = target.removeprefix(prefix + ".").split(".")[0]
+            if target.startswith(prefix + ".") and there in ranks and there != here and ranks[there] >= ranks[here]:
+                wrong.append(f"{module} imports {target}")
+    assert not wrong
+
+
+def test_no_folder_has_more_modules_than_a_reader_can_survey():
+    sizes = {}
+    for path in ROOT.rglob("*.py"):
+        if path.name != "__init__.py":
+            sizes.setdefault(path.parent.relative_to(ROOT).as_posix(), []).append(path.name)
+    assert set(sizes) >= TABLES
+    assert not {folder: len(files) for folder, files in sizes.items() if len(files) > MOST and folder not in TABLES}
+
+
+def _hidden_imports(module: str) -> list[str]:
+    functions = [n for n in ast.walk(ast.parse(_source(module).read_text())) if isinstance(n, ast.FunctionDef)]
+    nodes = [node for function in functions for node in ast.walk(function) if isinstance(node, ast.ImportFrom)]
+    return [node.module or "" for node in nodes if (node.module or "").startswith("diffalign.")]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("diffalign.cli")])
+def test_no_import_hides_in_a_function_to_dodge_a_cycle(module):
+    # The command line imports the library when a command runs. Inside a room only a module that loads torch may wait.
+    room = module.split(".")[1]
+    targets = [target for target in _hidden_imports(module) if target.split(".")[1] == room]
+    assert not [target for target in targets if "\nimport torch" not in _source(target).read_text()]
 
 
 def test_losses_import_nothing_of_ours():
