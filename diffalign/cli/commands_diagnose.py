@@ -60,11 +60,11 @@ def ches(
         raise UserError(f"--by is one of {', '.join(COLUMNS)}; got '{by}'.")
     found, lines = opened(source, output, split=split, format=format_, option=option)
     policy = _language(model, model_setting, adapter).open()
-    notes, rows = similarities(policy, found.pairs, target=output, batch=batch, progress=show_progress)
+    progress_file, rows = similarities(policy, found.pairs, target=output, batch=batch, progress=show_progress)
     for line in quantile_table(rows):
         typer.echo(line)
     saved("ches", found, filter_by_score(lines, rows, by, share), output)
-    notes.done()
+    progress_file.remove()
 
 
 @data_app.command("separability")
@@ -154,7 +154,7 @@ def difficulty(
     found, lines = opened(source, output, split=split, format=format_, option=option)
     policy = Model.named(model, kind, model_setting, adapter).open()
     options = {"target": output, "looks": looks, "batch": batch, "seed": seed, "progress": show_progress}
-    notes, logps = ref_logps(policy, found.pairs, **options)  # type: ignore[arg-type]
+    progress_file, logps = ref_logps(policy, found.pairs, **options)  # type: ignore[arg-type]
     marked = [
         PairRow(with_difficulty(line.pair, logps[line.pair.id], beta=beta, reached=reached), line.columns)
         for line in lines
@@ -163,7 +163,7 @@ def difficulty(
         typer.echo(row)
     rows = {line.pair.id: {"difficulty": line.pair.scores["pair"]["difficulty"]} for line in marked}
     saved("difficulty", found, filter_by_score(marked, rows, "difficulty", share), output)
-    notes.done()
+    progress_file.remove()
 
 
 @data_app.command("rationales")
@@ -190,9 +190,9 @@ def rationales(
     settings = named.sampling(setting, **quiet)
     found, lines = opened(source, output, split=split, format=format_, option=option)
     options = {"style": style, "target": output, "batch": batch, "seed": seed, "progress": show_progress}
-    notes, outcome = add_rationales(named.open(), lines, **options, **settings)  # type: ignore[arg-type]
+    progress_file, outcome = add_rationales(named.open(), lines, **options, **settings)  # type: ignore[arg-type]
     saved("rationales", found, outcome, output)
-    notes.done()
+    progress_file.remove()
 
 
 @data_app.command("design-rejected")

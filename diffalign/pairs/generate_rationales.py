@@ -71,8 +71,8 @@ def add_rationales(
         settings: Sampling settings of the policy.
 
     Returns:
-        The notes, to be removed once the lines are written, and the lines. Pairs about which the model said nothing
-        are dropped.
+        The progress file, to be removed once the lines are written, and the lines. Pairs about which the model said
+        nothing are dropped.
 
     Raises:
         UserError: a model of images, or an unknown style.
@@ -85,19 +85,19 @@ def add_rationales(
     pairs = [line.pair for line in lines]
     check_texts(pairs)
     made_by = {"model": policy.fingerprint(), "weights": state_hash(policy.state()), "seed": seed, "style": style}
-    notes = ProgressFile(target, {**made_by, "settings": dict(sorted(settings.items()))})
+    progress_file = ProgressFile(target, {**made_by, "settings": dict(sorted(settings.items()))})
 
     def find(part: list[Pair]) -> Mapping[str, Mapping[str, str]]:
         prompts = [rationale_prompt(pair, style) for pair in part]
         texts = policy.sample(prompts, [seed] * len(part), **settings)
         return {pair.id: {ROLE: text.strip()} for pair, text in zip(part, texts, strict=True)}
 
-    rows = notes.fill(pairs, find, what="rationales", batch=batch, progress=progress)
+    rows = progress_file.fill(pairs, find, what="rationales", batch=batch, progress=progress)
     outcome = TransformResult(_explained(lines, rows))
     for pair in pairs:
         if not rows[pair.id][ROLE]:
             outcome.dropped.append(Dropped(pair.source or pair.id, EMPTY_CANDIDATE, ROLE))
-    return notes, outcome
+    return progress_file, outcome
 
 
 def _explained(lines: Sequence[PairRow], rows: Mapping[str, Mapping[str, str]]) -> Iterator[PairRow]:

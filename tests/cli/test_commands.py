@@ -147,7 +147,7 @@ def test_an_adapter_of_another_base_is_refused(run, place):
 
 
 def test_data_check_reads_the_pairs(place):
-    assert "Nothing stands in the way" in call("data", "check", place / "pairs")
+    assert "The data set is ready" in call("data", "check", place / "pairs")
 
 
 def test_methods_lists_and_explains():

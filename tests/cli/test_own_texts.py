@@ -35,7 +35,7 @@ def test_a_model_makes_its_pairs_trains_on_them_and_is_compared(tmp_path):
         assert turn["role"] == other["role"] == "assistant"
 
     said = call("data", "check", own)
-    assert "Nothing stands in the way" in said and "stored seed" not in said
+    assert "The data set is ready" in said and "stored seed" not in said
     assert f"agrees with 100.0% of {len(made)} labels" in said
 
     recipe = {

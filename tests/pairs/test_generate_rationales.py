@@ -32,7 +32,7 @@ class Speaker:
 @pytest.mark.parametrize("pairs", [text_pairs(20), chat_pairs(20)])
 @pytest.mark.parametrize("style", ["general", "specific"])
 def test_the_better_answer_is_named_by_the_letter_that_training_gives_it(pairs, style):
-    notes, outcome = add_rationales(Speaker(), [PairRow(pair) for pair in pairs], style=style, batch=7)
+    progress_file, outcome = add_rationales(Speaker(), [PairRow(pair) for pair in pairs], style=style, batch=7)
     letters = set()
     for line in outcome.lines:
         asked = rationale_prompt(line.pair, style)
@@ -64,12 +64,12 @@ def test_a_killed_command_asks_about_the_rest_alone(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         add_rationales(Speaker(), lines, target=tmp_path / "out.jsonl", batch=2, progress=kill)
     again = Speaker()
-    notes, outcome = add_rationales(again, lines, target=tmp_path / "out.jsonl", batch=2)
+    progress_file, outcome = add_rationales(again, lines, target=tmp_path / "out.jsonl", batch=2)
     assert len(again.format_prompt) == 1 and len(list(outcome.lines)) == 5
     other = Speaker()
     add_rationales(other, lines, target=tmp_path / "out.jsonl", batch=2, style="specific")
     assert len(other.format_prompt) == 5  # another question: nothing of the notes is taken
-    notes.done()
+    progress_file.remove()
 
 
 def test_what_has_no_reason_is_refused():

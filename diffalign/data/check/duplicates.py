@@ -1,4 +1,4 @@
-"""Repeats: pairs that occur twice, that were judged both ways, or that training and evaluation share."""
+"""Checks for duplicates: repeated pairs, contradicting votes, and pairs that training and evaluation share."""
 
 from __future__ import annotations
 
@@ -6,89 +6,91 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from diffalign.data.check.candidate_facts import FactTable, candidates_of
-from diffalign.data.check.checks import EXAMPLES, Tally, plain
+from diffalign.data.check.checks import EXAMPLES, Tally, normalise
 from diffalign.data.check.report import CheckFinding
 from diffalign.data.media.decode import media_digest
 from diffalign.data.records.pair import Pair
 from diffalign.data.storage.hash_set import HashSet, fingerprint
 
-QUOTED = 80
-"""A text of so many characters in both sets is no coincidence; shorter answers come up again by themselves."""
+SHARED_TEXT_LENGTH = 80
+"""A text of this many characters in both sets is no coincidence; shorter answers recur by chance."""
 
 
-def repeated_pairs(pairs: Sequence[Pair], facts: FactTable) -> Iterator[CheckFinding]:
-    """Pairs of identical contents, pairs that occur twice, and pairs that were judged both ways."""
-    equal, seen, again = Tally(), HashSet(), set[int]()
+def check_duplicates(pairs: Sequence[Pair], facts: FactTable) -> Iterator[CheckFinding]:
+    """Finds pairs of identical candidates, repeated pairs, and pairs with votes for either candidate."""
+    equal, comparisons, repeated_keys = Tally(), HashSet(), set[int]()
     for pair in pairs:
         digests = [facts[media].digest for media in candidates_of(pair)]
         if all(digests) and len(set(digests)) < len(digests):
             equal.add(pair.source or pair.id)
-        elif all(digests) and not seen.add(key := _judged(pair, digests)):
-            again.add(fingerprint(key))
+        elif all(digests) and not comparisons.add(key := _comparison_key(pair, digests)):
+            repeated_keys.add(fingerprint(key))
     if equal.count:
-        fix = "Remove these rows: their margin is zero whatever the model does."
+        fix = "Remove these rows: their margin is zero for every model."
         yield CheckFinding(
             "error", "pairs whose two candidates have the same content", equal.count, equal.examples, fix
         )
-    groups = list(_groups(pairs, facts, again).values()) if again else []
-    torn = Tally(
+    groups = list(_group_by_comparison(pairs, facts, repeated_keys).values()) if repeated_keys else []
+    contradicting = Tally(
         " against ".join(source for _, source in group[:3]) for group in groups if len({won for won, _ in group}) > 1
     )
-    if torn.count:
+    if contradicting.count:
         fix = (
             "Merge the votes into one row whose label_prob is the share of votes for chosen; train with labels=column."
         )
-        yield CheckFinding("warning", "pairs with contradicting votes", torn.count, torn.examples, fix)
-    same = [group for group in groups if len({won for won, _ in group}) == 1]
-    if same:
-        extra = sum(len(group) - 1 for group in same)
-        examples = Tally(" and ".join(source for _, source in group[:3]) for group in same).examples
         yield CheckFinding(
-            "warning", "pairs that repeat another", extra, examples, "Remove repeats, unless each is a vote of its own."
+            "warning", "pairs with contradicting votes", contradicting.count, contradicting.examples, fix
+        )
+    agreeing = [group for group in groups if len({won for won, _ in group}) == 1]
+    if agreeing:
+        extra = sum(len(group) - 1 for group in agreeing)
+        examples = Tally(" and ".join(source for _, source in group[:3]) for group in agreeing).examples
+        yield CheckFinding(
+            "warning", "pairs that repeat another", extra, examples, "Remove repeats, unless each is a separate vote."
         )
 
 
-def shared_with_evaluation(
-    pairs: Sequence[Pair], others: Sequence[Pair], facts: FactTable, other_facts: FactTable
+def check_overlap(
+    pairs: Sequence[Pair], eval_pairs: Sequence[Pair], facts: FactTable, eval_facts: FactTable
 ) -> Iterator[CheckFinding]:
-    """Prompts and candidates that both the training and the evaluation set hold."""
-    asked = {fingerprint(plain(pair.prompt)): pair.source or pair.id for pair in others}
-    answered = {
+    """Finds prompts and candidates that are in both the training and the evaluation set."""
+    eval_prompts = {fingerprint(normalise(pair.prompt)): pair.source or pair.id for pair in eval_pairs}
+    eval_candidates = {
         fact.digest: pair.source or pair.id
-        for pair in others
+        for pair in eval_pairs
         for media in candidates_of(pair)
-        if (fact := other_facts[media]).digest and (fact.kind != "text" or fact.length >= QUOTED)
+        if (fact := eval_facts[media]).digest and (fact.medium != "text" or fact.length >= SHARED_TEXT_LENGTH)
     }
-    both, found = dict[int, str](), dict[str, str]()
+    shared_prompts, shared_candidates = dict[int, str](), dict[str, str]()
     for pair in pairs:
-        key = fingerprint(plain(pair.prompt))
-        if key in asked:
-            both.setdefault(key, f"{pair.source} and {asked[key]}: {str(pair.prompt)[:60]!r}")
+        key = fingerprint(normalise(pair.prompt))
+        if key in eval_prompts:
+            shared_prompts.setdefault(key, f"{pair.source} and {eval_prompts[key]}: {str(pair.prompt)[:60]!r}")
         for media in candidates_of(pair):
             digest = facts[media].digest
-            if digest in answered:
-                found.setdefault(digest, f"{pair.source} and {answered[digest]}")
-    if both:
-        fix = "Take these prompts out of one of the two: an evaluation on them measures memory."
-        examples = tuple(both.values())[:EXAMPLES]
-        yield CheckFinding("error", "prompts in both the training and the evaluation set", len(both), examples, fix)
-    if found:
-        fix = "Take them out of one of the two."
-        examples = tuple(found.values())[:EXAMPLES]
-        yield CheckFinding("error", "candidates in both the training and the evaluation set", len(found), examples, fix)
+            if digest in eval_candidates:
+                shared_candidates.setdefault(digest, f"{pair.source} and {eval_candidates[digest]}")
+    for noun, shared, fix in (
+        ("prompts", shared_prompts, "Remove these prompts from one of the two: evaluating on them measures memory."),
+        ("candidates", shared_candidates, "Remove them from one of the two."),
+    ):
+        if shared:
+            examples = tuple(shared.values())[:EXAMPLES]
+            what = f"{noun} in both the training and the evaluation set"
+            yield CheckFinding("error", what, len(shared), examples, fix)
 
 
-def _judged(pair: Pair, digests: Sequence[str]) -> str:
-    """What was judged, whichever won: prompt and candidates, by content."""
+def _comparison_key(pair: Pair, digests: Sequence[str]) -> str:
+    """Returns the content of a comparison, prompt and candidates, independent of which one won."""
     return " ".join([media_digest(pair.prompt), *sorted(digests)])
 
 
-def _groups(pairs: Sequence[Pair], facts: FactTable, keys: set[int]) -> dict[int, list[tuple[str, str]]]:
-    """Who won and where it stands, for each that was judged more than once."""
+def _group_by_comparison(pairs: Sequence[Pair], facts: FactTable, keys: set[int]) -> dict[int, list[tuple[str, str]]]:
+    """Returns ``{comparison: [(winner, source of the row), ...]}`` for the comparisons in ``keys``."""
     groups: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for pair in pairs:
         digests = [facts[media].digest for media in candidates_of(pair)]
-        key = fingerprint(_judged(pair, digests))
+        key = fingerprint(_comparison_key(pair, digests))
         if key in keys:
             groups[key].append((f"{digests[0]} {pair.desirable}", pair.source or pair.id))
     return groups

@@ -1,4 +1,4 @@
-"""The report of a data check: findings, each with a severity, examples and what to do."""
+"""The report of a data check: findings, each with a severity, examples and a fix."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any, Literal
 
 Severity = Literal["error", "warning", "note"]
 ORDER: tuple[Severity, ...] = ("error", "warning", "note")
-SHOWN = 3
+EXAMPLES_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class CheckFinding:
-    """One thing that was found.
+    """One finding of a check.
 
     Args:
-        severity: ``"error"``: training would fail or learn the wrong thing; ``"warning"``: look at it; ``"note"``:
-            know it.
-        what: What is the case, in a clause.
-        count: How many rows, pairs or files it concerns.
+        severity: ``"error"``: training would fail or learn the wrong thing; ``"warning"``: worth checking; ``"note"``:
+            for information.
+        what: The finding, as a noun phrase.
+        count: Number of rows, pairs or files concerned.
         examples: A few of them, by source.
-        fix: What to do.
+        fix: What to do about it.
     """
 
     severity: Severity
@@ -33,11 +33,11 @@ class CheckFinding:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What is known of a data set after a check.
+    """The result of a data check.
 
     Args:
-        facts: What was counted and measured, in the order to be shown.
-        findings: What deserves attention.
+        facts: Counts and measurements, in the order to be shown.
+        findings: Problems and notes.
     """
 
     facts: Mapping[str, str]
@@ -45,38 +45,38 @@ class CheckReport:
 
     @property
     def severity(self) -> Severity:
-        """The worst severity found; ``"note"`` when nothing was."""
+        """The worst severity of the findings; ``"note"`` where there are none."""
         return min((finding.severity for finding in self.findings), key=ORDER.index, default="note")
 
     def exit_code(self, *, strict: bool = False) -> int:
-        """1 when there are errors, or with ``strict`` also warnings; else 0."""
+        """Returns 1 when there are errors, or with ``strict`` also warnings; otherwise 0."""
         return int(self.severity == "error" or strict and self.severity == "warning")
 
     def sorted(self) -> list[CheckFinding]:
-        """The findings, the gravest first."""
+        """Returns the findings, the most severe first."""
         return sorted(self.findings, key=lambda finding: ORDER.index(finding.severity))
 
     def verdict(self) -> str:
-        """One line: what the findings amount to."""
+        """Returns the conclusion in one line."""
         counts = {severity: sum(f.severity == severity for f in self.findings) for severity in ORDER}
         if not counts["error"] and not counts["warning"]:
-            return "Nothing stands in the way of training."
+            return "The data set is ready for training."
         parts = [f"{n} {severity}{'s' * (n > 1)}" for severity, n in counts.items() if n and severity != "note"]
-        return " and ".join(parts) + (": mend the errors before training." if counts["error"] else ": worth a look.")
+        return " and ".join(parts) + (": fix the errors before training." if counts["error"] else ": worth checking.")
 
     def render(self) -> str:
-        """The report as plain text."""
+        """Returns the report as plain text."""
         width = max(map(len, self.facts), default=0)
         lines = [f"{name:<{width}}  {value}" for name, value in self.facts.items()]
         for finding in self.sorted():
             count = f" ({finding.count:,})" if finding.count else ""
             lines += ["", f"{finding.severity.upper()}: {finding.what}{count}"]
-            lines += [f"    {example}" for example in finding.examples[:SHOWN]]
+            lines += [f"    {example}" for example in finding.examples[:EXAMPLES_SHOWN]]
             lines += [f"  -> {finding.fix}"] if finding.fix else []
         return "\n".join([*lines, "", self.verdict()])
 
     def __rich__(self) -> Any:
-        """The report as rich renderables, for a terminal."""
+        """Returns the report as rich renderables, for a terminal."""
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
@@ -92,17 +92,17 @@ class CheckReport:
             ("", {}),
             ("found", {"ratio": 3}),
             ("count", {"justify": "right"}),
-            ("to do", {"ratio": 3}),
+            ("fix", {"ratio": 3}),
         ):
             table.add_column(heading, overflow="fold", **options)  # type: ignore[arg-type]
         for finding in self.sorted():
-            what = Text("\n".join([finding.what, *(f"  {example}" for example in finding.examples[:SHOWN])]))
+            what = Text("\n".join([finding.what, *(f"  {example}" for example in finding.examples[:EXAMPLES_SHOWN])]))
             count = f"{finding.count:,}" if finding.count else ""
             table.add_row(Text(finding.severity, style=colours[finding.severity]), what, count, Text(finding.fix))
         parts: list[Any] = [facts, Text("")] + ([table, Text("")] if self.findings else [])
         return Group(*parts, Text(self.verdict()))
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as plain values, for JSON."""
+        """Returns the report as plain values, for JSON."""
         findings = [{**vars(finding), "examples": list(finding.examples)} for finding in self.sorted()]
         return {"severity": self.severity, "facts": dict(self.facts), "findings": findings}

@@ -1,6 +1,6 @@
-"""The check of a data set: everything that can be known to go wrong before a run has cost anything.
+"""Checks a data set for every problem that can be found before training.
 
-Each aspect is a function of :mod:`~diffalign.data.check.checks`; ``check`` puts them together.
+Each problem has a function in :mod:`~diffalign.data.check.checks` or its neighbours; ``check_pairs`` runs them all.
 """
 
 from __future__ import annotations
@@ -10,10 +10,17 @@ from collections.abc import Iterable, Iterator
 from statistics import median
 
 from diffalign.data.check.candidate_facts import FactTable, Progress, collect_facts
-from diffalign.data.check.checks import giveaways, labels, plain, prompts, sizes, unreadable
-from diffalign.data.check.duplicates import repeated_pairs, shared_with_evaluation
+from diffalign.data.check.checks import (
+    check_labels,
+    check_prompts,
+    check_readable,
+    check_shortcuts,
+    check_sizes,
+    normalise,
+)
+from diffalign.data.check.duplicates import check_duplicates, check_overlap
 from diffalign.data.check.report import CheckFinding, CheckReport, Severity
-from diffalign.data.check.text_checks import text_lines, texts
+from diffalign.data.check.text_checks import check_texts, text_facts
 from diffalign.data.media.decode import MAX_PIXELS
 from diffalign.data.records.pair import (
     BAD_LABEL,
@@ -35,17 +42,17 @@ from diffalign.data.records.pair import (
 from diffalign.data.storage.hash_set import HashSet
 
 _ADVICE = {
-    TIE: "Ties carry no preference; nothing to do unless there are more than you expected.",
+    TIE: "Ties have no preference. No action is needed unless there are more than you expected.",
     IDENTICAL: "Remove these rows: a candidate cannot be better than itself.",
     EMPTY_PROMPT: "Give these rows a prompt, or remove them.",
-    MISSING_FILE: "Put the files where the table says, relative to its own folder.",
+    MISSING_FILE: "Put the files at the paths in the table, which are relative to its own folder.",
     OUTSIDE: "Copy the files into the folder, or set root to a folder that you trust.",
-    NO_LABEL: "Nothing to do: nobody voted on these rows.",
-    BAD_LABEL: "Mend the label column.",
-    BAD_ROW: "Mend or remove these lines.",
-    BAD_TURNS: "Mend these conversations: an answer begins and ends with the assistant's turn.",
-    EMPTY_CANDIDATE: "Remove these rows: there is nothing to learn from an empty answer.",
-    FILTERED: "Nothing to do: you asked for it.",
+    NO_LABEL: "No action is needed: these rows have no vote.",
+    BAD_LABEL: "Correct the label column.",
+    BAD_ROW: "Correct or remove these lines.",
+    BAD_TURNS: "Correct these conversations: an answer begins and ends with the assistant's turn.",
+    EMPTY_CANDIDATE: "Remove these rows: an empty answer cannot be trained on.",
+    FILTERED: "No action is needed: your options exclude these rows.",
 }
 _EXPECTED = (TIE, NO_LABEL, FILTERED)
 
@@ -59,35 +66,35 @@ def check_pairs(
     max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Looks at every pair and every distinct candidate.
+    """Checks every pair and every distinct candidate, and returns a report.
 
     Args:
         pairs: The training set.
-        against: The set that will be used for evaluation, to find what both share.
+        against: The evaluation set, to find pairs that both sets share.
         resolution: The training resolution in pixels; smaller images are reported.
-        decode: Decode images in full, which alone finds truncated files; without it only headers are read.
+        decode: Decode images in full, which alone finds truncated files. Otherwise only headers are read.
         max_pixels: Images larger than this cannot be used.
         progress: ``progress(what, done, total)``.
     """
     facts = collect_facts(pairs.pairs, decode=decode, max_pixels=max_pixels, progress=progress)
     findings = [
-        *dropped_rows(pairs.dropped),
-        *unreadable(pairs.pairs, facts),
-        *repeated_pairs(pairs.pairs, facts),
-        *sizes(pairs.pairs, facts, resolution),
-        *prompts(pairs.pairs, facts),
-        *labels(pairs.pairs),
-        *giveaways(pairs.pairs, facts),
-        *(texts(pairs.pairs) if facts.kinds.get("text") else ()),
+        *report_dropped(pairs.dropped),
+        *check_readable(pairs.pairs, facts),
+        *check_duplicates(pairs.pairs, facts),
+        *check_sizes(pairs.pairs, facts, resolution),
+        *check_prompts(pairs.pairs, facts),
+        *check_labels(pairs.pairs),
+        *check_shortcuts(pairs.pairs, facts),
+        *(check_texts(pairs.pairs) if facts.counts.get("text") else ()),
     ]
     if against is not None:
-        other = collect_facts(against.pairs, decode=False, max_pixels=max_pixels, progress=progress)
-        findings += shared_with_evaluation(pairs.pairs, against.pairs, facts, other)
+        eval_facts = collect_facts(against.pairs, decode=False, max_pixels=max_pixels, progress=progress)
+        findings += check_overlap(pairs.pairs, against.pairs, facts, eval_facts)
     return CheckReport(_overview(pairs, facts), findings)
 
 
-def dropped_rows(rows: Iterable[Dropped]) -> Iterator[CheckFinding]:
-    """Rows that will not be trained on, by reason."""
+def report_dropped(rows: Iterable[Dropped]) -> Iterator[CheckFinding]:
+    """Reports the rows that are left out of training, by reason."""
     groups: dict[str, list[Dropped]] = defaultdict(list)
     for row in rows:
         groups[row.reason].append(row)
@@ -99,30 +106,31 @@ def dropped_rows(rows: Iterable[Dropped]) -> Iterator[CheckFinding]:
         )
 
 
-def _overview(found: PairSet, facts: FactTable) -> dict[str, str]:
-    pairs = found.pairs
-    soft = sum(pair.probability != 1.0 for pair in pairs)
-    alone = sum(pair.rejected is None for pair in pairs)
+def _overview(dataset: PairSet, facts: FactTable) -> dict[str, str]:
+    pairs = dataset.pairs
+    soft_count = sum(pair.probability != 1.0 for pair in pairs)
+    single_count = sum(pair.rejected is None for pair in pairs)
+    media = ", ".join(f"{n:,} {medium}" for medium, n in facts.counts.items())
     lines = {
-        "data": f"{found.source} ({found.format})",
-        pairs_noun(pairs): f"{len(pairs):,}, {_distinct_prompts(pairs):,} distinct prompts",
-        "left out": ", ".join(f"{n:,} {reason}" for reason, n in found.reasons().items()) or "none",
-        "candidates": f"{len(facts):,} distinct: " + ", ".join(f"{n:,} {kind}" for kind, n in facts.kinds.items()),
+        "data": f"{dataset.source} ({dataset.format})",
+        pairs_noun(pairs): f"{len(pairs):,}, {_count_prompts(pairs):,} distinct prompts",
+        "left out": ", ".join(f"{n:,} {reason}" for reason, n in dataset.reasons().items()) or "none",
+        "candidates": f"{len(facts):,} distinct: {media}",
     }
-    if not alone:
-        lines["labels"] = f"{len(pairs) - soft:,} plain votes, {soft:,} with a probability"
-    slots = [pair.scores["pair"]["first_won"] for pair in pairs if "first_won" in pair.scores.get("pair", {})]
-    if slots:
-        lines["first slot won"] = f"{sum(slots) / len(slots):.1%}"
-    spans = sorted((min(f.size), max(f.size)) for f in facts.kept.values() if f.size)
-    if spans:
-        short, long = [s for s, _ in spans], [s for _, s in spans]
+    if not single_count:
+        lines["labels"] = f"{len(pairs) - soft_count:,} plain votes, {soft_count:,} with a probability"
+    first_won = [pair.scores["pair"]["first_won"] for pair in pairs if "first_won" in pair.scores.get("pair", {})]
+    if first_won:
+        lines["first slot won"] = f"{sum(first_won) / len(first_won):.1%}"
+    sides = sorted((min(f.size), max(f.size)) for f in facts.files.values() if f.size)
+    if sides:
+        short, long = [s for s, _ in sides], [s for _, s in sides]
         lines["short side"] = f"min {min(short)}, median {median(short):g}, max {max(short)} pixels"
         lines["long side"] = f"min {min(long)}, median {median(long):g}, max {max(long)} pixels"
-    if facts.kinds.get("text"):
-        lines |= text_lines(pairs)
+    if facts.counts.get("text"):
+        lines |= text_facts(pairs)
     for scorer in sorted({name for pair in pairs for name in pair.scores.get("chosen", {})}):
-        gaps = [p.scores["chosen"][scorer] - p.scores["rejected"][scorer] for p in pairs if _both_scored(p, scorer)]
+        gaps = [p.scores["chosen"][scorer] - p.scores["rejected"][scorer] for p in pairs if _has_both(p, scorer)]
         if gaps:
             lines[f"stored {scorer}"] = (
                 f"agrees with {sum(gap > 0 for gap in gaps) / len(gaps):.1%} of {len(gaps):,} labels"
@@ -130,12 +138,12 @@ def _overview(found: PairSet, facts: FactTable) -> dict[str, str]:
     return lines
 
 
-def _distinct_prompts(pairs: Iterable[Pair]) -> int:
-    seen = HashSet()
+def _count_prompts(pairs: Iterable[Pair]) -> int:
+    prompts = HashSet()
     for pair in pairs:
-        seen.add(plain(pair.prompt))
-    return len(seen)
+        prompts.add(normalise(pair.prompt))
+    return len(prompts)
 
 
-def _both_scored(pair: Pair, scorer: str) -> bool:
+def _has_both(pair: Pair, scorer: str) -> bool:
     return all(scorer in pair.scores.get(role, {}) for role in ("chosen", "rejected"))

@@ -1,7 +1,7 @@
-"""Media: from encoded images, wherever they lie, to 8-bit RGB. Files that others made are not trusted.
+"""Decodes images, from files, bytes or handles, to 8-bit RGB. Image files are treated as untrusted input.
 
-The size is read from the header before anything is decoded, so that a small file cannot unfold into gigabytes. Only
-raster formats are opened: some others would start a foreign program.
+The size is read from the header before decoding, so that a small file cannot expand into gigabytes. Only raster formats
+are opened: some other formats would start an external program.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from diffalign.errors import DataError
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_ORIENTATION_TAG, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
+_ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 def media_bytes(media: Media) -> bytes:
-    """The encoded bytes of a candidate; a text is its UTF-8, turns are JSON.
+    """Returns the encoded bytes of a candidate: UTF-8 for a text, JSON for turns.
 
-    Raises DataError for a file that cannot be read.
+    Raises:
+        DataError: A file cannot be read, or the candidate is tensors.
     """
     if isinstance(media, bytes):
         return media
@@ -43,7 +44,7 @@ def media_bytes(media: Media) -> bytes:
     if isinstance(media, Conversation):
         return json.dumps(media.rows(), ensure_ascii=True).encode("ascii")
     if isinstance(media, CachedCandidate):
-        raise DataError(f"an image, a clip or a text was expected; {media} is tensors, which only its policy reads.")
+        raise DataError(f"an image, a video or a text was expected; {media} is tensors, which only its policy reads.")
     try:
         return media.read_bytes()
     except OSError as error:
@@ -51,9 +52,9 @@ def media_bytes(media: Media) -> bytes:
 
 
 def media_digest(media: Media) -> str:
-    """32 hexadecimal digits of the content: equal bytes give equal digests, wherever they are stored.
+    """Returns 32 hexadecimal digits of the content: equal bytes have equal digests, wherever they are stored.
 
-    A :class:`CachedCandidate` is named by its handle: its tensors are not read.
+    The digest of a :class:`CachedCandidate` is that of its handle: its tensors are not read.
     """
     if isinstance(media, CachedCandidate):
         return media.digest()
@@ -61,7 +62,7 @@ def media_digest(media: Media) -> str:
 
 
 def media_name(media: Media) -> str:
-    """What to call a candidate in a message."""
+    """Returns the name of a candidate for messages."""
     if isinstance(media, Path):
         return f"'{media}'"
     if isinstance(media, bytes):
@@ -72,32 +73,32 @@ def media_name(media: Media) -> str:
 
 
 def image_size(media: Media) -> tuple[int, int]:
-    """Width and height as shown (after the EXIF orientation), from the header alone."""
-    with _opened(media) as image:
+    """Returns width and height as shown (after the EXIF orientation), from the header only."""
+    with _open_header(media) as image:
         width, height = image.size
-        return (height, width) if _orientation(image) in _TURNED else (width, height)
+        return (height, width) if _orientation(image) in _QUARTER_TURNS else (width, height)
 
 
 def image_format(media: Media) -> str:
-    """The format by its first bytes: ``"PNG"``, ``"JPEG"``, ... The file's name is not asked."""
-    with _opened(media) as image:
+    """Returns the format by the first bytes: ``"PNG"``, ``"JPEG"``, ... The file's name is ignored."""
+    with _open_header(media) as image:
         return image.format or "unknown"
 
 
 def open_image(media: Media, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decodes an image to 8-bit RGB as a viewer would show it.
 
-    The EXIF orientation is applied; transparency is laid on white; palettes, grey, CMYK and 16 bits are converted; of
-    an animation the first frame is taken.
+    The EXIF orientation is applied; transparency is composited on white; palettes, grey, CMYK and 16 bits are
+    converted; an animation is reduced to its first frame.
 
     Args:
         media: A path, encoded bytes, or a handle.
-        max_pixels: Refuse larger images, by their header.
+        max_pixels: Refuse images whose header states more pixels.
 
     Raises:
-        DataError: Not an image, truncated, too large, or of a value range that is not known; the message names it.
+        DataError: Not an image, truncated, too large, or of an unknown value range; the message names the image.
     """
-    with _opened(media) as image:
+    with _open_header(media) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise DataError(
@@ -105,16 +106,16 @@ def open_image(media: Media, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 "If the image is genuine, make it smaller or raise max_pixels."
             )
         image.load()
-        return _rgb(_turned(image), media_name(media), image.format)
+        return _to_rgb(_apply_orientation(image), media_name(media), image.format)
 
 
 @contextmanager
-def _opened(media: Media) -> Iterator[Image.Image]:
-    """The image with its header read; whatever a decoder raises inside becomes a DataError."""
+def _open_header(media: Media) -> Iterator[Image.Image]:
+    """Yields the image with its header read. Any exception of a decoder inside the block becomes a DataError."""
     if isinstance(media, (str, Conversation)):
         raise DataError(f"an image was expected, as a path or as bytes; got the text {media_name(media)}.")
     try:
-        with _stream(media) as stream, Image.open(stream, formats=_readable()) as image:
+        with _stream(media) as stream, Image.open(stream, formats=_readable_formats()) as image:
             yield image
     except DataError:
         raise
@@ -122,8 +123,8 @@ def _opened(media: Media) -> Iterator[Image.Image]:
         raise DataError(f"{media_name(media)} is refused: {error} Make the image smaller.") from error
     except FileNotFoundError as error:
         raise DataError(f"there is no file {media_name(media)}.") from error
-    except Exception as error:  # decoders fail on damaged files in every way there is
-        reason = "no known image format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+    except Exception as error:  # decoders raise exceptions of any type on damaged files
+        reason = "unknown image format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
         raise DataError(
             f"{media_name(media)} cannot be decoded: {reason}. Replace the file or drop the pair."
         ) from error
@@ -133,41 +134,42 @@ def _stream(media: Path | bytes | TableCell | CachedCandidate) -> IO[bytes]:
     return media.open("rb") if isinstance(media, Path) else io.BytesIO(media_bytes(media))
 
 
-def _readable() -> list[str]:
+def _readable_formats() -> list[str]:
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a damaged EXIF block says nothing about the pixels
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # the pixels may be sound although the EXIF block is damaged
         return 1
 
 
-def _turned(image: Image.Image) -> Image.Image:
+def _apply_orientation(image: Image.Image) -> Image.Image:
     if _orientation(image) == 1:
         return image
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # the orientation was read; writing the rest of a damaged block back is what failed
+    except Exception:  # the orientation was read; writing back the rest of a damaged EXIF block failed
         return image
 
 
-def _rgb(image: Image.Image, name: str, format: str | None) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str, format: str | None) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        return _from_deep(image, name, format).convert("RGB")
-    if image.mode in _ALPHA or "transparency" in image.info:
+        return _reduce_to_8_bits(image, name, format).convert("RGB")
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
         image = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
 
 
-def _from_deep(image: Image.Image, name: str, format: str | None) -> Image.Image:
-    """Grey of more than 8 bits. The range of 16 bits is known; 32-bit integers and floats have none to go by."""
-    sixteen = image.mode.startswith("I;16") or format in ("PNG", "PPM")
-    if not sixteen or image.mode == "F":
+def _reduce_to_8_bits(image: Image.Image, name: str, format: str | None) -> Image.Image:
+    """Converts a 16-bit grey image to 8 bits. Raises DataError for 32-bit integers and floats, whose range is
+    unknown."""
+    is_16_bit = image.mode.startswith("I;16") or format in ("PNG", "PPM")
+    if not is_16_bit or image.mode == "F":
         raise DataError(
             f"{name} is a {format} of mode {image.mode}, whose range is unknown. Save it with 8 or 16 bits."
         )

@@ -1,8 +1,8 @@
-"""From images to the tensors that a model is trained on: resize, crop, perhaps mirror, scale to [-1, 1].
+"""Converts images to the tensors that a model is trained on: resize, crop, optional flip, scale to [-1, 1].
 
-Chosen and rejected are always framed by the same rule, because any systematic difference between the two (a sharper
-resize, another crop) can be learnt in place of the preference. Whether to mirror, and where to crop, is decided by the
-caller and comes in as an argument: nothing here draws a random number.
+Chosen and rejected are always framed by the same rule, because a model can learn any systematic difference between the
+two (a sharper resize, another crop) in place of the preference. The caller passes whether to flip and where to crop:
+this module draws no random numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STRIDE = 8
 
 @dataclass(frozen=True)
 class Framing:
-    """How an image is fitted: resized to ``width x height``, then cut at ``(left, top)`` to the crop's size.
+    """The resize and the crop of an image: to ``width x height``, then at ``(left, top)`` to the crop's size.
 
     SDXL is conditioned on the original size, ``(top, left)`` and the target size.
     """
@@ -48,15 +48,15 @@ def frame(
     crop: Crop = "center",
     position: tuple[float, float] = (0.5, 0.5),
 ) -> Framing:
-    """The framing of an image of ``size`` (width, height).
+    """Computes the framing of an image of ``size`` (width, height).
 
     Args:
         size: Width and height before.
         resolution: Side of the square, or (height, width).
-        crop: ``"center"``: the short side is fitted and the middle is cut out. ``"at"``: the cut lies at ``position``.
-            ``"squash"``: no cut, the sides are stretched. ``"none"``: the short side becomes ``resolution``, the shape
-            is kept up to a trim to multiples of 8, so tensors differ in shape.
-        position: For ``"at"``, where the cut lies between left and right and between top and bottom, in [0, 1].
+        crop: ``"center"``: the short side is fitted and the middle is cropped. ``"at"``: the crop lies at ``position``.
+            ``"squash"``: no crop, the sides are stretched. ``"none"``: the short side becomes ``resolution`` and the
+            aspect ratio is kept, except for a trim to multiples of 8, so tensors differ in shape.
+        position: For ``"at"``, the crop's position between left and right and between top and bottom, in [0, 1].
     """
     height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
     if min(height, width) < 1:
@@ -84,15 +84,15 @@ def prepare_image(
     flip: bool = False,
     resize: Filter = "bilinear",
 ) -> Tensor:
-    """Fits one RGB image and returns it as ``(3, H, W)`` float32 in [-1, 1].
+    """Frames one RGB image and returns it as ``(3, H, W)`` float32 in [-1, 1].
 
     Args:
         image: 8-bit RGB, as :func:`~diffalign.data.media.decode.open_image` returns it.
         resolution: Side of the square, or (height, width).
         crop: See :func:`frame`.
         position: See :func:`frame`.
-        flip: Mirror left and right, after the cut.
-        resize: The filter; all of them average when they shrink.
+        flip: Flip left and right, after the crop.
+        resize: The filter; each of them averages when it shrinks an image.
     """
     fit = frame(image.size, resolution, crop=crop, position=position)
     if image.size != (fit.width, fit.height):
@@ -114,16 +114,16 @@ def prepare_pair(
     flip: bool | tuple[bool, bool] = False,
     resize: Filter = "bilinear",
 ) -> tuple[Tensor, Tensor]:
-    """Both candidates of a pair under one rule; only ``flip`` may differ, when given as (chosen, rejected)."""
+    """Prepares both candidates of a pair by one rule; only ``flip`` may differ, when given as (chosen, rejected)."""
     flips = (flip, flip) if isinstance(flip, bool) else flip
-    one, other = (
-        prepare_image(image, resolution, crop=crop, position=position, flip=mirrored, resize=resize)
-        for image, mirrored in zip((chosen, rejected), flips, strict=True)
+    chosen_pixels, rejected_pixels = (
+        prepare_image(image, resolution, crop=crop, position=position, flip=flip_image, resize=resize)
+        for image, flip_image in zip((chosen, rejected), flips, strict=True)
     )
-    return one, other
+    return chosen_pixels, rejected_pixels
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """The inverse: ``(3, H, W)`` in [-1, 1] (values beyond are clipped) to an 8-bit RGB image."""
+    """Converts ``(3, H, W)`` in [-1, 1] (other values are clipped) to an 8-bit RGB image."""
     levels = ((pixels.detach().float().cpu().clamp(-1, 1) + 1.0) * 127.5).round().to(torch.uint8)
     return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())

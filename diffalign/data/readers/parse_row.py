@@ -24,10 +24,9 @@ from diffalign.data.storage.hash_set import HashSet
 from diffalign.data.storage.table_cell import inside
 from diffalign.errors import DataError, near_miss
 
-MEDIA_SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".jxl")
-    + (".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v")
-)
+IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".jxl"))
+VIDEO_SUFFIXES = frozenset((".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"))
+MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 ROLES = ("chosen", "rejected")
 PROBABILITY = ("label_prob", "probability")
 GROUP = ("group", "domain", "user_id")

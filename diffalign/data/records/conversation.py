@@ -1,4 +1,4 @@
-"""Conversations: what a chat model is asked and answers, as messages with roles."""
+"""Conversations: the prompts and answers of a chat model, as messages with roles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Message:
     """One turn.
 
     Args:
-        role: ``"system"``, ``"user"``, ``"assistant"``, or another that the model's template knows.
+        role: ``"system"``, ``"user"``, ``"assistant"``, or another role of the model's chat template.
         content: Its text.
     """
 
@@ -26,18 +26,21 @@ class Message:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Turns in order: as a prompt up to the turn that is to be answered, as a candidate the answer (perhaps with more
-    turns between, of which the assistant's are judged).
+    """Turns in order.
 
-    ``str()`` gives ``"role: content"`` lines, for people and for hashes.
+    A prompt holds the turns up to the one to be answered. A candidate holds the answer; it may contain turns of other
+    roles, of which only the assistant's are scored. ``str()`` gives ``"role: content"`` lines, for messages and hashes.
     """
 
     messages: tuple[Message, ...]
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, Any]]) -> Conversation:
-        """From ``[{"role": ..., "content": ...}]``. Raises DataError for a turn without the two, or with other parts
-        than text."""
+        """Builds a conversation from ``[{"role": ..., "content": ...}]``.
+
+        Raises:
+            DataError: A turn lacks one of the two, or its content is not text.
+        """
         messages = []
         for number, row in enumerate(rows):
             role, content = (row.get(key) if isinstance(row, Mapping) else None for key in ("role", "content"))
@@ -49,7 +52,7 @@ class Conversation:
         return cls(tuple(messages))
 
     def rows(self) -> list[dict[str, str]]:
-        """As chat templates and the ecosystem's data sets write it."""
+        """Returns the turns as chat templates and published data sets write them: a list of dictionaries."""
         return [{"role": message.role, "content": message.content} for message in self.messages]
 
     def __add__(self, other: Conversation) -> Conversation:
@@ -63,14 +66,14 @@ class Conversation:
 
 
 Text = str | Conversation
-"""A prompt or a text candidate: plain, or in turns."""
+"""A prompt or a text candidate: a plain string, or turns."""
 
 
 def plain_text(prompt: Text) -> str:
-    """The prompt of a model that takes plain text only. Raises DataError for a conversation."""
+    """Returns the prompt for a model that takes plain text only. Raises DataError for a conversation."""
     if isinstance(prompt, str):
         return prompt
     raise DataError(
         f"this model takes plain prompts, but one is a conversation of {len(prompt)} turns: {str(prompt)[:80]!r}. "
-        "Give its text alone, or train a language model (model.kind: text)."
+        "Give its text only, or train a language model (model.kind: text)."
     )

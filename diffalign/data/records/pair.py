@@ -1,4 +1,4 @@
-"""Records: what a reader yields, whatever the format it read. One pair is one judgement between two candidates."""
+"""Records that readers yield, the same for every format. A pair is one comparison of two candidates."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.table_cell import TableCell
 
 Media = Path | bytes | Text | TableCell | CachedCandidate
-"""A candidate: an image or clip as a path, as encoded bytes or as a handle on them; a text as a string or as turns; or
-what a policy made while training, as a handle on its tensors."""
+"""A candidate: an image or video as a path, as encoded bytes or as a handle of them; a text as a string or as turns; or
+a sample that a policy made while training, as a handle of its tensors."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A candidate and what it answers.
+    """A candidate and its prompt.
 
     Args:
         candidate: The candidate.
-        prompt: Its own prompt; None for the one of its pair.
+        prompt: Its own prompt; None for that of its pair.
     """
 
     candidate: Media
@@ -34,20 +34,20 @@ class Pair:
     """One comparison.
 
     Args:
-        id: Unique and stable within its data set: draws and caches are keyed by it.
-        prompt: What both candidates answer.
+        id: Unique and stable within its data set: random draws and caches depend on it.
+        prompt: The prompt of both candidates.
         chosen: The preferred candidate.
-        rejected: The other one; None where an example is single: a winner, or a candidate judged for itself.
-        probability: How likely it is that ``chosen`` is truly the better one, in [0, 1]; 1 for a plain vote.
+        rejected: The other one; None for a single example: a winner, or a candidate labelled on its own.
+        probability: Probability that ``chosen`` is the better one, in [0, 1]; 1 for a plain vote.
         scores: Numbers stored with the pair: rewards as ``{"chosen": {scorer: value}, "rejected": {...}}``, and under
-            ``"pair"`` what belongs to both (a margin, a seed; ``first_won`` where the data says which slot won).
-            Further answers have theirs under their role.
-        desirable: Of a single example: whether ``chosen`` is to be learnt, or (False) to be avoided.
+            ``"pair"`` numbers of the pair as a whole (a margin, a seed; ``first_won`` where the data states which slot
+            won). Scores of further answers are stored under their role.
+        desirable: For a single example: whether the model should learn ``chosen``, or (False) avoid it.
         source: Where the row came from, for messages: ``"file:row"``.
-        rejected_prompt: What the rejected candidate answers, where that is another prompt; None: the same.
-        further: More answers by role: "2", "3", ... are those between best and worst of a ranked list, by rank; others
-            go by what a loss calls them ("gold", "calibration", "rationale").
-        group: Whose judgement it is, or from which domain; "" where nobody said.
+        rejected_prompt: The prompt of the rejected candidate where it differs; None where it is the same.
+        further: Additional answers by role. "2", "3", ... are those between best and worst of a ranked list, by rank;
+            other roles are named by the loss that reads them ("gold", "calibration", "rationale").
+        group: The annotator or domain of the label; "" where it is unknown.
     """
 
     id: str
@@ -64,21 +64,21 @@ class Pair:
 
     @property
     def answers(self) -> dict[str, Answer]:
-        """Every candidate by role: "chosen", "rejected" where there is one, then the further ones."""
-        found = {"chosen": Answer(self.chosen)}
+        """Every candidate by role: "chosen", "rejected" where there is one, then the further answers."""
+        answers = {"chosen": Answer(self.chosen)}
         if self.rejected is not None:
-            found["rejected"] = Answer(self.rejected, self.rejected_prompt)
-        return {**found, **self.further}
+            answers["rejected"] = Answer(self.rejected, self.rejected_prompt)
+        return {**answers, **self.further}
 
     def prompt_of(self, role: str) -> Text:
-        """What the candidate of a role answers."""
-        own = self.answers[role].prompt
-        return self.prompt if own is None else own
+        """Returns the prompt of the candidate with this role."""
+        prompt = self.answers[role].prompt
+        return self.prompt if prompt is None else prompt
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A row that is not trained on, and why: nothing is dropped in silence."""
+    """A row that is left out of training, with the reason. Every dropped row is reported."""
 
     source: str
     reason: str
@@ -100,15 +100,15 @@ FILTERED = "filtered by your options"
 
 @dataclass(frozen=True)
 class PairSet:
-    """A data set that was read: what is kept, what is not, and in which format it came.
+    """A data set as a reader returns it.
 
     Args:
         pairs: The comparisons, in the order of the data: a list, or a lazy sequence where there are many.
         dropped: The rows left out, each with its reason.
         format: The reader's name.
         source: The path or Hub id that was read.
-        ranges: Smallest and largest score of the data by scorer: of the whole table where the scores come from a file,
-            of what was read where they are columns. What min-max normalisation needs.
+        ranges: Smallest and largest score by scorer, for min-max normalisation: over the whole table where the scores
+            come from a file, over the pairs that were read where they are columns.
     """
 
     pairs: Sequence[Pair]
@@ -121,11 +121,11 @@ class PairSet:
         return len(self.pairs)
 
     def reasons(self) -> dict[str, int]:
-        """How many rows were dropped for which reason, the most frequent first."""
+        """Counts the dropped rows by reason, the most frequent first."""
         return dict(Counter(row.reason for row in self.dropped).most_common())
 
     def summary(self) -> str:
-        """One line: ``"1,024 pairs from 'votes' (pickapic); dropped 132: 130 tie, 2 empty prompt"``."""
+        """Returns one line: ``"1,024 pairs from 'votes' (pickapic); dropped 132: 130 tie, 2 empty prompt"``."""
         line = f"{len(self.pairs):,} {pairs_noun(self.pairs)} from '{self.source}' ({self.format})"
         if not self.dropped:
             return line
@@ -135,7 +135,8 @@ class PairSet:
 
 
 def pairs_noun(pairs: Sequence[Pair]) -> str:
-    """What to call the rows: ``"pairs"``; singles are ``"winners"``, or ``"examples"`` where some are to be avoided."""
+    """Returns the noun for these rows: ``"pairs"``; for single examples ``"winners"``, or ``"examples"`` where some are
+    undesirable."""
     if not pairs or any(pair.rejected is not None for pair in pairs):
         return "pairs"
     return "winners" if all(pair.desirable for pair in pairs) else "examples"

@@ -1,11 +1,11 @@
-"""Writing pairs as the ecosystem reads them: JSON lines in TRL's columns, which our readers give back as they were.
+"""Writes pairs as JSON lines in TRL's columns, from which diffalign's readers return equal pairs.
 
     {"id": "a1", "prompt": "...", "chosen": "...", "rejected": "...", "label_prob": 0.9, "chosen_judge": 1.5}
 
-Texts stay plain or in turns. Images and clips are named relative to the table: those that lie in its folder as they
-are; others are linked, or copied where the disk cannot link, into ``files/`` beside it, so that the folder can be moved
-and shared. Single answers are TRL's ``prompt``, ``completion``, ``label``; single images ``file_name``,
-``prompt``; ranked lists ``prompt``, ``completions``, ``scores``.
+Texts stay plain or in turns. Images and videos are named relative to the table. Those in its folder keep their names;
+others are linked, or copied where the disk cannot link, into ``files/`` next to it, so that the folder can be moved and
+shared. Single answers are written as TRL's ``prompt``, ``completion``, ``label``; single images as ``file_name``,
+``prompt``; ranked lists as ``prompt``, ``completions``, ``scores``.
 """
 
 from __future__ import annotations
@@ -26,124 +26,130 @@ from diffalign.data.writing.media_files import MediaFiles
 from diffalign.errors import DataError, UserError
 from diffalign.sharing.atomic import write_atomically
 
-_READ = {"rejected_prompt", "augmented_prompt", *(name for names in FURTHER.values() for name in names)}
+_READ_COLUMNS = {"rejected_prompt", "augmented_prompt", *(name for names in FURTHER.values() for name in names)}
 
 
-def write_pairs(path: str | Path, lines: Iterable[PairRow]) -> int:
-    """Writes a table as a whole, or not at all, and returns how many rows it has.
+def write_pairs(path: str | Path, rows: Iterable[PairRow]) -> int:
+    """Writes a table atomically and returns its number of rows.
 
     Args:
-        path: A file ``.jsonl``; its folder is made.
-        lines: Pairs with their further columns, taken one by one; ids are unique.
+        path: A file ``.jsonl``; its folder is created.
+        rows: Pairs with their further columns, read one by one; ids are unique.
 
     Raises:
-        UserError: Another kind of file.
-        DataError: No line at all; singles among pairs; a pair that the columns cannot hold.
+        UserError: The file is not ``.jsonl``.
+        DataError: There are no rows; single examples are mixed with pairs; the columns cannot hold a pair.
     """
     path = Path(path).expanduser()
     if path.suffix != ".jsonl":
         raise UserError(f"pairs are written as JSON lines; got the name '{path.name}'. Type: {path.stem}.jsonl")
     files, ids = MediaFiles(path.parent), HashSet()
-    kinds: list[str] = []
+    table_kind = ""
     count = 0
 
-    def write(beside: Path) -> None:
-        nonlocal count, kinds
-        with beside.open("w", encoding="utf-8") as out:
-            for line in lines:
-                pair, count = line.pair, count + 1
+    def write(temporary: Path) -> None:
+        nonlocal count, table_kind
+        with temporary.open("w", encoding="utf-8") as out:
+            for row in rows:
+                pair, count = row.pair, count + 1
                 kind = "singles" if pair.rejected is None else "lists" if rank_roles(pair) else "pairs"
-                kinds = kinds or [kind]
-                if kind not in kinds and (kind, kinds[0]) != ("pairs", "lists"):
+                table_kind = table_kind or kind
+                if kind != table_kind and (kind, table_kind) != ("pairs", "lists"):
                     raise DataError(
-                        f"{_place(pair)}: {kinds[0]} and {kind} do not go into one file. Of ranked lists of several "
-                        "sizes the first must have three answers or more."
+                        f"{_place(pair)}: {table_kind} and {kind} cannot be written into one file. Where ranked lists "
+                        "have several sizes, the first must have three answers or more."
                     )
                 if not ids.add(pair.id):
-                    raise DataError(f"{_place(pair)}: the id '{pair.id}' is there twice, and draws are keyed by it.")
-                out.write(json_line(row_of(line, files, ranked=kinds == ["lists"])))
+                    raise DataError(
+                        f"{_place(pair)}: the id '{pair.id}' occurs twice. Ids must be unique, since random draws "
+                        "depend on them."
+                    )
+                out.write(json_line(columns_of(row, files, ranked=table_kind == "lists")))
         if not count:
-            raise DataError(f"no row is left to be written into '{path}'.")
+            raise DataError(f"there are no rows to write into '{path}'.")
 
     write_atomically(path, write)
     return count
 
 
-def row_of(line: PairRow, files: MediaFiles, ranked: bool = False) -> dict[str, Any]:
-    """A line as the columns of its row; ``ranked``: as a list of completions with their scores.
+def columns_of(row: PairRow, files: MediaFiles, ranked: bool = False) -> dict[str, Any]:
+    """Returns a row's columns; with ``ranked`` as a list of completions with their scores.
 
     Raises:
-        DataError: What the columns cannot hold, or what would not be read back as it is.
+        DataError: The columns cannot hold the pair, or readers would not return it unchanged.
     """
-    pair = line.pair
-    row: dict[str, Any] = {"id": pair.id, "prompt": _text(pair.prompt)}
+    pair = row.pair
+    columns: dict[str, Any] = {"id": pair.id, "prompt": _text_cell(pair.prompt)}
     scores, ranks = {role: dict(values) for role, values in pair.scores.items()}, rank_roles(pair) if ranked else []
     if ranked:
         roles = ["chosen", *ranks, "rejected"]
         name = next((name for name in ("score", "reward") if all(name in scores.get(role, {}) for role in roles)), "")
-        row["completions"] = [_cell(pair.answers[role].candidate, files) for role in roles]
-        row[f"{name}s"] = given = [scores[role].pop(name) for role in roles] if name else []
-        if not name or given != sorted(given, reverse=True):
+        columns["completions"] = [_cell(pair.answers[role].candidate, files) for role in roles]
+        columns[f"{name}s"] = rank_scores = [scores[role].pop(name) for role in roles] if name else []
+        if not name or rank_scores != sorted(rank_scores, reverse=True):
             raise DataError(f"{_place(pair)} cannot be written: a ranked list needs scores that fall with the rank.")
     elif pair.rejected is not None:
-        row |= {role: _cell(answer.candidate, files) for role, answer in pair.answers.items() if role in ROLES}
+        columns |= {role: _cell(answer.candidate, files) for role, answer in pair.answers.items() if role in ROLES}
     elif isinstance(pair.chosen, (str, Conversation)):
-        row |= {"completion": _text(pair.chosen), "label": pair.desirable}
+        columns |= {"completion": _text_cell(pair.chosen), "label": pair.desirable}
     else:
-        row["file_name"] = _cell(pair.chosen, files)
+        columns["file_name"] = _cell(pair.chosen, files)
     if pair.rejected_prompt is not None:
-        row["rejected_prompt"] = _text(pair.rejected_prompt)
+        columns["rejected_prompt"] = _text_cell(pair.rejected_prompt)
     for role, answer in pair.further.items():
         if role in ranks:
             continue
-        row[role] = _cell(answer.candidate, files)
+        columns[role] = _cell(answer.candidate, files)
         if answer.prompt is not None:
-            row["augmented_prompt"] = _text(answer.prompt)
+            columns["augmented_prompt"] = _text_cell(answer.prompt)
     if pair.probability != 1.0:
-        row["label_prob"] = pair.probability
+        columns["label_prob"] = pair.probability
     if pair.group:
-        row["group"] = pair.group
-    used = {*row, *_READ}
+        columns["group"] = pair.group
+    used = {*columns, *_READ_COLUMNS}
     for role, values in scores.items():
-        row |= {name if role == "pair" else f"{role}_{name}": value for name, value in values.items()}
+        columns |= {name if role == "pair" else f"{role}_{name}": value for name, value in values.items()}
     further = {role: answer for role, answer in pair.further.items() if role not in ranks}
-    _check(replace(pair, scores=scores, further=further), row, used, line.columns, ranked)
-    return row | {name: value for name, value in line.columns.items() if name not in row}
+    _check_roundtrip(replace(pair, scores=scores, further=further), columns, used, row.columns, ranked)
+    return columns | {name: value for name, value in row.columns.items() if name not in columns}
 
 
-def json_line(row: Mapping[str, Any]) -> str:
-    """A row as one line; text stays readable unless UTF-8 cannot hold it."""
-    text = json.dumps(row, ensure_ascii=False)
+def json_line(columns: Mapping[str, Any]) -> str:
+    """Returns a row as one line of JSON; text stays readable unless UTF-8 cannot encode it."""
+    text = json.dumps(columns, ensure_ascii=False)
     try:
         text.encode("utf-8")
-    except UnicodeEncodeError:  # half a surrogate pair, as JSON may spell it
-        text = json.dumps(row)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can hold as an escape
+        text = json.dumps(columns)
     return text + "\n"
 
 
-def _check(pair: Pair, row: Mapping[str, Any], used: set[str], columns: Mapping[str, Any], ranked: bool) -> None:
+def _check_roundtrip(
+    pair: Pair, columns: Mapping[str, Any], used: set[str], further_columns: Mapping[str, Any], ranked: bool
+) -> None:
+    """Raises DataError unless readers would return the pair unchanged."""
     scores = {role: dict(values) for role, values in pair.scores.items() if values}
     problem = ""
     if unknown := [role for role in pair.further if role not in FURTHER]:
         problem = f"its answer '{unknown[0]}' has no column"
     elif any(a.prompt is not None and not role.startswith("augmented") for role, a in pair.further.items()):
-        problem = "one of its further answers has a prompt of its own, and only augmented ones can"
+        problem = "one of its further answers has its own prompt, which only augmented answers can have"
     elif len({str(a.prompt) for role, a in pair.further.items() if role.startswith("augmented")}) > 1:
         problem = "its augmented answers have different prompts"
     elif ranked and (pair.further or pair.probability != 1.0 or pair.rejected_prompt is not None):
         problem = "a ranked list cannot have a probability, a second prompt or answers without a rank"
     elif pair.rejected is None and (pair.further or pair.probability != 1.0):
         problem = "a single example cannot have a probability or further answers"
-    elif pair.rejected is None and "label" not in row and not pair.desirable:
-        problem = "single images are winners; one that is to be avoided has no format"
+    elif pair.rejected is None and "label" not in columns and not pair.desirable:
+        problem = "single images are winners; an undesirable one has no format"
     elif not pair.id:
         problem = "it has no id"
-    elif scores_of(row, used) != scores:
-        lost = {(role, name) for role, values in scores.items() for name in values}
-        kept = {(role, name) for role, values in scores_of(row, used).items() for name in values}
-        problem = f"the score {sorted(lost - kept)[:1] or '(not a finite number)'} would not be read back"
-    elif taken := [name for name in columns if name in USED]:
-        problem = f"'{taken[0]}' means something else to readers"
+    elif scores_of(columns, used) != scores:
+        stored = {(role, name) for role, values in scores.items() for name in values}
+        readable = {(role, name) for role, values in scores_of(columns, used).items() for name in values}
+        problem = f"the score {sorted(stored - readable)[:1] or '(not a finite number)'} would not be read back"
+    elif reserved := [name for name in further_columns if name in USED]:
+        problem = f"readers give the column '{reserved[0]}' another meaning"
     if problem:
         raise DataError(f"{_place(pair)} cannot be written: {problem}.")
 
@@ -152,9 +158,9 @@ def _place(pair: Pair) -> str:
     return pair.source or f"pair '{pair.id}'"
 
 
-def _text(text: Text) -> Any:
+def _text_cell(text: Text) -> str | list[dict[str, str]]:
     return text.rows() if isinstance(text, Conversation) else text
 
 
-def _cell(candidate: Media, files: MediaFiles) -> Any:
-    return _text(candidate) if isinstance(candidate, (str, Conversation)) else files.name(candidate)
+def _cell(candidate: Media, files: MediaFiles) -> str | list[dict[str, str]]:
+    return _text_cell(candidate) if isinstance(candidate, (str, Conversation)) else files.name(candidate)

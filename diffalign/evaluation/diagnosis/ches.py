@@ -110,7 +110,9 @@ def similarities(
             "For images ask `diffalign data separability`."
         )
     check_texts(pairs)
-    notes = ProgressFile(target, {"model": policy.fingerprint(), "weights": state_hash(policy.state()), "of": COLUMNS})
+    progress_file = ProgressFile(
+        target, {"model": policy.fingerprint(), "weights": state_hash(policy.state()), "of": COLUMNS}
+    )
 
     def find(part: list[Pair]) -> Mapping[str, Mapping[str, float]]:
         encoded = policy.encode([bare(pair) for pair in part])
@@ -130,7 +132,7 @@ def similarities(
             found[pair.id] = dict(zip(COLUMNS, values, strict=True))
         return found
 
-    return notes, notes.fill(pairs, find, what="pairs read", batch=batch, progress=progress)
+    return progress_file, progress_file.fill(pairs, find, what="pairs read", batch=batch, progress=progress)
 
 
 def bare(pair: Pair) -> Pair:

@@ -76,7 +76,7 @@ def ref_logps(
         raise DataError(f"{single.source or single.id} has no rejected candidate, and difficulty is that of a pair.")
     looks = looks or policy.eval_draws
     about = {"model": policy.fingerprint(), "weights": state_hash(policy.state()), "looks": looks, "seed": seed}
-    notes = ProgressFile(target, about)
+    progress_file = ProgressFile(target, about)
     policy.prepare(pairs, progress or _silent)
 
     @torch.no_grad()
@@ -91,7 +91,7 @@ def ref_logps(
         rows = (total / looks).T.tolist()
         return {name: {"chosen": row[0], "rejected": row[1]} for name, row in zip(ids, rows, strict=True)}
 
-    return notes, notes.fill(pairs, find, what="pairs judged", batch=batch, progress=progress)
+    return progress_file, progress_file.fill(pairs, find, what="pairs judged", batch=batch, progress=progress)
 
 
 def with_difficulty(pair: Pair, logps: Mapping[str, float], *, beta: float, reached: float = REACHED) -> Pair:

@@ -13,7 +13,7 @@ from diffalign.data.records.pair import Pair, PairSet
 from tests.data.fixtures import encoded, image, jsonl, pair_folder, parquet, turns, ultrafeedback, vote
 
 
-def found(report: CheckReport) -> dict[str, CheckFinding]:
+def findings_of(report: CheckReport) -> dict[str, CheckFinding]:
     return {finding.what: finding for finding in report.findings}
 
 
@@ -33,7 +33,7 @@ def test_a_sound_set_passes(tmp_path):
 def test_dropped_rows_are_listed_by_reason(tmp_path):
     rows = [vote(0), vote(1, 0.5), vote(2, 0.5), vote(3, caption="")]
     report = check_pairs(read_pairs(parquet(tmp_path / "votes.parquet", rows)))
-    ties, empty = found(report)["rows left out: tie"], found(report)["rows left out: empty prompt"]
+    ties, empty = findings_of(report)["rows left out: tie"], findings_of(report)["rows left out: empty prompt"]
     assert (ties.severity, ties.count, ties.examples) == ("note", 2, ("votes.parquet:1", "votes.parquet:2"))
     assert (empty.severity, empty.count) == ("warning", 1)
     assert report.exit_code() == 0 and report.exit_code(strict=True) == 1
@@ -45,46 +45,46 @@ def test_unreadable_images_are_errors_and_name_the_file(tmp_path):
     (folder / "chosen-1.png").write_bytes(whole[: len(whole) // 2])
     (folder / "rejected-2.png").write_bytes(b"nothing")
     report = check_pairs(read_pairs(folder))
-    bad = found(report)["candidates that cannot be read"]
+    bad = findings_of(report)["candidates that cannot be read"]
     assert bad.count == 2 and report.exit_code() == 1
     assert "chosen-1.png" in bad.examples[0] and "rejected-2.png" in bad.examples[1]
     quick = check_pairs(read_pairs(folder), decode=False)
-    assert found(quick)["candidates that cannot be read"].count == 1
+    assert findings_of(quick)["candidates that cannot be read"].count == 1
 
 
 def test_the_same_bytes_in_both_roles_are_an_error(tmp_path):
     folder = pair_folder(tmp_path)
     (folder / "rejected-0.png").write_bytes((folder / "chosen-0.png").read_bytes())
-    same = found(check_pairs(read_pairs(folder)))["pairs whose two candidates have the same content"]
+    same = findings_of(check_pairs(read_pairs(folder)))["pairs whose two candidates have the same content"]
     assert (same.severity, same.count, same.examples) == ("error", 1, ("metadata.jsonl:1",))
 
 
-def test_repeats_and_contradictions_are_told_apart():
+def test_repeats_and_contradictions_are_distinguished():
     a, b, c = (image(n) for n in range(3))
     report = check_pairs(pairs(("p", a, b), ("p", a, b), ("q", a, b), ("p", b, c), ("p", c, b)))
-    assert found(report)["pairs that repeat another"].count == 1
-    torn = found(report)["pairs with contradicting votes"]
+    assert findings_of(report)["pairs that repeat another"].count == 1
+    torn = findings_of(report)["pairs with contradicting votes"]
     assert torn.count == 1 and torn.examples == ("set:3 against set:4",)
 
 
 def test_small_and_differently_shaped_images_are_reported():
     report = check_pairs(pairs(("p", image(0, (32, 32)), image(1, (16, 32))), ("q", image(2), image(3))), resolution=24)
-    assert found(report)["pairs with an image smaller than 24 pixels"].count == 2
-    assert found(report)["pairs of images with different shapes"].examples == ("set:0",)
+    assert findings_of(report)["pairs with an image smaller than 24 pixels"].count == 2
+    assert findings_of(report)["pairs of images with different shapes"].examples == ("set:0",)
     assert "min 16, median 16, max 32" in report.facts["short side"]
 
 
 def test_prompts_that_the_text_encoder_cuts_off_are_reported():
     report = check_pairs(pairs(("word " * 76, image(0), image(1)), ("word " * 75, image(2), image(3))))
-    assert found(report)["prompts of more than 75 tokens"].examples == ("set:0",)
+    assert findings_of(report)["prompts of more than 75 tokens"].examples == ("set:0",)
 
 
 def test_prompts_and_images_shared_with_the_evaluation_set_are_errors():
     train = pairs(("A red  Circle", image(0), image(1)), ("b", image(2), image(3)))
     test = pairs(("a red circle", image(4), image(5)), ("c", image(6), image(2)))
     report = check_pairs(train, test)
-    assert found(report)["prompts in both the training and the evaluation set"].count == 1
-    assert found(report)["candidates in both the training and the evaluation set"].count == 1
+    assert findings_of(report)["prompts in both the training and the evaluation set"].count == 1
+    assert findings_of(report)["candidates in both the training and the evaluation set"].count == 1
     assert report.severity == "error"
     apart = pairs(("d", image(8), image(9)))
     assert check_pairs(train, apart).findings == []
@@ -92,8 +92,8 @@ def test_prompts_and_images_shared_with_the_evaluation_set_are_errors():
 
 def test_labels_that_favour_the_rejected_one_are_reported():
     weak = check_pairs(pairs(("p", "a", "b"), probability=0.3))
-    assert "pairs whose label_prob favours the rejected one" in found(weak)
-    assert "pairs with probability 0.5" in found(check_pairs(pairs(("p", "a", "b"), probability=0.5)))
+    assert "pairs whose label_prob favours the rejected one" in findings_of(weak)
+    assert "pairs with probability 0.5" in findings_of(check_pairs(pairs(("p", "a", "b"), probability=0.5)))
 
 
 @pytest.mark.parametrize("share, suspicious", [(1.0, True), (0.5, False), (0.53, False)])
@@ -103,16 +103,16 @@ def test_votes_that_follow_the_position_are_reported(share, suspicious):
         for n in range(100)
     ]
     report = check_pairs(PairSet(rows))
-    assert any("first image won" in what for what in found(report)) == suspicious
+    assert any("first image won" in what for what in findings_of(report)) == suspicious
     assert report.facts["first slot won"] == f"{share:.1%}"
 
 
 def test_what_gives_the_label_away_is_reported():
     rows = [(f"p{n}", image(2 * n, (16, 16)), image(2 * n + 1, (8, 8), "JPEG")) for n in range(20)]
-    names = " ".join(found(check_pairs(pairs(*rows))))
+    names = " ".join(findings_of(check_pairs(pairs(*rows))))
     assert "chosen files are PNG and all rejected ones JPEG" in names and "larger image in 100%" in names
     texts = [(f"p{n}", "long " * (n + 2), f"short {n}") for n in range(20)]
-    assert "longer text" in " ".join(found(check_pairs(pairs(*texts))))
+    assert "longer text" in " ".join(findings_of(check_pairs(pairs(*texts))))
 
 
 def test_stored_scores_are_compared_with_the_labels(tmp_path):
@@ -168,8 +168,8 @@ def test_texts_are_counted_by_length_and_form(tmp_path):
     assert report.facts["prompt words"] == "min 1, median 1, max 4"
     assert report.facts["chosen words"] == "min 2, median 2, max 3"
     assert report.facts["form"] == "2 plain, 1 in turns (prompts of min 3, median 3, max 3 turns)"
-    assert found(report)["rows that are in turns where others are plain"].examples == ("a.jsonl:1",)
-    glued = found(report)["plain answers that follow their prompt without a space or a line break"]
+    assert findings_of(report)["rows that are in turns where others are plain"].examples == ("a.jsonl:1",)
+    glued = findings_of(report)["plain answers that follow their prompt without a space or a line break"]
     assert glued.examples == ("a.jsonl:3",)
 
 
@@ -177,27 +177,29 @@ def test_texts_that_will_be_cut_or_hardly_differ_are_reported():
     report = check_pairs(
         pairs(("word " * 1000, "word " * 25, "a"), ("word ", "word " * 1022, "a"), ("p", " Yes", " yes "))
     )
-    assert found(report)["texts of more than 1,024 tokens with their prompt"].examples == ("set:0",)
-    assert found(report)["pairs whose answers differ in case and spacing alone"].examples == ("set:2",)
+    assert findings_of(report)["texts of more than 1,024 tokens with their prompt"].examples == ("set:0",)
+    assert findings_of(report)["pairs whose answers differ only in case and spacing"].examples == ("set:2",)
 
 
-def test_texts_judged_both_ways_and_repeated_texts_are_told_apart(tmp_path):
+def test_texts_judged_both_ways_and_repeated_texts_are_distinguished(tmp_path):
     rows = [ultrafeedback(2), ultrafeedback(2), ultrafeedback(3)]
     rows.append({**rows[2], "chosen": rows[2]["rejected"], "rejected": rows[2]["chosen"]})
     report = check_pairs(read_pairs(jsonl(tmp_path / "a.jsonl", rows)))
-    assert found(report)["pairs that repeat another"].examples == ("a.jsonl:1 and a.jsonl:2",)
-    assert found(report)["pairs with contradicting votes"].examples == ("a.jsonl:3 against a.jsonl:4",)
+    assert findings_of(report)["pairs that repeat another"].examples == ("a.jsonl:1 and a.jsonl:2",)
+    assert findings_of(report)["pairs with contradicting votes"].examples == ("a.jsonl:3 against a.jsonl:4",)
 
 
 def test_single_answers_judged_both_ways_are_reported(tmp_path):
     rows = [{"prompt": "q", "completion": " a", "label": label} for label in (True, False)]
     report = check_pairs(read_pairs(jsonl(tmp_path / "a.jsonl", rows)))
-    assert found(report)["pairs with contradicting votes"].count == 1
-    assert report.facts["labels"] == "1 good, 1 to be avoided" and report.facts["examples"] == "2, 1 distinct prompts"
+    assert findings_of(report)["pairs with contradicting votes"].count == 1
+    assert (
+        report.facts["labels"] == "1 desirable, 1 undesirable" and report.facts["examples"] == "2, 1 distinct prompts"
+    )
 
 
 def test_long_texts_in_both_sets_are_errors_and_short_ones_are_not():
     quote = "a sentence that nobody writes twice, " * 3
     train, test = pairs(("p", " yes", f" {quote}")), pairs(("q", " yes", f" {quote}"))
     report = check_pairs(train, test)
-    assert found(report)["candidates in both the training and the evaluation set"].count == 1
+    assert findings_of(report)["candidates in both the training and the evaluation set"].count == 1

@@ -60,8 +60,8 @@ def test_a_slice_of_mapped_pairs_reads_nothing_before_it_is_asked(monkeypatch):
 
 def test_few_pairs_stay_in_a_list_and_many_go_to_the_disk():
     pairs = some_pairs()
-    assert collect(iter(pairs), keep=len(pairs)) == pairs
-    assert isinstance(many := collect(iter(pairs), keep=len(pairs) - 1), MappedPairs) and list(many) == pairs
+    assert collect(iter(pairs), max_in_list=len(pairs)) == pairs
+    assert isinstance(many := collect(iter(pairs), max_in_list=len(pairs) - 1), MappedPairs) and list(many) == pairs
 
 
 def test_a_full_disk_is_told_with_the_way_out(monkeypatch):

@@ -91,7 +91,7 @@ def test_scores_in_columns_give_ranges_too(tmp_path):
     [
         (lambda lines: lines[:-1], "states 3 pairs and holds 2"),
         (lambda lines: lines[1:], "line 1.*no 'scorer'"),
-        (lambda lines: [*lines[:2], lines[1], *lines[3:]], "line 3.*'a' is there twice"),
+        (lambda lines: [*lines[:2], lines[1], *lines[3:]], "line 3.*'a' occurs twice"),
         (lambda lines: [*lines[:2], lines[2][:20]], "line 3"),
         (lambda lines: [*lines[:3], '{"id": "c", "chosen": NaN, "rejected": 0}'], "line 4.*finite number, got nan"),
         (lambda lines: [*lines[:3], '{"id": "c", "chosen": 99, "rejected": 0}'], r"line 4.*outside \[-1.5, 3.0\]"),
@@ -143,5 +143,5 @@ def test_a_number_of_the_example_as_a_whole_goes_under_the_pair(tmp_path):
     assert [pair.scores for pair in pairs.pairs] == [{"pair": {"seed": 1, "weight": w}} for w in (0.5, 2.0)]
     assert "weight" not in pairs.ranges
     other = ScoreTable("weight", {"a": (1.0, 2.0), "b": (1.0, 2.0)}, 1.0, 2.0)
-    with pytest.raises(DataError, match="of others there"):
+    with pytest.raises(DataError, match="different roles"):
         with_scores(pairs, [written, other])

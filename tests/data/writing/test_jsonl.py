@@ -139,7 +139,7 @@ def test_single_images_are_written_as_winners(tmp_path):
     write_pairs(tmp_path / "out" / "winners.jsonl", RowsWithColumns(found.pairs))
     again = read_pairs(tmp_path / "out" / "winners.jsonl")
     assert again.format == "captioned" and same(found.pairs[0], again.pairs[0])
-    with pytest.raises(DataError, match="one that is to be avoided has no format"):
+    with pytest.raises(DataError, match="an undesirable one has no format"):
         write_pairs(tmp_path / "bad.jsonl", [PairRow(replace(found.pairs[0], desirable=False))])
 
 
@@ -206,9 +206,9 @@ PLAIN = Pair("1", "p", "a", "b")
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "no row is left"),
-        ([PairRow(PLAIN), PairRow(PLAIN)], "id '1' is there twice"),
-        ([PairRow(PLAIN), PairRow(replace(PLAIN, id="2", rejected=None))], "do not go into one file"),
+        ([], "there are no rows"),
+        ([PairRow(PLAIN), PairRow(PLAIN)], "id '1' occurs twice"),
+        ([PairRow(PLAIN), PairRow(replace(PLAIN, id="2", rejected=None))], "cannot be written into one file"),
         ([PairRow(replace(PLAIN, scores={"pair": {"id": 3.0}}))], "would not be read back"),
         ([PairRow(replace(PLAIN, scores={"pair": {"chosen_x": 3.0}}))], "would not be read back"),
         ([PairRow(replace(PLAIN, scores={"chosen": {"x": float("nan")}}))], "would not be read back"),
@@ -219,7 +219,7 @@ PLAIN = Pair("1", "p", "a", "b")
             [PairRow(PLAIN), PairRow(replace(PLAIN, id="2", further={"2": Answer("c")}))],
             "the first must have three answers",
         ),
-        ([PairRow(PLAIN, {"caption": "x"})], "'caption' means something else"),
+        ([PairRow(PLAIN, {"caption": "x"})], "'caption' another meaning"),
         ([PairRow(replace(PLAIN, id=""))], "has no id"),
     ],
 )

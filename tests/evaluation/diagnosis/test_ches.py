@@ -147,10 +147,10 @@ def test_a_killed_pass_goes_on_where_it_stopped(policy, tmp_path):
     part = tmp_path / "out.jsonl.part"
     part.write_text(part.read_text() + '["torn')
     seen = []
-    notes, found = similarities(policy, pairs, target=target, batch=1, progress=lambda *told: seen.append(told))
+    progress_file, found = similarities(policy, pairs, target=target, batch=1, progress=lambda *told: seen.append(told))
     assert [told[1] for told in seen] == [5, 6]
     assert all(found[p.id] == pytest.approx(whole[p.id], rel=1e-4) for p in pairs)
-    notes.done()
+    progress_file.remove()
     assert not part.exists()
 
 

@@ -36,7 +36,7 @@ def test_a_models_numbers_become_columns_that_are_read_back(tmp_path):
     with torch.no_grad():
         chosen, rejected = (s.logps for s in policy.logps(policy.encode(pairs), draw_for(pairs)).candidates)
     target = tmp_path / "out.jsonl"
-    notes, found = ref_logps(policy, pairs, target=target, batch=2)
+    progress_file, found = ref_logps(policy, pairs, target=target, batch=2)
     assert [found[p.id]["chosen"] for p in pairs] == pytest.approx(chosen.tolist(), rel=1e-4)
     assert [found[p.id]["rejected"] for p in pairs] == pytest.approx(rejected.tolist(), rel=1e-4)
     assert len((tmp_path / "out.jsonl.part").read_text().splitlines()) == 7
