@@ -25,7 +25,8 @@ class Told:
     def __init__(self, judge: Scorer, colour: str) -> None:
         self._judge, self._colour = judge, colour
         self.name = f"{judge.name}, told {colour}"
-        self.unit, self.range, self.license, self.paper = judge.unit, judge.range, judge.license, judge.paper
+        self.unit, self.range, self.medium = judge.unit, judge.range, judge.medium
+        self.license, self.paper = judge.license, judge.paper
 
     @property
     def weights(self) -> str:

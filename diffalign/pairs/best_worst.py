@@ -30,7 +30,7 @@ from diffalign.evaluation.samples.generate import Sample, generate
 from diffalign.evaluation.samples.medium import MEDIA
 from diffalign.evaluation.samples.score_folder import note_scores
 from diffalign.policies.policy import Policy, Progress
-from diffalign.scorers.scorer import Scorer
+from diffalign.scorers.scorer import Scorer, SupportsPromptCheck
 from diffalign.sharing.atomic import write_atomically
 
 
@@ -94,8 +94,8 @@ def make_pairs(
             f"the scorer {scorer.name} judges {MEDIA[scorer.medium].plural}, but this model makes "
             f"{MEDIA[policy.medium].plural}. `diffalign score --help` lists scorers."
         )
-    if hasattr(scorer, "check"):
-        scorer.check(prompts)
+    if isinstance(scorer, SupportsPromptCheck):
+        scorer.check_prompts(prompts)
     seeds = range(seed, seed + answers)
     options: dict[str, Any] = {"stride": answers, "batch_size": batch_size, "progress": progress, **settings}
     gallery = generate(policy, prompts, seeds, Path(folder), **options)

@@ -63,7 +63,7 @@ class Background:
         """The table's loader; there is nothing to put on a device."""
         return cls(argument)
 
-    def check(self, prompts: Sequence[str]) -> None:
+    def check_prompts(self, prompts: Sequence[str]) -> None:
         """Raises :class:`DataError` when the prompt shall name the colour and one names none."""
         for prompt in prompts:
             self._wanted(prompt)

@@ -72,7 +72,7 @@ class LabelHit:
         """Hash of the classifier's parameters, computed when first asked for."""
         return state_hash(self.model.state_dict())
 
-    def check(self, prompts: Sequence[str]) -> None:
+    def check_prompts(self, prompts: Sequence[str]) -> None:
         """Raises :class:`DataError` when a prompt names no class, before any image is made for it."""
         for prompt in prompts:
             self.prompted(prompt)
@@ -104,13 +104,13 @@ class LabelHit:
 
     def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
         """Probability of the prompted class, ``(B,)`` float32."""
-        return self.judge(prompts, images)[0]
+        return self.scores_and_hits(prompts, images)[0]
 
     def hits(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
         """Whether the likeliest class is the prompted one, ``(B,)`` bool."""
-        return self.judge(prompts, images)[1]
+        return self.scores_and_hits(prompts, images)[1]
 
-    def judge(self, prompts: Sequence[str], images: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    def scores_and_hits(self, prompts: Sequence[str], images: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Scores and hits from one pass through the classifier."""
         check_prompt_count(prompts, images)
         classes = torch.tensor([self.prompted(prompt) for prompt in prompts], dtype=torch.long)

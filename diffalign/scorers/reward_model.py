@@ -82,7 +82,7 @@ class Reward:
         """Hash of the model's parameters, computed when first asked for."""
         return state_hash(self.model.state_dict())
 
-    def check(self, prompts: Sequence[Any]) -> None:
+    def check_prompts(self, prompts: Sequence[Any]) -> None:
         """Raises :class:`DataError` when a prompt is a conversation and the model knows no chat."""
         for prompt in prompts:
             self._plain(prompt)

@@ -1,7 +1,10 @@
-"""The seam of scorers: prompts and samples (images or texts) in, one number per sample out, higher is better.
+"""The scorer interface: prompts and samples (images or texts) in, one number per sample out, higher is better.
 
 A scorer states its unit and range, because published numbers of "the same" scorer differ by factors of 26 and 100, and
 the hash of its weights, because two checkpoints under one name are two scorers.
+
+:class:`Scorer` holds what every scorer implements. The small protocols after it are optional abilities; a caller checks
+for them with ``isinstance``.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,13 +21,13 @@ from diffalign.errors import UserError
 
 
 class Scorer(Protocol):
-    """What evaluation, and pair making, need to know of a judge."""
+    """A judge of samples."""
 
     name: str
-    """How reports call it, the model included: ``"clip:openai/clip-vit-large-patch14"``."""
+    """Its name in reports, the model included: ``"clip:openai/clip-vit-large-patch14"``."""
 
     unit: str
-    """What one score means: ``"cosine"``, ``"probability"``, ``"share of border pixels"``."""
+    """Unit of a score: ``"cosine"``, ``"probability"``, ``"share of border pixels"``."""
 
     range: tuple[float, float]
     """Lowest and highest possible score."""
@@ -36,15 +39,44 @@ class Scorer(Protocol):
     """Where it is described."""
 
     medium: str
-    """What it judges: ``"image"`` or ``"text"``."""
+    """The kind of samples that it scores: ``"image"`` or ``"text"``."""
 
     @property
     def weights(self) -> str:
         """Hash of the parameters; empty for a scorer without any."""
 
     def score(self, prompts: Sequence[Any], samples: Sequence[Any], /) -> Tensor:
-        """``(B,)`` float32 on the CPU, higher is better. Images are PIL images, ``(H, W, 3)`` uint8 arrays, paths or
-        encoded bytes, of any size and mode; texts are strings, conversations or paths of text files."""
+        """Returns ``(B,)`` float32 on the CPU, higher is better.
+
+        Args:
+            prompts: ``B`` prompts, one for each sample.
+            samples: Images are PIL images, ``(H, W, 3)`` uint8 arrays, paths or encoded bytes, of any size and mode.
+                Texts are strings, conversations or paths of text files.
+        """
+
+
+@runtime_checkable
+class SupportsPromptCheck(Protocol):
+    """A scorer that can score samples of some prompts only."""
+
+    def check_prompts(self, prompts: Sequence[Any], /) -> None:
+        """Raises :class:`DataError` for a prompt that it cannot score, before a sample is made for it."""
+
+
+@runtime_checkable
+class SupportsHits(Protocol):
+    """A scorer that also decides whether a sample is right."""
+
+    def scores_and_hits(self, prompts: Sequence[str], samples: Sequence[Any], /) -> tuple[Tensor, Tensor]:
+        """Returns the scores as :meth:`Scorer.score` does, and ``(B,)`` bool: whether each sample is a hit."""
+
+
+@runtime_checkable
+class SupportsImageFeatures(Protocol):
+    """A scorer that embeds images."""
+
+    def image_features(self, images: Sequence[Any], /) -> Tensor:
+        """Returns the embeddings of ``N`` images, ``(N, D)`` float32 of unit length, on the CPU."""
 
 
 @dataclass(frozen=True)

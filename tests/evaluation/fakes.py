@@ -34,7 +34,7 @@ class PlainPolicy:
 class Redness:
     """Mean of the red channel in [0, 1]."""
 
-    name, unit, range, license, paper, weights = "redness", "share", (0.0, 1.0), "none", "none", ""
+    name, unit, range, license, paper, weights, medium = "redness", "share", (0.0, 1.0), "none", "none", "", "image"
 
     def __init__(self, sign=1.0, nan_at=()):
         self.sign, self.nan_at = sign, nan_at
@@ -47,7 +47,7 @@ class Redness:
 class RedHit(Redness):
     """A hit is an image that is redder than 120."""
 
-    def judge(self, prompts, images):
+    def scores_and_hits(self, prompts, images):
         scores = self.score(prompts, images)
         return scores, scores > 120 / 255
 

@@ -87,7 +87,7 @@ def test_smpo_scores_the_pairs_first_and_its_table_has_medians_of_every_judge(tm
 
 def test_a_judge_can_be_told_what_the_prompts_leave_out():
     class Echo:
-        name, unit, range, license, paper, weights = "echo", "", (0.0, 1.0), "", "", "w"
+        name, unit, range, license, paper, weights, medium = "echo", "", (0.0, 1.0), "", "", "w", "image"
 
         def score(self, prompts, images):
             return prompts

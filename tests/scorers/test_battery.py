@@ -5,11 +5,17 @@ import pytest
 import torch
 from PIL import Image
 
-from diffalign.errors import UserError
+from diffalign.errors import DataError, UserError
 from diffalign.scorers import SCORERS, load_scorer
+from diffalign.scorers.scorer import SupportsHits, SupportsImageFeatures, SupportsPromptCheck
 from tests.scorers import tiny
 
 IMAGES = [name for name, row in SCORERS.items() if row.medium == "image"]
+ABILITIES = {
+    SupportsPromptCheck: {"label_hit", "background"},
+    SupportsHits: {"label_hit"},
+    SupportsImageFeatures: {"clip", "pickscore"},
+}
 PROMPTS = ["a fox on a red background", "two foxes", "a fox on a red background", "a pineapple on a blue background"]
 
 
@@ -32,6 +38,25 @@ def images(sizes=((40, 56), (32, 32), (33, 31), (90, 35))):
 
 def test_every_row_has_a_case(arguments):
     assert set(arguments) == set(IMAGES)
+
+
+@pytest.mark.parametrize("ability", ABILITIES)
+def test_a_scorer_has_the_optional_abilities_of_its_row_and_they_agree_with_its_scores(scorer, ability):
+    assert isinstance(scorer, ability) == (scorer.name.partition(":")[0] in ABILITIES[ability])
+    if not isinstance(scorer, ability):
+        return
+    if ability is SupportsPromptCheck:
+        scorer.check_prompts(PROMPTS)
+        if scorer.name == "background:red":  # its colour is given, so it reads no prompt
+            return
+        with pytest.raises(DataError):
+            scorer.check_prompts([*PROMPTS, "nothing that it knows"])
+    elif ability is SupportsHits:
+        scores, hits = scorer.scores_and_hits(PROMPTS, images())
+        assert torch.equal(scores, scorer.score(PROMPTS, images())) and hits.shape == (4,) and hits.dtype == torch.bool
+    else:
+        features = scorer.image_features(images())
+        torch.testing.assert_close(features.norm(dim=-1), torch.ones(4))
 
 
 def test_scores_are_one_float32_per_image_within_the_stated_range(scorer):

@@ -134,7 +134,7 @@ def test_plurals_of_every_kind_are_found():
 
 def test_a_prompt_without_a_class_is_refused_before_images_are_made(labels):
     with pytest.raises(DataError, match="names none of the 3 classes"):
-        load_scorer(f"label_hit:{labels}").check(["a snapple"])
+        load_scorer(f"label_hit:{labels}").check_prompts(["a snapple"])
 
 
 def test_label_score_is_the_probability_and_a_hit_is_the_argmax(labels):
@@ -143,7 +143,7 @@ def test_label_score_is_the_probability_and_a_hit_is_the_argmax(labels):
         scorer.model.classifier.weight.zero_()
         scorer.model.classifier.bias.copy_(torch.tensor([2.0, 1.0, 0.0]))
     expected = torch.tensor([2.0, 1.0]).exp() / torch.tensor([2.0, 1.0, 0.0]).exp().sum()
-    scores, hits = scorer.judge(["a fox", "an apple"], [image(), image()])
+    scores, hits = scorer.scores_and_hits(["a fox", "an apple"], [image(), image()])
     torch.testing.assert_close(scores, expected)
     assert hits.tolist() == [True, False] == scorer.hits(["a fox", "an apple"], [image()] * 2).tolist()
 
@@ -157,7 +157,7 @@ def test_background_counts_border_pixels():
     full = Image.new("RGB", (64, 64), (180, 40, 60))
     assert asked.score(["a fox on a red background", "a blue fox"], [full, full]).tolist() == [1, 0]
     with pytest.raises(DataError, match="names no colour"):
-        asked.check(["a fox"])
+        asked.check_prompts(["a fox"])
 
 
 @pytest.mark.parametrize(

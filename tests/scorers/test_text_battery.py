@@ -6,6 +6,7 @@ import torch
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.errors import DataError, UserError
 from diffalign.scorers import SCORERS, load_scorer
+from diffalign.scorers.scorer import SupportsHits, SupportsImageFeatures, SupportsPromptCheck
 from tests.scorers import tiny
 
 TEXTS = [name for name, row in SCORERS.items() if row.medium == "text"]
@@ -33,6 +34,11 @@ def scorer(request, folders):
 
 def test_every_row_has_a_case():
     assert {name for name, _ in CASES} == set(TEXTS)
+
+
+def test_a_scorer_has_the_optional_abilities_of_its_row(scorer):
+    assert isinstance(scorer, SupportsPromptCheck) == scorer.name.startswith("reward")
+    assert not isinstance(scorer, SupportsHits) and not isinstance(scorer, SupportsImageFeatures)
 
 
 def test_scores_are_one_float32_per_text_within_the_stated_range(scorer):

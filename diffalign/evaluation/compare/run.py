@@ -22,7 +22,7 @@ from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.stats.statistics import Share, share, win_rate
 from diffalign.policies.policy import Policy, Progress
 from diffalign.scorers import SCORERS
-from diffalign.scorers.scorer import Scorer
+from diffalign.scorers.scorer import Scorer, SupportsHits, SupportsPromptCheck
 
 
 def compare(
@@ -155,16 +155,16 @@ def check_judges(scorers: Mapping[str, tuple[Scorer, Role]], prompts: Sequence[s
                 f"The scorer '{name}' is marked '{role}'. Mark it 'trained-on' when its scores made the pairs or the "
                 "reward, and 'held-out' otherwise."
             )
-        judged = getattr(scorer, "medium", "image")
+        judged = scorer.medium
         if medium is not None and judged != medium:
-            fitting = [known for known, row in SCORERS.items() if getattr(row, "medium", "image") == medium]
+            fitting = [known for known, row in SCORERS.items() if row.medium == medium]
             raise UserError(
                 f"The scorer '{name}' judges {find_medium(judged).plural}, but there are "
                 f"{find_medium(medium).plural} to judge. Judges of {find_medium(medium).plural}: "
                 f"{', '.join(fitting) or 'none so far'}."
             )
-        if hasattr(scorer, "check"):
-            scorer.check(prompts)
+        if isinstance(scorer, SupportsPromptCheck):
+            scorer.check_prompts(prompts)
 
 
 def _pair(base: Gallery, aligned: Gallery) -> list[tuple[Sample, Sample]]:
@@ -185,8 +185,8 @@ def _judge(
     scores: list[list[float]] = []
     hits: list[Share | None] = []
     for side in contents:
-        if hasattr(scorer, "judge"):
-            values, right = scorer.judge(prompts, side)
+        if isinstance(scorer, SupportsHits):
+            values, right = scorer.scores_and_hits(prompts, side)
             hits.append(share(int(right.sum()), len(side)))
         else:
             values = scorer.score(prompts, side)

@@ -17,6 +17,7 @@ from diffalign.evaluation.diagnosis.ches import bare, check_texts
 from diffalign.policies.language.policy import LanguagePolicy
 from diffalign.policies.language.scoring.hidden_states import response_states
 from diffalign.policies.module_utils import unwrap
+from diffalign.scorers.scorer import Scorer, SupportsImageFeatures
 
 
 def hidden_states(policy: Any, pairs: Sequence[Pair], *, batch: int = 8, progress: Progress | None = None) -> Features:
@@ -49,7 +50,7 @@ def hidden_states(policy: Any, pairs: Sequence[Pair], *, batch: int = 8, progres
     return chosen, rejected
 
 
-def embeddings(encoder: Any, pairs: Sequence[Pair]) -> Features:
+def embeddings(encoder: Scorer, pairs: Sequence[Pair]) -> Features:
     """Embeddings of unit length of each side's images, ``(N, D)``.
 
     Args:
@@ -60,7 +61,7 @@ def embeddings(encoder: Any, pairs: Sequence[Pair]) -> Features:
         UserError: a scorer that embeds nothing.
         DataError: candidates that are no images.
     """
-    if not hasattr(encoder, "image_features"):
+    if not isinstance(encoder, SupportsImageFeatures):
         raise UserError(f"the scorer {encoder.name} embeds no images. Give a dual encoder: --scorer clip:FOLDER.")
     if any(is_text(pair.chosen) for pair in pairs):
         raise DataError("the candidates are texts, and --scorer embeds images. Give a language model with --model.")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from diffalign.scorers.image_input import as_rgb
+from diffalign.scorers.scorer import Scorer, SupportsImageFeatures
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,9 @@ PIXELS = Space("pixels", pixel_features, _rms)
 BIGRAMS = Space("bigrams", bigram_features, _unshared)
 
 
-def encoder_space(scorers: Sequence[Any], otherwise: Space) -> Space:
+def encoder_space(scorers: Sequence[Scorer], otherwise: Space) -> Space:
     """The space of the first scorer with ``image_features(images) -> (N, D)`` of unit length; else ``otherwise``."""
-    encoder = next((scorer for scorer in scorers if hasattr(scorer, "image_features")), None)
+    encoder = next((scorer for scorer in scorers if isinstance(scorer, SupportsImageFeatures)), None)
     if encoder is None:
         return otherwise
     return Space(encoder.name, lambda images: np.asarray(encoder.image_features(images)), _cosine)

@@ -26,6 +26,7 @@ from diffalign.data.records.score_table import (
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.medium import MEDIA
 from diffalign.scorers import Scorer, load_scorer, scorer_entry
+from diffalign.scorers.scorer import SupportsPromptCheck
 from diffalign.sharing.atomic import write_atomically
 
 Progress = Callable[[str, int, int], None]
@@ -72,8 +73,8 @@ def score_pairs(
     if path.exists() and read_scores(path).scorer != spec:
         raise UserError(f"{path} holds scores of another judge. Give another file with --output.")
     scorer = load_scorer(spec, device)
-    if hasattr(scorer, "check"):
-        scorer.check(list(dict.fromkeys(pair.prompt for pair in found.pairs)))
+    if isinstance(scorer, SupportsPromptCheck):
+        scorer.check_prompts(list(dict.fromkeys(pair.prompt for pair in found.pairs)))
     head: Mapping[str, str] = {"scorer": spec, "unit": scorer.unit, "weights": scorer.weights}
     part = path.with_name(path.name + ".part")
     done = {**_complete(path, head), **_begun(part, head)}

@@ -97,7 +97,7 @@ def test_an_untouched_model_ties_everywhere(tmp_path):
 
 def test_a_scorer_that_cannot_judge_a_prompt_says_so_before_anything_is_drawn(tmp_path):
     class Picky(Redness):
-        def check(self, prompts):
+        def check_prompts(self, prompts):
             raise DataError("no class in the prompt")
 
     policy = PlainPolicy()
