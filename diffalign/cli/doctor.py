@@ -10,7 +10,10 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from diffalign.devices.precision import Bf16
 
 State = Literal["ok", "note", "problem"]
 
@@ -113,6 +116,7 @@ def _device() -> list[Finding]:
     import torch
 
     from diffalign.devices.budget import available_bytes, best_device
+    from diffalign.devices.precision import try_bf16
 
     device = best_device()
     gib = available_bytes(device) / 2**30
@@ -125,15 +129,19 @@ def _device() -> list[Finding]:
         return [
             Finding(
                 "note", f"{where}, {torch.get_num_threads()} threads: enough for the embedded model, slow for SD 1.5"
-            )
+            ),
+            _precision(try_bf16(device)),
         ]
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    precision = "bf16" if bf16 else "fp16"
-    findings = [Finding("ok", f"{where}; use train.mixed_precision: {precision}")]
+    findings = [Finding("ok", where), _precision(try_bf16(device))]
     if gib < 8:
         hint = "set train.gradient_checkpointing: true and train.micro_batch_size: 1"
         findings.append(Finding("note", f"{gib:.1f} GiB are tight for SD 1.5 at 512 px", hint))
     return findings
+
+
+def _precision(bf16: Bf16) -> Finding:
+    chosen = "bf16" if bf16.pays else "float32"
+    return Finding("ok", f"train.mixed_precision: auto is {chosen} here, as {bf16.reason}")
 
 
 def _disk(folder: Path) -> Finding:

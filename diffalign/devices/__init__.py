@@ -1,1 +1,1 @@
-"""Devices: what fits where. Bytes of weights and of free memory, and which device to take."""
+"""Devices: what fits where, which device to take, and whether it computes in bf16."""

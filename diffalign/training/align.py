@@ -23,6 +23,7 @@ from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
 from diffalign.evaluation.stats.statistics import Share, WinRate, percent
 from diffalign.policies.policy import Card
 from diffalign.training.loop import Result, train
+from diffalign.training.precision import NAMES
 from diffalign.training.recipe.model_kinds import model_kind
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.previews import to_be_judged
@@ -95,12 +96,12 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
     held_out = agreements(metrics)
     for text in (*(agreement.summary() for agreement in held_out), *held_out_numbers(metrics).summary()):
         print(text, flush=True)
-    result.policy.card(result.artifact, _card(recipe, comparison, held_out))
+    result.policy.card(result.artifact, _card(result.recipe, comparison, held_out))
     report = write_report(
         result.output,
         comparison=comparison,
         metrics=metrics,
-        header=dump(recipe),
+        header=dump(result.recipe),
         words=result.summary,
         course=course,
     )
@@ -116,6 +117,7 @@ def _card(recipe: Recipe, comparison: Comparison | None, held_out: Sequence[Agre
         "steps": train.steps,
         "pairs per step": train.batch_size,
         "learning rate": train.learning_rate,
+        "precision": NAMES[train.mixed_precision],
         "seed": train.seed,
     }
     judgements = comparison.judgements if comparison else ()

@@ -34,6 +34,7 @@ class Result:
         metrics: The last record of ``metrics.jsonl``.
         summary: What the curves say, in sentences.
         policy: The trained policy, its network unwrapped.
+        recipe: The recipe as it was followed: with the precision that ``auto`` became.
     """
 
     output: Path
@@ -42,6 +43,7 @@ class Result:
     metrics: dict[str, float]
     summary: tuple[str, ...]
     policy: Policy
+    recipe: Recipe
 
 
 def train(
@@ -67,7 +69,7 @@ def train(
     """
     run = open_run(recipe, policy, pairs, resume=resume, check_only=check_only)
     if check_only:
-        return Result(run.output.folder, None, 0, {}, (), run.policy)
+        return Result(run.output.folder, None, 0, {}, (), run.policy, run.recipe)
     if resume:
         run.resume()
         run.report.say(f"resumed after step {run.step}")
@@ -209,4 +211,5 @@ def finish(run: Run) -> Result:
         run.ema.commit()  # what is returned is what was exported
     if run.gradient_computer.fast_slow is not None:
         run.gradient_computer.fast_slow.commit()
-    return Result(run.output.folder, artifact, run.step, records[-1] if records else {}, words, run.policy)
+    metrics = records[-1] if records else {}
+    return Result(run.output.folder, artifact, run.step, metrics, words, run.policy, run.recipe)

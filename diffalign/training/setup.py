@@ -18,6 +18,7 @@ from diffalign.training.held_out.evaluate import HeldOut
 from diffalign.training.held_out.prune import drop_unused_answers, like_training_pairs
 from diffalign.training.optim.ema import Ema
 from diffalign.training.optim.optimizer import learning_rate, make_optimizer
+from diffalign.training.precision import settle_precision
 from diffalign.training.recipe.bind import bind_label, bind_loss, bind_pairs
 from diffalign.training.recipe.compatibility import check_answers, check_loss_and_data, check_medium, check_model
 from diffalign.training.recipe.model_kinds import model_kind, open_model
@@ -64,6 +65,7 @@ def open_run(
     output = RunFolder(recipe.output)
     trackers = check_trackers(recipe.log.trackers)
     check_output(output, recipe, resume)
+    recipe, precision = settle_precision(recipe, output)
     accelerator = make_accelerator(recipe, trackers, output)
     train = recipe.train
     if train.batch_size < accelerator.num_processes:
@@ -95,8 +97,11 @@ def open_run(
     report = ProgressReport(train.steps, active=accelerator.is_main_process)
     micro = _micro(train, loss, accelerator.num_processes)
     draws = train.draws_per_pair or (2 if loss.is_quadratic and policy.eval_draws > 1 else 1)
-    report.say(header(recipe, policy, data, loss, processes=accelerator.num_processes, micro=micro))
+    processes = accelerator.num_processes
+    report.say(header(recipe, policy, data, loss, processes=processes, micro=micro, precision=precision.summary))
     report.say(f"example  {policy.show(data.pairs[0])}")
+    if precision.warning:
+        report.say(f"warning: {precision.warning}")
     module = policy.module
     if not check_only:
         size = sum(p.numel() * p.element_size() for p in trainable.values())

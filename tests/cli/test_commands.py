@@ -71,6 +71,9 @@ def test_training_leaves_adapter_card_report_images_and_metrics(run):
     assert (run / "result" / "pytorch_lora_weights.safetensors").exists()
     card = (run / "result" / "README.md").read_text()
     assert "library_name: diffusers" in card and "background:red" in card
+    precision = yaml.safe_load((run / "recipe.yaml").read_text())["train"]["mixed_precision"]
+    shown = {"no": "float32", "bf16": "bf16"}[precision]
+    assert f"| precision | {shown} |" in card
     assert Image.open(run / "before_after.png").width > 100
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3] and rows[0]["loss"] == pytest.approx(np.log(2), abs=1e-6)

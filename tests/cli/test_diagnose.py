@@ -179,7 +179,7 @@ def test_tokens_shows_rewards_that_add_up_to_the_answers(place, tmp_path):
         "method": "dpo",
         "model": {"path": str(place / "model"), "adapter": {"rank": 2}, "cache": str(tmp_path / "cache")},
         "data": {"train": str(place / "pairs.jsonl")},
-        "train": {"steps": 1, "batch_size": 2},
+        "train": {"steps": 1, "batch_size": 2, "mixed_precision": "no"},
         "output": str(tmp_path / "run"),
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from diffalign.cli import doctor
+from diffalign.devices import precision
 
 
 def by_word(findings, word):
@@ -16,6 +17,13 @@ def test_this_environment_can_run_and_every_ill_has_its_fix():
     assert not [finding for finding in findings if finding.state == "problem"]
     assert all(finding.fix for finding in by_word(findings, "is absent"))
     assert by_word(findings, "Python") and by_word(findings, "torch") and by_word(findings, "device")
+
+
+@pytest.mark.parametrize(("pays", "name"), [(True, "bf16"), (False, "float32")])
+def test_the_precision_of_auto_is_told_with_its_reason(monkeypatch, pays, name):
+    monkeypatch.setattr(precision, "try_bf16", lambda device: precision.Bf16(pays, "bf16 was tried"))
+    (finding,) = by_word(doctor.diagnose(), "mixed_precision")
+    assert finding.state == "ok" and f"auto is {name} here, as bf16 was tried" in finding.what
 
 
 def test_a_torchvision_for_another_torch_is_a_problem_with_a_fix(monkeypatch):

@@ -66,7 +66,7 @@ def test_two_launched_processes_train_the_adapter_of_one(tmp_path, parts):
         "data": {"train": str(pairs)},
         "loss": {"name": "logistic", **hyper},
         # Plain gradient steps: Adam would make a difference in sign out of a gradient's rounding.
-        "train": {"steps": 2, "batch_size": 4, "learning_rate": 1e-2, "optimizer": "sgd"},
+        "train": {"steps": 2, "batch_size": 4, "learning_rate": 1e-2, "optimizer": "sgd", "mixed_precision": "no"},
         "guard": {"action": "off"},
     }
     one = adapter(recipe, tmp_path / "one")

@@ -42,7 +42,7 @@ def test_a_model_makes_its_pairs_trains_on_them_and_is_compared(tmp_path):
         "method": "dpo",
         "model": {"path": str(model), "adapter": {"rank": 2}, "cache": str(tmp_path / "cache")},
         "data": {"train": str(own)},
-        "train": {"steps": 3, "batch_size": 2, "learning_rate": 1e-2},
+        "train": {"steps": 3, "batch_size": 2, "learning_rate": 1e-2, "mixed_precision": "no"},
         "log": {"every": 1},
         "output": str(tmp_path / "run"),
     }

@@ -25,7 +25,7 @@ def place(tmp_path_factory):
         "model": {"path": str(folder / "model"), "adapter": {"rank": 2}, "cache": str(folder / "cache")},
         "data": {"train": str(folder / "train.jsonl"), "eval": str(folder / "eval.jsonl")},
         "loss": {"name": "logistic", "beta": 0.1},
-        "train": {"steps": 2, "batch_size": 2, "learning_rate": 1e-3},
+        "train": {"steps": 2, "batch_size": 2, "learning_rate": 1e-3, "mixed_precision": "no"},
         "log": {"every": 1},
         "previews": {"prompts": ["a fox"], "max_new_tokens": 4},
         "evaluate": {"prompts": ["a fox", "<b>an owl</b>"], "scorers": ["length"], "max_new_tokens": 6},

@@ -202,7 +202,7 @@ def recipe(tmp_path, data, **values):
     return {
         "model": {"path": str(tiny_llm(tmp_path / "llm")), "cache": str(tmp_path / "cache"), "adapter": {"rank": 2}},
         "data": {"train": str(data), "limit": 4},
-        "train": {"steps": 1, "batch_size": 4, "learning_rate": 1e-3},
+        "train": {"steps": 1, "batch_size": 4, "learning_rate": 1e-3, "mixed_precision": "no"},
         "log": {"every": 1},
         "output": str(tmp_path / f"run-{data.stem}"),
         **values,

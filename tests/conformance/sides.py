@@ -98,6 +98,7 @@ def opened(
         "micro_batch_size": micro or (size if together else 4),
         "learning_rate": 0.1,
         "max_grad_norm": None,
+        "mixed_precision": "no",
     }
     recipe = make_recipe(
         {

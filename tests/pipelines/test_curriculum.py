@@ -39,7 +39,7 @@ def recipe_of(tmp_path, model, **train):
             "loss": {"name": "logistic", "beta": 1.0},
             "model": {"path": str(model), "cache": str(tmp_path / "cache"), "adapter": {"rank": 2}},
             "data": {"train": str(tmp_path / "pairs.jsonl")},
-            "train": {"steps": 1, "batch_size": 2, "learning_rate": 1e-2, **train},
+            "train": {"steps": 1, "batch_size": 2, "learning_rate": 1e-2, "mixed_precision": "no", **train},
             "log": {"every": 1},
             "output": str(tmp_path / "run"),
         }

@@ -29,7 +29,7 @@ def test_a_text_run_tells_everything(tmp_path, capsys):
             "model": {"kind": "text", "path": str(model), "adapter": {"rank": 4}},
             "data": {"train": str(tmp_path / "train.jsonl"), "eval": str(tmp_path / "held.jsonl")},
             "loss": {"name": "logistic", "beta": 0.1},
-            "train": {"steps": 4, "batch_size": 4, "learning_rate": 1e-2},
+            "train": {"steps": 4, "batch_size": 4, "learning_rate": 1e-2, "mixed_precision": "no"},
             "log": {"every": 1},
             "previews": {"prompts": ["one", "two"], "every": 2, "seeds": [0, 1], "max_new_tokens": 8},
             "evaluate": {
@@ -71,7 +71,7 @@ def test_an_image_run_tells_what_has_a_meaning_for_images(sd, tmp_path):
             "model": {"path": str(sd), "cache": str(tmp_path / "cache"), "adapter": {"rank": 2}, "flip": "none"},
             "data": {"train": str(tmp_path / "train"), "eval": str(tmp_path / "held")},
             "loss": {"name": "logistic", "beta": 500.0},
-            "train": {"steps": 4, "batch_size": 2, "learning_rate": 1e-2},
+            "train": {"steps": 4, "batch_size": 2, "learning_rate": 1e-2, "mixed_precision": "no"},
             "log": {"every": 2},
             "previews": {"prompts": ["a fox"], "every": 2, "seeds": [0, 1], "steps": 2},
             "evaluate": {

@@ -23,6 +23,7 @@ def recipe(model, folder, name, **changes):
             "scale_lr": False,
             "schedule": "linear",
             "warmup_steps": 0,
+            "mixed_precision": "no",
             **changes.pop("train", {}),
         },
         "log": {"every": 1},

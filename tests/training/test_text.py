@@ -34,7 +34,7 @@ def recipe(llm, output, loss=LOGISTIC, *, model=None, **changes):
         },
         "data": {"train": "in memory"},
         "loss": loss,
-        "train": {"steps": 4, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-3},
+        "train": {"steps": 4, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-3, "mixed_precision": "no"},
         "log": {"every": 1},
         "checkpoint": {"every": 0},
         "guard": {"action": "off"},

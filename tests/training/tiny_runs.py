@@ -32,6 +32,7 @@ def tiny_recipe(model: Path, output: Path, /, **changes: Any) -> Recipe:
             "scale_lr": False,
             "schedule": "constant",
             "warmup_steps": 0,
+            "mixed_precision": "no",
         },
         "log": {"every": 1},
         "checkpoint": {"every": 0},

@@ -62,7 +62,9 @@ class Train(Section):
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=0.01, ge=0)
     max_grad_norm: float | None = Field(default=1.0, gt=0, description="null: no clipping")
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
+        default="auto", description="auto: bf16 where the device computes it faster than float32, otherwise no"
+    )
     ema_decay: float | None = Field(default=None, ge=0, lt=1)
     seed: int = Field(default=0, ge=0)
     draws_per_pair: int | None = Field(

@@ -16,7 +16,16 @@ OPTIMIZER_BYTES = {"adamw": 8, "adamw8bit": 2, "adafactor": 0.1, "sgd": 0}
 """State per trained number, bytes."""
 
 
-def header(recipe: Recipe, policy: Policy, data: PairSource, loss: Objective, *, processes: int, micro: int) -> str:
+def header(
+    recipe: Recipe,
+    policy: Policy,
+    data: PairSource,
+    loss: Objective,
+    *,
+    processes: int,
+    micro: int,
+    precision: str,
+) -> str:
     """Model, data, the four parts, batch arithmetic, beta in other conventions, memory; one line each."""
     rows = {
         **policy.describe(),
@@ -24,6 +33,7 @@ def header(recipe: Recipe, policy: Policy, data: PairSource, loss: Objective, *,
         "method": f"{recipe.method or 'own choice'}: {_parts(recipe, loss)}",
         "batch": batch_line(recipe, len(data), processes, micro),
         "optimizer": _optimizer_line(recipe),
+        "precision": precision,
         **_beta_rows(recipe, policy, loss),
         "memory": _memory_line(recipe, policy),
         "guard": recipe.guard.action,
@@ -70,7 +80,7 @@ def _optimizer_line(recipe: Recipe) -> str:
     clip = f", gradients clipped to norm {train.max_grad_norm:g}" if train.max_grad_norm else ""
     ema = f", average of weights with decay {train.ema_decay:g}" if train.ema_decay else ""
     rate = f"rate {peak:g}{scaled}, {train.schedule}{warm}"
-    return f"{train.optimizer}, {rate}{clip}, precision {train.mixed_precision}{ema}"
+    return f"{train.optimizer}, {rate}{clip}{ema}"
 
 
 def _beta_rows(recipe: Recipe, policy: Policy, loss: Objective) -> Mapping[str, str]:

@@ -52,8 +52,16 @@ def check_output(output: RunFolder, recipe: Recipe, resume: bool) -> None:
         )
 
 
+def stored_precision(output: RunFolder) -> str | None:
+    """The precision of the run that the folder holds; None where it holds none."""
+    if not output.recipe.exists():
+        return None
+    return str(yaml.safe_load(output.recipe.read_text(encoding="utf-8"))["train"]["mixed_precision"])
+
+
 def claim_output(output: RunFolder, recipe: Recipe) -> None:
     """Makes the folder this run's own, by writing the recipe into it."""
+    assert recipe.train.mixed_precision != "auto", "the recipe says what a run did, on whatever machine it is read"
     text = yaml.safe_dump(dump(recipe), sort_keys=False, allow_unicode=True)
     write_atomically(output.recipe, lambda path: path.write_text(text, encoding="utf-8"))
 
@@ -71,8 +79,9 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         # More steps are only more of the same where the rate does not depend on their number, and where no window of
         # latents was cut short: the policy that would have found the rest of it is gone.
         cut = (before.get("train.steps") or 0) % (after.get("model.latents.refresh") or 1)
+        kept = key == "train.mixed_precision" and after.get(key) == "auto"  # what it became stays
         longer = key == "train.steps" and str(after.get("train.schedule")).startswith("constant") and not cut
-        if not free and not longer and before.get(key) != after.get(key):
+        if not free and not longer and not kept and before.get(key) != after.get(key):
             found.append(f"{key} was {before.get(key)!r}, now {after.get(key)!r}")
     return found
 

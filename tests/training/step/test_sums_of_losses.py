@@ -23,7 +23,7 @@ def llm(tmp_path_factory):
 
 
 def recipe(model, output, /, **changes):
-    train_ = {"steps": 3, "batch_size": 4, "learning_rate": 3e-3, **changes.pop("train", {})}
+    train_ = {"steps": 3, "batch_size": 4, "learning_rate": 3e-3, "mixed_precision": "no", **changes.pop("train", {})}
     values = {
         "model": {"kind": "text", "path": str(model), "adapter": {"rank": 2}},
         "data": {"train": "in memory"},

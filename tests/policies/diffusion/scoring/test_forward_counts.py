@@ -112,7 +112,7 @@ def test_a_gate_costs_nothing(sd, pairs, tmp_path, label):
         "data": {"train": "memory"},
         "loss": {"name": "logistic", "beta": 500},
         "labels": label,
-        "train": {"steps": 2, "batch_size": PAIRS, "learning_rate": 1e-3},
+        "train": {"steps": 2, "batch_size": PAIRS, "learning_rate": 1e-3, "mixed_precision": "no"},
         "output": str(tmp_path / label),
     }
     policy = train(make_recipe(recipe), pairs=pairs).policy
