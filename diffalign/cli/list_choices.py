@@ -9,7 +9,6 @@ from typing import Any
 from diffalign.labels import LABEL_ALIASES, LABELS
 from diffalign.latents import LATENTS
 from diffalign.losses import LOSSES, Loss
-from diffalign.losses.papers import papers_in
 from diffalign.methods import METHODS
 from diffalign.pairs import PAIRS
 from diffalign.training.recipe.model_kinds import MODELS
@@ -49,8 +48,7 @@ def _media(row: Loss) -> str:
 
 
 def _arxiv(row: Loss) -> str:
-    papers = papers_in(row.source)
-    return f"arXiv {papers[0].arxiv}" if papers else row.source
+    return f"arXiv {row.papers[0].arxiv}" if row.papers else row.source
 
 
 def explanations() -> dict[str, str]:

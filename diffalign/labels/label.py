@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffalign.losses.bound_loss import BoundLoss
+from diffalign.losses.loss import BoundLoss
 from diffalign.losses.objective import Objective, single_loss_objective, total
 from diffalign.losses.pair_logps import PairLogps
 

@@ -12,9 +12,9 @@ A new loss is one function with its row, one line in its folder's table, and one
 from collections.abc import Mapping
 
 from diffalign.losses.beta import equivalent_betas
-from diffalign.losses.bound_loss import BoundLoss
 from diffalign.losses.candidate_logps import CandidateLogps, upcast
 from diffalign.losses.lists import LISTS
+from diffalign.losses.loss import BoundLoss, Loss, hyperparameters
 from diffalign.losses.objective import Objective, Term, single_loss_objective
 from diffalign.losses.pair_logps import AnswerLogps, PairLogps
 from diffalign.losses.pairs import PAIRS
@@ -26,7 +26,7 @@ from diffalign.losses.pairs.orpo import orpo
 from diffalign.losses.pairs.rpo import rpo
 from diffalign.losses.pairs.simpo import simpo
 from diffalign.losses.ranges import Range
-from diffalign.losses.registry import Loss, find, hyperparameters, table
+from diffalign.losses.registry import find, table
 from diffalign.losses.rewards import accuracy, implicit_rewards
 from diffalign.losses.settings import SETTINGS, settings_of
 from diffalign.losses.singles import SINGLES

@@ -1,4 +1,4 @@
-"""What a loss receives: log-probabilities of candidates under the policy and under the reference.
+"""Log-probabilities of candidates under the policy or the reference: the input of a loss.
 
 A *logp* is the log-probability of one candidate, up to a constant that the reference shares: a sum of token
 log-probabilities for a language model; minus half the surrogate error, ``-e/2``, for a denoiser. A *logratio* is
@@ -27,15 +27,15 @@ class CandidateLogps:
 
     Args:
         logps: ``(B,)``, nats up to a shared constant.
-        parts: ``(B, N)`` or None. What ``logps`` is the sum of: tokens, frames, latent positions; zero where masked.
-        lengths: ``(B,)`` or None. How many parts count in each example.
+        parts: ``(B, N)`` or None. The summands of ``logps``: tokens, frames, latent positions; zero where masked.
+        lengths: ``(B,)`` or None. The number of parts that count in each example.
         prompts: ``(B,)`` or None. The log-probability of the prompt itself, where the model gives it one.
-        divergence: ``(B, N)`` or None. Of the policy: how far it is from its reference at each part, 0 or more; tokens:
+        divergence: ``(B, N)`` or None. Of the policy: its distance from the reference at each part, 0 or more; tokens:
             ``KL(reference || policy)`` of the next one.
-        masks: ``(2, B, N)`` or None. How much each part counts in the reward, and how much in the divergence.
-        steps: ``(B, N)`` or None. Which step of its answer each part belongs to, from 0.
+        masks: ``(2, B, N)`` or None. The weight of each part in the reward, and in the divergence.
+        steps: ``(B, N)`` or None. The step of its answer that each part belongs to, from 0.
         states: ``(D, B, S)`` or None. The sum of the hidden states at each step's tokens, without gradient; zero for
-            steps that an answer has not.
+            steps that an answer does not have.
     """
 
     logps: Tensor
@@ -48,11 +48,11 @@ class CandidateLogps:
     states: Tensor | None = None
 
     def detach(self) -> CandidateLogps:
-        """The same numbers without a gradient."""
-        return self._each(Tensor.detach)
+        """Returns the same numbers without a gradient."""
+        return map_fields(Tensor.detach, self)
 
     def scaled(self, factor: Tensor) -> CandidateLogps:
-        """Every log-probability times its row's factor, ``(B,)``; the parts too, so that they still add up."""
+        """Returns every log-probability times its row's factor, ``(B,)``; the parts too, so that they still add up."""
         factor = factor.to(upcast(self.logps))
 
         def times(x: Tensor | None) -> Tensor | None:
@@ -66,19 +66,15 @@ class CandidateLogps:
             divergence=times(self.divergence),
         )
 
-    def _each(self, function: Callable[[Tensor], Tensor]) -> CandidateLogps:
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return CandidateLogps(**{name: None if value is None else function(value) for name, value in values.items()})  # type: ignore[arg-type]
-
     def per_token(self, lengths: Tensor | None = None) -> CandidateLogps:
-        """Means over the parts that count in place of sums: every number divided by its row's length.
+        """Returns means over the parts that count in place of sums: every number divided by its row's length.
 
         Args:
-            lengths: ``(B,)``, or None for the scores' own. Scores without any, such as a denoiser's, are one part each:
-                nothing changes.
+            lengths: ``(B,)``, or None for the candidate's own. A candidate without lengths, such as a denoiser's, is
+                one part: nothing changes.
 
         Returns:
-            Scores of length one, so that a second call changes nothing.
+            A candidate of length one, so that a second call changes nothing.
         """
         lengths = self.lengths if lengths is None else lengths
         if lengths is None:
@@ -88,27 +84,50 @@ class CandidateLogps:
         parts = None if self.parts is None else upcast(self.parts) / count.unsqueeze(1)
         return replace(self, logps=logps / count, parts=parts, lengths=None)
 
+    def length_desensitised(self, common: Tensor, alpha: float) -> CandidateLogps:
+        """Returns the candidate with its parts from position ``common`` on, ``(B, 1)``, times ``alpha``. Raises
+        ValueError without parts."""
+        if self.parts is None:
+            raise ValueError("ld_alpha needs each token's log-probability, but these log-probabilities are sums")
+        parts = upcast(self.parts)
+        beyond = torch.arange(parts.shape[1], device=parts.device) >= common.to(parts.device)
+        parts = torch.where(beyond, alpha * parts, parts)
+        return replace(self, logps=parts.sum(1), parts=parts)
+
+    def gated(self, reference: CandidateLogps, gate: Tensor) -> CandidateLogps:
+        """Returns ``reference + gate (policy - reference)`` of each log-probability that both have, gate ``(B,)``."""
+        parts, prompts = self.parts, self.prompts
+        if parts is not None and reference.parts is not None:
+            parts = interpolate(reference.parts, parts, gate.unsqueeze(1))
+        if prompts is not None and reference.prompts is not None:
+            prompts = interpolate(reference.prompts, prompts, gate)
+        return replace(self, logps=interpolate(reference.logps, self.logps, gate), parts=parts, prompts=prompts)
+
+    def where(self, mask: Tensor, other: CandidateLogps) -> CandidateLogps:
+        """Returns the candidate with the rows of ``other`` where the mask, ``(B,)`` of booleans, is true."""
+
+        def pick(a: Tensor, b: Tensor) -> Tensor:
+            if a.dim() > 1 and a.shape[-1] != b.shape[-1]:  # of different lengths: positions beyond an end are zero
+                width = max(a.shape[-1], b.shape[-1])
+                a, b = (F.pad(x, (0, width - x.shape[-1])) for x in (a, b))
+            rows = mask.to(a.device)
+            return torch.where(rows.unsqueeze(1) if a.dim() > 1 else rows, b, a)
+
+        return map_fields(pick, self, other)
+
+
+def map_fields(function: Callable[..., Tensor], *candidates: CandidateLogps) -> CandidateLogps:
+    """Returns ``function`` of each field of the candidates; None for a field that one of them lacks."""
+    logps = function(*(candidate.logps for candidate in candidates))
+    optional: dict[str, Tensor | None] = {}
+    for name in (field.name for field in fields(CandidateLogps) if field.name != "logps"):
+        values = [getattr(candidate, name) for candidate in candidates]
+        optional[name] = None if any(value is None for value in values) else function(*values)
+    return CandidateLogps(logps, **optional)
+
 
 def interpolate(reference: Tensor, policy: Tensor, gate: Tensor) -> Tensor:
-    """``reference + gate (policy - reference)``; where the gate is 1 the policy's own bits."""
+    """Returns ``reference + gate (policy - reference)``; where the gate is 1 the policy's own bits."""
     policy, reference = upcast(policy), upcast(reference).detach()
     gate = gate.to(policy)
     return torch.where(gate == 1.0, policy, reference + gate * (policy - reference))
-
-
-def swap_rows(one: CandidateLogps, other: CandidateLogps, where: Tensor) -> tuple[CandidateLogps, CandidateLogps]:
-    """Both, with the rows exchanged where it is said, ``(B,)`` of booleans."""
-
-    def pick(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-        if a is None or b is None:
-            return None
-        if a.dim() > 1 and a.shape[-1] != b.shape[-1]:  # answers of other lengths: nothing counts behind an end
-            width = max(a.shape[-1], b.shape[-1])
-            a, b = (F.pad(x, (0, width - x.shape[-1])) for x in (a, b))
-        mask = where.to(a.device)
-        return torch.where(mask.unsqueeze(1) if a.dim() > 1 else mask, b, a)
-
-    def mixed(a: CandidateLogps, b: CandidateLogps) -> CandidateLogps:
-        return CandidateLogps(**{f.name: pick(getattr(a, f.name), getattr(b, f.name)) for f in fields(CandidateLogps)})  # type: ignore[arg-type]
-
-    return mixed(one, other), mixed(other, one)

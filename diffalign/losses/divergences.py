@@ -1,4 +1,4 @@
-"""f-divergences: how a log-ratio becomes a reward when the policy is held to its reference by another divergence.
+"""f-divergences: rewards of a log-ratio when another divergence holds the policy to its reference.
 
 With a penalty ``D_f(policy || reference) = E_ref f(policy / reference)`` the best policy has
 ``reward = beta f'(policy / reference) + const(prompt)``, so every loss of a margin gets
@@ -10,11 +10,11 @@ With a penalty ``D_f(policy || reference) = E_ref f(policy / reference)`` the be
     js             f(u) = u log u - (u+1) log((u+1)/2)       s(R) = log sigmoid(R)
     alpha          in (0, 1), between the two                s(R) = (1 - exp(-alpha R)) / alpha
 
-All slopes are positive, and 1 at ``R = 0`` (js: one half): chosen answers are pulled up and rejected ones down under
-each, by other amounts. Total variation and chi-square are not there: their ``f'`` is not invertible, or finite at 0.
+All slopes are positive, and 1 at ``R = 0`` (js: one half): each pulls chosen answers up and rejected ones down, by
+different amounts. Total variation and chi-square are left out: their ``f'`` is not invertible, or finite at 0.
 
 Source: Wang et al. 2023 (arXiv 2309.16240), table 1 and eq. 12. TRL's coefficient of the alpha divergence is ``1 -
-alpha`` of the paper and of this one.
+alpha`` of the paper's and of this one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LARGEST = 80.0
-"""Exponents stop here, so that float32 holds them: what is farther out pulls no more."""
+"""Exponents are clamped here, so that float32 holds them; beyond it the gradient is 0."""
 
 
 def _forward(logratio: Tensor, alpha: float) -> Tensor:
@@ -53,8 +53,8 @@ DIVERGENCES: Mapping[str, Callable[[Tensor, float], Tensor]] = MappingProxyType(
 """The transform of each divergence: ``(logratio, alpha) -> reward / beta``."""
 
 
-def score_of(logratio: Tensor, divergence: str = "reverse_kl", alpha: float = 0.5) -> Tensor:
-    """What a logratio is worth under a divergence, in units of beta and up to a constant; shape as given.
+def divergence_reward(logratio: Tensor, divergence: str = "reverse_kl", alpha: float = 0.5) -> Tensor:
+    """Returns the reward of a logratio under a divergence, in units of beta and up to a constant; shape as given.
 
     Args:
         logratio: Any shape.

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from diffalign.losses.bound_loss import BoundLoss
+from diffalign.losses.loss import BoundLoss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.settings import PER_TOKEN, settings_of
 
@@ -107,7 +107,7 @@ class Objective:
     @property
     def kind(self) -> str:
         """What one example is: the lead's."""
-        return self.lead.loss.kind  # type: ignore[no-any-return]
+        return self.lead.loss.kind
 
     @property
     def needs(self) -> frozenset[str]:

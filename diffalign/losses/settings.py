@@ -1,8 +1,8 @@
-"""Settings that a loss has beside its own hyperparameters: what is done to scores before its function sees them.
+"""Settings that many losses share: transformations of the log-probabilities before the loss's function reads them.
 
-In this order: ``ld_alpha`` weighs tokens, ``per_token`` divides by their number, ``logp_scale`` stretches, and
-``f_divergence`` bends each logratio before the two are subtracted. Each is a row here; which losses have it follows
-from what a loss says of itself.
+They act in this order: ``ld_alpha`` weighs tokens, ``per_token`` divides by their number, ``logp_scale`` multiplies,
+and ``f_divergence`` transforms each logratio before the two are subtracted. Each is a row of :data:`SETTINGS`; which
+losses have it follows from the properties of a loss's row.
 """
 
 from __future__ import annotations
@@ -10,49 +10,53 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from diffalign.losses.divergences import DIVERGENCES
+from diffalign.losses.hyperparameters import Value, check_choice, check_switch
 from diffalign.losses.ranges import Range
 
 PER_TOKEN, LD_ALPHA, LOGP_SCALE = "per_token", "ld_alpha", "logp_scale"
 F_DIVERGENCE, F_ALPHA, REWARDS, SHIFT = "f_divergence", "f_alpha", "rewards", "shift"
 
+Check = Callable[[str, str, object], None]
+"""``check(loss, setting, value)`` raises ValueError for a value that the setting cannot have."""
+
 
 class LossProperties(Protocol):
-    """What a setting asks a loss's row, see `catalogue`."""
+    """The properties of a loss's row that decide which settings it has, see `loss.Loss`."""
 
     @property
     def kind(self) -> str:
-        """What one example is."""
+        """The kind of example."""
 
     @property
     def takes(self) -> str:
-        """What the function receives."""
+        """The argument of the function."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What the scores must carry."""
+        """Further inputs of the function."""
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Further answers that it reads."""
+        """Further answers of each example."""
 
     @property
     def media(self) -> tuple[str, ...]:
-        """Where it has a meaning."""
+        """Media that it applies to."""
 
     @property
     def per_token(self) -> bool | None:
-        """Whether it sees means over tokens; None: it has no such setting."""
+        """Whether it reads means over tokens by default; None: it has no such setting."""
 
     @property
     def scale_sensitive(self) -> bool:
-        """Whether the size of a log-probability counts beside its product with beta."""
+        """Whether the size of a log-probability matters in addition to its product with beta."""
 
     @property
     def needs_reference(self) -> bool:
-        """Whether the reference has to be scored too."""
+        """Whether it reads the reference's log-probabilities."""
 
 
 @dataclass(frozen=True)
@@ -61,33 +65,33 @@ class LossSetting:
 
     Args:
         name: Its key in recipes.
-        default: Its value for a row that has it.
-        fits: Whether a row has it.
-        meaning: What it does, in a line.
-        limit: The numbers that it may be; None where it is none.
-        words: The words that it may be.
+        default: Its default value for a row that has it.
+        applies: Whether a row has it.
+        meaning: Its effect, in a line.
+        check: Raises ValueError for a value that it cannot have.
     """
 
     name: str
-    default: Callable[[LossProperties], Any]
-    fits: Callable[[LossProperties], bool]
+    default: Callable[[LossProperties], Value]
+    applies: Callable[[LossProperties], bool]
     meaning: str
-    limit: Range | None = None
-    words: Sequence[str] = ()
+    check: Check
 
-    def check(self, loss: str, value: Any) -> None:
-        """Raises ValueError for a value that it cannot have."""
-        if self.words and value not in self.words:
-            raise ValueError(f"{self.name} of the loss '{loss}' is one of {', '.join(self.words)}; got {value!r}")
-        if self.limit is not None:
-            self.limit.check(self.name, value)
-        if self.name == PER_TOKEN and not isinstance(value, bool):
-            raise ValueError(f"{self.name} of the loss '{loss}' is true or false; got {value!r}")
-        if self.name == REWARDS and not (value == "" or isinstance(value, (str, Mapping))):
-            raise ValueError(
-                f"rewards of the loss '{loss}' names whose scores are read, or several with their weights, such as "
-                f"rewards: {{clip: 0.7, aesthetic: 0.3}}; got {value!r}"
-            )
+
+def _in(limit: Range) -> Check:
+    return lambda loss, setting, value: limit.check(setting, value)
+
+
+def _one_of(choices: Sequence[str]) -> Check:
+    return lambda loss, setting, value: check_choice(loss, setting, value, choices)
+
+
+def _check_rewards(loss: str, setting: str, value: object) -> None:
+    if not isinstance(value, (str, Mapping)):
+        raise ValueError(
+            f"{setting} of the loss '{loss}' names whose scores are read, or several with their weights, such as "
+            f"rewards: {{clip: 0.7, aesthetic: 0.3}}; got {value!r}"
+        )
 
 
 SETTINGS: Mapping[str, LossSetting] = {
@@ -96,31 +100,36 @@ SETTINGS: Mapping[str, LossSetting] = {
         LossSetting(
             LD_ALPHA,
             lambda loss: 1.0,
-            # Tokens behind the shorter answer's length count by this; one answer alone has no other, a third no length.
+            # It compares the lengths of two answers: a single candidate has no other, a further answer no length.
             lambda loss: loss.kind == "pair" and loss.needs_reference and "text" in loss.media and not loss.roles,
-            "texts: tokens behind the length of the shorter answer count by this much (LD-DPO)",
-            limit=Range(
-                *(0.0, 1.0, True, True),
-                meaning="how much the tokens count that the longer answer has more",
-                advice="1 leaves them as they are; start at 0.5 where answers get longer and longer.",
+            "texts: factor on the tokens beyond the length of the shorter answer (LD-DPO)",
+            _in(
+                Range(
+                    *(0.0, 1.0, True, True),
+                    meaning="the factor on the tokens by which the longer answer is longer",
+                    advice="1 leaves them as they are; start at 0.5 where answers get longer and longer.",
+                )
             ),
         ),
         LossSetting(
             PER_TOKEN,
-            lambda loss: loss.per_token,
+            lambda loss: bool(loss.per_token),
             lambda loss: loss.per_token is not None,
-            "means over tokens instead of sums; a denoiser's scores are the same in both",
+            "means over tokens instead of sums; a denoiser's log-probabilities are the same in both",
+            check_switch,
         ),
         LossSetting(
             LOGP_SCALE,
             lambda loss: 1.0,
             lambda loss: loss.scale_sensitive or loss.takes == "margin",
-            "every log-probability times this. A denoiser's is minus half a mean squared error: 50000 with a beta of "
+            "factor on every log-probability. A denoiser's is minus half a mean squared error: 50000 with a beta of "
             "0.1 is as strong as a beta of 5000",
-            limit=Range(
-                *(0.0, math.inf, False, False),
-                meaning="the factor on every log-probability",
-                advice="Leave it at 1 for texts; for denoisers start at 50000 with a beta of 0.1.",
+            _in(
+                Range(
+                    *(0.0, math.inf, False, False),
+                    meaning="the factor on every log-probability",
+                    advice="Leave it at 1 for texts; for denoisers start at 50000 with a beta of 0.1.",
+                )
             ),
         ),
         LossSetting(
@@ -128,38 +137,41 @@ SETTINGS: Mapping[str, LossSetting] = {
             lambda loss: "reverse_kl",
             lambda loss: loss.takes == "margin" and loss.needs_reference,
             "the divergence that holds the policy to its reference (f-DPO)",
-            words=tuple(DIVERGENCES),
+            _one_of(tuple(DIVERGENCES)),
         ),
         LossSetting(
             F_ALPHA,
             lambda loss: 0.5,
             lambda loss: loss.takes == "margin" and loss.needs_reference,
             "of the alpha divergence: towards 0 the reverse, towards 1 the forward KL; TRL's coefficient is 1 minus it",
-            limit=Range(
-                *(0.0, 1.0, False, False),
-                meaning="which divergence between reverse and forward KL it is",
-                advice="Published runs take 0.3, 0.5 and 0.7.",
+            _in(
+                Range(
+                    *(0.0, 1.0, False, False),
+                    meaning="which divergence between reverse and forward KL it is",
+                    advice="Published runs take 0.3, 0.5 and 0.7.",
+                )
             ),
         ),
         LossSetting(
             REWARDS,
             lambda loss: "",
             lambda loss: "rewards" in loss.needs,
-            "whose scores of the candidates are read; empty: the only ones that the data have",
+            "whose scores of the candidates are read; empty: the only ones in the data",
+            _check_rewards,
         ),
         LossSetting(
             SHIFT,
             lambda loss: "classes",
             lambda loss: "bco_shift" in loss.needs,
-            "where the running shift lies: midway between the means of the two kinds, or (pooled, TRL's) at the mean "
-            "of all examples, which is the same where both kinds are equally many",
-            words=("classes", "pooled"),
+            "where the running shift lies: midway between the means of the two classes, or (pooled, as in TRL) at the "
+            "mean of all examples, which is the same where both classes are equally large",
+            _one_of(("classes", "pooled")),
         ),
     )
 }
 """Every such setting by name, in the order in which they act."""
 
 
-def settings_of(loss: LossProperties) -> dict[str, Any]:
-    """The settings that a row has, with their defaults."""
-    return {name: row.default(loss) for name, row in SETTINGS.items() if row.fits(loss)}
+def settings_of(loss: LossProperties) -> dict[str, Value]:
+    """Returns the settings that a row has, with their defaults."""
+    return {name: row.default(loss) for name, row in SETTINGS.items() if row.applies(loss)}

@@ -1,6 +1,6 @@
-"""What TRL has and how ours are set to be the same. A new loss is one line here, or one on the page.
+"""Losses of TRL, and the settings with which ours are the same.
 
-Our losses that stand in none of these tables stand on the page under "Losses that TRL does not have".
+A loss of ours in none of these tables has no counterpart in TRL.
 """
 
 from __future__ import annotations

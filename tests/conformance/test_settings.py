@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffalign.losses.divergences import score_of
+from diffalign.losses.divergences import divergence_reward
 from tests.conformance.sides import (
     NEEDS_TRL,
     assert_apart,
@@ -41,7 +41,11 @@ def test_trl_bends_a_sum_and_then_takes_the_mean_over_tokens(settings, tmp_path)
 
     def as_theirs(policy):
         scores = scores_of(policy, policy.tokens.questions(pairs))
-        chosen, rejected = (math.log(2.0) + score_of(x, "js") for x in scores.logratios)  # no longer a constant
+        chosen, rejected = (
+            # The constant no longer cancels.
+            math.log(2.0) + divergence_reward(x, "js")
+            for x in scores.logratios
+        )
         gap = chosen / scores.chosen.lengths - rejected / scores.rejected.lengths
         return -torch.nn.functional.logsigmoid(2.0 * gap).mean()
 

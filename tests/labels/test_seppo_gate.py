@@ -123,5 +123,5 @@ def test_a_gate_that_there_is_not_is_refused(how, said):
 
 def test_a_gate_without_a_reference_says_so():
     scores = drawn(5)
-    with pytest.raises(ValueError, match="score the reference too"):
+    with pytest.raises(ValueError, match="compares with a reference"):
         expected(LOSS, dataclasses.replace(scores, reference_chosen=None, reference_rejected=None), seppo_gate(PAIRS))

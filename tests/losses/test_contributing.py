@@ -45,7 +45,7 @@ def test_files_that_the_example_names_exist():
     root = Path(__file__).parents[2]
     for path in (
         "diffalign/losses/pairs/__init__.py",
-        "diffalign/losses/papers.py",
+        "diffalign/losses/loss.py",
         "tests/losses/plain",
         "docs/losses.md",
     ):

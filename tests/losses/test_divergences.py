@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffalign.losses import LOSSES
-from diffalign.losses.divergences import DIVERGENCES, score_of
+from diffalign.losses.divergences import DIVERGENCES, divergence_reward
 from tests.losses.logps import drawn, from_logps, from_margins, with_tokens
 from tests.losses.test_golden_pairs import known, slopes
 
@@ -30,7 +30,8 @@ def bound(name, divergence, alpha=0.5, **hyper):
 def test_the_known_pair_under_each_divergence(divergence, alpha, chosen, rejected, margin, loss):
     # The paper's transform of the alpha divergence has no constant; ours is 0 at 0, which cancels in the margin.
     constant = 1 / alpha if divergence == "alpha" else 0.0
-    a, b = (x - constant for x in score_of(torch.tensor([1.0, -0.5], dtype=torch.float64), divergence, alpha).tolist())
+    logratios = torch.tensor([1.0, -0.5], dtype=torch.float64)
+    a, b = (x - constant for x in divergence_reward(logratios, divergence, alpha).tolist())
     assert [f"{x:.6f}" for x in (a, b)] == [chosen, rejected]
     found = bound("logistic", divergence, alpha, beta=0.1)
     assert f"{found.margin(known()).item():.6f}" == margin
@@ -54,7 +55,7 @@ def test_without_another_divergence_nothing_is_changed():
 @pytest.mark.parametrize("divergence, alpha", EACH)
 def test_the_slope_of_each_transform_is_positive_and_the_known_one(divergence, alpha):
     x = torch.linspace(-3.0, 3.0, 13, dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(score_of(x, divergence, alpha).sum(), x)
+    (slope,) = torch.autograd.grad(divergence_reward(x, divergence, alpha).sum(), x)
     known_ = {
         "reverse_kl": torch.ones_like(x),
         "forward_kl": torch.exp(-x),
@@ -93,7 +94,8 @@ def test_under_js_the_rejected_candidate_is_pushed_more_than_the_chosen_one_is_p
 )
 def test_a_loss_of_a_margin_is_the_same_function_of_the_bent_one(name, hyper, divergence, alpha):
     scores = drawn(11)
-    bent = score_of(scores.chosen_logratio, divergence, alpha) - score_of(scores.rejected_logratio, divergence, alpha)
+    chosen, rejected = (divergence_reward(x, divergence, alpha) for x in scores.logratios)
+    bent = chosen - rejected
     expected = LOSSES[name].bind(**hyper)(from_margins(bent))
     torch.testing.assert_close(bound(name, divergence, alpha, **hyper)(scores), expected, rtol=1e-13, atol=0)
 
@@ -151,7 +153,7 @@ def test_the_best_policy_of_a_bandit_has_the_rewards_that_the_transform_says(div
         free = free - step
     assert slope.norm() < 1e-12
     policy = torch.cat([free, 1 - free.sum(0, keepdim=True)])
-    said = beta * score_of((policy / reference).log(), divergence, alpha)
+    said = beta * divergence_reward((policy / reference).log(), divergence, alpha)
     torch.testing.assert_close(said - said[0], reward - reward[0], rtol=0, atol=1e-7)
 
 
@@ -160,7 +162,7 @@ def test_the_coefficient_of_trl_is_one_minus_alpha(alpha):
     # Its transform, (t^(c - 1) - 1) / (c - 1) of the ratio t, as its documentation has it.
     logratio, c = torch.linspace(-2.0, 2.0, 9, dtype=torch.float64), 1 - alpha
     theirs = (logratio.exp() ** (c - 1) - 1) / (c - 1)
-    torch.testing.assert_close(score_of(logratio, "alpha", alpha), theirs, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(divergence_reward(logratio, "alpha", alpha), theirs, rtol=1e-12, atol=1e-15)
 
 
 def test_an_unknown_divergence_is_refused_with_those_that_are_known():

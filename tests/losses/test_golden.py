@@ -119,8 +119,8 @@ def test_thumbs_up_and_down_mirror_each_other_around_the_point():
     assert weighed.at_zero is None
 
 
-def test_thumbs_without_a_point_are_refused():
-    with pytest.raises(ValueError, match="carry none"):
+def test_thumbs_without_a_baseline_are_refused():
+    with pytest.raises(ValueError, match="reference point, but there is none"):
         LOSSES["kto"].bind(beta=1.0)(PairLogps(CandidateLogps(torch.zeros(1)), None, CandidateLogps(torch.zeros(1))))
 
 

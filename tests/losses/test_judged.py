@@ -154,7 +154,7 @@ def test_longer_answers_have_no_tokens_behind_a_third_one():
 
 
 def test_a_loss_of_the_previous_policy_says_what_is_missing():
-    with pytest.raises(ValueError, match="scores under the previous policy.*score it too"):
+    with pytest.raises(ValueError, match="log-probabilities under the previous policy.*compute them too"):
         of("inpo", language(), beta=0.1)
 
 

@@ -80,7 +80,7 @@ def test_whichever_answer_is_the_longer_one_is_shortened():
 def test_other_losses_see_the_same_shortened_scores(name, hyper):
     scores = with_tokens()
     short = LOSSES[name].bind(beta=0.1, ld_alpha=0.4, **hyper)(scores)
-    by_hand = LOSSES[name].bind(beta=0.1, **hyper)(scores.desensitised(0.4))
+    by_hand = LOSSES[name].bind(beta=0.1, **hyper)(scores.length_desensitised(0.4))
     assert torch.equal(short, by_hand) and not torch.equal(short, LOSSES[name].bind(beta=0.1, **hyper)(scores))
 
 

@@ -145,7 +145,7 @@ def compiled(name, hyper, scores):
         if term.ahead:
             constant = lambda x: CandidateLogps(torch.full_like(scores.chosen.logps, x))
             seen = replace(
-                structure.seen(scores), reference_chosen=constant(0.0), reference_rejected=constant(-by_hand)
+                structure.with_settings(scores), reference_chosen=constant(0.0), reference_rejected=constant(-by_hand)
             )
         total = total + math.prod(bound.hyper[key] for key in term.factor) * structure(seen)
     return bound(scores), total
@@ -210,5 +210,5 @@ def test_a_structure_that_makes_no_loss_is_refused_before_training(name, given, 
 
 
 def test_a_form_with_a_reference_needs_one():
-    with pytest.raises(ValueError, match="the scores carry none"):
+    with pytest.raises(ValueError, match="compares with a reference"):
         LOSSES["structure_reference"].bind(form="DPO")(scores_of(0.6, 0.3))

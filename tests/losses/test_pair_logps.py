@@ -29,11 +29,11 @@ def test_a_margin_between_near_equal_errors_survives_float32():
     assert scores.margin.item() == pytest.approx(-5e-6, abs=2e-8)
 
 
-def test_a_missing_reference_is_said_and_not_taken_for_zero():
+def test_a_missing_reference_is_refused_and_not_taken_for_zero():
     scores = PairLogps(CandidateLogps(torch.zeros(1)), CandidateLogps(torch.zeros(1)))
-    with pytest.raises(ValueError, match="score the reference too"):
+    with pytest.raises(ValueError, match="compute them too"):
         _ = scores.margin
-    with pytest.raises(ValueError, match="score the reference too"):
+    with pytest.raises(ValueError, match="compute them too"):
         _ = scores.chosen_logratio
 
 
@@ -142,5 +142,5 @@ def test_swapping_some_pairs_leaves_the_others():
 
 
 def test_a_gate_without_a_reference_is_refused():
-    with pytest.raises(ValueError, match="score it too"):
+    with pytest.raises(ValueError, match="compute them too"):
         PairLogps(CandidateLogps(torch.zeros(1)), CandidateLogps(torch.zeros(1))).gated(torch.ones(1))

@@ -75,7 +75,7 @@ def test_a_loss_on_all_scores_fits_the_same_row():
     row = Loss(
         name="winner",
         function=lambda scores: -scores.chosen.logps,
-        takes="scores",
+        takes="logps",
         kind="single",
         needs=(),
         summary="likelihood of the chosen candidate",
@@ -90,6 +90,6 @@ def test_a_loss_on_all_scores_fits_the_same_row():
     assert bound(scores).tolist() == [2.0]
     assert [reward.tolist() for reward in bound.rewards(scores)] == [[-2.0], [-3.0]]
     assert not row.needs_reference and bound.beta == 1.0 and bound.at_zero is None
-    assert "the policy alone" in row.explain()
+    assert "the policy only" in row.explain()
     with pytest.raises(ValueError, match="no function of one margin"):
         bound.slope(torch.zeros(1))

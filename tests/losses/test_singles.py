@@ -135,8 +135,8 @@ def test_token_by_token_an_answer_of_one_token_is_itself_and_length_does_not_wei
     assert found.tolist() == pytest.approx([whole(judged([0.3])).item()] * 2, rel=1e-14)
 
 
-def test_token_by_token_sums_alone_are_refused():
-    with pytest.raises(ValueError, match="sums alone"):
+def test_token_by_token_sums_are_refused():
+    with pytest.raises(ValueError, match="only sums are given"):
         LOSSES["f_sft_tokens"].bind(beta=0.5)(judged([0.3]))
 
 

@@ -8,18 +8,20 @@ import torch
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.pairs.logistic import DPO_PAPER
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 
-def plackett_luce(scores: PairLogps, *, beta: float) -> Tensor:
+def plackett_luce(logps: PairLogps, *, beta: float) -> Tensor:
     """A Plackett-Luce model of the ranking.
 
         loss_b = sum_{k < n} [ log sum_{i >= k} exp(beta R_i) - beta R_k ],      R_1 ... R_n best to worst
 
     Args:
-        scores: ``B`` ranked lists of ``n`` candidates against a reference.
+        logps: ``B`` ranked lists of ``n`` candidates against a reference.
         beta: Inverse temperature, > 0.
 
     Returns:
@@ -31,12 +33,12 @@ def plackett_luce(scores: PairLogps, *, beta: float) -> Tensor:
     Source: Rafailov et al. 2023 (arXiv 2305.18290), appendix A.3. With every temperature 1 and these rewards it is the
         ranking part of PRO (Song et al. 2023, arXiv 2306.17492).
     """
-    rewards = beta * torch.stack([answer.logratio for answer in scores.ranked.values()], 1)
+    rewards = beta * torch.stack([answer.logratio for answer in logps.ranked.values()], 1)
     rest = rewards.flip(1).logcumsumexp(1).flip(1)  # [:, k]: of candidate k and all behind it
     return (rest - rewards)[:, :-1].sum(1)
 
 
-def pro(scores: PairLogps, *, sft: float = 0.05) -> Tensor:
+def pro(logps: PairLogps, *, sft: float = 0.05) -> Tensor:
     """Preference ranking optimisation, without a reference.
 
         loss_b = sum_{k < n} L_k - sft (n - 1)^2 logp_1
@@ -46,7 +48,7 @@ def pro(scores: PairLogps, *, sft: float = 0.05) -> Tensor:
     ``T_{k,i} = r_k - r_i``, of which ``T_k = r_k - r_n`` is the largest.
 
     Args:
-        scores: ``B`` ranked lists of ``n`` candidates, with their rewards. One that contradicts the order counts as
+        logps: ``B`` ranked lists of ``n`` candidates, with their rewards. One that contradicts the order counts as
             equal.
         sft: Weight of the best candidate's likelihood, a sum over tokens; 0 or more.
 
@@ -60,11 +62,11 @@ def pro(scores: PairLogps, *, sft: float = 0.05) -> Tensor:
     Source: Song et al. 2023 (arXiv 2306.17492), the objective of the released code: temperatures multiply, the ranking
         reads means over tokens and the last term a sum.
     """
-    ranked = scores.ranked
+    ranked = logps.ranked
     means = torch.stack([upcast(answer.policy.per_token().logps) for answer in ranked.values()], 1)
-    rewards = torch.stack([scores.reward(role) for role in ranked], 1).to(means)
+    rewards = torch.stack([logps.reward(role) for role in ranked], 1).to(means)
     count = means.shape[1]
-    total = -sft * (count - 1) ** 2 * upcast(scores.chosen.logps)
+    total = -sft * (count - 1) ** 2 * upcast(logps.chosen.logps)
     for k in range(count - 1):
         gaps = (rewards[:, k : k + 1] - rewards[:, k:]).clamp(min=0.0)
         temperatures = torch.cat([gaps.max(1, keepdim=True).values, gaps[:, 1:]], 1)
@@ -73,14 +75,19 @@ def pro(scores: PairLogps, *, sft: float = 0.05) -> Tensor:
     return total
 
 
+_PAPER = Paper("2306.17492", "Song and Yu and others", 2023, "Preference Ranking Optimization for Human Alignment")
 PLACKETT_LUCE = Loss(
     name="plackett_luce",
     function=plackett_luce,
-    takes="scores",
+    takes="logps",
     kind="list",
     summary="Plackett-Luce: DPO on ranked lists, the best of all, then the best of the rest",
     formula="sum_{k<n} [log sum_{i>=k} exp(beta R_i) - beta R_k]",
     source="Rafailov et al. 2023, arXiv 2305.18290, appendix A.3; Song et al. 2023, arXiv 2306.17492",
+    papers=(
+        DPO_PAPER,
+        _PAPER,
+    ),
     advice="Ranked lists whose order is all that is known: `pairs: lists`. With scores that mean something, tree_po "
     "weighs the pairs by them.",
     limits={"beta": BETA},
@@ -90,7 +97,7 @@ PLACKETT_LUCE = Loss(
 PRO = Loss(
     name="pro",
     function=pro,
-    takes="scores",
+    takes="logps",
     kind="list",
     needs=("rewards",),
     media=("text",),
@@ -98,6 +105,7 @@ PRO = Loss(
     summary="PRO: ranked lists without a reference, sharper where rewards lie farther apart, beside fine-tuning",
     formula="sum_{k<n} [log(exp(a_k T_k) + sum_{i>k} exp(a_i T_ki)) - a_k T_k] - sft (n-1)^2 logp_1, T_ki = r_k - r_i",
     source="Song et al. 2023, arXiv 2306.17492",
+    papers=(_PAPER,),
     advice="Ranked lists with rewards, where no reference fits into memory or none is wanted; learning rate 5e-6. "
     "Scale rewards so that neighbours differ by about 1: their gaps are inverse temperatures. Without a reference a "
     "model drifts: sft holds it.",

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
-from diffalign.losses.registry import Loss
 
 
 def lambda_weights(rewards: Tensor, values: Tensor) -> Tensor:
@@ -32,21 +33,21 @@ def lambda_weights(rewards: Tensor, values: Tensor) -> Tensor:
 WEIGHTS = ("lambda", "uniform")
 
 
-def pair_weights(rewards: Tensor, scores: PairLogps, weights: str) -> tuple[Tensor, Tensor]:
+def pair_weights(rewards: Tensor, logps: PairLogps, weights: str) -> tuple[Tensor, Tensor]:
     """``(B, n, n)`` each: where one candidate of a list is better than another by the data (1, else 0), and how much
     their order counts.
 
     Args:
         rewards: ``(B, n)``, what the policy says now, best candidate first.
-        scores: The lists, with their rewards.
+        logps: The lists, with their rewards.
         weights: One of :data:`WEIGHTS`.
     """
-    values = torch.stack([scores.reward(role) for role in scores.ranked], 1).to(rewards)
+    values = torch.stack([logps.reward(role) for role in logps.ranked], 1).to(rewards)
     better = (_apart(values) > 0.0).to(rewards)
     return better, lambda_weights(rewards, values) if weights == "lambda" else torch.ones_like(better)
 
 
-def tree_po(scores: PairLogps, *, beta: float, weights: str = "lambda") -> Tensor:
+def tree_po(logps: PairLogps, *, beta: float, weights: str = "lambda") -> Tensor:
     """Pairwise logistic losses over a whole list, weighed.
 
         loss_b = sum over v_i > v_j of lambda_ij log(1 + exp(-beta (R_i - R_j)))
@@ -54,7 +55,7 @@ def tree_po(scores: PairLogps, *, beta: float, weights: str = "lambda") -> Tenso
     with the rewards ``v`` of the data, and the weights of :func:`lambda_weights`.
 
     Args:
-        scores: ``B`` ranked lists of ``n`` candidates against a reference, with their rewards, best in [0, 1].
+        logps: ``B`` ranked lists of ``n`` candidates against a reference, with their rewards, best in [0, 1].
         beta: Inverse temperature, > 0.
         weights: ``"lambda"``, or ``"uniform"``: every two candidates with different rewards count alike.
 
@@ -68,8 +69,8 @@ def tree_po(scores: PairLogps, *, beta: float, weights: str = "lambda") -> Tenso
     Source: Liao et al. 2024 (arXiv 2410.12854). The released code departs from the paper's formula (no such weights, a
         gradient that points the other way); this is the formula.
     """
-    rewards = beta * torch.stack([answer.logratio for answer in scores.ranked.values()], 1)
-    better, weight = pair_weights(rewards, scores, weights)
+    rewards = beta * torch.stack([answer.logratio for answer in logps.ranked.values()], 1)
+    better, weight = pair_weights(rewards, logps, weights)
     return (better * weight * F.softplus(-_apart(rewards))).sum((1, 2))
 
 
@@ -78,19 +79,27 @@ def _apart(x: Tensor) -> Tensor:
     return x.unsqueeze(2) - x.unsqueeze(1)
 
 
+TREE_PO_PAPER = Paper(
+    "2410.12854",
+    "Liao and Chu and Wang",
+    2024,
+    "TPO: Aligning Large Language Models with Multi-branch & Multi-step Preference Trees",
+)
+
 TREE_PO = Loss(
     name="tree_po",
     function=tree_po,
-    takes="scores",
+    takes="logps",
     kind="list",
     needs=("reference", "rewards"),
     summary="TPO of trees: all pairs of a list, weighed by what a swap of their ranks would cost",
     formula="sum_{v_i > v_j} lambda_ij log(1 + exp(-beta (R_i - R_j)))",
     source="Liao et al. 2024, arXiv 2410.12854",
+    papers=(TREE_PO_PAPER,),
     advice="Ranked lists with scores that mean something, scaled to [0, 1]: close calls hardly count, the top of the "
     "list most. Take plackett_luce where only the order is known. The authors take beta 0.5, learning rate 5e-7.",
     limits={"beta": BETA},
-    words={"weights": WEIGHTS},
+    choices={"weights": WEIGHTS},
     at_zero=lambda h: None,  # it depends on the rewards
     aliases=("lambda_rank",),
 )

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
-from diffalign.losses.lists.tree_po import WEIGHTS, pair_weights
+from diffalign.losses.lists.tree_po import TREE_PO_PAPER, WEIGHTS, pair_weights
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import AnswerLogps, PairLogps
 from diffalign.losses.ranges import BETA
-from diffalign.losses.registry import Loss
 
 
 def step_rewards(answer: AnswerLogps, count: int) -> Tensor:
@@ -20,11 +20,10 @@ def step_rewards(answer: AnswerLogps, count: int) -> Tensor:
     Raises:
         ValueError: The scores say nothing of steps.
     """
-    policy, reference = answer.policy, answer.reference
-    if reference is None or policy.parts is None or reference.parts is None or policy.steps is None:
-        raise ValueError("this loss compares answers step by step, but the scores are sums alone, or carry no steps")
-    ratios = upcast(policy.parts) - upcast(reference.parts).detach()
-    return ratios.new_zeros(len(ratios), count).scatter_add(1, policy.steps, ratios)
+    if answer.policy.steps is None:
+        raise ValueError("this loss compares answers step by step, but the steps of their tokens are not given")
+    ratios = answer.part_logratios
+    return ratios.new_zeros(len(ratios), count).scatter_add(1, answer.policy.steps, ratios)
 
 
 def step_margin(rewards: tuple[Tensor, Tensor], states: tuple[Tensor, Tensor], counts: tuple[Tensor, Tensor]) -> Tensor:
@@ -54,7 +53,7 @@ def step_margin(rewards: tuple[Tensor, Tensor], states: tuple[Tensor, Tensor], c
     return ((1.0 + F.cosine_similarity(e, f, dim=0)).to(one) * (one - other)).sum(1)
 
 
-def tree_po_steps(scores: PairLogps, *, beta: float, weights: str = "lambda") -> Tensor:
+def tree_po_steps(logps: PairLogps, *, beta: float, weights: str = "lambda") -> Tensor:
     """:func:`~diffalign.losses.lists.tree_po.tree_po` with margins that are formed step by step.
 
         loss_b = sum over v_i > v_j of lambda_ij log(1 + exp(-beta M_ij))
@@ -62,7 +61,7 @@ def tree_po_steps(scores: PairLogps, *, beta: float, weights: str = "lambda") ->
     with the margins of :func:`step_margin`; the ranks of lambda are those of the whole answers' rewards.
 
     Args:
-        scores: ``B`` ranked lists against a reference, with their rewards, and of each answer the parts, their steps
+        logps: ``B`` ranked lists against a reference, with their rewards, and of each answer the parts, their steps
             and the steps' states.
         beta: Inverse temperature, > 0.
         weights: As for :func:`~diffalign.losses.lists.tree_po.tree_po`.
@@ -79,7 +78,7 @@ def tree_po_steps(scores: PairLogps, *, beta: float, weights: str = "lambda") ->
     Source: Liao et al. 2024 (arXiv 2410.12854), the adaptive step reward. A step that two answers share says the same
         in both, so its weight is 2, and its reward, equal in both, cancels.
     """
-    ranked = scores.ranked
+    ranked = logps.ranked
     if any(answer.policy.states is None for answer in ranked.values()):
         raise ValueError("this loss weighs steps by their hidden states, but the scores carry none")
     states = [answer.policy.states for answer in ranked.values() if answer.policy.states is not None]
@@ -87,7 +86,7 @@ def tree_po_steps(scores: PairLogps, *, beta: float, weights: str = "lambda") ->
     rewards = [beta * step_rewards(answer, count) for answer in ranked.values()]
     states = [F.pad(upcast(s), (0, count - s.shape[2])) for s in states]
     counts = [1 + answer.policy.steps.amax(1) for answer in ranked.values() if answer.policy.steps is not None]
-    better, weight = pair_weights(torch.stack([r.sum(1) for r in rewards], 1), scores, weights)
+    better, weight = pair_weights(torch.stack([r.sum(1) for r in rewards], 1), logps, weights)
     total = torch.zeros_like(weight[:, 0, 0])
     for i in range(len(rewards)):
         for j in range(i + 1, len(rewards)):
@@ -100,16 +99,17 @@ def tree_po_steps(scores: PairLogps, *, beta: float, weights: str = "lambda") ->
 TREE_PO_STEPS = Loss(
     name="tree_po_steps",
     function=tree_po_steps,
-    takes="scores",
+    takes="logps",
     kind="list",
     needs=("reference", "rewards", "parts", "steps"),
     media=("text",),
     summary="TPO of trees with adaptive step rewards: answers are compared line by line, like lines count double",
     formula="sum_{v_i > v_j} lambda_ij log(1 + exp(-beta M_ij)), M = sum_k (1 + cos(e_k, e'_k)) (r_k - r'_k)",
     source="Liao et al. 2024, arXiv 2410.12854",
+    papers=(TREE_PO_PAPER,),
     advice="Ranked solutions in steps, one per line, of which many share their beginning. A step costs one more pass "
     "without a gradient, for the states. Without steps: tree_po.",
     limits={"beta": BETA},
-    words={"weights": WEIGHTS},
+    choices={"weights": WEIGHTS},
     at_zero=lambda h: None,  # it depends on the rewards
 )

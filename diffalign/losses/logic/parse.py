@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from diffalign.losses.hyperparameters import nearest
 from diffalign.losses.logic.formulas import FALSE, TRUE, formula
 from diffalign.losses.logic.named_forms import TABLE
 from diffalign.losses.logic.structures import Structure, worlds
-from diffalign.losses.registry import closest
 
 
 @cache
@@ -29,7 +29,7 @@ def structure_of(text: str) -> Structure:
     core, constraint, additive = parts.groups()
     if re.fullmatch(r"\w+", text.strip()) and not re.fullmatch(r"[mr]_?[wl]|true|false", text.strip(), re.IGNORECASE):
         same = [name for name in TABLE if name.lower() == text.strip().lower()]
-        hint = f" Did you mean '{same[0]}'?" if same else closest(text, TABLE)
+        hint = f" Did you mean '{same[0]}'?" if same else nearest(text, TABLE)
         raise ValueError(
             f"there is no form '{text}'.{hint} Known are {', '.join(TABLE)}; others are written down: "
             "'M_l -> M_w given M_w or M_l'"

@@ -1,5 +1,6 @@
 """Losses on pairs: two candidates of which one is preferred. One file each, one row each in :data:`PAIRS`."""
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pairs.aot import AOT, AOT_UNPAIRED
 from diffalign.losses.pairs.apo import APO_DOWN, APO_ZERO
 from diffalign.losses.pairs.asft import ASFT
@@ -31,7 +32,6 @@ from diffalign.losses.pairs.sppo_hard import SPPO_HARD
 from diffalign.losses.pairs.srpo import SRPO
 from diffalign.losses.pairs.tpo import TPO, TPO_L
 from diffalign.losses.pairs.vpo import VPO
-from diffalign.losses.registry import Loss
 
 PAIRS: tuple[Loss, ...] = (
     LOGISTIC,

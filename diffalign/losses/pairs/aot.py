@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, FLIP
-from diffalign.losses.registry import Loss
 
 
-def aot(scores: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
+def aot(logps: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
     """Alignment via optimal transport, of pairs.
 
         loss_b = f(g_b - h_(rank of g_b)),      f(m) = -(1 - flip) log s(beta m) - flip log s(-beta m)
@@ -24,7 +24,7 @@ def aot(scores: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
     with the policy's gaps ``g = logp_w - logp_l`` of a batch, and the reference's gaps ``h`` in ascending order.
 
     Args:
-        scores: ``B`` pairs against a reference; all pairs of a step at once.
+        logps: ``B`` pairs against a reference; all pairs of a step at once.
         beta: Inverse temperature, > 0.
         flip: Assumed share of mislabelled pairs, in [0, 0.5).
 
@@ -36,15 +36,11 @@ def aot(scores: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
 
     Source: Melnyk et al. 2024 (arXiv 2406.05882), the paired variant with the logistic loss.
     """
-    chosen, rejected = scores.pair
-    if scores.reference_chosen is None or scores.reference_rejected is None:
-        raise ValueError("this loss compares with a reference, but the scores carry none; score the reference too")
-    gaps = upcast(chosen.logps) - upcast(rejected.logps)
-    reference = (upcast(scores.reference_chosen.logps) - upcast(scores.reference_rejected.logps)).detach()
+    gaps, reference = logps.gaps
     return _dominance(gaps - reference[_partners(gaps, reference)], beta, flip)
 
 
-def aot_unpaired(scores: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
+def aot_unpaired(logps: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
     """Alignment via optimal transport, of good and bad candidates that belong to no pairs.
 
         loss_b = f(R_w,b - R_l,(rank of R_w,b)),      f as for :func:`aot`
@@ -52,7 +48,7 @@ def aot_unpaired(scores: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor
     with the logratios ``R`` of a batch, the rejected candidates' in ascending order.
 
     Args:
-        scores: ``B`` chosen and ``B`` rejected candidates against a reference; which stands beside which is forgotten.
+        logps: ``B`` chosen and ``B`` rejected candidates against a reference; which stands beside which is forgotten.
         beta: Inverse temperature, > 0.
         flip: Assumed share of wrong labels, in [0, 0.5).
 
@@ -64,7 +60,7 @@ def aot_unpaired(scores: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor
 
     Source: Melnyk et al. 2024 (arXiv 2406.05882), the unpaired variant with the logistic loss.
     """
-    chosen, rejected = scores.logratios
+    chosen, rejected = logps.logratios
     return _dominance(chosen - rejected[_partners(chosen, rejected)], beta, flip)
 
 
@@ -80,15 +76,22 @@ def _dominance(margin: Tensor, beta: float, flip: float) -> Tensor:
     return -(1.0 - flip) * F.logsigmoid(u) - flip * F.logsigmoid(-u)
 
 
+_PAPER = Paper(
+    "2406.05882",
+    "Melnyk and Mroueh and others",
+    2024,
+    "Distributional Preference Alignment of LLMs via Optimal Transport",
+)
 AOT = Loss(
     name="aot",
     function=aot,
-    takes="scores",
+    takes="logps",
     needs_whole_batch=True,
     media=("text",),  # of images a raw gap is mostly what the two show: its ranks say nothing of the policy
     summary="AOT: the policy's gaps of a whole batch lie above the reference's, rank by rank",
     formula="-log s(beta (g_(i) - h_(i))), g and h the sorted gaps logp_w - logp_l of policy and reference",
     source="Melnyk et al. 2024, arXiv 2406.05882",
+    papers=(_PAPER,),
     advice="When an improvement on average is wanted, not of each pair. It needs large batches: the ranks are the "
     "batch's.",
     limits={"beta": BETA, "flip": FLIP},
@@ -99,11 +102,12 @@ AOT = Loss(
 AOT_UNPAIRED = Loss(
     name="aot_unpaired",
     function=aot_unpaired,
-    takes="scores",
+    takes="logps",
     needs_whole_batch=True,
     summary="AOT without pairs: the logratios of good candidates lie above those of bad ones, rank by rank",
     formula="-log s(beta (R_w,(i) - R_l,(i))), the logratios of a batch sorted on each side",
     source="Melnyk et al. 2024, arXiv 2406.05882",
+    papers=(_PAPER,),
     advice="When good and bad candidates answer different prompts. It needs large batches: the ranks are the batch's.",
     limits={"beta": BETA, "flip": FLIP},
     at_zero=lambda h: math.log(2.0),

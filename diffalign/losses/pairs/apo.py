@@ -9,18 +9,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
-from diffalign.losses.registry import Loss
 
 
-def apo_zero(scores: PairLogps, *, beta: float) -> Tensor:
+def apo_zero(logps: PairLogps, *, beta: float) -> Tensor:
     """Anchored preference optimisation for chosen candidates that are better than the policy's own.
 
         loss_b = 1 - s(beta R_w) + s(beta R_l)
 
     Args:
-        scores: ``B`` pairs against a reference.
+        logps: ``B`` pairs against a reference.
         beta: Inverse temperature, > 0.
 
     Returns:
@@ -31,17 +32,17 @@ def apo_zero(scores: PairLogps, *, beta: float) -> Tensor:
 
     Source: D'Oosterlinck et al. 2024 (arXiv 2408.06266), eq. 7.
     """
-    chosen, rejected = scores.logratios
+    chosen, rejected = logps.logratios
     return torch.sigmoid(-beta * chosen) + torch.sigmoid(beta * rejected)
 
 
-def apo_down(scores: PairLogps, *, beta: float) -> Tensor:
+def apo_down(logps: PairLogps, *, beta: float) -> Tensor:
     """Anchored preference optimisation for chosen candidates that are worse than the policy's own.
 
         loss_b = s(beta R_w) + 1 - s(beta (R_w - R_l))
 
     Args:
-        scores: ``B`` pairs against a reference.
+        logps: ``B`` pairs against a reference.
         beta: Inverse temperature, > 0.
 
     Returns:
@@ -52,16 +53,23 @@ def apo_down(scores: PairLogps, *, beta: float) -> Tensor:
 
     Source: D'Oosterlinck et al. 2024 (arXiv 2408.06266), eq. 8.
     """
-    return torch.sigmoid(beta * scores.chosen_logratio) + torch.sigmoid(-beta * scores.margin)
+    return torch.sigmoid(beta * logps.chosen_logratio) + torch.sigmoid(-beta * logps.margin)
 
 
+_PAPER = Paper(
+    "2408.06266",
+    "D'Oosterlinck and Xu and others",
+    2024,
+    "Anchored Preference Optimization and Contrastive Revisions: Addressing Underspecification in Alignment",
+)
 APO_ZERO = Loss(
     name="apo_zero",
     function=apo_zero,
-    takes="scores",
+    takes="logps",
     summary="APO-zero: chosen up and rejected down, each by itself and each only so far",
     formula="1 - s(beta R_w) + s(beta R_l)",
     source="D'Oosterlinck et al. 2024, arXiv 2408.06266, eq. 7",
+    papers=(_PAPER,),
     advice="When the chosen answers are better than what the model says by itself, and DPO lets both likelihoods fall.",
     limits={"beta": BETA},
     at_zero=lambda h: 1.0,
@@ -70,10 +78,11 @@ APO_ZERO = Loss(
 APO_DOWN = Loss(
     name="apo_down",
     function=apo_down,
-    takes="scores",
+    takes="logps",
     summary="APO-down: both down, the rejected candidate more",
     formula="s(beta R_w) + 1 - s(beta (R_w - R_l))",
     source="D'Oosterlinck et al. 2024, arXiv 2408.06266, eq. 8",
+    papers=(_PAPER,),
     advice="When the model is better than both answers and only their order can be learnt: pairs of a weaker model.",
     limits={"beta": BETA},
     at_zero=lambda h: 1.0,

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.pairs.orpo import log_odds
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import Range
-from diffalign.losses.registry import Loss
 
 
-def asft(scores: PairLogps, *, lam: float = 1.0, beta: float = 1.0, sft_term: bool = True) -> Tensor:
+def asft(logps: PairLogps, *, lam: float = 1.0, beta: float = 1.0, sft_term: bool = True) -> Tensor:
     """Aligned supervised fine-tuning.
 
         loss_b = -a_w + lam [-log s(beta o_w) - log s(-beta o_l)]
@@ -24,7 +25,7 @@ def asft(scores: PairLogps, *, lam: float = 1.0, beta: float = 1.0, sft_term: bo
     ``s(o) = exp(a)``, simply ``-(1 + lam) a_w - lam log(1 - exp(a_l))``.
 
     Args:
-        scores: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens: of
+        logps: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens: of
             a sum the probability would vanish, and the rejected candidate with it. Log-probabilities are at most 0; a
             denoiser's is ``-e / 2``, so that ``exp(logp_scale logp)`` stands for a probability.
         lam: Factor on the two odds' losses, 0 or more; the paper's beta.
@@ -41,7 +42,7 @@ def asft(scores: PairLogps, *, lam: float = 1.0, beta: float = 1.0, sft_term: bo
     Source: Wang et al. 2024 (arXiv 2409.10571); beta is Gorbatovski et al. 2025 (arXiv 2502.01237), whose tuned
         comparison finds losses on single candidates below those on pairs. A denoiser's form is this project's own.
     """
-    chosen, rejected = scores.pair
+    chosen, rejected = logps.pair
     a_w, a_l = upcast(chosen.logps), upcast(rejected.logps)
     loss = -lam * (F.logsigmoid(beta * log_odds(a_w)) + F.logsigmoid(-beta * log_odds(a_l)))
     return loss - a_w if sft_term else loss + torch.zeros_like(a_w)
@@ -50,7 +51,7 @@ def asft(scores: PairLogps, *, lam: float = 1.0, beta: float = 1.0, sft_term: bo
 ASFT = Loss(
     name="asft",
     function=asft,
-    takes="scores",
+    takes="logps",
     needs=(),
     scale_sensitive=True,
     per_token=True,
@@ -58,6 +59,20 @@ ASFT = Loss(
     summary="ASFT: fine-tuning that also makes the rejected candidate improbable, each by itself, without a reference",
     formula="-a_w + lam [-log s(beta o_w) - log s(-beta o_l)], o = a - log(1 - exp(a)), a = logp per token",
     source="Wang et al. 2024, arXiv 2409.10571; beta: Gorbatovski et al. 2025, arXiv 2502.01237",
+    papers=(
+        Paper(
+            "2409.10571",
+            "Wang and Sun and others",
+            2024,
+            "ASFT: Aligned Supervised Fine-Tuning through Absolute Likelihood",
+        ),
+        Paper(
+            "2502.01237",
+            "Gorbatovski and Shaposhnikov and others",
+            2025,
+            "The Differences Between Direct Alignment Algorithms are a Blur",
+        ),
+    ),
     advice="When likelihoods themselves shall rise and fall, not only their gap. Independent comparisons find it below "
     "losses on pairs; after fine-tuning set sft_term: false and tune beta. Of a denoiser set logp_scale: 10, so that "
     "exp(-5 e) is a number between 0 and 1.",

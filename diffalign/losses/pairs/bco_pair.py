@@ -7,18 +7,19 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
-from diffalign.losses.registry import Loss
 
 
-def bco_pair(scores: PairLogps, *, beta: float) -> Tensor:
+def bco_pair(logps: PairLogps, *, beta: float) -> Tensor:
     """Binary classifier optimisation on the two candidates of a pair, without a shift.
 
         loss_b = -log s(beta R_w) - log s(-beta R_l)
 
     Args:
-        scores: ``B`` pairs against a reference.
+        logps: ``B`` pairs against a reference.
         beta: Inverse temperature, > 0.
 
     Returns:
@@ -30,17 +31,17 @@ def bco_pair(scores: PairLogps, *, beta: float) -> Tensor:
     Source: Jung et al. 2024 (arXiv 2404.04656), with the reward shift left at zero; on single examples the shift is a
         running mean.
     """
-    chosen, rejected = scores.logratios
+    chosen, rejected = logps.logratios
     return -F.logsigmoid(beta * chosen) - F.logsigmoid(-beta * rejected)
 
 
-def nca(scores: PairLogps, *, beta: float) -> Tensor:
+def nca(logps: PairLogps, *, beta: float) -> Tensor:
     """Noise contrastive alignment of a pair.
 
         loss_b = -log s(beta R_w) - 1/2 log s(-beta R_w) - 1/2 log s(-beta R_l)
 
     Args:
-        scores: ``B`` pairs against a reference.
+        logps: ``B`` pairs against a reference.
         beta: Inverse temperature, > 0.
 
     Returns:
@@ -53,17 +54,25 @@ def nca(scores: PairLogps, *, beta: float) -> Tensor:
     Source: Chen et al. 2024 (arXiv 2402.05369), the loss for preference data: of two candidates the reward is all on
         the chosen one's side.
     """
-    chosen, rejected = (beta * ratio for ratio in scores.logratios)
+    chosen, rejected = (beta * ratio for ratio in logps.logratios)
     return -F.logsigmoid(chosen) - 0.5 * F.logsigmoid(-chosen) - 0.5 * F.logsigmoid(-rejected)
 
+
+BCO_PAPER = Paper(
+    "2404.04656",
+    "Jung and Han and others",
+    2024,
+    "Binary Classifier Optimization for Large Language Model Alignment",
+)
 
 BCO_PAIR = Loss(
     name="bco_pair",
     function=bco_pair,
-    takes="scores",
+    takes="logps",
     summary="BCO on pairs: chosen candidates to the class 'good', rejected ones to 'bad', each by itself",
     formula="-log s(beta R_w) - log s(-beta R_l)",
     source="Jung et al. 2024, arXiv 2404.04656",
+    papers=(BCO_PAPER,),
     advice="When the chosen candidate's likelihood shall not fall with the rejected one's. For thumbs up and down take "
     "a loss on single examples.",
     limits={"beta": BETA},
@@ -73,10 +82,18 @@ BCO_PAIR = Loss(
 NCA = Loss(
     name="nca",
     function=nca,
-    takes="scores",
+    takes="logps",
     summary="NCA: the chosen candidate up to a fixed logratio and held there, the rejected one down",
     formula="-log s(beta R_w) - 1/2 log s(-beta R_w) - 1/2 log s(-beta R_l)",
     source="Chen et al. 2024, arXiv 2402.05369",
+    papers=(
+        Paper(
+            "2402.05369",
+            "Chen and He and others",
+            2024,
+            "Noise Contrastive Alignment of Language Models with Explicit Rewards",
+        ),
+    ),
     advice="When DPO makes chosen answers less likely: the authors report gains in mathematics and code.",
     limits={"beta": BETA},
     at_zero=lambda h: 2.0 * math.log(2.0),

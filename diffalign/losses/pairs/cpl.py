@@ -8,18 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 
-def cpl(scores: PairLogps, *, beta: float, lam: float = 0.5) -> Tensor:
+def cpl(logps: PairLogps, *, beta: float, lam: float = 0.5) -> Tensor:
     """Contrastive preference learning, without a reference.
 
         loss_b = -log s(beta logp_w - lam beta logp_l)
 
     Args:
-        scores: ``B`` pairs; a reference, if there is one, is not read. Of segments a log-probability is the sum over
+        logps: ``B`` pairs; a reference, if there is one, is not read. Of segments a log-probability is the sum over
             their steps; of Gaussian actions it is minus a squared error, so a denoiser's is no approximation here.
         beta: Inverse temperature, > 0; the paper's alpha.
         lam: The conservative bias, in [0, 1]: below 1 a lower likelihood of both costs, so that the policy stays near
@@ -34,11 +35,11 @@ def cpl(scores: PairLogps, *, beta: float, lam: float = 0.5) -> Tensor:
     Source: Hejna et al. 2023 (arXiv 2310.13639), the loss with its conservative bias. A term for the chosen
         candidate's likelihood (CPL-BC) is ``sft`` added to it.
     """
-    chosen, rejected = scores.pair
+    chosen, rejected = logps.pair
     return -F.logsigmoid(beta * upcast(chosen.logps) - lam * (beta * upcast(rejected.logps)))
 
 
-def cpl_kl(scores: PairLogps, *, beta: float, lam: float = 0.75) -> Tensor:
+def cpl_kl(logps: PairLogps, *, beta: float, lam: float = 0.75) -> Tensor:
     """Contrastive preference learning against the policy that it starts from.
 
         loss_b = -log s(beta R_w - lam beta R_l)
@@ -46,7 +47,7 @@ def cpl_kl(scores: PairLogps, *, beta: float, lam: float = 0.75) -> Tensor:
     with the logratios ``R``.
 
     Args:
-        scores: ``B`` pairs against a reference.
+        logps: ``B`` pairs against a reference.
         beta: Inverse temperature, > 0; the paper's alpha.
         lam: The conservative bias, in [0, 1]. 1 is the logistic loss.
 
@@ -57,7 +58,7 @@ def cpl_kl(scores: PairLogps, *, beta: float, lam: float = 0.75) -> Tensor:
 
     Source: Hejna et al. 2023 (arXiv 2310.13639), the version with a KL term.
     """
-    chosen, rejected = scores.logratios
+    chosen, rejected = logps.logratios
     return -F.logsigmoid(beta * chosen - lam * (beta * rejected))
 
 
@@ -67,15 +68,23 @@ _LAM = Range(
     advice="Start at 0.5; 0.75 against a reference, 1 beside a likelihood term.",
 )
 
+CPL_PAPER = Paper(
+    "2310.13639",
+    "Hejna and Rafailov and others",
+    2023,
+    "Contrastive Preference Learning: Learning from Human Feedback without RL",
+)
+
 CPL = Loss(
     name="cpl",
     function=cpl,
-    takes="scores",
+    takes="logps",
     needs=(),
     uses_absolute_logps=True,
     summary="CPL: the better segment is the likelier one, with a bias to stay near the data, without a reference",
     formula="-log s(beta logp_w - lam beta logp_l)",
     source="Hejna et al. 2023, arXiv 2310.13639",
+    papers=(CPL_PAPER,),
     advice="For segments of behaviour, or where no reference fits. Fine-tune on the data first; the bias, and sft "
     "beside it, keep likelihoods from falling together.",
     limits={"beta": BETA, "lam": _LAM},
@@ -85,10 +94,11 @@ CPL = Loss(
 CPL_KL = Loss(
     name="cpl_kl",
     function=cpl_kl,
-    takes="scores",
+    takes="logps",
     summary="CPL against the policy that it starts from: DPO with the rejected candidate counted in part",
     formula="-log s(beta R_w - lam beta R_l)",
     source="Hejna et al. 2023, arXiv 2310.13639",
+    papers=(CPL_PAPER,),
     advice="As cpl, where there is a reference. Published runs take beta 0.2 and lam 0.75.",
     limits={"beta": BETA, "lam": _LAM},
     at_zero=lambda h: math.log(2.0),

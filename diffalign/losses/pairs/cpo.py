@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 
-def cpo(scores: PairLogps, *, beta: float, weight: float = 1.0, average: bool = True) -> Tensor:
+def cpo(logps: PairLogps, *, beta: float, weight: float = 1.0, average: bool = True) -> Tensor:
     """Contrastive preference optimisation.
 
         loss_b = -log s(beta (logp_w - logp_l)) - weight logp_w / n_w                average: false: - weight logp_w
@@ -21,7 +22,7 @@ def cpo(scores: PairLogps, *, beta: float, weight: float = 1.0, average: bool = 
     with the number ``n_w`` of the chosen candidate's tokens.
 
     Args:
-        scores: ``B`` pairs; a reference, if there is one, is not read. The contrast is one of sums over tokens.
+        logps: ``B`` pairs; a reference, if there is one, is not read. The contrast is one of sums over tokens.
         beta: Inverse temperature, > 0.
         weight: Factor on the chosen candidate's likelihood, 0 or more.
         average: Whether that likelihood is a mean over tokens, as in released code, or a sum.
@@ -34,7 +35,7 @@ def cpo(scores: PairLogps, *, beta: float, weight: float = 1.0, average: bool = 
 
     Source: Xu et al. 2024 (arXiv 2401.08417), eq. 3 plus the likelihood term.
     """
-    chosen, rejected = scores.pair
+    chosen, rejected = logps.pair
     contrast = -F.logsigmoid(beta * (upcast(chosen.logps) - upcast(rejected.logps)))
     likelihood = upcast((chosen.per_token() if average else chosen).logps)
     return contrast - weight * likelihood
@@ -43,13 +44,21 @@ def cpo(scores: PairLogps, *, beta: float, weight: float = 1.0, average: bool = 
 CPO = Loss(
     name="cpo",
     function=cpo,
-    takes="scores",
+    takes="logps",
     needs=(),
     media=("text",),  # errors of two images differ by what they show; without a reference nothing cancels that
     uses_absolute_logps=True,
     summary="CPO: the contrast of two likelihoods plus the chosen one's likelihood, without a reference",
     formula="-log s(beta (logp_w - logp_l)) - weight logp_w / n_w",
     source="Xu et al. 2024, arXiv 2401.08417, eq. 3 and its likelihood term",
+    papers=(
+        Paper(
+            "2401.08417",
+            "Xu and Sharaf and others",
+            2024,
+            "Contrastive Preference Optimization: Pushing the Boundaries of LLM Performance in Machine Translation",
+        ),
+    ),
     advice="When there is no room for a reference and the chosen answers are good ones to imitate, as in translation. "
     "Longer chosen answers have lower sums: where lengths differ much, take simpo.",
     limits={

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.divergences import LARGEST
+from diffalign.losses.loss import Loss
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 
 def discopop(margin: Tensor, *, beta: float, temperature: float = 0.05) -> Tensor:
@@ -46,6 +47,14 @@ DISCOPOP = Loss(
     summary="DiscoPOP: logistic for pairs that are lost, exponential for pairs that are won",
     formula="-(1 - g) log s(u) + g exp(-u), u = beta m, g = s(u / temperature)",
     source="Lu et al. 2024, arXiv 2406.08414, eq. 5",
+    papers=(
+        Paper(
+            "2406.08414",
+            "Lu and Holt and others",
+            2024,
+            "Discovering Preference Optimization Algorithms with and for Large Language Models",
+        ),
+    ),
     advice="A curve found by search, not derived: compare with logistic before trusting it. At the default temperature "
     "it is not convex around margin 0, where training begins.",
     limits={

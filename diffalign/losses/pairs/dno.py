@@ -8,19 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 
-def dno(scores: PairLogps, *, beta: float, scale: float = 1.0, target: str = "soft", gap: float = 0.0) -> Tensor:
+def dno(logps: PairLogps, *, beta: float, scale: float = 1.0, target: str = "soft", gap: float = 0.0) -> Tensor:
     """Direct Nash optimisation.
 
         loss_b = -z log s(beta m_b) - (1 - z) log s(-beta m_b),      z = s(scale (r_w - r_l)); hard: z = 1
         loss_b = 0 where |r_w - r_l| < gap
 
     Args:
-        scores: ``B`` pairs against a reference, the policy as it was when it drew them, with rewards: mean win rates
+        logps: ``B`` pairs against a reference, the policy as it was when it drew them, with rewards: mean win rates
             against its answers.
         beta: Inverse temperature, > 0; the paper's eta.
         scale: Factor on the difference of rewards, > 0. Win rates differ by 1 at most, so 1 keeps z within 0.27 and
@@ -36,8 +37,8 @@ def dno(scores: PairLogps, *, beta: float, scale: float = 1.0, target: str = "so
 
     Source: Rosset et al. 2024 (arXiv 2404.03715), algorithm 1; hard with a gap is the practical one, its eq. 13.
     """
-    u = beta * scores.margin
-    difference = (scores.reward("chosen") - scores.reward("rejected")).to(u)
+    u = beta * logps.margin
+    difference = (logps.reward("chosen") - logps.reward("rejected")).to(u)
     z = torch.sigmoid(scale * difference) if target == "soft" else torch.ones_like(u)
     loss = -z * F.logsigmoid(u) - (1.0 - z) * F.logsigmoid(-u)
     return torch.where(difference.abs() < gap, 0.0, loss)
@@ -46,11 +47,19 @@ def dno(scores: PairLogps, *, beta: float, scale: float = 1.0, target: str = "so
 DNO = Loss(
     name="dno",
     function=dno,
-    takes="scores",
+    takes="logps",
     needs=("reference", "rewards"),
     summary="DNO: the logistic loss with labels as soft as the rewards of the two candidates are close",
     formula="-z log s(beta m) - (1 - z) log s(-beta m), z = s(scale (r_w - r_l)); hard: z = 1; 0 below the gap",
     source="Rosset et al. 2024, arXiv 2404.03715, algorithm 1 and eq. 13",
+    papers=(
+        Paper(
+            "2404.03715",
+            "Rosset and Cheng and others",
+            2024,
+            "Direct Nash Optimization: Teaching Language Models to Self-Improve with General Preferences",
+        ),
+    ),
     advice="When the data say how much better, not only which one; in rounds, on a model's own answers. The paper's "
     "runs are target: hard with a gap of 2 points out of 6, beta 0.05 to 0.1.",
     limits={
@@ -66,6 +75,6 @@ DNO = Loss(
             advice="Leave it at 0 for all pairs.",
         ),
     },
-    words={"target": ("soft", "hard")},
+    choices={"target": ("soft", "hard")},
     at_zero=lambda h: None if h["gap"] else math.log(2.0),
 )

@@ -8,18 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import CandidateLogps, upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
-from diffalign.losses.registry import Loss
 
 
-def dove(scores: PairLogps, *, beta: float) -> Tensor:
+def dove(logps: PairLogps, *, beta: float) -> Tensor:
     """Joint preference optimisation.
 
         loss_b = -log s(beta (J_w - J_l)),      J = logratio of the prompt + logratio of the answer
 
     Args:
-        scores: ``B`` pairs against a reference, with the log-probabilities of their prompts. Denoisers give prompts
+        logps: ``B`` pairs against a reference, with the log-probabilities of their prompts. Denoisers give prompts
             none: the term is then 0, and two images of different captions are compared, each under its own.
         beta: Inverse temperature, > 0.
 
@@ -31,9 +32,9 @@ def dove(scores: PairLogps, *, beta: float) -> Tensor:
 
     Source: Bansal et al. 2024 (arXiv 2404.00530), DOVE; the images' form is ours.
     """
-    chosen, rejected = scores.pair
-    prompts = _gain(chosen, scores.reference_chosen) - _gain(rejected, scores.reference_rejected)
-    return -F.logsigmoid(beta * (scores.margin + prompts))
+    chosen, rejected = logps.pair
+    prompts = _gain(chosen, logps.reference_chosen) - _gain(rejected, logps.reference_rejected)
+    return -F.logsigmoid(beta * (logps.margin + prompts))
 
 
 def _gain(policy: CandidateLogps, reference: CandidateLogps | None) -> Tensor | float:
@@ -46,11 +47,19 @@ def _gain(policy: CandidateLogps, reference: CandidateLogps | None) -> Tensor | 
 DOVE = Loss(
     name="dove",
     function=dove,
-    takes="scores",
+    takes="logps",
     needs=("reference", "prompts"),
     summary="DOVE: prompts and answers compared together, where the two answer different prompts",
     formula="-log s(beta (J_w - J_l)), J = logratio of prompt and answer together",
     source="Bansal et al. 2024, arXiv 2404.00530",
+    papers=(
+        Paper(
+            "2404.00530",
+            "Bansal and Suvarna and others",
+            2024,
+            "Comparing Bad Apples to Good Oranges: Aligning Large Language Models via Joint Preference Optimization",
+        ),
+    ),
     advice="When people ranked answers to different prompts against each other (a column rejected_prompt). With one "
     "prompt for both it is logistic at a higher price.",
     limits={"beta": BETA},

@@ -7,19 +7,19 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 
-def dpo_gamma(scores: PairLogps, *, beta: float, gamma: float) -> Tensor:
+def dpo_gamma(logps: PairLogps, *, beta: float, gamma: float) -> Tensor:
     """The logistic loss with the reference's own ranking counted in part, or more than once.
 
         loss_b = -log s(beta [(logp_w - logp_l) - gamma (reference_w - reference_l)])
 
     Args:
-        scores: ``B`` pairs against a reference.
+        logps: ``B`` pairs against a reference.
         beta: Inverse temperature, > 0.
         gamma: How much the reference's gap counts, 0 or more: 1 is the logistic loss, 0 asks the policy alone.
 
@@ -32,15 +32,11 @@ def dpo_gamma(scores: PairLogps, *, beta: float, gamma: float) -> Tensor:
 
     Source: Chen et al. 2024 (arXiv 2405.19534), the loss with a weighed reference.
     """
-    chosen, rejected = scores.pair
-    if scores.reference_chosen is None or scores.reference_rejected is None:
-        raise ValueError("this loss compares with a reference, but the scores carry none; score the reference too")
-    policy = upcast(chosen.logps) - upcast(rejected.logps)
-    reference = upcast(scores.reference_chosen.logps) - upcast(scores.reference_rejected.logps)
-    return -F.logsigmoid(beta * (policy - gamma * reference.detach()))
+    policy, reference = logps.gaps
+    return -F.logsigmoid(beta * (policy - gamma * reference))
 
 
-def flex_dpo(scores: PairLogps, *, beta: float, beta_rejected: float) -> Tensor:
+def flex_dpo(logps: PairLogps, *, beta: float, beta_rejected: float) -> Tensor:
     """The logistic loss with a smaller beta for the rejected candidate.
 
         loss_b = -log s(beta R_w - beta_rejected R_l)
@@ -48,7 +44,7 @@ def flex_dpo(scores: PairLogps, *, beta: float, beta_rejected: float) -> Tensor:
     with the logratios ``R``.
 
     Args:
-        scores: ``B`` pairs against a reference.
+        logps: ``B`` pairs against a reference.
         beta: Inverse temperature of the chosen candidate's logratio, > 0.
         beta_rejected: That of the rejected one, 0 or more; below ``beta`` it is pushed down less than the chosen one is
             pulled up. 0 learns nothing from it.
@@ -63,17 +59,25 @@ def flex_dpo(scores: PairLogps, *, beta: float, beta_rejected: float) -> Tensor:
     Source: Yan et al. 2024 (arXiv 2406.07327), Flex-DPO, from its description: two coefficients, the rejected one's
         slightly smaller.
     """
-    chosen, rejected = scores.logratios
+    chosen, rejected = logps.logratios
     return -F.logsigmoid(beta * chosen - beta_rejected * rejected)
 
 
 DPO_GAMMA = Loss(
     name="dpo_gamma",
     function=dpo_gamma,
-    takes="scores",
+    takes="logps",
     summary="DPO with the reference's ranking weighed by gamma: below 1 its mistakes weigh less",
     formula="-log s(beta [(logp_w - logp_l) - gamma (reference_w - reference_l)])",
     source="Chen et al. 2024, arXiv 2405.19534",
+    papers=(
+        Paper(
+            "2405.19534",
+            "Chen and Malladi and others",
+            2024,
+            "Preference Learning Algorithms Do Not Learn Preference Rankings",
+        ),
+    ),
     advice="When the reference ranks many pairs wrongly and DPO never turns them round. Stay near 1 with a denoiser: "
     "what the errors of two images differ by is mostly what they show.",
     limits={
@@ -90,10 +94,18 @@ DPO_GAMMA = Loss(
 FLEX_DPO = Loss(
     name="flex_dpo",
     function=flex_dpo,
-    takes="scores",
+    takes="logps",
     summary="Flex-DPO: a smaller beta for the rejected candidate, so that it is pushed down less",
     formula="-log s(beta R_w - beta_rejected R_l)",
     source="Yan et al. 2024, arXiv 2406.07327",
+    papers=(
+        Paper(
+            "2406.07327",
+            "Yan and Miao and others",
+            2024,
+            "3D-Properties: Identifying Challenges in DPO and Charting a Path Forward",
+        ),
+    ),
     advice="When rewards/rejected dives and takes rewards/chosen along. Go down in small steps: a beta_rejected of 0.8 "
     "times beta, not a third of it.",
     limits={

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 
 def exo(margin: Tensor, *, beta: float, flip: float = 0.001) -> Tensor:
@@ -49,6 +50,21 @@ EXO = Loss(
     summary="EXO: the reverse divergence between the policy's opinion of a pair and its label, seeking one mode",
     formula="q [log q - log(1 - flip)] + (1 - q) [log(1 - q) - log flip], q = s(beta m)",
     source="Ji et al. 2024, arXiv 2402.00856, eq. 16; Buehler 2024, arXiv 2410.12375",
+    papers=(
+        Paper(
+            "2402.00856",
+            "Ji and Lu and others",
+            2024,
+            "Towards Efficient Exact Optimization of Language Model Alignment",
+        ),
+        Paper(
+            "2410.12375",
+            "Buehler",
+            2024,
+            "PRefLexOR: Preference-based Recursive Language Modeling for Exploratory Optimization of "
+            "Reasoning and Agentic Thinking",
+        ),
+    ),
     advice="When an exact optimum matters more than speed, and labels are clean. Margins have a goal, as under a flip. "
     "Pairs that the policy has badly wrong teach little: begin from a policy that has few.",
     limits={

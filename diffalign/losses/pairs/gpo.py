@@ -6,13 +6,15 @@ import math
 
 from torch import Tensor
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.pairs.sppo import SPPO_PAPER
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 from diffalign.losses.regression import regressed
 
 
-def gpo(scores: PairLogps, *, beta: float, clamp: float = 0.0, relative: bool = False) -> Tensor:
+def gpo(logps: PairLogps, *, beta: float, clamp: float = 0.0, relative: bool = False) -> Tensor:
     """General preference optimisation.
 
         loss_b = [ (R_w - v_w / beta)^2 + (R_l - v_l / beta)^2 ] / 2           relative: the same times beta^2
@@ -21,7 +23,7 @@ def gpo(scores: PairLogps, *, beta: float, clamp: float = 0.0, relative: bool = 
     were drawn with them.
 
     Args:
-        scores: ``B`` pairs against a reference, the policy as it was when it drew them, with rewards of any sign and
+        logps: ``B`` pairs against a reference, the policy as it was when it drew them, with rewards of any sign and
             size. A mean over *all* answers of a prompt, each against each, has mean 0 over the prompt.
         beta: Inverse temperature, > 0. A candidate's target is its reward over beta.
         clamp: Targets stop here on both sides; 0: nowhere.
@@ -36,8 +38,8 @@ def gpo(scores: PairLogps, *, beta: float, clamp: float = 0.0, relative: bool = 
     Source: Zhang et al. 2024 (arXiv 2410.02197), GPO. The released code has the drivers alone; the regression is
         SPPO's with the score in place of the win rate, its normaliser taken as 0, and the clamp (1000) the drivers'.
     """
-    chosen, rejected = scores.logratios
-    worth = [scores.reward(role).to(chosen) for role in ("chosen", "rejected")]
+    chosen, rejected = logps.logratios
+    worth = [logps.reward(role).to(chosen) for role in ("chosen", "rejected")]
     if clamp:
         worth = [value.clamp(-clamp * beta, clamp * beta) for value in worth]
     up, down = (
@@ -50,13 +52,22 @@ def gpo(scores: PairLogps, *, beta: float, clamp: float = 0.0, relative: bool = 
 GPO = Loss(
     name="gpo",
     function=gpo,
-    takes="scores",
+    takes="logps",
     needs=("reference", "rewards"),
     is_quadratic=True,
     scale_sensitive=True,
     summary="GPO: each candidate's logratio to its score against the model's other answers",
     formula="[(R_w - v_w / beta)^2 + (R_l - v_l / beta)^2] / 2, v the rewards of the data; relative: times beta^2",
     source="Zhang et al. 2024, arXiv 2410.02197; the regression as in Wu et al. 2024, arXiv 2405.00675",
+    papers=(
+        Paper(
+            "2410.02197",
+            "Zhang and Zhang and others",
+            2024,
+            "Beyond Bradley-Terry Models: A General Preference Model for Language Model Alignment",
+        ),
+        SPPO_PAPER,
+    ),
     advice="In rounds, on a model's own answers that a judge of pairs compared: preferences may then go in circles. "
     "Published: beta 0.001 of sums over tokens, three rounds, learning rate 5e-7. Take relative: true where an "
     "optimizer or a clipped gradient minds losses of thousands.",

@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
-from diffalign.losses.registry import Loss
 
 
 def hinge(margin: Tensor, *, beta: float) -> Tensor:
@@ -37,6 +38,20 @@ HINGE = Loss(
     summary="RSO's hinge: a constant pull until the margin reaches 1 / beta",
     formula="max(0, 1 - beta m)",
     source="Liu et al. 2023, arXiv 2309.06657, section 3 (hinge-norm); Zhao et al. 2023, arXiv 2305.10425",
+    papers=(
+        Paper(
+            "2309.06657",
+            "Liu and Zhao and others",
+            2023,
+            "Statistical Rejection Sampling Improves Preference Optimization",
+        ),
+        Paper(
+            "2305.10425",
+            "Zhao and Joshi and others",
+            2023,
+            "SLiC-HF: Sequence Likelihood Calibration with Human Feedback",
+        ),
+    ),
     advice="When easy pairs should cost nothing. A rising share of saturated pairs is its way of being done.",
     limits={"beta": BETA},
     at_zero=lambda h: 1.0,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 from diffalign.losses.regression import regressed
 
 
-def inpo(scores: PairLogps, *, beta: float, tau_over_eta: float = 1 / 3, relative: bool = False) -> Tensor:
+def inpo(logps: PairLogps, *, beta: float, tau_over_eta: float = 1 / 3, relative: bool = False) -> Tensor:
     """Iterative Nash policy optimisation.
 
         loss_b = (m_b - 1 / (2 beta))^2,   m = q m_reference + (1 - q) m_previous        relative: the same times beta^2
@@ -19,7 +20,7 @@ def inpo(scores: PairLogps, *, beta: float, tau_over_eta: float = 1 / 3, relativ
     with the margins against the fixed reference and against the policy as it was, and ``q = tau_over_eta``.
 
     Args:
-        scores: ``B`` pairs against a reference, with the candidates' scores under the previous policy. Of texts they
+        logps: ``B`` pairs against a reference, with the candidates' scores under the previous policy. Of texts they
             are sums unless ``per_token: true`` says otherwise.
         beta: Inverse temperature, > 0; the paper's eta. The margin aimed at is ``1 / (2 beta)``.
         tau_over_eta: The share of the fixed reference, in [0, 1]; the rest is the previous policy's.
@@ -35,18 +36,18 @@ def inpo(scores: PairLogps, *, beta: float, tau_over_eta: float = 1 / 3, relativ
 
     Source: Zhang et al. 2024 (arXiv 2407.00617), its loss on pairs.
     """
-    chosen, rejected = scores.pair
+    chosen, rejected = logps.pair
     gap = upcast(chosen.logps) - upcast(rejected.logps)
-    one, other = scores.under("previous")
+    one, other = logps.under("previous")
     since = gap - (upcast(one.logps) - upcast(other.logps)).detach()
-    margin = tau_over_eta * scores.margin + (1.0 - tau_over_eta) * since
+    margin = tau_over_eta * logps.margin + (1.0 - tau_over_eta) * since
     return regressed(margin, 0.5, beta=beta, relative=relative)
 
 
 INPO = Loss(
     name="inpo",
     function=inpo,
-    takes="scores",
+    takes="logps",
     needs=("reference", "previous"),
     is_quadratic=True,
     scale_sensitive=True,
@@ -54,6 +55,14 @@ INPO = Loss(
     summary="INPO: the squared loss against a mixture of the reference and the policy as it was",
     formula="(q m_reference + (1 - q) m_previous - 1 / (2 beta))^2, q = tau_over_eta; relative: times beta^2",
     source="Zhang et al. 2024, arXiv 2407.00617",
+    papers=(
+        Paper(
+            "2407.00617",
+            "Zhang and Yu and others",
+            2024,
+            "Iterative Nash Policy Optimization: Aligning LLMs with General Preferences via No-Regret Learning",
+        ),
+    ),
     advice="In rounds, on a model's own answers of which only the better one is known: no win rates. The reference "
     "stays the first policy throughout. Published: beta 0.0075 of sums, a third of the reference, three rounds.",
     limits={

@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
-from diffalign.losses.registry import Loss
 from diffalign.losses.regression import regressed
 
 
@@ -43,6 +44,14 @@ IPO = Loss(
     summary="IPO: a margin to reach, 1 / (2 beta), not to outgrow",
     formula="(m - 1 / (2 beta))^2; relative: (beta m - 1/2)^2",
     source="Azar et al. 2023, arXiv 2310.12036, eq. 17",
+    papers=(
+        Paper(
+            "2310.12036",
+            "Azar and Rowland and others",
+            2023,
+            "A General Theoretical Paradigm to Understand Learning from Human Preferences",
+        ),
+    ),
     advice="When few pairs are seen many times: margins stop growing at the target. For denoisers set relative: true, "
     "or an optimizer with a smaller epsilon, because the plain loss is beta^2 times smaller. Of texts the margin is "
     "one of means over tokens, as the authors confirmed; per_token: false is the equation as printed.",

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import Hyper, Value
 from diffalign.losses.logic.model_counting import rho, rho_against
 from diffalign.losses.logic.named_forms import TABLE
 from diffalign.losses.logic.parse import between, structure_of
 from diffalign.losses.logic.structures import Structure, worlds
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.pairs.hinge import hinge
 from diffalign.losses.pairs.ipo import ipo
 from diffalign.losses.pairs.logistic import logistic
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import Range
-from diffalign.losses.registry import Loss
 
 LINKS = {"logistic": logistic, "hinge": hinge, "squared": ipo}
 """What is made of rho in a margin's place."""
 
 
 def structure(
-    scores: PairLogps, *, beta: float = 1.0, form: str = "", top: str = "", bottom: str = "", link: str = "logistic"
+    logps: PairLogps, *, beta: float = 1.0, form: str = "", top: str = "", bottom: str = "", link: str = "logistic"
 ) -> Tensor:
     """The loss of a structure over the two candidates' probabilities.
 
@@ -35,7 +36,7 @@ def structure(
     not, ``p = exp(logp / number of tokens)``.
 
     Args:
-        scores: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens
+        logps: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens
             unless ``per_token: false`` says otherwise: of a sum ``1 - p`` is 1. Log-probabilities are at most 0.
         beta: Inverse temperature, > 0. At 1, and without constraint and additive part, the loss is ``-log weight(P)``.
         form: The structure: a name ("cCPO"), or its statements ("M_l -> M_w given M_w or M_l").
@@ -57,13 +58,13 @@ def structure(
         denoiser's ``p = exp(logp_scale logp)``, a number between 0 and 1 as errors are not negative, is this project's
         own.
     """
-    chosen, rejected = scores.pair
-    found = rho(_compiled(form, top, bottom), (upcast(chosen.logps), upcast(rejected.logps)))
-    return LINKS[link](found, beta=beta)
+    chosen, rejected = logps.pair
+    log_odds = rho(_compiled(form, top, bottom), (upcast(chosen.logps), upcast(rejected.logps)))
+    return LINKS[link](log_odds, beta=beta)
 
 
 def structure_reference(
-    scores: PairLogps, *, beta: float = 1.0, form: str = "", top: str = "", bottom: str = "", link: str = "logistic"
+    logps: PairLogps, *, beta: float = 1.0, form: str = "", top: str = "", bottom: str = "", link: str = "logistic"
 ) -> Tensor:
     """The loss of a structure against a reference.
 
@@ -73,7 +74,7 @@ def structure_reference(
     weight(bottom) ]`` over all four.
 
     Args:
-        scores: ``B`` pairs against a reference; means over tokens and log-probabilities as for :func:`structure`.
+        logps: ``B`` pairs against a reference; means over tokens and log-probabilities as for :func:`structure`.
         beta: Inverse temperature, > 0.
         form: As there; DPO too.
         top: As there; worlds have four digits where the reference's propositions are meant, M_w M_l R_w R_l.
@@ -91,58 +92,61 @@ def structure_reference(
 
     Source: Richardson et al. 2024 (arXiv 2412.17696), the forms with a reference.
     """
-    chosen, rejected = (upcast(side.logps) for side in scores.pair)
-    references = scores.reference_chosen, scores.reference_rejected
-    if references[0] is None or references[1] is None:
-        raise ValueError("this loss compares with a reference, but the scores carry none; score the reference too")
-    compared = [upcast(side.logps).detach() for side in references if side is not None]
-    return LINKS[link](rho_against(_compiled(form, top, bottom), (chosen, rejected), compared), beta=beta)
+    chosen, rejected = (upcast(side.logps) for side in logps.pair)
+    references = [upcast(side.logps).detach() for side in logps.reference_pair]
+    return LINKS[link](rho_against(_compiled(form, top, bottom), (chosen, rejected), references), beta=beta)
 
 
 def _compiled(form: str, top: str, bottom: str) -> Structure:
     return structure_of(form) if form else between(top, bottom)
 
 
-def _check_form(text: Any) -> None:
+def _check_form(text: Value) -> None:
     if not isinstance(text, str):
         raise ValueError(f"a form is text, such as 'cCPO' or 'M_l -> M_w given M_w or M_l'; got {text!r}")
     if text:
         structure_of(text)
 
 
-def _check_worlds(text: Any) -> None:
+def _check_worlds(text: Value) -> None:
     if not isinstance(text, str):  # YAML makes the number 1 of 01
         raise ValueError(f"worlds are text: put them into quotes, such as top: '11,10' and bottom: '01'; got {text!r}")
     if text:
         worlds(text, 4)
 
 
-def _agree(hyper: Mapping[str, Any], with_reference: bool) -> None:
-    form, top, bottom = hyper["form"], hyper["top"], hyper["bottom"]
+def _agree(hyper: Hyper, with_reference: bool) -> None:
+    form, top, bottom = (str(hyper[name]) for name in ("form", "top", "bottom"))
     if bool(form) == bool(top or bottom) or bool(top) != bool(bottom):
         raise ValueError(
             f"a structure is a form, or a top and a bottom; got form {form!r}, top {top!r}, bottom {bottom!r}. Forms "
             f"with a name are {', '.join(TABLE)}; type for example form: cCPO, or top: '11,10' with bottom: '01'"
         )
-    made = _compiled(form, top, bottom)
-    if made.top == made.bottom:
+    compiled = _compiled(form, top, bottom)
+    if compiled.top == compiled.bottom:
         raise ValueError(
             f"top and bottom of '{form or top}' are the same worlds, so its loss would be the same for every model; in "
             "its core something must tell the allowed worlds apart"
         )
-    if made.count == 4 and not with_reference:
+    if compiled.count == 4 and not with_reference:
         raise ValueError(
             f"'{form or f'{top} / {bottom}'}' speaks of the reference (R_w, R_l). Type: name: structure_reference; "
             "without a reference DPO is form: CPO"
         )
 
 
+_PAPER = Paper(
+    "2412.17696",
+    "Richardson and Srikumar and Sabharwal",
+    2024,
+    "Understanding the Logic of Direct Preference Alignment through Logic",
+)
 _BETA = Range(
     *(0.0, math.inf, False, False),
     meaning="the inverse temperature of rho",
     advice="Start at 1, where the loss is the logarithm of a probability; 2 to 10 as for other gaps per token.",
 )
-_WORDS: Mapping[str, Sequence[str] | Callable[[str], None]] = {
+_CHOICES: Mapping[str, Sequence[str] | Callable[[Value], None]] = {
     "form": _check_form,
     "top": _check_worlds,
     "bottom": _check_worlds,
@@ -153,7 +157,7 @@ _SOURCE = "Richardson et al. 2024, arXiv 2412.17696"
 STRUCTURE = Loss(
     name="structure",
     function=structure,
-    takes="scores",
+    takes="logps",
     needs=(),
     scale_sensitive=True,
     per_token=True,
@@ -162,12 +166,21 @@ STRUCTURE = Loss(
     formula="-log s(beta rho), rho = log [weight(top) / weight(bottom)], a world's weight: p or 1 - p per answer, "
     "p = exp(logp per token)",
     source=f"{_SOURCE}; the weight of a statement as a loss: Xu et al. 2017, arXiv 1711.11157",
+    papers=(
+        _PAPER,
+        Paper(
+            "1711.11157",
+            "Xu and Zhang and others",
+            2017,
+            "A Semantic Loss Function for Deep Learning with Symbolic Knowledge",
+        ),
+    ),
     advice="To try a loss that has no name yet: `diffalign logic FORM` shows what a form says and whether it follows "
     "the label. The authors' search found cCPO as good as known ones. Nothing ties the policy to where it started: "
     "keep the learning rate low. Of a denoiser set logp_scale: 10, so that exp(-5 e) is a number between 0 and 1; "
     "without a reference what differs between two images counts as well.",
     limits={"beta": _BETA},
-    words=_WORDS,
+    choices=_CHOICES,
     agree=lambda h: _agree(h, with_reference=False),
     at_zero=None,
 )
@@ -175,18 +188,19 @@ STRUCTURE = Loss(
 STRUCTURE_REFERENCE = Loss(
     name="structure_reference",
     function=structure_reference,
-    takes="scores",
+    takes="logps",
     scale_sensitive=True,
     per_token=True,
     uses_absolute_logps=True,
     summary="the same against a reference: any form with log r_w / r_l taken off, or one about the reference itself",
     formula="-log s(beta rho), rho = log [weight(top) r_l / (weight(bottom) r_w)]",
     source=f"{_SOURCE}, forms with a reference",
+    papers=(_PAPER,),
     advice="As structure, where the policy shall be held to its start: form: cCPO here is to DPO what cCPO is to CPO. "
     "form: DPO with per_token: false is logistic. Of a denoiser set logp_scale: for forms with a 1 - p to 10, and beta "
     "up to keep the gap's weight; for DPO and CPO to 50000 with a beta of 0.1.",
     limits={"beta": _BETA},
-    words=_WORDS,
+    choices=_CHOICES,
     agree=lambda h: _agree(h, with_reference=True),
     at_zero=None,
 )

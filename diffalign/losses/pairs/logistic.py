@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, FLIP
-from diffalign.losses.registry import Loss
 
 
 def logistic(margin: Tensor, *, beta: float, flip: float = 0.0) -> Tensor:
@@ -59,6 +60,19 @@ def robust(margin: Tensor, *, beta: float, flip: float) -> Tensor:
     return (-(1.0 - flip) * F.logsigmoid(u) + flip * F.logsigmoid(-u)) / (1.0 - 2.0 * flip)
 
 
+DPO_PAPER = Paper(
+    "2305.18290",
+    "Rafailov and Sharma and others",
+    2023,
+    "Direct Preference Optimization: Your Language Model is Secretly a Reward Model",
+)
+DIFFUSION_DPO_PAPER = Paper(
+    "2311.12908",
+    "Wallace and Dang and others",
+    2023,
+    "Diffusion Model Alignment Using Direct Preference Optimization",
+)
+
 LOGISTIC = Loss(
     name="logistic",
     function=logistic,
@@ -67,6 +81,10 @@ LOGISTIC = Loss(
     formula="-(1 - flip) log s(beta m) - flip log s(-beta m)",
     source="Rafailov et al. 2023, arXiv 2305.18290, eq. 7; Wallace et al. 2023, arXiv 2311.12908, eq. 14; "
     "flip: Mitchell, ericmitchell.ai/cdpo.pdf, eq. 3",
+    papers=(
+        DPO_PAPER,
+        DIFFUSION_DPO_PAPER,
+    ),
     advice="Start here. Watch both rewards: a growing margin with two falling rewards means that the policy forgets. "
     "Where votes contradict each other a flip, say 0.1, keeps margins finite.",
     limits={"beta": BETA, "flip": FLIP},
@@ -84,6 +102,14 @@ ROBUST = Loss(
     summary="rDPO: unbiased under labels flipped at a known rate",
     formula="[-(1 - flip) log s(beta m) + flip log s(-beta m)] / (1 - 2 flip)",
     source="Chowdhury et al. 2024, arXiv 2403.00409, section 3",
+    papers=(
+        Paper(
+            "2403.00409",
+            "Chowdhury and Kini and Natarajan",
+            2024,
+            "Provably Robust DPO: Aligning Language Models with Noisy Feedback",
+        ),
+    ),
     advice="When the rate of wrong labels is known. Do not choose the rate by this loss: it falls without bound as "
     "margins grow. Prefer logistic with a flip when the noise is a guess.",
     limits={"beta": BETA, "flip": FLIP},

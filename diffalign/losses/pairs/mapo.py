@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import Range
-from diffalign.losses.registry import Loss
 
 SERIES = (1.0, -1 / 2, 1 / 12, 0.0, -1 / 720, 0.0, 1 / 30240, 0.0, -1 / 1209600, 0.0, 1 / 47900160)
 """Taylor coefficients of the link, the Bernoulli numbers over factorials."""
@@ -19,7 +20,7 @@ NEAR = 0.25
 """Below this the series: its first dropped term is 3e-17 there, while the quotient's gradient cancels like eps / x."""
 
 
-def mapo(scores: PairLogps, *, k: float = 0.5, temperature: float = 1000.0, weight: float = 0.1) -> Tensor:
+def mapo(logps: PairLogps, *, k: float = 0.5, temperature: float = 1000.0, weight: float = 0.1) -> Tensor:
     """Margin-aware preference optimisation of denoisers.
 
         loss_b = e_w - weight log s(temperature (phi(k e_w) - phi(k e_l))),      phi(l) = l / (exp(l) - 1)
@@ -27,7 +28,7 @@ def mapo(scores: PairLogps, *, k: float = 0.5, temperature: float = 1000.0, weig
     with the errors ``e = -2 logp`` of the policy and ``s`` the logistic sigmoid.
 
     Args:
-        scores: ``B`` pairs of a denoiser; the reference, if there is one, is not read.
+        logps: ``B`` pairs of a denoiser; the reference, if there is one, is not read.
         k: Factor on the errors before the link, > 0.
         temperature: Factor on the gap of the links, > 0. Large, because the links of near-equal errors are near-equal.
         weight: Factor on the margin's loss, 0 or more. 0 is fine-tuning on the chosen candidates: ``sft`` with scale 2.
@@ -43,7 +44,7 @@ def mapo(scores: PairLogps, *, k: float = 0.5, temperature: float = 1000.0, weig
         as an exponent or as a factor (a link bounded in (0, 1) suggests the exponent); this is the factor, with the
         defaults of the released code.
     """
-    chosen, rejected = scores.pair
+    chosen, rejected = logps.pair
     e_w, e_l = -2.0 * upcast(chosen.logps), -2.0 * upcast(rejected.logps)
     return e_w - weight * F.logsigmoid(temperature * (phi(k * e_w) - phi(k * e_l)))
 
@@ -64,13 +65,21 @@ def phi(x: Tensor) -> Tensor:
 MAPO = Loss(
     name="mapo",
     function=mapo,
-    takes="scores",
+    takes="logps",
     needs=(),
     uses_absolute_logps=True,
     media=("image", "video"),
     summary="MaPO: fine-tuning on the chosen candidate plus a bounded margin, without a reference",
     formula="e_w - weight log s(temperature (phi(k e_w) - phi(k e_l))), e = -2 logp, phi(l) = l / (exp(l) - 1)",
     source="Hong et al. 2024, arXiv 2406.06424; defaults of the released code",
+    papers=(
+        Paper(
+            "2406.06424",
+            "Hong and Paul and others",
+            2024,
+            "Margin-aware Preference Optimization for Aligning Diffusion Models without Reference",
+        ),
+    ),
     advice="When there is no room or time for a reference. Nothing ties the policy to where it started: keep the "
     "learning rate low and watch diversity. The defaults are those published for SDXL.",
     limits={

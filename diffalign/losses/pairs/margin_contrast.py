@@ -7,12 +7,13 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
-from diffalign.losses.registry import Loss
 
 
-def margin_contrast(scores: PairLogps, *, beta: float) -> Tensor:
+def margin_contrast(logps: PairLogps, *, beta: float) -> Tensor:
     """Margin of one prompt against the margin of another.
 
         loss_b = -log s(beta (m'_b - m_b))
@@ -20,7 +21,7 @@ def margin_contrast(scores: PairLogps, *, beta: float) -> Tensor:
     with the pair's margin ``m`` and ``m'`` that of the same two candidates under an augmented prompt.
 
     Args:
-        scores: ``B`` pairs against a reference with two further answers, "augmented_chosen" and "augmented_rejected":
+        logps: ``B`` pairs against a reference with two further answers, "augmented_chosen" and "augmented_rejected":
             the same candidates under a prompt with instructions that the chosen one follows better.
         beta: Inverse temperature, > 0.
 
@@ -34,18 +35,26 @@ def margin_contrast(scores: PairLogps, *, beta: float) -> Tensor:
         comparison within a sample, one answer under two prompts, is the logistic loss on pairs whose rejected candidate
         has a prompt of its own.
     """
-    augmented = scores.answer("augmented_chosen").logratio - scores.answer("augmented_rejected").logratio
-    return -F.logsigmoid(beta * (augmented - scores.margin))
+    augmented = logps.answer("augmented_chosen").logratio - logps.answer("augmented_rejected").logratio
+    return -F.logsigmoid(beta * (augmented - logps.margin))
 
 
 MARGIN_CONTRAST = Loss(
     name="margin_contrast",
     function=margin_contrast,
-    takes="scores",
+    takes="logps",
     roles=("augmented_chosen", "augmented_rejected"),
     summary="the same two answers farther apart where the prompt asks for more of what the chosen one does",
     formula="-log s(beta (m' - m)), m' under the augmented prompt",
     source="Sun et al. 2025, arXiv 2505.12845",
+    papers=(
+        Paper(
+            "2505.12845",
+            "Sun and Cai and others",
+            2025,
+            "Multi-Level Aware Preference Learning: Enhancing RLHF for Complex Multi-Instruction Tasks",
+        ),
+    ),
     advice="When prompts carry several instructions that can be checked: a sum such as logistic + margin_contrast. Not "
     "alone: it pulls the pair's own margin down.",
     limits={"beta": BETA},

@@ -7,12 +7,13 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 
-def modpo(scores: PairLogps, *, beta: float, weight: float, curve: str = "logistic") -> Tensor:
+def modpo(logps: PairLogps, *, beta: float, weight: float, curve: str = "logistic") -> Tensor:
     """Multi-objective direct preference optimisation.
 
         loss_b = -log s(u_b), or hinge: max(0, 1 - u_b),      u_b = (beta m_b - (g_w - g_l)) / weight
@@ -20,7 +21,7 @@ def modpo(scores: PairLogps, *, beta: float, weight: float, curve: str = "logist
     with what the other objectives say of each candidate, ``g = sum_i w_i r_i``.
 
     Args:
-        scores: ``B`` pairs against a reference, labelled by one objective; the rewards are the other objectives',
+        logps: ``B`` pairs against a reference, labelled by one objective; the rewards are the other objectives',
             combined already: name them with their weights in the setting ``rewards``.
         beta: Inverse temperature, > 0.
         weight: The weight of the objective that labelled the pairs, 0.05 or more; with those of the others it usually
@@ -36,8 +37,8 @@ def modpo(scores: PairLogps, *, beta: float, weight: float, curve: str = "logist
 
     Source: Zhou et al. 2023 (arXiv 2310.03708), with the hinge of its released code.
     """
-    margin = scores.margin
-    others = (scores.reward("chosen") - scores.reward("rejected")).to(margin)
+    margin = logps.margin
+    others = (logps.reward("chosen") - logps.reward("rejected")).to(margin)
     u = (beta * margin - others) / weight
     return F.relu(1.0 - u) if curve == "hinge" else -F.logsigmoid(u)
 
@@ -45,11 +46,19 @@ def modpo(scores: PairLogps, *, beta: float, weight: float, curve: str = "logist
 MODPO = Loss(
     name="modpo",
     function=modpo,
-    takes="scores",
+    takes="logps",
     needs=("reference", "rewards"),
     summary="MODPO: the logistic loss for one objective, beside weighed rewards of others",
     formula="-log s(u) or max(0, 1 - u), u = (beta m - (g_w - g_l)) / weight, g = sum of the others' weighed rewards",
     source="Zhou et al. 2023, arXiv 2310.03708",
+    papers=(
+        Paper(
+            "2310.03708",
+            "Zhou and Liu and others",
+            2023,
+            "Beyond One-Preference-Fits-All Alignment: Multi-Objective Direct Preference Optimization",
+        ),
+    ),
     advice="When several things are wanted and one of them labelled the pairs: rewards: {safety: 0.5} with weight 0.5, "
     "one run per weighting, and a front in the report. Bring the rewards to a spread of about one first.",
     limits={
@@ -60,6 +69,6 @@ MODPO = Loss(
             advice="With those of the rewards they usually sum to 1; below 0.05 take pairs of another objective.",
         ),
     },
-    words={"curve": ("logistic", "hinge")},
+    choices={"curve": ("logistic", "hinge")},
     at_zero=lambda h: None,
 )

@@ -8,21 +8,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 SMALLEST = 1e-6
 """A gap of rewards below counts as this one: the logarithm of none is minus infinity."""
 
 
-def odpo(scores: PairLogps, *, beta: float, alpha: float = 1.0, growth: str = "log") -> Tensor:
+def odpo(logps: PairLogps, *, beta: float, alpha: float = 1.0, growth: str = "log") -> Tensor:
     """Direct preference optimisation with an offset.
 
         loss_b = -log s(beta m_b - alpha f(r_w - r_l)),      f = log, or the number itself
 
     Args:
-        scores: ``B`` pairs against a reference, with rewards.
+        logps: ``B`` pairs against a reference, with rewards.
         beta: Inverse temperature, > 0.
         alpha: How strongly the offset counts, 0 or more; 0 is the logistic loss.
         growth: "log": of the gap of rewards, the chosen one the better, so that the offset is negative for gaps below
@@ -36,8 +37,8 @@ def odpo(scores: PairLogps, *, beta: float, alpha: float = 1.0, growth: str = "l
 
     Source: Amini et al. 2024 (arXiv 2402.10571); the logarithm and alpha = 1 are those of its released code.
     """
-    u = beta * scores.margin
-    gap = (scores.reward("chosen") - scores.reward("rejected")).to(u)
+    u = beta * logps.margin
+    gap = (logps.reward("chosen") - logps.reward("rejected")).to(u)
     offset = torch.log(gap.clamp(min=SMALLEST)) if growth == "log" else gap
     return -F.logsigmoid(u - alpha * offset)
 
@@ -45,11 +46,14 @@ def odpo(scores: PairLogps, *, beta: float, alpha: float = 1.0, growth: str = "l
 ODPO = Loss(
     name="odpo",
     function=odpo,
-    takes="scores",
+    takes="logps",
     needs=("reference", "rewards"),
     summary="ODPO: the logistic loss with a margin to win by that grows with the gap of rewards",
     formula="-log s(beta m - alpha f(r_w - r_l)), f = log or the gap itself",
     source="Amini et al. 2024, arXiv 2402.10571",
+    papers=(
+        Paper("2402.10571", "Amini and Vieira and Cotterell", 2024, "Direct Preference Optimization with an Offset"),
+    ),
     advice="When the data say how much better, not only which one, and pairs are few. Put the rewards on a scale where "
     "a usual gap is a few units: log does not mind their size much, linear does.",
     limits={
@@ -60,6 +64,6 @@ ODPO = Loss(
             advice="Start at 1 for log, the paper's, which tried 0.5 too; 0 leaves it out.",
         ),
     },
-    words={"growth": ("log", "linear")},
+    choices={"growth": ("log", "linear")},
     at_zero=lambda h: None if h["alpha"] else math.log(2.0),
 )

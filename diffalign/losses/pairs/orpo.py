@@ -8,19 +8,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.probability import SURE, log1mexp
 from diffalign.losses.ranges import Range
-from diffalign.losses.registry import Loss
 
 
-def orpo(scores: PairLogps, *, weight: float = 0.1) -> Tensor:
+def orpo(logps: PairLogps, *, weight: float = 0.1) -> Tensor:
     """Odds ratio preference optimisation.
 
         loss_b = -a_w - weight log s(o_w - o_l),      o = a - log(1 - exp(a)),      a = logp / number of tokens
 
     Args:
-        scores: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens
+        logps: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens
             unless ``per_token: false`` says otherwise. Log-probabilities are at most 0.
         weight: Factor on the odds' loss beside the likelihood, 0 or more; the paper's lambda. 0 is ``sft``.
 
@@ -33,7 +34,7 @@ def orpo(scores: PairLogps, *, weight: float = 0.1) -> Tensor:
     Source: Hong et al. 2024 (arXiv 2403.07691), eq. 6 and 7. The likelihood is that of the response alone, and each
         response counts alike; other code takes the mean over all tokens of a batch, with the prompt's among them.
     """
-    chosen, rejected = scores.pair
+    chosen, rejected = logps.pair
     a_w, a_l = upcast(chosen.logps), upcast(rejected.logps)
     return -a_w - weight * F.logsigmoid(log_odds(a_w) - log_odds(a_l))
 
@@ -46,7 +47,7 @@ def log_odds(logp: Tensor) -> Tensor:
 ORPO = Loss(
     name="orpo",
     function=orpo,
-    takes="scores",
+    takes="logps",
     needs=(),
     media=("text",),  # a denoiser has no probability that odds could be made of
     per_token=True,
@@ -54,6 +55,14 @@ ORPO = Loss(
     summary="ORPO: fine-tuning on the chosen candidate plus its odds against the rejected one, without a reference",
     formula="-a_w - weight log s(o_w - o_l), o = a - log(1 - exp(a)), a = logp per token",
     source="Hong et al. 2024, arXiv 2403.07691, eq. 6 and 7",
+    papers=(
+        Paper(
+            "2403.07691",
+            "Hong and Lee and Thorne",
+            2024,
+            "ORPO: Monolithic Preference Optimization without Reference Model",
+        ),
+    ),
     advice="One run from a base model instead of two: it learns to answer and to prefer at once. From a model that is "
     "fine-tuned already, take simpo or a loss with a reference.",
     limits={

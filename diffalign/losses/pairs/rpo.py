@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 
-def rpo(scores: PairLogps, *, beta: float, eta: float = 0.005, average: float = 0.0) -> Tensor:
+def rpo(logps: PairLogps, *, beta: float, eta: float = 0.005, average: float = 0.0) -> Tensor:
     """Regularised preference optimisation.
 
         loss_b = -log s(beta m_b) - eta beta logp_w - average logp_w / n_w
@@ -21,7 +22,7 @@ def rpo(scores: PairLogps, *, beta: float, eta: float = 0.005, average: float = 
     with the margin ``m`` and the number ``n_w`` of the chosen candidate's tokens.
 
     Args:
-        scores: ``B`` pairs against a reference.
+        logps: ``B`` pairs against a reference.
         beta: Inverse temperature, > 0, as for the logistic loss.
         eta: Weight of the chosen candidate's likelihood, a sum over tokens, in units of beta; 0 or more. The cumulative
             form of the released code, with 0.005.
@@ -37,19 +38,27 @@ def rpo(scores: PairLogps, *, beta: float, eta: float = 0.005, average: float = 
     Source: Liu et al. 2024 (arXiv 2405.16436), with the chosen candidates as the baseline; both forms and their weights
         are the released code's.
     """
-    chosen = upcast(scores.chosen.logps)
-    mean = upcast(scores.chosen.per_token().logps)
-    return -F.logsigmoid(beta * scores.margin) - eta * beta * chosen - average * mean
+    chosen = upcast(logps.chosen.logps)
+    mean = upcast(logps.chosen.per_token().logps)
+    return -F.logsigmoid(beta * logps.margin) - eta * beta * chosen - average * mean
 
 
 RPO = Loss(
     name="rpo",
     function=rpo,
-    takes="scores",
+    takes="logps",
     uses_absolute_logps=True,
     summary="RPO: the logistic loss plus the chosen candidate's likelihood",
     formula="-log s(beta m) - eta beta logp_w - average logp_w / n_w",
     source="Liu et al. 2024, arXiv 2405.16436; weights of the released code",
+    papers=(
+        Paper(
+            "2405.16436",
+            "Liu and Lu and others",
+            2024,
+            "Provably Mitigating Overoptimization in RLHF: Your SFT Loss is Implicitly an Adversarial Regularizer",
+        ),
+    ),
     advice="When logps/chosen falls while the margin grows: the second term keeps the chosen answers likely. The "
     "authors found eta (a sum over tokens) better for chat and average 0.2 (a mean, with eta 0) for reasoning.",
     limits={

@@ -8,18 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import Range
-from diffalign.losses.registry import Loss
 
 
-def simpo(scores: PairLogps, *, beta: float = 2.0, gamma_beta_ratio: float = 0.25) -> Tensor:
+def simpo(logps: PairLogps, *, beta: float = 2.0, gamma_beta_ratio: float = 0.25) -> Tensor:
     """Simple preference optimisation.
 
         loss_b = -log s(beta (a_w - a_l - gamma_beta_ratio)),      a = logp / number of tokens
 
     Args:
-        scores: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens, the
+        logps: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens, the
             end token included, unless ``per_token: false`` says otherwise.
         beta: Inverse temperature of a log-probability per token, > 0: of order one, where a sum takes a tenth.
         gamma_beta_ratio: The gap that the chosen candidate has to win by, in nats per token, 0 or more. The paper's
@@ -33,7 +34,7 @@ def simpo(scores: PairLogps, *, beta: float = 2.0, gamma_beta_ratio: float = 0.2
 
     Source: Meng et al. 2024 (arXiv 2405.14734), eq. 6, in the parameters of the released code.
     """
-    chosen, rejected = scores.pair
+    chosen, rejected = logps.pair
     gap = upcast(chosen.logps) - upcast(rejected.logps)
     return -F.logsigmoid(beta * (gap - gamma_beta_ratio))
 
@@ -41,13 +42,21 @@ def simpo(scores: PairLogps, *, beta: float = 2.0, gamma_beta_ratio: float = 0.2
 SIMPO = Loss(
     name="simpo",
     function=simpo,
-    takes="scores",
+    takes="logps",
     needs=(),
     media=("text",),  # errors of two images differ by what they show; without a reference nothing cancels that
     per_token=True,
     summary="SimPO: the gap of log-probabilities per token, with a margin to win by, without a reference",
     formula="-log s(beta (a_w - a_l - gamma_beta_ratio)), a = logp per token",
     source="Meng et al. 2024, arXiv 2405.14734, eq. 6; defaults of the released code",
+    papers=(
+        Paper(
+            "2405.14734",
+            "Meng and Xia and Chen",
+            2024,
+            "SimPO: Simple Preference Optimization with a Reference-Free Reward",
+        ),
+    ),
     advice="When there is no room for a reference, or answers get longer and longer: what counts is a mean over "
     "tokens, as in sampling. Nothing ties the policy to where it started: published learning rates are 3e-7 to 1e-6, "
     "of all weights, and 1e-5 broke the model. Tuned: beta 2 to 10, gamma_beta_ratio 0.1 to 0.8.",

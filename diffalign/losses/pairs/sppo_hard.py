@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.pairs.sppo import SPPO_PAPER
 from diffalign.losses.ranges import BETA
-from diffalign.losses.registry import Loss
 from diffalign.losses.regression import regressed
 
 
-def sppo_hard(scores: PairLogps, *, beta: float, relative: bool = False) -> Tensor:
+def sppo_hard(logps: PairLogps, *, beta: float, relative: bool = False) -> Tensor:
     """Self-play preference optimisation where the chosen candidate wins for sure.
 
         loss_b = (R_w - 1 / (2 beta))^2 + (R_l + 1 / (2 beta))^2          relative: the same times beta^2
@@ -18,7 +19,7 @@ def sppo_hard(scores: PairLogps, *, beta: float, relative: bool = False) -> Tens
     with the logratios ``R`` against the policy at the start of a round.
 
     Args:
-        scores: ``B`` pairs against a reference: the policy that wrote them.
+        logps: ``B`` pairs against a reference: the policy that wrote them.
         beta: Inverse temperature, > 0; the paper's ``1 / eta``.
         relative: Measures distances in units of ``1 / beta``: the same minimum, losses of order one. With the
             published beta of 0.001 a plain loss starts at half a million.
@@ -32,7 +33,7 @@ def sppo_hard(scores: PairLogps, *, beta: float, relative: bool = False) -> Tens
     Source: Wu et al. 2024 (arXiv 2405.00675), algorithm 1 with the probabilities 1 and 0, as the sum of both squares;
         the authors' code takes half of it.
     """
-    chosen, rejected = scores.logratios
+    chosen, rejected = logps.logratios
     up, down = (
         regressed(ratio, worth, beta=beta, relative=relative) for ratio, worth in ((chosen, 0.5), (rejected, -0.5))
     )
@@ -42,12 +43,13 @@ def sppo_hard(scores: PairLogps, *, beta: float, relative: bool = False) -> Tens
 SPPO_HARD = Loss(
     name="sppo_hard",
     function=sppo_hard,
-    takes="scores",
+    takes="logps",
     is_quadratic=True,
     scale_sensitive=True,
     summary="SPPO with hard labels: a logratio to reach for each candidate, up for the chosen, down for the rejected",
     formula="(R_w - 1 / (2 beta))^2 + (R_l + 1 / (2 beta))^2; relative: times beta^2",
     source="Wu et al. 2024, arXiv 2405.00675, algorithm 1",
+    papers=(SPPO_PAPER,),
     advice="In rounds of self-play on pairs of the policy's own answers: neither likelihood runs away. Published "
     "rounds take beta 0.001; set relative: true there, and for denoisers.",
     limits={"beta": BETA},

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 ROLES = ("chosen_after_rejected", "rejected_after_chosen", "chosen_after_chosen", "rejected_after_rejected")
 """An answer given the other one, or itself, as a draft in its prompt."""
 
 
-def srpo(scores: PairLogps, *, beta: float, mix: float = 0.5) -> Tensor:
+def srpo(logps: PairLogps, *, beta: float, mix: float = 0.5) -> Tensor:
     """Self-improving robust preference optimisation.
 
         loss_b  = mix joint_b + (1 - mix) reviser_b
@@ -23,7 +24,7 @@ def srpo(scores: PairLogps, *, beta: float, mix: float = 0.5) -> Tensor:
     ``b`` as a draft.
 
     Args:
-        scores: ``B`` pairs against a reference with four further answers, :data:`ROLES`.
+        logps: ``B`` pairs against a reference with four further answers, :data:`ROLES`.
         beta: Inverse temperature, > 0.
         mix: Share of the joint term, in [0, 1]. 0 teaches the reviser alone; 1 leaves open which of the two moves.
 
@@ -36,8 +37,8 @@ def srpo(scores: PairLogps, *, beta: float, mix: float = 0.5) -> Tensor:
 
     Source: Choi et al. 2024 (arXiv 2406.01660), both terms derived from its game; mix and beta are ours.
     """
-    chosen, rejected = scores.logratios
-    revised, spoiled, kept_chosen, kept_rejected = (scores.answer(role).logratio for role in ROLES)
+    chosen, rejected = logps.logratios
+    revised, spoiled, kept_chosen, kept_rejected = (logps.answer(role).logratio for role in ROLES)
     joint = (beta * (chosen + revised - rejected - spoiled) - 1.0) ** 2
     from_rejected = (beta * (revised - kept_rejected) - 0.5) ** 2
     from_chosen = (beta * (kept_chosen - spoiled) - 0.5) ** 2
@@ -47,7 +48,7 @@ def srpo(scores: PairLogps, *, beta: float, mix: float = 0.5) -> Tensor:
 SRPO = Loss(
     name="srpo",
     function=srpo,
-    takes="scores",
+    takes="logps",
     roles=ROLES,
     is_quadratic=True,
     media=("text",),  # a draft stands in the prompt, and an image cannot
@@ -55,6 +56,9 @@ SRPO = Loss(
     formula="mix (beta [R_w + R_{w|l} - R_l - R_{l|w}] - 1)^2 + (1 - mix) [(beta (R_{w|l} - R_{l|l}) - 1/2)^2 + "
     "(beta (R_{w|w} - R_{l|w}) - 1/2)^2] / 2, a|b: a given b as a draft",
     source="Choi et al. 2024, arXiv 2406.01660",
+    papers=(
+        Paper("2406.01660", "Choi and Ahmadian and others", 2024, "Self-Improving Robust Preference Optimization"),
+    ),
     advice="When the model may revise its answers once it is used, or prompts will differ from those of the data. "
     "Take pairs: drafts, which writes the prompts with drafts; each pair costs six answers instead of two.",
     limits={

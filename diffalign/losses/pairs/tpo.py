@@ -8,18 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import Range
-from diffalign.losses.registry import Loss
 
 
-def tpo(scores: PairLogps, *, beta: float = 0.01, alpha: float = 1.0) -> Tensor:
+def tpo(logps: PairLogps, *, beta: float = 0.01, alpha: float = 1.0) -> Tensor:
     """Triple preference optimisation.
 
         loss_b = -log s(beta (logp_w - logp_l)) - alpha logp_gold / n_gold
 
     Args:
-        scores: ``B`` pairs with a further answer "gold", the best one known; a reference, if there is one, is not read.
+        logps: ``B`` pairs with a further answer "gold", the best one known; a reference, if there is one, is not read.
         beta: Inverse temperature of a sum over tokens, > 0.
         alpha: Weight of the gold answer's likelihood per token, 0 or more.
 
@@ -33,18 +34,18 @@ def tpo(scores: PairLogps, *, beta: float = 0.01, alpha: float = 1.0) -> Tensor:
         its own tokens here, so that each example counts alike; TRL and the released code take one mean over all gold
         tokens of a batch, where long answers count more.
     """
-    chosen, rejected = scores.pair
-    surprise = -upcast(scores.answer("gold").policy.per_token().logps)
+    chosen, rejected = logps.pair
+    surprise = -upcast(logps.answer("gold").policy.per_token().logps)
     return -F.logsigmoid(beta * (upcast(chosen.logps) - upcast(rejected.logps))) + alpha * surprise
 
 
-def tpo_l(scores: PairLogps, *, beta: float = 10.0, gamma: float = 0.5, alpha: float = 1.0) -> Tensor:
+def tpo_l(logps: PairLogps, *, beta: float = 10.0, gamma: float = 0.5, alpha: float = 1.0) -> Tensor:
     """Triple preference optimisation with control of lengths.
 
         loss_b = -log s(beta (a_w - a_l) - gamma) - alpha a_gold,      a = logp / number of tokens
 
     Args:
-        scores: ``B`` pairs with a further answer "gold". The catalogue's row gives means over tokens, of all three,
+        logps: ``B`` pairs with a further answer "gold". The catalogue's row gives means over tokens, of all three,
             unless ``per_token: false`` says otherwise.
         beta: Inverse temperature of a log-probability per token, > 0.
         gamma: The margin to win by, 0 or more. Not times beta, unlike ``gamma_beta_ratio`` of ``simpo``.
@@ -57,11 +58,17 @@ def tpo_l(scores: PairLogps, *, beta: float = 10.0, gamma: float = 0.5, alpha: f
 
     Source: Saeidi et al. 2024 (arXiv 2405.16681), TPO-L; the gold's term as in :func:`tpo`.
     """
-    chosen, rejected = scores.pair
+    chosen, rejected = logps.pair
     gap = upcast(chosen.logps) - upcast(rejected.logps)
-    return -F.logsigmoid(beta * gap - gamma) - alpha * upcast(scores.answer("gold").policy.logps)
+    return -F.logsigmoid(beta * gap - gamma) - alpha * upcast(logps.answer("gold").policy.logps)
 
 
+_PAPER = Paper(
+    "2405.16681",
+    "Saeidi and Verma and others",
+    2024,
+    "Triple Preference Optimization: Achieving Better Alignment using a Single Step Optimization",
+)
 _ALPHA = Range(
     *(0.0, math.inf, True, False),
     meaning="the weight of the gold answer's likelihood per token",
@@ -71,13 +78,14 @@ _ALPHA = Range(
 TPO = Loss(
     name="tpo",
     function=tpo,
-    takes="scores",
+    takes="logps",
     needs=(),
     roles=("gold",),
     scale_sensitive=True,
     summary="TPO: two answers compared without a reference, and a third, the best one, learnt by heart",
     formula="-log s(beta (logp_w - logp_l)) - alpha logp_gold / n_gold",
     source="Saeidi et al. 2024, arXiv 2405.16681",
+    papers=(_PAPER,),
     advice="One run from a base model where three ranked answers are known: best as gold, second as chosen, worst as "
     "rejected. Of denoisers set logp_scale: without a reference a beta of 0.01 meets errors of a hundredth.",
     limits={
@@ -94,7 +102,7 @@ TPO = Loss(
 TPO_L = Loss(
     name="tpo_l",
     function=tpo_l,
-    takes="scores",
+    takes="logps",
     needs=(),
     roles=("gold",),
     per_token=True,
@@ -102,6 +110,7 @@ TPO_L = Loss(
     summary="TPO-L: TPO on log-probabilities per token with a margin to win by",
     formula="-log s(beta (a_w - a_l) - gamma) - alpha a_gold, a = logp per token",
     source="Saeidi et al. 2024, arXiv 2405.16681",
+    papers=(_PAPER,),
     advice="As tpo, where answers get longer and longer.",
     limits={
         "beta": Range(

@@ -7,13 +7,14 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 
 def vpo(
-    scores: PairLogps,
+    logps: PairLogps,
     *,
     beta: float,
     alpha: float = 0.01,
@@ -28,7 +29,7 @@ def vpo(
     with the logratio ``R`` of a further answer, "calibration", whose mean reward is to be 0.
 
     Args:
-        scores: ``B`` pairs against a reference, with the calibration answer: a sample of the reference, or any answer
+        logps: ``B`` pairs against a reference, with the calibration answer: a sample of the reference, or any answer
             of the data.
         beta: Inverse temperature, > 0.
         alpha: Weight of the calibration's reward, 0 or more; 0 is the logistic loss.
@@ -47,23 +48,31 @@ def vpo(
 
     Source: Cen et al. 2024 (arXiv 2405.19320), with the loss derived from its objective.
     """
-    answer = scores.answer("calibration")
+    answer = logps.answer("calibration")
     reward = beta * answer.logratio
     if calibration_per_token and answer.policy.lengths is not None:
         reward = reward / answer.policy.lengths.to(reward).clamp(min=1.0)
     if clip:
         reward = reward.clamp(-clip, clip)
-    return -F.logsigmoid(beta * scores.margin) + (alpha if sign == "online" else -alpha) * reward
+    return -F.logsigmoid(beta * logps.margin) + (alpha if sign == "online" else -alpha) * reward
 
 
 VPO = Loss(
     name="vpo",
     function=vpo,
-    takes="scores",
+    takes="logps",
     roles=("calibration",),
     summary="VPO: the logistic loss and the likelihood of a calibration answer, up offline, down online",
     formula="-log s(beta m) -+ alpha clip(beta R_calibration), - offline, + online",
     source="Cen et al. 2024, arXiv 2405.19320",
+    papers=(
+        Paper(
+            "2405.19320",
+            "Cen and Mei and others",
+            2024,
+            "Value-Incentivized Preference Optimization: A Unified Approach to Online and Offline RLHF",
+        ),
+    ),
     advice="Offline against over-optimisation on few pairs; online to explore. With the chosen answers for calibration "
     "take rpo, which needs no further answer. Start with alpha 0.01 or per token: sums over long answers are large.",
     limits={
@@ -79,6 +88,6 @@ VPO = Loss(
             advice="Leave it at 0 for none; online set it where rewards of calibration answers run away.",
         ),
     },
-    words={"sign": ("offline", "online")},
+    choices={"sign": ("offline", "online")},
     at_zero=lambda h: math.log(2.0),
 )

@@ -1,6 +1,6 @@
 """Losses on single examples: one candidate, to be learnt or to be avoided. One row each in :data:`SINGLES`."""
 
-from diffalign.losses.registry import Loss
+from diffalign.losses.loss import Loss
 from diffalign.losses.singles.bco import BCO
 from diffalign.losses.singles.f_sft import F_SFT, F_SFT_TOKENS
 from diffalign.losses.singles.kto import KTO

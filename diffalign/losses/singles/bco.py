@@ -7,13 +7,14 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.pairs.bco_pair import BCO_PAPER
 from diffalign.losses.ranges import BETA
-from diffalign.losses.registry import Loss
 from diffalign.losses.singles.sides import gains
 
 
-def bco(scores: PairLogps, *, beta: float) -> Tensor:
+def bco(logps: PairLogps, *, beta: float) -> Tensor:
     """Binary classifier optimisation.
 
         loss_b = -log s(y_b beta (R_b - d)),      y = 1 where the example is desirable, else -1
@@ -21,7 +22,7 @@ def bco(scores: PairLogps, *, beta: float) -> Tensor:
     with the logratio ``R`` of the example and the shift ``d``, the midpoint of the two kinds' mean logratios.
 
     Args:
-        scores: ``B`` single examples against a reference, with their ``desirable`` and, as the ``point``, the shift: a
+        logps: ``B`` single examples against a reference, with their ``desirable`` and, as the ``point``, the shift: a
             number of earlier steps, without gradient.
         beta: Inverse temperature, > 0.
 
@@ -38,20 +39,21 @@ def bco(scores: PairLogps, *, beta: float) -> Tensor:
     Source: Jung et al. 2024 (arXiv 2404.04656), sections 3 and 4. The mean of all rewards, which released code takes
         for the shift, is the midpoint only where the two kinds are equally many.
     """
-    gain, _ = gains(scores, baseline="running shift")
+    gain, _ = gains(logps, baseline="running shift")
     return -F.logsigmoid(beta * gain)
 
 
 BCO = Loss(
     name="bco",
     function=bco,
-    takes="scores",
+    takes="logps",
     kind="single",
     accepts_undesirable=True,
     needs=("reference", "bco_shift"),
     summary="BCO: tells good answers from bad ones by the implicit reward, from a running midpoint of the two kinds",
     formula="-log s(y beta (R - d)), y = 1 desirable, -1 not, d the midpoint of the kinds' mean logratios so far",
     source="Jung et al. 2024, arXiv 2404.04656, sections 3 and 4",
+    papers=(BCO_PAPER,),
     advice="Thumbs up and down without pairs, like kto, but no example is given up: take it where labels are clean. It "
     "needs no answers to other prompts, so a step costs less. Where the two kinds answer different prompts, weigh the "
     "undesirable ones: `diffalign data density`.",

@@ -28,10 +28,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffalign.losses.candidate_logps import upcast
-from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.loss import Loss
+from diffalign.losses.pair_logps import AnswerLogps, PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
-from diffalign.losses.registry import Loss
 
 
 class Phi(NamedTuple):
@@ -63,13 +63,13 @@ def phi_of(u: Tensor, phi: str) -> Tensor:
     return torch.where(u >= edge, curve(inner), curve(torch.full_like(u, edge)) + slope(edge) * (u - edge))
 
 
-def f_sft(scores: PairLogps, *, beta: float, phi: str = "pearson") -> Tensor:
+def f_sft(logps: PairLogps, *, beta: float, phi: str = "pearson") -> Tensor:
     """Fine-tuning by a divergence, on whole candidates.
 
         loss_b = -phi(beta R_b)
 
     Args:
-        scores: ``B`` single examples against the model before fine-tuning.
+        logps: ``B`` single examples against the model before fine-tuning.
         beta: How strongly the reference holds, > 0.
         phi: A key of :data:`PHI`.
 
@@ -81,16 +81,16 @@ def f_sft(scores: PairLogps, *, beta: float, phi: str = "pearson") -> Tensor:
 
     Source: Wang et al. 2025 (arXiv 2507.00018), see the module.
     """
-    return -phi_of(beta * scores.chosen_logratio, phi)
+    return -phi_of(beta * logps.chosen_logratio, phi)
 
 
-def f_sft_tokens(scores: PairLogps, *, beta: float, phi: str = "pearson") -> Tensor:
+def f_sft_tokens(logps: PairLogps, *, beta: float, phi: str = "pearson") -> Tensor:
     """The same for each token by itself, averaged.
 
         loss_b = -mean_t phi(beta (logp_t - reference logp_t))
 
     Args:
-        scores: As for :func:`f_sft`, with what each log-probability is the sum of.
+        logps: As for :func:`f_sft`, with what each log-probability is the sum of.
         beta: As for :func:`f_sft`.
         phi: A key of :data:`PHI`.
 
@@ -105,15 +105,19 @@ def f_sft_tokens(scores: PairLogps, *, beta: float, phi: str = "pearson") -> Ten
 
     Source: Wang et al. 2025 (arXiv 2507.00018), see the module.
     """
-    policy, reference = scores.chosen, scores.reference_chosen
-    if reference is None or policy.parts is None or reference.parts is None:
-        raise ValueError("this loss looks at each token against its reference, but the scores are sums alone")
-    parts = upcast(policy.parts)
-    # Parts behind an answer's end are zero under both, and phi(0) = 0: they add nothing.
-    worth = phi_of(beta * (parts - upcast(reference.parts).detach()), phi).sum(1)
-    return -worth if policy.lengths is None else -worth / policy.lengths.to(worth).clamp(min=1.0)
+    answer = AnswerLogps(logps.chosen, logps.reference_chosen)
+    # Parts beyond an answer's end are zero under both, and phi(0) = 0: they add nothing.
+    total = phi_of(beta * answer.part_logratios, phi).sum(1)
+    lengths = logps.chosen.lengths
+    return -total if lengths is None else -total / lengths.to(total).clamp(min=1.0)
 
 
+_PAPER = Paper(
+    "2507.00018",
+    "Wang and Cheng and others",
+    2025,
+    "Implicit Reward as the Bridge: A Unified View of SFT and DPO Connections",
+)
 _ADVICE = (
     "The stage before preferences, where plain sft forgets too much: the reference is the model before it. pearson "
     "stops at a gain of 2 / beta, hellinger never quite; identity is plain fine-tuning. The authors gained more by a "
@@ -123,30 +127,32 @@ _ADVICE = (
 F_SFT = Loss(
     name="f_sft",
     function=f_sft,
-    takes="scores",
+    takes="logps",
     kind="single",
     is_quadratic=True,
     summary="f-SFT: fine-tuning that keeps its pull towards the model before it",
     formula="-phi(beta R), phi one of " + ", ".join(PHI),
     source="Wang et al. 2025, arXiv 2507.00018",
+    papers=(_PAPER,),
     advice=_ADVICE,
     limits={"beta": BETA},
-    words={"phi": tuple(PHI)},
+    choices={"phi": tuple(PHI)},
     at_zero=lambda h: 0.0,
 )
 
 F_SFT_TOKENS = Loss(
     name="f_sft_tokens",
     function=f_sft_tokens,
-    takes="scores",
+    takes="logps",
     kind="single",
     needs=("reference", "parts"),
     media=("text",),
     summary="f-SFT token by token, averaged: the safer form for long answers",
     formula="-mean_t phi(beta (logp_t - reference logp_t)), phi one of " + ", ".join(PHI),
     source="Wang et al. 2025, arXiv 2507.00018",
+    papers=(_PAPER,),
     advice=_ADVICE + " Token by token no sum over a long answer leaves the bend of the curve.",
     limits={"beta": BETA},
-    words={"phi": tuple(PHI)},
+    choices={"phi": tuple(PHI)},
     at_zero=lambda h: 0.0,
 )

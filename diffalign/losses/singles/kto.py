@@ -7,13 +7,14 @@ import math
 import torch
 from torch import Tensor
 
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 from diffalign.losses.singles.sides import gains
 
 
-def kto(scores: PairLogps, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> Tensor:
+def kto(logps: PairLogps, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> Tensor:
     """Kahneman-Tversky optimisation.
 
         loss_b = weight_b (1 - s(y_b beta (R_b - z))),      y = 1 where the example is desirable, else -1
@@ -21,7 +22,7 @@ def kto(scores: PairLogps, *, beta: float, desirable_weight: float = 1.0, undesi
     with the logratio ``R`` of the example and the reference point ``z`` of its batch.
 
     Args:
-        scores: ``B`` single examples against a reference, with their ``desirable`` and the batch's ``point``.
+        logps: ``B`` single examples against a reference, with their ``desirable`` and the batch's ``point``.
         beta: Inverse temperature, > 0.
         desirable_weight: Factor on the desirable examples' losses, 0 or more.
         undesirable_weight: Factor on the others'.
@@ -39,8 +40,8 @@ def kto(scores: PairLogps, *, beta: float, desirable_weight: float = 1.0, undesi
     Source: Ethayarajh et al. 2024 (arXiv 2402.01306), the loss of section 4; of images Li et al. 2024, Diffusion-KTO
         (arXiv 2404.04465), whose reward is ``-(e - e_reference)``: beta here is twice the one there.
     """
-    gain, good = gains(scores, baseline="reference point")
-    weight = torch.where(good, desirable_weight, undesirable_weight).to(gain)
+    gain, desirable = gains(logps, baseline="reference point")
+    weight = torch.where(desirable, desirable_weight, undesirable_weight).to(gain)
     return weight * torch.sigmoid(-beta * gain)
 
 
@@ -49,13 +50,27 @@ _WEIGHT = "the factor on the losses of {} examples"
 KTO = Loss(
     name="kto",
     function=kto,
-    takes="scores",
+    takes="logps",
     kind="single",
     accepts_undesirable=True,
     needs=("reference", "kto_baseline"),
     summary="KTO: single examples with a thumb up or down, as gains and losses against a common reference point",
     formula="weight (1 - s(y beta (R - z))), y = 1 desirable, -1 not, z >= 0 the mean logratio of mismatched answers",
     source="Ethayarajh et al. 2024, arXiv 2402.01306, section 4; images: Li et al. 2024, arXiv 2404.04465",
+    papers=(
+        Paper(
+            "2402.01306",
+            "Ethayarajh and Xu and others",
+            2024,
+            "KTO: Model Alignment as Prospect Theoretic Optimization",
+        ),
+        Paper(
+            "2404.04465",
+            "Li and Kallidromitis and others",
+            2024,
+            "Aligning Diffusion Models by Optimizing Human Utility",
+        ),
+    ),
     advice="When there are thumbs up and down but no pairs. It needs both kinds; where one is rare give it the "
     "larger weight. The point is a mean over the whole batch, so small batches make it noisy.",
     limits={

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
-from diffalign.losses.singles.sides import good_ones
+from diffalign.losses.singles.sides import desirable_mask
 
 
-def npo(scores: PairLogps, *, beta: float, retain: float = 1.0) -> Tensor:
+def npo(logps: PairLogps, *, beta: float, retain: float = 1.0) -> Tensor:
     """Negative preference optimisation, with a term that retains.
 
         undesirable   loss_b = (2 / beta) log(1 + exp(beta R_b)) = -(2 / beta) log s(-beta R_b)
@@ -24,7 +25,7 @@ def npo(scores: PairLogps, *, beta: float, retain: float = 1.0) -> Tensor:
     with the logratio ``R``, and the log-probability ``logp`` and number ``n`` of tokens of what is to be retained.
 
     Args:
-        scores: ``B`` single examples against a reference, with their ``desirable``; undesirable ones alone do, too.
+        logps: ``B`` single examples against a reference, with their ``desirable``; undesirable ones alone do, too.
         beta: Inverse temperature, > 0: small ones forget as gradient ascent does.
         retain: Weight of the desirable examples' likelihood per token, 0 or more.
 
@@ -38,15 +39,15 @@ def npo(scores: PairLogps, *, beta: float, retain: float = 1.0) -> Tensor:
 
     Source: Zhang et al. 2024 (arXiv 2404.05868), eq. 3; with the retained answers' cross-entropy it is their NPO+RT.
     """
-    ratio = scores.chosen_logratio
+    ratio = logps.chosen_logratio
     forgotten = 2.0 / beta * F.softplus(beta * ratio)
-    return torch.where(good_ones(scores), -retain * upcast(scores.chosen.per_token().logps), forgotten)
+    return torch.where(desirable_mask(logps), -retain * upcast(logps.chosen.per_token().logps), forgotten)
 
 
 NPO = Loss(
     name="npo",
     function=npo,
-    takes="scores",
+    takes="logps",
     kind="single",
     accepts_undesirable=True,
     allows_only_undesirable=True,
@@ -54,6 +55,14 @@ NPO = Loss(
     summary="NPO: forgets undesirable answers, ever more gently, and retains the desirable ones",
     formula="undesirable (2 / beta) log(1 + exp(beta R)); desirable -retain logp / n",
     source="Zhang et al. 2024, arXiv 2404.05868, eq. 3, NPO+RT",
+    papers=(
+        Paper(
+            "2404.05868",
+            "Zhang and Lin and others",
+            2024,
+            "Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning",
+        ),
+    ),
     advice="To unlearn: answers (or images of a concept) that the model shall no longer give, best beside others "
     "that it shall keep. Gradient ascent is its limit of a small beta, say 0.001, and collapses: watch the retained "
     "examples' likelihood. Learning rate 1e-5 with a beta of 0.1 are the authors'.",

@@ -7,18 +7,20 @@ import math
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.pairs.logistic import DIFFUSION_DPO_PAPER
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import Range
-from diffalign.losses.registry import Loss
 
 
-def sft(scores: PairLogps, *, scale: float = 1.0) -> Tensor:
+def sft(logps: PairLogps, *, scale: float = 1.0) -> Tensor:
     """Negative log-likelihood of the chosen candidate.
 
         loss_b = -scale log pi(x_w,b | c_b)
 
     Args:
-        scores: ``B`` examples; only the chosen candidates' policy scores are read. Of texts the catalogue's row gives
+        logps: ``B`` examples; only the chosen candidates' policy scores are read. Of texts the catalogue's row gives
             means over tokens unless ``per_token: false`` says otherwise, so that each answer counts alike.
         scale: Factor on the loss, > 0. A denoiser's log-probability is ``-e/2``, so 2 gives the mean squared error.
 
@@ -31,13 +33,13 @@ def sft(scores: PairLogps, *, scale: float = 1.0) -> Tensor:
     Source: Ho et al. 2020 (arXiv 2006.11239), eq. 14, for a denoiser with scale 2; as the baseline and first stage of
         preference training Wallace et al. 2023 (arXiv 2311.12908), section 5.
     """
-    return -scale * upcast(scores.chosen.logps)
+    return -scale * upcast(logps.chosen.logps)
 
 
 SFT = Loss(
     name="sft",
     function=sft,
-    takes="scores",
+    takes="logps",
     kind="single",
     needs=(),
     per_token=True,
@@ -45,6 +47,10 @@ SFT = Loss(
     summary="supervised fine-tuning on the chosen candidates alone",
     formula="-scale logp_w; for a denoiser scale e_w / 2",
     source="Ho et al. 2020, arXiv 2006.11239, eq. 14; as a baseline: Wallace et al. 2023, arXiv 2311.12908",
+    papers=(
+        Paper("2006.11239", "Ho and Jain and Abbeel", 2020, "Denoising Diffusion Probabilistic Models"),
+        DIFFUSION_DPO_PAPER,
+    ),
     advice="Before preference training, where the model does not yet draw what the pairs show; and as the baseline "
     "that a preference loss has to beat. It learns what chosen candidates look like, not why they won. Learning rates "
     "of the mean squared error hold with scale: 2; of texts each answer's mean over tokens counts alike.",

@@ -1,4 +1,4 @@
-"""The two sides of single examples: which are to be learnt, and what each has gained on its own side of a point."""
+"""The two kinds of single examples, desirable and undesirable, and the gain of each over a baseline."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from torch import Tensor
 from diffalign.losses.pair_logps import PairLogps
 
 
-def good_ones(scores: PairLogps) -> Tensor:
-    """``(B,)`` of booleans beside the log-probabilities: which examples are to be learnt; all, where nobody judged."""
-    logps = scores.chosen.logps
-    if scores.desirable is None:
-        return torch.ones(len(logps), dtype=torch.bool, device=logps.device)
-    return scores.desirable.to(logps.device)
+def desirable_mask(logps: PairLogps) -> Tensor:
+    """Returns ``(B,)`` of booleans on the device of the log-probabilities: which examples are to be learnt; all of them
+    where ``desirable`` is None."""
+    chosen = logps.chosen.logps
+    if logps.desirable is None:
+        return torch.ones(len(chosen), dtype=torch.bool, device=chosen.device)
+    return logps.desirable.to(chosen.device)
 
 
-def gains(scores: PairLogps, *, baseline: str) -> tuple[Tensor, Tensor]:
-    """``(gain, good)``, each ``(B,)``: how far each logratio lies beyond the point, on the example's own side of it: up
-    for those to be learnt, down for the others.
+def gains(logps: PairLogps, *, baseline: str) -> tuple[Tensor, Tensor]:
+    """Returns ``(gain, desirable)``, each ``(B,)``: the logratio minus the baseline, negated for undesirable examples.
 
     Args:
-        scores: Single examples against a reference, with their point, from which no gradient comes.
-        baseline: What the point is called, for the message.
+        logps: Single examples against a reference, with their baseline, which has no gradient.
+        baseline: The name of the baseline, for the message.
 
     Raises:
-        ValueError: The scores carry none.
+        ValueError: There is no baseline.
     """
-    if scores.baseline is None:
-        raise ValueError(f"this loss measures gains from a {baseline}, but the scores carry none; compute it first")
-    gain, good = scores.chosen_logratio - scores.baseline.detach(), good_ones(scores)
-    return torch.where(good, gain, -gain), good
+    if logps.baseline is None:
+        raise ValueError(f"this loss measures gains from a {baseline}, but there is none; compute it first")
+    gain, desirable = logps.chosen_logratio - logps.baseline.detach(), desirable_mask(logps)
+    return torch.where(desirable, gain, -gain), desirable

@@ -1,7 +1,7 @@
 """Losses that look at the parts of a candidate: tokens of a text, positions of a latent. One row each in
 :data:`TOKENS`."""
 
-from diffalign.losses.registry import Loss
+from diffalign.losses.loss import Loss
 from diffalign.losses.tokens.segment import SEGMENT
 from diffalign.losses.tokens.sparse_po import SPARSE_PO
 

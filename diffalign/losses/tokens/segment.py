@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.candidate_logps import CandidateLogps, upcast
-from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.loss import Loss
+from diffalign.losses.pair_logps import AnswerLogps, PairLogps
+from diffalign.losses.pairs.cpl import CPL_PAPER
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 
-def segment(scores: PairLogps, *, beta: float, discount: float = 1.0) -> Tensor:
+def segment(logps: PairLogps, *, beta: float, discount: float = 1.0) -> Tensor:
     """Regret preference on segments.
 
         loss_b = -log s(beta (A(y_w) - A(y_l))),      A(y) = sum_t discount^t (log pi(y_t|.) - log ref(y_t|.))
@@ -23,7 +24,7 @@ def segment(scores: PairLogps, *, beta: float, discount: float = 1.0) -> Tensor:
     what the segment regrets against the best way to go on.
 
     Args:
-        scores: ``B`` pairs against a reference, with parts.
+        logps: ``B`` pairs against a reference, with parts.
         beta: Inverse temperature, > 0.
         discount: How much each token counts of the one before it, (0, 1].
 
@@ -40,15 +41,12 @@ def segment(scores: PairLogps, *, beta: float, discount: float = 1.0) -> Tensor:
     Source: Knox et al. 2022 (arXiv 2206.02231), the regret model; for policies Hejna et al. 2023 (arXiv 2310.13639),
         here against a reference.
     """
-    won = _advantage(scores.pair[0], scores.reference_chosen, discount)
-    lost = _advantage(scores.pair[1], scores.reference_rejected, discount)
-    return -F.logsigmoid(beta * (won - lost))
+    chosen, rejected = (_advantage(answer, discount) for answer in logps.answers)
+    return -F.logsigmoid(beta * (chosen - rejected))
 
 
-def _advantage(policy: CandidateLogps, reference: CandidateLogps | None, discount: float) -> Tensor:
-    if policy.parts is None or reference is None or reference.parts is None:
-        raise ValueError("this loss discounts tokens, but the scores are sums alone; score policy and reference live")
-    ratios = upcast(policy.parts) - upcast(reference.parts).detach()
+def _advantage(answer: AnswerLogps, discount: float) -> Tensor:
+    ratios = answer.part_logratios
     steps = torch.arange(ratios.shape[1], device=ratios.device, dtype=ratios.dtype)
     return (discount**steps * ratios).sum(1)
 
@@ -56,12 +54,21 @@ def _advantage(policy: CandidateLogps, reference: CandidateLogps | None, discoun
 SEGMENT = Loss(
     name="segment",
     function=segment,
-    takes="scores",
+    takes="logps",
     needs=("reference", "parts"),
     media=("text",),
     summary="regret preference on segments: later tokens count less",
     formula="-log s(beta (A_w - A_l)), A = sum_t discount^t logratio_t",
     source="Knox et al. 2022, arXiv 2206.02231; for policies Hejna et al. 2023, arXiv 2310.13639",
+    papers=(
+        Paper(
+            "2206.02231",
+            "Knox and Hatgis-Kessell and others",
+            2022,
+            "Models of Human Preference for Learning Reward Functions",
+        ),
+        CPL_PAPER,
+    ),
     advice="When steps are compared, not answers: with model.shared_start: prompt and a discount below 1 the tokens "
     "right behind the difference decide. With a discount of 1 it is the logistic loss.",
     limits={

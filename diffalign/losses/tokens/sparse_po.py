@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.candidate_logps import CandidateLogps, upcast
-from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.loss import Loss
+from diffalign.losses.pair_logps import AnswerLogps, PairLogps
+from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.registry import Loss
 
 
-def sparse_po(scores: PairLogps, *, beta: float, l1_reward: float = 0.0, l1_divergence: float = 0.0) -> Tensor:
+def sparse_po(logps: PairLogps, *, beta: float, l1_reward: float = 0.0, l1_divergence: float = 0.0) -> Tensor:
     """Preference optimisation under token masks.
 
         u(y)   = sum_t M_u(t) (log pi(y_t|.) - log ref(y_t|.))
@@ -23,7 +25,7 @@ def sparse_po(scores: PairLogps, *, beta: float, l1_reward: float = 0.0, l1_dive
                  + l1_reward (|M_u(y_w)|_1 + |M_u(y_l)|_1) + l1_divergence (|M_d(y_w)|_1 + |M_d(y_l)|_1)
 
     Args:
-        scores: ``B`` pairs against a reference, with parts, their divergence and, where there are some, masks; without
+        logps: ``B`` pairs against a reference, with parts, their divergence and, where there are some, masks; without
             masks every token counts fully. Of images parts are positions of a latent and ``KL_t`` is half the squared
             difference of the two predictions there, in the units of the errors.
         beta: Inverse temperature, > 0.
@@ -45,33 +47,44 @@ def sparse_po(scores: PairLogps, *, beta: float, l1_reward: float = 0.0, l1_dive
     Source: Christopoulou et al. 2024 (arXiv 2410.05102), the objective and the released code's sums; without masks Zeng
         et al. 2024 (arXiv 2404.11999), TDPO-1. The divergence of images is ours.
     """
-    chosen, rejected = scores.pair
-    won, strayed, size = _masked(chosen, scores.reference_chosen)
-    lost, other_strayed, other_size = _masked(rejected, scores.reference_rejected)
-    gain = (won - lost) - (other_strayed - strayed)
+    chosen, rejected = (_masked_sums(answer) for answer in logps.answers)
+    gain = (chosen.logratio - rejected.logratio) - (rejected.divergence - chosen.divergence)
     loss = -F.logsigmoid(beta * gain)
     if l1_reward or l1_divergence:
-        total = size + other_size
-        loss = loss + l1_reward * total[0] + l1_divergence * total[1]
+        reward_mask, divergence_mask = chosen.masks + rejected.masks
+        loss = loss + l1_reward * reward_mask + l1_divergence * divergence_mask
     return loss
 
 
-def _masked(policy: CandidateLogps, reference: CandidateLogps | None) -> tuple[Tensor, Tensor, Tensor]:
-    """``u``, ``d``, and the sums ``(2, B)`` of both masks."""
-    if policy.parts is None or reference is None or reference.parts is None or policy.divergence is None:
+class MaskedSums(NamedTuple):
+    """Sums over the tokens of an answer.
+
+    Args:
+        logratio: ``u``, ``(B,)``.
+        divergence: ``d``, ``(B,)``.
+        masks: ``(2, B)``, of the reward's and of the divergence's mask.
+    """
+
+    logratio: Tensor
+    divergence: Tensor
+    masks: Tensor
+
+
+def _masked_sums(answer: AnswerLogps) -> MaskedSums:
+    policy, ratios = answer.policy, answer.part_logratios
+    if policy.divergence is None:
         raise ValueError(
-            "this loss weighs tokens one by one, but the scores carry no parts of policy and reference with their "
-            "divergence; score them side by side (the policy's compare)"
+            "this loss weighs the divergence of policy and reference at each token, but it was not computed; compute "
+            "both side by side (the policy's compare_parts)"
         )
-    ratios = upcast(policy.parts) - upcast(reference.parts).detach()
     masks = policy.masks
     if masks is None:
-        there = torch.ones_like(ratios)
+        inside = torch.ones_like(ratios)
         if policy.lengths is not None:
-            there = (torch.arange(ratios.shape[1], device=ratios.device) < policy.lengths.unsqueeze(1)).to(ratios)
-        masks = torch.stack([there, there])
+            inside = (torch.arange(ratios.shape[1], device=ratios.device) < policy.lengths.unsqueeze(1)).to(ratios)
+        masks = torch.stack([inside, inside])
     reward, divergence = upcast(masks).unbind(0)
-    return (
+    return MaskedSums(
         (reward * ratios).sum(1),
         (divergence * upcast(policy.divergence)).sum(1),
         torch.stack([reward.abs().sum(1), divergence.abs().sum(1)]),
@@ -87,11 +100,20 @@ _L1 = Range(
 SPARSE_PO = Loss(
     name="sparse_po",
     function=sparse_po,
-    takes="scores",
+    takes="logps",
     needs=("reference", "parts", "divergence"),
     summary="SparsePO and MaPO: tokens (or positions) weighed by masks, and held to the reference one by one",
     formula="-log s(beta ((u_w - u_l) - (d_l - d_w))) + L1 of the masks, u = sum M_u logratio_t, d = sum M_d KL_t",
     source="Christopoulou et al. 2024, arXiv 2410.05102; without masks Zeng et al. 2024, arXiv 2404.11999 (TDPO-1)",
+    papers=(
+        Paper(
+            "2410.05102",
+            "Christopoulou and Cardenas and others",
+            2024,
+            "SparsePO: Controlling Preference Alignment of LLMs via Sparse Token Masks",
+        ),
+        Paper("2404.11999", "Zeng and Liu and others", 2024, "Token-level Direct Preference Optimization"),
+    ),
     advice="When a few words, or one region, decide: set model.masks to activations (nothing learnt), to learned, or "
     "for images to files. Without masks it is TDPO-1: the policy may stray along the chosen answer and is held "
     "along the rejected one. It costs the whole vocabulary's logits of both models, chunk by chunk.",

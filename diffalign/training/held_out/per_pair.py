@@ -56,7 +56,7 @@ class PerPairMetrics:
         """
         if scores.rejected is None:
             return
-        lead, seen = self.loss.lead, self.loss.lead.seen(scores)
+        lead, seen = self.loss.lead, self.loss.lead.with_settings(scores)
         zero = torch.zeros_like(upcast(scores.chosen.logps))
         logps = [None if side is None else side.logps for given in (scores, seen) for side in _sides(given)]
         lengths = [scores.chosen.lengths, scores.rejected.lengths]
@@ -136,7 +136,7 @@ def numbers(loss: Objective, table: dict[str, Tensor], better: Tensor) -> dict[s
 def _ideal(lead: BoundLoss, gap: Tensor, reference_gap: Tensor, share: Tensor) -> dict[str, float]:
     """How many pairs the optimum ranks right, and below which loss those that the reference has wrong are."""
     row: Any = lead.loss
-    optimum = math.inf if row.optimum is None else row.optimum(lead.hyper)
+    optimum = math.inf if row.optimum is None else row.optimum(lead.numbers)
     squared = row.takes == "margin" and row.is_quadratic and math.isfinite(optimum)
     wanted = ideal_squared_margin(share, target=optimum) if squared else ideal_margin(share, beta=lead.beta)
     ideal = _mean(accuracy(reference_gap + wanted))

@@ -23,7 +23,7 @@ from diffalign.losses.settings import SHIFT
 
 def bco_shift_rule(loss: Objective) -> str:
     """Which shift a loss asks for; ``"classes"`` for one that asks for none."""
-    return next((term.loss.hyper[SHIFT] for term in loss if SHIFT in term.loss.hyper), "classes")
+    return next((str(term.loss.hyper[SHIFT]) for term in loss if SHIFT in term.loss.hyper), "classes")
 
 
 class BcoShift:

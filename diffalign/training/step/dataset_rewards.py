@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +33,8 @@ def chosen_rewards(loss: Objective) -> str | Mapping[str, float] | None:
     Raises:
         DataError: Two terms that read different ones.
     """
-    named: list[Any] = [term.loss.hyper[REWARDS] for term in loss if REWARDS in term.loss.hyper]
+    values = [term.loss.hyper[REWARDS] for term in loss if REWARDS in term.loss.hyper]
+    named = [value for value in values if isinstance(value, (str, Mapping))]
     if any(name != named[0] for name in named):
         raise DataError(
             f"the losses of a sum read the same rewards, but they name {named[0]!r} and {named[-1]!r}. Type the same "

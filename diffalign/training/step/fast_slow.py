@@ -41,7 +41,7 @@ def chasing(loss: BoundLoss, fast: Tensor, slow: Tensor, alpha: float) -> tuple[
     bound = FARTHEST / loss.beta
 
     def curve(gap: Tensor) -> Tensor:
-        return loss.loss.function(gap.clamp(-bound, bound), **loss.own)  # type: ignore[no-any-return]
+        return loss.loss.function(gap.clamp(-bound, bound), **loss.own)
 
     return alpha * curve(fast - slow.detach()), -alpha * curve(fast.detach() - slow)
 

@@ -111,7 +111,7 @@ def values(loss, examples):
     hyper = {key: loss.hyper[key] for key in keys}
     if plain.needs_whole_batch:
         return plain.formula(examples, **hyper)
-    if loss.loss.takes == "scores":
+    if loss.loss.takes == "logps":
         return [plain.formula(example, **hyper) for example in examples]
     per_token = hyper.pop("per_token", False)
     return [plain.formula(example.margin(per_token), **hyper) for example in examples]
