@@ -24,7 +24,7 @@ from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Answer, Pair
 from diffalign.losses import PairLogps, loss_named
 from diffalign.policies.language.network.layout import lay_out
-from diffalign.policies.language.scoring.score import EncodedTexts
+from diffalign.policies.language.scoring.batch import EncodedTexts
 from diffalign.policies.language.tokens.token_pair import TokenPair
 from diffalign.policies.policy import Policy
 from diffalign.training.recipe.load import make_recipe
@@ -140,9 +140,9 @@ def recomputed(run: Run, loss: Callable[[Policy], Tensor]) -> Step:
     return Step(float(value.detach()), _gradient(run))
 
 
-def scores_of(policy: Policy, questions: Sequence[TokenPair]) -> PairLogps:
+def scores_of(policy: Policy, token_pairs: Sequence[TokenPair]) -> PairLogps:
     """What policy and reference say of tokens, however they were cut into prompts and responses."""
-    encoded = EncodedTexts(tuple(questions), lay_out(questions, policy.device))
+    encoded = EncodedTexts(tuple(token_pairs), lay_out(token_pairs, policy.device))
     with torch.no_grad():
         reference = policy.reference_logps(encoded, None)
     (chosen, *more), (reference_chosen, *rest) = policy.logps(encoded, None).candidates, reference.candidates

@@ -50,8 +50,8 @@ def test_trl_ranks_within_a_micro_batch_and_ours_refuses_to(settings, tmp_path, 
     bound = run.gradient_computer.loss
 
     def in_halves(policy):
-        questions = policy.tokens.questions(pairs)
-        return sum(bound(scores_of(policy, questions[k : k + half])).mean() for k in (0, half)) / 2.0
+        token_pairs = policy.pair_tokenizer.token_pairs(pairs)
+        return sum(bound(scores_of(policy, token_pairs[k : k + half])).mean() for k in (0, half)) / 2.0
 
     theirs = replace(
         parts[0],
@@ -91,10 +91,10 @@ def test_trl_takes_the_likelihood_of_gold_as_a_mean_over_all_tokens_of_a_batch(s
     contrast = LOSSES[loss["name"]].bind(**{k: v for k, v in loss.items() if k != "name"} | {"alpha": 0.0})
 
     def as_theirs(policy):
-        questions = policy.tokens.questions(pairs)
-        gold = scores_of(policy, [replace(q, responses=q.responses[2:]) for q in questions]).chosen
+        token_pairs = policy.pair_tokenizer.token_pairs(pairs)
+        gold = scores_of(policy, [replace(q, responses=q.responses[2:]) for q in token_pairs]).chosen
         assert gold.lengths.tolist() == [len(row["reference_ids"]) for row in rows]
-        pair = scores_of(policy, [replace(q, responses=q.responses[:2]) for q in questions])
+        pair = scores_of(policy, [replace(q, responses=q.responses[:2]) for q in token_pairs])
         value = contrast(replace(pair, further={"gold": AnswerLogps(gold)})).mean()
         return value - loss["alpha"] * gold.logps.sum() / gold.lengths.sum()
 
@@ -121,7 +121,7 @@ def test_trls_unpaired_apo_zero_is_kto_at_a_point_of_zero(settings, tmp_path):
     theirs, _ = trl(setting, "KTO", rows, loss_type="apo_zero_unpaired", beta=0.2, **weights)
 
     def at_zero(policy):
-        scores = scores_of(policy, policy.tokens.questions(examples))
+        scores = scores_of(policy, policy.pair_tokenizer.token_pairs(examples))
         desirable = torch.tensor([one.desirable for one in examples])
         return run.gradient_computer.loss(replace(scores, desirable=desirable, baseline=torch.zeros(()))).mean()
 
@@ -147,7 +147,7 @@ def test_trl_smooths_a_margin_to_win_by_for_the_winner_alone(settings, tmp_path)
     bound = run.gradient_computer.loss
 
     def as_theirs(policy):
-        value = bound(scores_of(policy, policy.tokens.questions(pairs)))
+        value = bound(scores_of(policy, policy.pair_tokenizer.token_pairs(pairs)))
         # -log s(-x) of a loss -log s(x), where x already has the margin taken off
         return (0.9 * value - 0.1 * torch.log(-torch.expm1(-value))).mean()
 

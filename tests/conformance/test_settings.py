@@ -40,7 +40,7 @@ def test_trl_bends_a_sum_and_then_takes_the_mean_over_tokens(settings, tmp_path)
     run = opened(setting, tmp_path / "run", loss, pairs)
 
     def as_theirs(policy):
-        scores = scores_of(policy, policy.tokens.questions(pairs))
+        scores = scores_of(policy, policy.pair_tokenizer.token_pairs(pairs))
         chosen, rejected = (
             # The constant no longer cancels.
             math.log(2.0) + divergence_reward(x, "js")

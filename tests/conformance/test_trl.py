@@ -76,7 +76,9 @@ def test_answers_are_cut_where_trl_cuts_them(settings, tmp_path):
     loss, trainer, options = SAME["ipo"]
     theirs, _ = trl(setting, trainer, [columns(pair) for pair in pairs], max_length=limit, **options)
     run = opened(replace(setting, model=(("max_length", limit),)), tmp_path / "run", loss, pairs)
-    cuts = [answer.cut > 0 for question in run.policy.tokens.questions(pairs) for answer in question.responses]
+    cuts = [
+        answer.cut > 0 for token_pair in run.policy.pair_tokenizer.token_pairs(pairs) for answer in token_pair.responses
+    ]
     assert 0 < sum(cuts) < len(cuts)
     assert_same(ours(run), theirs)
 
@@ -86,10 +88,10 @@ def test_trl_keeps_what_its_template_writes_after_the_end_token(llm, tmp_path):
     loss, trainer, options = SAME["sigmoid"]
     theirs, rows = trl(setting, trainer, [columns(pair) for pair in pairs], **options)
     run = opened(setting, tmp_path / "run", loss, pairs)
-    newline = run.policy.tokens.tokenizer("\n")["input_ids"]
-    questions = run.policy.tokens.questions(pairs)
-    longer = [with_answers(question, [(*one.ids, *newline) for one in question.responses]) for question in questions]
-    assert [tokens_of(question) for question in longer] == [tokens_of_row(row) for row in rows]
+    newline = run.policy.pair_tokenizer.tokenizer("\n")["input_ids"]
+    token_pairs = run.policy.pair_tokenizer.token_pairs(pairs)
+    longer = [with_answers(pair, [(*one.ids, *newline) for one in pair.responses]) for pair in token_pairs]
+    assert [tokens_of(token_pair) for token_pair in longer] == [tokens_of_row(row) for row in rows]
     bound = run.gradient_computer.loss
     assert_same(recomputed(run, lambda policy: bound(scores_of(policy, longer)).mean()), theirs)
     assert_apart(ours(opened(setting, tmp_path / "ours", loss, pairs)), theirs)
@@ -102,8 +104,8 @@ def test_in_an_answer_of_several_turns_trl_scores_the_users_as_well(settings, tm
     loss, trainer, options = SAME["sigmoid_norm"]
     theirs, _ = trl(setting, trainer, [columns(pair) for pair in pairs], **options)
     run = opened(setting, tmp_path / "run", loss, pairs)
-    questions = run.policy.tokens.questions(pairs)
-    wider = [with_answers(question, [one.ids for one in question.responses]) for question in questions]
+    token_pairs = run.policy.pair_tokenizer.token_pairs(pairs)
+    wider = [with_answers(token_pair, [one.ids for one in token_pair.responses]) for token_pair in token_pairs]
     bound = run.gradient_computer.loss
     assert_same(recomputed(run, lambda policy: bound(scores_of(policy, wider)).mean()), theirs)
     assert_apart(ours(opened(setting, tmp_path / "ours", loss, pairs)), theirs)
@@ -116,13 +118,13 @@ def test_where_tokens_merge_trl_takes_the_end_of_the_prompt_into_the_answer(tmp_
     loss, trainer, options = SAME["sigmoid"]
     theirs, rows = trl(setting, trainer, [columns(pair) for pair in pairs], **options)
     run = opened(setting, tmp_path / "run", loss, pairs)
-    merged = run.policy.tokens.tokenizer(": ")["input_ids"]
-    questions = run.policy.tokens.questions(pairs)
+    merged = run.policy.pair_tokenizer.tokenizer(": ")["input_ids"]
+    token_pairs = run.policy.pair_tokenizer.token_pairs(pairs)
     earlier = [
         with_answers(TokenPair(q.prompt[:-1], q.responses), [(*merged, *one.ids[1:]) for one in q.responses])
-        for q in questions
+        for q in token_pairs
     ]
-    assert [tokens_of(question) for question in earlier] == [tokens_of_row(row) for row in rows]
+    assert [tokens_of(token_pair) for token_pair in earlier] == [tokens_of_row(row) for row in rows]
     bound = run.gradient_computer.loss
     assert_same(recomputed(run, lambda policy: bound(scores_of(policy, earlier)).mean()), theirs)
     assert_apart(ours(opened(setting, tmp_path / "ours", loss, pairs)), theirs)
@@ -162,11 +164,11 @@ def test_trl_counts_the_prompt_in_the_likelihood_of_orpo(settings, tmp_path):
     theirs, _ = trl(setting, "ORPO", [columns(pair) for pair in pairs], beta=0.4)
 
     def as_theirs(policy):
-        questions = policy.tokens.questions(pairs)
-        scores = scores_of(policy, questions)
+        token_pairs = policy.pair_tokenizer.token_pairs(pairs)
+        scores = scores_of(policy, token_pairs)
         odds = LOSSES["orpo"].bind(weight=0.4)(scores) - LOSSES["sft"].bind()(scores)
         # The first token of a text is predicted by nothing; all others count alike.
-        whole = [with_answers(TokenPair(q.prompt[:1], ()), [(*q.prompt[1:], *q.responses[0].ids)]) for q in questions]
+        whole = [with_answers(TokenPair(q.prompt[:1], ()), [(*q.prompt[1:], *q.responses[0].ids)]) for q in token_pairs]
         said = scores_of(policy, whole).chosen
         return odds.mean() - said.logps.sum() / said.lengths.sum()
 
@@ -182,7 +184,7 @@ def test_trl_takes_the_point_of_kto_from_each_micro_batch(settings, tmp_path):
     theirs, _ = trl(setting, "KTO", [thumb(example) for example in batch], batch=half, beta=0.2)
 
     def of_a_part(policy):
-        scores = scores_of(policy, policy.tokens.questions(batch[:half]))
+        scores = scores_of(policy, policy.pair_tokenizer.token_pairs(batch[:half]))
         desirable = torch.tensor([example.desirable for example in batch[:half]])
         point = point_of(policy, batch[:half])
         return run.gradient_computer.loss(replace(scores, desirable=desirable, baseline=point)).mean()
@@ -227,15 +229,17 @@ def page(section):
 def point_of(policy, examples):
     """The reference point of examples: each prompt with the answer before it."""
     found = MismatchedPairs(examples, mismatched_pairs([(index, 0) for index in range(len(examples))]))
-    return scores_of(policy, policy.tokens.questions(list(found))).chosen_logratio.mean().clamp(min=0).detach()
+    return (
+        scores_of(policy, policy.pair_tokenizer.token_pairs(list(found))).chosen_logratio.mean().clamp(min=0).detach()
+    )
 
 
-def with_answers(question, answers):
-    return replace(question, responses=tuple(Response(tuple(ids), (True,) * len(ids)) for ids in answers))
+def with_answers(token_pair, answers):
+    return replace(token_pair, responses=tuple(Response(tuple(ids), (True,) * len(ids)) for ids in answers))
 
 
-def tokens_of(question):
-    return [list(question.prompt), *(list(one.ids) for one in question.responses)]
+def tokens_of(token_pair):
+    return [list(token_pair.prompt), *(list(one.ids) for one in token_pair.responses)]
 
 
 def tokens_of_row(row):

@@ -79,7 +79,7 @@ def test_a_step_computes_a_shared_prompt_once_and_counts_what_that_saves(llm, tm
     prompts = {pair.prompt: len(pair.prompt) for pair in pairs}
     answers = sum(len(text) + 1 for pair in pairs for text in (pair.chosen, pair.rejected))
     assert counts.policy == sum(prompts.values()) + answers == counts.reference
-    assert counts.unshared == sum(2 * len(pair.prompt) for pair in pairs) + answers
+    assert counts.policy_without_sharing == sum(2 * len(pair.prompt) for pair in pairs) + answers
 
 
 @pytest.mark.parametrize("forward", ["padded", "plain"])

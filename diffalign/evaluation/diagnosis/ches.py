@@ -126,8 +126,8 @@ def similarities(
             dim=1,
         ).tolist()
         found = {}
-        for pair, question, (one, two, product) in zip(part, encoded.questions, columns, strict=True):
-            ids = [response.ids for response in question.responses]
+        for pair, token_pair, (one, two, product) in zip(part, encoded.token_pairs, columns, strict=True):
+            ids = [response.ids for response in token_pair.responses]
             values = (one, two, edit_distance(ids[0], ids[1]), product)
             found[pair.id] = dict(zip(COLUMNS, values, strict=True))
         return found

@@ -88,10 +88,10 @@ def _heat(policy: LanguagePolicy, answers: Sequence[tuple[str, str, Pair]], beta
     mask = torch.arange(ours.parts.shape[1], device=ours.parts.device) < ours.lengths[:, None]
     credit = token_rewards(ours.parts, base.parts, mask, beta=beta)
     rows = []
-    for place, ((name, role, single), question) in enumerate(zip(answers, encoded.questions, strict=True)):
-        (response,) = question.responses
+    for place, ((name, role, single), token_pair) in enumerate(zip(answers, encoded.token_pairs, strict=True)):
+        (response,) = token_pair.responses
         ids = [token for token, scored in zip(response.ids, response.scored, strict=True) if scored]
-        tokens = [policy.tokens.spell([token]) for token in ids]
+        tokens = [policy.pair_tokenizer.decode([token]) for token in ids]
         rewards, values = credit.rewards[place, : len(ids)].tolist(), credit.values[place, : len(ids) + 1].tolist()
         rows.append(TokenHeat(name, role, str(single.prompt), tokens, rewards, values))
     return rows

@@ -1,4 +1,4 @@
-"""Loading a language policy: from a folder, a GGUF file or a hub name to an object behind the seam."""
+"""Loads a language policy from a folder, a GGUF file or a hub name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from diffalign.errors import ConfigError, RunError, near_miss
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.network.content_degree_head import DegreeHead
-from diffalign.policies.language.network.forward_mode import find_way
+from diffalign.policies.language.network.forward_mode import choose_forward_mode
 from diffalign.policies.language.network.network import LanguageNetwork
-from diffalign.policies.language.network.token_masks import mask_network
+from diffalign.policies.language.network.token_masks import make_mask_network
 from diffalign.policies.language.policy import LanguagePolicy
-from diffalign.policies.language.tokens.tokenize import Tokens
+from diffalign.policies.language.tokens.tokenize import PairTokenizer
 from diffalign.policies.module_utils import disable_dropout
 from diffalign.quiet import quiet
 from diffalign.sharing.peft_folder import peft_shape
@@ -25,18 +25,18 @@ __all__ = ["AdapterConfig", "LanguageConfig", "load_aligned", "load_policy"]
 
 
 def load_policy(config: LanguageConfig, device: torch.device | str | None = None) -> LanguagePolicy:
-    """Loads a causal language model, puts a fresh adapter on it (or thaws all of it), and gives it a reference.
+    """Loads a causal language model, adds a fresh adapter (or makes all weights trainable), and chooses a reference.
 
     Args:
-        config: Where it is, and how it is trained and judged.
-        device: None takes the accelerator if there is one.
+        config: The model's section of a recipe.
+        device: None: the accelerator if there is one.
 
     Raises:
-        ConfigError: no such folder, file or name; no causal language model; a tokenizer that lacks what is needed.
+        ConfigError: There is no such folder, file or name; it is no causal language model; its tokenizer lacks a token.
     """
     device = best_device() if device is None else torch.device(device)
     check_path(config)
-    tokens = Tokens(_load_tokenizer(config), config)
+    pair_tokenizer = PairTokenizer(_load_tokenizer(config), config)
     dtype = torch.float32 if config.adapter is None else getattr(torch, config.dtype)
 
     def load_base() -> LanguageNetwork:
@@ -50,40 +50,40 @@ def load_policy(config: LanguageConfig, device: torch.device | str | None = None
     else:
         network.requires_grad_(True)
     network.eval()  # the adapter's layers too
-    outcome = find_way(network, config.forward)
+    choice = choose_forward_mode(network, config.forward)
     if config.masks is not None and config.masks.learned:
-        network.masks = mask_network(config.masks, network.model.config.get_text_config()).to(device)
+        network.masks = make_mask_network(config.masks, network.model.config.get_text_config()).to(device)
     if config.degree is not None:
-        if network.way == "plain":
+        if network.forward_mode == "plain":
             raise ConfigError(
-                "model.degree reads hidden states, but this model is computed the plain way, which gives logits alone. "
-                "Type: --set model.forward=padded   or leave model.degree out"
+                "model.degree reads hidden states, but this model runs in the plain forward mode, which gives only "
+                "logits. Type: --set model.forward=padded   or leave model.degree out"
             )
         width = network.model.config.get_text_config().hidden_size
         network.degree = DegreeHead(width, len(config.degree.removed)).to(device)
-    if config.gradient_checkpointing:  # which transformers does in training mode alone; there is no dropout left
+    if config.gradient_checkpointing:  # active only in training mode, which has no dropout left
         network.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         network.train()
 
     def load_frozen() -> LanguageNetwork:
         frozen = load_base()
-        find_way(frozen, outcome.way)
+        choose_forward_mode(frozen, choice.mode)
         return frozen
 
-    return LanguagePolicy(network, tokens, config, load_frozen, {"forward": outcome.summary()})
+    return LanguagePolicy(network, pair_tokenizer, config, load_frozen, {"forward": choice.summary()})
 
 
 def load_aligned(config: LanguageConfig, adapter: Path, device: torch.device | str | None = None) -> LanguagePolicy:
-    """The policy of ``config`` with a shared adapter on it; rank and layers are taken from its folder."""
+    """Loads the policy of ``config`` with a shared adapter; rank and layers come from the adapter's folder."""
     shape = peft_shape(adapter)
-    fitted = AdapterConfig(rank=shape.rank, targets=shape.targets, dora=shape.dora)
-    policy = load_policy(config.model_copy(update={"adapter": fitted}), device)
+    adapter_config = AdapterConfig(rank=shape.rank, targets=shape.targets, dora=shape.dora)
+    policy = load_policy(config.model_copy(update={"adapter": adapter_config}), device)
     policy.load_adapter(adapter)
     return policy
 
 
 def check_path(config: LanguageConfig) -> None:
-    """Raises ConfigError where ``config.path`` names nothing that could hold a language model. Asks no network."""
+    """Raises ConfigError if ``config.path`` cannot hold a language model. Does not access the internet."""
     local = Path(config.path).expanduser()
     if local.is_file():
         raise ConfigError(
@@ -99,8 +99,8 @@ def check_path(config: LanguageConfig) -> None:
                 "save_pretrained, or a hub name such as HuggingFaceTB/SmolLM2-135M-Instruct."
             )
         return
-    wanted = config.gguf_file or "config.json"
-    if not (local / wanted).is_file():
+    required = config.gguf_file or "config.json"
+    if not (local / required).is_file():
         files = sorted(item.name for item in local.glob("*.gguf"))
         if (local / "model_index.json").is_file():
             advice = "It holds an image model: --set model.kind=image"
@@ -108,14 +108,14 @@ def check_path(config: LanguageConfig) -> None:
             advice = f"It holds GGUF files: --set model.gguf_file={files[0]}"
         else:
             advice = "Give a folder written by save_pretrained."
-        raise ConfigError(f"model.path {config.path} is a folder without {wanted}. {advice}")
+        raise ConfigError(f"model.path {config.path} is a folder without {required}. {advice}")
 
 
 def _load_model(config: LanguageConfig, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
-    model = _fetched(AutoModelForCausalLM, config, dtype=dtype)
-    if config.gguf_file:  # what was read are plain weights; as quantised ones transformers would not save them
+    model = _from_pretrained(AutoModelForCausalLM, config, dtype=dtype)
+    if config.gguf_file:  # the weights are plain now; transformers would refuse to save quantised ones
         for name in ("hf_quantizer", "is_quantized", "quantization_method"):
             model.__dict__.pop(name, None)
         model.config.__dict__.pop("quantization_config", None)
@@ -125,15 +125,15 @@ def _load_model(config: LanguageConfig, dtype: torch.dtype) -> Any:
 def _load_tokenizer(config: LanguageConfig) -> Any:
     from transformers import AutoTokenizer
 
-    return _fetched(AutoTokenizer, config)
+    return _from_pretrained(AutoTokenizer, config)
 
 
-def _fetched(kind: Any, config: LanguageConfig, **settings: Any) -> Any:
+def _from_pretrained(auto_class: Any, config: LanguageConfig, **settings: Any) -> Any:
     if config.gguf_file:
         settings["gguf_file"] = config.gguf_file
     try:
         with quiet():
-            return kind.from_pretrained(str(Path(config.path).expanduser()), revision=config.revision, **settings)
+            return auto_class.from_pretrained(str(Path(config.path).expanduser()), revision=config.revision, **settings)
     except Exception as error:  # the loader lets errors of several libraries through
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, ImportError):

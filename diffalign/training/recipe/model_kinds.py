@@ -90,13 +90,13 @@ def _aligned_text(config: Any, adapter: Path) -> Policy:
 
 
 def _text_sampling() -> type[BaseModel]:
-    from diffalign.policies.language.generation.generate import TextSampling
+    from diffalign.policies.language.generation.settings import TextSampling
 
     return TextSampling
 
 
 def _text_candidates() -> type[BaseModel]:
-    from diffalign.policies.language.generation.generate import TextCandidates
+    from diffalign.policies.language.generation.settings import TextCandidates
 
     return TextCandidates
 

@@ -117,17 +117,17 @@ def test_numbers_of_a_batch_are_those_of_a_plain_pass_of_each_answer(policy, pai
     _, found = similarities(policy, pairs, batch=3)
     model = policy.module.model
     for pair in pairs:
-        question = policy.tokens.question(pair)
+        token_pair = policy.pair_tokenizer.token_pair(pair)
         sums, lasts = [], []
-        for response in question.responses:
-            ids = torch.tensor([[*question.prompt, *response.ids]])
+        for response in token_pair.responses:
+            ids = torch.tensor([[*token_pair.prompt, *response.ids]])
             with torch.no_grad():
                 states = model(ids, output_hidden_states=True).hidden_states[-1][0]
-            sums.append(states[len(question.prompt) - 1 : -1].sum(0))
+            sums.append(states[len(token_pair.prompt) - 1 : -1].sum(0))
             lasts.append(states[-1])
         row = found[pair.id]
         assert row["ches"] == pytest.approx(float((sums[0] @ sums[1]) - sums[0] @ sums[0]), rel=1e-3, abs=1e-2)
-        counts = [len(response.ids) for response in question.responses]
+        counts = [len(response.ids) for response in token_pair.responses]
         means = [s / count for s, count in zip(sums, counts, strict=True)]
         assert row["ln_ches"] == pytest.approx(float(means[0] @ means[1] - means[0] @ means[0]), rel=1e-3, abs=1e-3)
         assert row["last_hidden_product"] == pytest.approx(float(lasts[0] @ lasts[1]), rel=1e-3, abs=1e-2)

@@ -1,1 +1,1 @@
-"""Generates texts: token by token, or by beam search over implicit rewards."""
+"""Generates answers: token by token, or by beam search over implicit rewards."""

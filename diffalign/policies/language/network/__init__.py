@@ -1,1 +1,1 @@
-"""The network of a language model: packed layout, attention, output head, and heads trained next to it."""
+"""The network of a language model: packed layout, attention, output head, and heads that train with it."""

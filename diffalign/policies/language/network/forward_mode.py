@@ -1,8 +1,8 @@
-"""The trial: which ways of computing scores this architecture can go, found by doing it and comparing the numbers.
+"""Chooses the forward mode of a model by trial: the fastest one that gives the model's own numbers.
 
-Nothing is assumed about an architecture. A few tokens are scored each way; a faster way is taken only where it agrees
-with the model's own logits, and where its layers ask for the attention windows that its configuration tells of (a
-window is longer than a trial).
+Nothing is assumed about an architecture. A few tokens are scored in each mode. A faster mode is taken only if it agrees
+with the model's own logits, and if its layers use the attention windows of its configuration (a window is longer than
+a trial).
 """
 
 from __future__ import annotations
@@ -15,129 +15,130 @@ import torch
 from diffalign.errors import ConfigError
 from diffalign.policies.language.network import attention
 from diffalign.policies.language.network.layout import lay_out
-from diffalign.policies.language.network.network import LanguageNetwork, Way
+from diffalign.policies.language.network.network import ForwardMode, LanguageNetwork
 from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 
-WAYS: tuple[Way, ...] = ("shared", "padded", "plain")
-ROUNDING = {dtype: 4 * torch.finfo(dtype).eps for dtype in (torch.bfloat16, torch.float16)}
-WIDE = 1e-4
+FORWARD_MODES: tuple[ForwardMode, ...] = ("shared", "padded", "plain")
+HALF_TOLERANCE = {dtype: 4 * torch.finfo(dtype).eps for dtype in (torch.bfloat16, torch.float16)}
+TOLERANCE = 1e-4
 """Largest difference that counts as rounding, as a share of the largest log-probability. Measured on nine models, with
 and without units for bfloat16, up to 1.9 times the step of a half precision and 8e-7 in float32; a wrong mask makes 0.1
 and more, a soft cap that is left out 0.06."""
 
 
 @dataclass(frozen=True)
-class TrialResult:
-    """What a trial found.
+class ForwardChoice:
+    """The chosen forward mode.
 
     Args:
-        way: The way to go.
-        reasons: Why faster ways were not taken, by way.
+        mode: The mode.
+        rejected: Why faster modes were not taken, by mode.
     """
 
-    way: Way
-    reasons: dict[str, str]
+    mode: ForwardMode
+    rejected: dict[ForwardMode, str]
 
     def summary(self) -> str:
-        """One line for a header."""
-        what = {
+        """Returns one line for a header."""
+        meaning = {
             "shared": "each prompt computed once for all its responses, no padding, logits at responses only",
             "padded": "a padded row per response, logits at responses only",
             "plain": "a padded row per response, logits everywhere",
-        }[self.way]
-        return f"{self.way}: {what}" + "".join(f"; not {way}: {why}" for way, why in self.reasons.items())
+        }[self.mode]
+        return f"{self.mode}: {meaning}" + "".join(f"; not {mode}: {why}" for mode, why in self.rejected.items())
 
 
-def find_way(network: LanguageNetwork, wanted: str = "auto") -> TrialResult:
-    """Tries the ways from the fastest on, and sets ``network.way`` to the first that is right.
+def choose_forward_mode(network: LanguageNetwork, requested: str = "auto") -> ForwardChoice:
+    """Tries forward modes from the fastest on, and sets ``network.forward_mode`` to the first that is correct.
 
     Args:
-        network: The network, on its device, adapter and all.
-        wanted: ``"auto"``, or the one way that shall be taken.
+        network: The network, on its device, with its adapter.
+        requested: ``"auto"``, or the only mode to try.
 
     Raises:
-        ConfigError: The wanted way is not right for this architecture.
+        ConfigError: The requested mode is not correct for this architecture.
     """
     attention.keep_soft_cap(network.model)
-    reasons: dict[str, str] = {}
-    tried = WAYS if wanted == "auto" else tuple(way for way in WAYS if way == wanted)
-    for way in tried:
-        # In the model's own precision: a copy may be loaded in the midst of a step, under the run's.
+    rejected: dict[ForwardMode, str] = {}
+    for mode in FORWARD_MODES if requested == "auto" else [mode for mode in FORWARD_MODES if mode == requested]:
+        # In the model's own precision: a copy may be loaded in the middle of a step, under the run's autocast.
         with torch.autocast(network.model.device.type, enabled=False):
-            why = _fault(network, way) if way != "plain" else None
-        if why is None:
-            network.way = way
-            return TrialResult(way, reasons)
-        reasons[way] = why
+            fault = _find_fault(network, mode) if mode != "plain" else None
+        if fault is None:
+            network.forward_mode = mode
+            return ForwardChoice(mode, rejected)
+        rejected[mode] = fault
+    reasons = "; ".join(rejected.values())
     raise ConfigError(
-        f"model.forward is {wanted}, but this model cannot go that way: {reasons[wanted]}. Type: --set "
+        f"model.forward is {requested}, but this model cannot be computed that way: {reasons}. Type: --set "
         "model.forward=auto"
     )
 
 
 @torch.no_grad()
-def _fault(network: LanguageNetwork, way: Way) -> str | None:
-    """Why ``way`` is not right for this model; None where it is."""
+def _find_fault(network: LanguageNetwork, mode: ForwardMode) -> str | None:
+    """Returns why ``mode`` is not correct for this model; None if it is."""
     model, config = network.model, network.model.config
-    before = config._attn_implementation
-    layout = lay_out(_questions(config.get_text_config().vocab_size), model.device)
-    mode = network.training
+    implementation_before = config._attn_implementation
+    layout = lay_out(_trial_pairs(config.get_text_config().vocab_size), model.device)
+    training_before = network.training
     network.eval()
     try:
-        with network.going("plain"):
-            want = network(layout)
-        if way == "shared":
+        with network.using_forward_mode("plain"):
+            expected = network(layout)
+        if mode == "shared":
             model.set_attn_implementation(attention.register())
-        with network.going(way), _windows() as asked:
-            have = network(layout)
-        gap = float((have - want).abs().max())
-        if not gap <= ROUNDING.get(model.dtype, WIDE) * max(1.0, float(want.abs().max())):
-            fault = f"its numbers differ from the model's own by up to {gap:.2g}"
-        elif way == "shared" and asked != (expected := _expected_windows(config.get_text_config())):
-            fault = f"its layers ask for attention windows {asked}, its configuration says {expected}"
+        with network.using_forward_mode(mode), _record_windows() as windows:
+            computed = network(layout)
+        difference = float((computed - expected).abs().max())
+        if not difference <= HALF_TOLERANCE.get(model.dtype, TOLERANCE) * max(1.0, float(expected.abs().max())):
+            fault = f"its numbers differ from the model's own by up to {difference:.2g}"
+        elif mode == "shared" and windows != (configured := _configured_windows(config.get_text_config())):
+            fault = f"its layers use attention windows {windows}, its configuration says {configured}"
         else:
             return None
-    except Exception as error:  # architectures fail in ways of their own
+    except Exception as error:  # architectures fail in different ways
         text = str(error).splitlines()[0] if str(error) else ""
-        fault = str(error) if isinstance(error, attention.Unsupported) else f"{type(error).__name__}: {text}"[:120]
+        unsupported = isinstance(error, attention.UnsupportedAttention)
+        fault = str(error) if unsupported else f"{type(error).__name__}: {text}"[:120]
     finally:
-        network.train(mode)
-    if way == "shared" and config._attn_implementation != before:
-        model.set_attn_implementation(before)
+        network.train(training_before)
+    if mode == "shared" and config._attn_implementation != implementation_before:
+        model.set_attn_implementation(implementation_before)
     return fault
 
 
-def _questions(vocabulary: int) -> list[TokenPair]:
-    """Two prompts with two responses and one, of fixed tokens."""
+def _trial_pairs(vocabulary: int) -> list[TokenPair]:
+    """Returns two prompts, one with two responses and one with one, of fixed tokens."""
     generator = torch.Generator().manual_seed(0)
     draw = lambda count: tuple(torch.randint(vocabulary, (count,), generator=generator).tolist())
     response = lambda count: Response(draw(count), (True,) * count)
     return [TokenPair(draw(7), (response(5), response(3))), TokenPair(draw(4), (response(6),))]
 
 
-class _windows:
-    """Within the block, the windows that layers ask for, in their order."""
+class _record_windows:
+    """Records the attention windows of the layers within the block, in their order."""
 
     def __enter__(self) -> list[int | None]:
         from transformers import AttentionInterface
 
-        self.format_prompt: list[int | None] = []
+        windows: list[int | None] = []
 
-        def watched(*args: Any, **settings: Any) -> Any:
-            self.format_prompt.append(settings.get("sliding_window"))
-            return attention.attention(*args, **settings)
+        def recording_attention(*args: Any, **options: Any) -> Any:
+            windows.append(options.get("sliding_window"))
+            return attention.attention(*args, **options)
 
-        AttentionInterface.register(attention.NAME, watched)
-        return self.format_prompt
+        AttentionInterface.register(attention.NAME, recording_attention)
+        return windows
 
     def __exit__(self, *_: Any) -> None:
         attention.register()
 
 
-def _expected_windows(config: Any) -> list[int | str | None]:
+def _configured_windows(config: Any) -> list[int | str | None]:
     window, count = getattr(config, "sliding_window", None), config.num_hidden_layers
     kinds = getattr(config, "layer_types", None)
     if kinds is None:
         return [window] * count
-    known = {"full_attention": None, "sliding_attention": window}
-    return [known.get(kind, kind) for kind in kinds]
+    windows = {"full_attention": None, "sliding_attention": window}
+    return [windows.get(kind, kind) for kind in kinds]

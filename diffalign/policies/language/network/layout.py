@@ -1,10 +1,13 @@
-"""Layout: how the tokens of a batch lie in one row, so that each prompt is there once and nothing is padding.
+"""Packed layout: the tokens of a batch in one row, with each prompt once and no padding.
 
     [ prompt 1 | response | response ][ prompt 2 | response | response | response ] ...
 
-A *tree* is one prompt with all responses that the batch has for it, each different one once. A response sees its prompt
-and itself, never its siblings; its positions go on where the prompt's end. Every scored token is predicted at the place
-of the token before it, the first one at the prompt's last.
+A *prompt group* is one prompt with all distinct responses to it in the batch. A response attends to its prompt and to
+itself, not to other responses; its position ids continue those of the prompt. Every scored token is predicted from the
+token before it, the first one from the last token of the prompt.
+
+``T`` is the number of tokens in the row, ``N`` the number of scored tokens, ``P`` of tokens of a prompt and ``R`` of
+tokens of all its responses.
 """
 
 from __future__ import annotations
@@ -19,159 +22,181 @@ from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 
 
 @dataclass(frozen=True)
-class Tree:
-    """One prompt with its responses, as places in the row.
+class PromptGroup:
+    """Where one prompt and its responses are in the row.
 
     Args:
-        start: Where the prompt begins.
-        fork: Where it ends and the first response begins.
-        ends: Where each response ends.
+        start: First token of the prompt.
+        prompt_end: End of the prompt, where the first response begins.
+        response_ends: End of each response.
     """
 
     start: int
-    fork: int
-    ends: tuple[int, ...]
+    prompt_end: int
+    response_ends: tuple[int, ...]
 
     @property
     def end(self) -> int:
-        """Where the last response ends."""
-        return self.ends[-1]
+        """End of the last response."""
+        return self.response_ends[-1]
 
-    def responses(self) -> list[tuple[int, int]]:
-        """``(begin, end)`` of each response."""
-        return list(zip((self.fork, *self.ends[:-1]), self.ends, strict=True))
+    @property
+    def prompt_length(self) -> int:
+        """Number of tokens of the prompt."""
+        return self.prompt_end - self.start
+
+    def response_ranges(self) -> list[tuple[int, int]]:
+        """Returns ``(begin, end)`` of each response."""
+        return list(zip((self.prompt_end, *self.response_ends[:-1]), self.response_ends, strict=True))
 
 
 @dataclass(frozen=True)
 class Layout:
     """The tokens of a batch in one row of ``T``.
 
+    Responses are numbered over all groups, in the order of the row.
+
     Args:
         ids: ``(T,)`` token ids.
-        positions: ``(T,)`` positions within each prompt-with-response.
-        trees: Prompts with their responses, in the row's order.
-        sources: ``(N,)`` the place that predicts each scored token; those of responses come before those of prompts.
-        targets: ``(N,)`` the scored tokens' ids.
-        owners: ``(N,)`` the response, counted over all trees, that each scored token belongs to; prompts are counted
-            behind them, in the order of their trees.
-        columns: ``(N,)`` how many scored tokens of its response come before it.
-        lengths: Scored tokens of each response.
-        places: For each question the responses that it asks about.
-        prompts: Scored tokens of each tree's prompt: all but its first, which nothing predicts. Empty: none is asked
-            about.
-        masks: Attention masks of the trees, as far as they have been asked for.
+        position_ids: ``(T,)`` positions within each prompt with response.
+        groups: Prompts with their responses, in the order of the row.
+        predict_at: ``(N,)`` index in the row that predicts each scored token; all of responses, then all of prompts.
+        targets: ``(N,)`` ids of the scored tokens.
+        response_index: ``(N,)`` the response of each scored token. Prompts have the numbers after the responses, in the
+            order of their groups.
+        token_index: ``(N,)`` number of scored tokens of the same response before this one.
+        lengths: Number of scored tokens of each response.
+        pair_responses: For each token pair, the numbers of its responses.
+        prompt_lengths: Number of scored tokens of each prompt: all but its first, which nothing predicts. Empty if
+            prompts are not scored.
+        mask_cache: Attention masks that have been computed.
     """
 
     ids: Tensor
-    positions: Tensor
-    trees: tuple[Tree, ...]
-    sources: Tensor
+    position_ids: Tensor
+    groups: tuple[PromptGroup, ...]
+    predict_at: Tensor
     targets: Tensor
-    owners: Tensor
-    columns: Tensor
+    response_index: Tensor
+    token_index: Tensor
     lengths: tuple[int, ...]
-    places: tuple[tuple[int, ...], ...]
-    prompts: tuple[int, ...] = ()
-    masks: dict[object, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    pair_responses: tuple[tuple[int, ...], ...]
+    prompt_lengths: tuple[int, ...] = ()
+    mask_cache: dict[object, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property
-    def responses(self) -> int:
-        """How many different responses there are."""
+    def response_count(self) -> int:
+        """Number of distinct responses."""
         return len(self.lengths)
 
     @property
-    def tree_of(self) -> list[int]:
-        """The tree that each response belongs to."""
-        return [number for number, tree in enumerate(self.trees) for _ in tree.ends]
+    def group_of_response(self) -> list[int]:
+        """The index of each response's group."""
+        return [number for number, group in enumerate(self.groups) for _ in group.response_ends]
 
-    def mask(self, tree: Tree, window: int | None, dtype: torch.dtype) -> Tensor:
-        """``(R, P + R)``, to be added to the scores of a tree's responses against prompt and responses: 0 where a
-        token is seen, minus infinity elsewhere. ``window``: how many positions back is seen, itself included."""
-        key = (tree.start, window, dtype)
-        if key not in self.masks:
-            self.masks[key] = _added(self._seen(tree, window), dtype)
-        return self.masks[key]
+    def response_mask(self, group: PromptGroup, window: int | None, dtype: torch.dtype) -> Tensor:
+        """Returns the additive mask ``(R, P + R)`` of a group's responses: 0 if a token is visible, else -inf.
 
-    def window_mask(self, tree: Tree, window: int, dtype: torch.dtype) -> Tensor:
-        """``(P, P)``: the same for a prompt against itself."""
-        key = (tree.fork - tree.start, window, dtype, "prompt")
-        if key not in self.masks:
-            at = torch.arange(tree.fork - tree.start, device=self.ids.device)
-            self.masks[key] = _added(_visible(at, at, window), dtype)
-        return self.masks[key]
+        ``window`` is the number of positions that a token sees, itself included; None: all before it.
+        """
+        key = (group.start, window, dtype)
+        if key not in self.mask_cache:
+            self.mask_cache[key] = _additive(self._visible_to_responses(group, window), dtype)
+        return self.mask_cache[key]
 
-    def _seen(self, tree: Tree, window: int | None) -> Tensor:
-        at = self.positions[tree.start : tree.end]
-        prompt = tree.fork - tree.start
-        branch = torch.zeros_like(at)  # 0 for the prompt, then 1, 2, ... for the responses
-        for number, (begin, end) in enumerate(tree.responses(), 1):
-            branch[begin - tree.start : end - tree.start] = number
-        same = (branch[None, :] == branch[prompt:, None]) | (branch[None, :] == 0)
-        return same & _visible(at[prompt:], at, window)
+    def prompt_mask(self, group: PromptGroup, window: int, dtype: torch.dtype) -> Tensor:
+        """Returns the additive mask ``(P, P)`` of a prompt with itself."""
+        key = (group.prompt_length, window, dtype, "prompt")
+        if key not in self.mask_cache:
+            positions = torch.arange(group.prompt_length, device=self.ids.device)
+            self.mask_cache[key] = _additive(_visible(positions, positions, window), dtype)
+        return self.mask_cache[key]
+
+    def _visible_to_responses(self, group: PromptGroup, window: int | None) -> Tensor:
+        positions = self.position_ids[group.start : group.end]
+        branch = torch.zeros_like(positions)  # 0 for the prompt, then 1, 2, ... for the responses
+        for number, (begin, end) in enumerate(group.response_ranges(), 1):
+            branch[begin - group.start : end - group.start] = number
+        response_branch = branch[group.prompt_length :, None]
+        same_branch = (branch[None, :] == response_branch) | (branch[None, :] == 0)
+        return same_branch & _visible(positions[group.prompt_length :], positions, window)
 
 
-def lay_out(questions: Sequence[TokenPair], device: torch.device | str = "cpu", *, prompts: bool = False) -> Layout:
-    """Lays the tokens of ``questions`` out in one row.
+def lay_out(token_pairs: Sequence[TokenPair], device: torch.device | str = "cpu", *, prompts: bool = False) -> Layout:
+    """Packs the tokens of a batch into one row.
 
-    Equal prompts are merged wherever they stand in the batch, and so are equal responses to one prompt.
+    Equal prompts are merged wherever they are in the batch, and so are equal responses to one prompt.
 
     Args:
-        questions: What is asked.
-        device: Where the tensors are to be.
-        prompts: Ask about the prompts' tokens, too.
+        token_pairs: The batch.
+        device: Device of the tensors.
+        prompts: Score the prompts' tokens, too.
     """
     merged: dict[tuple[int, ...], dict[Response, int]] = {}
-    for question in questions:
-        answers = merged.setdefault(question.prompt, {})
-        for response in question.responses:
-            answers.setdefault(response, len(answers))
+    for token_pair in token_pairs:
+        responses = merged.setdefault(token_pair.prompt, {})
+        for response in token_pair.responses:
+            responses.setdefault(response, len(responses))
     ids: list[int] = []
-    positions: list[int] = []
-    trees: list[Tree] = []
+    position_ids: list[int] = []
+    groups: list[PromptGroup] = []
     lengths: list[int] = []
-    sources: list[int] = []
+    predict_at: list[int] = []
     targets: list[int] = []
-    owners: list[int] = []
-    columns: list[int] = []
-    first: dict[tuple[int, ...], int] = {}
-    for prompt, answers in merged.items():
+    response_index: list[int] = []
+    token_index: list[int] = []
+    first_response: dict[tuple[int, ...], int] = {}
+    for prompt, responses in merged.items():
         assert prompt, "a prompt has at least one token, which predicts the first of the response"
-        first[prompt] = len(lengths)
-        start, fork, ends = len(ids), len(ids) + len(prompt), []
+        first_response[prompt] = len(lengths)
+        start, prompt_end, ends = len(ids), len(ids) + len(prompt), []
         ids += prompt
-        positions += range(len(prompt))
-        for response in answers:
+        position_ids += range(len(prompt))
+        for response in responses:
             begin = len(ids)
-            scored = [k for k, wanted in enumerate(response.scored) if wanted]
-            sources += [begin + k - 1 if k else fork - 1 for k in scored]
+            scored = [k for k, is_scored in enumerate(response.scored) if is_scored]
+            predict_at += [begin + k - 1 if k else prompt_end - 1 for k in scored]
             targets += [response.ids[k] for k in scored]
-            owners += [len(lengths)] * len(scored)
-            columns += range(len(scored))
+            response_index += [len(lengths)] * len(scored)
+            token_index += range(len(scored))
             lengths.append(len(scored))
             ids += response.ids
-            positions += range(len(prompt), len(prompt) + len(response.ids))
+            position_ids += range(len(prompt), len(prompt) + len(response.ids))
             ends.append(len(ids))
-        trees.append(Tree(start, fork, tuple(ends)))
-    asked = [len(prompt) - 1 for prompt in merged] if prompts else []
-    for number, count in enumerate(asked):
-        start = trees[number].start
-        sources += range(start, start + count)
+        groups.append(PromptGroup(start, prompt_end, tuple(ends)))
+    prompt_lengths = [len(prompt) - 1 for prompt in merged] if prompts else []
+    for number, count in enumerate(prompt_lengths):
+        start = groups[number].start
+        predict_at += range(start, start + count)
         targets += ids[start + 1 : start + 1 + count]
-        owners += [len(lengths) + number] * count
-        columns += range(count)
-    places = tuple(tuple(first[q.prompt] + merged[q.prompt][r] for r in q.responses) for q in questions)
-    lists = (ids, positions, sources, targets, owners, columns)
-    token, position, source, target, owner, column = (
-        torch.tensor(values, dtype=torch.long, device=device) for values in lists
+        response_index += [len(lengths) + number] * count
+        token_index += range(count)
+
+    def tensor(values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.long, device=device)
+
+    return Layout(
+        ids=tensor(ids),
+        position_ids=tensor(position_ids),
+        groups=tuple(groups),
+        predict_at=tensor(predict_at),
+        targets=tensor(targets),
+        response_index=tensor(response_index),
+        token_index=tensor(token_index),
+        lengths=tuple(lengths),
+        pair_responses=tuple(
+            tuple(first_response[pair.prompt] + merged[pair.prompt][response] for response in pair.responses)
+            for pair in token_pairs
+        ),
+        prompt_lengths=tuple(prompt_lengths),
     )
-    return Layout(token, position, tuple(trees), source, target, owner, column, tuple(lengths), places, tuple(asked))
 
 
 def _visible(query: Tensor, key: Tensor, window: int | None) -> Tensor:
-    """``(Q, K)``: a token sees itself and what is before it, as far as its window reaches."""
-    gap = query[:, None] - key[None, :]
-    return (gap >= 0) if window is None else (gap >= 0) & (gap < window)
+    """Returns ``(Q, K)``: a token sees itself and the tokens before it, as far as its window reaches."""
+    distance = query[:, None] - key[None, :]
+    return (distance >= 0) if window is None else (distance >= 0) & (distance < window)
 
 
-def _added(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
+def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, float("-inf"))

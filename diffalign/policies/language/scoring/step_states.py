@@ -1,12 +1,11 @@
-"""Steps of answers: the lines of a solution, and what the network holds of each.
+"""Steps of answers: the lines of a solution, and the network's states of each.
 
-A step ends with a line break, wherever the answer has words before it; empty lines belong to the step that they end,
-the token that ends the answer to its last one. With ``h`` the last hidden states (after the final norm) at the tokens
-of a step,
+A step ends with a line break that follows a word; empty lines belong to the step before them, and the token that ends
+the answer belongs to the last step. With ``h`` the last hidden states (after the final norm) at the tokens of a step,
 
     e_k = sum of h over the tokens of step k
 
-which to a cosine is their mean.
+which under a cosine is the same as their mean.
 """
 
 from __future__ import annotations
@@ -19,76 +18,79 @@ from torch import Tensor
 
 from diffalign.policies.language.network.layout import Layout
 from diffalign.policies.language.network.network import LanguageNetwork
-from diffalign.policies.language.scoring.hidden_states import places_of
-from diffalign.policies.language.scoring.score import EncodedTexts
+from diffalign.policies.language.scoring.batch import EncodedTexts
+from diffalign.policies.language.scoring.hidden_states import scored_positions
 from diffalign.policies.policy import BatchLogps
 
 
-class Steps:
-    """Which step of its answer a token belongs to.
+class StepSplitter:
+    """Assigns the tokens of an answer to its steps.
 
     Args:
-        spell: Tokens as text.
-        ends: The tokens that end an answer.
+        decode: Turns tokens into text.
+        end_ids: The tokens that end an answer.
     """
 
-    def __init__(self, spell: Callable[[Sequence[int]], str], ends: Collection[int]) -> None:
-        self._spell, self._ends = spell, frozenset(ends)
+    def __init__(self, decode: Callable[[Sequence[int]], str], end_ids: Collection[int]) -> None:
+        self._decode, self._end_ids = decode, frozenset(end_ids)
         self._texts: dict[int, str] = {}
 
-    def of(self, tokens: Sequence[int]) -> list[int]:
-        """The step of each token of an answer, from 0."""
-        found, step, words, broken = [], 0, False, False
+    def steps_of(self, tokens: Sequence[int]) -> list[int]:
+        """Returns the step of each token of an answer, from 0."""
+        steps, step, has_word, line_ended = [], 0, False, False
         for token in tokens:
             text = self._text(token)
             if text.strip():
-                step, words, broken = step + broken, True, False
-            broken = broken or words and "\n" in text
-            found.append(step)
-        return found
+                step, has_word, line_ended = step + line_ended, True, False
+            line_ended = line_ended or has_word and "\n" in text
+            steps.append(step)
+        return steps
 
     def _text(self, token: int) -> str:
         if token not in self._texts:
-            self._texts[token] = "" if token in self._ends else self._spell([token])
+            self._texts[token] = "" if token in self._end_ids else self._decode([token])
         return self._texts[token]
 
 
-def with_steps(scored: BatchLogps, network: LanguageNetwork, encoded: EncodedTexts, steps: Steps) -> BatchLogps:
-    """The scores with each candidate's steps, and the states of these under ``network`` as it is now.
+def with_steps(
+    batch_logps: BatchLogps, network: LanguageNetwork, encoded: EncodedTexts, splitter: StepSplitter
+) -> BatchLogps:
+    """Returns the log-probabilities with each candidate's steps, and the states of these under the current weights.
 
     Args:
-        scored: What a policy said of the batch.
-        network: Its unwrapped network; asked once more, without a gradient.
+        batch_logps: The policy's log-probabilities of the batch.
+        network: Its unwrapped network; computes one more forward pass, without gradient.
         encoded: The batch.
-        steps: What a step is.
+        splitter: Assigns tokens to steps.
     """
     layout = encoded.layout
-    which = _table(layout, steps)
-    states = _states(network, layout, which)
-    roles = torch.tensor(encoded.places, device=which.device).unbind(1)
-    candidates = zip(scored.candidates, roles, strict=True)
-    return replace(
-        scored, candidates=tuple(replace(one, steps=which[role], states=states[:, role]) for one, role in candidates)
+    steps = _step_table(layout, splitter)
+    states = _step_states(network, layout, steps)
+    roles = torch.tensor(encoded.responses, device=steps.device).unbind(1)
+    candidates = tuple(
+        replace(candidate, steps=steps[role], states=states[:, role])
+        for candidate, role in zip(batch_logps.candidates, roles, strict=True)
     )
+    return replace(batch_logps, candidates=candidates)
 
 
-def _table(layout: Layout, steps: Steps) -> Tensor:
-    """``(responses, L)``: the step of each scored token; 0 behind the last, where no token is."""
-    table = torch.zeros(layout.responses, max(layout.lengths), dtype=torch.long)
+def _step_table(layout: Layout, splitter: StepSplitter) -> Tensor:
+    """Returns ``(responses, L)``: the step of each scored token, then zeros."""
+    table = torch.zeros(layout.response_count, max(layout.lengths), dtype=torch.long)
     tokens, start = layout.targets.tolist(), 0
     for row, length in enumerate(layout.lengths):
-        table[row, :length] = torch.tensor(steps.of(tokens[start : start + length]))
+        table[row, :length] = torch.tensor(splitter.steps_of(tokens[start : start + length]))
         start += length
     return table.to(layout.ids.device)
 
 
 @torch.no_grad()
-def _states(network: LanguageNetwork, layout: Layout, which: Tensor) -> Tensor:
-    """``(D, responses, S)`` float32: the sum of the states at each step's scored tokens."""
-    states = network.states(layout)
+def _step_states(network: LanguageNetwork, layout: Layout, steps: Tensor) -> Tensor:
+    """Returns ``(D, responses, S)`` float32: the sum of the states at each step's scored tokens."""
+    states = network.hidden_states(layout)
     states = states if states.dtype == torch.float64 else states.float()
-    count, most = sum(layout.lengths), int(which.max()) + 1
-    owners, columns = layout.owners[:count], layout.columns[:count]
-    sums = states.new_zeros(layout.responses * most, states.shape[1])
-    sums.index_add_(0, owners * most + which[owners, columns], states[places_of(layout)])
-    return sums.unflatten(0, (layout.responses, most)).permute(2, 0, 1)
+    count, step_count = sum(layout.lengths), int(steps.max()) + 1
+    rows, columns = layout.response_index[:count], layout.token_index[:count]
+    sums = states.new_zeros(layout.response_count * step_count, states.shape[1])
+    sums.index_add_(0, rows * step_count + steps[rows, columns], states[scored_positions(layout)])
+    return sums.unflatten(0, (layout.response_count, step_count)).permute(2, 0, 1)

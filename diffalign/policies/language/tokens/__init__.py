@@ -1,1 +1,1 @@
-"""Turns conversations into tokens: chat template, spans, and the rules by which long texts are cut."""
+"""Texts to tokens: chat templates, truncation, and which tokens of a response are scored."""

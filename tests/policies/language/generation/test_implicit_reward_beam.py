@@ -8,9 +8,9 @@ import torch
 from diffalign.errors import ConfigError
 from diffalign.policies.adapters import AdapterConfig
 from diffalign.policies.language.config import LanguageConfig
-from diffalign.policies.language.generation.answer import CachedSteps
-from diffalign.policies.language.generation.generate import TextSampling
-from diffalign.policies.language.generation.implicit_reward_beam import implicit_beam_search, likely
+from diffalign.policies.language.generation.answer import CachedNextTokens
+from diffalign.policies.language.generation.implicit_reward_beam import implicit_beam_search, likely_tokens
+from diffalign.policies.language.generation.settings import TextSampling
 from diffalign.policies.language.load import load_policy
 from tests.losses.diagnostics.test_credit import BETA, REF_FIRST, REF_SECOND, REWARD, solved
 from tests.policies.conftest import shake
@@ -78,7 +78,7 @@ def test_a_length_penalty_compares_means():
     assert implicit_beam_search(Table(policy), **settings)[0].ids == (2,)
     found = implicit_beam_search(Table(policy), **settings, length_penalty=1.0)
     assert [beam.ids for beam in found] == [(0, 0, 0, 2), (2,)]
-    assert found[0].ranked(1.0) == pytest.approx(math.log(0.45) / 4)
+    assert found[0].ranking_score(1.0) == pytest.approx(math.log(0.45) / 4)
 
 
 def test_rewards_are_searched_among_likely_tokens_where_that_is_asked():
@@ -101,10 +101,10 @@ def test_impossible_tokens_are_never_kept():
 
 def test_likely_keeps_the_top_and_always_one():
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    assert likely(logits, top_k=2).tolist() == [[True, True, False, False]]
-    assert likely(logits, top_p=0.7).tolist() == [[True, True, False, False]]
-    assert likely(logits, top_p=1e-9).tolist() == [[True, False, False, False]]
-    assert likely(logits).all()
+    assert likely_tokens(logits, top_k=2).tolist() == [[True, True, False, False]]
+    assert likely_tokens(logits, top_p=0.7).tolist() == [[True, True, False, False]]
+    assert likely_tokens(logits, top_p=1e-9).tolist() == [[True, False, False, False]]
+    assert likely_tokens(logits).all()
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +126,10 @@ def test_width_one_is_greedy_decoding(policy):
 @pytest.mark.parametrize("mode", ["policy", "reward", "mixed"])
 def test_cached_scores_are_the_plain_log_probabilities(policy, mode):
     """Every kept beam's score, from one plain pass over prompt and beam, under policy and reference."""
-    network, prompt = policy.module, tuple(policy.tokens.prompt_ids("hi"))
-    steps = CachedSteps(prompt, network, policy._policy_and_reference.base)
+    network, prompt = policy.module, tuple(policy.pair_tokenizer.prompt_ids("hi"))
+    steps = CachedNextTokens(prompt, network, policy.reference.base_network)
     found = implicit_beam_search(
-        steps, ends=policy.tokens.ends, max_new_tokens=6, width=4, mode=mode, beta=0.5, weight=2.0, top_k=5
+        steps, ends=policy.pair_tokenizer.end_ids, max_new_tokens=6, width=4, mode=mode, beta=0.5, weight=2.0, top_k=5
     )
     assert len({beam.ids for beam in found}) == len(found) > 1
 
@@ -139,7 +139,7 @@ def test_cached_scores_are_the_plain_log_probabilities(policy, mode):
 
     for beam in found:
         mine = logp(beam.ids)
-        with policy._policy_and_reference.base():
+        with policy.reference.base_network():
             ref = logp(beam.ids)
         assert abs(mine - ref) > 1e-3
         expected = {"policy": mine, "reward": 0.5 * (mine - ref), "mixed": ref + 2 * (mine - ref)}[mode]
@@ -149,8 +149,10 @@ def test_cached_scores_are_the_plain_log_probabilities(policy, mode):
 @torch.no_grad()
 def test_full_width_is_full_enumeration(policy):
     """Two tokens out of the policy's three likeliest at each place, all nine of them."""
-    prompt = tuple(policy.tokens.prompt_ids("hi"))
-    found = implicit_beam_search(CachedSteps(prompt, policy.module, None), ends=(), max_new_tokens=2, width=9, top_k=3)
+    prompt = tuple(policy.pair_tokenizer.prompt_ids("hi"))
+    found = implicit_beam_search(
+        CachedNextTokens(prompt, policy.module, None), ends=(), max_new_tokens=2, width=9, top_k=3
+    )
     logits = lambda ids: policy.module.model(torch.tensor([[*prompt, *ids]])).logits[0, -1].log_softmax(-1)
     scores = {}
     for first in logits(()).topk(3).indices.tolist():
@@ -174,8 +176,8 @@ def test_a_fully_trained_model_is_searched_beside_its_copy(tmp_path):
     folder = tiny_llm(tmp_path / "model")
     policy = shake(load_policy(LanguageConfig(path=str(folder), adapter=None, reference="copy")), scale=0.05)
     loads = []
-    load = policy._policy_and_reference._load
-    policy._policy_and_reference._load = lambda: loads.append(1) or load()
+    load = policy.reference._load_base
+    policy.reference._load_base = lambda: loads.append(1) or load()
     settings = {"beams": 2, "beam_mode": "reward", "top_k": 4, "max_new_tokens": 6}
     first = policy.sample(["hi"], [0], **settings)
     assert policy.sample(["hi", "hi"], [0, 1], **settings) == first * 2

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from diffalign.errors import ConfigError
+from diffalign.policies.language.config import DegreeConfig
 from diffalign.policies.language.network.content_degree_head import (
-    DEGREE,
-    DegreeConfig,
+    DEGREE_FILE,
     DegreeHead,
-    Rarity,
+    TokenRarity,
     kept_tokens,
 )
 from diffalign.policies.language.network.layout import lay_out
@@ -34,7 +34,7 @@ def response(*ids):
 
 
 def test_the_rarest_tokens_go_first_and_a_prompt_is_never_touched():
-    rarity = Rarity()
+    rarity = TokenRarity()
     for ids in ((5, 6), (5, 6), (5, 7), (5, 8)):
         rarity.add(TokenPair((1,), (response(*ids),)))
     assert rarity.of(5) == pytest.approx(math.log(5 / 5)) and rarity.of(8) == pytest.approx(math.log(5 / 2))
@@ -87,7 +87,7 @@ def test_a_run_learns_to_tell_degrees_and_keeps_the_head(llm, tmp_path):
     assert rows[0]["loss"] == pytest.approx(math.log(2) + 0.1 * math.log(4), rel=1e-4)
     assert rows[-1]["loss"] < rows[0]["loss"] and {"degree/accuracy", "rewards/accuracies"} <= rows[0].keys()
     assert any(name.startswith("degree.") for name in result.policy.state())
-    assert (result.artifact / DEGREE).is_file() and (result.artifact / "adapter_model.safetensors").is_file()
+    assert (result.artifact / DEGREE_FILE).is_file() and (result.artifact / "adapter_model.safetensors").is_file()
 
 
 def test_the_lead_is_trained_as_without_a_term_that_weighs_nothing(llm, tmp_path):

@@ -6,7 +6,7 @@ import torch
 from diffalign.errors import ConfigError
 from diffalign.policies.adapters import AdapterConfig, adapter_off, add_adapter
 from diffalign.policies.language.network import attention
-from diffalign.policies.language.network.forward_mode import find_way
+from diffalign.policies.language.network.forward_mode import choose_forward_mode
 from diffalign.policies.language.network.layout import lay_out
 from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.tokens.token_pair import Response, TokenPair
@@ -55,7 +55,7 @@ def load(folder, **settings):
 
 def network_of(model):
     network = LanguageNetwork(model).eval()
-    return network, find_way(network)
+    return network, choose_forward_mode(network)
 
 
 def of_config(kind, **settings):
@@ -76,18 +76,18 @@ def batch(vocabulary, device="cpu"):
         return Response(draw(count), tuple((torch.rand(count, generator=generator) > 0.2).tolist()))
 
     prompt, shared = draw(30), answer(20)
-    questions = [
+    token_pairs = [
         TokenPair(prompt, (shared, answer(25))),
         TokenPair(draw(1), (answer(12), answer(3))),
         TokenPair(prompt, (answer(7), shared)),
         TokenPair(draw(11), (answer(1), answer(19))),
     ]
-    return lay_out(questions, device)
+    return lay_out(token_pairs, device)
 
 
 def numbers(network, way, layout):
     network.zero_grad()
-    with network.going(way):
+    with network.using_forward_mode(way):
         logps = network(layout)
     (logps * torch.linspace(0.5, 1.5, len(logps))).sum().backward()
     grads = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
@@ -105,8 +105,8 @@ def assert_equal(have, want):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_goes_the_shared_way_with_the_models_own_numbers(folders, family):
-    network, outcome = network_of(load(folders(family)))
-    assert outcome.way == "shared" and not outcome.reasons
+    network, choice = network_of(load(folders(family)))
+    assert choice.mode == "shared" and not choice.rejected
     layout = batch(network.model.config.get_text_config().vocab_size)
     want = numbers(network, "plain", layout)
     assert_equal(numbers(network, "padded", layout), want)
@@ -137,7 +137,7 @@ def test_the_models_own_way_keeps_its_soft_cap(folders):
         LanguageNetwork(load(folders("gemma2"))).eval(),
         load(folders("gemma2"), attn_implementation="eager"),
     )
-    find_way(network, "plain")
+    choose_forward_mode(network, "plain")
     layout = batch(network.model.config.vocab_size)
     assert_equal(numbers(network, "plain", layout), numbers(LanguageNetwork(plain).eval(), "plain", layout))
 
@@ -204,9 +204,9 @@ def test_the_shared_way_computes_each_prompt_once(folders):
     ],
 )
 def test_an_architecture_that_cannot_falls_back_and_says_so(kind, settings, way, says):
-    network, outcome = network_of(of_config(kind, **settings))
-    assert outcome.way == network.way == way
-    assert outcome.summary().startswith(way) and says in outcome.summary()
+    network, choice = network_of(of_config(kind, **settings))
+    assert choice.mode == network.forward_mode == way
+    assert choice.summary().startswith(way) and says in choice.summary()
     layout = batch(90)
     assert_equal(numbers(network, way, layout), numbers(network, "plain", layout))
 
@@ -218,46 +218,46 @@ def test_a_model_that_hides_its_window_from_its_layers_is_not_trusted():
         layer.self_attn.config = type(model.config)(**{**model.config.to_dict(), "sliding_window": None})
         layer.self_attn.config._attn_implementation = attention.register()
     network = LanguageNetwork(model).eval()
-    outcome = find_way(network)
-    assert outcome.way == "padded" and "64" in outcome.reasons["shared"]
+    choice = choose_forward_mode(network)
+    assert choice.mode == "padded" and "64" in choice.rejected["shared"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_way_is_found_in_the_models_own_precision_whatever_the_surrounding(folders, family):
     network = LanguageNetwork(load(folders(family))).eval()
     with torch.autocast("cpu", torch.bfloat16):
-        assert find_way(network, "shared").way == "shared"
+        assert choose_forward_mode(network, "shared").mode == "shared"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rounding_of_any_precision_is_no_fault(folders, family, dtype):
-    assert find_way(LanguageNetwork(load(folders(family), dtype=dtype)).eval(), "shared").way == "shared"
+    assert choose_forward_mode(LanguageNetwork(load(folders(family), dtype=dtype)).eval(), "shared").mode == "shared"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
 def test_answers_that_see_each_other_are_a_fault_in_any_precision(folders, family, dtype, attend):
-    def one_row(module, query, key, value, mask, *, tree=None, scaling=None, **others):
+    def one_row(module, query, key, value, mask, *, packed_layout=None, scaling=None, **others):
         heads = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(heads, 1), value.repeat_interleave(heads, 1)
         mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
         return mixed.transpose(1, 2), None
 
     attend(one_row)
-    outcome = find_way(LanguageNetwork(load(folders(family), dtype=dtype)).eval())
-    assert outcome.way == "padded" and "differ" in outcome.reasons["shared"]
+    choice = choose_forward_mode(LanguageNetwork(load(folders(family), dtype=dtype)).eval())
+    assert choice.mode == "padded" and "differ" in choice.rejected["shared"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_a_soft_cap_that_is_left_out_is_a_fault_in_any_precision(folders, dtype, attend):
     ours = attention.attention
     attend(lambda *args, **given: ours(*args, **{**given, "softcap": None}))
-    outcome = find_way(LanguageNetwork(load(folders("gemma2"), dtype=dtype)).eval())
-    assert outcome.way == "padded" and "differ" in outcome.reasons["shared"]
+    choice = choose_forward_mode(LanguageNetwork(load(folders("gemma2"), dtype=dtype)).eval())
+    assert choice.mode == "padded" and "differ" in choice.rejected["shared"]
 
 
 def test_a_way_that_is_wanted_and_impossible_is_refused_with_what_to_type():
     network = LanguageNetwork(of_config("bloom")).eval()
     with pytest.raises(ConfigError, match="model.forward=auto"):
-        find_way(network, "shared")
+        choose_forward_mode(network, "shared")

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diffalign.policies.language.network.head import Bend, token_logps
+from diffalign.policies.language.network.head import LogitTransform, token_logps
 
 N, D, V = 11, 6, 17
 
@@ -15,30 +15,35 @@ def inputs(dtype=torch.float64):
     return draw(N, D), draw(V, D), draw(V), torch.randint(V, (N,), generator=generator)
 
 
-def plain(hidden, weight, bias, targets, bend):
-    z = F.linear(hidden, weight, bias) * bend.scale
-    z = z if bend.cap is None else bend.cap * torch.tanh(z / bend.cap)
+def plain(hidden, weight, bias, targets, transform):
+    z = F.linear(hidden, weight, bias) * transform.scale
+    z = z if transform.cap is None else transform.cap * torch.tanh(z / transform.cap)
     return F.log_softmax(z, -1).gather(1, targets[:, None])[:, 0]
 
 
-@pytest.mark.parametrize("bend", [Bend(), Bend(scale=0.3), Bend(cap=1.5), Bend(scale=2.0, cap=0.7)])
+@pytest.mark.parametrize(
+    "transform",
+    [LogitTransform(), LogitTransform(scale=0.3), LogitTransform(cap=1.5), LogitTransform(scale=2.0, cap=0.7)],
+)
 @pytest.mark.parametrize("keep", [0, 2**30])
 @pytest.mark.parametrize("rows", [1, 4, N])
-def test_it_equals_the_plain_formula_with_its_gradients(bend, keep, rows):
+def test_it_equals_the_plain_formula_with_its_gradients(transform, keep, rows):
     hidden, weight, bias, targets = inputs()
     scale = torch.linspace(0.5, -1.5, N, dtype=torch.float64)
-    want = torch.autograd.grad((plain(hidden, weight, bias, targets, bend) * scale).sum(), (hidden, weight, bias))
-    ours = token_logps(hidden, weight, targets, bias=bias, bend=bend, keep_bytes=keep, chunk_bytes=rows * 4 * V)
+    want = torch.autograd.grad((plain(hidden, weight, bias, targets, transform) * scale).sum(), (hidden, weight, bias))
+    ours = token_logps(
+        hidden, weight, targets, bias=bias, transform=transform, keep_bytes=keep, chunk_bytes=rows * 4 * V
+    )
     have = torch.autograd.grad((ours * scale).sum(), (hidden, weight, bias))
-    torch.testing.assert_close(ours, plain(hidden, weight, bias, targets, bend))
+    torch.testing.assert_close(ours, plain(hidden, weight, bias, targets, transform))
     for a, b in zip(have, want, strict=True):
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("bend", [Bend(), Bend(scale=2.0, cap=0.7)])
-def test_a_second_backward_pass_is_as_right_as_the_first(bend):
+@pytest.mark.parametrize("transform", [LogitTransform(), LogitTransform(scale=2.0, cap=0.7)])
+def test_a_second_backward_pass_is_as_right_as_the_first(transform):
     hidden, weight, bias, targets = inputs()
-    logps = token_logps(hidden, weight, targets, bias=bias, bend=bend, chunk_bytes=4 * 4 * V)
+    logps = token_logps(hidden, weight, targets, bias=bias, transform=transform, chunk_bytes=4 * 4 * V)
     first = torch.autograd.grad(logps.sum(), (hidden, weight, bias), retain_graph=True)
     second = torch.autograd.grad(logps.sum(), (hidden, weight, bias))
     for a, b in zip(first, second, strict=True):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffalign.policies.language.network.layout import lay_out
-from diffalign.policies.language.network.network import padded
+from diffalign.policies.language.network.padding import pad_rows
 from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 
 
@@ -20,30 +20,30 @@ def test_a_prompt_is_there_once_however_many_responses_and_questions_it_has():
     again = TokenPair((1, 2, 3), (C, A))
     layout = lay_out([FIRST, SECOND, again])
     assert layout.ids.tolist() == [1, 2, 3, 7, 8, 9, 5, 6, 4, 2, 3, 5, 6, 4]
-    assert [(t.start, t.fork, t.ends) for t in layout.trees] == [(0, 3, (6, 8, 9)), (9, 11, (13, 14))]
-    assert layout.places == ((0, 1), (3, 4), (2, 0))
+    assert [(g.start, g.prompt_end, g.response_ends) for g in layout.groups] == [(0, 3, (6, 8, 9)), (9, 11, (13, 14))]
+    assert layout.pair_responses == ((0, 1), (3, 4), (2, 0))
 
 
 def test_positions_of_every_response_go_on_where_its_prompt_ends():
-    assert lay_out([FIRST]).positions.tolist() == [0, 1, 2, 3, 4, 5, 3, 4]
+    assert lay_out([FIRST]).position_ids.tolist() == [0, 1, 2, 3, 4, 5, 3, 4]
 
 
 def test_first_tokens_are_predicted_at_the_prompts_last_place():
     layout = lay_out([FIRST])
-    assert layout.sources.tolist() == [2, 3, 4, 2, 6]
+    assert layout.predict_at.tolist() == [2, 3, 4, 2, 6]
     assert layout.targets.tolist() == [7, 8, 9, 5, 6]
-    assert layout.owners.tolist() == [0, 0, 0, 1, 1] and layout.columns.tolist() == [0, 1, 2, 0, 1]
+    assert layout.response_index.tolist() == [0, 0, 0, 1, 1] and layout.token_index.tolist() == [0, 1, 2, 0, 1]
 
 
 def test_tokens_that_are_not_scored_are_seen_but_not_asked_about():
     layout = lay_out([TokenPair((1,), (response(7, 8, 9, scored=(True, False, True)), C))])
-    assert layout.targets.tolist() == [7, 9, 4] and layout.sources.tolist() == [0, 2, 0]
+    assert layout.targets.tolist() == [7, 9, 4] and layout.predict_at.tolist() == [0, 2, 0]
     assert layout.lengths == (2, 1) and len(layout.ids) == 5
 
 
 def test_a_response_sees_its_prompt_and_itself_and_no_sibling():
     layout = lay_out([FIRST])
-    seen = layout.mask(layout.trees[0], None, torch.float32) == 0
+    seen = layout.response_mask(layout.groups[0], None, torch.float32) == 0
     assert seen.int().tolist() == [
         [1, 1, 1, 1, 0, 0, 0, 0],
         [1, 1, 1, 1, 1, 0, 0, 0],
@@ -55,17 +55,17 @@ def test_a_response_sees_its_prompt_and_itself_and_no_sibling():
 
 def test_a_window_counts_positions_not_places():
     layout = lay_out([FIRST])
-    seen = layout.mask(layout.trees[0], 2, torch.float32) == 0
+    seen = layout.response_mask(layout.groups[0], 2, torch.float32) == 0
     assert seen[3].int().tolist() == [0, 0, 1, 0, 0, 0, 1, 0], "the second response's first token follows the prompt"
-    prompt = layout.window_mask(layout.trees[0], 2, torch.float32) == 0
+    prompt = layout.prompt_mask(layout.groups[0], 2, torch.float32) == 0
     assert prompt.int().tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
 
 
-@pytest.mark.parametrize("questions", [[FIRST], [FIRST, SECOND], [SECOND, FIRST, TokenPair((9,), (A,))]])
-def test_padded_rows_ask_for_the_same_tokens_at_the_same_positions(questions):
-    layout = lay_out(questions)
-    ids, mask, rows, columns = padded(layout)
-    assert torch.equal(ids[rows, columns], layout.ids[layout.sources])
-    assert torch.equal(columns, layout.positions[layout.sources])
+@pytest.mark.parametrize("token_pairs", [[FIRST], [FIRST, SECOND], [SECOND, FIRST, TokenPair((9,), (A,))]])
+def test_padded_rows_ask_for_the_same_tokens_at_the_same_positions(token_pairs):
+    layout = lay_out(token_pairs)
+    ids, mask, rows, columns = pad_rows(layout)
+    assert torch.equal(ids[rows, columns], layout.ids[layout.predict_at])
+    assert torch.equal(columns, layout.position_ids[layout.predict_at])
     assert torch.equal(ids[rows, columns + 1], layout.targets)
-    assert mask.sum() == sum(len(q.prompt) + len(r.ids) for q in questions for r in q.responses)
+    assert mask.sum() == sum(len(q.prompt) + len(r.ids) for q in token_pairs for r in q.responses)

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from diffalign.errors import ConfigError
-from diffalign.policies.language.config import LanguageConfig
+from diffalign.policies.language.config import LanguageConfig, MaskConfig
 from diffalign.policies.language.load import AdapterConfig, load_policy
 from diffalign.policies.language.network.token_kl import ReferenceStates, compare_tokens
-from diffalign.policies.language.network.token_masks import MASKS, MaskConfig, MaskNetwork, rescaled
+from diffalign.policies.language.network.token_masks import MASK_FILE, MaskNetwork, rescaled
 from tests.policies.conftest import draw_for, shake
 from tests.tiny_text import FAMILIES, text_pairs, tiny_llm
 
@@ -41,11 +41,11 @@ def load(folders, tmp_path):
 
 def by_hand(policy, encoded, network):
     """``KL(reference || policy)`` at each scored token, from the logits of whole rows."""
-    from diffalign.policies.language.network.network import padded
+    from diffalign.policies.language.network.padding import pad_rows
 
-    ids, mask, rows, columns = padded(encoded.layout)
+    ids, mask, rows, columns = pad_rows(encoded.layout)
     know = lambda model: model(input_ids=ids, attention_mask=mask).logits[rows, columns].double().log_softmax(-1)
-    with torch.no_grad(), policy._policy_and_reference.reference.network() as reference:
+    with torch.no_grad(), policy.reference.network() as reference:
         known = know(reference.model)
     said = know(network.model)
     return (known.exp() * (known - said)).sum(-1)
@@ -54,8 +54,8 @@ def by_hand(policy, encoded, network):
 def rolled(encoded, values):
     """Numbers of a layout's tokens as sums by role."""
     layout = encoded.layout
-    sums = values.new_zeros(layout.responses).index_add(0, layout.owners, values)
-    return [sums[list(role)] for role in zip(*encoded.places, strict=True)]
+    sums = values.new_zeros(layout.response_count).index_add(0, layout.response_index, values)
+    return [sums[list(role)] for role in zip(*encoded.responses, strict=True)]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -105,7 +105,7 @@ def test_a_copy_and_a_switched_off_adapter_are_the_same_reference(load):
 @pytest.mark.parametrize("adapter", [AdapterConfig(rank=2, targets=("q_proj", "lm_head")), None], ids=["head", "all"])
 def test_a_head_that_trains_and_an_earlier_reference_are_compared_too(load, adapter):
     policy = load(adapter=adapter, reference="auto" if adapter else "copy")
-    assert policy.module.lasting_head == (adapter is None)
+    assert policy.module.logits_outlive_forward == (adapter is None)
     before = policy.state()
     shake(policy)
     policy.set_reference({name: value + 0.01 for name, value in before.items()})
@@ -163,11 +163,11 @@ def test_a_stored_reference_is_refused_with_what_to_type(load):
 def test_prompts_are_scored_once_each_and_leave_the_answers_as_they_are(load, way):
     policy = shake(load(forward=way))
     plain, asked = policy.encode(PAIRS), policy.encode(PAIRS, prompts=True)
-    assert sum(asked.layout.prompts) == sum(len(tree) - 1 for tree in {q.prompt for q in asked.questions})
+    assert sum(asked.layout.prompt_lengths) == sum(len(tree) - 1 for tree in {q.prompt for q in asked.token_pairs})
     with torch.no_grad():
         before, after = policy.logps(plain, DRAW).candidates, policy.logps(asked, DRAW).candidates
-        for row, question in enumerate(asked.questions):
-            ids = torch.tensor([question.prompt])
+        for row, token_pair in enumerate(asked.token_pairs):
+            ids = torch.tensor([token_pair.prompt])
             known = policy.module.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
             wanted = known.gather(1, ids[0, 1:, None]).sum()
             for scores in after:
@@ -224,10 +224,11 @@ def test_masks_from_activations_are_read_at_the_place_that_predicts(load, family
 def test_an_activation_is_the_mean_of_what_a_layer_leaves_where_a_token_is_predicted(load):
     policy = load(masks=MaskConfig(kind="activations", of=("residual",)))
     encoded = policy.encode(PAIRS)
-    question, mine = encoded.questions[0], encoded.layout.owners == encoded.places[0][0]
-    layers = [one[mine] for one in policy.module.read(encoded.layout, policy.config.masks).activations["residual"]]
-    ids = torch.tensor([question.prompt + question.responses[0].ids])
-    first = policy.module.model(ids, output_hidden_states=True).hidden_states[1][0, len(question.prompt) - 1 : -1]
+    token_pair, mine = encoded.token_pairs[0], encoded.layout.response_index == encoded.responses[0][0]
+    activations = policy.module.reference_states(encoded.layout, policy.config.masks).activations
+    layers = [layer[mine] for layer in activations["residual"]]
+    ids = torch.tensor([token_pair.prompt + token_pair.responses[0].ids])
+    first = policy.module.model(ids, output_hidden_states=True).hidden_states[1][0, len(token_pair.prompt) - 1 : -1]
     torch.testing.assert_close(layers[0], first.mean(-1), rtol=1e-4, atol=1e-5)
     wanted = torch.stack([(one - one.min()) / (one.max() - one.min()) for one in layers]).mean(0)
     found = policy.compare_parts(encoded, DRAW)[0].candidates[0].masks[0, 0, : len(wanted)]
@@ -271,7 +272,7 @@ def test_learned_masks_travel_with_checkpoints_and_beside_the_adapter(load, fold
     resumed = load(masks=MaskConfig(kind="learned"))
     resumed.load_state(policy.state())
     folder = policy.save(tmp_path / "adapter", {})
-    assert (folder / MASKS).is_file()
+    assert (folder / MASK_FILE).is_file()
     shared = load(masks=MaskConfig(kind="learned"))
     shared.load_adapter(folder)
     for other in (resumed, shared):
@@ -279,11 +280,11 @@ def test_learned_masks_travel_with_checkpoints_and_beside_the_adapter(load, fold
         assert torch.equal(have.masks, want.masks) and torch.equal(have.parts, want.parts)
     load().load_adapter(folder)  # without masks of its own it leaves them alone
     peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folders("llama")), folder)
-    ids = torch.tensor([encoded.questions[0].prompt])
+    ids = torch.tensor([encoded.token_pairs[0].prompt])
     with torch.no_grad():
         torch.testing.assert_close(peft(ids).logits, policy.module.model(ids).logits, rtol=1e-4, atol=1e-4)
     bare = load().save(tmp_path / "bare", {})
-    with pytest.raises(ConfigError, match=f"holds no {MASKS}"):
+    with pytest.raises(ConfigError, match=f"holds no {MASK_FILE}"):
         load(masks=MaskConfig(kind="learned")).load_adapter(bare)
     with pytest.raises(ConfigError, match="another kind"):
         load(masks=MaskConfig(kind="learned_independent")).load_adapter(folder)
@@ -291,7 +292,7 @@ def test_learned_masks_travel_with_checkpoints_and_beside_the_adapter(load, fold
 
 def test_every_weight_is_saved_with_its_masks(load, tmp_path):
     policy = load(adapter=None, reference="copy", masks=MaskConfig(kind="learned"))
-    assert (policy.save(tmp_path / "whole", {}) / MASKS).is_file()
+    assert (policy.save(tmp_path / "whole", {}) / MASK_FILE).is_file()
     assert "one for both terms" in policy.describe()["masks"]
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from diffalign.policies.language.network.forward_mode import find_way
+from diffalign.policies.language.network.forward_mode import choose_forward_mode
 from diffalign.policies.language.network.layout import lay_out
 from diffalign.policies.language.network.network import LanguageNetwork
-from diffalign.policies.language.scoring.hidden_states import reduce
+from diffalign.policies.language.scoring.hidden_states import reduce_states
 from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 from tests.tiny_text import FAMILIES, tiny_model
 
@@ -36,15 +36,15 @@ def test_states_are_those_of_a_plain_pass(family, way):
     model = tiny_model(family)
     network = LanguageNetwork(model).eval()
     if way == "shared":
-        assert find_way(network).way == "shared"
-    network.way = way
-    questions = asked()
-    layout = lay_out(questions)
-    found = reduce(network.states(layout), layout)
+        assert choose_forward_mode(network).mode == "shared"
+    network.forward_mode = way
+    token_pairs = asked()
+    layout = lay_out(token_pairs)
+    found = reduce_states(network.hidden_states(layout), layout)
     assert found.lengths.tolist() == [3, 2, 2, 1, 2]
-    for question, places in zip(questions, layout.places, strict=True):
-        for response, place in zip(question.responses, places, strict=True):
-            total, mean, last = by_hand(model, question.prompt, response)
+    for token_pair, places in zip(token_pairs, layout.pair_responses, strict=True):
+        for response, place in zip(token_pair.responses, places, strict=True):
+            total, mean, last = by_hand(model, token_pair.prompt, response)
             torch.testing.assert_close(found.total[place], total, atol=2e-4, rtol=1e-4)
             torch.testing.assert_close(found.mean[place], mean, atol=2e-4, rtol=1e-4)
             torch.testing.assert_close(found.last[place], last, atol=2e-4, rtol=1e-4)
@@ -54,8 +54,8 @@ def test_states_are_those_of_a_plain_pass(family, way):
 def test_states_times_the_head_are_the_logits_that_score():
     """The state is what the head reads: with it, the log-probability of each scored token comes out."""
     network = LanguageNetwork(tiny_model()).eval()
-    find_way(network)
+    choose_forward_mode(network)
     layout = lay_out(asked())
-    logits = network.model.get_output_embeddings()(network.states(layout)[layout.sources])
+    logits = network.model.get_output_embeddings()(network.hidden_states(layout)[layout.predict_at])
     logps = logits.log_softmax(-1).gather(1, layout.targets[:, None])[:, 0]
     torch.testing.assert_close(logps, network(layout), atol=1e-5, rtol=1e-5)

@@ -1,20 +1,20 @@
-"""Steps of an answer are its lines, and their states those of a plain pass."""
+"""StepSplitter of an answer are its lines, and their states those of a plain pass."""
 
 import pytest
 import torch
 
 from diffalign.losses import CandidateLogps
-from diffalign.policies.language.network.forward_mode import find_way
+from diffalign.policies.language.network.forward_mode import choose_forward_mode
 from diffalign.policies.language.network.layout import lay_out
 from diffalign.policies.language.network.network import LanguageNetwork
-from diffalign.policies.language.scoring.score import EncodedTexts
-from diffalign.policies.language.scoring.step_states import Steps, with_steps
+from diffalign.policies.language.scoring.batch import EncodedTexts
+from diffalign.policies.language.scoring.step_states import StepSplitter, with_steps
 from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 from diffalign.policies.policy import BatchLogps
 from tests.tiny_text import tiny_model
 
 WORDS = ["<end>", "one", " two", "\n", "\n\n", ".\n", "  ", " three"]
-STEPS = Steps(lambda ids: "".join(WORDS[k] for k in ids), (0,))
+STEPS = StepSplitter(lambda ids: "".join(WORDS[k] for k in ids), (0,))
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ STEPS = Steps(lambda ids: "".join(WORDS[k] for k in ids), (0,))
     ],
 )
 def test_a_step_ends_with_its_line_and_the_end_of_the_answer_begins_none(tokens, steps):
-    assert STEPS.of(tokens) == steps
+    assert STEPS.steps_of(tokens) == steps
 
 
 @torch.no_grad()
@@ -37,8 +37,8 @@ def test_states_of_steps_are_sums_of_a_plain_pass(way):
     model = tiny_model()
     network = LanguageNetwork(model).eval()
     if way == "shared":
-        assert find_way(network).way == "shared"
-    network.way = way
+        assert choose_forward_mode(network).mode == "shared"
+    network.forward_mode = way
     # The second answer is scored in parts, and the first prompt is there twice.
     answers = [Response((1, 3, 2, 5, 7, 0), (True,) * 6), Response((1, 3, 2, 3, 7), (True, True, False, False, True))]
     asked = [TokenPair((9, 8), (answers[0], answers[1])), TokenPair((9, 8), (answers[1], Response((7,), (True,))))]
@@ -48,14 +48,14 @@ def test_states_of_steps_are_sums_of_a_plain_pass(way):
     found = with_steps(scored, network, encoded, STEPS)
     for role, one in enumerate(found.candidates):
         assert one.states.shape[2] == 3 and not one.states.requires_grad
-        for row, question in enumerate(asked):
-            response = question.responses[role]
+        for row, token_pair in enumerate(asked):
+            response = token_pair.responses[role]
             tokens = [token for token, mine in zip(response.ids, response.scored, strict=True) if mine]
-            steps = STEPS.of(tokens)
+            steps = STEPS.steps_of(tokens)
             assert one.steps[row].tolist() == steps + [0] * (width - len(steps))
-            ids = torch.tensor([[*question.prompt, *response.ids]])
+            ids = torch.tensor([[*token_pair.prompt, *response.ids]])
             states = model(ids, output_hidden_states=True).hidden_states[-1][0]
-            at = [len(question.prompt) + k for k, mine in enumerate(response.scored) if mine]
+            at = [len(token_pair.prompt) + k for k, mine in enumerate(response.scored) if mine]
             sums = torch.zeros(3, states.shape[1])
             sums.index_add_(0, torch.tensor(steps), states[at])
             torch.testing.assert_close(one.states[:, row].T, sums, atol=2e-4, rtol=1e-4)

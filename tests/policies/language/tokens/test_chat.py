@@ -4,7 +4,7 @@ import pytest
 
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.errors import ConfigError, DataError
-from diffalign.policies.language.tokens.chat import Chat
+from diffalign.policies.language.tokens.chat import ChatTemplate
 from tests.tiny_text import TEMPLATE, tiny_tokenizer
 
 
@@ -24,7 +24,7 @@ def spans(exchange) -> list[list[str]]:
 
 
 def test_an_answer_stands_after_the_opening_and_ends_with_the_end_token():
-    exchange = Chat(tiny_tokenizer()).exchange(ASK, [ANSWER, turns(("assistant", "no"))])
+    exchange = ChatTemplate(tiny_tokenizer()).render_exchange(ASK, [ANSWER, turns(("assistant", "no"))])
     assert exchange.prompt == "<|user|>\nhi<|end|>\n<|assistant|>\n"
     assert spans(exchange) == [["yes<|end|>"], ["no<|end|>"]]
     assert exchange.answers[0].text.endswith("yes<|end|>")  # the newline after it is cut
@@ -32,69 +32,73 @@ def test_an_answer_stands_after_the_opening_and_ends_with_the_end_token():
 
 def test_only_the_assistants_turns_are_spans_of_an_answer_of_several_turns():
     answer = turns(("assistant", "one"), ("user", "one"), ("assistant", "two"))
-    assert spans(Chat(tiny_tokenizer()).exchange(ASK, [answer])) == [["one<|end|>", "two<|end|>"]]
+    assert spans(ChatTemplate(tiny_tokenizer()).render_exchange(ASK, [answer])) == [["one<|end|>", "two<|end|>"]]
 
 
 def test_the_system_turn_of_the_recipe_begins_conversations_that_have_none():
-    chat = Chat(tiny_tokenizer(), system="be brief")
-    assert chat.opened(ASK).startswith("<|system|>\nbe brief<|end|>\n<|user|>\nhi")
-    assert "be brief" not in chat.opened(turns(("system", "be long"), ("user", "hi")))
+    chat = ChatTemplate(tiny_tokenizer(), system="be brief")
+    assert chat.render_prompt(ASK).startswith("<|system|>\nbe brief<|end|>\n<|user|>\nhi")
+    assert "be brief" not in chat.render_prompt(turns(("system", "be long"), ("user", "hi")))
 
 
 def test_a_template_in_the_recipe_takes_the_place_of_the_tokenizers(tmp_path):
     file = tmp_path / "chat.jinja"
     file.write_text(TEMPLATE.replace("<|{{ message['role'] }}|>", "{{ message['role'] }}:"))
     for template in (file, str(file), file.read_text()):
-        assert Chat(tiny_tokenizer(chat=False), template).opened(ASK).startswith("user:\nhi")
+        assert ChatTemplate(tiny_tokenizer(chat=False), template).render_prompt(ASK).startswith("user:\nhi")
     with pytest.raises(ConfigError, match="neither a Jinja template nor a file"):
-        Chat(tiny_tokenizer(), tmp_path / "nowhere.jinja")
+        ChatTemplate(tiny_tokenizer(), tmp_path / "nowhere.jinja")
 
 
 def test_a_conversation_without_a_template_says_how_to_give_one():
     with pytest.raises(ConfigError, match="model.chat_template=FILE"):
-        Chat(tiny_tokenizer(chat=False)).opened(ASK)
+        ChatTemplate(tiny_tokenizer(chat=False)).render_prompt(ASK)
 
 
 def test_a_refused_system_turn_is_told_with_the_way_around():
-    chat = Chat(tiny_tokenizer(), REFUSES_SYSTEM + TEMPLATE)
-    assert chat.opened(ASK)
+    chat = ChatTemplate(tiny_tokenizer(), REFUSES_SYSTEM + TEMPLATE)
+    assert chat.render_prompt(ASK)
     with pytest.raises(DataError, match="first user turn"):
-        chat.opened(turns(("system", "be brief"), ("user", "hi")))
+        chat.render_prompt(turns(("system", "be brief"), ("user", "hi")))
     with pytest.raises(DataError, match="leave model.system out"):
-        Chat(tiny_tokenizer(), REFUSES_SYSTEM + TEMPLATE, system="be brief").opened(ASK)
+        ChatTemplate(tiny_tokenizer(), REFUSES_SYSTEM + TEMPLATE, system="be brief").render_prompt(ASK)
 
 
 def test_a_template_that_drops_a_turn_is_refused():
     dropped = TEMPLATE.replace("in messages %}", "in messages[-1:] %}")
     with pytest.raises(DataError, match="leaves out turn 0 of 3"):
-        Chat(tiny_tokenizer(), dropped).opened(turns(("user", "first"), ("assistant", "a"), ("user", "second")))
+        ChatTemplate(tiny_tokenizer(), dropped).render_prompt(
+            turns(("user", "first"), ("assistant", "a"), ("user", "second"))
+        )
     only_prompts = TEMPLATE.replace("{% for", "{% if add_generation_prompt %}earlier: {% endif %}{% for")
     with pytest.raises(DataError, match="cannot be told apart"):
-        Chat(tiny_tokenizer(), only_prompts).exchange(ASK, [ANSWER])
+        ChatTemplate(tiny_tokenizer(), only_prompts).render_exchange(ASK, [ANSWER])
 
 
 def test_an_opening_that_answers_do_not_have_ends_the_prompt_where_they_differ():
-    exchange = Chat(tiny_tokenizer(), THINKS).exchange(ASK, [ANSWER])
-    assert exchange.diverged and exchange.prompt.endswith("<|assistant|>\n")
+    exchange = ChatTemplate(tiny_tokenizer(), THINKS).render_exchange(ASK, [ANSWER])
+    assert exchange.template_diverged and exchange.prompt.endswith("<|assistant|>\n")
     assert spans(exchange) == [["yes<|end|>"]]
 
 
 def test_thoughts_that_a_template_leaves_out_of_earlier_turns_are_no_mistake():
     forgets = TEMPLATE.replace("message['content'] }}", "message['content'].split('</think>')[-1] }}")
-    text = Chat(tiny_tokenizer(), forgets).opened(turns(("user", "a"), ("assistant", "hm</think>b"), ("user", "c")))
+    text = ChatTemplate(tiny_tokenizer(), forgets).render_prompt(
+        turns(("user", "a"), ("assistant", "hm</think>b"), ("user", "c"))
+    )
     assert "hm" not in text and "b<|end|>" in text
 
 
 def test_the_turns_end_is_what_the_template_writes_after_an_answer():
     tokenizer = tiny_tokenizer()
-    assert Chat(tokenizer).end == "<|end|>"
-    assert Chat(tokenizer, TEMPLATE.replace("<|end|>", "<unk>")).end == "<unk>"  # as Gemma's <end_of_turn>
-    assert Chat(tokenizer, TEMPLATE.replace("<|end|>", " .")).end is None
-    assert Chat(tokenizer, TEMPLATE.replace("<|end|>", "<unk><|end|>")).end == "<|end|>"
+    assert ChatTemplate(tokenizer).end == "<|end|>"
+    assert ChatTemplate(tokenizer, TEMPLATE.replace("<|end|>", "<unk>")).end == "<unk>"  # as Gemma's <end_of_turn>
+    assert ChatTemplate(tokenizer, TEMPLATE.replace("<|end|>", " .")).end is None
+    assert ChatTemplate(tokenizer, TEMPLATE.replace("<|end|>", "<unk><|end|>")).end == "<|end|>"
 
 
 def test_an_end_token_within_the_words_does_not_end_them():
-    exchange = Chat(tiny_tokenizer()).exchange(ASK, [turns(("assistant", "say <|end|> aloud"))])
+    exchange = ChatTemplate(tiny_tokenizer()).render_exchange(ASK, [turns(("assistant", "say <|end|> aloud"))])
     assert spans(exchange) == [["say <|end|> aloud<|end|>"]]
 
 
@@ -109,9 +113,9 @@ def test_an_end_token_within_the_words_does_not_end_them():
 )
 def test_answers_that_cannot_be_learnt_are_named(answer, why):
     with pytest.raises(DataError, match=why):
-        Chat(tiny_tokenizer()).exchange(ASK, [answer])
+        ChatTemplate(tiny_tokenizer()).render_exchange(ASK, [answer])
 
 
 def test_a_template_that_asks_for_the_date_is_told_the_same_one_each_day():
     dated = "{{ strftime_now('%d %b %Y') }}\n" + TEMPLATE
-    assert Chat(tiny_tokenizer(), dated).opened(ASK).startswith("26 Jul 2024\n")
+    assert ChatTemplate(tiny_tokenizer(), dated).render_prompt(ASK).startswith("26 Jul 2024\n")

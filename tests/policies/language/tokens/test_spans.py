@@ -1,4 +1,4 @@
-"""Which tokens of a response are scored: from the first difference on, behind a thought, or with a thought thinned."""
+"""Which tokens of a response are scored: from the first difference on, after a thought, or without a share of it."""
 
 import random
 from dataclasses import replace
@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError, DataError
-from diffalign.policies.language.config import LanguageConfig
-from diffalign.policies.language.tokens.spans import SpanRule, answer_only, thinned
+from diffalign.policies.language.config import LanguageConfig, SpanConfig
+from diffalign.policies.language.tokens.spans import after_last, hide_share
 from diffalign.policies.language.tokens.token_pair import Response, TokenPair
-from diffalign.policies.language.tokens.tokenize import Tokens
+from diffalign.policies.language.tokens.tokenize import PairTokenizer
 from tests.tiny_text import tiny_tokenizer
 
 Q, S, A, B, E, C, D = range(1, 8)
@@ -22,17 +22,17 @@ START, END = "<|system|>", "<|user|>"  # single tokens of the tiny tokenizer
 PAIR = Pair(id="p", prompt="ask:", chosen=f"{START}hmm{END}yes", rejected=f"{START}so{END}no")
 
 
-def tokens(**config) -> Tokens:
-    return Tokens(tiny_tokenizer(), LanguageConfig(path="tiny", **config))
+def tokenizer_of(**config) -> PairTokenizer:
+    return PairTokenizer(tiny_tokenizer(), LanguageConfig(path="tiny", **config))
 
 
 def kept(ids, left):
     return [token for token, mine in zip(ids, left, strict=True) if mine]
 
 
-def scored(reader, pair=PAIR):
-    question = reader.question(pair)
-    return [reader.spell(kept(r.ids, r.scored)) for r in question.responses]
+def scored(tokenizer, pair=PAIR):
+    token_pair = tokenizer.token_pair(pair)
+    return [tokenizer.decode(kept(r.ids, r.scored)) for r in token_pair.responses]
 
 
 @pytest.mark.parametrize(
@@ -46,61 +46,64 @@ def scored(reader, pair=PAIR):
     ],
 )
 def test_the_answer_alone_is_what_follows_the_last_end(ids, include, left):
-    assert kept(ids, answer_only(ids, E, include=include)) == left
+    assert kept(ids, after_last(ids, E, include=include)) == left
 
 
 def test_a_share_of_one_hides_all_of_a_thought_and_no_marker():
-    assert kept(ROW, thinned(ROW, S, E, 1.0, random.Random(0))) == [Q, S, E, C, D]
-    assert kept([S, A, B], thinned([S, A, B], S, E, 1.0, random.Random(0))) == [S, A, B], "a thought without an end"
-    assert kept([A, E, B], thinned([A, E, B], S, E, 1.0, random.Random(0))) == [A, E, B], "an end without a start"
+    assert kept(ROW, hide_share(ROW, S, E, 1.0, random.Random(0))) == [Q, S, E, C, D]
+    assert kept([S, A, B], hide_share([S, A, B], S, E, 1.0, random.Random(0))) == [S, A, B], "a thought without an end"
+    assert kept([A, E, B], hide_share([A, E, B], S, E, 1.0, random.Random(0))) == [A, E, B], "an end without a start"
 
 
 @given(st.lists(st.sampled_from([A, B, C]), max_size=30), st.floats(0.01, 1.0), st.text(max_size=5))
 def test_a_share_of_a_thought_is_hidden_the_same_one_each_time(inner, share, key):
     ids = [Q, S, *inner, E, D]
-    left = thinned(ids, S, E, share, random.Random(key))
-    assert left == thinned(ids, S, E, share, random.Random(key))
+    left = hide_share(ids, S, E, share, random.Random(key))
+    assert left == hide_share(ids, S, E, share, random.Random(key))
     assert left.count(False) == round(share * len(inner)) and all(left[:2]) and all(left[-2:])
 
 
 def test_a_rule_decides_what_is_scored_in_both_answers():
-    assert scored(tokens(score_spans=SpanRule(end=END))) == [f"{END}yes<|end|>", f"{END}no<|end|>"]
-    assert scored(tokens(score_spans=SpanRule(end=END, include_marker=False))) == ["yes<|end|>", "no<|end|>"]
-    hidden = tokens(score_spans=SpanRule(start=START, end=END, hide=1.0))
+    assert scored(tokenizer_of(score_spans=SpanConfig(end=END))) == [f"{END}yes<|end|>", f"{END}no<|end|>"]
+    assert scored(tokenizer_of(score_spans=SpanConfig(end=END, include_marker=False))) == [
+        "yes<|end|>",
+        "no<|end|>",
+    ]
+    hidden = tokenizer_of(score_spans=SpanConfig(start=START, end=END, hide=1.0))
     assert scored(hidden) == [f"{START}{END}yes<|end|>", f"{START}{END}no<|end|>"]
-    assert scored(tokens()) == [f"{PAIR.chosen}<|end|>", f"{PAIR.rejected}<|end|>"]
-    thin = tokens(score_spans=SpanRule(start=START, end=END, hide=0.5))
+    assert scored(tokenizer_of()) == [f"{PAIR.chosen}<|end|>", f"{PAIR.rejected}<|end|>"]
+    thin = tokenizer_of(score_spans=SpanConfig(start=START, end=END, hide=0.5))
     long = replace(PAIR, chosen=f"{START}{'abcdefgh' * 5}{END}yes")
-    drawn = {thin.question(replace(long, id=str(k))).responses[0].scored for k in range(5)}
+    drawn = {thin.token_pair(replace(long, id=str(k))).responses[0].scored for k in range(5)}
     assert len(drawn) > 1, "drawn by the pair's id"
     assert scored(thin, long) == scored(thin, long)
 
 
 def test_what_the_policy_wrote_itself_is_read_by_the_same_rules():
-    reader = tokens(score_spans=SpanRule(end=END), shared_start="prompt")
-    alone = reader.question(replace(PAIR, rejected=None))
+    tokenizer = tokenizer_of(score_spans=SpanConfig(end=END), shared_start="prompt")
+    alone = tokenizer.token_pair(replace(PAIR, rejected=None))
     own = Response(alone.responses[0].ids[:4] + alone.responses[0].ids[-2:], (True,) * 6)
-    both = reader.beside(alone, own, "p")
+    both = tokenizer.insert_rejected(alone, own, "p")
     assert both.prompt == (*alone.prompt, *own.ids[:4])
-    assert reader.spell(kept(both.responses[0].ids, both.responses[0].scored)) == f"{END}yes<|end|>"
+    assert tokenizer.decode(kept(both.responses[0].ids, both.responses[0].scored)) == f"{END}yes<|end|>"
 
 
 def test_a_pair_is_asked_from_its_first_difference_on():
     pair = replace(PAIR, chosen="one two four", rejected="one two three")
-    whole, question = tokens().question(pair), tokens(shared_start="prompt").question(pair)
-    reader = tokens()
-    assert reader.spell(question.prompt) == "ask:one two "
-    assert [reader.spell(r.ids) for r in question.responses] == ["four<|end|>", "three<|end|>"]
-    for one, other in zip(whole.responses, question.responses, strict=True):
-        assert (*whole.prompt, *one.ids) == (*question.prompt, *other.ids), "what is read stays"
+    whole, token_pair = tokenizer_of().token_pair(pair), tokenizer_of(shared_start="prompt").token_pair(pair)
+    tokenizer = tokenizer_of()
+    assert tokenizer.decode(token_pair.prompt) == "ask:one two "
+    assert [tokenizer.decode(r.ids) for r in token_pair.responses] == ["four<|end|>", "three<|end|>"]
+    for one, other in zip(whole.responses, token_pair.responses, strict=True):
+        assert (*whole.prompt, *one.ids) == (*token_pair.prompt, *other.ids), "what is read stays"
 
 
 def test_a_response_that_begins_another_keeps_one_token_and_a_single_one_is_left():
-    reader = tokens(shared_start="prompt", add_end=False)
-    question = reader.question(replace(PAIR, chosen="two", rejected="two three"))
-    assert [reader.spell(r.ids) for r in question.responses] == ["o", "o three"]
-    alone = reader.question(replace(PAIR, rejected=None, chosen="two"))
-    assert reader.spell(alone.prompt) == "ask:" and reader.spell(alone.responses[0].ids) == "two"
+    tokenizer = tokenizer_of(shared_start="prompt", add_end=False)
+    token_pair = tokenizer.token_pair(replace(PAIR, chosen="two", rejected="two three"))
+    assert [tokenizer.decode(r.ids) for r in token_pair.responses] == ["o", "o three"]
+    alone = tokenizer.token_pair(replace(PAIR, rejected=None, chosen="two"))
+    assert tokenizer.decode(alone.prompt) == "ask:" and tokenizer.decode(alone.responses[0].ids) == "two"
 
 
 def test_of_several_answers_the_start_is_what_all_share():
@@ -110,21 +113,21 @@ def test_of_several_answers_the_start_is_what_all_share():
 
 
 def test_a_step_has_no_end_unless_its_text_has_one():
-    reader = tokens(add_end=False)
+    tokenizer = tokenizer_of(add_end=False)
     talk = Pair(
         id="c",
         prompt=Conversation((Message("user", "hi"),)),
         chosen=Conversation((Message("assistant", "yes"),)),
         rejected=Conversation((Message("assistant", "no"),)),
     )
-    assert scored(reader, replace(PAIR, chosen="yes", rejected="no<|end|>")) == ["yes", "no<|end|>"]
-    assert scored(reader, talk) == ["yes", "no"]
+    assert scored(tokenizer, replace(PAIR, chosen="yes", rejected="no<|end|>")) == ["yes", "no<|end|>"]
+    assert scored(tokenizer, talk) == ["yes", "no"]
 
 
 def test_an_answer_of_which_nothing_is_left_is_told_before_training():
-    reader = tokens(score_spans=SpanRule(end=END, include_marker=False), add_end=False)
+    tokenizer = tokenizer_of(score_spans=SpanConfig(end=END, include_marker=False), add_end=False)
     with pytest.raises(DataError, match="'p'.*no token of a response is left to be scored by model.score_spans"):
-        reader.question(replace(PAIR, chosen=f"hm{END}"))
+        tokenizer.token_pair(replace(PAIR, chosen=f"hm{END}"))
 
 
 def test_a_change_of_rules_is_another_fingerprint_and_the_usual_rules_are_the_old_one():
@@ -132,19 +135,19 @@ def test_a_change_of_rules_is_another_fingerprint_and_the_usual_rules_are_the_ol
         {},
         {"shared_start": "prompt"},
         {"add_end": False},
-        {"score_spans": SpanRule(end=END)},
-        {"score_spans": SpanRule(end=START)},
-        {"score_spans": SpanRule(start=START, end=END, hide=0.5)},
-        {"score_spans": SpanRule(end=END, include_marker=False)},
+        {"score_spans": SpanConfig(end=END)},
+        {"score_spans": SpanConfig(end=START)},
+        {"score_spans": SpanConfig(start=START, end=END, hide=0.5)},
+        {"score_spans": SpanConfig(end=END, include_marker=False)},
     ]
-    assert len({tokens(**rule).fingerprint() for rule in rules}) == len(rules)
+    assert len({tokenizer_of(**rule).fingerprint() for rule in rules}) == len(rules)
     usual = {"shared_start": "answer", "add_end": True, "score_spans": None}
-    assert tokens(**usual).fingerprint() == tokens().fingerprint()
+    assert tokenizer_of(**usual).fingerprint() == tokenizer_of().fingerprint()
 
 
 def test_rules_are_told_in_a_header():
-    assert f"scored from the last {END} on" in tokens(score_spans=SpanRule(end=END)).describe()
-    thin = tokens(score_spans=SpanRule(start=START, end=END, hide=0.2), shared_start="prompt").describe()
+    assert f"scored from the last {END} on" in tokenizer_of(score_spans=SpanConfig(end=END)).describe()
+    thin = tokenizer_of(score_spans=SpanConfig(start=START, end=END, hide=0.2), shared_start="prompt").describe()
     assert "20% of the tokens between" in thin and "first difference" in thin
 
 
@@ -159,9 +162,9 @@ def test_rules_are_told_in_a_header():
 )
 def test_rules_that_contradict_themselves_are_refused(settings, says):
     with pytest.raises(ValueError, match=says):
-        SpanRule(**settings)
+        SpanConfig(**settings)
 
 
 def test_a_marker_that_is_no_token_is_refused_with_those_that_are():
     with pytest.raises(ConfigError, match="score_spans.end is '</think>', which is no token.*<|user|>"):
-        tokens(score_spans=SpanRule(end="</think>"))
+        tokenizer_of(score_spans=SpanConfig(end="</think>"))
