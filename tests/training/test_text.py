@@ -102,15 +102,15 @@ def test_ten_steps_are_five_and_a_kill_and_five_to_the_bit(llm, tmp_path, monkey
     straight = train(recipe(llm, tmp_path / "straight", train=wanted, checkpoint={"every": 5}), pairs=pairs)
     child = os.fork()
     if not child:
-        calls, score = [], LanguagePolicy.score
+        calls, logps = [], LanguagePolicy.logps
 
         def deadly(self, encoded, draw):
             calls.append(1)
             if len(calls) == 15:  # two micro-batches a step: in the middle of the eighth
                 os.kill(os.getpid(), signal.SIGKILL)
-            return score(self, encoded, draw)
+            return logps(self, encoded, draw)
 
-        monkeypatch.setattr(LanguagePolicy, "score", deadly)
+        monkeypatch.setattr(LanguagePolicy, "logps", deadly)
         train(recipe(llm, tmp_path / "killed", train=wanted, checkpoint={"every": 5}), pairs=pairs)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
