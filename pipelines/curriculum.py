@@ -25,9 +25,9 @@ from diffalign.data.transforms import build_curriculum
 from diffalign.data.transforms.curriculum_files import INDEX, StageFiles, check_reference, read_stages, write_stages
 from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError, UserError
-from diffalign.evaluation.compare.judges import load_judges
+from diffalign.evaluation.compare.judges import check_judges, load_judges
 from diffalign.evaluation.compare.result import Comparison
-from diffalign.evaluation.compare.run import check_judges, compare
+from diffalign.evaluation.compare.run import compare
 from diffalign.evaluation.report.plots import read_metrics
 from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.samples.prompts import read_prompts

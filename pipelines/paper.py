@@ -18,9 +18,9 @@ from pathlib import Path
 from diffalign.data.readers import read_pairs
 from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError, UserError
-from diffalign.evaluation.compare.judges import load_judges
+from diffalign.evaluation.compare.judges import check_judges, load_judges
 from diffalign.evaluation.compare.result import Comparison, Judgement, Role
-from diffalign.evaluation.compare.run import check_judges, compare_galleries
+from diffalign.evaluation.compare.run import compare_galleries
 from diffalign.evaluation.samples.generate import Gallery, generate
 from diffalign.evaluation.samples.prompts import read_prompts
 from diffalign.evaluation.samples.score_pairs import score_pairs, summary_lines

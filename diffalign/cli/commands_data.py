@@ -68,12 +68,12 @@ def score(
     import torch
 
     from diffalign.data.readers import read_pairs
-    from diffalign.evaluation.samples.score_folder import is_gallery, score_folder
+    from diffalign.evaluation.samples.score_folder import is_sample_folder, score_folder
     from diffalign.evaluation.samples.score_pairs import score_pairs, summary_lines
     from diffalign.training.report.progress import ProgressReport
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if is_gallery(source):
+    if is_sample_folder(source):
         if output is not None:
             raise UserError(f"'{source}' holds single samples: their scores go into its metadata.jsonl, not --output.")
         for line in score_folder(Path(source).expanduser(), scorer, device):

@@ -53,14 +53,14 @@ def ches(
 ) -> None:
     """Say which pairs look alike to a language model, so that training on them will lower the chosen answer too."""
     from diffalign.data.transforms.filter_by_score import filter_by_score, quantile_table, share_to_keep
-    from diffalign.evaluation.diagnosis.ches import COLUMNS, similarities
+    from diffalign.evaluation.diagnosis.ches import COLUMNS, ches_scores
 
     share = share_to_keep(keep_lowest, drop_top)
     if by not in COLUMNS:
         raise UserError(f"--by is one of {', '.join(COLUMNS)}; got '{by}'.")
     found, lines = opened(source, output, split=split, format=format_, option=option)
     policy = _language(model, model_setting, adapter).open()
-    progress_file, rows = similarities(policy, found.pairs, target=output, batch=batch, progress=show_progress)
+    progress_file, rows = ches_scores(policy, found.pairs, target=output, batch=batch, progress=show_progress)
     for line in quantile_table(rows):
         typer.echo(line)
     saved("ches", found, filter_by_score(lines, rows, by, share), output)
@@ -112,10 +112,10 @@ def separability(
         features["hidden states"] = hidden_states(policy, pairs, batch=batch, progress=show_progress)
     if scorer:
         from diffalign.devices.budget import best_device
-        from diffalign.evaluation.diagnosis.hidden_states import embeddings
+        from diffalign.evaluation.diagnosis.hidden_states import image_embeddings
         from diffalign.scorers import load_scorer
 
-        features["embeddings"] = embeddings(load_scorer(scorer, str(best_device())), pairs)
+        features["embeddings"] = image_embeddings(load_scorer(scorer, str(best_device())), pairs)
     options = {"folds": folds, "penalty": penalty, "within": within, "quality": quality, "seed": seed}
     result = study_separability(pairs, features, **options)  # type: ignore[arg-type]
     typer.echo(result.render())
@@ -153,7 +153,7 @@ def difficulty(
         raise UserError(f"--beta and --reached are above 0; got {beta:g} and {reached:g}.")
     found, lines = opened(source, output, split=split, format=format_, option=option)
     policy = Model.named(model, kind, model_setting, adapter).open()
-    options = {"target": output, "looks": looks, "batch": batch, "seed": seed, "progress": show_progress}
+    options = {"target": output, "eval_draws": looks, "batch": batch, "seed": seed, "progress": show_progress}
     progress_file, logps = ref_logps(policy, found.pairs, **options)  # type: ignore[arg-type]
     marked = [
         PairRow(with_difficulty(line.pair, logps[line.pair.id], beta=beta, reached=reached), line.columns)
@@ -236,7 +236,7 @@ def tokens(
 ) -> None:
     """Show which tokens of given answers an aligned language model rewards: beta times its log-ratio to the base."""
     from diffalign.data.readers import read_pairs
-    from diffalign.evaluation.diagnosis.token_rewards import token_heat, write_heat
+    from diffalign.evaluation.diagnosis.token_rewards import answer_rewards, write_token_rewards
 
     if output.suffix not in (".html", ".jsonl"):
         raise UserError(f"--output is a page, .html, or a table, .jsonl; got '{output.name}'.")
@@ -244,8 +244,8 @@ def tokens(
         raise UserError("--beta is above 0, and --limit 0 or more.")
     found = read_pairs(source, format=format_, limit=limit or None, split=split, **format_options(list(option)))
     policy = _language(model, model_setting, adapter).open()
-    rows = list(token_heat(policy, found.pairs, beta=beta, batch=batch, progress=show_progress))
-    write_heat(output, rows, beta=beta)
+    rows = list(answer_rewards(policy, found.pairs, beta=beta, batch=batch, progress=show_progress))
+    write_token_rewards(output, rows, beta=beta)
     typer.echo(f"{len(rows):,} answers of {len(found):,} rows in {output}")
 
 

@@ -48,7 +48,7 @@ def _chosen(
     import tempfile
 
     from diffalign.cli.key_value_settings import Model
-    from diffalign.evaluation.merge_weights import choose_weights, weigher
+    from diffalign.evaluation.merge_weights import choose_weights, weight_setter
     from diffalign.pairs.dataset import read_dataset
     from diffalign.sharing.adapter_tensors import shape_of
     from diffalign.sharing.merge import write_merged
@@ -61,7 +61,7 @@ def _chosen(
         even = write_merged(deltas, [1.0] * len(deltas), Path(folder) / "even")
         policy = Model.named(model, kind, [], str(even)).open()
         policy.prepare(pairs, lambda what, done, total: None)
-        use = weigher(policy, [shape_of(delta.tensors, delta.path).rank for delta in deltas])
+        use = weight_setter(policy, [shape_of(delta.tensors, delta.path).rank for delta in deltas])
         beta = beta or (0.1 if policy.medium == "text" else 2000.0)
         with ProgressReport(0) as report:
             tried = choose_weights(policy, use, len(deltas), pairs, beta=beta, step=step, progress=report.preparing)

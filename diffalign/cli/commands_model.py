@@ -88,8 +88,8 @@ def compare(
     model_setting: ModelSettings = [],  # noqa: B006
 ) -> None:
     """Compare an aligned model with its base on the same prompts and seeds: win rates with intervals, one report."""
-    from diffalign.evaluation.compare.judges import load_judges
-    from diffalign.evaluation.compare.run import ask_both, check_judges, compare_galleries
+    from diffalign.evaluation.compare.judges import check_judges, load_judges
+    from diffalign.evaluation.compare.run import add_drift, compare_galleries
     from diffalign.evaluation.compare.run import compare as compare_models
     from diffalign.evaluation.report.verdict import verdict_of
     from diffalign.evaluation.report.write import write_report
@@ -121,7 +121,7 @@ def compare(
             progress=show_progress,
             **settings,
         )
-        comparison, why = ask_both(comparison, policy, output, batch=batch)
+        comparison, why = add_drift(comparison, policy, output, batch=batch)
         if why:
             typer.echo(f"warning: {why}")
     verdict = verdict_of(comparison)

@@ -1,1 +1,1 @@
-"""Evaluation: base and aligned on the same prompts and seeds, judged, compared with intervals, and told in one page."""
+"""Compares an aligned model with its base on the same prompts and seeds, and reports the result on one page."""

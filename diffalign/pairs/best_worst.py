@@ -28,7 +28,7 @@ from diffalign.data.records.conversation import Conversation, Text
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.generate import Sample, generate
 from diffalign.evaluation.samples.medium import MEDIA
-from diffalign.evaluation.samples.score_folder import note_scores
+from diffalign.evaluation.samples.score_folder import add_scores
 from diffalign.policies.policy import Policy, Progress
 from diffalign.scorers.scorer import Scorer, SupportsPromptCheck
 from diffalign.sharing.atomic import write_atomically
@@ -101,7 +101,7 @@ def make_pairs(
     gallery = generate(policy, prompts, seeds, Path(folder), **options)
     contents = gallery.contents()
     scores = scorer.score([sample.prompt for sample in gallery.samples], contents).tolist()
-    note_scores(gallery.folder / "metadata.jsonl", {scorer.name: scores})
+    add_scores(gallery.folder / "metadata.jsonl", {scorer.name: scores})
     by_prompt: dict[str, list[tuple[float, Sample, Any]]] = {}
     for sample, content, score in zip(gallery.samples, contents, scores, strict=True):
         by_prompt.setdefault(sample.prompt, []).append((score, sample, content))

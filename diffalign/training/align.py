@@ -8,12 +8,12 @@ from pathlib import Path
 
 from diffalign.devices.budget import best_device
 from diffalign.errors import ConfigError
-from diffalign.evaluation.compare.judges import load_judges
+from diffalign.evaluation.compare.judges import check_judges, load_judges
 from diffalign.evaluation.compare.preview_curve import read_preview_curve
 from diffalign.evaluation.compare.result import Comparison
-from diffalign.evaluation.compare.run import ask_both, check_judges, compare
+from diffalign.evaluation.compare.run import add_drift, compare
 from diffalign.evaluation.report.plots import read_metrics
-from diffalign.evaluation.report.sheet import examples, save_sheet, spread
+from diffalign.evaluation.report.sheet import evenly_spaced_rows, examples, save_sheet
 from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
 from diffalign.evaluation.samples.medium import find_medium
@@ -68,7 +68,7 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
     result = train(recipe, resume=resume, check_only=check_only)
     if result.artifact is None:
         return Aligned(result)
-    comparison, course = None, None
+    comparison, preview_curve = None, None
     if prompts:
         with ProgressReport(total=1) as progress:
             comparison = compare(
@@ -82,15 +82,15 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
                 progress=progress.preparing,
                 **wanted.sampling,
             )
-        comparison, why = ask_both(comparison, result.policy, result.output / "evaluation", batch=wanted.batch)
+        comparison, why = add_drift(comparison, result.policy, result.output / "evaluation", batch=wanted.batch)
         if why:
             print(f"warning: {why}", flush=True)
         shown = recipe.previews
         if to_be_judged(recipe):
-            course = read_preview_curve(result.output, shown.prompts, shown.seeds, judges, result.policy.medium)
+            preview_curve = read_preview_curve(result.output, shown.prompts, shown.seeds, judges, result.policy.medium)
         if find_medium(comparison.medium).sheet:
             save_sheet(examples(comparison), result.output / "before_after.png")
-        verdict = verdict_of(comparison, course)
+        verdict = verdict_of(comparison, preview_curve)
         print("\n".join((verdict.headline, *verdict.sentences)), flush=True)
     metrics = read_metrics(result.output / "metrics.jsonl")
     held_out = agreements(metrics)
@@ -102,8 +102,8 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
         comparison=comparison,
         metrics=metrics,
         header=dump(result.recipe),
-        words=result.summary,
-        course=course,
+        health=result.summary,
+        preview_curve=preview_curve,
     )
     print(f"report: {report}", flush=True)
     return Aligned(result, comparison, report)
@@ -127,7 +127,7 @@ def _card(recipe: Recipe, comparison: Comparison | None, held_out: Sequence[Agre
     agreed: dict[str, Share | WinRate] = {
         f"{found.name} on {found.share.n} held-out pairs": found.share for found in held_out
     }
-    shown = spread(comparison, prompts=4, seeds=1) if comparison else {}
+    shown = evenly_spaced_rows(comparison, prompts=4, seeds=1) if comparison else {}
     return Card(
         method=recipe.method or recipe.loss.name,
         datasets=[recipe.data.train],

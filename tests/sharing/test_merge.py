@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffalign.errors import ConfigError
-from diffalign.evaluation.merge_weights import choose_weights, simplex, weigher
+from diffalign.evaluation.merge_weights import choose_weights, simplex, weight_setter
 from diffalign.policies.adapters import AdapterConfig
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.load import load_aligned, load_policy
@@ -109,7 +109,7 @@ def test_weights_are_those_of_the_grid_that_fit_the_memory_best(llm, tmp_path):
     deltas = [read_delta(adapter(llm, tmp_path / f"{seed}", 2, seed)) for seed in (0, 1)]
     even = write_merged(deltas, [1.0, 1.0], tmp_path / "even")
     policy, pairs = load_aligned(LanguageConfig(path=str(llm)), even), text_pairs(4)
-    use = weigher(policy, [2, 2])
+    use = weight_setter(policy, [2, 2])
     tried = choose_weights(policy, use, 2, pairs, beta=0.1, step=0.25)
     assert len(tried) == 5 and tried[0].loss == min(t.loss for t in tried) < tried[-1].loss
     use((1.0, 0.0))

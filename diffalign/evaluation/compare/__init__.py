@@ -1,1 +1,1 @@
-"""Compares an aligned model with its base: win rates, drift, lengths, and how the previews changed."""
+"""Compares an aligned model with its base: win rates, drift, lengths, and the scores of the previews of a run."""

@@ -1,6 +1,6 @@
-"""Lengths: how long the samples of either model are, and whether the judges simply prefer the longer ones.
+"""Lengths of the samples of both models, and whether the judges simply prefer longer samples.
 
-Many judges of texts, people among them, like long answers, and preference training finds that out before anything else.
+Many judges of texts, human ones included, prefer long answers, and preference training exploits that early.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Lengths:
     Args:
         unit: What is counted.
         base, aligned: Mean lengths.
-        longer: By judge, how often it scored the longer sample of a pair higher, among pairs of two lengths that it
-            did not call equal.
+        longer: By judge, the share of pairs in which it scored the longer sample higher; pairs of equal length and
+            ties are left out.
         base_median, aligned_median: Median lengths.
         controlled: By judge, how often the aligned sample would win at equal lengths; judges with too few comparisons
-            for it are left out.
+            are left out.
     """
 
     unit: str
@@ -39,44 +39,43 @@ class Lengths:
 
     @property
     def change(self) -> float:
-        """Relative change of the mean: 0.5 when samples became half as long again."""
+        """Relative change of the mean: 0.5 if samples became 50 % longer."""
         return self.aligned / self.base - 1 if self.base > 0 else float("nan")
 
 
-def lengths(
+def compare_lengths(
     medium: Medium,
     base: Sequence[Any],
     aligned: Sequence[Any],
     scores: Mapping[str, Sequence[Sequence[float]]],
     prompts: Sequence[Hashable] | None = None,
 ) -> Lengths | None:
-    """Measures both sides.
+    """Measures the samples of both models; returns None for a medium whose samples all have one size.
 
     Args:
-        medium: How samples are measured; None is returned where they are all of one size.
+        medium: The kind of samples.
         base, aligned: Contents, ``N`` each, at least one; position i of both shares prompt and seed.
         scores: By judge, the scores of both sides, ``(2, N)``.
-        prompts: ``N`` prompts; None when each is another one.
+        prompts: ``N`` prompts; None if all are distinct.
     """
     if medium.length is None:
         return None
-    sizes = [[medium.length(content) for content in side] for side in (base, aligned)]
-    gaps = [after - before for before, after in zip(*sizes, strict=True)]
+    base_lengths, aligned_lengths = ([medium.length(content) for content in side] for side in (base, aligned))
+    gaps = [after - before for before, after in zip(base_lengths, aligned_lengths, strict=True)]
     longer, controlled = {}, {}
-    for name, (first, second) in scores.items():
-        # Positive where the judge's preference points to the longer one; nan, as a tie, is neither.
-        signs = [(b - a) * gap for a, b, gap in zip(first, second, gaps, strict=True)]
-        wins, losses = (sum(way * sign > 0 for sign in signs) for way in (1, -1))
+    for name, (base_scores, aligned_scores) in scores.items():
+        # Positive if the judge prefers the longer sample; nan counts as neither, like a tie.
+        signs = [(b - a) * gap for a, b, gap in zip(base_scores, aligned_scores, gaps, strict=True)]
+        wins, losses = (sum(direction * sign > 0 for sign in signs) for direction in (1, -1))
         longer[name] = share(wins, wins + losses)
-        if (found := length_controlled(second, first, gaps, prompts)) is not None:
-            controlled[name] = found
-    before, after = sizes
+        if (rate := length_controlled(aligned_scores, base_scores, gaps, prompts)) is not None:
+            controlled[name] = rate
     return Lengths(
         unit=medium.unit,
-        base=fmean(before),
-        aligned=fmean(after),
+        base=fmean(base_lengths),
+        aligned=fmean(aligned_lengths),
         longer=longer,
-        base_median=float(median(before)),
-        aligned_median=float(median(after)),
+        base_median=float(median(base_lengths)),
+        aligned_median=float(median(aligned_lengths)),
         controlled=controlled,
     )

@@ -1,8 +1,8 @@
-"""The course of a run: what judges say of its previews, step by step, against how far it had drifted.
+"""Scores of a run's previews, step by step, against its drift.
 
-Over-optimisation shows as a parting: the judge that training learnt from goes on rising while one that it never saw
-turns down. Previews share prompts and seeds from step to step, so every comparison is paired; the first ones are
-samples of the base. On the axis of drift stands its square root, along which both judges start out like straight lines.
+Over-optimisation shows when the trained-on judge keeps rising while a held-out judge falls. Previews share prompts and
+seeds from step to step, so every comparison is paired; the first previews are samples of the base. The horizontal axis
+is the square root of the drift, in which the scores of both judges are nearly linear at first.
 
 Source: Gao et al. 2022 (arXiv 2210.10760), scores of a training and of a true reward against the root of the KL.
 """
@@ -17,26 +17,26 @@ from pathlib import Path
 
 from diffalign.errors import UserError
 from diffalign.evaluation.compare.drift import Drift
+from diffalign.evaluation.compare.judges import check_judges
 from diffalign.evaluation.compare.result import Role
-from diffalign.evaluation.compare.run import check_judges
 from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.stats.statistics import WinRate, percent, win_rate
 from diffalign.scorers.scorer import Scorer
 
-DRIFTS = "drift.jsonl"
-"""Where the drift at each preview is noted, in the run's folder."""
+DRIFT_FILE = "drift.jsonl"
+"""Name of the file in the run's folder that holds the drift at each preview."""
 
 
 @dataclass(frozen=True)
 class PreviewCurve:
-    """A run by its previews.
+    """Scores of a run's previews.
 
     Args:
-        steps: Where there are some, ascending; at least two.
+        steps: Steps with previews, ascending; at least two.
         roles: By judge ``"held-out"`` or ``"trained-on"``.
         scores: By judge, for each step the scores of its samples, ``(steps, N)``.
         prompts: ``(N,)``.
-        drifts: The drift at each step, None where nobody looked.
+        drifts: The drift at each step, None if it was not measured.
     """
 
     steps: tuple[int, ...]
@@ -46,26 +46,26 @@ class PreviewCurve:
     drifts: tuple[Drift | None, ...]
 
     def mean(self, judge: str, step: int) -> float:
-        """A judge's mean score at the step of this number in ``steps``; nan without a finite one."""
+        """Returns a judge's mean score at ``steps[step]``; nan without a finite score."""
         finite = [value for value in self.scores[judge][step] if math.isfinite(value)]
         return sum(finite) / len(finite) if finite else math.nan
 
     def win(self, judge: str, step: int, over: int = 0) -> WinRate | None:
-        """How often the samples of one step beat those of another; None without finite scores."""
+        """Returns how often samples of ``steps[step]`` beat those of ``steps[over]``; None without finite scores."""
         try:
             return win_rate(self.scores[judge][step], self.scores[judge][over], self.prompts)
         except UserError:
             return None
 
-    def named(self, role: Role) -> list[str]:
-        """The judges of a role."""
-        return [name for name, own in self.roles.items() if own == role]
+    def judges(self, role: Role) -> list[str]:
+        """Returns the names of the judges of a role."""
+        return [name for name, judge_role in self.roles.items() if judge_role == role]
 
     def summary(self) -> list[str]:
-        """A sentence for each held-out judge that surely fell from its best step to the last, while one that training
-        learnt from did not."""
-        last, told = len(self.steps) - 1, []
-        for held in self.named("held-out"):
+        """Returns a sentence for each held-out judge that fell significantly from its best step to the last, while a
+        trained-on judge rose."""
+        last, sentences = len(self.steps) - 1, []
+        for held in self.judges("held-out"):
             means = [self.mean(held, step) for step in range(last + 1)]
             if not all(map(math.isfinite, means)):
                 continue
@@ -73,18 +73,18 @@ class PreviewCurve:
             fell = self.win(held, last, over=top) if top < last else None
             if fell is None or not (fell.high < 0.5 and fell.p_value < 0.05):
                 continue
-            for trained in self.named("trained-on"):
+            for trained in self.judges("trained-on"):
                 rose = self.win(trained, last, over=top)
                 if rose is not None and rose.rate > 0.5 and self.mean(trained, last) > self.mean(trained, top):
-                    told.append(
-                        f"Over-optimisation: from step {self.steps[top]}{self._at(top)} to the end{self._at(last)} "
-                        f"{trained} (trained on) rose, while {held} (held out) fell: it prefers the last previews to "
-                        f"the earlier ones in {percent(fell.rate)} of {fell.comparisons} comparisons. The model of "
-                        f"about step {self.steps[top]} is the better one: stop there, or raise beta."
+                    sentences.append(
+                        f"Over-optimisation: from step {self.steps[top]}{self._drift_note(top)} to the end"
+                        f"{self._drift_note(last)} {trained} (trained on) rose, while {held} (held out) fell. {held} "
+                        f"prefers the last previews to the earlier ones in {percent(fell.rate)} of {fell.comparisons} "
+                        f"comparisons. The model of about step {self.steps[top]} is better: stop there, or raise beta."
                     )
-        return told
+        return sentences
 
-    def _at(self, step: int) -> str:
+    def _drift_note(self, step: int) -> str:
         drift = self.drifts[step]
         return "" if drift is None else f" (drift {drift.value:.3g})"
 
@@ -96,60 +96,60 @@ def read_preview_curve(
     judges: Mapping[str, tuple[Scorer, Role]],
     medium: str,
 ) -> PreviewCurve | None:
-    """Judges the previews in a run's folder.
+    """Scores the previews in a run's folder.
 
     Args:
-        folder: The run's, with ``previews/step-00000000/00-seed-0.png`` and the like.
-        prompts, seeds: Of the previews.
-        judges: Name to (scorer, role). One that cannot judge these prompts is left out.
-        medium: What the samples are.
+        folder: The run's folder, with ``previews/step-00000000/00-seed-0.png`` and so on.
+        prompts, seeds: Prompts and seeds of the previews.
+        judges: Name to (scorer, role). A judge that cannot score these prompts is left out.
+        medium: Kind of samples.
 
     Returns:
-        None where fewer than two steps have all previews, or no judge is left.
+        None if fewer than two steps have all previews, or no judge is left.
     """
-    kind = find_medium(medium)
-    able = {name: judge for name, judge in judges.items() if _can(judge, prompts, medium)}
-    asked = [prompt for prompt in prompts for _ in seeds]
-    names = [f"{k:02d}-seed-{seed}{kind.suffix}" for k in range(len(prompts)) for seed in seeds]
-    places = {int(place.name.split("-")[1]): place for place in (folder / "previews").glob("step-*")}
-    whole = {step: place for step, place in sorted(places.items()) if all((place / name).is_file() for name in names)}
-    if len(whole) < 2 or not able or not asked:
+    row = find_medium(medium)
+    able = {name: judge for name, judge in judges.items() if _can_judge(judge, prompts, medium)}
+    sample_prompts = [prompt for prompt in prompts for _ in seeds]
+    names = [f"{k:02d}-seed-{seed}{row.suffix}" for k in range(len(prompts)) for seed in seeds]
+    folders = {int(path.name.split("-")[1]): path for path in (folder / "previews").glob("step-*")}
+    complete = {step: path for step, path in sorted(folders.items()) if all((path / name).is_file() for name in names)}
+    if len(complete) < 2 or not able or not sample_prompts:
         return None
-    contents = [[kind.read(place / name) for name in names] for place in whole.values()]
-    drifts = _drifts(folder / DRIFTS)
+    contents = [[row.read(path / name) for name in names] for path in complete.values()]
+    drifts = _read_drifts(folder / DRIFT_FILE)
     return PreviewCurve(
-        steps=tuple(whole),
+        steps=tuple(complete),
         roles={name: role for name, (_, role) in able.items()},
         scores={
-            name: tuple(tuple(scorer.score(asked, one).tolist()) for one in contents)
+            name: tuple(tuple(scorer.score(sample_prompts, samples).tolist()) for samples in contents)
             for name, (scorer, _) in able.items()
         },
-        prompts=tuple(asked),
-        drifts=tuple(drifts.get(step) for step in whole),
+        prompts=tuple(sample_prompts),
+        drifts=tuple(drifts.get(step) for step in complete),
     )
 
 
-def note_drift(folder: Path, step: int, drift: Drift) -> None:
-    """Adds a line to the notes of a run, in its folder."""
+def append_drift(folder: Path, step: int, drift: Drift) -> None:
+    """Appends the drift at a step to :data:`DRIFT_FILE` in the run's folder."""
     row = {"step": step, "value": drift.value, "error": drift.error, "unit": drift.unit, "samples": drift.samples}
-    with (folder / DRIFTS).open("a", encoding="utf-8") as file:
+    with (folder / DRIFT_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps({k: v if v != math.inf else None for k, v in row.items()}) + "\n")
 
 
-def _drifts(path: Path) -> dict[int, Drift]:
-    """The notes by step; of a step that was done again the later one, and a line that a kill cut short is no line."""
-    found = {}
+def _read_drifts(path: Path) -> dict[int, Drift]:
+    """Reads drifts by step. The last line of a repeated step counts, and a line truncated by a kill is skipped."""
+    drifts = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
             row = json.loads(line)
             step, error = row.pop("step"), row.pop("error")
-            found[step] = Drift(error=math.inf if error is None else error, **row)
+            drifts[step] = Drift(error=math.inf if error is None else error, **row)
         except (ValueError, KeyError, TypeError):
             continue
-    return found
+    return drifts
 
 
-def _can(judge: tuple[Scorer, Role], prompts: Sequence[str], medium: str) -> bool:
+def _can_judge(judge: tuple[Scorer, Role], prompts: Sequence[str], medium: str) -> bool:
     try:
         check_judges({"": judge}, prompts, medium)
     except UserError:

@@ -1,4 +1,4 @@
-"""What a comparison found, as values that survive being written and read."""
+"""The result of a comparison, which can be saved to JSON and loaded again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffalign.errors import DataError
-from diffalign.evaluation.compare.drift import Sampled
+from diffalign.evaluation.compare.drift import DriftMeasurement
 from diffalign.evaluation.compare.lengths import Lengths
 from diffalign.evaluation.samples.diversity import Diversity
 from diffalign.evaluation.stats.length_control import LengthControlled
@@ -18,20 +18,20 @@ from diffalign.evaluation.stats.statistics import Share, WinRate
 from diffalign.sharing.atomic import write_atomically
 
 Role = Literal["held-out", "trained-on"]
-"""Whether the training learnt from a scorer."""
+"""Whether training learnt from a scorer."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one scorer says.
+    """The result of one scorer.
 
     Args:
-        name: As given by the user.
+        name: Name given by the user.
         role: ``"held-out"``, or ``"trained-on"`` when the pairs or a reward came from it.
         scorer, unit, weights: The scorer's own name, unit and weight hash.
         win: The aligned model's win rate.
         base_mean, aligned_mean: Mean scores, in the scorer's unit, over samples with finite scores.
-        base_hits, aligned_hits: Shares of samples that show the prompted class, where the scorer can say.
+        base_hits, aligned_hits: Shares of samples that show the prompted class; None if the scorer has no classes.
     """
 
     name: str
@@ -48,18 +48,18 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Base against aligned. Held-out judgements come first.
+    """The base compared with the aligned model. Held-out judgements come first.
 
     Args:
         judgements: One per scorer.
-        diversity: Samples of one prompt, how far apart.
-        prompts, seeds: How many prompts, and most seeds of one.
-        unpaired: Samples left out because only one folder has their prompt and seed.
+        diversity: Distances between samples of one prompt.
+        prompts, seeds: Number of prompts, and the largest number of seeds of a prompt.
+        unpaired: Number of samples left out because only one folder has their prompt and seed.
         rows: One per comparison: prompt, seed, the two files, ``{scorer: [base, aligned]}``.
-        settings: Sampling settings and what made the samples.
-        medium: What the samples are, a name in :data:`~diffalign.evaluation.samples.medium.MEDIA`.
-        lengths: How long they are; None where all have one size.
-        sampled: What both models say of the samples; None where they were not asked.
+        settings: Model, weights and sampling settings of both sides.
+        medium: Kind of samples, a name in :data:`~diffalign.evaluation.samples.medium.MEDIA`.
+        lengths: Lengths of the samples; None if all have one size.
+        sampled: Drift measured on the samples; None if it was not measured.
     """
 
     judgements: tuple[Judgement, ...]
@@ -71,18 +71,18 @@ class Comparison:
     settings: Mapping[str, Any] = field(default_factory=dict)
     medium: str = "image"
     lengths: Lengths | None = None
-    sampled: Sampled | None = None
+    sampled: DriftMeasurement | None = None
 
     def held_out(self) -> tuple[Judgement, ...]:
-        """Judgements of scorers that the training did not learn from."""
+        """Returns the judgements of scorers that training did not learn from."""
         return tuple(judgement for judgement in self.judgements if judgement.role == "held-out")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; numbers that JSON cannot hold become null."""
+        """Returns plain values; numbers that JSON cannot hold become null."""
         return plain_json(asdict(self))
 
     def save(self, path: Path) -> Path:
-        """Writes :meth:`to_json`, with samples named from the file's own folder where they lie inside it."""
+        """Writes :meth:`to_json`; paths of samples inside the file's folder become relative to it."""
         path = Path(path)
         content = self.to_json()
         for row in content["rows"]:
@@ -90,7 +90,7 @@ class Comparison:
                 if Path(row[side]).is_relative_to(path.parent):
                     row[side] = Path(row[side]).relative_to(path.parent).as_posix()
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        return write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+        return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     @classmethod
     def load(cls, path: Path) -> Comparison:
@@ -99,21 +99,23 @@ class Comparison:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             judgements = tuple(_judgement(entry) for entry in content.pop("judgements"))
-            spread = Diversity(**_with_nan(content.pop("diversity")))
-            sizes, said = content.pop("lengths", None), content.pop("sampled", None)
+            diversity = Diversity(**_with_nan(content.pop("diversity")))
+            lengths, sampled = content.pop("lengths", None), content.pop("sampled", None)
             rows = content.pop("rows")
             for row in rows:
                 row.update({side: str(path.parent / row[side]) for side in ("base", "aligned")})
             return cls(
                 judgements=judgements,
-                diversity=spread,
+                diversity=diversity,
                 rows=tuple(rows),
-                lengths=None if sizes is None else _lengths(sizes),
-                sampled=None if said is None else Sampled.of(said),
+                lengths=None if lengths is None else _lengths(lengths),
+                sampled=None if sampled is None else DriftMeasurement.from_dict(sampled),
                 **content,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is no comparison of this version: {error}. Make it anew with compare.") from error
+            raise DataError(
+                f"{path} is not a comparison of this version: {error}. Run `diffalign compare` again."
+            ) from error
 
 
 def _judgement(entry: dict[str, Any]) -> Judgement:
@@ -128,9 +130,9 @@ def _judgement(entry: dict[str, Any]) -> Judgement:
 
 
 def _lengths(entry: dict[str, Any]) -> Lengths:
-    longer = {name: Share(**_with_nan(found)) for name, found in entry.pop("longer").items()}
-    equal = {name: LengthControlled(**_with_nan(found)) for name, found in entry.pop("controlled", {}).items()}
-    return Lengths(**_with_nan(entry), longer=longer, controlled=equal)
+    longer = {name: Share(**_with_nan(values)) for name, values in entry.pop("longer").items()}
+    controlled = {name: LengthControlled(**_with_nan(values)) for name, values in entry.pop("controlled", {}).items()}
+    return Lengths(**_with_nan(entry), longer=longer, controlled=controlled)
 
 
 def _with_nan(entry: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +140,7 @@ def _with_nan(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain_json(value: Any) -> Any:
-    """Values as JSON can hold them: numbers that it cannot become null, what it does not know becomes text."""
+    """Converts values to JSON types: nan and infinities become null, and objects of other types become strings."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""Base against aligned: the same prompts, the same seeds, several judges, and what changed besides the scores.
+"""Compares base and aligned model on the same prompts and seeds, by several judges.
 
-Judges that the training learnt from are kept apart from held-out ones: a model is expected to please the former, and
-only the latter can show that it did not merely learn to please.
+Judges that training learnt from are reported separately from held-out ones: the aligned model is expected to please the
+former, and only the latter can show a real improvement.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.errors import DataError, UserError
-from diffalign.evaluation.compare.drift import sampled
-from diffalign.evaluation.compare.lengths import lengths
+from diffalign.evaluation.compare.drift import measure_drift
+from diffalign.evaluation.compare.judges import check_judges
+from diffalign.evaluation.compare.lengths import compare_lengths
 from diffalign.evaluation.compare.result import Comparison, Judgement, Role
-from diffalign.evaluation.samples.diversity import diversity, encoder_space
+from diffalign.evaluation.samples.diversity import choose_space, compare_diversity
 from diffalign.evaluation.samples.generate import Gallery, Sample, generate, read_gallery
 from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.stats.statistics import Share, share, win_rate
 from diffalign.policies.policy import Policy, Progress
-from diffalign.scorers import SCORERS
-from diffalign.scorers.scorer import Scorer, SupportsHits, SupportsPromptCheck
+from diffalign.scorers.scorer import Scorer, SupportsHits
 
 
 def compare(
@@ -37,21 +37,21 @@ def compare(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Comparison:
-    """Generates with reference and aligned model, on the same seeds, and compares.
+    """Generates samples with reference and aligned model on the same seeds, and compares them.
 
     Args:
         policy: The aligned model with its reference.
-        prompts, seeds: Every prompt is answered with every seed; two seeds or more also tell the diversity.
+        prompts, seeds: Every prompt is answered with every seed; diversity needs two seeds or more.
         scorers: Name to (scorer, ``"held-out"`` or ``"trained-on"``).
-        folder: Samples go to ``folder/base`` and ``folder/aligned``, the numbers to
-            ``folder/comparison.json``. A second call goes on where the first stopped.
-        stride: As in :func:`generate`; ``len(seeds)`` gives each prompt noises of its own.
-        batch_size: Samples made at once.
+        folder: Folder for samples (``base``, ``aligned``) and ``comparison.json``. A second call resumes where the
+            first stopped.
+        stride: As in :func:`generate`; ``len(seeds)`` gives each prompt its own noises.
+        batch_size: Samples generated at once.
         progress: Called as ``progress(what, done, total)``.
         settings: Sampling settings of the policy's kind.
 
     Raises:
-        UserError: A scorer that judges another medium or cannot judge one of the prompts, told before anything is
+        UserError: A scorer of another medium, or one that cannot judge one of the prompts; raised before anything is
             generated.
     """
     check_judges(scorers, prompts, policy.medium)
@@ -74,11 +74,11 @@ def compare_galleries(
     Args:
         base, aligned: Folders, or galleries as :func:`generate` returns them.
         scorers: Name to (scorer, ``"held-out"`` or ``"trained-on"``).
-        folder: Where ``comparison.json`` goes; nowhere without.
+        folder: Folder for ``comparison.json``; None writes no file.
         progress: Called as ``progress("scorer NAME", done, total)``.
 
     Raises:
-        DataError: No sample of the one has a counterpart in the other, or they are of two media.
+        DataError: The folders share no prompt and seed, or hold different media.
     """
     sides = [side if isinstance(side, Gallery) else read_gallery(side) for side in (base, aligned)]
     if sides[0].medium != sides[1].medium:
@@ -87,99 +87,79 @@ def compare_galleries(
             f"{find_medium(sides[1].medium).plural}. Give two folders of one kind."
         )
     medium = find_medium(sides[0].medium)
-    pairs = _pair(*sides)
-    prompts = [first.prompt for first, _ in pairs]
+    pairs = _matching_samples(*sides)
+    prompts = [base_sample.prompt for base_sample, _ in pairs]
     check_judges(scorers, prompts, medium.name)
-    before, after = ([medium.read(pair[side].path) for pair in pairs] for side in (0, 1))
-    space = encoder_space([scorer for scorer, _ in scorers.values()], medium.space)
-    judgements, columns = [], {}
+    base_contents, aligned_contents = ([medium.read(pair[side].path) for pair in pairs] for side in (0, 1))
+    space = choose_space([scorer for scorer, _ in scorers.values()], medium.space)
+    judgements, scores = [], {}
     for number, (name, (scorer, role)) in enumerate(scorers.items()):
         if progress is not None:
             progress(f"scorer {name}", number, len(scorers))
-        judgement, columns[name] = _judge(name, scorer, role, prompts, [before, after])
+        judgement, scores[name] = _judge_both(name, scorer, role, prompts, [base_contents, aligned_contents])
         judgements.append(judgement)
     counts = [prompts.count(prompt) for prompt in set(prompts)]
     comparison = Comparison(
         judgements=tuple(sorted(judgements, key=lambda judgement: judgement.role != "held-out")),
-        diversity=diversity(before, after, prompts, space),
+        diversity=compare_diversity(base_contents, aligned_contents, prompts, space),
         prompts=len(counts),
         seeds=max(counts),
         unpaired=sum(len(side.samples) for side in sides) - 2 * len(pairs),
         rows=tuple(
             {
-                "prompt": first.prompt,
-                "seed": first.seed,
-                "base": str(first.path),
-                "aligned": str(second.path),
-                "scores": {name: [values[0][i], values[1][i]] for name, values in columns.items()},
+                "prompt": base_sample.prompt,
+                "seed": base_sample.seed,
+                "base": str(base_sample.path),
+                "aligned": str(aligned_sample.path),
+                "scores": {name: [values[0][i], values[1][i]] for name, values in scores.items()},
             }
-            for i, (first, second) in enumerate(pairs)
+            for i, (base_sample, aligned_sample) in enumerate(pairs)
         ),
         settings={"base": dict(sides[0].made_by), "aligned": dict(sides[1].made_by)},
         medium=medium.name,
-        lengths=lengths(medium, before, after, columns, prompts),
+        lengths=compare_lengths(medium, base_contents, aligned_contents, scores, prompts),
     )
     if folder is not None:
         comparison.save(Path(folder) / "comparison.json")
     return comparison
 
 
-def ask_both(comparison: Comparison, policy: Policy, folder: Path, *, batch: int = 8) -> tuple[Comparison, str]:
-    """Adds what policy and reference say of the samples of :func:`compare`, and writes the comparison again.
+def add_drift(comparison: Comparison, policy: Policy, folder: Path, *, batch: int = 8) -> tuple[Comparison, str]:
+    """Measures the drift on the samples of :func:`compare`, adds it to the comparison, and saves the comparison again.
 
     Args:
-        comparison: Of this policy, made in ``folder``.
+        comparison: A comparison of this policy, made in ``folder``.
         policy: The aligned model with its reference.
-        folder: Holds ``base`` and ``aligned``.
-        batch: Samples at once.
+        folder: Folder with ``base`` and ``aligned``.
+        batch: Samples per forward pass.
 
     Returns:
-        The comparison, and why it could not be added to; empty where it could.
+        The comparison, and the reason if the drift could not be measured; empty otherwise.
     """
     try:
         base, aligned = (read_gallery(Path(folder) / side) for side in ("base", "aligned"))
-        found = sampled(policy, base, aligned, batch=batch)
+        measurement = measure_drift(policy, base, aligned, batch=batch)
     except UserError as error:
         return comparison, f"the drift from the reference is unknown: {error}"
-    comparison = replace(comparison, sampled=found)
+    comparison = replace(comparison, sampled=measurement)
     comparison.save(Path(folder) / "comparison.json")
     return comparison, ""
 
 
-def check_judges(scorers: Mapping[str, tuple[Scorer, Role]], prompts: Sequence[str], medium: str | None = None) -> None:
-    """Raises UserError for a role that is none, a judge of another medium, or a prompt that a scorer cannot judge;
-    generates nothing."""
-    for name, (scorer, role) in scorers.items():
-        if role not in ("held-out", "trained-on"):
-            raise UserError(
-                f"The scorer '{name}' is marked '{role}'. Mark it 'trained-on' when its scores made the pairs or the "
-                "reward, and 'held-out' otherwise."
-            )
-        judged = scorer.medium
-        if medium is not None and judged != medium:
-            fitting = [known for known, row in SCORERS.items() if row.medium == medium]
-            raise UserError(
-                f"The scorer '{name}' judges {find_medium(judged).plural}, but there are "
-                f"{find_medium(medium).plural} to judge. Judges of {find_medium(medium).plural}: "
-                f"{', '.join(fitting) or 'none so far'}."
-            )
-        if isinstance(scorer, SupportsPromptCheck):
-            scorer.check_prompts(prompts)
-
-
-def _pair(base: Gallery, aligned: Gallery) -> list[tuple[Sample, Sample]]:
-    others = {(sample.prompt, sample.seed): sample for sample in aligned.samples}
-    own = {(sample.prompt, sample.seed): sample for sample in base.samples}
-    pairs = [(sample, others[key]) for key, sample in own.items() if key in others]
+def _matching_samples(base: Gallery, aligned: Gallery) -> list[tuple[Sample, Sample]]:
+    base_samples, aligned_samples = (
+        {(sample.prompt, sample.seed): sample for sample in gallery.samples} for gallery in (base, aligned)
+    )
+    pairs = [(sample, aligned_samples[key]) for key, sample in base_samples.items() if key in aligned_samples]
     if not pairs:
         raise DataError(
-            f"{base.folder} and {aligned.folder} share no prompt and seed ({len(own)} and {len(others)} samples). "
-            "Generate both from the same prompts and seeds."
+            f"{base.folder} and {aligned.folder} share no prompt and seed ({len(base_samples)} and "
+            f"{len(aligned_samples)} samples). Generate both from the same prompts and seeds."
         )
     return pairs
 
 
-def _judge(
+def _judge_both(
     name: str, scorer: Scorer, role: Role, prompts: list[str], contents: list[list[Any]]
 ) -> tuple[Judgement, list[list[float]]]:
     scores: list[list[float]] = []
@@ -199,14 +179,14 @@ def _judge(
         unit=scorer.unit,
         weights=scorer.weights,
         win=win_rate(scores[1], scores[0], prompts),
-        base_mean=_mean(scores[0]),
-        aligned_mean=_mean(scores[1]),
+        base_mean=_finite_mean(scores[0]),
+        aligned_mean=_finite_mean(scores[1]),
         base_hits=hits[0],
         aligned_hits=hits[1],
     )
     return judgement, scores
 
 
-def _mean(values: list[float]) -> float:
+def _finite_mean(values: list[float]) -> float:
     finite = [value for value in values if math.isfinite(value)]
     return sum(finite) / len(finite) if finite else math.nan

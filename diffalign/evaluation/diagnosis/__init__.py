@@ -1,1 +1,1 @@
-"""Diagnosis: what a model says of a data set before anything is trained on it."""
+"""Measures properties of pairs under a model before it is trained on them, and the rewards of tokens afterwards."""

@@ -1,4 +1,4 @@
-"""Hidden features: what a frozen model holds of answers or images, for a probe to look at."""
+"""Features of a frozen model for a linear probe: hidden states of answers, or embeddings of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diffalign.data.records.pair import Pair
 from diffalign.data.records.progress_file import Progress
 from diffalign.data.separability.study import Features
 from diffalign.errors import DataError, UserError
-from diffalign.evaluation.diagnosis.ches import bare, check_texts
+from diffalign.evaluation.diagnosis.ches import check_texts, without_further_answers
 from diffalign.policies.language.policy import LanguagePolicy
 from diffalign.policies.language.scoring.hidden_states import response_states
 from diffalign.policies.module_utils import unwrap
@@ -21,28 +21,30 @@ from diffalign.scorers.scorer import Scorer, SupportsImageFeatures
 
 
 def hidden_states(policy: Any, pairs: Sequence[Pair], *, batch: int = 8, progress: Progress | None = None) -> Features:
-    """Mean last hidden state over each answer's tokens, given its prompt: ``(N, D)`` of each side.
+    """Returns the mean last hidden state over each answer's tokens, given its prompt: ``(N, D)`` for each side.
 
     Args:
-        policy: A language policy; its weights are asked as they are.
+        policy: A language policy, in its current state.
         pairs: Comparisons of two texts.
-        batch: Pairs at a time.
-        progress: Told how far it is.
+        batch: Pairs per forward pass.
+        progress: Called as ``progress(what, done, total)``.
 
     Raises:
-        UserError: a model of images.
-        DataError: candidates that are no texts.
+        UserError: The model generates images.
+        DataError: Candidates that are not texts.
     """
     if not isinstance(policy, LanguagePolicy):
         raise UserError(
-            f"hidden states are read of texts; this model makes {policy.medium}s. Give --scorer clip:MODEL."
+            f"Hidden states are those of a language model, and this model generates {policy.medium}s. "
+            "Give an image encoder: --scorer clip:MODEL."
         )
     check_texts(pairs)
     sides: tuple[list[torch.Tensor], list[torch.Tensor]] = [], []
     for start in range(0, len(pairs), batch):
         part = pairs[start : start + batch]
-        found = response_states(unwrap(policy.module), policy.encode([bare(pair) for pair in part]))  # type: ignore[arg-type]
-        for side, states in zip(sides, found, strict=True):
+        encoded = policy.encode([without_further_answers(pair) for pair in part])
+        both_states = response_states(unwrap(policy.module), encoded)  # type: ignore[arg-type]
+        for side, states in zip(sides, both_states, strict=True):
             side.append(states.mean.float().cpu())
         if progress is not None:
             progress("pairs read", min(start + batch, len(pairs)), len(pairs))
@@ -50,20 +52,22 @@ def hidden_states(policy: Any, pairs: Sequence[Pair], *, batch: int = 8, progres
     return chosen, rejected
 
 
-def embeddings(encoder: Scorer, pairs: Sequence[Pair]) -> Features:
-    """Embeddings of unit length of each side's images, ``(N, D)``.
+def image_embeddings(encoder: Scorer, pairs: Sequence[Pair]) -> Features:
+    """Returns embeddings of unit length of each side's images, ``(N, D)``.
 
     Args:
         encoder: A scorer that embeds images (a dual encoder such as CLIP).
         pairs: Comparisons of two images.
 
     Raises:
-        UserError: a scorer that embeds nothing.
-        DataError: candidates that are no images.
+        UserError: A scorer without image embeddings.
+        DataError: Candidates that are not images.
     """
     if not isinstance(encoder, SupportsImageFeatures):
-        raise UserError(f"the scorer {encoder.name} embeds no images. Give a dual encoder: --scorer clip:FOLDER.")
+        raise UserError(
+            f"The scorer {encoder.name} has no image embeddings. Give a dual encoder: --scorer clip:FOLDER."
+        )
     if any(is_text(pair.chosen) for pair in pairs):
-        raise DataError("the candidates are texts, and --scorer embeds images. Give a language model with --model.")
+        raise DataError("The candidates are texts, and --scorer embeds images. Give a language model with --model.")
     chosen = np.asarray(encoder.image_features([pair.chosen for pair in pairs]))
     return chosen, np.asarray(encoder.image_features([pair.rejected for pair in pairs]))

@@ -1,6 +1,6 @@
-"""Heat: which tokens of an answer an aligned model rewards, as rows of numbers and as a page of coloured words.
+"""Implicit rewards of the tokens of answers under an aligned model, as a table or as a page of coloured tokens.
 
-See `losses.credit` for what the numbers are.
+The numbers are defined in `losses.diagnostics.credit`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ STYLE = (
 
 
 @dataclass(frozen=True)
-class TokenHeat:
+class AnswerRewards:
     """The tokens of one answer with their rewards.
 
     Args:
-        id: Of the pair.
-        role: Of the answer in it.
-        prompt: What it answers.
+        id: Id of the pair.
+        role: Role of the answer in the pair.
+        prompt: Prompt of the answer.
         tokens: The scored tokens, decoded one by one.
-        rewards: Of each, in the unit of beta.
+        rewards: Reward of each token, in the unit of beta.
         values: Sums of the rewards before each token, and of all.
     """
 
@@ -49,72 +49,77 @@ class TokenHeat:
     values: list[float]
 
 
-def token_heat(
+def answer_rewards(
     policy: Any, pairs: Sequence[Pair], *, beta: float = 0.1, batch: int = 8, progress: Progress | None = None
-) -> Iterator[TokenHeat]:
-    """The rewards of the tokens of every answer, pair by pair.
+) -> Iterator[AnswerRewards]:
+    """Yields the rewards of the tokens of every answer, pair by pair.
 
     Args:
-        policy: An aligned language model, beside its base.
+        policy: An aligned language model with its base as the reference.
         pairs: Pairs, or single examples.
-        beta: That which it was trained with.
-        batch: Pairs at a time.
-        progress: Told how far it is.
+        beta: The beta that it was trained with.
+        batch: Pairs per forward pass.
+        progress: Called as ``progress(what, done, total)``.
 
     Raises:
-        UserError: a model of images: a denoiser's score of an image is no sum over tokens.
-        DataError: candidates that are no texts.
+        UserError: The model generates images, whose log-probability is not a sum over tokens.
+        DataError: Candidates that are not texts.
     """
     if not isinstance(policy, LanguagePolicy):
-        raise UserError(f"rewards of tokens are read of texts, and this model makes {policy.medium}s.")
+        raise UserError(
+            f"Rewards of tokens need a language model, and this model generates {policy.medium}s. "
+            "Give a language model with --model."
+        )
     for start in range(0, len(pairs), batch):
         answers = [
             (pair.id, role, Pair(f"{pair.id}/{role}", pair.prompt_of(role), answer.candidate, None, source=pair.source))
             for pair in pairs[start : start + batch]
             for role, answer in pair.answers.items()
         ]
-        yield from _heat(policy, answers, beta)
+        yield from _rewards_of_batch(policy, answers, beta)
         if progress is not None:
             progress("pairs read", min(start + batch, len(pairs)), len(pairs))
 
 
 @torch.no_grad()
-def _heat(policy: LanguagePolicy, answers: Sequence[tuple[str, str, Pair]], beta: float) -> list[TokenHeat]:
+def _rewards_of_batch(
+    policy: LanguagePolicy, answers: Sequence[tuple[str, str, Pair]], beta: float
+) -> list[AnswerRewards]:
     singles = [single for _, _, single in answers]
     encoded, draw = policy.encode(singles), Draw(0, tuple(s.id for s in singles), (0,) * len(singles))
-    (ours,), (base,) = policy.logps(encoded, draw).candidates, policy.reference_logps(encoded, draw).candidates
-    if ours.parts is None or base.parts is None or ours.lengths is None:
-        raise DataError("this model gives no log-probabilities of tokens.")
-    mask = torch.arange(ours.parts.shape[1], device=ours.parts.device) < ours.lengths[:, None]
-    credit = token_rewards(ours.parts, base.parts, mask, beta=beta)
+    (aligned,), (base,) = policy.logps(encoded, draw).candidates, policy.reference_logps(encoded, draw).candidates
+    if aligned.parts is None or base.parts is None or aligned.lengths is None:
+        raise DataError("this model returns no log-probabilities of tokens.")
+    mask = torch.arange(aligned.parts.shape[1], device=aligned.parts.device) < aligned.lengths[:, None]
+    credit = token_rewards(aligned.parts, base.parts, mask, beta=beta)
     rows = []
-    for place, ((name, role, single), token_pair) in enumerate(zip(answers, encoded.token_pairs, strict=True)):
+    for index, ((pair_id, role, single), token_pair) in enumerate(zip(answers, encoded.token_pairs, strict=True)):
         (response,) = token_pair.responses
         ids = [token for token, scored in zip(response.ids, response.scored, strict=True) if scored]
         tokens = [policy.pair_tokenizer.decode([token]) for token in ids]
-        rewards, values = credit.rewards[place, : len(ids)].tolist(), credit.values[place, : len(ids) + 1].tolist()
-        rows.append(TokenHeat(name, role, str(single.prompt), tokens, rewards, values))
+        rewards, values = credit.rewards[index, : len(ids)].tolist(), credit.values[index, : len(ids) + 1].tolist()
+        rows.append(AnswerRewards(pair_id, role, str(single.prompt), tokens, rewards, values))
     return rows
 
 
-def write_heat(path: Path, rows: Sequence[TokenHeat], *, beta: float) -> Path:
-    """Writes a page (``.html``) or a table (``.jsonl``), by the name's ending.
+def write_token_rewards(path: Path, rows: Sequence[AnswerRewards], *, beta: float) -> Path:
+    """Writes a page (``.html``) or a table (``.jsonl``), depending on the file name's ending.
 
     Raises:
-        UserError: another ending.
+        UserError: Another ending.
     """
     if path.suffix == ".jsonl":
         text = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
     elif path.suffix == ".html":
-        text = heat_page(rows, beta=beta)
+        text = token_rewards_page(rows, beta=beta)
     else:
-        raise UserError(f"rewards of tokens are written as .html or .jsonl; got the name '{path.name}'.")
-    return write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8", errors="replace"))
+        raise UserError(f"Rewards of tokens are written as .html or .jsonl; got the name '{path.name}'.")
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="replace"))
 
 
-def heat_page(rows: Sequence[TokenHeat], *, beta: float) -> str:
-    """One page without scripts: green tokens are rewarded, red ones are not; the strongest colour is the largest reward
-    on the page. Whatever came from outside is escaped."""
+def token_rewards_page(rows: Sequence[AnswerRewards], *, beta: float) -> str:
+    """Returns one page without scripts: tokens with positive rewards are green, with negative ones red, and the largest
+    reward on the page has the strongest colour. Text from outside is escaped."""
     from markupsafe import Markup
 
     largest = max((abs(reward) for row in rows for reward in row.rewards), default=0.0) or 1.0
@@ -134,7 +139,7 @@ def heat_page(rows: Sequence[TokenHeat], *, beta: float) -> str:
     head = Markup('<!doctype html><html lang="en"><meta charset="utf-8"><title>Rewards of tokens</title>')
     intro = Markup(
         "<style>{}</style><h1>Rewards of tokens</h1><p>{} (log-probability of the model minus that of its base), "
-        "token by token. Green: the model has learnt to say this. Red: not to.</p>"
+        "token by token. Green tokens became more likely, red tokens less likely.</p>"
     ).format(Markup(STYLE), f"{beta:g} x")
     return str(head + intro + Markup("").join(parts) + Markup("</html>\n"))
 

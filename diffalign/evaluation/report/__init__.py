@@ -1,1 +1,1 @@
-"""Writes ``report.html``: verdict, plots, sheets of examples."""
+"""Writes ``report.html``: verdict, charts and examples."""

@@ -1,4 +1,4 @@
-"""The course of a run as a chart: win rates over its first previews against drift, where that is known, else steps."""
+"""Chart of a run's previews: win rates over its first previews against drift, or against steps without drift."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from diffalign.evaluation.report.plots import FIRST, INK, SECOND, Chart, as_svg,
 STYLES = ("-", "--", ":", "-.")
 
 
-def course_chart(course: PreviewCurve) -> Chart:
-    """Held-out judges in the one colour, those that training learnt from in the other."""
-    known = [drift for drift in course.drifts if drift is not None]
-    by_drift = len(known) == len(course.steps)
-    places = [math.sqrt(max(drift.value, 0.0)) for drift in known] if by_drift else list(course.steps)
+def preview_curve_chart(curve: PreviewCurve) -> Chart:
+    """Draws held-out judges in one colour and trained-on judges in the other."""
+    drifts = [drift for drift in curve.drifts if drift is not None]
+    by_drift = len(drifts) == len(curve.steps)
+    positions = [math.sqrt(max(drift.value, 0.0)) for drift in drifts] if by_drift else list(curve.steps)
     figure, axes = blank()
     axes.axhline(0.5, color=INK, linewidth=0.8, linestyle=(0, (3, 3)), alpha=0.6)
     colours: dict[Role, str] = {"held-out": FIRST, "trained-on": SECOND}
     for role, colour in colours.items():
-        for number, name in enumerate(course.named(role)):
-            won = [course.win(name, step) for step in range(len(course.steps))]
-            points = sorted((x, w.rate) for x, w in zip(places, won, strict=True) if w is not None)
+        for number, name in enumerate(curve.judges(role)):
+            wins = [curve.win(name, step) for step in range(len(curve.steps))]
+            points = sorted((x, win.rate) for x, win in zip(positions, wins, strict=True) if win is not None)
             axes.plot(
                 [x for x, _ in points],
                 [y for _, y in points],
@@ -38,15 +38,15 @@ def course_chart(course: PreviewCurve) -> Chart:
     axes.set_xlabel("root of the drift" if by_drift else "step", color=INK, fontsize=8.5)
     title = "Win rate over the first previews"
     caption = (
-        f"{len(course.prompts)} previews at each of {len(course.steps)} steps. A judge that training learnt from and "
-        "that goes on rising, while a held-out one turns down, is being pleased without being right."
+        f"{len(curve.prompts)} previews at each of {len(curve.steps)} steps. A trained-on judge that keeps rising, "
+        "while a held-out one falls, shows over-optimisation."
     )
     if by_drift:
-        caption += f" Drift: {known[-1].value:.3g} {known[-1].unit} at the end."
+        caption += f" Drift: {drifts[-1].value:.3g} {drifts[-1].unit} at the end."
     return Chart(title, as_svg(figure, title), caption)
 
 
 def _short(name: str) -> str:
-    """Without what matplotlib would read as mathematics, and no longer than a legend can hold."""
+    """Removes what matplotlib would read as mathematics, and shortens the name to fit a legend."""
     plain = name.replace("$", "").lstrip("_")
     return plain if len(plain) <= 30 else plain[:29] + "…"

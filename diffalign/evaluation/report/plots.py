@@ -1,6 +1,6 @@
-"""Curves of a run as SVG elements for a page: colours come from the page, so light and dark both work.
+"""Draws the curves of a run as SVG elements whose colours come from the page, so that light and dark themes work.
 
-Rows are flat dictionaries with TRL's names, one per logged step; what a row lacks or holds as nan is a gap.
+Rows are flat dictionaries with TRL's names, one per logged step; a missing value or nan is a gap in the curve.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-# Stand-ins that matplotlib can draw with, and what the page replaces them by (with a colour for use outside a page).
+# Placeholder colours for matplotlib, and the page's CSS colours that replace them (with a fallback outside a page).
 INK, LINE, FIRST, SECOND = "#010101", "#020202", "#030303", "#040404"
-_PAGE = {
+_PAGE_COLOURS = {
     INK: "currentColor",
     LINE: "var(--line, #d9dde2)",
     FIRST: "var(--first, #2f5fd0)",
     SECOND: "var(--second, #c0603a)",
 }
-_MOST_POINTS = 400
+_MAX_POINTS = 400
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Chart:
     """One chart.
 
     Args:
-        title: What it shows.
-        svg: An ``<svg>`` element, without links, scripts or identifiers that another chart on the page shares.
-        caption: How to read it, with where it ended.
+        title: Title of the chart.
+        svg: An ``<svg>`` element, without links, scripts or ids that another chart on the page shares.
+        caption: How to read it, with the final values.
     """
 
     title: str
@@ -43,67 +43,67 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _ChartSpec:
     title: str
-    series: tuple[tuple[str, str], ...]  # (column, label)
+    series: tuple[tuple[str, str], ...]  # (metric, label)
     caption: str
     level: float | None = None  # a horizontal line to compare with
     limits: tuple[float, float] | None = None
-    unless: str = ""  # a column that says the same better
+    unless: str = ""  # a metric whose chart replaces this one
 
 
-_PLANS = (
-    _Plan(
+_CHART_SPECS = (
+    _ChartSpec(
         "Loss",
         (("loss", "loss"),),
-        "Should sink slowly and stay finite. A logistic loss starts at log 2 = 0.693.",
+        "Should decrease slowly and stay finite. A logistic loss starts at log 2 = 0.693.",
     ),
-    _Plan(
+    _ChartSpec(
         "Accuracy of the implicit reward",
         (("rewards/accuracies", "training"), ("eval_rewards/accuracies", "held out")),
-        "Share of pairs on whose order the model agrees more than its reference does. Chance is one half.",
+        "Share of pairs for which the model favours the chosen candidate more than its reference does. Chance is 1/2.",
         0.5,
         (0.0, 1.0),
     ),
-    _Plan(
+    _ChartSpec(
         "Reward margin",
         (("rewards/margins", "margin"),),
-        "Implicit reward of the chosen minus the rejected candidate. Should rise above 0, without racing away.",
+        "Implicit reward of the chosen minus the rejected candidate. Should rise above 0, but not without bound.",
         0.0,
     ),
-    _Plan(
-        "Reward of either candidate",
+    _ChartSpec(
+        "Reward of each candidate",
         (("rewards/chosen", "chosen"), ("rewards/rejected", "rejected")),
-        "Above 0 the model finds it likelier than its reference does. Healthy: chosen above rejected, not far below 0.",
+        "Above 0 a candidate is more likely than under the reference. Healthy: chosen above rejected, not far below 0.",
         0.0,
         unless="error/chosen_change",
     ),
-    _Plan(
+    _ChartSpec(
         "Displacement of held-out pairs",
         (("eval_displacement/chosen", "chosen"), ("eval_displacement/rejected", "rejected")),
-        "Change of the log-probability since before training. Healthy: chosen not below 0. Where both fall while the "
-        "margin grows, probability goes to answers in neither.",
+        "Change of the log-probability since before training. Healthy: chosen not below 0. If both fall while the "
+        "margin grows, probability goes to other answers.",
         0.0,
         unless="error/chosen_change",
     ),
-    _Plan(
+    _ChartSpec(
         "Ranking of held-out pairs",
         (("eval_accuracy/ranking", "this model"), ("eval_accuracy/ranking_ideal", "the best for these labels")),
-        "Share of pairs whose chosen candidate is the likelier one.",
+        "Share of pairs whose chosen candidate is more likely than the rejected one.",
         0.5,
         (0.0, 1.0),
     ),
-    _Plan(
+    _ChartSpec(
         "Error change against the reference",
         (("error/chosen_change", "chosen"), ("error/rejected_change", "rejected")),
-        "Below 0 the model predicts better than its reference. Healthy: chosen below rejected, and not far above 0.",
+        "Below 0 the model predicts better than its reference. Healthy: chosen below rejected and not far above 0.",
         0.0,
     ),
 )
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Rows of a ``metrics.jsonl``; a missing file has none, and a line that a kill cut short is skipped."""
+    """Reads the rows of ``metrics.jsonl``. A missing file has no rows, and a line truncated by a kill is skipped."""
     if not Path(path).is_file():
         return []
     rows = []
@@ -118,54 +118,54 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def charts(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """Charts of loss, accuracy, margin, errors, and accuracy by noise level: those for which there are numbers."""
-    found = [chart for plan in _PLANS if (chart := _curves(rows, plan)) is not None]
-    levels = _levels(rows)
-    return found + ([levels] if levels is not None else [])
+    """Returns charts of loss, accuracy, margin, errors, and accuracy by noise level, if their metrics were logged."""
+    drawn = [chart for spec in _CHART_SPECS if (chart := _curves(rows, spec)) is not None]
+    levels = _accuracy_by_level(rows)
+    return drawn + ([levels] if levels is not None else [])
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     return np.array([value if isinstance(value := row.get(name), (int, float)) else math.nan for row in rows], float)
 
 
-def _curves(rows: Sequence[Mapping[str, Any]], plan: _Plan) -> Chart | None:
+def _curves(rows: Sequence[Mapping[str, Any]], spec: _ChartSpec) -> Chart | None:
     steps = _column(rows, "step")
     steps = np.where(np.isfinite(steps), steps, np.arange(len(rows)))
-    drawn = [(label, _column(rows, column)) for column, label in plan.series]
+    drawn = [(label, _column(rows, column)) for column, label in spec.series]
     drawn = [(label, values) for label, values in drawn if np.isfinite(values).any()]
-    if not drawn or (plan.unless and np.isfinite(_column(rows, plan.unless)).any()):
+    if not drawn or (spec.unless and np.isfinite(_column(rows, spec.unless)).any()):
         return None
     figure, axes = blank()
     ends = []
     for (label, values), colour in zip(drawn, (FIRST, SECOND)):  # noqa: B905
         finite = np.isfinite(values)
         x, y = steps[finite], values[finite]
-        keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MOST_POINTS)).round().astype(int))
+        keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MAX_POINTS)).round().astype(int))
         smooth = _smooth(y)
         axes.plot(x[keep], y[keep], color=colour, alpha=0.28, linewidth=0.8)
         axes.plot(x[keep], smooth[keep], color=colour, linewidth=1.8, label=label, marker="o" if len(x) == 1 else None)
         tail = y[-max(1, len(y) // 10) :].mean()
         ends.append(f"{label} {tail:.3g}" if len(drawn) > 1 else f"{tail:.3g}")
-    lost = sum(_is_broken(row.get(column)) for row in rows for column, _ in plan.series)
-    if plan.level is not None:
-        axes.axhline(plan.level, color=INK, linewidth=0.8, linestyle=(0, (3, 3)), alpha=0.6)
-    if plan.limits is not None:
-        axes.set_ylim(*plan.limits)
+    not_finite = sum(_is_not_finite(row.get(column)) for row in rows for column, _ in spec.series)
+    if spec.level is not None:
+        axes.axhline(spec.level, color=INK, linewidth=0.8, linestyle=(0, (3, 3)), alpha=0.6)
+    if spec.limits is not None:
+        axes.set_ylim(*spec.limits)
     if len(drawn) > 1:
         axes.legend(frameon=False, labelcolor=INK, fontsize=8.5, loc="best", handlelength=1.2)
     axes.set_xlabel("step", color=INK, fontsize=8.5)
-    caption = f"{plan.caption} Last tenth: {', '.join(ends)}."
-    if lost:
-        caption += f" {lost} logged values were not finite."
-    return Chart(plan.title, as_svg(figure, plan.title), caption)
+    caption = f"{spec.caption} Last tenth: {', '.join(ends)}."
+    if not_finite:
+        caption += f" {not_finite} logged values were not finite."
+    return Chart(spec.title, as_svg(figure, spec.title), caption)
 
 
-def _is_broken(value: Any) -> bool:
+def _is_not_finite(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Exponential moving average without the start's bias, over about a twentieth of the run."""
+    """Returns the exponential moving average over about a twentieth of the run, with bias correction at the start."""
     keep = 1 - 1 / max(1.0, len(values) / 20)
     total, weight, out = 0.0, 0.0, np.empty(len(values))
     for i, value in enumerate(values):
@@ -174,8 +174,8 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     return out
 
 
-def _levels(rows: Sequence[Mapping[str, Any]]) -> Chart | None:
-    """Accuracy by noise level over the last fifth of the run, which holds enough pairs for every bin."""
+def _accuracy_by_level(rows: Sequence[Mapping[str, Any]]) -> Chart | None:
+    """Draws the accuracy by noise level over the last fifth of the run, which has enough pairs for every bin."""
     names = sorted({key for row in rows for key in row if str(key).startswith("accuracy/level_")})
     last = rows[-max(1, len(rows) // 5) :]
     bars = []
@@ -198,12 +198,12 @@ def _levels(rows: Sequence[Mapping[str, Any]]) -> Chart | None:
     axes.set_ylim(0, 1.08)
     axes.set_xlabel("noise level, as a share of the schedule", color=INK, fontsize=8.5)
     title = "Accuracy by noise level"
-    caption = "Over the last fifth of the run. Low levels judge detail, high ones composition."
+    caption = "Over the last fifth of the run. Low levels measure detail, high levels composition."
     return Chart(title, as_svg(figure, title), caption)
 
 
 def blank() -> tuple[Any, Any]:
-    """A figure and its axes in the style of the page, see :func:`as_svg`."""
+    """Returns a figure and its axes in the style of the page, see :func:`as_svg`."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -220,7 +220,7 @@ def blank() -> tuple[Any, Any]:
 
 
 def as_svg(figure: Any, title: str) -> str:
-    """The figure as an element: no prologue, no metadata, no link, sized by the page, coloured by the page."""
+    """Returns the figure as an SVG element without prologue, metadata and links; the page sets its size and colours."""
     import matplotlib
 
     out = io.StringIO()
@@ -228,7 +228,8 @@ def as_svg(figure: Any, title: str) -> str:
         figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = out.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)  # its style is for every *
+    # matplotlib's style rule would apply to every element of the page.
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
     box = re.search(r'viewBox="[^"]*"', text)
     assert box is not None
     text = re.sub(
@@ -239,6 +240,6 @@ def as_svg(figure: Any, title: str) -> str:
     text = text.replace("xlink:href", "href")
     text = re.sub(r"font: ?([\d.]+px) [^;\"]*", r"font-size: \1; font-family: inherit", text)
     text = re.sub(r"font-family: ?[^;\"]*", "font-family: inherit", text)
-    for stand_in, colour in _PAGE.items():
-        text = text.replace(stand_in, colour)
+    for placeholder, colour in _PAGE_COLOURS.items():
+        text = text.replace(placeholder, colour)
     return text.strip()

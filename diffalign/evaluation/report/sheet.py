@@ -1,4 +1,4 @@
-"""Before and after: examples picked by their place in the list, never by their scores; images of them on a sheet."""
+"""Examples before and after alignment, picked by their position in the list and never by score; as an image sheet."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PAPER, _INK, _SOFT = (251, 251, 249), (27, 31, 36), (106, 115, 125)
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt with samples of either model, column i of both from the same seed.
+    """One prompt with samples of both models, column i of both from the same seed.
 
     Args:
         prompt: The prompt.
-        base, aligned: Contents: texts; or of images PIL images, uint8 arrays, paths or bytes. ``base`` may be empty.
-        note: A line beneath, such as the seeds.
+        base, aligned: Contents: texts, or images as PIL images, uint8 arrays, paths or bytes. ``base`` may be empty.
+        note: A line below the samples, such as the seeds.
     """
 
     prompt: str
@@ -33,33 +33,33 @@ class Example:
     note: str = ""
 
 
-def spread(comparison: Comparison, prompts: int = 9, seeds: int = 2) -> dict[str, list[Mapping[str, Any]]]:
-    """Rows of a comparison by prompt: prompts evenly spaced, with the first seeds of each."""
+def evenly_spaced_rows(comparison: Comparison, prompts: int = 9, seeds: int = 2) -> dict[str, list[Mapping[str, Any]]]:
+    """Returns rows of a comparison by prompt: evenly spaced prompts, with the first seeds of each."""
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for row in comparison.rows:
         rows.setdefault(row["prompt"], []).append(row)
     names = list(rows)
     count = min(prompts, len(names))
-    return {name: rows[name][:seeds] for name in (names[place * len(names) // count] for place in range(count))}
+    return {name: rows[name][:seeds] for name in (names[k * len(names) // count] for k in range(count))}
 
 
 def examples(comparison: Comparison, prompts: int = 9, seeds: int = 2) -> list[Example]:
-    """Examples of what :func:`spread` picks."""
+    """Returns examples made of :func:`evenly_spaced_rows`."""
     read = find_medium(comparison.medium).read
-    found = []
-    for prompt, part in spread(comparison, prompts, seeds).items():
-        note = ("seed " if len(part) == 1 else "seeds ") + ", ".join(str(row["seed"]) for row in part)
-        base, aligned = ([read(Path(row[side])) for row in part] for side in ("base", "aligned"))
-        found.append(Example(prompt, base, aligned, note))
-    return found
+    picked = []
+    for prompt, rows in evenly_spaced_rows(comparison, prompts, seeds).items():
+        note = ("seed " if len(rows) == 1 else "seeds ") + ", ".join(str(row["seed"]) for row in rows)
+        base, aligned = ([read(Path(row[side])) for row in rows] for side in ("base", "aligned"))
+        picked.append(Example(prompt, base, aligned, note))
+    return picked
 
 
 def sheet(shown: Sequence[Example], *, side: int = 128, across: int = 3) -> Image.Image:
-    """A grid of blocks: a prompt, and under it the base's images left and the aligned model's right.
+    """Draws a grid of blocks: a prompt above the base's images (left) and the aligned model's (right).
 
     Args:
         shown: At least one example.
-        side: Pixels of the longer side of each image; smaller ones are enlarged to it.
+        side: Pixels of the longer side of each image; smaller images are enlarged.
         across: Blocks in a row.
     """
     font, small = _font(13), _font(11)
@@ -84,7 +84,7 @@ def sheet(shown: Sequence[Example], *, side: int = 128, across: int = 3) -> Imag
 def save_sheet(shown: Sequence[Example], path: Path, *, side: int = 128) -> Path:
     """Writes :func:`sheet` as PNG."""
     image = sheet(shown, side=side)
-    return write_atomically(Path(path), lambda beside: image.save(beside, format="PNG"))
+    return write_atomically(Path(path), lambda temporary: image.save(temporary, format="PNG"))
 
 
 def _fitted(image: Image.Image, side: int) -> Image.Image:
@@ -94,14 +94,14 @@ def _fitted(image: Image.Image, side: int) -> Image.Image:
 
 
 def _font(size: int) -> Any:
-    """DejaVu, which matplotlib brings along and which has more letters than PIL's own font."""
+    """Returns DejaVu, which comes with matplotlib and has more letters than PIL's own font."""
     from matplotlib import get_data_path
 
     return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 
 
 def _lines(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> list[str]:
-    """The text on at most two lines of a width; what does not fit ends in an ellipsis."""
+    """Breaks the text into at most two lines of a width; a longer text is cut and ends with an ellipsis."""
     words = text.split()
     first: list[str] = []
     while words and draw.textlength(" ".join([*first, words[0]]), font=font) <= width:

@@ -1,7 +1,7 @@
-"""The verdict in words: what the numbers of a comparison allow one to say, and no more.
+"""The verdict: a headline and sentences that the numbers of a comparison support.
 
-Only held-out scorers decide. "Better" means that the whole 95 % interval of the win rate lies above one half and that
-the sign test over prompts agrees (p < 0.05): with few prompts the bootstrap alone is too sure of itself.
+Only held-out scorers decide. "Better" requires that the whole 95 % interval of the win rate lies above one half, and
+that the sign test over prompts agrees (p < 0.05), because the bootstrap is overconfident with few prompts.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from diffalign.evaluation.compare.result import Comparison, Judgement
 from diffalign.evaluation.samples.medium import Medium, find_medium
 from diffalign.evaluation.stats.statistics import Share, percent
 
-NARROWED = 0.15
-"""Loss of diversity from which on it is told."""
-STRETCHED = 0.1
-"""Change of the mean length from which on it is told."""
+MIN_DIVERSITY_LOSS = 0.15
+"""Smallest relative loss of diversity that the verdict mentions."""
+MIN_LENGTH_CHANGE = 0.1
+"""Smallest relative change of the mean length that the verdict mentions."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What can be said.
+    """A conclusion with its reasons.
 
     Args:
         headline: One short sentence.
-        tone: ``"good"``, ``"bad"``, or ``"open"`` when nothing is shown.
-        sentences: The reasons, and what to mind.
+        tone: ``"good"``, ``"bad"``, or ``"open"`` if the numbers are inconclusive.
+        sentences: The reasons, and cautions.
     """
 
     headline: str
@@ -36,29 +36,29 @@ class Verdict:
     sentences: tuple[str, ...]
 
 
-def verdict_of(comparison: Comparison | None, course: PreviewCurve | None = None) -> Verdict:
-    """Says what a comparison shows, and where a run's previews show over-optimisation.
+def verdict_of(comparison: Comparison | None, preview_curve: PreviewCurve | None = None) -> Verdict:
+    """Returns the verdict of a comparison, with a warning if a run's previews show over-optimisation.
 
     Args:
-        comparison: ``None`` stands for a run that was not compared.
-        course: What judges said of the previews.
+        comparison: ``None`` for a run that was not compared.
+        preview_curve: Scores of the run's previews.
     """
     if comparison is None:
         return Verdict(
             "Not compared with its base yet.",
             "open",
-            ("Curves tell whether training worked, not whether samples became better. That takes samples of base and "
-             "aligned model from the same seeds, and a judge that training did not learn from.",),
+            ("The curves show whether training worked, not whether samples became better. To show that, compare "
+             "samples of base and aligned model from the same seeds, by a judge that training did not learn from.",),
         )  # fmt: skip
     headline, tone = _headline(comparison.held_out())
     medium = find_medium(comparison.medium)
     sentences = [_sentence(judgement, medium) for judgement in comparison.judgements]
-    parted = course.summary() if course is not None else []
-    return Verdict(headline, tone, (*sentences, *parted, *_cautions(comparison, medium)))
+    over_optimisation = preview_curve.summary() if preview_curve is not None else []
+    return Verdict(headline, tone, (*sentences, *over_optimisation, *_cautions(comparison, medium)))
 
 
 def direction(judgement: Judgement) -> Literal["better", "worse", "unclear"]:
-    """Whether the win rate is shown to lie above one half or below it."""
+    """Returns whether the win rate lies significantly above one half, below it, or neither."""
     if judgement.win.p_value >= 0.05:
         return "unclear"
     if judgement.win.low > 0.5:
@@ -66,19 +66,20 @@ def direction(judgement: Judgement) -> Literal["better", "worse", "unclear"]:
     return "worse" if judgement.win.high < 0.5 else "unclear"
 
 
-def _headline(held: tuple[Judgement, ...]) -> tuple[str, Literal["good", "bad", "open"]]:
-    if not held:
-        return "No held-out judge was asked.", "open"
-    by = {way: [j.name for j in held if direction(j) == way] for way in ("better", "worse", "unclear")}
-    if by["better"] and by["worse"]:
-        return f"Mixed: better on {_list(by['better'])}, worse on {_list(by['worse'])}.", "open"
-    if by["better"]:
-        rest = f"; no clear difference on {_list(by['unclear'])}" if by["unclear"] else ""
-        return f"Better than its base on {_list(by['better'])}{rest}.", "good"
-    if by["worse"]:
-        rest = f"; no clear difference on {_list(by['unclear'])}" if by["unclear"] else ""
-        return f"Worse than its base on {_list(by['worse'])}{rest}.", "bad"
-    return f"No clear difference from its base on {_list(by['unclear'])}.", "open"
+def _headline(held_out: tuple[Judgement, ...]) -> tuple[str, Literal["good", "bad", "open"]]:
+    if not held_out:
+        return "No held-out judge was used.", "open"
+    better, worse, unclear = (
+        [j.name for j in held_out if direction(j) == name] for name in ("better", "worse", "unclear")
+    )
+    rest = f"; no clear difference on {_list(unclear)}" if unclear else ""
+    if better and worse:
+        return f"Mixed: better on {_list(better)}, worse on {_list(worse)}.", "open"
+    if better:
+        return f"Better than its base on {_list(better)}{rest}.", "good"
+    if worse:
+        return f"Worse than its base on {_list(worse)}{rest}.", "bad"
+    return f"No clear difference from its base on {_list(unclear)}.", "open"
 
 
 def _list(names: list[str]) -> str:
@@ -92,72 +93,75 @@ def _sentence(judgement: Judgement, medium: Medium) -> str:
         f"{judgement.name} ({role}) prefers the aligned {medium.noun} in {percent(win.rate)} of {win.comparisons} "
         f"comparisons over {win.prompts} prompts (95 % interval {percent(win.low)} to {percent(win.high)})."
     )
-    before, after = judgement.base_hits, judgement.aligned_hits
-    if before is not None and after is not None:
-        text += f" It sees what the prompt names in {percent(before.rate)} of base {medium.plural}"
-        text += f" and {percent(after.rate)} of aligned ones."
+    base_hits, aligned_hits = judgement.base_hits, judgement.aligned_hits
+    if base_hits is not None and aligned_hits is not None:
+        text += f" It recognises the prompted class in {percent(base_hits.rate)} of base {medium.plural}"
+        text += f" and {percent(aligned_hits.rate)} of aligned ones."
     if win.excluded:
         text += f" {win.excluded} comparisons were left out because a score was not finite."
     return text
 
 
 def _cautions(comparison: Comparison, medium: Medium) -> list[str]:
-    found, held = [], comparison.held_out()
-    trained = [judgement for judgement in comparison.judgements if judgement.role == "trained-on"]
-    if not held:
-        found.append(
-            f"A judge that training learnt from shows that training worked, not that {medium.plural} are better. "
-            "Add a held-out one."
+    cautions, held_out = [], comparison.held_out()
+    trained_on = [judgement for judgement in comparison.judgements if judgement.role == "trained-on"]
+    if not held_out:
+        cautions.append(
+            f"A trained-on judge can show that training worked, but not that {medium.plural} are better. "
+            "Add a held-out judge."
         )
-    if any(direction(j) == "better" for j in trained) and any(direction(j) == "worse" for j in held):
-        found.append(
+    if any(direction(j) == "better" for j in trained_on) and any(direction(j) == "worse" for j in held_out):
+        cautions.append(
             "The trained-on judge gains while a held-out one loses: the usual sign of over-optimisation. An earlier "
-            "checkpoint or a larger beta may be the better model."
+            "checkpoint or a larger beta may give a better model."
         )
-    if trained and not any(direction(j) == "better" for j in trained):
-        found.append("Not even a judge that training learnt from sees a clear gain: training may not have taken hold.")
+    if trained_on and not any(direction(j) == "better" for j in trained_on):
+        cautions.append("No trained-on judge shows a clear gain, so training may have had little effect.")
     change = comparison.diversity.change
     if math.isnan(change):
-        found.append(f"Diversity is unknown with one {medium.noun} per prompt; give two seeds or more.")
-    elif change < -NARROWED:
-        found.append(
+        cautions.append(f"Diversity is unknown with one {medium.noun} per prompt; give two seeds or more.")
+    elif change < -MIN_DIVERSITY_LOSS:
+        cautions.append(
             f"{medium.plural.capitalize()} of one prompt became more alike: diversity fell by {percent(-change)}."
         )
-    found += _length(comparison, medium)
+    cautions += _length_cautions(comparison, medium)
     if comparison.unpaired:
-        found.append(f"{comparison.unpaired} {medium.plural} had no counterpart and were left out.")
-    return found
+        cautions.append(f"{comparison.unpaired} {medium.plural} had no counterpart and were left out.")
+    return cautions
 
 
-def _length(comparison: Comparison, medium: Medium) -> list[str]:
-    """What the length says: nothing where it stayed, and a caution where a judge's gain goes the way of the length."""
-    found = comparison.lengths
-    if found is None or not abs(found.change) > STRETCHED:
+def _length_cautions(comparison: Comparison, medium: Medium) -> list[str]:
+    """Returns a sentence if the length changed, and a caution for each judge whose gain may come from length."""
+    lengths = comparison.lengths
+    if lengths is None or not abs(lengths.change) > MIN_LENGTH_CHANGE:
         return []
-    longer = found.change > 0
-    way = "longer" if longer else "shorter"
-    told = [
-        f"Aligned {medium.plural} are {percent(abs(found.change))} {way}: {found.aligned:.0f} {found.unit} on average, "
-        f"{found.base:.0f} before."
+    is_longer = lengths.change > 0
+    word = "longer" if is_longer else "shorter"
+    sentences = [
+        f"Aligned {medium.plural} are {percent(abs(lengths.change))} {word}: {lengths.aligned:.0f} {lengths.unit} on "
+        f"average, {lengths.base:.0f} before."
     ]
     for judgement in comparison.judgements:
-        taste = found.longer.get(judgement.name)
-        if taste is None or direction(judgement) != "better" or not (taste.low > 0.5 if longer else taste.high < 0.5):
+        if judgement.name not in lengths.longer or direction(judgement) != "better":
             continue
-        rate, low, high = (taste.rate, taste.low, taste.high) if longer else _turned(taste)
-        equal = found.controlled.get(judgement.name)
-        told.append(
-            f"{judgement.name} prefers the {way} of two {medium.plural} in {percent(rate)} of comparisons (95 % "
-            f"interval {percent(low)} to {percent(high)}), so its gain may be one of length. "
+        longer = lengths.longer[judgement.name]
+        preferred = longer if is_longer else _complement(longer)
+        if not preferred.low > 0.5:
+            continue
+        controlled = lengths.controlled.get(judgement.name)
+        sentences.append(
+            f"{judgement.name} prefers the {word} of two {medium.plural} in {percent(preferred.rate)} of comparisons "
+            f"(95 % interval {percent(preferred.low)} to {percent(preferred.high)}), so its gain may come from length. "
             + (
-                "Compare at equal lengths, or ask a judge that does not see them."
-                if equal is None
-                else f"At equal lengths the aligned one would win {percent(equal.rate)} ({percent(equal.low)} to "
-                f"{percent(equal.high)})."
+                "Compare at equal lengths, or use a judge that does not depend on length."
+                if controlled is None
+                else f"At equal lengths the aligned one would win {percent(controlled.rate)} "
+                f"({percent(controlled.low)} to {percent(controlled.high)})."
             )
         )
-    return told
+    return sentences
 
 
-def _turned(taste: Share) -> tuple[float, float, float]:
-    return 1 - taste.rate, 1 - taste.high, 1 - taste.low
+def _complement(part: Share) -> Share:
+    """Returns the share of the other outcome."""
+    return Share(1 - part.rate, 1 - part.high, 1 - part.low, part.n - part.hits, part.n)

@@ -1,4 +1,4 @@
-"""The report: what a run did to its model, on one page that needs no network, no scripts and no other file."""
+"""Writes the report of a run: one page without scripts that needs no network and no other file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffalign.evaluation.compare.best_of import frontier
+from diffalign.evaluation.compare.best_of import best_of_curve
 from diffalign.evaluation.compare.preview_curve import PreviewCurve
 from diffalign.evaluation.compare.result import Comparison
-from diffalign.evaluation.report.plot_preview_curve import course_chart
+from diffalign.evaluation.report.plot_preview_curve import preview_curve_chart
 from diffalign.evaluation.report.plots import charts, read_metrics
 from diffalign.evaluation.report.sheet import Example, examples
 from diffalign.evaluation.report.verdict import direction, verdict_of
@@ -28,25 +28,25 @@ def write_report(
     comparison: Comparison | None = None,
     metrics: Path | Sequence[Mapping[str, Any]] | None = None,
     header: Mapping[str, Any] | None = None,
-    words: Sequence[str] = (),
+    health: Sequence[str] = (),
     images: Sequence[Example] | None = None,
-    course: PreviewCurve | None = None,
+    preview_curve: PreviewCurve | None = None,
     title: str = "Alignment report",
 ) -> Path:
     """Writes ``folder/report.html``.
 
     Args:
-        folder: The run's folder; made when missing.
-        comparison: Base against aligned; without one the page says so.
+        folder: The run's folder; created if missing.
+        comparison: The base compared with the aligned model; None for a run that was not compared.
         metrics: ``metrics.jsonl`` or its rows; a missing file counts as no rows.
-        header: What the run was: model, data, method, settings; nested mappings are shown as ``a.b``.
-        words: What the run's health says, a sentence each.
-        course: What judges said of the run's previews; shown against drift.
-        images: Examples of images to show; without, some of the comparison's samples, evenly spaced.
+        header: Model, data, method and settings of the run; nested mappings are shown as ``a.b``.
+        health: Sentences on the health of the training.
+        images: Examples to show; by default samples of the comparison, evenly spaced.
+        preview_curve: Scores of the run's previews; shown against drift.
         title: The page's title.
 
     Returns:
-        Path of the page. Everything that came from outside (prompts, names, settings) is escaped.
+        Path of the page. All text from outside (prompts, names, settings) is escaped.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -54,8 +54,8 @@ def write_report(
     medium = find_medium(comparison.medium if comparison is not None else "image")
     rows = read_metrics(Path(metrics)) if isinstance(metrics, (str, Path)) else list(metrics or ())
     numbers = held_out_numbers(rows)
-    best = frontier(comparison) if comparison is not None else None
-    drawn = ([course_chart(course)] if course is not None else []) + charts(rows)
+    best = best_of_curve(comparison) if comparison is not None else None
+    drawn = ([preview_curve_chart(preview_curve)] if preview_curve is not None else []) + charts(rows)
     shown = examples(comparison) if images is None and comparison is not None else list(images or ())
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -71,28 +71,30 @@ def write_report(
         held_out=agreements(rows),
         numbers=numbers,
         best=best,
-        best_words=best.summary({j.name: j.role for j in comparison.judgements}) if best and comparison else [],
-        verdict=verdict_of(comparison, course),
+        best_sentences=best.summary({j.name: j.role for j in comparison.judgements}) if best and comparison else [],
+        verdict=verdict_of(comparison, preview_curve),
         comparison=comparison,
         judgements=[(j, direction(j)) for j in comparison.judgements] if comparison is not None else [],
         examples=shown,
         charts=[(chart.title, Markup(chart.svg), chart.caption) for chart in drawn],
-        words=list(words),
-        header=_flat(header or {}),
+        health=list(health),
+        header=_flatten(header or {}),
     )
-    return write_atomically(Path(folder) / "report.html", lambda beside: beside.write_text(page, encoding="utf-8"))
+    return write_atomically(
+        Path(folder) / "report.html", lambda temporary: temporary.write_text(page, encoding="utf-8")
+    )
 
 
 def _number(value: float) -> str:
     return "–" if value != value else f"{value:.3g}"
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{key}.")
+            rows += _flatten(value, f"{prefix}{key}.")
         else:
-            shown = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-            found.append((f"{prefix}{key}", shown))
-    return found
+            text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            rows.append((f"{prefix}{key}", text))
+    return rows

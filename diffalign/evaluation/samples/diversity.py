@@ -1,10 +1,10 @@
-"""Diversity: how far apart the samples of one prompt are. Alignment often buys its scores by making them alike.
+"""Diversity: the distance between samples of one prompt. Alignment often raises scores at the cost of diversity.
 
     D = mean over prompts of the mean over pairs i < j of d(x_i, x_j)
 
-with d = 1 - cos in a scorer's features, or without one, of images the root mean squared difference of pixels at
-32 x 32 in [0, 1], and of texts the share of the distinct bigrams of two (pairs of neighbouring words) that only one of
-them has.
+where d is 1 - cos in a scorer's features. Without such a scorer, d is the root mean squared difference of pixels at
+32 x 32 in [0, 1] for images, and for texts the share of the distinct bigrams (pairs of neighbouring words) of two texts
+that occur in only one of them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from diffalign.scorers.scorer import Scorer, SupportsImageFeatures
 
 
 @dataclass(frozen=True)
-class Space:
-    """Where samples are compared.
+class FeatureSpace:
+    """A feature space with a distance.
 
     Args:
-        name: How reports call it.
+        name: Name in reports.
         features: Contents to ``(N, ...)``.
         distance: ``distance(first (P, ...), second (P, ...)) -> (P,)``, >= 0.
     """
@@ -40,9 +40,9 @@ class Diversity:
     """Mean pairwise distance within a prompt.
 
     Args:
-        base, aligned: The distance for either model, >= 0; larger is more diverse; nan when no prompt has two samples.
-        space: Where it was measured: a scorer's name, ``"pixels"`` or ``"bigrams"``.
-        prompts: Prompts with at least two samples.
+        base, aligned: The distance for each model, >= 0; larger is more diverse; nan if no prompt has two samples.
+        space: Name of the feature space: a scorer's name, ``"pixels"`` or ``"bigrams"``.
+        prompts: Number of prompts with at least two samples.
     """
 
     base: float
@@ -52,23 +52,23 @@ class Diversity:
 
     @property
     def change(self) -> float:
-        """Relative change: -0.2 when a fifth of the diversity is gone; nan when the base has none."""
+        """Relative change: -0.2 if a fifth of the diversity is lost; nan if the base has none."""
         return self.aligned / self.base - 1 if self.base > 0 else math.nan
 
 
 def pixel_features(images: Sequence[Any]) -> np.ndarray:
-    """Images at 32 x 32 in [0, 1], flattened: ``(N, 3072)`` float32."""
+    """Returns images at 32 x 32 in [0, 1], flattened: ``(N, 3072)`` float32."""
     small = [np.asarray(as_rgb(image).resize((32, 32)), np.float32).reshape(-1) / 255 for image in images]
     return np.stack(small) if small else np.zeros((0, 3072), np.float32)
 
 
 def bigram_features(texts: Sequence[str]) -> np.ndarray:
-    """The set of bigrams of each text, its edges included, so that texts of one word have some: ``(N,)`` objects."""
-    found = np.empty(len(texts), object)
+    """Returns the set of bigrams of each text, ``(N,)`` objects. The edges count, so texts of one word have bigrams."""
+    features = np.empty(len(texts), object)
     for number, text in enumerate(texts):
         words = ["", *text.lower().split(), ""]
-        found[number] = frozenset(zip(words, words[1:], strict=False))
-    return found
+        features[number] = frozenset(zip(words, words[1:], strict=False))
+    return features
 
 
 def _rms(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -79,40 +79,40 @@ def _cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.maximum(1 - (first * second).sum(-1), 0)
 
 
-def _unshared(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The Jaccard distance of sets."""
+def _jaccard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns the Jaccard distance of sets."""
     return np.array([len(a ^ b) / len(a | b) for a, b in zip(first, second, strict=True)])
 
 
-PIXELS = Space("pixels", pixel_features, _rms)
-BIGRAMS = Space("bigrams", bigram_features, _unshared)
+PIXELS = FeatureSpace("pixels", pixel_features, _rms)
+BIGRAMS = FeatureSpace("bigrams", bigram_features, _jaccard)
 
 
-def encoder_space(scorers: Sequence[Scorer], otherwise: Space) -> Space:
-    """The space of the first scorer with ``image_features(images) -> (N, D)`` of unit length; else ``otherwise``."""
+def choose_space(scorers: Sequence[Scorer], default: FeatureSpace) -> FeatureSpace:
+    """Returns the space of the first scorer with unit-length ``image_features(images) -> (N, D)``, or ``default``."""
     encoder = next((scorer for scorer in scorers if isinstance(scorer, SupportsImageFeatures)), None)
     if encoder is None:
-        return otherwise
-    return Space(encoder.name, lambda images: np.asarray(encoder.image_features(images)), _cosine)
+        return default
+    return FeatureSpace(encoder.name, lambda images: np.asarray(encoder.image_features(images)), _cosine)
 
 
-def diversity(
-    base: Sequence[Any], aligned: Sequence[Any], prompts: Sequence[Hashable], space: Space = PIXELS
+def compare_diversity(
+    base: Sequence[Any], aligned: Sequence[Any], prompts: Sequence[Hashable], space: FeatureSpace = PIXELS
 ) -> Diversity:
-    """Compares how different the samples of one prompt are.
+    """Compares the diversity of the samples of two models.
 
     Args:
         base, aligned: Contents, ``N`` each; position i of both belongs to prompt i.
         prompts: ``N`` prompts; those that occur once do not count.
-        space: Where they are compared.
+        space: Feature space of the distance.
     """
     distances = [mean_pairwise_distance(space.features(side), prompts, space.distance) for side in (base, aligned)]
-    several = sum(list(prompts).count(prompt) > 1 for prompt in set(prompts))
-    return Diversity(distances[0], distances[1], space.name, several)
+    repeated = sum(list(prompts).count(prompt) > 1 for prompt in set(prompts))
+    return Diversity(distances[0], distances[1], space.name, repeated)
 
 
 def mean_pairwise_distance(features: np.ndarray, prompts: Sequence[Hashable], distance: Any) -> float:
-    """Mean over prompts of the mean ``distance`` between their samples."""
+    """Returns the mean over prompts of the mean ``distance`` between their samples."""
     members: dict[Hashable, list[int]] = {}
     for index, prompt in enumerate(prompts):
         members.setdefault(prompt, []).append(index)
@@ -120,6 +120,6 @@ def mean_pairwise_distance(features: np.ndarray, prompts: Sequence[Hashable], di
     for rows in members.values():
         if len(rows) > 1:
             i, j = np.triu_indices(len(rows), 1)
-            own = features[rows]
-            means.append(float(distance(own[i], own[j]).mean()))
+            group = features[rows]
+            means.append(float(distance(group[i], group[j]).mean()))
     return float(np.mean(means)) if means else math.nan

@@ -1,6 +1,6 @@
-"""Media: what differs between samples that are images, clips and texts. One row each; nothing else here asks.
+"""Media: how samples that are images, videos or texts are written, read, shown and measured, one row per medium.
 
-A sample's *content* is what scorers take and pages show: the path of an image or of a clip, and of a text the text.
+A sample's *content* is what scorers take and pages show: the path of an image or a video, or the text itself.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 from PIL import Image
 
 from diffalign.errors import UserError
-from diffalign.evaluation.samples.diversity import BIGRAMS, PIXELS, Space
+from diffalign.evaluation.samples.diversity import BIGRAMS, PIXELS, FeatureSpace
 from diffalign.scorers.image_input import as_rgb
 from diffalign.sharing.atomic import write_atomically
 
-_LARGEST = 384  # pixels of an image's longer side on a page
+_MAX_SIDE = 384  # pixels of an image's longer side on a page
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,18 @@ class Medium:
     """A kind of samples.
 
     Args:
-        name: As policies and scorers call it.
-        noun, plural: What people call one of them, and several.
-        suffix: Of its files.
-        fits: Whether a sample is one.
+        name: Name in policies and scorers.
+        noun, plural: Words for one sample and for several.
+        suffix: Ending of its files.
+        fits: Whether a sample is of this medium.
         write: Writes a sample to a file.
-        read: The content of a file.
-        show: ``show(content, label)``, a piece of a page; whatever came from outside is escaped.
-        space: Where diversity is measured without an encoder.
-        columns: What ``metadata.jsonl`` holds besides prompt and seed, from the content.
-        length: Size of a content in ``unit``; None where all samples are of one size.
-        unit: What ``length`` counts.
-        line: A content as a terminal shows it; None where it cannot.
+        read: Returns the content of a file.
+        show: ``show(content, label)`` returns HTML; text from outside is escaped.
+        space: Feature space of diversity without an encoder.
+        columns: Returns further columns of ``metadata.jsonl`` from the content.
+        length: Returns the size of a content in ``unit``; None if all samples have one size.
+        unit: Unit of ``length``.
+        line: Returns a content for a terminal; None if a terminal cannot show it.
         sheet: Whether samples can be pasted side by side into an image.
     """
 
@@ -51,7 +51,7 @@ class Medium:
     write: Callable[[Any, Path], None]
     read: Callable[[Path], Any]
     show: Callable[[Any, str], str]
-    space: Space
+    space: FeatureSpace
     columns: Callable[[Any], dict[str, Any]] = lambda content: {}
     length: Callable[[Any], int] | None = None
     unit: str = ""
@@ -60,35 +60,35 @@ class Medium:
 
 
 def find_medium(name: str) -> Medium:
-    """The row of a name. Raises UserError where there is none."""
+    """Returns the row of a name. Raises UserError if there is none."""
     if name not in MEDIA:
-        raise UserError(f"samples are one of {', '.join(MEDIA)}, and this model makes '{name}'.")
+        raise UserError(f"The medium of a model is one of {', '.join(MEDIA)}; got '{name}'.")
     return MEDIA[name]
 
 
 def medium_of(sample: Any) -> Medium:
-    """The row that a sample fits. Raises UserError where none does."""
+    """Returns the row that a sample fits. Raises UserError if none does."""
     for medium in MEDIA.values():
         if medium.fits(sample):
             return medium
-    known = ", ".join(medium.plural for medium in MEDIA.values())
-    raise UserError(f"a sample of type {type(sample).__name__} cannot be kept. Known: {known}.")
+    plurals = ", ".join(medium.plural for medium in MEDIA.values())
+    raise UserError(f"a sample of type {type(sample).__name__} cannot be written. Samples are {plurals}.")
 
 
 def medium_of_file(path: Path) -> Medium:
-    """The row that a file's ending means; images come with many."""
+    """Returns the row of a file's ending; any ending but those of videos and texts means an image."""
     return next((medium for medium in MEDIA.values() if path.suffix == medium.suffix), MEDIA["image"])
 
 
 def data_uri(image: Any) -> str:
-    """An image as a ``data:`` address: PNG when small, JPEG after shrinking to 384 pixels otherwise."""
+    """Returns an image as a ``data:`` URI: PNG up to 128 pixels, otherwise JPEG after shrinking to 384 pixels."""
     rgb = as_rgb(image)
     out = io.BytesIO()
     if max(rgb.size) <= 128:
         rgb.save(out, format="PNG", optimize=True)
         kind = "png"
     else:
-        rgb.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+        rgb.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
         rgb.save(out, format="JPEG", quality=88)
         kind = "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"
@@ -98,14 +98,14 @@ def _write_image(sample: Any, path: Path) -> None:
     write_atomically(path, partial(sample.save, format="PNG"))
 
 
-def _write_clip(frames: Any, path: Path) -> None:
+def _write_video(frames: Any, path: Path) -> None:
     options: dict[str, Any] = {"save_all": True, "append_images": list(frames[1:]), "duration": 125, "loop": 0}
-    write_atomically(path, lambda beside: frames[0].save(beside, format="GIF", **options))
+    write_atomically(path, lambda temporary: frames[0].save(temporary, format="GIF", **options))
 
 
 def _write_text(text: str, path: Path) -> None:
-    # As bytes: line ends stay what they are.
-    write_atomically(path, lambda beside: beside.write_bytes(text.encode("utf-8", "replace")))
+    # As bytes, so that line ends are not converted.
+    write_atomically(path, lambda temporary: temporary.write_bytes(text.encode("utf-8", "replace")))
 
 
 def _read_text(path: Path) -> str:
@@ -138,11 +138,11 @@ MEDIA: dict[str, Medium] = {
     ),
     "video": Medium(
         name="video",
-        noun="clip",
-        plural="clips",
+        noun="video",
+        plural="videos",
         suffix=".gif",
         fits=lambda sample: isinstance(sample, (list, tuple)) and all(hasattr(frame, "save") for frame in sample),
-        write=_write_clip,
+        write=_write_video,
         read=Path,
         show=_show_image,
         space=PIXELS,

@@ -1,4 +1,4 @@
-"""Prompts as users give them: themselves, or ``@FILE`` for the lines of a file."""
+"""Reads prompts from a command line or a recipe: the prompt itself, or ``@FILE`` for the lines of a file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from diffalign.errors import UserError
 
 
 def read_prompts(given: Sequence[str]) -> list[str]:
-    """Returns the prompts meant by a list of prompts and ``@FILE`` names; empty lines of a file are left out.
+    """Returns prompts, with each ``@FILE`` replaced by the lines of the file; empty lines are left out.
 
     Raises:
-        UserError: A file that is not there, or nothing to draw in the end.
+        UserError: A missing file, or no prompt at all.
     """
     prompts: list[str] = []
     for text in given:

@@ -1,4 +1,4 @@
-"""Scores beside samples: judges a folder of images or of texts and writes what they say into its metadata."""
+"""Scores a folder of images or texts and writes the scores into its ``metadata.jsonl``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from diffalign.data.records.conversation import Conversation, Text
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.generate import read_gallery
 from diffalign.evaluation.samples.medium import MEDIA
-from diffalign.scorers import load_scorer, scorer_entry
+from diffalign.scorers import SCORERS, load_scorer, scorer_entry
 from diffalign.sharing.atomic import write_atomically
 
 
-def is_gallery(source: str | Path) -> bool:
-    """Whether ``source`` is a folder of single samples (``metadata.jsonl`` with ``file_name``, or with ``completion``
-    and no vote) and not of pairs."""
+def is_sample_folder(source: str | Path) -> bool:
+    """Checks whether ``source`` is a folder of single samples and not of pairs: its ``metadata.jsonl`` has
+    ``file_name`` or ``completion``, and no vote."""
     path = Path(source).expanduser() / "metadata.jsonl"
     columns = set(Table(path).columns) if path.is_file() else set()
     votes = {"rejected_file_name", "rejected", "label"}
@@ -32,45 +32,47 @@ def score_folder(folder: Path, specs: Sequence[str], device: str = "cpu") -> lis
     Each row gains ``scores: {scorer: number}``; earlier scores of other scorers stay. The file is replaced at the end.
 
     Args:
-        folder: Images or texts with ``metadata.jsonl`` (``file_name``, ``prompt``), or that file alone where its rows
-            hold the texts (``completion``, ``prompt``).
+        folder: Images or texts with ``metadata.jsonl`` (``file_name``, ``prompt``), or only that file if its rows hold
+            the texts (``completion``, ``prompt``).
         specs: Scorers, ``NAME`` or ``NAME:ARGUMENT``.
-        device: Where they compute.
+        device: Device of the scorers.
 
     Returns:
         One line per scorer: mean, standard error, unit.
 
     Raises:
-        DataError: No metadata, a sample that is not there, or no sample at all.
+        DataError: No metadata, a missing sample, or no sample at all.
         UserError: An unknown scorer, or one of another medium.
     """
     path = Path(folder) / "metadata.jsonl"
     medium, prompts, contents = _samples(Path(folder))
     for spec in specs:
-        judged = scorer_entry(spec).medium
-        if judged != medium:
+        scored_medium = scorer_entry(spec).medium
+        if scored_medium != medium:
+            fitting = [name for name, row in SCORERS.items() if row.medium == medium]
             raise UserError(
-                f"The scorer '{spec}' judges {MEDIA[judged].plural}, but {folder} holds {MEDIA[medium].plural}."
+                f"The scorer '{spec}' judges {MEDIA[scored_medium].plural}, but {folder} holds {MEDIA[medium].plural}. "
+                f"Scorers of {MEDIA[medium].plural}: {', '.join(fitting)}."
             )
     if not contents:
-        raise DataError(f"{path} names no samples: there is nothing to judge.")
+        raise DataError(f"{path} names no samples, so there is nothing to score. Add one line per sample.")
     scorers = {spec: load_scorer(spec, device) for spec in specs}
     columns = {spec: scorer.score(prompts, contents).tolist() for spec, scorer in scorers.items()}
-    note_scores(path, columns)
+    add_scores(path, columns)
     return [_summary(spec, column, scorers[spec].unit, MEDIA[medium].plural) for spec, column in columns.items()]
 
 
-def note_scores(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
-    """Puts scores beside samples: ``columns`` holds one number per row of ``metadata.jsonl`` for each scorer."""
+def add_scores(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
+    """Adds scores to ``metadata.jsonl``: ``columns`` holds, for each scorer, one number per row."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     for number, row in enumerate(rows):
         row["scores"] = {**row.get("scores", {}), **{spec: column[number] for spec, column in columns.items()}}
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _samples(folder: Path) -> tuple[str, list[Text], list[Any]]:
-    """What a folder's samples are, their prompts, and what scorers take of them."""
+    """Returns the medium of a folder's samples, their prompts, and their contents as scorers take them."""
     path = folder / "metadata.jsonl"
     if not path.is_file() or "file_name" in Table(path).columns:
         gallery = read_gallery(folder)
@@ -87,7 +89,7 @@ def _samples(folder: Path) -> tuple[str, list[Text], list[Any]]:
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{path}, line {number}: expected an object with prompt and completion, got {line[:80]!r}. "
-                "Mend the line."
+                "Correct the line."
             ) from error
     return "text", prompts, texts
 
@@ -100,7 +102,7 @@ def _text(cell: Any) -> Text:
     return cell
 
 
-def _summary(spec: str, column: list[float], unit: str, what: str) -> str:
+def _summary(spec: str, column: list[float], unit: str, plural: str) -> str:
     count, mean = len(column), sum(column) / len(column)
-    spread = math.sqrt(sum((value - mean) ** 2 for value in column) / max(count - 1, 1))
-    return f"{spec}: {mean:.4f} +- {spread / math.sqrt(count):.4f} ({unit}; {count} {what})"
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in column) / max(count - 1, 1))
+    return f"{spec}: {mean:.4f} +- {deviation / math.sqrt(count):.4f} ({unit}; {count} {plural})"

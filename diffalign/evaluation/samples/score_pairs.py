@@ -1,7 +1,7 @@
-"""Scores of pairs: a judge looks at both candidates of every pair, once, and the numbers are kept beside the data.
+"""Scores both candidates of every pair once, and stores the scores next to the data.
 
-What is judged goes into ``FILE.part`` at once, so a killed call goes on where it stopped; when all pairs are judged the
-whole table takes its place under its own name.
+Scores are appended to ``FILE.part`` after each batch, so an interrupted call resumes where it stopped. When all pairs
+are scored, the complete table is written under its own name.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from diffalign.scorers.scorer import SupportsPromptCheck
 from diffalign.sharing.atomic import write_atomically
 
 Progress = Callable[[str, int, int], None]
-KEPT = 4096
-"""Scores of samples to remember from batch to batch: those of one prompt often meet in several pairs."""
+CACHE_SIZE = 4096
+"""Number of scores kept from batch to batch, because samples of one prompt often occur in several pairs."""
 
 
 def score_pairs(
-    found: PairSet,
+    pair_set: PairSet,
     spec: str,
     path: Path | None = None,
     *,
@@ -44,62 +44,62 @@ def score_pairs(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> ScoreTable:
-    """Judges both candidates of each pair and writes the table.
+    """Scores both candidates of each pair and writes the table.
 
     Args:
-        found: The pairs, as :func:`~diffalign.data.readers.read_pairs` gives them.
+        pair_set: The pairs, as :func:`~diffalign.data.readers.read_pairs` returns them.
         spec: The scorer, ``NAME`` or ``NAME:ARGUMENT``.
-        path: The file to write; None for the place that :func:`~diffalign.data.records.score_table.scores_path` gives.
-        split: Which split the pairs are, for that place.
-        batch: Pairs judged at once.
-        device: Where the scorer computes.
+        path: The file to write; None for the default of :func:`~diffalign.data.records.score_table.scores_path`.
+        split: Split of the pairs, a part of the default path.
+        batch: Pairs scored at once.
+        device: Device of the scorer.
         progress: ``progress(what, done, total)``.
 
     Returns:
-        The table. Pairs that the file (or its ``.part``) holds already are not judged again.
+        The table. Pairs that the file (or its ``.part``) already holds are not scored again.
 
     Raises:
-        DataError: Candidates that are missing or not what the scorer judges, a sample that cannot be read, a score that
-            is no number.
-        UserError: An unknown scorer; no place to write to; a file there that is of another judge.
+        DataError: Candidates that are missing or of another medium, a sample that cannot be read, a score that is not
+            finite.
+        UserError: An unknown scorer, no path to write to, or an existing file of another scorer.
     """
     medium = scorer_entry(spec).medium
-    path = path or scores_path(found.source, spec, split)
+    path = path or scores_path(pair_set.source, spec, split)
     if path is None:
-        raise UserError(f"'{found.source}' is no local file or folder. Say where the scores shall go: --output FILE")
-    _check(found, spec, medium)
+        raise UserError(f"'{pair_set.source}' is not a local file or folder. Give a file for the scores: --output FILE")
+    _check_candidates(pair_set, spec, medium)
     if batch < 1:
         raise UserError(f"batch is the number of pairs judged at once, at least 1; got {batch}.")
     if path.exists() and read_scores(path).scorer != spec:
         raise UserError(f"{path} holds scores of another judge. Give another file with --output.")
     scorer = load_scorer(spec, device)
     if isinstance(scorer, SupportsPromptCheck):
-        scorer.check_prompts(list(dict.fromkeys(pair.prompt for pair in found.pairs)))
+        scorer.check_prompts(list(dict.fromkeys(pair.prompt for pair in pair_set.pairs)))
     head: Mapping[str, str] = {"scorer": spec, "unit": scorer.unit, "weights": scorer.weights}
     part = path.with_name(path.name + ".part")
-    done = {**_complete(path, head), **_begun(part, head)}
-    rows = {pair.id: done[pair.id] for pair in found.pairs if pair.id in done}
-    rest = [place for place, pair in enumerate(found.pairs) if pair.id not in rows]
-    if rest:
+    done = {**_read_complete(path, head), **_read_partial(part, head)}
+    rows = {pair.id: done[pair.id] for pair in pair_set.pairs if pair.id in done}
+    missing = [index for index, pair in enumerate(pair_set.pairs) if pair.id not in rows]
+    if missing:
         text = json.dumps(head) + "\n" + "".join(score_line(name, row) for name, row in rows.items())
-        write_atomically(part, lambda beside: beside.write_text(text, encoding="utf-8"))
-    known: dict[tuple[Text, Media], float] = {}
-    for start in range(0, len(rest), batch):
-        pairs = [found.pairs[place] for place in rest[start : start + batch]]
-        fresh = _judged(scorer, pairs, known, len(rows))
+        write_atomically(part, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    cache: dict[tuple[Text, Media], float] = {}
+    for start in range(0, len(missing), batch):
+        pairs = [pair_set.pairs[index] for index in missing[start : start + batch]]
+        new_rows = _score_batch(scorer, pairs, cache, len(rows))
         with part.open("a", encoding="utf-8") as file:
-            file.writelines(score_line(name, row) for name, row in fresh.items())
-        rows.update(fresh)
+            file.writelines(score_line(name, row) for name, row in new_rows.items())
+        rows.update(new_rows)
         if progress is not None:
-            progress(f"pairs judged by {spec}", len(rows), len(found))
-    ordered = {pair.id: rows[pair.id] for pair in found.pairs}
+            progress(f"pairs judged by {spec}", len(rows), len(pair_set))
+    ordered = {pair.id: rows[pair.id] for pair in pair_set.pairs}
     table = write_scores(path, spec, ordered, unit=scorer.unit, weights=scorer.weights)
     part.unlink(missing_ok=True)
     return table
 
 
 def summary_lines(table: ScoreTable) -> str:
-    """One line: range, agreement with the votes, and where the scores are."""
+    """Returns one line: the range of the scores, their agreement with the votes, and their file."""
     gaps = [chosen - rejected for chosen, rejected in table.rows.values()]
     share = sum((gap > 0) + 0.5 * (gap == 0) for gap in gaps) / len(gaps)
     return (
@@ -108,63 +108,67 @@ def summary_lines(table: ScoreTable) -> str:
     )
 
 
-def _check(found: PairSet, spec: str, medium: str) -> None:
-    """Raises DataError for examples that are single, or candidates that are not what the scorer judges."""
-    for pair in found.pairs:
+def _check_candidates(pair_set: PairSet, spec: str, medium: str) -> None:
+    """Raises DataError for single examples, and for candidates of another medium than the scorer's."""
+    for pair in pair_set.pairs:
         if pair.rejected is None:
             raise DataError(
-                f"'{found.source}' holds single examples, and scores are stored for pairs. A folder with "
+                f"'{pair_set.source}' holds single examples, and scores are stored for pairs. A folder with "
                 "metadata.jsonl (prompt and file_name, or prompt and completion) is scored sample by sample."
             )
-        texts = [isinstance(candidate, (str, Conversation)) for candidate in (pair.chosen, pair.rejected)]
-        if any(given != (medium == "text") for given in texts):
-            judged, held = MEDIA[medium].plural, MEDIA["text" if any(texts) else "image"].plural
+        is_text = [isinstance(candidate, (str, Conversation)) for candidate in (pair.chosen, pair.rejected)]
+        if any(text != (medium == "text") for text in is_text):
+            expected, actual = MEDIA[medium].plural, MEDIA["text" if any(is_text) else "image"].plural
             raise DataError(
-                f"{pair.source or pair.id}: the candidates are {held}, and the scorer '{spec}' judges {judged}."
+                f"{pair.source or pair.id}: the candidates are {actual}, and the scorer '{spec}' judges {expected}. "
+                "Give another scorer."
             )
 
 
-def _judged(
-    scorer: Scorer, pairs: Sequence[Pair], known: dict[tuple[Text, Media], float], done: int
+def _score_batch(
+    scorer: Scorer, pairs: Sequence[Pair], cache: dict[tuple[Text, Media], float], done: int
 ) -> dict[str, tuple[float, ...]]:
-    """Scores of a batch. A sample that ``known`` holds is not judged again; ``known`` gains this batch's."""
-    if len(known) > KEPT:
-        known.clear()
+    """Scores a batch, except for samples in ``cache``, and adds the new scores to ``cache``."""
+    if len(cache) > CACHE_SIZE:
+        cache.clear()
     sides: dict[str, Any] = {p.id: ((p.prompt, p.chosen), (p.prompt, p.rejected)) for p in pairs}
-    asked = list(dict.fromkeys(side for both in sides.values() for side in both if side not in known))
+    samples = list(dict.fromkeys(side for both in sides.values() for side in both if side not in cache))
     try:
-        values = scorer.score([prompt for prompt, _ in asked], [media for _, media in asked]).tolist()
+        values = scorer.score([prompt for prompt, _ in samples], [media for _, media in samples]).tolist()
     except DataError as error:
         raise DataError(
-            f"{error} {done:,} pairs are judged already and kept: mend or remove this one and type the same again."
+            f"{error} {done:,} pairs are judged already and kept. Correct or remove this pair and run the same command "
+            "again."
         ) from error
-    known.update(zip(asked, values, strict=True))
-    fresh: dict[str, tuple[float, ...]] = {name: (known[one], known[other]) for name, (one, other) in sides.items()}
+    cache.update(zip(samples, values, strict=True))
+    rows: dict[str, tuple[float, ...]] = {
+        name: (cache[chosen], cache[rejected]) for name, (chosen, rejected) in sides.items()
+    }
     for pair in pairs:
-        if not all(map(math.isfinite, fresh[pair.id])):
+        if not all(map(math.isfinite, rows[pair.id])):
             raise DataError(
-                f"{pair.source or pair.id}: {scorer.name} gave the scores {fresh[pair.id]}, which are no numbers to "
-                f"train with. Look at its candidates, or take another scorer. {done:,} pairs are judged already and "
-                "kept."
+                f"{pair.source or pair.id}: {scorer.name} gave the scores {rows[pair.id]}, and only finite scores can "
+                f"be used in training. Check its candidates, or use another scorer. {done:,} pairs are judged already "
+                "and kept."
             )
-    return fresh
+    return rows
 
 
-def _complete(path: Path, head: Mapping[str, str]) -> Rows:
-    """Rows of a table that is there already: the data may have grown."""
+def _read_complete(path: Path, head: Mapping[str, str]) -> Rows:
+    """Reads the rows of an existing table; the data set may have grown since it was written."""
     if not path.exists():
         return {}
     table = read_scores(path)
     if table.weights != head["weights"]:
         raise UserError(
-            f"{path} holds scores of other weights of '{head['scorer']}'. Delete it to judge anew, or give another "
+            f"{path} holds scores of other weights of '{head['scorer']}'. Delete it to score again, or give another "
             "file with --output."
         )
     return table.rows
 
 
-def _begun(part: Path, head: Mapping[str, str]) -> dict[str, tuple[float, ...]]:
-    """Rows of a call that was killed, its torn last line left out; none when another judge began."""
+def _read_partial(part: Path, head: Mapping[str, str]) -> dict[str, tuple[float, ...]]:
+    """Reads the rows of an interrupted call, without a truncated last line; none if the scorer was another one."""
     rows: dict[str, tuple[float, ...]] = {}
     lines = part.read_text(encoding="utf-8", errors="replace").split("\n") if part.is_file() else []
     try:

@@ -1,7 +1,7 @@
-"""Held-out agreement: on how many pairs that were not trained on the policy sides with the label, and how sure that is.
+"""Held-out agreement: the share of held-out pairs on which the policy agrees with the label, with an interval.
 
-Read from the metrics of a run: the shares are those of :data:`KINDS`, over ``eval_pairs`` pairs. Several looks
-at a pair (noise levels of a denoiser) count as one, since they resemble each other.
+The shares are the metrics of a run in :data:`AGREEMENT_METRICS`, over ``eval_pairs`` pairs. Several draws of a pair
+(noise levels of a denoiser) count as one, because they are correlated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from diffalign.evaluation.stats.statistics import Share, percent, share
 
-KINDS = {
+AGREEMENT_METRICS = {
     "eval_rewards/accuracies": ("implicit accuracy", "its implicit reward ranks chosen above rejected"),
     "eval_accuracy/ranking": (
         "ranking accuracy",
@@ -23,7 +23,7 @@ KINDS = {
         "it gives chosen the higher probability per token, so that length does not count",
     ),
 }
-"""Column of the metrics to its name and what it says of the model."""
+"""Metric to its name and its meaning."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Agreement:
 
     Args:
         name: ``"implicit accuracy"`` or ``"ranking accuracy"``.
-        meaning: What the model does in this share of pairs.
+        meaning: A sentence about the model, true for this share of pairs.
         share: The share with its 95 % Wilson interval.
     """
 
@@ -41,19 +41,18 @@ class Agreement:
     share: Share
 
     def summary(self) -> str:
-        """One sentence."""
-        found = self.share
+        """Returns one sentence."""
         return (
-            f"On {percent(found.rate)} of {found.n} held-out pairs {self.meaning} "
-            f"({self.name}; 95 % interval {percent(found.low)} to {percent(found.high)})."
+            f"On {percent(self.share.rate)} of {self.share.n} held-out pairs {self.meaning} "
+            f"({self.name}; 95 % interval {percent(self.share.low)} to {percent(self.share.high)})."
         )
 
 
 def agreements(rows: Sequence[Mapping[str, Any]]) -> list[Agreement]:
-    """Those of the last look at held-out pairs; none where there was none."""
+    """Returns the agreements of the last evaluation on held-out pairs; an empty list without one."""
     last: Mapping[str, Any] = next((row for row in reversed(rows) if row.get("eval_pairs")), {})
     return [
-        Agreement(*words, share(last[column] * last["eval_pairs"], round(last["eval_pairs"])))
-        for column, words in KINDS.items()
-        if isinstance(last.get(column), (int, float)) and 0 <= last[column] <= 1
+        Agreement(name, meaning, share(last[metric] * last["eval_pairs"], round(last["eval_pairs"])))
+        for metric, (name, meaning) in AGREEMENT_METRICS.items()
+        if isinstance(last.get(metric), (int, float)) and 0 <= last[metric] <= 1
     ]

@@ -1,13 +1,13 @@
-"""Length-controlled win rate: how often the aligned sample would win if both samples of a pair were equally long.
+"""Length-controlled win rate: how often the aligned sample would win if both samples of a pair had equal lengths.
 
-A logistic regression of the outcome on the difference of lengths, read off at no difference:
+A logistic regression of the outcome on the difference of lengths, evaluated at no difference:
 
     P(aligned wins) = s(a + b tanh(d / sd)),      d = length aligned - length base,   sd its standard deviation
     rate = s(a)
 
 Ties count as half a win. One half of a win and of a loss at no difference, and a weak normal prior on ``b``, keep both
-finite where one side or the longer sample always wins. The interval is the delta method's on ``a``, with the larger of
-the curvature's covariance and of one that lets samples of a prompt depend on each other (a sandwich over prompts).
+finite if one side or the longer sample always wins. The interval is the delta method's on ``a``, with the larger of two
+variances: that of the curvature, and one that allows for dependent samples of a prompt (a sandwich over prompts).
 
 Source: Dubois et al. 2024 (arXiv 2404.04475): their regression, without the term for the difficulty of a prompt, which
 takes many models to estimate.
@@ -25,8 +25,8 @@ from diffalign.evaluation.stats.statistics import Z
 
 PRIOR = 3.0
 """Standard deviation of the prior on ``b``."""
-FEWEST = 10
-"""Comparisons below which nothing is fitted."""
+MIN_COMPARISONS = 10
+"""Fewest comparisons for a fit."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class LengthControlled:
     Args:
         rate: ``s(a)``, in [0, 1].
         low, high: Its 95 % interval.
-        slope: ``b``: above 0 the judge likes longer samples; it is the change of the log-odds from no difference to a
+        slope: ``b``: above 0 the judge prefers longer samples; it is the change of the log-odds from no difference to a
             very large one.
-        n: Comparisons.
+        n: Number of comparisons.
     """
 
     rate: float
@@ -54,25 +54,25 @@ def length_controlled(
     gaps: Sequence[float],
     prompts: Sequence[Hashable] | None = None,
 ) -> LengthControlled | None:
-    """Fits the regression.
+    """Fits the regression and returns the win rate at equal lengths.
 
     Args:
         first, second: Scores of the aligned and of the base sample, ``(N,)`` each.
         gaps: ``(N,)``, aligned length minus base length.
-        prompts: ``(N,)``, the prompt of each comparison; ``None`` when each is another prompt.
+        prompts: ``(N,)``, the prompt of each comparison; ``None`` if all are distinct.
 
     Returns:
-        None with fewer than ten finite comparisons, or where all lengths differ by the same.
+        None with fewer than ten finite comparisons, or if all differences of lengths are equal.
 
-    Facts: exchanging the two sides turns the rate into 1 minus it; where length says nothing of the outcome, the rate
-        is the plain win rate.
+    Facts: swapping the two sides turns the rate into 1 minus it; if length does not predict the outcome, the rate is
+        the plain win rate.
     """
     a, b, gap = (np.asarray(values, np.float64).reshape(-1) for values in (first, second, gaps))
     keep = np.isfinite(a) & np.isfinite(b)
     groups = np.array([hash(p) for p in prompts]) if prompts is not None else np.arange(len(a))
     outcome, gap, groups = (np.sign(a - b)[keep] + 1) / 2, gap[keep], groups[keep]
     spread = gap.std(ddof=1) if len(gap) > 1 else 0.0
-    if len(outcome) < FEWEST or spread == 0.0:
+    if len(outcome) < MIN_COMPARISONS or spread == 0.0:
         return None
     design = np.stack([np.ones_like(gap), np.tanh(gap / spread)], axis=1)
     design, outcome = np.append(design, [[1.0, 0.0]], axis=0), np.append(outcome, 0.5)  # both halves, as one tie

@@ -1,7 +1,7 @@
-"""Ranking and displacement of a run, read from its metrics: what the last look at held-out pairs says of probabilities.
+"""Ranking accuracy, likelihood displacement and calibration on held-out pairs, read from the metrics of a run.
 
-The numbers are made by `losses.ranking`, `losses.monitors` and `losses.calibration` and logged as ``eval_ranking/...``,
-``eval_displacement/...`` and ``eval_calibration/...``; here they become a table and sentences.
+The numbers are computed by `losses.diagnostics` and logged as ``eval_ranking/...``, ``eval_displacement/...`` and
+``eval_calibration/...``. This module turns those of the last evaluation into a table and sentences.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Any
 
 from diffalign.evaluation.stats.statistics import Share, percent, share
 
-TELLING = 0.15
-"""A calibration error from which on it is told."""
-Row = Mapping[str, Any]
+MIN_REPORTED_ERROR = 0.15
+"""Smallest calibration error that the summary mentions."""
+MetricsRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """Who ranks held-out pairs right.
+class RankingAccuracy:
+    """Numbers of held-out pairs that policy and reference rank right: the chosen candidate has the higher probability.
 
     Args:
-        pairs: How many there are.
-        both, gained, lost, neither: Counts: right by reference and policy, by the policy alone, by the reference
-            alone, by nobody.
+        pairs: Number of pairs.
+        both, gained, lost, neither: Numbers of pairs ranked right by both, by the policy only, by the reference only,
+            and by neither.
         ideal: Share of pairs that the best policy for these labels, this reference and this beta would rank right; nan
-            where it is not known.
-        gap: ``ideal`` minus the policy's own share; nan where it is not known.
-        flip_loss: Mean loss below which a pair that the reference ranks wrong is ranked right; nan where none is.
-        unreachable: Share of those pairs that no loss, not even zero, promises to rank right.
+            if unknown.
+        gap: ``ideal`` minus the policy's own share; nan if unknown.
+        flip_loss: Mean loss below which a pair that the reference ranks wrong is ranked right; nan without such pairs.
+        unreachable: Share of those pairs for which no loss, not even zero, guarantees the right ranking.
     """
 
     pairs: int
@@ -45,37 +45,37 @@ class Ranking:
 
     @property
     def flipped(self) -> Share:
-        """Of the pairs that the reference ranks wrong, those that training flipped, with Wilson's interval."""
+        """Share of the pairs ranked wrong by the reference that training flipped, with Wilson's interval."""
         return share(self.gained, self.gained + self.neither)
 
     def summary(self) -> list[str]:
-        """A sentence or two."""
-        wrong, told = self.gained + self.neither, []
+        """Returns up to two sentences."""
+        wrong, sentences = self.gained + self.neither, []
         if wrong:
-            found = self.flipped
-            told.append(
+            flipped = self.flipped
+            sentences.append(
                 f"The reference ranks {wrong} of {self.pairs} held-out pairs wrong; training flipped {self.gained} of "
-                f"these ({percent(found.rate)}; 95 % interval {percent(found.low)} to {percent(found.high)}) and "
+                f"these ({percent(flipped.rate)}; 95 % interval {percent(flipped.low)} to {percent(flipped.high)}) and "
                 f"unlearnt {self.lost} of the others."
             )
         if math.isfinite(self.gap):
-            told.append(
+            sentences.append(
                 f"The best policy for these labels and this beta would rank {percent(self.ideal)} right, "
                 f"{100 * abs(self.gap):.0f} points {'above' if self.gap >= 0 else 'below'} this one."
             )
-        return told
+        return sentences
 
 
 @dataclass(frozen=True)
-class Moved:
-    """Where training moved the likelihoods of held-out pairs, and what may follow; nan for what is not known.
+class Displacement:
+    """Changes of the likelihoods of held-out pairs since before training; nan for unknown values.
 
     Args:
         gain: Mean change of the chosen candidates' log-probabilities.
-        error: The standard error of that mean.
-        drop: Mean fall of the rejected ones'.
-        suppression: Share of the margin that comes from the rejected ones.
-        grad_weight: How hard a pair still pulls, on average.
+        error: Standard error of ``gain``.
+        drop: Mean decrease of the rejected candidates' log-probabilities.
+        suppression: Share of the margin that comes from the rejected candidates.
+        grad_weight: Mean gradient weight of a pair in a logistic loss.
         token_ratio: Mean probability of a chosen token over that of a rejected one.
     """
 
@@ -87,57 +87,56 @@ class Moved:
     token_ratio: float
 
     def summary(self) -> list[str]:
-        """A sentence where something is amiss."""
+        """Returns a sentence if the chosen candidates fell significantly while the margin grew."""
         if not self.gain + 2 * self.error < 0 < self.gain + self.drop:
             return []
         return [
             f"Likelihood displacement: on held-out pairs the chosen candidates became less likely than before training "
             f"(by {-self.gain:.3g} on average, +- {2 * self.error:.2g}), while the margin grew because the rejected "
-            f"ones fell by {self.drop:.3g}. The probability went to answers in neither; look at the samples."
+            f"ones fell by {self.drop:.3g}. The probability went to other answers; check the samples."
         ]
 
 
 @dataclass(frozen=True)
-class Calibrated:
-    """What the implied probabilities of held-out pairs are worth.
+class Calibration:
+    """Calibration of the implied probabilities of held-out pairs.
 
     Args:
         error: Expected calibration error of ``s(reward margin)``, 0 to 1/2.
-        factor: The factor on margins that would make them likeliest; below 1 they are too sure.
+        factor: The factor on margins that maximises the likelihood; below 1 the margins are overconfident.
     """
 
     error: float
     factor: float
 
     def summary(self) -> list[str]:
-        """A sentence where the error is large."""
-        if not self.error > TELLING:
+        """Returns a sentence if the error is large."""
+        if not self.error > MIN_REPORTED_ERROR:
             return []
-        way = "too sure" if self.factor < 1 else "not sure enough"
+        direction = "overconfident" if self.factor < 1 else "underconfident"
         return [
-            f"Read as probabilities, the reward margins are {way} by {100 * self.error:.0f} points on average; times "
-            f"{self.factor:.2g} they would fit best. Their order is not touched by this."
+            f"As probabilities, the reward margins are {direction} by {100 * self.error:.0f} points on average; a "
+            f"factor of {self.factor:.2g} would fit best. Their order does not change."
         ]
 
 
 @dataclass(frozen=True)
 class HeldOutNumbers:
-    """All of the last look; None where it says nothing of one."""
+    """The numbers of the last evaluation on held-out pairs; None for those that were not logged."""
 
-    ranking: Ranking | None = None
-    moved: Moved | None = None
-    calibrated: Calibrated | None = None
+    ranking: RankingAccuracy | None = None
+    displacement: Displacement | None = None
+    calibration: Calibration | None = None
 
     def summary(self) -> list[str]:
-        """What is worth saying of them."""
-        return [
-            text for part in (self.ranking, self.moved, self.calibrated) if part is not None for text in part.summary()
-        ]
+        """Returns the sentences of all parts."""
+        parts = (self.ranking, self.displacement, self.calibration)
+        return [text for part in parts if part is not None for text in part.summary()]
 
 
-def held_out_numbers(rows: Sequence[Row]) -> HeldOutNumbers:
-    """Those of the last record with a look at held-out pairs."""
-    last: Row = next((row for row in reversed(rows) if row.get("eval_pairs")), {})
+def held_out_numbers(rows: Sequence[MetricsRow]) -> HeldOutNumbers:
+    """Reads the numbers of the last evaluation on held-out pairs."""
+    last: MetricsRow = next((row for row in reversed(rows) if row.get("eval_pairs")), {})
 
     def read(name: str) -> float:
         value = last.get(f"eval_{name}")
@@ -148,7 +147,7 @@ def held_out_numbers(rows: Sequence[Row]) -> HeldOutNumbers:
     ranking = None
     if pairs and all(map(math.isfinite, counts)):
         both, gained, lost, neither = map(round, counts)
-        ranking = Ranking(
+        ranking = RankingAccuracy(
             pairs=pairs,
             both=both,
             gained=gained,
@@ -159,8 +158,16 @@ def held_out_numbers(rows: Sequence[Row]) -> HeldOutNumbers:
             flip_loss=read("ranking/flip_loss"),
             unreachable=read("ranking/unreachable"),
         )
-    gain, error, fall = (read(f"displacement/{name}") for name in ("chosen", "chosen_error", "rejected"))
-    further = [read(f"displacement/{name}") for name in ("suppression", "grad_weight", "token_ratio")]
-    moved = Moved(gain, error, -fall, *further) if math.isfinite(gain) and math.isfinite(fall) else None
+    chosen, chosen_error, rejected = (read(f"displacement/{name}") for name in ("chosen", "chosen_error", "rejected"))
+    displacement = None
+    if math.isfinite(chosen) and math.isfinite(rejected):
+        displacement = Displacement(
+            gain=chosen,
+            error=chosen_error,
+            drop=-rejected,
+            suppression=read("displacement/suppression"),
+            grad_weight=read("displacement/grad_weight"),
+            token_ratio=read("displacement/token_ratio"),
+        )
     error, factor = read("calibration/error"), read("calibration/factor")
-    return HeldOutNumbers(ranking, moved, Calibrated(error, factor) if math.isfinite(error) else None)
+    return HeldOutNumbers(ranking, displacement, Calibration(error, factor) if math.isfinite(error) else None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffalign.errors import UserError
-from diffalign.evaluation.compare.drift import ask, drift_of
-from diffalign.evaluation.compare.preview_curve import note_drift
+from diffalign.evaluation.compare.drift import drift_of, sample_logps
+from diffalign.evaluation.compare.preview_curve import append_drift
 from diffalign.evaluation.samples.medium import find_medium, medium_of
 from diffalign.policies.policy import Policy
 from diffalign.training.recipe.schema import Previews, Recipe
@@ -50,9 +50,9 @@ def measure_drift(policy: Policy, config: Previews, paths: list[Path], folder: P
     prompts = [prompt for prompt in config.prompts for _ in config.seeds]
     contents = [find_medium(policy.medium).read(path) for path in paths]
     try:
-        drift = drift_of(ask(policy, prompts, contents, settings=config.sampling), policy.medium)
+        drift = drift_of(sample_logps(policy, prompts, contents, settings=config.sampling), policy.medium)
     except UserError as error:
         return f"the drift at step {step} is unknown: {error}"
     if drift is not None:
-        note_drift(folder, step, drift)
+        append_drift(folder, step, drift)
     return ""

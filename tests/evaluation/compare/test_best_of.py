@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from diffalign.evaluation.compare.best_of import best_of_n, divergence_of_best, frontier
+from diffalign.evaluation.compare.best_of import best_of_curve, best_of_n, kl_of_best
 from diffalign.evaluation.compare.run import compare
 from tests.evaluation.fakes import Praise, TalkingPolicy
 
@@ -16,8 +16,8 @@ def test_the_worked_scores():
     assert best_of_n(gold, gold, 1) == 1.5 and best_of_n(gold, gold, 4) == 3.0
     assert best_of_n(gold, gold, 2) == pytest.approx(2.333333, abs=5e-7)
     shown = {2: 0.193147, 4: 0.636294, 16: 1.835089, 12500: 8.433564}
-    assert all(divergence_of_best(n) == pytest.approx(kl, abs=5e-7) for n, kl in shown.items())
-    assert divergence_of_best(1) == 0
+    assert all(kl_of_best(n) == pytest.approx(kl, abs=5e-7) for n, kl in shown.items())
+    assert kl_of_best(1) == 0
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 7])
@@ -45,17 +45,17 @@ class Late(Praise):
 
 def test_a_comparison_with_several_seeds_has_a_frontier(tmp_path):
     judges = {"trained": (Late(lambda s: s), "trained-on"), "held": (Late(lambda s: -((s - 2) ** 2)), "held-out")}
-    found = frontier(compare(TalkingPolicy(), ["a", "b"], range(5), judges, folder=tmp_path))
+    found = best_of_curve(compare(TalkingPolicy(), ["a", "b"], range(5), judges, folder=tmp_path))
     assert [step.n for step in found.steps] == [1, 2, 4] and found.picker == "trained"
     assert [step.scores["trained"] for step in found.steps] == pytest.approx([2.0, 3.0, 3.8])
-    assert found.steps[0].scores["held"] == -2.0 and math.isclose(found.steps[2].drift, divergence_of_best(4))
+    assert found.steps[0].scores["held"] == -2.0 and math.isclose(found.steps[2].drift, kl_of_best(4))
     held = [step.scores["held"] for step in found.steps]
     assert held[1] == pytest.approx(-2.0) and held[2] < held[1]
 
 
 def test_the_parting_of_judges_under_selection_is_told(tmp_path):
     judges = {"trained": (Late(lambda s: s), "trained-on"), "held": (Late(lambda s: -((s - 5) ** 2)), "held-out")}
-    found = frontier(compare(TalkingPolicy(), ["a"], range(8), judges, folder=tmp_path))
+    found = best_of_curve(compare(TalkingPolicy(), ["a"], range(8), judges, folder=tmp_path))
     roles = {"trained": "trained-on", "held": "held-out"}
     (said,) = found.summary(roles)
     assert "best of 8 base samples by trained is worse to held than the best of 2" in said or "best of 4" in said
@@ -64,6 +64,6 @@ def test_the_parting_of_judges_under_selection_is_told(tmp_path):
 
 def test_without_a_trained_on_judge_or_several_seeds_there_is_none(tmp_path):
     held = {"held": (Praise(), "held-out")}
-    assert frontier(compare(TalkingPolicy(), ["a"], range(3), held, folder=tmp_path / "a")) is None
+    assert best_of_curve(compare(TalkingPolicy(), ["a"], range(3), held, folder=tmp_path / "a")) is None
     both = {**held, "trained": (Praise(), "trained-on")}
-    assert frontier(compare(TalkingPolicy(), ["a"], [0], both, folder=tmp_path / "b")) is None
+    assert best_of_curve(compare(TalkingPolicy(), ["a"], [0], both, folder=tmp_path / "b")) is None

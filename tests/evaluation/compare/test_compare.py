@@ -10,7 +10,7 @@ from PIL import Image
 from diffalign.errors import DataError, RunError, UserError
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import compare, compare_galleries
-from diffalign.evaluation.samples.diversity import PIXELS, diversity, encoder_space
+from diffalign.evaluation.samples.diversity import PIXELS, choose_space, compare_diversity
 from diffalign.evaluation.samples.generate import generate, read_gallery
 from tests.evaluation.fakes import PlainPolicy, RedHit, Redness
 
@@ -137,15 +137,15 @@ def test_folders_without_a_common_prompt_are_refused(tmp_path):
 def test_diversity_is_zero_for_copies_and_falls_when_images_become_alike():
     rng = np.random.default_rng(0)
     varied = [Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)) for _ in range(4)]
-    found = diversity(varied, [varied[0]] * 4, ["a", "a", "b", "b"])
+    found = compare_diversity(varied, [varied[0]] * 4, ["a", "a", "b", "b"])
     assert found.base > 0.2 and found.aligned == 0 and found.change == -1 and found.prompts == 2
 
 
 def test_diversity_of_black_and_white_is_one_and_of_single_images_unknown():
     black, white = Image.new("RGB", (9, 9)), Image.new("RGB", (9, 9), (255, 255, 255))
-    found = diversity([black, white], [white, white], ["a", "a"])
+    found = compare_diversity([black, white], [white, white], ["a", "a"])
     assert found.base == 1 and found.aligned == 0
-    assert math.isnan(diversity([black], [white], ["a"]).base)
+    assert math.isnan(compare_diversity([black], [white], ["a"]).base)
 
 
 def test_diversity_in_an_encoders_space_is_one_minus_the_cosine():
@@ -155,7 +155,7 @@ def test_diversity_in_an_encoders_space_is_one_minus_the_cosine():
         def image_features(self, images):
             return np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
 
-    found = diversity([0, 1, 2], [0, 1, 2], ["a"] * 3, encoder_space([object(), Encoder()], PIXELS))
+    found = compare_diversity([0, 1, 2], [0, 1, 2], ["a"] * 3, choose_space([object(), Encoder()], PIXELS))
     assert found.base == pytest.approx(2 / 3) and found.space == "encoder"
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from diffalign.evaluation.compare.differential_entropy import differential_entropy, evidence
+from diffalign.evaluation.compare.differential_entropy import differential_entropy, mean_differential_entropy
 
 REFERENCE, POLICY = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.5])
 
@@ -40,10 +40,10 @@ def test_prompts_are_averaged_and_those_with_few_answers_left_out():
     long, policy, reference = [0, 0, 1, 1, 1, 2, 2, 2, 2, 2], np.log(POLICY), np.log(REFERENCE)
     answers = [*long, *long, 0, 1]
     prompts = ["a"] * 10 + ["b"] * 10 + ["few"] * 2
-    found = evidence(policy[answers], reference[answers], prompts)
+    found = mean_differential_entropy(policy[answers], reference[answers], prompts)
     assert (found.prompts, found.usable, found.answers) == (2, 2, 10) and found.entropy == pytest.approx(0.867589)
     assert "0.868 nats over 2 of 2 prompts" in found.summary()
-    assert evidence(policy[[0, 1]], reference[[0, 1]], ["few", "few"]) is None
+    assert mean_differential_entropy(policy[[0, 1]], reference[[0, 1]], ["few", "few"]) is None
 
 
 def test_very_unlikely_answers_do_not_overflow():

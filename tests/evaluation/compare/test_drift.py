@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diffalign.data.records.pair import Pair
-from diffalign.evaluation.compare.drift import Sampled, ask, drift_of, sampled
+from diffalign.evaluation.compare.drift import DriftMeasurement, drift_of, measure_drift, sample_logps
 from diffalign.evaluation.compare.result import plain_json
 from diffalign.evaluation.samples.generate import generate
 from diffalign.policies.config import AdapterConfig
@@ -38,7 +38,7 @@ def galleries(policy, folder, prompts=("a b", "c d"), seeds=range(4), **settings
 
 def test_a_policy_that_equals_its_reference_has_not_drifted(writer, tmp_path):
     move(writer, 0.0)
-    found = sampled(writer, *galleries(writer, tmp_path))
+    found = measure_drift(writer, *galleries(writer, tmp_path))
     assert found.drift.value == pytest.approx(0, abs=1e-5) and found.drift.samples > 4
     assert found.dispersion.rise == pytest.approx(0, abs=1e-5) and found.evidence.spread == pytest.approx(1)
     assert found.drift.unit == "nats per answer" and found.plain
@@ -47,59 +47,60 @@ def test_a_policy_that_equals_its_reference_has_not_drifted(writer, tmp_path):
 def test_what_is_said_of_answers_is_what_training_would_be_told(writer, tmp_path):
     move(writer, 0.2)
     _, aligned = galleries(writer, tmp_path)
-    said = ask(writer, [s.prompt for s in aligned.samples], aligned.contents(), batch=3)
+    said = sample_logps(writer, [s.prompt for s in aligned.samples], aligned.contents(), batch=3)
     encoded = writer.encode([Pair("x", writer.format_prompt(aligned.samples[0].prompt), aligned.contents()[0], None)])
     with torch.no_grad():
         own, other = (
             f(encoded, Draw(0, ("x",), (0,))).candidates[0].logps for f in (writer.logps, writer.reference_logps)
         )
-    assert said.places[0] == 0 and said.policy[0] == pytest.approx(float(own), abs=1e-4)
+    assert said.indices[0] == 0 and said.policy[0] == pytest.approx(float(own), abs=1e-4)
     assert said.reference[0] == pytest.approx(float(other), abs=1e-4)
     assert drift_of(said, "text").value == pytest.approx(sum(said.logratios) / len(said.logratios))
     writer.module.train()
-    ask(writer, ["a"], ["x"])
+    sample_logps(writer, ["a"], ["x"])
     assert writer.module.training, "the mode is what it was"
 
 
 def test_a_policy_that_moved_drifts_and_its_reference_is_left_behind(writer, tmp_path):
     move(writer, 0.5)
-    found = sampled(writer, *galleries(writer, tmp_path, seeds=range(8)))
+    found = measure_drift(writer, *galleries(writer, tmp_path, seeds=range(8)))
     assert found.drift.value > 2 * found.drift.error > 0
     assert found.dispersion.mean < 0, "what the reference says has become less likely"
-    back = Sampled.of(plain_json(asdict(found)))
+    back = DriftMeasurement.from_dict(plain_json(asdict(found)))
     assert back == found or math.isnan(found.evidence.entropy)
     assert "nats per answer" in found.summary()[0]
 
 
 def test_other_than_plain_sampling_is_named_and_has_no_entropy(writer, tmp_path):
     move(writer, 0.2)
-    found = sampled(writer, *galleries(writer, tmp_path, temperature=0.5))
-    assert not found.plain and found.evidence is None and "no KL" in found.summary()[1]
+    found = measure_drift(writer, *galleries(writer, tmp_path, temperature=0.5))
+    assert not found.plain and found.evidence is None and "approximates a KL" in found.summary()[1]
 
 
 def test_samples_of_the_base_say_nothing_of_a_reference_that_is_another_model_by_now(writer, tmp_path):
-    class Moved:
+    class EarlierReference:
         reference_kind = "earlier"
 
         def __getattr__(self, name):
             return getattr(writer, name)
 
     both = galleries(writer, tmp_path)
-    assert sampled(Moved(), *both).dispersion is None and sampled(writer, *both).dispersion is not None
+    assert measure_drift(EarlierReference(), *both).dispersion is None
+    assert measure_drift(writer, *both).dispersion is not None
 
 
 def test_empty_answers_are_left_out(writer):
-    said = ask(writer, ["a", "b", "c"], ["x", " \n", "y"])
-    assert said.places == (0, 2) and len(said.policy) == 2
-    assert drift_of(replace(said, places=(), policy=(), reference=()), "text") is None
+    said = sample_logps(writer, ["a", "b", "c"], ["x", " \n", "y"])
+    assert said.indices == (0, 2) and len(said.policy) == 2
+    assert drift_of(replace(said, indices=(), policy=(), reference=()), "text") is None
 
 
 def test_images_drift_by_the_squared_change_of_predictions(make, tmp_path):
     policy = make(caption_dropout=0.0, flip="none")
     base, aligned = galleries(policy, tmp_path / "before")
-    assert sampled(policy, base, aligned).drift.value == pytest.approx(0, abs=1e-9)
+    assert measure_drift(policy, base, aligned).drift.value == pytest.approx(0, abs=1e-9)
     move(policy, 0.5)
-    found = sampled(policy, *galleries(policy, tmp_path / "after"))
+    found = measure_drift(policy, *galleries(policy, tmp_path / "after"))
     assert found.drift.value > 0 and found.drift.unit.startswith("of squared change") and found.evidence is None
     assert found.dispersion is not None
 
@@ -107,6 +108,6 @@ def test_images_drift_by_the_squared_change_of_predictions(make, tmp_path):
 def test_a_stored_reference_gives_an_estimate_from_errors(make, tmp_path):
     policy = make(caption_dropout=0.0, flip="none", reference="stored")
     move(policy, 0.5)
-    said = ask(policy, ["a"], [galleries(policy, tmp_path)[1].contents()[0]])
-    assert said.change is None
+    said = sample_logps(policy, ["a"], [galleries(policy, tmp_path)[1].contents()[0]])
+    assert said.squared_change is None
     assert drift_of(said, "image").value == pytest.approx(2 * said.logratios[0])

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from diffalign.evaluation.compare.drift import Drift
-from diffalign.evaluation.compare.preview_curve import DRIFTS, note_drift, read_preview_curve
+from diffalign.evaluation.compare.preview_curve import DRIFT_FILE, append_drift, read_preview_curve
 from tests.evaluation.fakes import Praise, Redness
 
 PROMPTS, SEEDS = [f"p{k}" for k in range(10)], [0, 1]
@@ -40,8 +40,8 @@ def course(folder, judges=None, medium="text"):
 
 def test_a_parting_names_the_step_after_which_it_went_wrong(tmp_path):
     previews(tmp_path, {0: (0, 2), 50: (1, 1), 100: (3, 4)})
-    note_drift(tmp_path, 50, Drift(0.5, 0.1, "nats per answer", 20))
-    note_drift(tmp_path, 50, Drift(0.25, 0.1, "nats per answer", 20))
+    append_drift(tmp_path, 50, Drift(0.5, 0.1, "nats per answer", 20))
+    append_drift(tmp_path, 50, Drift(0.25, 0.1, "nats per answer", 20))
     found = course(tmp_path)
     (said,) = found.summary()
     assert "from step 50 (drift 0.25) to the end praise (trained on) rose, while blame (held out) fell" in said
@@ -72,7 +72,7 @@ def test_a_run_without_enough_previews_or_judges_has_no_course(tmp_path):
 
 def test_a_torn_note_and_an_unknown_error_are_no_obstacle(tmp_path):
     previews(tmp_path, {0: (0, 1), 9: (1, 1)})
-    note_drift(tmp_path, 0, Drift(0.0, math.inf, "nats per answer", 1))
-    with (tmp_path / DRIFTS).open("a") as file, suppress(OSError):
+    append_drift(tmp_path, 0, Drift(0.0, math.inf, "nats per answer", 1))
+    with (tmp_path / DRIFT_FILE).open("a") as file, suppress(OSError):
         file.write('{"step": 9, "val')
     assert math.isinf(course(tmp_path).drifts[0].error) and course(tmp_path).drifts[1] is None

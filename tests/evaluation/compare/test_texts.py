@@ -8,13 +8,14 @@ import pytest
 from scipy.stats import binomtest
 
 from diffalign.errors import DataError, UserError
-from diffalign.evaluation.compare.lengths import Lengths, lengths
+from diffalign.evaluation.compare.judges import check_judges
+from diffalign.evaluation.compare.lengths import Lengths, compare_lengths
 from diffalign.evaluation.compare.result import Comparison
-from diffalign.evaluation.compare.run import check_judges, compare, compare_galleries
+from diffalign.evaluation.compare.run import compare, compare_galleries
 from diffalign.evaluation.report.sheet import examples
 from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
-from diffalign.evaluation.samples.diversity import BIGRAMS, diversity
+from diffalign.evaluation.samples.diversity import BIGRAMS, compare_diversity
 from diffalign.evaluation.samples.generate import generate, read_gallery
 from diffalign.evaluation.samples.medium import MEDIA, medium_of
 from diffalign.evaluation.stats.heldout_agreement import agreements
@@ -107,18 +108,18 @@ def test_a_judge_that_dislikes_length_brings_no_caution_and_equal_lengths_say_no
 def test_who_prefers_the_longer_is_counted_over_decided_pairs_of_two_lengths():
     base, aligned = ["a b", "a", "a b c", "a"], ["a", "a b", "a", "b"]
     scores = [[0.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 5.0]]  # the shorter wins, the longer wins, a tie, equal lengths
-    found = lengths(MEDIA["text"], base, aligned, {"x": scores}).longer["x"]
+    found = compare_lengths(MEDIA["text"], base, aligned, {"x": scores}).longer["x"]
     assert (found.rate, found.n) == (0.5, 2)
-    assert lengths(MEDIA["image"], base, aligned, {"x": scores}) is None
+    assert compare_lengths(MEDIA["image"], base, aligned, {"x": scores}) is None
 
 
 def test_diversity_of_texts_is_the_share_of_bigrams_that_are_not_shared():
     varied = ["a b c", "A  b d", "yes", "no"]
-    found = diversity(varied, ["same"] * 4, ["p", "p", "q", "q"], BIGRAMS)
+    found = compare_diversity(varied, ["same"] * 4, ["p", "p", "q", "q"], BIGRAMS)
     # {.a, ab, bc, c.} and {.a, ab, bd, d.}: 4 of 6 unshared; yes and no: all of 4.
     assert found.base == pytest.approx((4 / 6 + 1) / 2)
     assert found.aligned == 0 and found.change == -1 and found.space == "bigrams"
-    assert diversity(["", ""], ["", "a"], ["p", "p"], BIGRAMS).base == 0
+    assert compare_diversity(["", ""], ["", "a"], ["p", "p"], BIGRAMS).base == 0
 
 
 def test_the_page_shows_texts_escaped_and_speaks_of_texts(tmp_path):

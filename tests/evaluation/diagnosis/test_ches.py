@@ -12,9 +12,9 @@ from diffalign.errors import DataError, UserError
 from diffalign.evaluation.diagnosis.ches import (
     COLUMNS,
     ches,
+    ches_scores,
     edit_distance,
     ln_ches,
-    similarities,
     summed_states,
 )
 from diffalign.policies.language.config import LanguageConfig
@@ -114,7 +114,7 @@ def policy(tmp_path_factory):
 
 @pytest.mark.parametrize("pairs", [text_pairs(7), chat_pairs(5)])
 def test_numbers_of_a_batch_are_those_of_a_plain_pass_of_each_answer(policy, pairs):
-    _, found = similarities(policy, pairs, batch=3)
+    _, found = ches_scores(policy, pairs, batch=3)
     model = policy.module.model
     for pair in pairs:
         token_pair = policy.pair_tokenizer.token_pair(pair)
@@ -136,18 +136,18 @@ def test_numbers_of_a_batch_are_those_of_a_plain_pass_of_each_answer(policy, pai
 
 def test_a_killed_pass_goes_on_where_it_stopped(policy, tmp_path):
     pairs, target = text_pairs(6), tmp_path / "out.jsonl"
-    _, whole = similarities(policy, pairs, batch=2)
+    _, whole = ches_scores(policy, pairs, batch=2)
 
     def kill(what, done, total):
         if done >= 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        similarities(policy, pairs, target=target, batch=2, progress=kill)
+        ches_scores(policy, pairs, target=target, batch=2, progress=kill)
     part = tmp_path / "out.jsonl.part"
     part.write_text(part.read_text() + '["torn')
     seen = []
-    progress_file, found = similarities(policy, pairs, target=target, batch=1, progress=lambda *told: seen.append(told))
+    progress_file, found = ches_scores(policy, pairs, target=target, batch=1, progress=lambda *told: seen.append(told))
     assert [told[1] for told in seen] == [5, 6]
     assert all(found[p.id] == pytest.approx(whole[p.id], rel=1e-4) for p in pairs)
     progress_file.remove()
@@ -156,16 +156,16 @@ def test_a_killed_pass_goes_on_where_it_stopped(policy, tmp_path):
 
 def test_notes_of_another_model_are_not_taken(policy, tmp_path):
     pairs, target = text_pairs(2), tmp_path / "out.jsonl"
-    similarities(policy, pairs, target=target)
+    ches_scores(policy, pairs, target=target)
     part = tmp_path / "out.jsonl.part"
     part.write_text(part.read_text().replace('"model": "', '"model": "x'))
     seen = []
-    similarities(policy, pairs, target=target, progress=lambda *told: seen.append(told))
+    ches_scores(policy, pairs, target=target, progress=lambda *told: seen.append(told))
     assert seen
 
 
 def test_what_has_no_hidden_states_is_refused(policy):
     with pytest.raises(DataError, match="two texts"):
-        similarities(policy, [Pair("a", "p", "x", None)])
+        ches_scores(policy, [Pair("a", "p", "x", None)])
     with pytest.raises(UserError, match="data separability"):
-        similarities(type("Image", (), {"medium": "image"})(), text_pairs(2))
+        ches_scores(type("Image", (), {"medium": "image"})(), text_pairs(2))

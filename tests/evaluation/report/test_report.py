@@ -73,7 +73,7 @@ def page_of(tmp_path, **parts):
 
 def test_the_page_stands_alone_and_escapes_everything(tmp_path, comparison):
     header = {"model": NASTY, "recipe": {"beta": 2000, "seeds": [1, 2]}}
-    text, page = page_of(tmp_path, comparison=comparison, metrics=rows(), header=header, words=[NASTY], title=NASTY)
+    text, page = page_of(tmp_path, comparison=comparison, metrics=rows(), header=header, health=[NASTY], title=NASTY)
     assert "script" not in page.tags and "<script" not in text
     assert not re.search(r"(?:https?:)?//[a-z]", re.sub(r"data:image/\w+;base64,[^\"]*", "", text))
     assert all(address.startswith(("data:image/", "#")) for address in page.addresses)
@@ -100,7 +100,7 @@ def test_held_out_judges_stand_before_those_trained_on(tmp_path, comparison):
 def test_a_page_without_numbers_says_so(tmp_path, metrics):
     text, page = page_of(tmp_path, metrics=tmp_path / metrics if isinstance(metrics, str) else metrics)
     assert (
-        "There are no logged numbers" in text and "Not compared with its base yet." in text and "img" not in page.tags
+        "There are no logged metrics" in text and "Not compared with its base yet." in text and "img" not in page.tags
     )
 
 
@@ -178,7 +178,7 @@ def test_the_verdict_says_better_worse_mixed_or_unclear_by_held_out_judges_alone
         (PlainPolicy(40), {"a": (down, "held-out"), "b": (up, "trained-on")}, "Worse than its base on a.", "bad"),
         (PlainPolicy(40), {"a": (up, "held-out"), "b": (down, "held-out")}, "Mixed: better on a, worse on b.", "open"),
         (PlainPolicy(0), {"a": (up, "held-out"), "b": (down, "held-out")}, even, "open"),
-        (PlainPolicy(40), {"a": (up, "trained-on")}, "No held-out judge was asked.", "open"),
+        (PlainPolicy(40), {"a": (up, "trained-on")}, "No held-out judge was used.", "open"),
     ]  # fmt: skip
     for number, (policy, scorers, headline, tone) in enumerate(cases):
         found = made(tmp_path / str(number), policy, scorers)

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from diffalign.evaluation.compare.differential_entropy import DifferentialEntropy
-from diffalign.evaluation.compare.drift import Drift, Sampled
+from diffalign.evaluation.compare.drift import Drift, DriftMeasurement
 from diffalign.evaluation.compare.lengths import Lengths
 from diffalign.evaluation.compare.preview_curve import PreviewCurve
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import compare
-from diffalign.evaluation.report.plot_preview_curve import course_chart
+from diffalign.evaluation.report.plot_preview_curve import preview_curve_chart
 from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
 from diffalign.evaluation.stats.length_control import LengthControlled
@@ -22,7 +22,9 @@ from tests.evaluation.report.test_report import NASTY, Balanced
 from tests.evaluation.stats.test_ranking_accuracy import ROW
 
 AGREED = {"eval_rewards/accuracies": 0.75, "eval_accuracy/ranking": 0.625, "eval_accuracy/ranking_per_token": 0.5}
-SAID = Sampled(Drift(3.5, 0.25, "nats per answer", 40), Dispersion(0.5, -2.0), DifferentialEntropy(1.5, 3.0, 0.9, 8))
+SAID = DriftMeasurement(
+    Drift(3.5, 0.25, "nats per answer", 40), Dispersion(0.5, -2.0), DifferentialEntropy(1.5, 3.0, 0.9, 8)
+)
 
 
 class Varied(TalkingPolicy):
@@ -66,12 +68,14 @@ def course(drifts=True):
 
 
 def test_the_page_shows_every_number_and_escapes_the_names(tmp_path, comparison):
-    page = write_report(tmp_path, comparison=comparison, metrics=[{**ROW, **AGREED}], course=course()).read_text()
+    page = write_report(
+        tmp_path, comparison=comparison, metrics=[{**ROW, **AGREED}], preview_curve=course()
+    ).read_text()
     read = Balanced(page)
     shown = " ".join(" ".join(read.text).split())
     for text in (
         "ranking accuracy per token", "reference right", "8 flipped", "4 unlearnt", "training flipped 8 of these",
-        "from a loss of 0.4 downwards", "Likelihood displacement", "chosen -2 (gain), rejected -5 (drop 5)",
+        "at a loss of 0.4 or less", "Likelihood displacement", "chosen -2 (gain), rejected -5 (drop 5)",
         "167 % of the margin", "Calibration of the implied probabilities: error 0.2", "Drift from the reference: 3.5",
         "Entropy of the differential information: 1.5 nats", "log-ratio is -2 on average", "3.5 nats",
         "n = 4", "0.636 nats", "Win rate at equal lengths", "medians", "Over-optimisation: from step 10 (drift 1)",
@@ -93,8 +97,8 @@ def test_the_verdict_tells_the_parting_of_judges(comparison):
 
 
 def test_the_chart_is_by_step_where_no_drift_is_known():
-    assert ">step<" in course_chart(course(drifts=False)).svg.replace("\n", "")
-    known = course_chart(course())
+    assert ">step<" in preview_curve_chart(course(drifts=False)).svg.replace("\n", "")
+    known = preview_curve_chart(course())
     assert "4 nats per answer at the end" in known.caption and "root of the drift" in known.svg
 
 
@@ -102,4 +106,4 @@ def test_a_gain_of_length_is_told_with_the_rate_at_equal_lengths(tmp_path):
     found = compare(TalkingPolicy(2), [f"p{k}" for k in range(12)], [0], {"x": (Praise(), "held-out")}, folder=tmp_path)
     sizes = Lengths("words", 10, 20, {"x": share(20, 24)}, controlled={"x": LengthControlled(0.52, 0.4, 0.63, 2.0, 24)})
     said = " ".join(verdict_of(replace(found, lengths=sizes)).sentences)
-    assert "so its gain may be one of length. At equal lengths the aligned one would win 52 % (40 % to 63 %)" in said
+    assert "so its gain may come from length. At equal lengths the aligned one would win 52 % (40 % to 63 %)" in said

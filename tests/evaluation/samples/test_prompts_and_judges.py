@@ -8,7 +8,7 @@ from PIL import Image
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.compare.judges import load_judges
 from diffalign.evaluation.samples.prompts import read_prompts
-from diffalign.evaluation.samples.score_folder import is_gallery, score_folder
+from diffalign.evaluation.samples.score_folder import is_sample_folder, score_folder
 
 
 def test_a_file_of_prompts_stands_for_its_lines(tmp_path):
@@ -82,7 +82,7 @@ def texts(tmp_path):
 
 
 def test_a_folder_of_texts_is_scored_text_by_text(texts):
-    assert is_gallery(texts)
+    assert is_sample_folder(texts)
     lines = score_folder(texts, ["sentiment", "length"])
     rows = [json.loads(text) for text in (texts / "metadata.jsonl").read_text().splitlines()]
     assert rows[0]["scores"]["sentiment"] > 0 > rows[1]["scores"]["sentiment"] and rows[0]["scores"]["other"] == 1
@@ -94,7 +94,7 @@ def test_texts_may_stand_in_the_rows_alone_also_as_turns(tmp_path):
     rows = [{"prompt": "How was it?", "completion": "It was terrible."}, {"prompt": "How was it?", "completion": turns}]
     path = tmp_path / "metadata.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert is_gallery(tmp_path)
+    assert is_sample_folder(tmp_path)
     score_folder(tmp_path, ["polarity"])
     low, high = (json.loads(line)["scores"]["polarity"] for line in path.read_text().splitlines())
     assert low == -1 and high == 1
@@ -106,7 +106,7 @@ def test_texts_may_stand_in_the_rows_alone_also_as_turns(tmp_path):
 def test_votes_are_no_folder_of_single_samples(tmp_path):
     for row in ({"prompt": "p", "completion": "x", "label": True}, {"prompt": "p", "chosen": "x", "rejected": "y"}):
         (tmp_path / "metadata.jsonl").write_text(json.dumps(row) + "\n")
-        assert not is_gallery(tmp_path)
+        assert not is_sample_folder(tmp_path)
 
 
 def test_a_judge_of_another_medium_is_refused_before_it_is_loaded(texts):

@@ -27,7 +27,9 @@ def test_the_last_look_becomes_a_table_of_counts():
     table = found.ranking
     assert (table.pairs, table.both, table.gained, table.lost, table.neither) == (64, 32, 8, 4, 20)
     assert table.flipped.rate == pytest.approx(8 / 28) and table.flipped.low < 8 / 28 < table.flipped.high
-    assert (found.moved.gain, found.moved.drop) == (-2.0, 5.0) and math.isnan(found.moved.token_ratio)
+    assert (found.displacement.gain, found.displacement.drop) == (-2.0, 5.0) and math.isnan(
+        found.displacement.token_ratio
+    )
 
 
 def test_words_name_flips_the_gap_displacement_and_overconfidence():
@@ -35,7 +37,7 @@ def test_words_name_flips_the_gap_displacement_and_overconfidence():
     assert "ranks 28 of 64 held-out pairs wrong; training flipped 8" in said and "unlearnt 4" in said
     assert "would rank 94 % right, 31 points above this one" in said
     assert "Likelihood displacement" in said and "by 2 on average, +- 1" in said
-    assert "too sure by 20 points" in said and "times 0.3" in said
+    assert "overconfident by 20 points" in said and "factor of 0.3" in said
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ def test_words_name_flips_the_gap_displacement_and_overconfidence():
 )
 def test_displacement_is_told_only_when_the_chosen_one_surely_fell_while_the_margin_grew(change):
     row = {**ROW, **{f"eval_displacement/{name}": value for name, value in change.items()}}
-    assert not held_out_numbers([row]).moved.summary()
+    assert not held_out_numbers([row]).displacement.summary()
 
 
 def test_runs_without_such_numbers_say_nothing():
