@@ -141,7 +141,7 @@ def test_texts_winners_hub_ids_and_foreign_files_are_refused_before_a_judge_is_l
         score_pairs(read_pairs(texts), "sentimint")
     with pytest.raises(UserError, match="--output FILE"):
         score_pairs(PairSet(read_pairs(folder).pairs, source="owner/name"), "clip")
-    with pytest.raises(DataError, match="not what a file of scores holds"):
+    with pytest.raises(DataError, match="not a line of a file of scores"):
         score_pairs(read_pairs(folder), "clip", folder / "metadata.jsonl")
 
 
