@@ -98,8 +98,8 @@ def prepare_ours(
     place: Path, batch: int, *, cached: bool, lora: int | None = None, bf16: bool = False, checkpointing: bool = False
 ) -> Callable[[], Any]:
     """A run of the library, ready to step."""
-    from diffalign.training.loop import advance
-    from diffalign.training.setup import open_run
+    from diffalign.training.loop import training_step
+    from diffalign.training.setup.open_run import open_run
 
     recipe = make_recipe(
         place,
@@ -109,7 +109,7 @@ def prepare_ours(
         loss={"name": "logistic", "beta": BETA},
     )
     run = open_run(recipe, None, None, resume=False, check_only=False)
-    return partial(advance, run)
+    return partial(training_step, run)
 
 
 def _pixels(path: Path) -> torch.Tensor:

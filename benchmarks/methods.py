@@ -104,8 +104,8 @@ def prepare_step(bench: Bench, method: str, **changes: Any) -> Callable[[], Told
     """
     from diffalign.pairs import DatasetPairs, read_dataset
     from diffalign.policies.diffusion.load import load_policy
-    from diffalign.training.loop import advance
-    from diffalign.training.setup import open_run
+    from diffalign.training.loop import training_step
+    from diffalign.training.setup.open_run import open_run
     from diffalign.training.step.batch_order import BatchOrder
 
     sections = {name: changes.pop(name) for name in ("pairs", "latents") if name in changes}
@@ -130,7 +130,7 @@ def prepare_step(bench: Bench, method: str, **changes: Any) -> Callable[[], Told
 
     def step() -> Told:
         before = policy.forward_counts.as_dict()
-        advance(run)
+        training_step(run)
         after = policy.forward_counts.as_dict()
         return replace(told, step={name: after[name] - before[name] for name in after})
 

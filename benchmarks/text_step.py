@@ -106,9 +106,9 @@ def prepare_ours(
         low_memory: Activations and logits are computed twice instead of kept.
     """
     from diffalign.data.records.pair import Pair
-    from diffalign.training.loop import advance
+    from diffalign.training.loop import training_step
     from diffalign.training.recipe.load import make_recipe
-    from diffalign.training.setup import open_run
+    from diffalign.training.setup.open_run import open_run
 
     folder = Path(tempfile.mkdtemp(dir=place))
     recipe = make_recipe(
@@ -143,7 +143,7 @@ def prepare_ours(
         run = open_run(recipe, None, pairs, resume=False, check_only=False)
 
     def step() -> tuple[float, ...]:
-        advance(run)
+        training_step(run)
         return tuple(map(math.exp, run.guard.history["loss"]))
 
     return step

@@ -26,7 +26,7 @@ from diffalign.training.loop import Result, train
 from diffalign.training.precision import NAMES
 from diffalign.training.recipe.model_kinds import model_kind
 from diffalign.training.recipe.schema import Recipe
-from diffalign.training.report.previews import to_be_judged
+from diffalign.training.report.previews import has_preview_curve
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.storage.run_folder import dump
 
@@ -86,7 +86,7 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
         if why:
             print(f"warning: {why}", flush=True)
         shown = recipe.previews
-        if to_be_judged(recipe):
+        if has_preview_curve(recipe):
             preview_curve = read_preview_curve(result.output, shown.prompts, shown.seeds, judges, result.policy.medium)
         if find_medium(comparison.medium).sheet:
             save_sheet(examples(comparison), result.output / "before_after.png")

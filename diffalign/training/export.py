@@ -1,4 +1,4 @@
-"""The result of a run: what users share, with everything that says how it came about."""
+"""Writes the result of a run: the file that users share, with everything that describes how it was trained."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from diffalign.training.storage.run_folder import dump
 
 def export(run: Run) -> Path:
     """Writes the policy through :meth:`Policy.save` into ``output/result`` and returns the path."""
-    recipe, records = run.recipe, run.file.records()
+    recipe, records, loss = run.recipe, run.metrics_file.records(), run.gradient_computer.loss
     method = METHODS.get(recipe.method or "")
     about = {
         "made_by": f"diffalign {__version__}",
-        "method": recipe.method or run.gradient_computer.loss.name,
-        "method_source": method.source if method else run.gradient_computer.loss.source,
-        "loss": run.gradient_computer.loss.name,
-        "loss_formula": run.gradient_computer.loss.formula,
-        "beta": run.gradient_computer.loss.beta,
-        "loss_settings": run.gradient_computer.loss.settings,
+        "method": recipe.method or loss.name,
+        "method_source": method.source if method else loss.source,
+        "loss": loss.name,
+        "loss_formula": loss.formula,
+        "beta": loss.beta,
+        "loss_settings": loss.settings,
         "labels": dump(recipe)["labels"],
         "dataset": public(recipe.data.train),
-        "pairs": len(run.data),
+        "pairs": len(run.source),
         "steps": run.step,
         "batch_size": recipe.train.batch_size,
         "learning_rate": recipe.train.learning_rate,
@@ -40,7 +40,7 @@ def export(run: Run) -> Path:
 
 
 def public(value: Any) -> Any:
-    """The same values, but of an absolute path only its last part: the rest tells about a machine, not a run."""
+    """Returns the same values, of an absolute path only its last part: the rest describes a machine, not a run."""
     if isinstance(value, dict):
         return {key: public(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The loop: batch after batch, gradients, a look at them, one step. It knows neither modality nor method."""
+"""The loop: for each step a batch, its gradients, a check, an update. It is the same for all models and methods."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.data.records.pair import Pair
+from diffalign.devices.budget import peak_bytes
 from diffalign.errors import RunError
 from diffalign.pairs.dataset import DatasetPairs
 from diffalign.policies.policy import Policy
 from diffalign.training.export import export
-from diffalign.training.memory import peak_bytes
 from diffalign.training.optim.optimizer import learning_rate, set_learning_rate
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.health import first_loss_alarm
-from diffalign.training.report.previews import measure_drift, save_previews, to_be_judged
-from diffalign.training.setup import open_run
+from diffalign.training.report.previews import has_preview_curve, measure_drift, save_previews
+from diffalign.training.setup.open_run import open_run
 from diffalign.training.state import Run
-from diffalign.training.step.spike_guard import StepStats
+from diffalign.training.step.batch_order import Visit
+from diffalign.training.step.spike_guard import Verdict
+from diffalign.training.step.step_stats import StepStats
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run leaves.
+    """The result of a run.
 
     Args:
         output: Its folder.
-        artifact: What :meth:`Policy.save` wrote; None on processes other than the first, and after a mere check.
+        artifact: The path that :meth:`Policy.save` returned; None on processes other than the first, and after a check.
         steps: Optimizer steps done.
         metrics: The last record of ``metrics.jsonl``.
-        summary: What the curves say, in sentences.
+        summary: Sentences about the curves.
         policy: The trained policy, its network unwrapped.
         recipe: The recipe as it was followed: with the precision that ``auto`` became.
     """
@@ -59,13 +61,13 @@ def train(
     Args:
         recipe: Everything that decides the run.
         policy: Trained instead of the one that ``recipe.model`` names.
-        pairs: Trained on instead of those that ``recipe.data`` names.
-        resume: Go on with the run in ``recipe.output``, from its last complete checkpoint, exactly.
+        pairs: Used instead of those that ``recipe.data`` names.
+        resume: Continue the run in ``recipe.output``, from its last complete checkpoint, exactly.
         check_only: Print the header and stop: nothing is encoded or written.
 
     Raises:
         RunError: The output folder holds another run, the disk is too small, a loss is not finite, or spikes persist.
-        ConfigError, DataError: What is named cannot be followed or read.
+        ConfigError, DataError: A name in the recipe is wrong, or its file cannot be read.
     """
     run = open_run(recipe, policy, pairs, resume=resume, check_only=check_only)
     if check_only:
@@ -76,63 +78,68 @@ def train(
     with run.report:
         if run.step == 0:
             if recipe.guard.action == "rollback":
-                run.save()  # so that there is always something to go back to
+                run.save()  # so that there is always a checkpoint to go back to
             preview(run)
         while run.step < recipe.train.steps:
             run.enter_round()
-            advance(run)
+            training_step(run)
     return finish(run)
 
 
-def advance(run: Run) -> None:
-    """One optimizer step, with everything that follows from it."""
-    train = run.recipe.train
+def training_step(run: Run) -> None:
+    """Does one optimizer step, then writes the log line, the checkpoint and the preview that are due."""
     started = time.perf_counter()
-    rate = learning_rate(train, run.step)
-    set_learning_rate(run.optimizer, rate)
-    chase = run.gradient_computer.fast_slow
-    if chase is not None:
-        chase.slow_down(run.optimizer)
-    reading = run.gradient_computer.gradients(run.order.batch(run.step), run.step)
+    rate = set_rates(run)
+    batch = run.order.batch(run.step)
+    stats = run.gradient_computer.gradients(batch, run.step)
     if run.step == 0:
-        check_first(run, reading)
-    verdict = run.guard.check(reading)
+        check_first_loss(run, batch, stats)
+    verdict = run.guard.check(stats)
     if verdict == "ok" or run.recipe.guard.action == "warn":
-        run.optimizer.step()
-        if chase is not None:
-            chase.stepped()
-        if run.ema is not None:
-            run.ema.update()
+        update_weights(run)
     run.optimizer.zero_grad(set_to_none=True)
     if verdict != "ok":
-        react(run, verdict)
+        react_to_spike(run, verdict)
     run.step += 1
     run.seconds += time.perf_counter() - started
-    while run.gradient_computer.messages:
-        run.report.say(run.gradient_computer.messages.pop(0))
-    run.report.step(run.step)
-    if run.step % run.recipe.log.every == 0 or run.step == train.steps:
-        log(run, reading, rate)
-    every = run.recipe.checkpoint.every
-    # A checkpoint in the middle of a spike would be no place to go back to.
-    if run.step == train.steps or (every and run.step % every == 0 and not run.guard.streak):
+    report_progress(run)
+    if run.step % run.recipe.log.every == 0 or run.is_done:
+        log_metrics(run, stats, rate)
+    if run.checkpoint_is_due:
         run.save()
-    if run.recipe.previews.every and run.step % run.recipe.previews.every == 0 and run.step < train.steps:
+    if run.recipe.previews.every and run.step % run.recipe.previews.every == 0 and not run.is_done:
         preview(run)
 
 
-def check_first(run: Run, reading: StepStats) -> None:
-    """Before the first update the loss is known; says so when it is another."""
-    pairs = [run.gradient_computer.pairs[index] for index, _ in run.order.batch(0)]
-    weight = float(run.gradient_computer.label(pairs).weight.mean())
+def set_rates(run: Run) -> float:
+    """Writes the step's learning rate into the optimizer, a smaller one for a slow adapter, and returns it."""
+    rate = learning_rate(run.recipe.train, run.step)
+    set_learning_rate(run.optimizer, rate)
+    if run.gradient_computer.fast_slow is not None:
+        run.gradient_computer.fast_slow.reduce_slow_rate(run.optimizer)
+    return rate
+
+
+def update_weights(run: Run) -> None:
+    """Lets the optimizer step, and everything that follows the weights."""
+    run.optimizer.step()
+    if run.gradient_computer.fast_slow is not None:
+        run.gradient_computer.fast_slow.after_step()
+    if run.ema is not None:
+        run.ema.update()
+
+
+def check_first_loss(run: Run, batch: Sequence[Visit], stats: StepStats) -> None:
+    """Warns when the loss before the first update is not the loss at which policy and reference are equal."""
+    label = run.gradient_computer.label([run.gradient_computer.pairs[index] for index, _ in batch])
     at_zero = run.gradient_computer.loss.at_zero
-    if at_zero is not None and (alarm := first_loss_alarm(reading.loss, weight * at_zero)):
+    if at_zero is not None and (alarm := first_loss_alarm(stats.loss, float(label.weight.mean()) * at_zero)):
         run.report.say(f"warning: {alarm}")
 
 
-def react(run: Run, verdict: str) -> None:
-    """Does what the recipe says about a spike. But for a mere warning the update of this step has been left out."""
-    config, what = run.recipe.guard, f"step {run.step + 1}: {run.guard.outlier_metric} stands far above the last steps"
+def react_to_spike(run: Run, verdict: Verdict) -> None:
+    """Does what the recipe says about a spike. The update of this step has been left out, except for a warning."""
+    config, what = run.recipe.guard, f"step {run.step + 1}: {run.guard.outlier_metric} is far above the last steps"
     if verdict == "skip":
         run.report.say(f"{what}; this update is left out ({run.guard.skips} of at most {config.max_skips})")
     elif config.action == "warn":
@@ -141,34 +148,40 @@ def react(run: Run, verdict: str) -> None:
         )
         run.guard.reset_streak()
     elif config.action == "rollback" and run.rollbacks < config.max_rollbacks:
-        back = run.roll_back()
-        run.report.say(f"{what}; weights go back to step {back}, training goes on with the next batch")
+        step = run.roll_back()
+        run.report.say(f"{what}; weights go back to step {step}, training continues with the next batch")
     else:
         raise RunError(
-            f"{what}, and guard.action '{config.action}' goes no further ({run.rollbacks} rollbacks, {run.guard.skips} "
+            f"{what}, and guard.action '{config.action}' allows no more ({run.rollbacks} rollbacks, {run.guard.skips} "
             f"skips). The last good checkpoint is in {run.output.checkpoints}. Lower train.learning_rate or raise "
-            "loss.beta, and start anew in another folder; or look away with --set guard.action=off and --resume."
+            "loss.beta, and start again in another folder; or ignore spikes: --set guard.action=off --resume"
         )
 
 
-def log(run: Run, reading: StepStats, rate: float) -> None:
-    """Reads the window's metrics, over all processes, and tells them to everybody who listens."""
+def report_progress(run: Run) -> None:
+    """Shows the step, and the messages of its gradients."""
+    while run.gradient_computer.messages:
+        run.report.say(run.gradient_computer.messages.pop(0))
+    run.report.step(run.step)
+
+
+def log_metrics(run: Run, stats: StepStats, rate: float) -> None:
+    """Writes the means of the log window, over all processes, to the metrics file, the terminal and the trackers."""
     record: dict[str, Any] = {
         "step": run.step,
         "epoch": run.order.epochs(run.step),
         **run.metrics.read(run.reduce),
-        "grad_norm": reading.grad_norm,
+        "grad_norm": stats.grad_norm,
         "learning_rate": rate,
     }
     run.metrics.clear()
-    every, steps = run.recipe.data.eval_every, run.recipe.train.steps
-    if run.held_out and (run.step == steps or (every and run.step // every > run.looked // every)):
+    if run.held_out and run.evaluation_is_due:
         with run.fast_activated():
-            record |= run.held_out.measure(run.gradient_computer, run.reduce)
-    run.looked = run.step
+            record |= run.held_out.evaluate(run.gradient_computer, run.reduce)
+    run.logged_step = run.step
     record |= run.speed()
-    if run.main:
-        run.file.append(record)
+    if run.is_main:
+        run.metrics_file.append(record)
         for alarm in run.health.observe(record):
             run.report.say(f"warning: {alarm}")
         run.report.numbers(run.step, record)
@@ -178,29 +191,29 @@ def log(run: Run, reading: StepStats, rate: float) -> None:
 
 def preview(run: Run) -> None:
     """Samples the recipe's prompts, with averaged weights where there are any."""
-    if run.main and run.recipe.previews.prompts:
+    if run.is_main and run.recipe.previews.prompts:
         with run.as_shared():
             config = run.recipe.previews
             paths = save_previews(run.policy, config, run.output.previews, run.step)
-            if to_be_judged(run.recipe):
-                why = measure_drift(run.policy, config, paths, run.output.folder, run.step)
-                if why:
-                    run.report.say(f"warning: {why}")
+            if has_preview_curve(run.recipe):
+                problem = measure_drift(run.policy, config, paths, run.output.folder, run.step)
+                if problem:
+                    run.report.say(f"warning: {problem}")
     run.accelerator.wait_for_everyone()
 
 
 def finish(run: Run) -> Result:
-    """The last preview, the file that users share, and what the curves say."""
+    """Writes the last preview and the file that users share, and prints a summary of the curves."""
     preview(run)
-    records = run.file.records()
+    records = run.metrics_file.records()
     artifact = None
     with run.as_shared():
-        if run.main:
+        if run.is_main:
             artifact = export(run)
-    words = tuple(run.health.summary()) if run.main else ()
-    for text in words:
-        run.report.say(text)
-    if run.main:
+    summary = tuple(run.health.summary()) if run.is_main else ()
+    for sentence in summary:
+        run.report.say(sentence)
+    if run.is_main:
         run.report.say(f"result: {artifact}   peak memory: {peak_bytes() / 1e9:.2f} GB")
         run.report.say(run.policy.forward_counts.summary())
     if run.recipe.log.trackers:
@@ -208,8 +221,8 @@ def finish(run: Run) -> Result:
     run.accelerator.wait_for_everyone()
     run.policy.module = run.module
     if run.ema is not None:
-        run.ema.commit()  # what is returned is what was exported
+        run.ema.commit()  # the returned policy is the exported one
     if run.gradient_computer.fast_slow is not None:
         run.gradient_computer.fast_slow.commit()
     metrics = records[-1] if records else {}
-    return Result(run.output.folder, artifact, run.step, metrics, words, run.policy, run.recipe)
+    return Result(run.output.folder, artifact, run.step, metrics, summary, run.policy, run.recipe)

@@ -1,12 +1,12 @@
-"""Rounds: what is made anew every so many steps, as a stage of its own, before training goes on.
+"""Rounds: what is renewed every so many steps, as a stage between two steps.
 
-    sample     a pair source brings the pairs of its next round (`pairs: checkpoint`)
-    invert     a policy that moves finds its latents anew (`latents.refresh`)
-    look_back  the policy as it is becomes the one that losses of its past read (`train.previous_every`)
+    sample      a pair source makes the pairs of its next round (`pairs: checkpoint`)
+    invert      a policy whose weights change inverts its latents again (`latents.refresh`)
+    snapshot    the present policy becomes the one that losses of its past read (`train.previous_every`)
 
 A stage works with one set of weights from its beginning to its end, so it can use large batches and nothing is swapped
-at each step. A checkpoint stands at the border, and what a stage makes is stored piece by piece: a run that is killed
-in the middle of a stage, or of the steps after it, goes on exactly.
+at each step. There is a checkpoint at its border, and the results of a stage are stored piece by piece: a run that is
+killed within a stage, or within the steps after it, continues exactly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from diffalign.training.storage.run_folder import RunFolder
 
 
 def lengths(source: PairSource, policy: Policy) -> dict[str, int]:
-    """Steps between two beginnings of each stage; 0: there is none."""
+    """Returns the steps between two beginnings of each stage; 0: there is none."""
     window = policy.latents_refresh_every if isinstance(policy, LatentPolicy) else 0
     return {"sample": source.every, "invert": window}
 
@@ -46,16 +46,16 @@ class Rounds:
     """The stages of a run.
 
     Args:
-        source: Where pairs come from.
-        policy: What is trained.
-        gradient_computer: Gets the pairs of each round.
-        order: Says which visits a round will make.
+        source: The source of the pairs.
+        policy: The policy that is trained.
+        gradient_computer: Receives the pairs of each round.
+        order: Which visits a round will make.
         output: The run's folder; stages write into ``rounds``.
-        report: Told how far they are.
+        report: Shows the progress of a stage.
         accelerator: Processes and precision.
-        steps: Of the whole run.
-        seed: The run's.
-        back: Steps between two looks back; 0: no loss reads the policy as it was.
+        steps: Steps of the whole run.
+        seed: The run's seed.
+        previous_every: Steps between two snapshots of the policy; 0: no loss reads the policy as it was.
     """
 
     source: PairSource
@@ -67,14 +67,18 @@ class Rounds:
     accelerator: Any
     steps: int
     seed: int
-    back: int = 0
+    previous_every: int = 0
     begun: dict[str, int] = field(default_factory=dict)
 
     def enter(self, step: int, checkpoint: Callable[[], None]) -> None:
-        """Before step ``step``: begins what is due, after a ``checkpoint``; after a resume, what had begun already."""
-        stages = (("sample", self._sample), ("invert", self._invert), ("look_back", self._look_back))
-        for stage, begin in stages:
-            every = self._every[stage]
+        """Before step ``step``: begins the stages that are due, after a ``checkpoint``; after a resume, those that had
+        begun already."""
+        stages = (
+            ("sample", self.source.every, self._sample),
+            ("invert", lengths(self.source, self.policy)["invert"], self._invert),
+            ("snapshot", self.previous_every, self._snapshot),
+        )
+        for stage, every, begin in stages:
             if not every or self.begun.get(stage) == step // every:
                 continue
             if step and step % every == 0:
@@ -85,10 +89,6 @@ class Rounds:
             with self.accelerator.autocast():
                 begin(number, visits)
             self.begun[stage] = number
-
-    @property
-    def _every(self) -> dict[str, int]:
-        return {**lengths(self.source, self.policy), "look_back": self.back}
 
     def _sample(self, number: int, visits: list[Visit]) -> None:
         stage = Stage(
@@ -115,10 +115,10 @@ class Rounds:
                 progress=self.report.preparing,
             )
 
-    def _look_back(self, number: int, visits: list[Visit]) -> None:
-        """Holds the policy as it stands at the border; after a resume, as it stood there."""
-        pool, policy = CheckpointPool(self.output.rounds / "previous"), self.policy
+    def _snapshot(self, number: int, visits: list[Visit]) -> None:
+        """Keeps the policy as it is at the border; after a resume, as it was there."""
+        pool = CheckpointPool(self.output.rounds / "previous")
         with self.accelerator.main_process_first():
             if number not in pool.indices():
-                pool.add(number, policy.state())
-        policy.set_previous(pool.load(number))
+                pool.add(number, self.policy.state())
+        self.policy.set_previous(pool.load(number))

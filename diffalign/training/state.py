@@ -1,4 +1,4 @@
-"""The state of a run: everything that the next optimizer step depends on, and how it goes into a checkpoint.
+"""The state of a run: everything that the next optimizer step depends on, and how a checkpoint stores it.
 
 Randomness has no state: draws and order are functions of the seed and of the step's number.
 """
@@ -32,7 +32,34 @@ from diffalign.training.storage.run_folder import RunFolder
 
 @dataclass
 class Run:
-    """A run between two steps. ``module`` is the bare network, ``policy.module`` possibly its distributed wrapper."""
+    """A run between two steps.
+
+    Args:
+        recipe: The recipe.
+        output: The output folder.
+        accelerator: Devices, processes and precision.
+        policy: The policy; its ``module`` may be a distributed wrapper.
+        module: The bare network.
+        trainable: The parameters that the optimizer steps, by name.
+        optimizer: The optimizer, in accelerate's wrapper.
+        ema: The moving average of the weights; None: the recipe has none.
+        order: Which pairs each step sees.
+        gradient_computer: Computes the gradients of a batch.
+        metrics: The metrics of the current log window.
+        guard: Checks each step for spikes.
+        health: Follows the curves.
+        metrics_file: ``metrics.jsonl``.
+        report: Prints to the terminal.
+        source: The source of the training pairs.
+        held_out: The held-out pairs; None: the recipe names none.
+        rounds: What is renewed every so many steps.
+        step: Number of optimizer steps done.
+        rollbacks: Number of times that the weights went back to a checkpoint.
+        logged_step: The step of the last log line.
+        saved_step: The step of the last checkpoint.
+        timed_step: The step up to which the speed is reported.
+        seconds: Time spent in steps since then.
+    """
 
     recipe: Recipe
     output: RunFolder
@@ -47,36 +74,54 @@ class Run:
     metrics: Metrics
     guard: SpikeGuard
     health: Health
-    file: MetricsFile
+    metrics_file: MetricsFile
     report: ProgressReport
-    data: PairSource
+    source: PairSource
     held_out: HeldOut | None
     rounds: Rounds
     step: int = 0
     rollbacks: int = 0
-    looked: int = 0
-    saved: int = 0
+    logged_step: int = 0
+    saved_step: int = 0
+    timed_step: int = 0
     seconds: float = 0.0
-    timed: int = 0
 
     @property
-    def main(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes."""
         return bool(self.accelerator.is_main_process)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps of the recipe are done."""
+        return self.step == self.recipe.train.steps
+
+    @property
+    def checkpoint_is_due(self) -> bool:
+        """Whether a checkpoint is written after this step. None within a spike: the run must not go back to it."""
+        every = self.recipe.checkpoint.every
+        return self.is_done or bool(every and self.step % every == 0 and not self.guard.streak)
+
+    @property
+    def evaluation_is_due(self) -> bool:
+        """Whether this log line evaluates the held-out pairs."""
+        every = self.recipe.data.eval_every
+        return self.is_done or bool(every and self.step // every > self.logged_step // every)
+
     def speed(self) -> dict[str, float]:
-        """Pairs per second since the last call, under a name that comparisons of two runs leave out."""
-        steps, seconds = self.step - self.timed, self.seconds
-        self.timed, self.seconds = self.step, 0.0
+        """Returns pairs per second since the last call, under a name that comparisons of two runs leave out."""
+        steps, seconds = self.step - self.timed_step, self.seconds
+        self.timed_step, self.seconds = self.step, 0.0
         return {"time/pairs_per_second": steps * self.recipe.train.batch_size / seconds} if seconds else {}
 
     def reduce(self, tensor: Tensor) -> Tensor:
-        """A tensor summed over all processes."""
+        """Returns a tensor summed over all processes."""
         return self.accelerator.reduce(tensor, "sum") if self.accelerator.num_processes > 1 else tensor
 
     @contextmanager
     def as_shared(self) -> Iterator[None]:
-        """Within this block the policy is what users get: the bare network, with averaged weights if there are any."""
+        """Within this block the policy is the one that users get: the bare network, with averaged weights if there are
+        any, and with the fast one of two adapters."""
         wrapped, self.policy.module = self.policy.module, self.module
         try:
             with nullcontext() if self.ema is None else self.ema.swapped(), self.fast_activated():
@@ -85,68 +130,70 @@ class Run:
             self.policy.module = wrapped
 
     def fast_activated(self) -> AbstractContextManager[None]:
-        """Within this block the network is the faster of two sets of weights, where there are two."""
-        return (
-            nullcontext()
-            if self.gradient_computer.fast_slow is None
-            else self.gradient_computer.fast_slow.fast_activated()
-        )
+        """Within this block the network computes with the fast adapter, where there are a fast and a slow one."""
+        fast_slow = self.gradient_computer.fast_slow
+        return nullcontext() if fast_slow is None else fast_slow.fast_activated()
 
     def save(self) -> None:
         """Writes a checkpoint."""
         window = self.metrics.state(self.reduce)  # takes part in a reduction, so on every process
-        if self.main:
-            self.file.sync()
-            write_checkpoint(self.output.checkpoints, self._capture(window), self.recipe.checkpoint.keep)
-        self.saved = self.step
+        if self.is_main:
+            self.metrics_file.sync()
+            write_checkpoint(self.output.checkpoints, self._snapshot(window), self.recipe.checkpoint.keep)
+        self.saved_step = self.step
         self.accelerator.wait_for_everyone()
 
-    def _capture(self, window: dict[str, Any]) -> Snapshot:
-        tensors, facts = flatten(self._inner, self.trainable)
-        groups = {"policy": self.policy.state(), "optimizer": tensors}
+    def _snapshot(self, window: dict[str, Any]) -> Snapshot:
+        """Returns the state. The keys of its facts are part of the format: checkpoints of older versions have them."""
+        optimizer_tensors, optimizer_facts = flatten(self._bare_optimizer, self.trainable)
+        groups = {"policy": self.policy.state(), "optimizer": optimizer_tensors}
         if self.ema is not None:
             groups["ema"] = self.ema.state()
-        scaler = self.accelerator.scaler
-        state = {
-            "optimizer": facts,
+        scaler, computer = self.accelerator.scaler, self.gradient_computer
+        facts = {
+            "optimizer": optimizer_facts,
             "ema_updates": self.ema.updates if self.ema else 0,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "guard": self.guard.state(),
             "window": window,
-            "shift": self.gradient_computer.shift.state(),
-            "chase": self.gradient_computer.fast_slow.state() if self.gradient_computer.fast_slow else None,
+            "shift": computer.bco_shift.state(),
+            "chase": computer.fast_slow.state() if computer.fast_slow else None,
             "rollbacks": self.rollbacks,
-            "looked": self.looked,
-            "metrics_bytes": self.file.size(),
+            "looked": self.logged_step,
+            "metrics_bytes": self.metrics_file.size(),
         }
-        return Snapshot(self.step, {name: group for name, group in groups.items() if group}, state)
+        return Snapshot(self.step, {name: group for name, group in groups.items() if group}, facts)
 
     def enter_round(self) -> None:
-        """Before a step: begins the stages that are due, with a checkpoint at their border. None in the middle of a
-        spike: that would be no place to go back to, and a resume from the one before it comes here again."""
-        self.rounds.enter(self.step, lambda: self.save() if self.saved != self.step and not self.guard.streak else None)
-        if self.data.every and self.step % self.data.every == 0:
-            self.guard.compare_anew()
+        """Before a step: begins the stages that are due, with a checkpoint at their border. Within a spike there is no
+        checkpoint: the run must not go back to it, and a resume from the one before comes here again."""
+        self.rounds.enter(self.step, self._save_at_border)
+        if self.source.every and self.step % self.source.every == 0:
+            self.guard.forget_reference()
+
+    def _save_at_border(self) -> None:
+        if self.saved_step != self.step and not self.guard.streak:
+            self.save()
 
     def resume(self) -> None:
-        """Goes to the last complete checkpoint, exactly; without one, to the beginning."""
-        found = complete_checkpoints(self.output.checkpoints)
-        snapshot = read_checkpoint(found[-1]) if found else None
+        """Restores the last complete checkpoint, exactly; without one, the beginning."""
+        checkpoints = complete_checkpoints(self.output.checkpoints)
+        snapshot = read_checkpoint(checkpoints[-1]) if checkpoints else None
         if snapshot is not None:
             self._restore_weights(snapshot)
-            self.step, self.rollbacks = snapshot.step, snapshot.facts["rollbacks"]
-            self.looked, self.timed, self.saved = snapshot.facts["looked"], self.step, self.step
+            self.step = self.timed_step = self.saved_step = snapshot.step
+            self.rollbacks, self.logged_step = snapshot.facts["rollbacks"], snapshot.facts["looked"]
             self.guard.load_state(snapshot.facts["guard"])
-            if self.main:  # the saved window is the sum over processes, so one of them takes it
+            if self.is_main:  # the saved window is the sum over processes, so one of them takes it
                 self.metrics.load_state(snapshot.facts["window"], self.accelerator.device)
-        if self.main:
-            self.file.cut(snapshot.facts["metrics_bytes"] if snapshot else 0)
+        if self.is_main:
+            self.metrics_file.cut(snapshot.facts["metrics_bytes"] if snapshot else 0)
         self.accelerator.wait_for_everyone()
-        self.health = self.health.again(self.file.records())
+        self.health = self.health.again(self.metrics_file.records())
 
     def roll_back(self) -> int:
-        """Takes weights and optimizer back to the last checkpoint and returns its step. The count of steps goes on: the
-        batches in between are not shown again, and the plan of visits stays what it was."""
+        """Restores weights and optimizer of the last checkpoint and returns its step. The count of steps continues: the
+        batches in between are not used again, and the plan of visits stays the same."""
         self.accelerator.wait_for_everyone()
         snapshot = read_checkpoint(complete_checkpoints(self.output.checkpoints)[-1])
         self._restore_weights(snapshot)
@@ -158,8 +205,10 @@ class Run:
         wrapped, self.policy.module = self.policy.module, self.module
         self.policy.load_state(snapshot.tensors["policy"])
         self.policy.module = wrapped
-        restore(self._inner, self.trainable, snapshot.tensors.get("optimizer", {}), snapshot.facts["optimizer"])
-        self.gradient_computer.shift.load_state(snapshot.facts["shift"])
+        restore(
+            self._bare_optimizer, self.trainable, snapshot.tensors.get("optimizer", {}), snapshot.facts["optimizer"]
+        )
+        self.gradient_computer.bco_shift.load_state(snapshot.facts["shift"])
         if self.gradient_computer.fast_slow is not None:
             self.gradient_computer.fast_slow.load_state(snapshot.facts["chase"])
         if self.ema is not None:
@@ -168,5 +217,5 @@ class Run:
             self.accelerator.scaler.load_state_dict(snapshot.facts["scaler"])
 
     @property
-    def _inner(self) -> Any:
+    def _bare_optimizer(self) -> Any:
         return self.optimizer.optimizer  # accelerate's wrapper holds the real one

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diffalign.errors import ConfigError
-from diffalign.training.loop import advance
+from diffalign.training.loop import training_step
 from diffalign.training.recipe.load import load_recipe
 from pipelines import compare_methods, ddim_inpo, diffusion_dpo, favourite_background, paper, seppo, smpo
 from pipelines.cost import expected_forwards
@@ -120,10 +120,10 @@ def test_a_killed_program_goes_on_and_a_finished_one_is_read(tmp_path, small, mo
     def dies(run):
         if run.step == 1:
             raise Killed
-        advance(run)
+        training_step(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr("diffalign.training.loop.advance", dies)
+        patch.setattr("diffalign.training.loop.training_step", dies)
         with pytest.raises(Killed):
             paper.run("diffusion_dpo", tmp_path / "killed", preset="emoji", overrides=small)
     again = paper.run("diffusion_dpo", tmp_path / "killed", preset="emoji", overrides=small)

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from diffalign.errors import ConfigError, RunError
+from diffalign.labels import ExpectedLoss
 from diffalign.losses import LOSSES, CandidateLogps, PairLogps, single_loss_objective
 from diffalign.training.optim.ema import Ema
 from diffalign.training.optim.optimizer import OPTIMIZERS, learning_rate, make_optimizer
 from diffalign.training.recipe.schema import Train
 from diffalign.training.report.trackers import PACKAGES, MetricsFile, check_trackers
+from diffalign.training.step.metric_rows import metric_rows
 from diffalign.training.step.metrics import Metrics
 from diffalign.training.storage.checkpoint import (
     Snapshot,
@@ -89,6 +91,12 @@ def test_the_average_follows_ten_plain_lines():
     assert torch.equal(weight, trained)
 
 
+def rows(loss, logps, info):
+    """The metrics of a micro-batch with sure labels."""
+    values = loss(logps)
+    return metric_rows(loss, logps, ExpectedLoss(values, {}), info)
+
+
 def scores(chosen, rejected):
     zero = CandidateLogps(torch.zeros(len(chosen)))
     return PairLogps(CandidateLogps(torch.tensor(chosen)), CandidateLogps(torch.tensor(rejected)), zero, zero)
@@ -99,10 +107,10 @@ def test_metrics_are_means_over_pairs_whatever_the_pieces():
     chosen, rejected = [0.1, -0.2, 0.3, 5.0], [0.0, 0.0, 0.3, 0.0]
     level = torch.tensor([0.1, 0.1, 0.5, 0.99])
     whole, parts = Metrics(loss), Metrics(loss)
-    whole.add(scores(chosen, rejected), loss(scores(chosen, rejected)), {"level": level})
+    whole.add(rows(loss, scores(chosen, rejected), {"level": level}))
     for cut in (slice(0, 3), slice(3, 4)):
         piece = scores(chosen[cut], rejected[cut])
-        parts.add(piece, loss(piece), {"level": level[cut]})
+        parts.add(rows(loss, piece, {"level": level[cut]}))
     record = whole.read()
     assert record == pytest.approx(parts.read())
     assert record["rewards/chosen"] == pytest.approx(10 * sum(chosen) / 4)
@@ -128,10 +136,10 @@ def test_single_examples_are_told_by_their_sides_whatever_the_pieces():
     level = torch.tensor([0.1, 0.1, 0.5, 0.99])
     whole, parts = Metrics(loss), Metrics(loss)
     scores = thumbs(logps, good, 0.05, tokens)
-    whole.add(scores, loss(scores), {"level": level})
+    whole.add(rows(loss, scores, {"level": level}))
     for cut in (slice(0, 2), slice(2, 3), slice(3, 4)):
         piece = thumbs(logps[cut], good[cut], 0.05, tokens[cut])
-        parts.add(piece, loss(piece), {"level": level[cut]})
+        parts.add(rows(loss, piece, {"level": level[cut]}))
     record = whole.read()
     assert record == pytest.approx(parts.read())
     assert record["rewards/chosen"] == pytest.approx(10 * 0.3 / 3) and record["rewards/rejected"] == pytest.approx(3.0)
@@ -146,7 +154,7 @@ def test_single_examples_are_told_by_their_sides_whatever_the_pieces():
     )
     assert record["accuracy/level_0.8-1.0"] == 0.0
     one_side = Metrics(loss)
-    one_side.add(thumbs([0.1], [True], 0.0), torch.zeros(1), {})
+    one_side.add(rows(loss, thumbs([0.1], [True], 0.0), {}))
     assert "rewards/rejected" not in one_side.read() and "rewards/margins" not in one_side.read()
 
 
@@ -155,7 +163,7 @@ def test_pairs_tell_how_long_they_are_and_which_candidate_is_the_likelier_one():
     sides = [([-4.0, -9.0], [4, 3]), ([-5.0, -8.0], [1, 2]), ([-6.0, -9.0], [4, 3]), ([-6.0, -6.0], [1, 2])]
     scores = PairLogps(*(CandidateLogps(torch.tensor(logps), lengths=torch.tensor(n)) for logps, n in sides))
     metrics = Metrics(loss)
-    metrics.add(scores, loss(scores), {})
+    metrics.add(rows(loss, scores, {}))
     record = metrics.read()
     assert record["accuracy/ranking"] == 0.5  # without the reference, and of sums
     assert (record["length/chosen"], record["length/rejected"]) == (3.5, 1.5)
@@ -170,10 +178,10 @@ def test_a_window_goes_through_json():
     loss = single_loss_objective(LOSSES["logistic"].bind(beta=10.0))
     one, other = Metrics(loss), Metrics(loss)
     piece = scores([0.1, 0.7], [0.3, 0.2])
-    one.add(piece, loss(piece), {})
+    one.add(rows(loss, piece, {}))
     other.load_state(json.loads(json.dumps(one.state())), torch.device("cpu"))
-    one.add(piece, loss(piece), {})
-    other.add(piece, loss(piece), {})
+    one.add(rows(loss, piece, {}))
+    other.add(rows(loss, piece, {}))
     assert one.read() == other.read() and "error/chosen_change" not in one.read()
 
 

@@ -30,7 +30,7 @@ def save_previews(policy: Policy, config: Previews, folder: Path, step: int) -> 
     return paths
 
 
-def to_be_judged(recipe: Recipe) -> bool:
+def has_preview_curve(recipe: Recipe) -> bool:
     """Whether the previews will be judged when the run has ended: there are several, and judges."""
     wanted = recipe.evaluate
     judges = wanted.prompts and (wanted.scorers or wanted.trained_on)

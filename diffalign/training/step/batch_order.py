@@ -1,8 +1,9 @@
-"""Order: which pairs an optimizer step sees, as a function of the run's seed and the step's number alone.
+"""The order of batches: which pairs an optimizer step sees, as a function of the run's seed and the step's number.
 
 Epoch e is one permutation of all pairs, drawn at the coordinate ``(seed, "order", e, "permutation")``. Batches cut the
-endless row of epochs into pieces, so a batch may span two epochs and may be larger than the set; nothing is dropped at
-the end of an epoch. The *visit* of a pair is the number of its epoch: together with its id it keys the pair's draws.
+endless sequence of epochs into pieces, so a batch may span two epochs and may be larger than the set; nothing is
+dropped at the end of an epoch. The *visit* of a pair is the number of its epoch: together with its id it keys the
+pair's draws.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Visit = tuple[int, int]
 
 @dataclass(frozen=True)
 class BatchOrder:
-    """The row of all visits.
+    """The sequence of all visits.
 
     Args:
         size: Number of pairs, >= 1.
@@ -40,7 +41,7 @@ class BatchOrder:
             raise ValueError(f"an order needs pairs and a batch; got {self.size} pairs, batch {self.batch_size}")
 
     def batch(self, k: int) -> list[Visit]:
-        """The visits of batch ``k``, counted from 0."""
+        """Returns the visits of batch ``k``, counted from 0."""
         visits = []
         for position in range(k * self.batch_size, (k + 1) * self.batch_size):
             epoch, slot = divmod(position, self.size)
@@ -48,25 +49,25 @@ class BatchOrder:
         return visits
 
     def plan(self, batches: int) -> list[Visit]:
-        """All visits of the first ``batches`` batches, in order: what a stored reference must hold."""
+        """Returns all visits of the first ``batches`` batches, in order."""
         return self.between(0, batches)
 
     def between(self, first: int, last: int) -> list[Visit]:
-        """All visits of the batches ``first`` to ``last - 1``, in order."""
+        """Returns all visits of the batches ``first`` to ``last - 1``, in order."""
         return [visit for k in range(first, last) for visit in self.batch(k)]
 
     def epochs(self, batches: int) -> float:
-        """How many epochs the first ``batches`` batches are."""
+        """Returns how many epochs the first ``batches`` batches are."""
         return batches * self.batch_size / self.size
 
 
 def process_share(batch: Sequence[T], rank: int, processes: int) -> Sequence[T]:
-    """The contiguous part of a batch that falls to one process; parts differ by at most one pair."""
+    """Returns the contiguous part of a batch that one process computes; parts differ by at most one pair."""
     return batch[len(batch) * rank // processes : len(batch) * (rank + 1) // processes]
 
 
 def micro_batches(batch: Sequence[T], size: int) -> list[Sequence[T]]:
-    """A batch cut into micro-batches of at most ``size``."""
+    """Returns a batch cut into micro-batches of at most ``size``."""
     return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
@@ -76,11 +77,13 @@ def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
 
 
 def draws_of_visits(visits: Sequence[int], draws: int) -> list[tuple[int, ...]]:
-    """The visits under which pairs are scored when each is scored at several draws: ``draws`` rows of them, none of
-    which another visit has. One draw: the visits themselves."""
-    return [tuple(_one_of(visit, draw, draws) for visit in visits) for draw in range(draws)]
+    """Returns the visits that key the draws of pairs, where each pair has several draws.
+
+    These are ``draws`` rows, and no other visit has the same numbers. With one draw they are the visits themselves.
+    """
+    return [tuple(_visit_of_draw(visit, draw, draws) for visit in visits) for draw in range(draws)]
 
 
-def _one_of(visit: int, draw: int, draws: int) -> int:
-    # Looks at held-out pairs count downwards from -1.
+def _visit_of_draw(visit: int, draw: int, draws: int) -> int:
+    # The draws of held-out pairs count downwards from -1.
     return visit * draws + draw if visit >= 0 else -1 - ((-1 - visit) * draws + draw)

@@ -1,13 +1,13 @@
-"""The running shift: where undesirable examples end and desirable ones begin, for losses that classify them (BCO).
+"""The BCO shift: where undesirable examples end and desirable ones begin, for losses that classify them (BCO).
 
     classes   d = (mean of R over desirable + mean of R over undesirable examples) / 2
     pooled    d = mean of R over all of them
 
-over the logratios ``R`` of all examples that were met in earlier steps, each with the policy of its step. What is known
-before a step is the same for its every micro-batch and on every process; a resumed run goes on with what it had.
+over the logratios ``R`` of all examples of earlier steps, each with the policy of its step. So the shift of a step is
+the same for its every micro-batch and on every process, and a resumed run continues with the same one.
 
 Source: Jung et al. 2024 (arXiv 2404.04656), section 4: the midpoint makes the bound of their theorem tightest. Pooled
-is what TRL does, but that TRL counts the current batch, too.
+is what TRL does, except that TRL counts the current batch, too.
 """
 
 from __future__ import annotations
@@ -22,28 +22,29 @@ from diffalign.losses.settings import SHIFT
 
 
 def bco_shift_rule(loss: Objective) -> str:
-    """Which shift a loss asks for; ``"classes"`` for one that asks for none."""
+    """Returns the rule that a loss's setting ``shift`` names; ``"classes"`` for a loss without one."""
     return next((str(term.loss.hyper[SHIFT]) for term in loss if SHIFT in term.loss.hyper), "classes")
 
 
 class BcoShift:
-    """Cumulative means of logratios by kind.
+    """Cumulative means of logratios, of desirable and of undesirable examples.
 
     Args:
-        how: ``"classes"`` or ``"pooled"``, the loss's setting ``shift``.
-        device: Where the sums live: nothing waits for it until a checkpoint is written.
+        rule: ``"classes"`` or ``"pooled"``, the loss's setting ``shift``.
+        device: Where the sums are kept: nothing waits for it until a checkpoint is written.
     """
 
-    def __init__(self, how: str = "classes", device: torch.device | str = "cpu") -> None:
-        self.how = how
-        kind = torch.float32 if torch.device(device).type == "mps" else torch.float64
-        self._totals = torch.zeros(2, 2, dtype=kind, device=device)  # [desirable, undesirable] x [sum, count]
+    def __init__(self, rule: str = "classes", device: torch.device | str = "cpu") -> None:
+        self.rule = rule
+        dtype = torch.float32 if torch.device(device).type == "mps" else torch.float64
+        self._totals = torch.zeros(2, 2, dtype=dtype, device=device)  # [desirable, undesirable] x [sum, count]
 
     def baseline(self) -> Tensor:
-        """The shift, a float32 scalar without gradient. 0 before any example; of one kind alone, its mean."""
+        """Returns the shift, a float32 scalar without gradient. 0 before any example; with examples of one kind only,
+        their mean."""
         sums, counts = self._totals.unbind(1)
         pooled = sums.sum() / counts.sum().clamp(min=1.0)
-        if self.how == "pooled":
+        if self.rule == "pooled":
             return pooled.float()
         means = sums / counts.clamp(min=1.0)
         return torch.where((counts > 0).all(), means.mean(), pooled).float()
@@ -52,7 +53,7 @@ class BcoShift:
     def update(
         self, logratios: Tensor, desirable: Tensor, reduce: Callable[[Tensor], Tensor] = lambda sums: sums
     ) -> None:
-        """Adds the examples of a step, once it is done.
+        """Adds the examples of a step, once its gradients are computed.
 
         Args:
             logratios: ``(B,)``, of this process's examples; those that are not finite are left out.
@@ -66,9 +67,9 @@ class BcoShift:
         self._totals = self._totals + reduce(torch.stack([sums, kinds.sum(1).to(sums)], 1))
 
     def state(self) -> list[float]:
-        """What a checkpoint must hold: sum and count of the desirable ones, then of the others."""
+        """Returns what a checkpoint must hold: sum and count of the desirable examples, then of the others."""
         return self._totals.flatten().tolist()  # type: ignore[no-any-return]
 
     def load_state(self, state: Sequence[float]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the state of a checkpoint."""
         self._totals = self._totals.new_tensor(state).reshape(2, 2)

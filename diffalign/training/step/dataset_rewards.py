@@ -1,4 +1,4 @@
-"""Rewards of the data: what a scorer said of each candidate beforehand, for losses that read it."""
+"""Rewards of the data: scores of the candidates that were computed before training, for losses that read them."""
 
 from __future__ import annotations
 
@@ -14,59 +14,60 @@ from diffalign.losses.settings import REWARDS
 
 
 def rewards_of(loss: Objective, pairs: Sequence[Pair]) -> dict[str, Tensor]:
-    """``(B,)`` float64 by role of the candidates: what the recipe's ``loss.rewards`` names; empty where no term reads
-    rewards.
+    """Returns ``(B,)`` float64 by role of the candidates: the scores that the recipe's ``loss.rewards`` names; empty
+    where no term reads rewards.
 
     Raises:
         DataError: A candidate without the score; several scorers, where the recipe names none.
     """
-    chosen = chosen_rewards(loss)
-    if chosen is None or not pairs:
+    scorers = reward_scorers(loss)
+    if scorers is None or not pairs:
         return {}
     roles = [role for role in pairs[0].answers if role in ("chosen", "rejected") or role in pairs[0].scores]
-    return {role: torch.tensor([_reward(pair, role, chosen) for pair in pairs], dtype=torch.float64) for role in roles}
+    return {role: torch.tensor([_reward(pair, role, scorers) for pair in pairs], dtype=torch.float64) for role in roles}
 
 
-def chosen_rewards(loss: Objective) -> str | Mapping[str, float] | None:
-    """Whose scores are read: a name, "" for the only ones, several with their weights; None: nobody's.
+def reward_scorers(loss: Objective) -> str | Mapping[str, float] | None:
+    """Returns the scorer whose scores are read: a name, "" for the only one, several with their weights; None where no
+    term reads rewards.
 
     Raises:
         DataError: Two terms that read different ones.
     """
     values = [term.loss.hyper[REWARDS] for term in loss if REWARDS in term.loss.hyper]
-    named = [value for value in values if isinstance(value, (str, Mapping))]
-    if any(name != named[0] for name in named):
+    scorers = [value for value in values if isinstance(value, (str, Mapping))]
+    if any(name != scorers[0] for name in scorers):
         raise DataError(
-            f"the losses of a sum read the same rewards, but they name {named[0]!r} and {named[-1]!r}. Type the same "
-            "rewards for each."
+            f"the losses of a sum read the same rewards, but they name {scorers[0]!r} and {scorers[-1]!r}. Type the "
+            "same rewards for each."
         )
-    return named[0] if named else None
+    return scorers[0] if scorers else None
 
 
-def _reward(pair: Pair, role: str, named: str | Mapping[str, float]) -> float:
-    there = pair.scores.get(role, {})
-    if isinstance(named, Mapping):
-        return sum(weight * _one(pair, role, there, name) for name, weight in named.items())
-    if named:
-        return _one(pair, role, there, named)
-    if len(there) != 1:
+def _reward(pair: Pair, role: str, scorers: str | Mapping[str, float]) -> float:
+    scores = pair.scores.get(role, {})
+    if isinstance(scorers, Mapping):
+        return sum(weight * _score(pair, role, scores, name) for name, weight in scorers.items())
+    if scorers:
+        return _score(pair, role, scores, scorers)
+    if len(scores) != 1:
         raise DataError(
             f"{pair.source or pair.id}: the loss reads rewards, and its {role} candidate has "
-            + (f"those of {', '.join(there)}. Type: --set loss.rewards={next(iter(there))}" if there else _NONE)
+            + (f"those of {', '.join(scores)}. Type: --set loss.rewards={next(iter(scores))}" if scores else _NO_SCORE)
         )
-    return next(iter(there.values()))
+    return next(iter(scores.values()))
 
 
-def _one(pair: Pair, role: str, there: Mapping[str, float], name: str) -> float:
-    if name not in there:
+def _score(pair: Pair, role: str, scores: Mapping[str, float], name: str) -> float:
+    if name not in scores:
         raise DataError(
             f"{pair.source or pair.id}: its {role} candidate has no score by '{name}', which loss.rewards names; there "
-            f"are {', '.join(there) or 'none'}."
+            f"are {', '.join(scores) or 'none'}."
         )
-    return there[name]
+    return scores[name]
 
 
-_NONE = (
+_NO_SCORE = (
     "none. Score the pairs first (`diffalign score DATA --scorer NAME`) and name the file under data.scores, or give "
     "the data columns such as chosen_score and rejected_score."
 )

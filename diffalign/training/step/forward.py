@@ -1,4 +1,4 @@
-"""Scoring: what policy and reference say of a micro-batch, as a loss reads it."""
+"""Computes the log-probabilities of a micro-batch under policy and reference, in the form that a loss reads."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from diffalign.randomness import Draw
 from diffalign.training.step.batch_order import Visit, draws_of_visits
 from diffalign.training.step.dataset_rewards import rewards_of
 
+CANDIDATES = {"chosen", "rejected"}
+ByModel = dict[str, tuple[CandidateLogps, ...]]
+"""All answers' log-probabilities by model: "policy", "reference", "previous" (the policy as it was), "second" (the
+second adapter); and "degree", the log-probability of a right answer of the content-degree head."""
+
 
 class ForwardContext(Protocol):
-    """What scoring needs to know of a run."""
+    """The parts of a run that a forward pass needs."""
 
     accelerator: Any
     policy: Policy
@@ -29,106 +34,119 @@ class ForwardContext(Protocol):
 
     @property
     def has_second_adapter(self) -> bool:
-        """Whether a second set of weights is asked too."""
+        """Whether a second adapter is trained too."""
 
 
 def in_microbatch_order(policy: Policy, pairs: Sequence[Pair], visits: Sequence[Visit]) -> list[Visit]:
-    """The visits of a batch in the order in which the policy wants them cut into micro-batches."""
+    """Returns the visits of a batch in the order in which the policy wants them cut into micro-batches."""
     return [visits[k] for k in policy.microbatch_order([pairs[index] for index, _ in visits])]
 
 
 def pair_logps(
-    run: ForwardContext, pairs: Sequence[Pair], visits: Sequence[int], point: Tensor | None = None
+    run: ForwardContext, pairs: Sequence[Pair], visits: Sequence[int], baseline: Tensor | None = None
 ) -> tuple[PairLogps, dict[str, Tensor]]:
-    """Scores of a micro-batch under policy and, where the loss needs it, reference; with the policy's diagnostics.
+    """Returns the log-probabilities of a micro-batch under every model that the loss reads, and diagnostics.
+
+    Where the run takes several draws per pair, both are means over the draws.
 
     Args:
-        run: Policy, loss, precision, seed; at how many draws each pair is scored (the scores are means over them); and
-            whether a second set of weights is asked too, whose scores are ``beside["second"]``.
+        run: Policy, loss, precision, seed and draws per pair.
         pairs: The micro-batch.
         visits: How often each of its pairs has been seen.
-        baseline: The batch's reference point, where the loss needs one.
+        baseline: The batch's KTO baseline or BCO shift, where the loss needs one.
     """
-    needs = run.loss.needs
-    encoded = run.policy.encode(pairs, prompts="prompts" in needs)
+    needs, policy = run.loss.needs, run.policy
+    encoded = policy.encode(pairs, prompts="prompts" in needs)
     ids = tuple(pair.id for pair in pairs)
-    looks = [_look(run, encoded, Draw(run.seed, ids, row)) for row in draws_of_visits(visits, run.draws)]
-    said, info = looks[0] if len(looks) == 1 else _mean(looks)
-    roles = tuple(pairs[0].answers)
-    policy = dict(zip(roles, said["policy"], strict=True))
-    reference = dict(zip(roles, said.get("reference", ()), strict=False))
-    device = policy["chosen"].logps.device
-    desirable = None
-    if run.loss.accepts_undesirable:
-        desirable = torch.tensor([pair.desirable for pair in pairs], device=device)
-    beside = {name: (one, other) for name in said.keys() & {"previous", "second"} for one, other, *_ in (said[name],)}
-    scores = PairLogps(
-        policy["chosen"],
-        policy.get("rejected"),
-        reference.get("chosen"),
-        reference.get("rejected"),
-        desirable=desirable,
-        baseline=point,
-        further={role: AnswerLogps(policy[role], reference.get(role)) for role in roles if role not in SIDES}
-        | ({"degree": AnswerLogps(*said["degree"])} if "degree" in said else {}),
-        extra_models=beside,
-        rewards={role: x.to(device) for role, x in rewards_of(run.loss, pairs).items()},
-    )
-    return scores, info
-
-
-SIDES = {"chosen", "rejected"}
-Said = dict[str, tuple[CandidateLogps, ...]]
-
-
-def _look(run: ForwardContext, encoded: Any, draw: Draw) -> tuple[Said, dict[str, Tensor]]:
-    """What each model says of all candidates at one draw."""
-    needs = run.loss.needs
-    said: Said = {}
-    policy = run.policy
-    reference: BatchLogps | None = None
-    if "divergence" in needs:
-        with run.accelerator.autocast():
-            scored, reference = policy.compare_parts(encoded, draw)
-    else:
-        if "reference" in needs:
-            # Two autocast blocks: one would hand the policy the casts that were made here, which carry no gradient.
+    at_draws: list[tuple[ByModel, Mapping[str, Tensor]]] = []
+    for visits_of_draw in draws_of_visits(visits, run.draws):
+        draw = Draw(run.seed, ids, visits_of_draw)
+        by_model: ByModel = {}
+        reference: BatchLogps | None = None
+        if "reference" in needs and "divergence" not in needs:
+            # An autocast block of its own: one for both would hand the policy casts that carry no gradient.
             with torch.no_grad(), run.accelerator.autocast():
                 reference = policy.reference_logps(encoded, draw)
         with run.accelerator.autocast():
-            if "degree" in needs:
+            if "divergence" in needs:
+                logps, reference = policy.compare_parts(encoded, draw)
+            elif "degree" in needs:
                 assert isinstance(policy, SupportsContentDegree)  # see check_medium
-                scored, told = policy.logps_with_degree(encoded, draw)
-                said["degree"] = (CandidateLogps(told),)
+                logps, degree = policy.logps_with_degree(encoded, draw)
+                by_model["degree"] = (CandidateLogps(degree),)
             else:
-                scored = policy.logps(encoded, draw)
-    if "previous" in needs:
+                logps = policy.logps(encoded, draw)
+        if "steps" in needs:
+            assert isinstance(policy, SupportsSteps)  # see check_medium
+            with torch.no_grad(), run.accelerator.autocast():
+                logps = policy.with_steps(encoded, logps)
+        by_model |= _extra_models(run, encoded, draw)
+        by_model["policy"] = logps.candidates
+        if reference is not None:
+            by_model["reference"] = reference.candidates
+        at_draws.append((by_model, dict(logps.info)))
+    by_model, info = _mean_over_draws(at_draws)
+    return _as_pairs(run.loss, pairs, by_model, baseline), info
+
+
+def _extra_models(run: ForwardContext, encoded: Any, draw: Draw) -> ByModel:
+    """Returns the log-probabilities under the policy as it was and under the second adapter, where they are needed."""
+    by_model: ByModel = {}
+    if "previous" in run.loss.needs:
         with torch.no_grad(), run.accelerator.autocast():
-            said["previous"] = policy.previous_logps(encoded, draw).candidates
-    if "steps" in needs:
-        assert isinstance(policy, SupportsSteps)  # see check_medium
-        with torch.no_grad(), run.accelerator.autocast():
-            scored = policy.with_steps(encoded, scored)
+            by_model["previous"] = run.policy.previous_logps(encoded, draw).candidates
     if run.has_second_adapter:
         with run.accelerator.autocast():
-            said["second"] = policy.second_adapter_logps(encoded, draw).candidates
-    said["policy"] = scored.candidates
-    if reference is not None:
-        said["reference"] = reference.candidates
-    return said, dict(scored.info)
+            by_model["second"] = run.policy.second_adapter_logps(encoded, draw).candidates
+    return by_model
 
 
-def _mean(looks: Sequence[tuple[Said, Mapping[str, Tensor]]]) -> tuple[Said, dict[str, Tensor]]:
-    """Means over several draws, of scores and of diagnostics."""
+def _mean_over_draws(
+    at_draws: Sequence[tuple[ByModel, Mapping[str, Tensor]]],
+) -> tuple[ByModel, dict[str, Tensor]]:
+    """Returns means over several draws, of log-probabilities and of diagnostics; those of one draw as they are."""
+    if len(at_draws) == 1:
+        by_model, info = at_draws[0]
+        return by_model, dict(info)
 
     def mean(values: Sequence[Any]) -> Any:
         return None if values[0] is None else torch.stack(list(values)).mean(0)
 
     def joined(rows: Sequence[CandidateLogps]) -> CandidateLogps:
-        first = rows[0]
         parts, divergence = mean([row.parts for row in rows]), mean([row.divergence for row in rows])
-        return replace(first, logps=mean([row.logps for row in rows]), parts=parts, divergence=divergence)
+        return replace(rows[0], logps=mean([row.logps for row in rows]), parts=parts, divergence=divergence)
 
-    saids, infos = zip(*looks, strict=True)
-    said = {name: tuple(joined(rows) for rows in zip(*(one[name] for one in saids), strict=True)) for name in saids[0]}
-    return said, {name: mean([info[name] for info in infos]) for name in infos[0]}
+    models, infos = zip(*at_draws, strict=True)
+    by_model = {
+        name: tuple(joined(rows) for rows in zip(*(model[name] for model in models), strict=True)) for name in models[0]
+    }
+    return by_model, {name: mean([info[name] for info in infos]) for name in infos[0]}
+
+
+def _as_pairs(loss: Objective, pairs: Sequence[Pair], by_model: ByModel, baseline: Tensor | None) -> PairLogps:
+    """Returns the log-probabilities by role of the candidates, with everything else that the loss reads."""
+    roles = tuple(pairs[0].answers)
+    policy = dict(zip(roles, by_model["policy"], strict=True))
+    reference = dict(zip(roles, by_model.get("reference", ()), strict=False))
+    device = policy["chosen"].logps.device
+    further = {role: AnswerLogps(policy[role], reference.get(role)) for role in roles if role not in CANDIDATES}
+    if "degree" in by_model:
+        further["degree"] = AnswerLogps(*by_model["degree"])
+    desirable = None
+    if loss.accepts_undesirable:
+        desirable = torch.tensor([pair.desirable for pair in pairs], device=device)
+    return PairLogps(
+        policy["chosen"],
+        policy.get("rejected"),
+        reference.get("chosen"),
+        reference.get("rejected"),
+        desirable=desirable,
+        baseline=baseline,
+        further=further,
+        extra_models={
+            name: (chosen, rejected)
+            for name in by_model.keys() & {"previous", "second"}
+            for chosen, rejected, *_ in (by_model[name],)
+        },
+        rewards={role: rewards.to(device) for role, rewards in rewards_of(loss, pairs).items()},
+    )

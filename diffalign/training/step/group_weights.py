@@ -1,11 +1,11 @@
-"""Group-robust weights: the groups that the policy serves worst count most.
+"""Group-robust weights: the groups with the largest loss count most.
 
     q_u = softmax over the groups of (L_u / tau),      L_u the mean loss of group u in the batch
     loss of a step = sum_u q_u L_u,                    so a pair of group u weighs q_u batch / (pairs of u in the batch)
 
-``tau`` towards 0 is the worst group alone, a large one the mean over groups. The means run over the whole effective
-batch, over all processes and micro-batches, before the first gradient, and carry none: one forward pass more, and eight
-pairs at once, eight accumulated and two processes with four each weigh alike.
+``tau`` towards 0 gives the worst group only, a large one the mean over groups. The means run over the whole effective
+batch, over all processes and micro-batches, before the first gradient, and carry none: this costs one more forward
+pass, and eight pairs at once, eight accumulated and two processes with four each get the same weights.
 
 Sources: the max-min objective: Chakraborty et al. 2024 (arXiv 2402.08925); weighing groups of offline pairs by their
 loss: Ramesh et al. 2024 (arXiv 2405.20304), whose weights move by steps where these are the batch's own.
@@ -25,7 +25,7 @@ from diffalign.training.step.forward import ForwardContext, in_microbatch_order,
 
 
 def robust_weights(losses: Tensor, groups: Sequence[str], tau: float) -> dict[str, float]:
-    """The factor on the loss of each group's pairs.
+    """Returns the factor on the loss of each group's pairs.
 
     Args:
         losses: ``(B,)``, each pair's loss.
@@ -36,9 +36,9 @@ def robust_weights(losses: Tensor, groups: Sequence[str], tau: float) -> dict[st
         By group ``q_u B / B_u``; the factors of a batch's pairs have the mean 1.
     """
     names = sorted(set(groups))
-    where = torch.tensor([names.index(group) for group in groups])
-    counts = torch.bincount(where, minlength=len(names)).to(torch.float64)
-    sums = torch.zeros(len(names), dtype=torch.float64).index_add_(0, where, losses.to("cpu", torch.float64))
+    group_of = torch.tensor([names.index(group) for group in groups])
+    counts = torch.bincount(group_of, minlength=len(names)).to(torch.float64)
+    sums = torch.zeros(len(names), dtype=torch.float64).index_add_(0, group_of, losses.to("cpu", torch.float64))
     q = torch.softmax(sums / counts / tau, 0)
     return dict(zip(names, (q * len(groups) / counts).tolist(), strict=True))
 
@@ -49,28 +49,28 @@ def group_weights(
     pairs: Sequence[Pair],
     batch: Sequence[Visit],
     label: Callable[[Sequence[Pair]], Label],
-    point: Tensor | None,
+    baseline: Tensor | None,
     tau: float,
 ) -> dict[str, float]:
-    """The factors of a batch, the same on all processes.
+    """Returns the factors of a batch, the same on all processes.
 
     Args:
         run: Policy, loss, precision and seed.
         pairs: The examples, by index.
         batch: The whole batch, over all processes.
-        label: Labels of a batch.
-        baseline: The batch's reference point, where the loss needs one.
+        label: Returns the labels of pairs.
+        baseline: The batch's KTO baseline or BCO shift, where the loss needs one.
         tau: Temperature.
     """
     device = run.accelerator.device
-    found = torch.zeros(len(batch), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
-    places = {visit: k for k, visit in enumerate(batch)}
-    mine = process_share(batch, run.accelerator.process_index, run.accelerator.num_processes)
-    for micro in micro_batches(in_microbatch_order(run.policy, pairs, mine), run.micro_batch_size):
-        chosen = [pairs[index] for index, _ in micro]
-        scores, _ = pair_logps(run, chosen, [visit for _, visit in micro], point)
-        losses = expected(run.loss, scores, label(chosen)).to(found)
-        found[torch.tensor([places[visit] for visit in micro], device=device)] = losses
+    losses = torch.zeros(len(batch), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+    place_of = {visit: k for k, visit in enumerate(batch)}
+    local_batch = process_share(batch, run.accelerator.process_index, run.accelerator.num_processes)
+    for visits in micro_batches(in_microbatch_order(run.policy, pairs, local_batch), run.micro_batch_size):
+        examples = [pairs[index] for index, _ in visits]
+        logps, _ = pair_logps(run, examples, [visit for _, visit in visits], baseline)
+        places = torch.tensor([place_of[visit] for visit in visits], device=device)
+        losses[places] = expected(run.loss, logps, label(examples)).to(losses)
     if run.accelerator.num_processes > 1:
-        found = run.accelerator.reduce(found, "sum")
-    return robust_weights(found, [pairs[index].group for index, _ in batch], tau)
+        losses = run.accelerator.reduce(losses, "sum")
+    return robust_weights(losses, [pairs[index].group for index, _ in batch], tau)

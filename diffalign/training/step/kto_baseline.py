@@ -1,10 +1,10 @@
-"""The reference point: what counts as neither gain nor loss, for losses that weigh single examples against one (KTO).
+"""The KTO baseline: the logratio that counts as neither gain nor loss, for losses on single examples (KTO).
 
     z = max(0, mean over the batch of log pi(y' | x) / pi_ref(y' | x)),      y' the answer to another prompt
 
-Answers that do not belong to a prompt tell how far the policy has moved as a whole. The mean runs over the whole
+Answers that belong to another prompt show how far the policy has moved as a whole. The mean runs over the whole
 effective batch, over all processes and micro-batches, before the first gradient: so eight examples at once, eight
-accumulated, and two processes with four each measure from the same point. It carries no gradient.
+accumulated, and two processes with four each have the same baseline. It carries no gradient.
 
 Source: Ethayarajh et al. 2024 (arXiv 2402.01306), section 4. Which other answer is taken is left open there; here a
 prompt gets the answer of the example before it, the first one that of the last, as in TRL. (Diffusion-KTO takes the
@@ -26,61 +26,61 @@ from diffalign.training.step.batch_order import Visit, micro_batches, process_sh
 from diffalign.training.step.forward import ForwardContext, in_microbatch_order, pair_logps
 
 
-class Stray(NamedTuple):
-    """A prompt with another's answer: the index of each, and the visit of the prompt's example."""
+class Mismatch(NamedTuple):
+    """A prompt with another example's answer: the index of each, and the visit of the prompt's example."""
 
     prompt: int
     answer: int
     visit: int
 
 
-def mismatched_pairs(batch: Sequence[Visit]) -> list[Stray]:
-    """Each visit's prompt with the answer of the visit before it. One visit alone has no other: there is none then."""
+def mismatched_pairs(batch: Sequence[Visit]) -> list[Mismatch]:
+    """Returns each visit's prompt with the answer of the visit before it; nothing for a batch of one visit."""
     if len(batch) < 2:
         return []
     before = [batch[-1], *batch[:-1]]
-    return [Stray(index, other, visit) for (index, visit), (other, _) in zip(batch, before, strict=True)]
+    return [Mismatch(index, other, visit) for (index, visit), (other, _) in zip(batch, before, strict=True)]
 
 
 class MismatchedPairs(LazyPairs):
-    """Strays as examples, by names of their own: draws and caches are keyed by them.
+    """Mismatches as examples. Their ids differ from those of the pairs: draws and caches are keyed by ids.
 
     Args:
         pairs: The examples.
-        strays: Which prompts and answers of theirs.
+        mismatches: The prompts and answers of theirs that are joined.
     """
 
-    def __init__(self, pairs: Sequence[Pair], mismatched_pairs: Sequence[Stray]) -> None:
-        self._pairs, self._strays = pairs, mismatched_pairs
+    def __init__(self, pairs: Sequence[Pair], mismatches: Sequence[Mismatch]) -> None:
+        self._pairs, self._mismatches = pairs, mismatches
 
     def __len__(self) -> int:
-        return len(self._strays)
+        return len(self._mismatches)
 
     def at(self, index: int) -> Pair:
-        stray = self._strays[index]
-        prompt, answer = self._pairs[stray.prompt], self._pairs[stray.answer]
+        """Returns one example."""
+        mismatch = self._mismatches[index]
+        prompt, answer = self._pairs[mismatch.prompt], self._pairs[mismatch.answer]
         return replace(prompt, id=f"{prompt.id} with {answer.id}", chosen=answer.chosen, scores={})
 
 
 @torch.no_grad()
 def kto_baseline(run: ForwardContext, pairs: Sequence[Pair], batch: Sequence[Visit]) -> Tensor:
-    """The point of a batch, a float32 scalar on the device, the same on all processes; 0 where nothing can be measured.
+    """Returns the baseline of a batch, a float32 scalar on the device, the same on all processes; 0 for a batch of one.
 
     Args:
         run: Policy, loss, precision and seed.
         pairs: The examples, by index.
         batch: The whole batch, over all processes, in an order that does not depend on their number.
     """
-    all_of_it = mismatched_pairs(batch)
-    mine = process_share(all_of_it, run.accelerator.process_index, run.accelerator.num_processes)
-    found = MismatchedPairs(pairs, mine)
+    mismatches = mismatched_pairs(batch)
+    local = process_share(mismatches, run.accelerator.process_index, run.accelerator.num_processes)
+    examples = MismatchedPairs(pairs, local)
+    visits = in_microbatch_order(run.policy, examples, [(k, mismatch.visit) for k, mismatch in enumerate(local)])
     device = run.accelerator.device
     total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
-    for micro in micro_batches(
-        in_microbatch_order(run.policy, found, [(k, stray.visit) for k, stray in enumerate(mine)]), run.micro_batch_size
-    ):
-        scores, _ = pair_logps(run, [found[index] for index, _ in micro], [visit for _, visit in micro])
-        total += scores.chosen_logratio.to(total).sum()
+    for micro_batch in micro_batches(visits, run.micro_batch_size):
+        logps, _ = pair_logps(run, [examples[index] for index, _ in micro_batch], [visit for _, visit in micro_batch])
+        total += logps.chosen_logratio.to(total).sum()
     if run.accelerator.num_processes > 1:
         total = run.accelerator.reduce(total, "sum")
-    return (total / max(1, len(all_of_it))).clamp(min=0.0).float()
+    return (total / max(1, len(mismatches))).clamp(min=0.0).float()

@@ -9,7 +9,7 @@ from diffalign.errors import ConfigError
 from diffalign.losses import LOSSES
 from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.training.loop import train
-from diffalign.training.step.fast_slow import FastSlow, chasing
+from diffalign.training.step.fast_slow import FastSlow, gap_terms
 from tests.tiny_text import text_pairs
 from tests.training.step.test_sums_of_losses import equal, llm, recipe, records  # noqa: F401
 
@@ -21,9 +21,9 @@ def numbers(*values):
 
 
 def test_the_objectives_and_slopes_are_those_worked_out_by_hand():
-    # Margins 3 and 2, beta 0.1, alpha 0.1: losses 0.554355 and 0.598139, the chase's curve 0.644397.
+    # Margins 3 and 2, beta 0.1, alpha 0.1: losses 0.554355 and 0.598139, the curve of the gap 0.644397.
     fast, slow = numbers(3.0, 2.0)
-    ahead, behind = chasing(DPO, fast, slow, 0.1)
+    ahead, behind = gap_terms(DPO, fast, slow, 0.1)
     function = lambda m: DPO.loss.function(m, **DPO.own)
     objectives = function(fast) + ahead, function(slow) + behind
     assert [x.item() for x in objectives] == pytest.approx([0.618795, 0.533699], abs=5e-7)
@@ -33,35 +33,34 @@ def test_the_objectives_and_slopes_are_those_worked_out_by_hand():
 
 def test_each_term_reaches_its_own_module_alone_and_nothing_pulls_from_far_away():
     fast, slow = numbers(3.0, 2.0)
-    ahead, behind = chasing(DPO, fast, slow, 0.1)
+    ahead, behind = gap_terms(DPO, fast, slow, 0.1)
     assert torch.autograd.grad(ahead, slow, allow_unused=True) == (None,)
     assert torch.autograd.grad(behind, fast, allow_unused=True) == (None,)
     fast, slow = numbers(500.0, 2.0)
-    for term, own in zip(chasing(DPO, fast, slow, 0.1), (fast, slow), strict=True):
+    for term, own in zip(gap_terms(DPO, fast, slow, 0.1), (fast, slow), strict=True):
         assert torch.autograd.grad(term, own)[0].item() == 0.0
 
 
 def test_without_alpha_the_two_are_two_runs_and_equal_margins_pull_half_of_it():
     fast, slow = numbers(1.0, 1.0)
-    assert [x.item() for x in chasing(DPO, fast, slow, 0.0)] == [0.0, 0.0]
-    ahead, behind = chasing(DPO, fast, slow, 0.4)
+    assert [x.item() for x in gap_terms(DPO, fast, slow, 0.0)] == [0.0, 0.0]
+    ahead, behind = gap_terms(DPO, fast, slow, 0.4)
     assert torch.autograd.grad(ahead, fast)[0].item() == pytest.approx(-0.4 * 0.1 / 2)
     assert torch.autograd.grad(behind, slow)[0].item() == pytest.approx(-0.4 * 0.1 / 2)
 
 
 def test_who_fitted_better_is_the_fast_one_and_the_other_has_the_smaller_rate():
-    chase = FastSlow(0.1, 0.25, 2, second=None)
-    margins = numbers(0.0, 0.0)
+    fast_slow = FastSlow(0.1, 0.25, 2, second=None)
     for _ in range(2):
-        chase.cost(DPO, *margins, tuple(numbers(0.7, 0.6)))
-        chase.stepped()
-    assert chase.second_is_fast
+        fast_slow.add_losses(torch.tensor([0.7, 0.6], dtype=torch.float64))
+        fast_slow.after_step()
+    assert fast_slow.second_is_fast
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))]})
-    chase.slow_down(optimizer)
+    fast_slow.reduce_slow_rate(optimizer)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 1.0]
     again = FastSlow(0.1, 0.25, 2, second=None)
-    again.load_state(json.loads(json.dumps(chase.state())))
+    again.load_state(json.loads(json.dumps(fast_slow.state())))
     assert again.second_is_fast and again.sums.tolist() == [0.0, 0.0]
 
 
@@ -80,12 +79,12 @@ def test_a_second_set_computes_with_its_own_tensors_and_stands_in_front_exactly(
     assert torch.equal(module(x), before)
 
 
-CHASE = {"fast_slow": {"alpha": 0.5, "rate": 0.2, "interval": 2}}
+FAST_SLOW = {"fast_slow": {"alpha": 0.5, "rate": 0.2, "interval": 2}}
 
 
 def test_a_run_shares_the_fast_adapter_and_goes_on_exactly(llm, tmp_path):  # noqa: F811
     def run(name, steps, resume=False):
-        wanted = recipe(llm, tmp_path / name, train={"steps": steps, **CHASE}, checkpoint={"every": 1})
+        wanted = recipe(llm, tmp_path / name, train={"steps": steps, **FAST_SLOW}, checkpoint={"every": 1})
         return train(wanted, pairs=text_pairs(4), resume=resume).policy
 
     straight = run("straight", 5)
@@ -103,7 +102,7 @@ def test_a_run_shares_the_fast_adapter_and_goes_on_exactly(llm, tmp_path):  # no
 def test_images_are_trained_by_two_adapters_too(model, pairs, tmp_path):
     from tests.training.tiny_runs import losses, run
 
-    run(model, tmp_path / "both", pairs, train={"steps": 3, **CHASE})
+    run(model, tmp_path / "both", pairs, train={"steps": 3, **FAST_SLOW})
     assert losses(tmp_path / "both")[0] == pytest.approx(2 * 0.693147, rel=1e-3)
 
 
@@ -116,7 +115,7 @@ def test_images_are_trained_by_two_adapters_too(model, pairs, tmp_path):
     ],
 )
 def test_what_two_adapters_cannot_be_trained_with_is_told_before_training(llm, tmp_path, changes, said):  # noqa: F811
-    given = {"train": {**CHASE, **changes.pop("train", {})}, **changes}
+    given = {"train": {**FAST_SLOW, **changes.pop("train", {})}, **changes}
     if "model" in given:
         given["model"] = {"kind": "text", "path": str(llm), **given["model"]}
     with pytest.raises(ConfigError, match=said):

@@ -9,6 +9,7 @@ import torch
 from diffalign.pairs import DatasetPairs
 from diffalign.training.loop import train
 from diffalign.training.step.gradients import GradientComputer
+from diffalign.training.step.skipped_pairs import SkippedPairs
 from diffalign.training.storage.checkpoint import complete_checkpoints, read_checkpoint
 from tests.training.test_resume import metrics
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
@@ -37,8 +38,10 @@ def run(folder, pairs=SOME, labels=AGREE, **changes):
 
 
 def everything_is_scored(monkeypatch):
+    none = torch.zeros(0, dtype=torch.float64)
     monkeypatch.setattr(
-        GradientComputer, "teaching", lambda self, visits: (visits, torch.zeros(0, dtype=torch.float64))
+        "diffalign.training.step.gradients.skip_pairs_without_gradient",
+        lambda loss, label_of, pairs, visits: (visits, SkippedPairs(none, none)),
     )
 
 

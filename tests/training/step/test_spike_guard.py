@@ -6,7 +6,8 @@ import random
 import pytest
 
 from diffalign.training.recipe.schema import Guard
-from diffalign.training.step.spike_guard import SpikeGuard, StepStats
+from diffalign.training.step.spike_guard import SpikeGuard
+from diffalign.training.step.step_stats import StepStats
 
 
 def readings(count, seed=0):
@@ -75,7 +76,7 @@ def test_a_new_reference_starts_new_comparisons_and_keeps_the_gradients():
     guard = SpikeGuard(Guard(window=10))
     for _ in range(10):
         assert guard.check(StepStats(loss=0.1, grad_norm=1.0, chosen_change=-0.01)) == "ok"
-    guard.compare_anew()
+    guard.forget_reference()
     assert guard.history == {"grad_norm": [0.0] * 10}
     for _ in range(5):
         assert guard.check(StepStats(loss=0.69, grad_norm=1.0, chosen_change=0.0)) == "ok"

@@ -1,0 +1,75 @@
+"""Stage 1: binds the names in a recipe to functions and rows, and checks that they fit together.
+
+Nothing is loaded onto a device here and nothing is written, so a mistake in a recipe costs seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from diffalign.data.records.pair import Pair
+from diffalign.losses import Objective
+from diffalign.pairs.dataset import DatasetPairs, from_memory, read_dataset
+from diffalign.pairs.source import PairSource
+from diffalign.training.held_out.evaluate import HeldOut
+from diffalign.training.held_out.prune import drop_unused_answers, like_training_pairs
+from diffalign.training.recipe.bind import bind_label, bind_loss, bind_pairs
+from diffalign.training.recipe.compatibility import check_answers, check_loss_and_data, check_model
+from diffalign.training.recipe.model_kinds import model_kind
+from diffalign.training.recipe.schema import Recipe
+from diffalign.training.step.dataset_rewards import rewards_of
+from diffalign.training.step.micro_batch import Labeller
+
+
+@dataclass(frozen=True)
+class BoundRecipe:
+    """The names in a recipe as functions and rows.
+
+    Args:
+        loss: The loss, or the sum of several.
+        label: Returns the labels of pairs.
+        source: The source of the training pairs.
+        held_out: The held-out pairs; None: the recipe names none.
+    """
+
+    loss: Objective
+    label: Labeller
+    source: PairSource
+    held_out: HeldOut | None
+
+
+def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> BoundRecipe:
+    """Returns loss, label and pairs of a recipe.
+
+    Args:
+        recipe: The recipe.
+        pairs: Taken instead of the recipe's data.
+
+    Raises:
+        ConfigError: Parts of the recipe do not fit together.
+        DataError: A row lacks what the loss or the label reads.
+    """
+    rows = _read_rows(recipe, pairs)
+    loss, label = bind_loss(recipe.loss), bind_label(recipe.labels, rows.ranges)
+    check_model(loss, recipe.model)
+    make_source = bind_pairs(recipe.pairs, model_kind(recipe.model).candidates())
+    source = make_source(replace(rows, pairs=drop_unused_answers(rows.pairs, loss.roles)))
+    check_loss_and_data(loss, source, label(source.pairs))  # a label raises for a row that lacks what it needs
+    held_out = HeldOut.read(recipe.data)
+    if held_out is not None:
+        pruned = HeldOut(drop_unused_answers(held_out.pairs, loss.roles))
+        held_out = like_training_pairs(pruned, recipe.pairs.name, make_source).for_loss(loss, label)
+    for examples in ([] if source.every else source.pairs, held_out.pairs if held_out else []):
+        check_answers(loss, examples)
+        rewards_of(loss, examples)
+    return BoundRecipe(loss, label, source, held_out)
+
+
+def _read_rows(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> DatasetPairs:
+    if isinstance(pairs, DatasetPairs):
+        return pairs
+    if pairs is not None:
+        return from_memory(pairs)
+    data = recipe.data
+    return read_dataset(data.train, format=data.format, limit=data.limit, scores=data.scores, **data.options)

@@ -1,0 +1,107 @@
+"""Stage 2: opens the accelerator and the policy, and checks what only the opened policy can show."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from diffalign.errors import ConfigError
+from diffalign.losses import Objective
+from diffalign.policies.policy import Policy
+from diffalign.training.recipe.compatibility import check_medium
+from diffalign.training.recipe.model_kinds import open_model
+from diffalign.training.recipe.schema import Recipe, Train
+from diffalign.training.rounds import check_lengths
+from diffalign.training.setup.bind import BoundRecipe
+from diffalign.training.step.fast_slow import FastSlow
+from diffalign.training.storage.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A policy and its trainable parameters.
+
+    Args:
+        policy: The policy.
+        module: Its bare network; ``policy.module`` may become a distributed wrapper of it.
+        trainable: The parameters that the optimizer steps, by name.
+        fast_slow: A fast and a slow adapter; None: there is one adapter.
+    """
+
+    policy: Policy
+    module: nn.Module
+    trainable: dict[str, nn.Parameter]
+    fast_slow: FastSlow | None
+
+
+def open_accelerator(recipe: Recipe, output: RunFolder) -> Any:
+    """Returns accelerate's view of devices, processes and precision.
+
+    Raises:
+        ConfigError: The processes do not find each other, or a batch has fewer pairs than there are processes.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    # The state is shared by all accelerators of a process; a second run may want another precision.
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+    # Buffers do not change while training, so nothing has to be sent before each forward pass.
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    accelerator = Accelerator(
+        mixed_precision=recipe.train.mixed_precision,
+        log_with=list(recipe.log.trackers) or None,
+        project_dir=str(output.folder),
+        kwargs_handlers=[ddp],
+    )
+    launched, processes = int(os.environ.get("WORLD_SIZE", 1)), accelerator.num_processes
+    if launched > processes:  # otherwise each would train on its own, and overwrite the files of the others
+        raise ConfigError(
+            f"{launched} processes were launched, but this one finds {processes}: on a machine without a GPU "
+            "accelerate connects processes only on request. Set the environment: ACCELERATE_USE_CPU=true"
+        )
+    if recipe.train.batch_size < processes:
+        raise ConfigError(
+            f"train.batch_size is {recipe.train.batch_size}, but {processes} processes each need a pair. "
+            f"Type: --set train.batch_size={processes}"
+        )
+    return accelerator
+
+
+def open_policy(recipe: Recipe, policy: Policy | None, bound: BoundRecipe, processes: int) -> OpenedModel:
+    """Returns the policy of a recipe, on its device.
+
+    Args:
+        recipe: The recipe.
+        policy: Taken instead of the recipe's model.
+        bound: The recipe's loss and pairs, which must fit the policy.
+        processes: How many processes train.
+
+    Raises:
+        ConfigError: The policy does not fit the loss, the pairs or the number of processes.
+    """
+    if policy is None:
+        policy = open_model(recipe.model, gradient_checkpointing=recipe.train.gradient_checkpointing)
+    check_medium(bound.loss, policy.medium)
+    check_lengths(bound.source, policy)
+    fast_slow = _fast_slow(recipe.train, bound.loss, policy, processes)
+    return OpenedModel(policy, policy.module, policy.trainable(), fast_slow)
+
+
+def _fast_slow(train: Train, loss: Objective, policy: Policy, processes: int) -> FastSlow | None:
+    """Adds a second adapter where the recipe names one. Raises ConfigError where two cannot be trained."""
+    settings = train.fast_slow
+    if settings is None:
+        return None
+    if not loss.is_pure_margin:
+        raise ConfigError(
+            f"train.fast_slow compares the margins of two adapters, but the loss '{loss.name}' is no function of one "
+            "margin. Type: --set loss.name=logistic   or: --set train.fast_slow=null"
+        )
+    if processes > 1:
+        raise ConfigError("train.fast_slow trains in one process. Start one, or type: --set train.fast_slow=null")
+    return FastSlow(settings.alpha, settings.rate, settings.interval, policy.add_second_adapter())

@@ -1,0 +1,75 @@
+"""Opens a run: from a recipe to everything that the loop needs. Checks that cost nothing come first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diffalign.data.records.pair import Pair
+from diffalign.pairs.dataset import DatasetPairs
+from diffalign.policies.policy import Policy
+from diffalign.training.precision import settle_precision
+from diffalign.training.recipe.schema import Recipe
+from diffalign.training.report.header import header
+from diffalign.training.report.progress import ProgressReport
+from diffalign.training.report.trackers import check_trackers
+from diffalign.training.setup.bind import bind_recipe
+from diffalign.training.setup.build import build_run
+from diffalign.training.setup.open import open_accelerator, open_policy
+from diffalign.training.setup.prepare import prepare_run
+from diffalign.training.setup.schedule import schedule_batches
+from diffalign.training.state import Run
+from diffalign.training.storage.run_folder import RunFolder, check_output, dump, flat
+
+
+def open_run(
+    recipe: Recipe,
+    policy: Policy | None,
+    pairs: Sequence[Pair] | DatasetPairs | None,
+    *,
+    resume: bool,
+    check_only: bool,
+) -> Run:
+    """Opens a run and prints its header. With ``check_only`` nothing is encoded, written or moved.
+
+    Args:
+        recipe: The recipe of the run.
+        policy: Taken instead of the recipe's model.
+        pairs: Taken instead of the recipe's data.
+        resume: Whether the run in the output folder continues.
+        check_only: Stop after the header.
+    """
+    output = RunFolder(recipe.output)
+    check_trackers(recipe.log.trackers)
+    check_output(output, recipe, resume)
+    recipe, precision = settle_precision(recipe, output)
+    accelerator = open_accelerator(recipe, output)
+    processes = accelerator.num_processes
+    bound = bind_recipe(recipe, pairs)
+    model = open_policy(recipe, policy, bound, processes)
+    schedule = schedule_batches(recipe.train, bound, model.policy, processes)
+    report = ProgressReport(recipe.train.steps, active=accelerator.is_main_process)
+    report.say(
+        header(
+            recipe,
+            model.policy,
+            bound.source,
+            bound.loss,
+            processes=processes,
+            micro=schedule.micro_batch,
+            precision=precision.summary,
+        )
+    )
+    report.say(f"example  {model.policy.show(bound.source.pairs[0])}")
+    if precision.warning:
+        report.say(f"warning: {precision.warning}")
+    if not check_only:
+        prepare_run(recipe, accelerator, model, bound, schedule, output, report)
+    run = build_run(recipe, accelerator, model, bound, schedule, output, report)
+    if recipe.log.trackers and not check_only:
+        settings = {key: value if isinstance(value, PLAIN) else str(value) for key, value in flat(dump(recipe)).items()}
+        accelerator.init_trackers("diffalign", config=settings)
+    return run
+
+
+PLAIN = (bool, int, float, str)
+"""Types of values that every tracker stores."""

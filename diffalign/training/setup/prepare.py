@@ -1,0 +1,94 @@
+"""Stage 3: claims the output folder, fills the caches, stores what the reference computes, and places the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffalign.data.records.lazy import concat_pairs
+from diffalign.policies.policy import Policy
+from diffalign.training.recipe.schema import Recipe
+from diffalign.training.report.progress import ProgressReport
+from diffalign.training.setup.bind import BoundRecipe
+from diffalign.training.setup.open import OpenedModel
+from diffalign.training.setup.schedule import BatchSchedule
+from diffalign.training.step.batch_order import Visit, draws_of_visits
+from diffalign.training.step.kto_baseline import MismatchedPairs, mismatched_pairs
+from diffalign.training.storage.checkpoint import check_disk
+from diffalign.training.storage.run_folder import RunFolder, claim_output
+
+
+def prepare_run(
+    recipe: Recipe,
+    accelerator: Any,
+    model: OpenedModel,
+    bound: BoundRecipe,
+    schedule: BatchSchedule,
+    output: RunFolder,
+    report: ProgressReport,
+) -> None:
+    """Does everything that is done once before the first step.
+
+    Raises:
+        RunError: Checkpoints and result do not fit on the disk.
+    """
+    check_disk(output.folder, _bytes_on_disk(recipe, model, bound))
+    if accelerator.is_main_process:
+        claim_output(output, recipe)
+    with accelerator.main_process_first():  # the first process fills the caches, the others find them filled
+        _fill_caches(recipe, accelerator, model.policy, bound, schedule, report)
+    if accelerator.num_processes > 1:
+        model.policy.module = accelerator.prepare_model(model.policy.module)
+    else:
+        model.policy.module.to(accelerator.device)
+
+
+def _bytes_on_disk(recipe: Recipe, model: OpenedModel, bound: BoundRecipe) -> int:
+    size = sum(parameter.numel() * parameter.element_size() for parameter in model.trainable.values())
+    checkpoints = (recipe.checkpoint.keep + 1) * (4 if recipe.train.ema_decay else 3)
+    # A source with rounds keeps the state of each.
+    rounds = -(-recipe.train.steps // bound.source.every) if bound.source.every else 0
+    return (1 + checkpoints + rounds) * size
+
+
+def _fill_caches(
+    recipe: Recipe,
+    accelerator: Any,
+    policy: Policy,
+    bound: BoundRecipe,
+    schedule: BatchSchedule,
+    report: ProgressReport,
+) -> None:
+    """Encodes every pair, and computes what a stored reference returns at every visit of the run."""
+    pairs = concat_pairs(bound.source.pairs, bound.held_out.pairs if bound.held_out else [])
+    for line in policy.prepare(pairs, report.preparing):
+        report.say(line)
+    if bound.source.every:  # the pairs of later rounds are unknown here
+        return
+    batches = _planned_batches(recipe.train.steps, policy, bound, schedule)
+    if "kto_baseline" in bound.loss.needs:
+        mismatches = [mismatch for batch in batches for mismatch in mismatched_pairs(batch)]
+        batches.append([(len(pairs) + k, mismatch.visit) for k, mismatch in enumerate(mismatches)])
+        pairs = concat_pairs(pairs, MismatchedPairs(pairs, mismatches))
+    visits = [
+        (index, draws_of_visits([visit], schedule.draws)[draw][0])
+        for batch in batches
+        for index, visit in batch
+        for draw in range(schedule.draws)
+    ]
+    with accelerator.autocast():
+        policy.prepare_reference(
+            pairs,
+            visits,
+            recipe.train.seed,
+            batch=schedule.micro_batch,  # as many pairs at once as in training: the same kernels, so the same rounding
+            progress=report.preparing,
+            prompts="prompts" in bound.loss.needs,
+        )
+
+
+def _planned_batches(steps: int, policy: Policy, bound: BoundRecipe, schedule: BatchSchedule) -> list[list[Visit]]:
+    """Returns the visits of every step, then those of an evaluation; held-out pairs are numbered after the others."""
+    batches = [schedule.order.batch(step) for step in range(steps)]
+    if bound.held_out:
+        batches.append(bound.held_out.visits(policy.eval_draws, first=len(bound.source)))
+    return batches
