@@ -1,4 +1,4 @@
-"""A second tiny pipeline, made once, and what this room asks of policies."""
+"""A second tiny pipeline, made once, the policies of the battery, and what this room asks of policies."""
 
 from contextlib import contextmanager
 
@@ -6,12 +6,36 @@ import pytest
 import torch
 
 from diffalign.randomness import Draw
+from tests.policies.cases import CASES, Bench
 from tests.tiny import tiny_sdxl
 
 
 @pytest.fixture(scope="session")
 def sdxl(tmp_path_factory):
     return tiny_sdxl(tmp_path_factory.mktemp("sdxl"))
+
+
+@pytest.fixture(scope="session")
+def benches():
+    """The battery's policies that have been opened, by case."""
+    return {}
+
+
+@pytest.fixture(params=CASES)
+def bench(request, benches, tmp_path_factory):
+    """A case of the battery, with a policy that is opened once and shared."""
+    if request.param not in benches:
+        benches[request.param] = Bench(CASES[request.param](tmp_path_factory.mktemp("case")))
+    return benches[request.param]
+
+
+@pytest.fixture
+def policy(bench):
+    """The shared policy, at step 0 before each law and after it."""
+    yield bench.policy
+    bench.policy.load_state(bench.state)
+    for parameter in bench.policy.trainable().values():
+        parameter.grad = None
 
 
 def draw_for(pairs, visit=0, seed=0):

@@ -179,13 +179,14 @@ class ToyPolicy:
     def second_adapter_logps(self, encoded, draw) -> BatchLogps:
         return self._scored(self._trainable.second.network(self._bare), encoded, draw)
 
-    def make_candidates(self, prompts, seeds, store, keys, *, reference, **settings) -> list[CachedCandidate]:
+    def make_candidates(self, prompts, seeds, store, keys, *, reference=False, **settings) -> list[CachedCandidate]:
         self._called("sample")
-        assert reference and settings["steps"]
+        assert settings["steps"]
+        change = self.reference_change if reference else self._change.detach()
         asked = list(zip(prompts, seeds, strict=True))
         self.made += asked
         noises = [stream(seed, prompt, 0, "toy").standard_normal(WIDTH, dtype="float32") for prompt, seed in asked]
-        made = [(self._bare.base + self.reference_change) @ torch.from_numpy(noise) for noise in noises]
+        made = [(self._bare.base + change) @ torch.from_numpy(noise) for noise in noises]
         store.put_many({key: {"x": x} for key, x in zip(keys, made, strict=True)})
         return [CachedCandidate(str(store.root), store.maker, key) for key in keys]
 
