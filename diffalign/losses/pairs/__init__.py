@@ -1,4 +1,4 @@
-"""Losses on pairs: two candidates of which one is preferred. One file each, one row each in :data:`PAIRS`."""
+"""Losses on pairs: two candidates of which one is preferred. Their rows are in :data:`PAIRS`."""
 
 from diffalign.losses.loss import Loss
 from diffalign.losses.pairs.aot import AOT, AOT_UNPAIRED

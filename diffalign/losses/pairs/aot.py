@@ -1,5 +1,6 @@
-"""AOT: whole batches of candidates are compared, not single pairs: the distribution of the one side shall lie above the
-other's. In one dimension the optimal transport between two samples pairs them by their rank.
+"""AOT: compares whole batches of candidates, so that the chosen side's distribution lies above the rejected side's.
+
+In one dimension the optimal transport between two samples pairs them by their rank.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from diffalign.losses.ranges import BETA, FLIP
 
 
 def aot(logps: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
-    """Alignment via optimal transport, of pairs.
+    """Alignment via optimal transport on pairs.
 
         loss_b = f(g_b - h_(rank of g_b)),      f(m) = -(1 - flip) log s(beta m) - flip log s(-beta m)
 
@@ -31,44 +32,44 @@ def aot(logps: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
     Returns:
         ``(B,)``, one loss per pair: that of the pair's own gap and of the reference's gap of the same rank.
 
-    Facts: of one pair, and where policy and reference rank the gaps alike, it is the logistic loss; so it is log 2
-        where they are equal. The mean over the batch is never more than that of any other matching.
+    Facts: for one pair, and where policy and reference rank the gaps alike, it is the logistic loss; so it is log 2
+        where they are equal. The mean over the batch is at most that of any other matching.
 
     Source: Melnyk et al. 2024 (arXiv 2406.05882), the paired variant with the logistic loss.
     """
     gaps, reference = logps.gaps
-    return _dominance(gaps - reference[_partners(gaps, reference)], beta, flip)
+    return _dominance(gaps - reference[_same_rank(gaps, reference)], beta, flip)
 
 
 def aot_unpaired(logps: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
-    """Alignment via optimal transport, of good and bad candidates that belong to no pairs.
+    """Alignment via optimal transport on unpaired good and bad candidates.
 
         loss_b = f(R_w,b - R_l,(rank of R_w,b)),      f as for :func:`aot`
 
     with the logratios ``R`` of a batch, the rejected candidates' in ascending order.
 
     Args:
-        logps: ``B`` chosen and ``B`` rejected candidates against a reference; which stands beside which is forgotten.
+        logps: ``B`` chosen and ``B`` rejected candidates against a reference; the pairing is ignored.
         beta: Inverse temperature, > 0.
         flip: Assumed share of wrong labels, in [0, 0.5).
 
     Returns:
         ``(B,)``, one loss per chosen candidate.
 
-    Facts: log 2 where the policy equals its reference; of one pair it is the logistic loss. The mean does not change
-        when rejected candidates change places.
+    Facts: log 2 where the policy equals its reference; for one pair it is the logistic loss. The mean does not change
+        when rejected candidates are permuted.
 
     Source: Melnyk et al. 2024 (arXiv 2406.05882), the unpaired variant with the logistic loss.
     """
     chosen, rejected = logps.logratios
-    return _dominance(chosen - rejected[_partners(chosen, rejected)], beta, flip)
+    return _dominance(chosen - rejected[_same_rank(chosen, rejected)], beta, flip)
 
 
-def _partners(of: Tensor, among: Tensor) -> Tensor:
-    """Of each number the place of the one that has the same rank among the others."""
-    places = torch.empty_like(of, dtype=torch.long)
-    places[of.detach().argsort(stable=True)] = among.detach().argsort(stable=True).to(of.device)
-    return places
+def _same_rank(values: Tensor, others: Tensor) -> Tensor:
+    """Returns for each value the index of the number of the same rank in ``others``."""
+    index = torch.empty_like(values, dtype=torch.long)
+    index[values.detach().argsort(stable=True)] = others.detach().argsort(stable=True).to(values.device)
+    return index
 
 
 def _dominance(margin: Tensor, beta: float, flip: float) -> Tensor:
@@ -87,13 +88,12 @@ AOT = Loss(
     function=aot,
     takes="logps",
     needs_whole_batch=True,
-    media=("text",),  # of images a raw gap is mostly what the two show: its ranks say nothing of the policy
+    media=("text",),  # the raw gap of two images is mostly their content: its ranks do not depend on the policy
     summary="AOT: the policy's gaps of a whole batch lie above the reference's, rank by rank",
     formula="-log s(beta (g_(i) - h_(i))), g and h the sorted gaps logp_w - logp_l of policy and reference",
     source="Melnyk et al. 2024, arXiv 2406.05882",
     papers=(_PAPER,),
-    advice="When an improvement on average is wanted, not of each pair. It needs large batches: the ranks are the "
-    "batch's.",
+    advice="To improve the average, not each pair. It needs large batches: the ranks are the batch's.",
     limits={"beta": BETA, "flip": FLIP},
     at_zero=lambda h: math.log(2.0),
     aliases=("aot_pair",),

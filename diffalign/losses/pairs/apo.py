@@ -1,7 +1,6 @@
-"""Anchored preference optimisation: where the chosen candidate shall go, not only how far from the other.
+"""Anchored preference optimisation: a direction for the chosen candidate itself, not only for the gap of the two.
 
-With the logratios ``R`` and the logistic sigmoid ``s``, which is flat on both sides: what has gone far enough pulls no
-more.
+Here ``R`` are logratios and ``s`` is the logistic sigmoid, which is flat on both sides: far from 0 it has no gradient.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from diffalign.losses.ranges import BETA
 
 
 def apo_zero(logps: PairLogps, *, beta: float) -> Tensor:
-    """Anchored preference optimisation for chosen candidates that are better than the policy's own.
+    """Anchored preference optimisation for chosen candidates that are better than the policy's samples.
 
         loss_b = 1 - s(beta R_w) + s(beta R_l)
 
@@ -28,7 +27,7 @@ def apo_zero(logps: PairLogps, *, beta: float) -> Tensor:
         ``(B,)``, one loss per pair, within 0 and 2.
 
     Facts: 1 where the policy equals its reference, with slopes ``-beta / 4`` and ``beta / 4``: the chosen candidate
-        always up, the rejected one always down, each by itself. On a pair it is KTO with its point at zero.
+        always up, the rejected one always down, independently. On a pair it is KTO with its baseline at zero.
 
     Source: D'Oosterlinck et al. 2024 (arXiv 2408.06266), eq. 7.
     """
@@ -37,7 +36,7 @@ def apo_zero(logps: PairLogps, *, beta: float) -> Tensor:
 
 
 def apo_down(logps: PairLogps, *, beta: float) -> Tensor:
-    """Anchored preference optimisation for chosen candidates that are worse than the policy's own.
+    """Anchored preference optimisation for chosen candidates that are worse than the policy's samples.
 
         loss_b = s(beta R_w) + 1 - s(beta (R_w - R_l))
 
@@ -66,11 +65,11 @@ APO_ZERO = Loss(
     name="apo_zero",
     function=apo_zero,
     takes="logps",
-    summary="APO-zero: chosen up and rejected down, each by itself and each only so far",
+    summary="APO-zero: chosen up and rejected down, independently and within bounds",
     formula="1 - s(beta R_w) + s(beta R_l)",
     source="D'Oosterlinck et al. 2024, arXiv 2408.06266, eq. 7",
     papers=(_PAPER,),
-    advice="When the chosen answers are better than what the model says by itself, and DPO lets both likelihoods fall.",
+    advice="When the chosen answers are better than the model's samples, and DPO lets both likelihoods fall.",
     limits={"beta": BETA},
     at_zero=lambda h: 1.0,
 )
@@ -83,7 +82,8 @@ APO_DOWN = Loss(
     formula="s(beta R_w) + 1 - s(beta (R_w - R_l))",
     source="D'Oosterlinck et al. 2024, arXiv 2408.06266, eq. 8",
     papers=(_PAPER,),
-    advice="When the model is better than both answers and only their order can be learnt: pairs of a weaker model.",
+    advice="When the model is better than both answers and only their order can be learnt, as with pairs of a weaker "
+    "model.",
     limits={"beta": BETA},
     at_zero=lambda h: 1.0,
 )

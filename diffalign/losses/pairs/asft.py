@@ -1,4 +1,4 @@
-"""ASFT: both candidates' likelihoods by themselves: the chosen one shall be certain, the rejected one impossible."""
+"""ASFT: makes the chosen candidate certain and the rejected one impossible, each by its own likelihood."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def asft(logps: PairLogps, *, lam: float = 1.0, beta: float = 1.0, sft_term: boo
 
         loss_b = -a_w + lam [-log s(beta o_w) - log s(-beta o_l)]
 
-    with ``a = logp / number of tokens``, its log-odds ``o = a - log(1 - exp(a))``, and at ``beta`` 1, where
-    ``s(o) = exp(a)``, simply ``-(1 + lam) a_w - lam log(1 - exp(a_l))``.
+    with ``a = logp / number of tokens`` and its log-odds ``o = a - log(1 - exp(a))``. At ``beta`` 1, where
+    ``s(o) = exp(a)``, it is ``-(1 + lam) a_w - lam log(1 - exp(a_l))``.
 
     Args:
-        logps: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens: of
-            a sum the probability would vanish, and the rejected candidate with it. Log-probabilities are at most 0; a
-            denoiser's is ``-e / 2``, so that ``exp(logp_scale logp)`` stands for a probability.
+        logps: ``B`` pairs; a reference is not read. The row takes means over tokens: the probability of a sum would
+            vanish, and the rejected candidate with it. Log-probabilities are at most 0; a denoiser's is ``-e / 2``,
+            so that ``exp(logp_scale logp)`` is used as a probability.
         lam: Factor on the two odds' losses, 0 or more; the paper's beta.
-        beta: Inverse temperature of the log-odds, > 0. 1 is the paper's loss, others are tuned as a beta of DPO is.
-        sft_term: Whether the chosen candidate's likelihood is added; false for a model that is fine-tuned already.
+        beta: Inverse temperature of the log-odds, > 0. 1 is the paper's loss; tune others like DPO's beta.
+        sft_term: Whether to add the chosen candidate's likelihood; false for a model that is fine-tuned already.
 
     Returns:
         ``(B,)``, one loss per pair.
 
     Facts: at beta 1 the pull on the chosen candidate is ``1 + lam`` whatever its likelihood, and the push on the
-        rejected one is ``lam p / (1 - p)``: it dies out by itself. ORPO of the same factor is never larger, by
+        rejected one is ``lam p / (1 - p)``, which vanishes with p. ORPO of the same factor is never larger, by
         ``lam log[p_w (1 - p_l) + p_l (1 - p_w)]``.
 
     Source: Wang et al. 2024 (arXiv 2409.10571); beta is Gorbatovski et al. 2025 (arXiv 2502.01237), whose tuned
@@ -56,7 +56,7 @@ ASFT = Loss(
     scale_sensitive=True,
     per_token=True,
     uses_absolute_logps=True,
-    summary="ASFT: fine-tuning that also makes the rejected candidate improbable, each by itself, without a reference",
+    summary="ASFT: fine-tuning that also makes the rejected candidate improbable, without a reference",
     formula="-a_w + lam [-log s(beta o_w) - log s(-beta o_l)], o = a - log(1 - exp(a)), a = logp per token",
     source="Wang et al. 2024, arXiv 2409.10571; beta: Gorbatovski et al. 2025, arXiv 2502.01237",
     papers=(
@@ -73,9 +73,9 @@ ASFT = Loss(
             "The Differences Between Direct Alignment Algorithms are a Blur",
         ),
     ),
-    advice="When likelihoods themselves shall rise and fall, not only their gap. Independent comparisons find it below "
-    "losses on pairs; after fine-tuning set sft_term: false and tune beta. Of a denoiser set logp_scale: 10, so that "
-    "exp(-5 e) is a number between 0 and 1.",
+    advice="When the likelihoods themselves should rise and fall, not only their gap. Independent comparisons find it "
+    "below losses on pairs; after fine-tuning set sft_term: false and tune beta. For a denoiser set logp_scale: 10, "
+    "so that exp(-5 e) is a number between 0 and 1.",
     limits={
         "lam": Range(
             *(0.0, math.inf, True, False),

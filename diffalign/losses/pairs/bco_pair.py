@@ -1,4 +1,4 @@
-"""Losses that judge the two candidates of a pair each by itself, by a classifier of its logratio ``R``."""
+"""Losses on pairs that classify each of the two candidates by its own logratio ``R``."""
 
 from __future__ import annotations
 
@@ -48,11 +48,9 @@ def nca(logps: PairLogps, *, beta: float) -> Tensor:
         ``(B,)``, one loss per pair.
 
     Facts: 2 log 2 where the policy equals its reference, with slopes ``-beta / 4`` and ``beta / 4``. The chosen
-        candidate has a place to go to, ``R_w = log 2 / beta``, and is held there; the rejected one goes down as far as
-        it can.
+        candidate has a finite target, ``R_w = log 2 / beta``; the rejected one is pushed down without bound.
 
-    Source: Chen et al. 2024 (arXiv 2402.05369), the loss for preference data: of two candidates the reward is all on
-        the chosen one's side.
+    Source: Chen et al. 2024 (arXiv 2402.05369), the loss for preference data, with all reward on the chosen candidate.
     """
     chosen, rejected = (beta * ratio for ratio in logps.logratios)
     return -F.logsigmoid(chosen) - 0.5 * F.logsigmoid(-chosen) - 0.5 * F.logsigmoid(-rejected)
@@ -73,8 +71,8 @@ BCO_PAIR = Loss(
     formula="-log s(beta R_w) - log s(-beta R_l)",
     source="Jung et al. 2024, arXiv 2404.04656",
     papers=(BCO_PAPER,),
-    advice="When the chosen candidate's likelihood shall not fall with the rejected one's. For thumbs up and down take "
-    "a loss on single examples.",
+    advice="When the chosen candidate's likelihood should not fall with the rejected one's. For thumbs up and down "
+    "take a loss on single examples.",
     limits={"beta": BETA},
     at_zero=lambda h: 2.0 * math.log(2.0),
 )

@@ -1,4 +1,4 @@
-"""Degree: a term that asks the policy's own states how much of an answer is missing, beside any loss on pairs."""
+"""Content degree: predicts from the policy's own states how much of an answer is missing, as a term of a sum."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from diffalign.losses.paper import Paper
 def content_degree(logps: PairLogps) -> Tensor:
     """Self-supervised preference degree.
 
-        loss_b = -logp_b,      logp the mean log-probability of telling right how much of an answer was removed
+        loss_b = -logp_b,      logp the mean log-probability of the true degree of removal
 
     Args:
-        logps: ``B`` pairs that carry it as the further answer "degree"; no other number is read.
+        logps: ``B`` pairs with that log-probability as the further answer "degree"; nothing else is read.
 
     Returns:
-        ``(B,)``, one cost per pair.
+        ``(B,)``, one loss per pair.
 
-    Facts: a head that knows nothing costs ``log K`` for K degrees. It is a term of a sum: times 0.1 is where to start,
-        and alone it teaches no preference.
+    Facts: an untrained head costs ``log K`` for K degrees. It is a term of a sum: start at times 0.1; without another
+        loss it trains no preference.
 
-    Source: Li et al. 2024 (arXiv 2409.17791); how content is removed and degrees are told is ours, because the authors
-        released no code.
+    Source: Li et al. 2024 (arXiv 2409.17791); the removal of content and the prediction of degrees are this project's
+        own, because the authors released no code.
     """
-    logps.pair  # noqa: B018  the degrees are those of a pair's two answers
+    logps.pair  # noqa: B018  raises for single candidates
     return -upcast(logps.answer("degree").policy.logps)
 
 
@@ -37,9 +37,9 @@ CONTENT_DEGREE = Loss(
     takes="logps",
     needs=("degree",),
     media=("text",),
-    summary="a term that makes the policy's states tell how much of an answer's key content is missing",
-    formula="-logp_degree, the cross entropy of telling degrees of removed content apart",
-    source="Li et al. 2024, arXiv 2409.17791; the rule of removal is ours",
+    summary="a term that trains the policy's states to predict how much of an answer's key content is missing",
+    formula="-logp_degree, the cross entropy of predicting the degree of removed content",
+    source="Li et al. 2024, arXiv 2409.17791; the rule of removal is this project's own",
     papers=(
         Paper(
             "2409.17791",
@@ -48,7 +48,7 @@ CONTENT_DEGREE = Loss(
             "Self-supervised Preference Optimization: Enhance Your Language Model with Preference Degree Awareness",
         ),
     ),
-    advice="Experimental, and a term: a sum such as logistic + 0.1 content_degree. Needs model.degree: {}; watch "
+    advice="Experimental, for a sum such as logistic + 0.1 content_degree. Needs model.degree: {}; watch "
     "degree/accuracy.",
     limits={},
     at_zero=None,

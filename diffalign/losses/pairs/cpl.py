@@ -1,4 +1,4 @@
-"""Contrastive preference learning: the better of two segments of behaviour is the likelier one, under a bias."""
+"""Contrastive preference learning: makes the better of two segments of behaviour the likelier one, with a bias."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def cpl(logps: PairLogps, *, beta: float, lam: float = 0.5) -> Tensor:
         loss_b = -log s(beta logp_w - lam beta logp_l)
 
     Args:
-        logps: ``B`` pairs; a reference, if there is one, is not read. Of segments a log-probability is the sum over
-            their steps; of Gaussian actions it is minus a squared error, so a denoiser's is no approximation here.
+        logps: ``B`` pairs; a reference is not read. A segment's log-probability is the sum over its steps; for Gaussian
+            actions it is minus a squared error, so a denoiser's is no approximation here.
         beta: Inverse temperature, > 0; the paper's alpha.
-        lam: The conservative bias, in [0, 1]: below 1 a lower likelihood of both costs, so that the policy stays near
-            the data. 1 is the contrast alone.
+        lam: The conservative bias, in [0, 1]: below 1 the loss grows when both likelihoods fall, so that the policy
+            stays near the data. 1 is the contrast only.
 
     Returns:
         ``(B,)``, one loss per pair.
@@ -65,7 +65,7 @@ def cpl_kl(logps: PairLogps, *, beta: float, lam: float = 0.75) -> Tensor:
 _LAM = Range(
     *(0.0, 1.0, True, True),
     meaning="the conservative bias: how much the rejected candidate counts",
-    advice="Start at 0.5; 0.75 against a reference, 1 beside a likelihood term.",
+    advice="Start at 0.5; 0.75 against a reference, 1 with a likelihood term.",
 )
 
 CPL_PAPER = Paper(
@@ -85,8 +85,8 @@ CPL = Loss(
     formula="-log s(beta logp_w - lam beta logp_l)",
     source="Hejna et al. 2023, arXiv 2310.13639",
     papers=(CPL_PAPER,),
-    advice="For segments of behaviour, or where no reference fits. Fine-tune on the data first; the bias, and sft "
-    "beside it, keep likelihoods from falling together.",
+    advice="For segments of behaviour, or where no reference fits into memory. Fine-tune on the data first; the bias, "
+    "and an sft term, keep likelihoods from falling together.",
     limits={"beta": BETA, "lam": _LAM},
     at_zero=None,
 )

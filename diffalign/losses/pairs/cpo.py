@@ -1,4 +1,4 @@
-"""CPO: the contrast of two candidates without a reference, held up by the chosen candidate's likelihood."""
+"""CPO: the contrast of two candidates without a reference, plus the chosen candidate's likelihood."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cpo(logps: PairLogps, *, beta: float, weight: float = 1.0, average: bool = T
     with the number ``n_w`` of the chosen candidate's tokens.
 
     Args:
-        logps: ``B`` pairs; a reference, if there is one, is not read. The contrast is one of sums over tokens.
+        logps: ``B`` pairs; a reference is not read. The contrast is of sums over tokens.
         beta: Inverse temperature, > 0.
         weight: Factor on the chosen candidate's likelihood, 0 or more.
         average: Whether that likelihood is a mean over tokens, as in released code, or a sum.
@@ -30,8 +30,8 @@ def cpo(logps: PairLogps, *, beta: float, weight: float = 1.0, average: bool = T
     Returns:
         ``(B,)``, one loss per pair.
 
-    Facts: the contrast is the logistic loss against a reference that finds everything equally likely. The pull on the
-        chosen candidate never ends.
+    Facts: the contrast is the logistic loss against a uniform reference. The gradient on the chosen candidate never
+        vanishes.
 
     Source: Xu et al. 2024 (arXiv 2401.08417), eq. 3 plus the likelihood term.
     """
@@ -46,7 +46,7 @@ CPO = Loss(
     function=cpo,
     takes="logps",
     needs=(),
-    media=("text",),  # errors of two images differ by what they show; without a reference nothing cancels that
+    media=("text",),  # errors of two images differ by their content, which only a reference would cancel
     uses_absolute_logps=True,
     summary="CPO: the contrast of two likelihoods plus the chosen one's likelihood, without a reference",
     formula="-log s(beta (logp_w - logp_l)) - weight logp_w / n_w",
@@ -59,8 +59,8 @@ CPO = Loss(
             "Contrastive Preference Optimization: Pushing the Boundaries of LLM Performance in Machine Translation",
         ),
     ),
-    advice="When there is no room for a reference and the chosen answers are good ones to imitate, as in translation. "
-    "Longer chosen answers have lower sums: where lengths differ much, take simpo.",
+    advice="When no reference fits into memory and the chosen answers are good to imitate, as in translation. "
+    "Longer answers have lower sums: where lengths differ much, choose simpo.",
     limits={
         "beta": BETA,
         "weight": Range(

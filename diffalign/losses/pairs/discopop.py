@@ -1,4 +1,4 @@
-"""DiscoPOP: the curve that a language model found when it was asked for loss functions."""
+"""DiscoPOP: a loss curve that a language model found in a search over loss functions."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def discopop(margin: Tensor, *, beta: float, temperature: float = 0.05) -> Tenso
     Args:
         margin: ``(B,)``, as for the logistic loss.
         beta: Inverse temperature, > 0.
-        temperature: Width of the border between the two, > 0, in units of ``1 / beta``.
+        temperature: Width of the transition between the two, > 0, in units of ``1 / beta``.
 
     Returns:
         ``(B,)``, one loss per pair.
 
     Facts: ``(log 2 + 1) / 2`` at margin 0, with slope ``-beta [3 - (1 - log 2) / temperature] / 4``. With a temperature
-        below a tenth that slope is positive: crossing zero the loss climbs from the logistic curve to the exponential
-        one, which lies higher, so between two valleys there is a small hill, and pairs may rest before it.
+        below a tenth that slope is positive: around zero the loss rises from the logistic curve to the exponential
+        one, which lies higher, so there is a small local maximum, and pairs may stop before it.
 
     Source: Lu et al. 2024 (arXiv 2406.08414), eq. 5 (log-ratio modulated loss).
     """
     u = beta * upcast(margin)
     share = u / temperature
-    # The product as one exponential: its factors are 0 and infinity for a pair that is lost by far.
+    # One exponential in place of a product: for a very negative margin the factors are 0 and infinity.
     exponential = torch.exp((F.logsigmoid(share) - u).clamp(max=LARGEST))
     return exponential - torch.sigmoid(-share) * F.logsigmoid(u)
 
@@ -44,7 +44,7 @@ def discopop(margin: Tensor, *, beta: float, temperature: float = 0.05) -> Tenso
 DISCOPOP = Loss(
     name="discopop",
     function=discopop,
-    summary="DiscoPOP: logistic for pairs that are lost, exponential for pairs that are won",
+    summary="DiscoPOP: logistic for negative margins, exponential for positive ones",
     formula="-(1 - g) log s(u) + g exp(-u), u = beta m, g = s(u / temperature)",
     source="Lu et al. 2024, arXiv 2406.08414, eq. 5",
     papers=(
@@ -61,7 +61,7 @@ DISCOPOP = Loss(
         "beta": BETA,
         "temperature": Range(
             *(0.0, math.inf, False, False),
-            meaning="the width of the border between the two curves",
+            meaning="the width of the transition between the two curves",
             advice="Leave it at 0.05, as published; from 0.12 on the loss falls everywhere.",
         ),
     },

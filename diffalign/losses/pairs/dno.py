@@ -1,4 +1,4 @@
-"""DNO: the logistic loss with labels as soft as the two candidates' rewards are close."""
+"""DNO: the logistic loss with soft labels from the gap of the two candidates' rewards."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def dno(logps: PairLogps, *, beta: float, scale: float = 1.0, target: str = "sof
         loss_b = 0 where |r_w - r_l| < gap
 
     Args:
-        logps: ``B`` pairs against a reference, the policy as it was when it drew them, with rewards: mean win rates
+        logps: ``B`` pairs against a reference, the state of the policy that sampled them, with rewards: mean win rates
             against its answers.
         beta: Inverse temperature, > 0; the paper's eta.
         scale: Factor on the difference of rewards, > 0. Win rates differ by 1 at most, so 1 keeps z within 0.27 and
             0.73.
-        target: "soft", the label that the rewards say; or "hard", the chosen candidate's.
+        target: "soft", the label that follows from the rewards; or "hard", the chosen candidate's.
         gap: Smallest difference of rewards for a pair to count, 0 or more.
 
     Returns:
-        ``(B,)``, one loss per pair; pairs that do not count are 0 among them.
+        ``(B,)``, one loss per pair; 0 for pairs that do not count.
 
     Facts: at margin 0 the loss is log 2 for every reward. The soft one is least at ``beta m = scale (r_w - r_l)``, so
         the policy becomes the reference times ``exp(r scale / beta)``. With z = 1 it is the logistic loss.
@@ -49,7 +49,7 @@ DNO = Loss(
     function=dno,
     takes="logps",
     needs=("reference", "rewards"),
-    summary="DNO: the logistic loss with labels as soft as the rewards of the two candidates are close",
+    summary="DNO: the logistic loss with soft labels from the gap of the two candidates' rewards",
     formula="-z log s(beta m) - (1 - z) log s(-beta m), z = s(scale (r_w - r_l)); hard: z = 1; 0 below the gap",
     source="Rosset et al. 2024, arXiv 2404.03715, algorithm 1 and eq. 13",
     papers=(
@@ -60,8 +60,8 @@ DNO = Loss(
             "Direct Nash Optimization: Teaching Language Models to Self-Improve with General Preferences",
         ),
     ),
-    advice="When the data say how much better, not only which one; in rounds, on a model's own answers. The paper's "
-    "runs are target: hard with a gap of 2 points out of 6, beta 0.05 to 0.1.",
+    advice="When the data have rewards, not only an order; in rounds, on a model's own answers. The paper's runs use "
+    "target: hard with a gap of 2 points out of 6, beta 0.05 to 0.1.",
     limits={
         "beta": BETA,
         "scale": Range(

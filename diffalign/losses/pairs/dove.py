@@ -1,4 +1,4 @@
-"""DOVE: the logistic loss of prompts and answers together, for pairs whose members answer different prompts."""
+"""DOVE: the logistic loss on prompts and answers together, for pairs with two different prompts."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def dove(logps: PairLogps, *, beta: float) -> Tensor:
         loss_b = -log s(beta (J_w - J_l)),      J = logratio of the prompt + logratio of the answer
 
     Args:
-        logps: ``B`` pairs against a reference, with the log-probabilities of their prompts. Denoisers give prompts
-            none: the term is then 0, and two images of different captions are compared, each under its own.
+        logps: ``B`` pairs against a reference, with the log-probabilities of their prompts. Denoisers have none: the
+            term is then 0, and two images of different captions are compared, each under its own caption.
         beta: Inverse temperature, > 0.
 
     Returns:
         ``(B,)``, one loss per pair.
 
-    Facts: at equal policy and reference it is log 2. Where both answer the same prompt its terms cancel: then it is the
-        logistic loss.
+    Facts: at equal policy and reference it is log 2. Where both candidates have the same prompt its terms cancel: then
+        it is the logistic loss.
 
     Source: Bansal et al. 2024 (arXiv 2404.00530), DOVE; the images' form is ours.
     """
     chosen, rejected = logps.pair
-    prompts = _gain(chosen, logps.reference_chosen) - _gain(rejected, logps.reference_rejected)
+    prompts = _prompt_logratio(chosen, logps.reference_chosen) - _prompt_logratio(rejected, logps.reference_rejected)
     return -F.logsigmoid(beta * (logps.margin + prompts))
 
 
-def _gain(policy: CandidateLogps, reference: CandidateLogps | None) -> Tensor | float:
-    """The prompt's logratio; 0 where it has none."""
+def _prompt_logratio(policy: CandidateLogps, reference: CandidateLogps | None) -> Tensor | float:
+    """Returns the prompt's logratio; 0 where it has none."""
     if policy.prompts is None or reference is None or reference.prompts is None:
         return 0.0
     return upcast(policy.prompts) - upcast(reference.prompts).detach()
@@ -61,7 +61,7 @@ DOVE = Loss(
         ),
     ),
     advice="When people ranked answers to different prompts against each other (a column rejected_prompt). With one "
-    "prompt for both it is logistic at a higher price.",
+    "prompt for both it equals logistic and costs more.",
     limits={"beta": BETA},
     at_zero=lambda h: math.log(2.0),
 )

@@ -1,4 +1,4 @@
-"""Logistic losses on a pair that weigh its parts: the reference's opinion, or the rejected candidate."""
+"""Logistic losses on a pair with a weight on the reference's gap, or on the rejected candidate."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from diffalign.losses.ranges import BETA, Range
 
 
 def dpo_gamma(logps: PairLogps, *, beta: float, gamma: float) -> Tensor:
-    """The logistic loss with the reference's own ranking counted in part, or more than once.
+    """The logistic loss with a weight on the reference's own ranking.
 
         loss_b = -log s(beta [(logp_w - logp_l) - gamma (reference_w - reference_l)])
 
     Args:
         logps: ``B`` pairs against a reference.
         beta: Inverse temperature, > 0.
-        gamma: How much the reference's gap counts, 0 or more: 1 is the logistic loss, 0 asks the policy alone.
+        gamma: Weight of the reference's gap, 0 or more: 1 is the logistic loss, 0 reads the policy only.
 
     Returns:
         ``(B,)``, one loss per pair.
 
     Facts: a reference that ranks a pair wrongly by ``c`` nats lets the logistic loss fall to ``-log s(beta c)`` before
         the policy ranks it rightly; with ``gamma < 1`` that pair costs more until then. Where the policy equals its
-        reference the loss is that of ``(1 - gamma)`` times the reference's gap: log 2 for gamma 1 alone.
+        reference the loss is that of ``(1 - gamma)`` times the reference's gap: log 2 for gamma 1 only.
 
-    Source: Chen et al. 2024 (arXiv 2405.19534), the loss with a weighed reference.
+    Source: Chen et al. 2024 (arXiv 2405.19534), the loss with a weighted reference.
     """
     policy, reference = logps.gaps
     return -F.logsigmoid(beta * (policy - gamma * reference))
@@ -47,7 +47,7 @@ def flex_dpo(logps: PairLogps, *, beta: float, beta_rejected: float) -> Tensor:
         logps: ``B`` pairs against a reference.
         beta: Inverse temperature of the chosen candidate's logratio, > 0.
         beta_rejected: That of the rejected one, 0 or more; below ``beta`` it is pushed down less than the chosen one is
-            pulled up. 0 learns nothing from it.
+            pulled up. 0 ignores it.
 
     Returns:
         ``(B,)``, one loss per pair.
@@ -67,7 +67,7 @@ DPO_GAMMA = Loss(
     name="dpo_gamma",
     function=dpo_gamma,
     takes="logps",
-    summary="DPO with the reference's ranking weighed by gamma: below 1 its mistakes weigh less",
+    summary="DPO with the reference's ranking weighted by gamma: below 1 its mistakes weigh less",
     formula="-log s(beta [(logp_w - logp_l) - gamma (reference_w - reference_l)])",
     source="Chen et al. 2024, arXiv 2405.19534",
     papers=(
@@ -78,13 +78,13 @@ DPO_GAMMA = Loss(
             "Preference Learning Algorithms Do Not Learn Preference Rankings",
         ),
     ),
-    advice="When the reference ranks many pairs wrongly and DPO never turns them round. Stay near 1 with a denoiser: "
-    "what the errors of two images differ by is mostly what they show.",
+    advice="When the reference ranks many pairs wrongly and DPO never corrects them. Stay near 1 with a denoiser: the "
+    "errors of two images differ mostly by their content.",
     limits={
         "beta": BETA,
         "gamma": Range(
             *(0.0, math.inf, True, False),
-            meaning="how much the reference's own gap counts",
+            meaning="the weight of the reference's own gap",
             advice="1 is the logistic loss; try 0.75 or 0.5.",
         ),
     },
@@ -106,14 +106,14 @@ FLEX_DPO = Loss(
             "3D-Properties: Identifying Challenges in DPO and Charting a Path Forward",
         ),
     ),
-    advice="When rewards/rejected dives and takes rewards/chosen along. Go down in small steps: a beta_rejected of 0.8 "
-    "times beta, not a third of it.",
+    advice="When rewards/rejected falls fast and rewards/chosen falls with it. Lower it in small steps: a "
+    "beta_rejected of 0.8 times beta, not a third of it.",
     limits={
         "beta": BETA,
         "beta_rejected": Range(
             *(0.0, math.inf, True, False),
             meaning="the inverse temperature of the rejected candidate's logratio",
-            advice="Start at 0.8 times beta: 0.08 beside 0.1.",
+            advice="Start at 0.8 times beta: 0.08 with a beta of 0.1.",
         ),
     },
     at_zero=lambda h: math.log(2.0),

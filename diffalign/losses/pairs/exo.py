@@ -1,4 +1,4 @@
-"""EXO: the policy's own opinion of a pair is compared with the label by the other Kullback-Leibler divergence."""
+"""EXO: the reverse Kullback-Leibler divergence between the policy's preference for a pair and the label."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def exo(margin: Tensor, *, beta: float, flip: float = 0.001) -> Tensor:
     Args:
         margin: ``(B,)``, as for the logistic loss.
         beta: Inverse temperature, > 0.
-        flip: What the label leaves to the rejected candidate, in (0, 0.5); at 0 the loss would be infinite.
+        flip: Probability that the label gives to the rejected candidate, in (0, 0.5); at 0 the loss would be infinite.
 
     Returns:
         ``(B,)``, one loss per pair.
 
     Facts: it is the divergence of (q, 1 - q) from the label's (1 - flip, flip); the logistic loss with a flip is the
-        same two numbers' divergence the other way round, up to a constant. So it is 0, its least, at
-        ``log((1 - flip) / flip) / beta``, where the other one is least as well; its slope is
-        ``-beta q (1 - q) (log((1 - flip) / flip) - beta m)``, so a pair that is wrong by far pulls hardly at all.
+        forward divergence of the same two, up to a constant. So its minimum, 0, is at
+        ``log((1 - flip) / flip) / beta``, where the other one has its minimum as well; its slope is
+        ``-beta q (1 - q) (log((1 - flip) / flip) - beta m)``, so a very wrong pair has hardly any gradient.
 
     Source: Ji et al. 2024 (arXiv 2402.00856), eq. 16 for two candidates; PRefLexOR trains with it, flip 0.005 (Buehler
         2024, arXiv 2410.12375).
@@ -40,14 +40,14 @@ def exo(margin: Tensor, *, beta: float, flip: float = 0.001) -> Tensor:
     return won + torch.sigmoid(-u) * (F.logsigmoid(-u) - math.log(flip))
 
 
-def _goal(flip: float) -> float:
+def _target(flip: float) -> float:
     return math.log1p(-flip) - math.log(flip)
 
 
 EXO = Loss(
     name="exo",
     function=exo,
-    summary="EXO: the reverse divergence between the policy's opinion of a pair and its label, seeking one mode",
+    summary="EXO: the reverse divergence between the policy's preference and the label, mode-seeking",
     formula="q [log q - log(1 - flip)] + (1 - q) [log(1 - q) - log flip], q = s(beta m)",
     source="Ji et al. 2024, arXiv 2402.00856, eq. 16; Buehler 2024, arXiv 2410.12375",
     papers=(
@@ -65,18 +65,18 @@ EXO = Loss(
             "Reasoning and Agentic Thinking",
         ),
     ),
-    advice="When an exact optimum matters more than speed, and labels are clean. Margins have a goal, as under a flip. "
-    "Pairs that the policy has badly wrong teach little: begin from a policy that has few.",
+    advice="When an exact optimum matters more than speed, and labels are clean. Margins have a finite target, as "
+    "with a flip. Pairs that the policy ranks very wrongly have little gradient: start from a policy that has few.",
     limits={
         "beta": BETA,
         "flip": Range(
             *(0.0, 0.5, False, False),
-            meaning="what the label leaves to the rejected candidate",
+            meaning="the probability that the label gives to the rejected candidate",
             advice="Leave it at 0.001; published runs take up to 0.005. It cannot be 0.",
         ),
     },
     at_zero=lambda h: -math.log(2.0) - 0.5 * (math.log1p(-h["flip"]) + math.log(h["flip"])),
-    slope_at_zero=lambda h: -h["beta"] * _goal(h["flip"]) / 4.0,
-    optimum=lambda h: _goal(h["flip"]) / h["beta"],
+    slope_at_zero=lambda h: -h["beta"] * _target(h["flip"]) / 4.0,
+    optimum=lambda h: _target(h["flip"]) / h["beta"],
     aliases=("exo_pair",),
 )

@@ -1,4 +1,4 @@
-"""GPO: regresses each candidate's logratio to how well it does against the model's other answers."""
+"""GPO: regresses each candidate's logratio to its preference score against the model's other answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.pairs.sppo import SPPO_PAPER
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.regression import regressed
+from diffalign.losses.regression import regression_loss
 
 
 def gpo(logps: PairLogps, *, beta: float, clamp: float = 0.0, relative: bool = False) -> Tensor:
@@ -23,30 +23,30 @@ def gpo(logps: PairLogps, *, beta: float, clamp: float = 0.0, relative: bool = F
     were drawn with them.
 
     Args:
-        logps: ``B`` pairs against a reference, the policy as it was when it drew them, with rewards of any sign and
+        logps: ``B`` pairs against a reference, the state of the policy that sampled them, with rewards of any sign and
             size. A mean over *all* answers of a prompt, each against each, has mean 0 over the prompt.
         beta: Inverse temperature, > 0. A candidate's target is its reward over beta.
-        clamp: Targets stop here on both sides; 0: nowhere.
+        clamp: Largest size of a target; 0: no limit.
         relative: Measures distances in units of ``1 / beta``, so that the loss is of the rewards' own size.
 
     Returns:
         ``(B,)``, one loss per pair.
 
-    Facts: it is zero where both logratios are on their targets. Past its target a chosen candidate is pulled back
-        down: nothing runs away. With the win rates less one half as rewards it is ``sppo``.
+    Facts: it is zero where both logratios are at their targets. Beyond its target a chosen candidate is pulled back
+        down, so margins stay finite. With the win rates less one half as rewards it is ``sppo``.
 
-    Source: Zhang et al. 2024 (arXiv 2410.02197), GPO. The released code has the drivers alone; the regression is
-        SPPO's with the score in place of the win rate, its normaliser taken as 0, and the clamp (1000) the drivers'.
+    Source: Zhang et al. 2024 (arXiv 2410.02197), GPO. The released code contains only the drivers; the regression
+        is SPPO's with the score in place of the win rate and 0 for its normaliser; the clamp (1000) is the drivers'.
     """
     chosen, rejected = logps.logratios
-    worth = [logps.reward(role).to(chosen) for role in ("chosen", "rejected")]
+    rewards = [logps.reward(role).to(chosen) for role in ("chosen", "rejected")]
     if clamp:
-        worth = [value.clamp(-clamp * beta, clamp * beta) for value in worth]
-    up, down = (
-        regressed(ratio, value, beta=beta, relative=relative)
-        for ratio, value in zip((chosen, rejected), worth, strict=True)
+        rewards = [value.clamp(-clamp * beta, clamp * beta) for value in rewards]
+    chosen_loss, rejected_loss = (
+        regression_loss(ratio, value, beta=beta, relative=relative)
+        for ratio, value in zip((chosen, rejected), rewards, strict=True)
     )
-    return 0.5 * (up + down)
+    return 0.5 * (chosen_loss + rejected_loss)
 
 
 GPO = Loss(
@@ -68,9 +68,9 @@ GPO = Loss(
         ),
         SPPO_PAPER,
     ),
-    advice="In rounds, on a model's own answers that a judge of pairs compared: preferences may then go in circles. "
-    "Published: beta 0.001 of sums over tokens, three rounds, learning rate 5e-7. Take relative: true where an "
-    "optimizer or a clipped gradient minds losses of thousands.",
+    advice="In rounds, on a model's own answers that a pairwise judge compared; preferences may be cyclic. Published: "
+    "beta 0.001 of sums over tokens, three rounds, learning rate 5e-7. Set relative: true where an optimizer or "
+    "gradient clipping cannot handle losses of thousands.",
     limits={
         "beta": BETA,
         "clamp": Range(

@@ -1,4 +1,4 @@
-"""Hinge loss on a pair: pulls with constant force until the margin is won, then not at all."""
+"""Hinge loss on a pair: a constant gradient until the margin reaches its target, then none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def hinge(margin: Tensor, *, beta: float) -> Tensor:
 
     Args:
         margin: ``(B,)``, as for the logistic loss.
-        beta: Inverse temperature, > 0. A margin of ``1 / beta`` counts as won and pulls no more.
+        beta: Inverse temperature, > 0. From a margin of ``1 / beta`` on the gradient is 0.
 
     Returns:
         ``(B,)``, one loss per pair.
@@ -35,7 +35,7 @@ HINGE = Loss(
     name="hinge",
     function=hinge,
     per_token=False,
-    summary="RSO's hinge: a constant pull until the margin reaches 1 / beta",
+    summary="RSO's hinge: a constant gradient until the margin reaches 1 / beta",
     formula="max(0, 1 - beta m)",
     source="Liu et al. 2023, arXiv 2309.06657, section 3 (hinge-norm); Zhao et al. 2023, arXiv 2305.10425",
     papers=(
@@ -52,7 +52,7 @@ HINGE = Loss(
             "SLiC-HF: Sequence Likelihood Calibration with Human Feedback",
         ),
     ),
-    advice="When easy pairs should cost nothing. A rising share of saturated pairs is its way of being done.",
+    advice="When easy pairs should have no gradient. The share of saturated pairs rises as training finishes.",
     limits={"beta": BETA},
     at_zero=lambda h: 1.0,
     slope_at_zero=lambda h: -h["beta"],

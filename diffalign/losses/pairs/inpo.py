@@ -1,4 +1,4 @@
-"""INPO: the squared loss, its reference between a fixed one and the policy as it was."""
+"""INPO: the IPO loss against a mixture of a fixed reference and an earlier state of the policy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.regression import regressed
+from diffalign.losses.regression import regression_loss
 
 
 def inpo(logps: PairLogps, *, beta: float, tau_over_eta: float = 1 / 3, relative: bool = False) -> Tensor:
@@ -17,20 +17,20 @@ def inpo(logps: PairLogps, *, beta: float, tau_over_eta: float = 1 / 3, relative
 
         loss_b = (m_b - 1 / (2 beta))^2,   m = q m_reference + (1 - q) m_previous        relative: the same times beta^2
 
-    with the margins against the fixed reference and against the policy as it was, and ``q = tau_over_eta``.
+    with the margins against the fixed reference and against the previous policy, and ``q = tau_over_eta``.
 
     Args:
-        logps: ``B`` pairs against a reference, with the candidates' scores under the previous policy. Of texts they
-            are sums unless ``per_token: true`` says otherwise.
-        beta: Inverse temperature, > 0; the paper's eta. The margin aimed at is ``1 / (2 beta)``.
+        logps: ``B`` pairs against a reference, with the log-probabilities under the previous policy. For texts they
+            are sums unless ``per_token: true`` is set.
+        beta: Inverse temperature, > 0; the paper's eta. The target margin is ``1 / (2 beta)``.
         tau_over_eta: The share of the fixed reference, in [0, 1]; the rest is the previous policy's.
         relative: Measures the distance in units of ``1 / beta``.
 
     Returns:
         ``(B,)``, one loss per pair.
 
-    Facts: in the first round, where the previous policy is the reference, it is ``squared`` with sums; with a share of
-        1 in every round. On pairs that the previous policy drew and a preference P labelled, the best policy is
+    Facts: in the first round, where the previous policy is the reference, it is ``ipo`` with sums; with a share of
+        1 in every round. On pairs that the previous policy sampled and a preference P labelled, the best policy is
         ``exp(P(y over previous) / beta) reference^q previous^(1 - q)``: one step of mirror descent towards the Nash
         policy, without an estimate of any win rate.
 
@@ -38,10 +38,10 @@ def inpo(logps: PairLogps, *, beta: float, tau_over_eta: float = 1 / 3, relative
     """
     chosen, rejected = logps.pair
     gap = upcast(chosen.logps) - upcast(rejected.logps)
-    one, other = logps.under("previous")
-    since = gap - (upcast(one.logps) - upcast(other.logps)).detach()
-    margin = tau_over_eta * logps.margin + (1.0 - tau_over_eta) * since
-    return regressed(margin, 0.5, beta=beta, relative=relative)
+    previous_chosen, previous_rejected = logps.under("previous")
+    previous_margin = gap - (upcast(previous_chosen.logps) - upcast(previous_rejected.logps)).detach()
+    margin = tau_over_eta * logps.margin + (1.0 - tau_over_eta) * previous_margin
+    return regression_loss(margin, 0.5, beta=beta, relative=relative)
 
 
 INPO = Loss(
@@ -52,7 +52,7 @@ INPO = Loss(
     is_quadratic=True,
     scale_sensitive=True,
     per_token=False,
-    summary="INPO: the squared loss against a mixture of the reference and the policy as it was",
+    summary="INPO: the IPO loss against a mixture of the reference and an earlier state of the policy",
     formula="(q m_reference + (1 - q) m_previous - 1 / (2 beta))^2, q = tau_over_eta; relative: times beta^2",
     source="Zhang et al. 2024, arXiv 2407.00617",
     papers=(
@@ -63,14 +63,14 @@ INPO = Loss(
             "Iterative Nash Policy Optimization: Aligning LLMs with General Preferences via No-Regret Learning",
         ),
     ),
-    advice="In rounds, on a model's own answers of which only the better one is known: no win rates. The reference "
-    "stays the first policy throughout. Published: beta 0.0075 of sums, a third of the reference, three rounds.",
+    advice="In rounds, on a model's own answers with an order but no win rates. The reference stays the first policy "
+    "throughout. Published: beta 0.0075 of sums, a third of the reference, three rounds.",
     limits={
         "beta": BETA,
         "tau_over_eta": Range(
             *(0.0, 1.0, True, True),
-            meaning="the share of the fixed reference beside the previous policy",
-            advice="Leave it at a third; 1 forgets the previous policy, 0 the reference.",
+            meaning="the share of the fixed reference; the rest is the previous policy's",
+            advice="Leave it at a third; 1 ignores the previous policy, 0 the reference.",
         ),
     },
     # In the first round: the previous policy is the reference.

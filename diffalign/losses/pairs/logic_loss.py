@@ -1,4 +1,4 @@
-"""Losses from a logical form: a statement about the two candidates is compiled into a loss, see `losses.logic`."""
+"""Losses compiled from a logical form, which is a statement about the two candidates; see `losses.logic`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import Range
 
 LINKS = {"logistic": logistic, "hinge": hinge, "squared": ipo}
-"""What is made of rho in a margin's place."""
+"""The losses that can be applied to rho in place of a margin."""
 
 
 def structure(
@@ -36,23 +36,23 @@ def structure(
     not, ``p = exp(logp / number of tokens)``.
 
     Args:
-        logps: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens
-            unless ``per_token: false`` says otherwise: of a sum ``1 - p`` is 1. Log-probabilities are at most 0.
+        logps: ``B`` pairs; a reference is not read. The row takes means over tokens unless ``per_token: false`` is set:
+            for a sum ``1 - p`` is 1. Log-probabilities are at most 0.
         beta: Inverse temperature, > 0. At 1, and without constraint and additive part, the loss is ``-log weight(P)``.
         form: The structure: a name ("cCPO"), or its statements ("M_l -> M_w given M_w or M_l").
         top: In place of a form, the worlds that count for the loss: "11,10", or a statement.
-        bottom: Those that count against it.
+        bottom: The worlds that count against it.
         link: The loss of rho: logistic; hinge, ``max(0, 1 - beta rho)``; squared, ``(rho - 1 / (2 beta))^2``.
 
     Returns:
         ``(B,)``, one loss per pair.
 
     Raises:
-        ValueError: Scores of single candidates.
+        ValueError: Single candidates.
 
     Facts: CPO is ``-log s(beta (a_w - a_l))`` with log-probabilities ``a`` per token; CE is ``-a_w`` at beta 1; ORPO is
-        that loss's odds' term. A structure whose top lies within another's, while its bottom holds the other's, never
-        costs less.
+        the odds term of that loss. A structure whose top is a subset of another's and whose bottom is a superset of
+        the other's never has a smaller loss.
 
     Source: Richardson et al. 2024 (arXiv 2412.17696); ``-log weight(P)`` is Xu et al. 2017 (arXiv 1711.11157). A
         denoiser's ``p = exp(logp_scale logp)``, a number between 0 and 1 as errors are not negative, is this project's
@@ -70,14 +70,14 @@ def structure_reference(
 
         loss_b = -log s(beta rho_b),      rho = log [ weight(top) r_l / (weight(bottom) r_w) ]
 
-    or, where the structure says something of the reference's propositions itself, ``rho = log [ weight(top) /
+    or, where the structure contains propositions of the reference, ``rho = log [ weight(top) /
     weight(bottom) ]`` over all four.
 
     Args:
         logps: ``B`` pairs against a reference; means over tokens and log-probabilities as for :func:`structure`.
         beta: Inverse temperature, > 0.
-        form: As there; DPO too.
-        top: As there; worlds have four digits where the reference's propositions are meant, M_w M_l R_w R_l.
+        form: As there, and DPO.
+        top: As there; worlds of the reference's propositions have four digits, M_w M_l R_w R_l.
         bottom: As there.
         link: As there.
 
@@ -85,10 +85,10 @@ def structure_reference(
         ``(B,)``, one loss per pair.
 
     Raises:
-        ValueError: Scores of single candidates, or without a reference.
+        ValueError: Single candidates, or no reference.
 
-    Facts: CPO and DPO are one structure here, the logistic loss with this link and ``per_token`` alike, and so for the
-        others. A reference with ``log r_w / r_l`` the same for all pairs is a margin to win by: that of SimPO.
+    Facts: CPO and DPO are the same structure here: the logistic loss with the same link and ``per_token``; likewise for
+        the others. A reference with the same ``log r_w / r_l`` for all pairs is the target margin of SimPO.
 
     Source: Richardson et al. 2024 (arXiv 2412.17696), the forms with a reference.
     """
@@ -125,13 +125,13 @@ def _agree(hyper: Hyper, with_reference: bool) -> None:
     compiled = _compiled(form, top, bottom)
     if compiled.top == compiled.bottom:
         raise ValueError(
-            f"top and bottom of '{form or top}' are the same worlds, so its loss would be the same for every model; in "
-            "its core something must tell the allowed worlds apart"
+            f"top and bottom of '{form or top}' are the same worlds, so its loss would be the same for every model; "
+            "its core must be true in some of the allowed worlds and false in others"
         )
     if compiled.count == 4 and not with_reference:
         raise ValueError(
-            f"'{form or f'{top} / {bottom}'}' speaks of the reference (R_w, R_l). Type: name: structure_reference; "
-            "without a reference DPO is form: CPO"
+            f"'{form or f'{top} / {bottom}'}' contains propositions of the reference (R_w, R_l). Type: name: "
+            "structure_reference; without a reference DPO is form: CPO"
         )
 
 
@@ -162,7 +162,7 @@ STRUCTURE = Loss(
     scale_sensitive=True,
     per_token=True,
     uses_absolute_logps=True,
-    summary="a loss made from a statement about the two answers, without a reference: CE, ORPO, cCPO, your own",
+    summary="a loss compiled from a statement about the two answers, without a reference: CE, ORPO, cCPO or a new one",
     formula="-log s(beta rho), rho = log [weight(top) / weight(bottom)], a world's weight: p or 1 - p per answer, "
     "p = exp(logp per token)",
     source=f"{_SOURCE}; the weight of a statement as a loss: Xu et al. 2017, arXiv 1711.11157",
@@ -175,10 +175,10 @@ STRUCTURE = Loss(
             "A Semantic Loss Function for Deep Learning with Symbolic Knowledge",
         ),
     ),
-    advice="To try a loss that has no name yet: `diffalign logic FORM` shows what a form says and whether it follows "
-    "the label. The authors' search found cCPO as good as known ones. Nothing ties the policy to where it started: "
-    "keep the learning rate low. Of a denoiser set logp_scale: 10, so that exp(-5 e) is a number between 0 and 1; "
-    "without a reference what differs between two images counts as well.",
+    advice="To try a loss that has no name yet: `diffalign logic FORM` explains a form and whether it follows the "
+    "label. The authors' search found cCPO as good as known losses. Nothing keeps the policy near its start: use a "
+    "low learning rate. For a denoiser set logp_scale: 10, so that exp(-5 e) is a number between 0 and 1; without a "
+    "reference the content of the two images counts as well.",
     limits={"beta": _BETA},
     choices=_CHOICES,
     agree=lambda h: _agree(h, with_reference=False),
@@ -192,13 +192,13 @@ STRUCTURE_REFERENCE = Loss(
     scale_sensitive=True,
     per_token=True,
     uses_absolute_logps=True,
-    summary="the same against a reference: any form with log r_w / r_l taken off, or one about the reference itself",
+    summary="the same against a reference: any form minus log r_w / r_l, or one about the reference itself",
     formula="-log s(beta rho), rho = log [weight(top) r_l / (weight(bottom) r_w)]",
     source=f"{_SOURCE}, forms with a reference",
     papers=(_PAPER,),
-    advice="As structure, where the policy shall be held to its start: form: cCPO here is to DPO what cCPO is to CPO. "
-    "form: DPO with per_token: false is logistic. Of a denoiser set logp_scale: for forms with a 1 - p to 10, and beta "
-    "up to keep the gap's weight; for DPO and CPO to 50000 with a beta of 0.1.",
+    advice="As structure, where the policy should stay near its start: form: cCPO here is to DPO what cCPO is to CPO. "
+    "form: DPO with per_token: false is logistic. For a denoiser set logp_scale: for forms with a 1 - p to 10, with a "
+    "larger beta to keep the gap's weight; for DPO and CPO to 50000 with a beta of 0.1.",
     limits={"beta": _BETA},
     choices=_CHOICES,
     agree=lambda h: _agree(h, with_reference=True),

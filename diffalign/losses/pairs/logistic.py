@@ -1,4 +1,4 @@
-"""Logistic losses on a pair: a Bradley-Terry model of which candidate won, with ``s`` the logistic sigmoid."""
+"""Logistic losses on a pair: a Bradley-Terry model of the preferred candidate, with ``s`` the logistic sigmoid."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def logistic(margin: Tensor, *, beta: float, flip: float = 0.0) -> Tensor:
 
     Args:
         margin: ``(B,)``. How much more the policy favours the chosen candidate than the reference does: nats for token
-            log-ratios, half a squared-error gap for denoisers. The loss does not ask which.
-        beta: Inverse temperature, > 0. Doubling it halves the margin that counts as won.
+            log-ratios, half a squared-error gap for denoisers.
+        beta: Inverse temperature, > 0. Doubling it halves the margin needed for the same loss.
         flip: Assumed share of mislabelled pairs, in [0, 0.5).
 
     Returns:
         ``(B,)``, one loss per pair.
 
-    Facts: at margin 0 the loss is log 2 for every beta and flip, with slope ``-beta (1 - 2 flip) / 2``. With a flip it
-        is least at ``log((1 - flip) / flip) / beta``; without one it falls forever.
+    Facts: at margin 0 the loss is log 2 for every beta and flip, with slope ``-beta (1 - 2 flip) / 2``. With a flip its
+        minimum is at ``log((1 - flip) / flip) / beta``; without one it has none.
 
     Sources: flip = 0 is Rafailov et al. 2023 (arXiv 2305.18290), eq. 7, and with denoising errors Wallace et al. 2023
         (arXiv 2311.12908), eq. 14; flip > 0 is Mitchell's note on noisy preferences (ericmitchell.ai/cdpo.pdf), eq. 3.
@@ -52,7 +52,7 @@ def robust(margin: Tensor, *, beta: float, flip: float) -> Tensor:
         ``(B,)``, one loss per pair; negative for large margins.
 
     Facts: at margin 0 the loss is log 2, with slope ``-beta / (2 (1 - 2 flip))``. ``(1 - flip) L(m) + flip L(-m)`` is
-        the loss without noise, for every margin. The slope never vanishes: margins may run away.
+        the loss without noise, for every margin. The slope never vanishes: margins may diverge.
 
     Source: Chowdhury et al. 2024, "Provably Robust DPO" (arXiv 2403.00409), the de-biased loss of section 3.
     """
@@ -86,7 +86,7 @@ LOGISTIC = Loss(
         DIFFUSION_DPO_PAPER,
     ),
     advice="Start here. Watch both rewards: a growing margin with two falling rewards means that the policy forgets. "
-    "Where votes contradict each other a flip, say 0.1, keeps margins finite.",
+    "Where votes contradict each other, a flip such as 0.1 keeps margins finite.",
     limits={"beta": BETA, "flip": FLIP},
     at_zero=lambda h: math.log(2.0),
     slope_at_zero=lambda h: -h["beta"] * (1.0 - 2.0 * h["flip"]) / 2.0,
@@ -110,8 +110,8 @@ ROBUST = Loss(
             "Provably Robust DPO: Aligning Language Models with Noisy Feedback",
         ),
     ),
-    advice="When the rate of wrong labels is known. Do not choose the rate by this loss: it falls without bound as "
-    "margins grow. Prefer logistic with a flip when the noise is a guess.",
+    advice="When the rate of wrong labels is known. Do not tune the rate by this loss: it falls without bound as "
+    "margins grow. Prefer logistic with a flip when the rate is a guess.",
     limits={"beta": BETA, "flip": FLIP},
     at_zero=lambda h: math.log(2.0),
     slope_at_zero=lambda h: -h["beta"] / (2.0 * (1.0 - 2.0 * h["flip"])),

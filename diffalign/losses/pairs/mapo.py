@@ -17,7 +17,7 @@ from diffalign.losses.ranges import Range
 SERIES = (1.0, -1 / 2, 1 / 12, 0.0, -1 / 720, 0.0, 1 / 30240, 0.0, -1 / 1209600, 0.0, 1 / 47900160)
 """Taylor coefficients of the link, the Bernoulli numbers over factorials."""
 NEAR = 0.25
-"""Below this the series: its first dropped term is 3e-17 there, while the quotient's gradient cancels like eps / x."""
+"""Bound of the series: its first dropped term is 3e-17 there, while the quotient's gradient cancels like eps / x."""
 
 
 def mapo(logps: PairLogps, *, k: float = 0.5, temperature: float = 1000.0, weight: float = 0.1) -> Tensor:
@@ -28,17 +28,17 @@ def mapo(logps: PairLogps, *, k: float = 0.5, temperature: float = 1000.0, weigh
     with the errors ``e = -2 logp`` of the policy and ``s`` the logistic sigmoid.
 
     Args:
-        logps: ``B`` pairs of a denoiser; the reference, if there is one, is not read.
+        logps: ``B`` pairs of a denoiser; a reference is not read.
         k: Factor on the errors before the link, > 0.
         temperature: Factor on the gap of the links, > 0. Large, because the links of near-equal errors are near-equal.
-        weight: Factor on the margin's loss, 0 or more. 0 is fine-tuning on the chosen candidates: ``sft`` with scale 2.
+        weight: Factor on the margin's loss, 0 or more. 0 is fine-tuning on the chosen candidates, ``sft`` with scale 2.
 
     Returns:
         ``(B,)``, one loss per pair.
 
-    Facts: equal errors cost ``e + weight log 2``. The link falls from 1 at no error to 0, so an error that is already
-        large moves the margin little: a rejected candidate is not pushed away forever. Swapping the candidates
-        changes the first term too: the loss is no function of one margin.
+    Facts: equal errors cost ``e + weight log 2``. The link falls from 1 at error 0 to 0, so an error that is already
+        large changes the margin little: the gradient on a rejected candidate vanishes. Swapping the candidates
+        changes the first term too, so the loss is no function of one margin.
 
     Source: Hong et al. 2024 (arXiv 2406.06424). The paper modulates the link by a temperature and leaves open whether
         as an exponent or as a factor (a link bounded in (0, 1) suggests the exponent); this is the factor, with the
@@ -50,7 +50,7 @@ def mapo(logps: PairLogps, *, k: float = 0.5, temperature: float = 1000.0, weigh
 
 
 def phi(x: Tensor) -> Tensor:
-    """The link ``x / (exp(x) - 1)``, with 1 at 0. Precise for small ``x`` and without overflow, its gradient too."""
+    """Returns the link ``x / (exp(x) - 1)``, 1 at 0; value and gradient are precise near 0 and do not overflow."""
     near = x.abs() < NEAR
     small = torch.where(near, x, 0.0)
     series = torch.full_like(x, SERIES[-1])
@@ -80,8 +80,8 @@ MAPO = Loss(
             "Margin-aware Preference Optimization for Aligning Diffusion Models without Reference",
         ),
     ),
-    advice="When there is no room or time for a reference. Nothing ties the policy to where it started: keep the "
-    "learning rate low and watch diversity. The defaults are those published for SDXL.",
+    advice="When there is no memory or time for a reference. Nothing keeps the policy near its start: use a low "
+    "learning rate and watch diversity. The defaults are those published for SDXL.",
     limits={
         "k": Range(
             *(0.0, math.inf, False, False),
@@ -90,12 +90,12 @@ MAPO = Loss(
         ),
         "temperature": Range(
             *(0.0, math.inf, False, False),
-            meaning="the factor on the gap of the links: how fast a margin counts as won",
+            meaning="the factor on the gap of the links: how fast the loss saturates",
             advice="Leave it at 1000.",
         ),
         "weight": Range(
             *(0.0, math.inf, True, False),
-            meaning="the factor on the margin's loss beside the chosen candidate's error",
+            meaning="the factor on the margin's loss, added to the chosen candidate's error",
             advice="Leave it at 0.1; 0 is plain fine-tuning.",
         ),
     },

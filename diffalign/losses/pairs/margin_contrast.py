@@ -1,4 +1,4 @@
-"""Margin contrast: the same two answers should lie farther apart where the prompt asks for more of what one does."""
+"""Margin contrast: a larger margin of the same answers under a prompt whose instructions one of them follows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from diffalign.losses.ranges import BETA
 
 
 def margin_contrast(logps: PairLogps, *, beta: float) -> Tensor:
-    """Margin of one prompt against the margin of another.
+    """The margin under one prompt against the margin under another.
 
         loss_b = -log s(beta (m'_b - m_b))
 
@@ -29,7 +29,7 @@ def margin_contrast(logps: PairLogps, *, beta: float) -> Tensor:
         ``(B,)``, one loss per pair.
 
     Facts: at equal policy and reference it is log 2. It pulls the pair's own margin *down* as much as the other one up:
-        a term beside a loss on the pair. Equal prompts cost log 2 and teach nothing.
+        use it as a term added to a loss on the pair. Equal prompts cost log 2 and have no gradient.
 
     Source: Sun et al. 2025 (arXiv 2505.12845), the comparison between samples, rebuilt from its description. Its
         comparison within a sample, one answer under two prompts, is the logistic loss on pairs whose rejected candidate
@@ -44,7 +44,7 @@ MARGIN_CONTRAST = Loss(
     function=margin_contrast,
     takes="logps",
     roles=("augmented_chosen", "augmented_rejected"),
-    summary="the same two answers farther apart where the prompt asks for more of what the chosen one does",
+    summary="a larger margin of the same two answers under a prompt whose instructions the chosen one follows",
     formula="-log s(beta (m' - m)), m' under the augmented prompt",
     source="Sun et al. 2025, arXiv 2505.12845",
     papers=(
@@ -55,8 +55,8 @@ MARGIN_CONTRAST = Loss(
             "Multi-Level Aware Preference Learning: Enhancing RLHF for Complex Multi-Instruction Tasks",
         ),
     ),
-    advice="When prompts carry several instructions that can be checked: a sum such as logistic + margin_contrast. Not "
-    "alone: it pulls the pair's own margin down.",
+    advice="When prompts have several instructions that can be checked: a sum such as logistic + margin_contrast. Do "
+    "not use it without another loss: it pulls the pair's own margin down.",
     limits={"beta": BETA},
     at_zero=lambda h: math.log(2.0),
 )

@@ -1,4 +1,4 @@
-"""MODPO: the logistic loss for one objective, leaving room for what others already say of the pair."""
+"""MODPO: the logistic loss for one objective, with an offset from the rewards of the other objectives."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def modpo(logps: PairLogps, *, beta: float, weight: float, curve: str = "logisti
 
         loss_b = -log s(u_b), or hinge: max(0, 1 - u_b),      u_b = (beta m_b - (g_w - g_l)) / weight
 
-    with what the other objectives say of each candidate, ``g = sum_i w_i r_i``.
+    with the weighted rewards of the other objectives for each candidate, ``g = sum_i w_i r_i``.
 
     Args:
-        logps: ``B`` pairs against a reference, labelled by one objective; the rewards are the other objectives',
-            combined already: name them with their weights in the setting ``rewards``.
+        logps: ``B`` pairs against a reference, labelled by one objective; the rewards are the weighted sum of
+            the other objectives': name them with their weights in the setting ``rewards``.
         beta: Inverse temperature, > 0.
         weight: The weight of the objective that labelled the pairs, 0.05 or more; with those of the others it usually
             sums to 1.
@@ -33,13 +33,13 @@ def modpo(logps: PairLogps, *, beta: float, weight: float, curve: str = "logisti
 
     Facts: the best policy is the reference times ``exp((weight r + g) / beta)``. Weight 1 and no other reward is the
         logistic loss; rewards that are equal for both leave it at ``beta / weight``. Where the others favour the chosen
-        candidate too, the policy has to go farther for the same loss.
+        candidate too, the same loss requires a larger margin.
 
     Source: Zhou et al. 2023 (arXiv 2310.03708), with the hinge of its released code.
     """
     margin = logps.margin
-    others = (logps.reward("chosen") - logps.reward("rejected")).to(margin)
-    u = (beta * margin - others) / weight
+    offset = (logps.reward("chosen") - logps.reward("rejected")).to(margin)
+    u = (beta * margin - offset) / weight
     return F.relu(1.0 - u) if curve == "hinge" else -F.logsigmoid(u)
 
 
@@ -48,8 +48,8 @@ MODPO = Loss(
     function=modpo,
     takes="logps",
     needs=("reference", "rewards"),
-    summary="MODPO: the logistic loss for one objective, beside weighed rewards of others",
-    formula="-log s(u) or max(0, 1 - u), u = (beta m - (g_w - g_l)) / weight, g = sum of the others' weighed rewards",
+    summary="MODPO: the logistic loss for one objective, with an offset from the weighted rewards of others",
+    formula="-log s(u) or max(0, 1 - u), u = (beta m - (g_w - g_l)) / weight, g = sum of the others' weighted rewards",
     source="Zhou et al. 2023, arXiv 2310.03708",
     papers=(
         Paper(
@@ -59,14 +59,14 @@ MODPO = Loss(
             "Beyond One-Preference-Fits-All Alignment: Multi-Objective Direct Preference Optimization",
         ),
     ),
-    advice="When several things are wanted and one of them labelled the pairs: rewards: {safety: 0.5} with weight 0.5, "
-    "one run per weighting, and a front in the report. Bring the rewards to a spread of about one first.",
+    advice="For several objectives of which one labelled the pairs: rewards: {safety: 0.5} with weight 0.5, one run "
+    "per weighting, and a Pareto front in the report. Scale the rewards to a spread of about one first.",
     limits={
         "beta": BETA,
         "weight": Range(
             *(0.05, math.inf, True, False),
             meaning="the weight of the objective that labelled the pairs",
-            advice="With those of the rewards they usually sum to 1; below 0.05 take pairs of another objective.",
+            advice="All weights usually sum to 1; below 0.05 use pairs of another objective.",
         ),
     },
     choices={"curve": ("logistic", "hinge")},

@@ -1,4 +1,4 @@
-"""ODPO: the logistic loss with a margin to win by that grows with how much better the chosen candidate is."""
+"""ODPO: the logistic loss with a target margin that grows with the gap of the candidates' rewards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
 
 SMALLEST = 1e-6
-"""A gap of rewards below counts as this one: the logarithm of none is minus infinity."""
+"""Smallest gap of rewards: the logarithm of 0 is minus infinity."""
 
 
 def odpo(logps: PairLogps, *, beta: float, alpha: float = 1.0, growth: str = "log") -> Tensor:
@@ -26,14 +26,14 @@ def odpo(logps: PairLogps, *, beta: float, alpha: float = 1.0, growth: str = "lo
         logps: ``B`` pairs against a reference, with rewards.
         beta: Inverse temperature, > 0.
         alpha: How strongly the offset counts, 0 or more; 0 is the logistic loss.
-        growth: "log": of the gap of rewards, the chosen one the better, so that the offset is negative for gaps below
+        growth: "log": the logarithm of the gap of rewards, chosen minus rejected; the offset is negative for gaps below
             1. "linear": the gap itself.
 
     Returns:
         ``(B,)``, one loss per pair.
 
-    Facts: the loss is log 2 where the policy is ahead by just the offset, in units of ``1 / beta``. Under "log" a pair
-        whose rewards are equal, or the other way round than its label, teaches next to nothing.
+    Facts: the loss is log 2 where the margin equals the offset, in units of ``1 / beta``. Under "log" a pair whose
+        rewards are equal, or contradict its label, has almost no gradient.
 
     Source: Amini et al. 2024 (arXiv 2402.10571); the logarithm and alpha = 1 are those of its released code.
     """
@@ -48,14 +48,14 @@ ODPO = Loss(
     function=odpo,
     takes="logps",
     needs=("reference", "rewards"),
-    summary="ODPO: the logistic loss with a margin to win by that grows with the gap of rewards",
+    summary="ODPO: the logistic loss with a target margin that grows with the gap of rewards",
     formula="-log s(beta m - alpha f(r_w - r_l)), f = log or the gap itself",
     source="Amini et al. 2024, arXiv 2402.10571",
     papers=(
         Paper("2402.10571", "Amini and Vieira and Cotterell", 2024, "Direct Preference Optimization with an Offset"),
     ),
-    advice="When the data say how much better, not only which one, and pairs are few. Put the rewards on a scale where "
-    "a usual gap is a few units: log does not mind their size much, linear does.",
+    advice="When the data have rewards, not only an order, and pairs are few. Scale the rewards so that a typical gap "
+    "is a few units: log depends little on their scale, linear does.",
     limits={
         "beta": BETA,
         "alpha": Range(

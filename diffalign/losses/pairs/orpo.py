@@ -1,4 +1,4 @@
-"""ORPO: fine-tuning on the chosen candidate, plus the odds by which it is likelier than the rejected one."""
+"""ORPO: fine-tuning on the chosen candidate, plus its odds ratio against the rejected one."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def orpo(logps: PairLogps, *, weight: float = 0.1) -> Tensor:
         loss_b = -a_w - weight log s(o_w - o_l),      o = a - log(1 - exp(a)),      a = logp / number of tokens
 
     Args:
-        logps: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens
-            unless ``per_token: false`` says otherwise. Log-probabilities are at most 0.
-        weight: Factor on the odds' loss beside the likelihood, 0 or more; the paper's lambda. 0 is ``sft``.
+        logps: ``B`` pairs; a reference is not read. The row takes means over tokens unless ``per_token: false`` is set.
+            Log-probabilities are at most 0.
+        weight: Factor on the odds' loss, added to the likelihood, 0 or more; the paper's lambda. 0 is ``sft``.
 
     Returns:
         ``(B,)``, one loss per pair.
 
     Facts: equal candidates cost ``-a + weight log 2``. ``exp(a)`` is the geometric mean of the tokens' probabilities
-        and ``o`` its log-odds. The pull on the chosen candidate never ends, as in fine-tuning.
+        and ``o`` its log-odds. The gradient on the chosen candidate never vanishes, as in fine-tuning.
 
-    Source: Hong et al. 2024 (arXiv 2403.07691), eq. 6 and 7. The likelihood is that of the response alone, and each
-        response counts alike; other code takes the mean over all tokens of a batch, with the prompt's among them.
+    Source: Hong et al. 2024 (arXiv 2403.07691), eq. 6 and 7. The likelihood is of the response only, and each
+        response has the same weight; other code takes the mean over all tokens of a batch, the prompt's included.
     """
     chosen, rejected = logps.pair
     a_w, a_l = upcast(chosen.logps), upcast(rejected.logps)
@@ -40,7 +40,7 @@ def orpo(logps: PairLogps, *, weight: float = 0.1) -> Tensor:
 
 
 def log_odds(logp: Tensor) -> Tensor:
-    """``logp - log(1 - exp(logp))``, precise near 0 and far from it, its gradient too."""
+    """Returns ``logp - log(1 - exp(logp))``; value and gradient are precise near 0 and far from it."""
     return logp.clamp(max=SURE) - log1mexp(logp)
 
 
@@ -49,7 +49,7 @@ ORPO = Loss(
     function=orpo,
     takes="logps",
     needs=(),
-    media=("text",),  # a denoiser has no probability that odds could be made of
+    media=("text",),  # a denoiser has no probability with odds
     per_token=True,
     uses_absolute_logps=True,
     summary="ORPO: fine-tuning on the chosen candidate plus its odds against the rejected one, without a reference",
@@ -63,12 +63,12 @@ ORPO = Loss(
             "ORPO: Monolithic Preference Optimization without Reference Model",
         ),
     ),
-    advice="One run from a base model instead of two: it learns to answer and to prefer at once. From a model that is "
-    "fine-tuned already, take simpo or a loss with a reference.",
+    advice="One run from a base model instead of two: fine-tuning and preferences at once. For a model that is "
+    "fine-tuned already, choose simpo or a loss with a reference.",
     limits={
         "weight": Range(
             *(0.0, math.inf, True, False),
-            meaning="the factor on the odds' loss beside the chosen candidate's likelihood",
+            meaning="the factor on the odds' loss, added to the chosen candidate's likelihood",
             advice="Leave it at 0.1; 0 is plain fine-tuning.",
         )
     },

@@ -1,4 +1,4 @@
-"""Rationale: the likelihood of a text that says why the chosen answer is better. A term beside a loss on the pair."""
+"""Rationale: the likelihood of a text that explains why the chosen answer is better. A term of a sum."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rationale(logps: PairLogps, *, gamma: float = 0.1, form: str = "nll") -> Ten
 
     Args:
         logps: ``B`` pairs with a further answer "rationale", whose prompt shows both candidates. Its logp is a sum
-            over tokens, as published, unless ``per_token: true`` says otherwise. Neither candidate's own is read.
+            over tokens, as published, unless ``per_token: true`` is set. The candidates' own are not read.
         gamma: Weight, 0 or more.
         form: "nll", the paper's; or "logsigmoid", the released code's.
 
@@ -30,14 +30,14 @@ def rationale(logps: PairLogps, *, gamma: float = 0.1, form: str = "nll") -> Ten
         ``(B,)``, one number per pair.
 
     Raises:
-        ValueError: Single candidates: there is nothing to explain.
+        ValueError: Single candidates: they have no preference to explain.
 
-    Facts: nothing of it reaches the two candidates. The log-sigmoid pulls with between gamma / 2 and gamma, and starts
-        at log 2 where a rationale is certain.
+    Facts: the two candidates get no gradient. The slope of the log-sigmoid is between gamma / 2 and gamma; its value is
+        log 2 where a rationale is certain.
 
     Source: Just et al. 2024 (arXiv 2407.14477).
     """
-    logps.pair  # noqa: B018  the rationale explains a choice between two
+    logps.pair  # noqa: B018  raises for single candidates
     logp = upcast(logps.answer("rationale").policy.logps)
     return -gamma * logp if form == "nll" else -F.logsigmoid(gamma * logp)
 
@@ -50,7 +50,7 @@ RATIONALE = Loss(
     roles=("rationale",),
     per_token=False,
     media=("text",),
-    summary="the likelihood of a text that says why the chosen answer is better, as a term of a sum",
+    summary="the likelihood of a text that explains why the chosen answer is better, as a term of a sum",
     formula="-gamma logp_rationale, or -log s(gamma logp_rationale)",
     source="Just et al. 2024, arXiv 2407.14477",
     papers=(
@@ -61,8 +61,8 @@ RATIONALE = Loss(
             "Data-Centric Human Preference with Rationales for Direct Preference Alignment",
         ),
     ),
-    advice="When somebody wrote why: a sum such as logistic + rationale learns from fewer pairs. Alone it teaches to "
-    "explain, not to answer. Take pairs: rationales, which writes its prompt.",
+    advice="When the data have explanations: a sum such as logistic + rationale learns from fewer pairs. Without "
+    "another loss it trains explanations, not answers. Set pairs: rationales, which writes its prompt.",
     limits={
         "gamma": Range(
             *(0.0, math.inf, True, False),

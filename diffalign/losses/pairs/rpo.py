@@ -1,4 +1,4 @@
-"""RPO: the logistic loss plus the chosen candidate's likelihood, so that a growing margin cannot make both unlikely."""
+"""RPO: the logistic loss plus the chosen candidate's likelihood, which keeps both from becoming unlikely."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def rpo(logps: PairLogps, *, beta: float, eta: float = 0.005, average: float = 0
     Returns:
         ``(B,)``, one loss per pair.
 
-    Facts: with both weights 0 it is the logistic loss. The pull on the chosen candidate tends to ``eta beta`` as the
-        margin grows, not to 0; that on the rejected one is the logistic loss's own. Per sequence the two forms agree at
-        ``average = eta beta n_w``.
+    Facts: with both weights 0 it is the logistic loss. The gradient on the chosen candidate tends to ``eta beta`` as
+        the margin grows, not to 0; that on the rejected one is the logistic loss's. Per sequence the two forms agree
+        at ``average = eta beta n_w``.
 
     Source: Liu et al. 2024 (arXiv 2405.16436), with the chosen candidates as the baseline; both forms and their weights
         are the released code's.
@@ -71,7 +71,7 @@ RPO = Loss(
         "average": Range(
             *(0.0, math.inf, True, False),
             meaning="the weight of the chosen candidate's likelihood per token",
-            advice="Leave it at 0, or take 0.2 with eta 0.",
+            advice="Leave it at 0, or use 0.2 with eta 0.",
         ),
     },
     at_zero=None,

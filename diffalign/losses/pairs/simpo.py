@@ -1,4 +1,4 @@
-"""SimPO: a Bradley-Terry model of the two candidates' likelihoods per token, with a margin to win by."""
+"""SimPO: a Bradley-Terry model of the two candidates' likelihoods per token, with a target margin."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def simpo(logps: PairLogps, *, beta: float = 2.0, gamma_beta_ratio: float = 0.25
         loss_b = -log s(beta (a_w - a_l - gamma_beta_ratio)),      a = logp / number of tokens
 
     Args:
-        logps: ``B`` pairs; a reference, if there is one, is not read. The catalogue's row gives means over tokens, the
-            end token included, unless ``per_token: false`` says otherwise.
-        beta: Inverse temperature of a log-probability per token, > 0: of order one, where a sum takes a tenth.
-        gamma_beta_ratio: The gap that the chosen candidate has to win by, in nats per token, 0 or more. The paper's
+        logps: ``B`` pairs; a reference is not read. The row takes means over tokens, the end token included, unless
+            ``per_token: false`` is set.
+        beta: Inverse temperature of a log-probability per token, > 0: of order one, where a sum has a tenth.
+        gamma_beta_ratio: The target gap, in nats per token, 0 or more. The paper's
             gamma is ``beta`` times this.
 
     Returns:
@@ -44,9 +44,9 @@ SIMPO = Loss(
     function=simpo,
     takes="logps",
     needs=(),
-    media=("text",),  # errors of two images differ by what they show; without a reference nothing cancels that
+    media=("text",),  # errors of two images differ by their content, which only a reference would cancel
     per_token=True,
-    summary="SimPO: the gap of log-probabilities per token, with a margin to win by, without a reference",
+    summary="SimPO: the gap of log-probabilities per token, with a target margin, without a reference",
     formula="-log s(beta (a_w - a_l - gamma_beta_ratio)), a = logp per token",
     source="Meng et al. 2024, arXiv 2405.14734, eq. 6; defaults of the released code",
     papers=(
@@ -57,9 +57,9 @@ SIMPO = Loss(
             "SimPO: Simple Preference Optimization with a Reference-Free Reward",
         ),
     ),
-    advice="When there is no room for a reference, or answers get longer and longer: what counts is a mean over "
-    "tokens, as in sampling. Nothing ties the policy to where it started: published learning rates are 3e-7 to 1e-6, "
-    "of all weights, and 1e-5 broke the model. Tuned: beta 2 to 10, gamma_beta_ratio 0.1 to 0.8.",
+    advice="When no reference fits into memory, or answers get longer and longer: the loss reads means over tokens. "
+    "Nothing keeps the policy near its start: published learning rates are 3e-7 to 1e-6, for all weights, and 1e-5 "
+    "broke the model. Tuned: beta 2 to 10, gamma_beta_ratio 0.1 to 0.8.",
     limits={
         "beta": Range(
             *(0.0, math.inf, False, False),
@@ -68,7 +68,7 @@ SIMPO = Loss(
         ),
         "gamma_beta_ratio": Range(
             *(0.0, math.inf, True, False),
-            meaning="the gap per token that the chosen candidate has to win by",
+            meaning="the target gap per token",
             advice="Start at 0.25 to 0.5; the paper's gamma is beta times this.",
         ),
     },

@@ -1,4 +1,4 @@
-"""SPPO: regresses each candidate's logratio to its win rate less one half."""
+"""SPPO: regresses each candidate's logratio to its win rate minus one half."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
-from diffalign.losses.regression import regressed
+from diffalign.losses.regression import regression_loss
 
 
 def sppo(logps: PairLogps, *, beta: float, single: bool = False, relative: bool = False) -> Tensor:
@@ -20,42 +20,44 @@ def sppo(logps: PairLogps, *, beta: float, single: bool = False, relative: bool 
     other answers.
 
     Args:
-        logps: ``B`` pairs against a reference, the policy as it was when it drew them; the rewards are the win rates,
-            in [0, 1].
+        logps: ``B`` pairs against a reference, the state of the policy that sampled them; the rewards are the win
+            rates, in [0, 1].
         beta: Inverse temperature, > 0; the paper's ``1 / eta``.
-        single: The chosen candidate's number is the probability that it beats the rejected one; the rejected one's is
-            one minus it, and what the data say of it is not read.
+        single: The chosen candidate's reward is the probability that it beats the rejected one; the rejected one's is
+            one minus it, and its reward in the data is not read.
         relative: Measures distances in units of ``1 / beta``, so that the loss is of order one.
 
     Returns:
         ``(B,)``, one loss per pair.
 
     Raises:
-        ValueError: A reward that is no probability.
+        ValueError: A reward outside [0, 1].
 
     Facts: win rates of one half only pull back to the reference. A rejected candidate is pushed down to its target and
-        no farther. The minimum over all answers is the reference times ``exp(P / beta)`` up to a constant: one
+        not beyond. The minimum over all answers is the reference times ``exp(P / beta)`` up to a constant: one
         step of multiplicative weights.
 
     Source: Wu et al. 2024 (arXiv 2405.00675), with the half sum of its released code.
     """
     chosen, rejected = logps.logratios
-    won = _probability(logps, "chosen").to(chosen)
-    lost = 1.0 - won if single else _probability(logps, "rejected").to(chosen)
-    sides = ((chosen, won), (rejected, lost))
-    up, down = (regressed(ratio, share - 0.5, beta=beta, relative=relative) for ratio, share in sides)
-    return 0.5 * (up + down)
+    chosen_rate = _win_rate(logps, "chosen").to(chosen)
+    rejected_rate = 1.0 - chosen_rate if single else _win_rate(logps, "rejected").to(chosen)
+    sides = ((chosen, chosen_rate), (rejected, rejected_rate))
+    chosen_loss, rejected_loss = (
+        regression_loss(ratio, rate - 0.5, beta=beta, relative=relative) for ratio, rate in sides
+    )
+    return 0.5 * (chosen_loss + rejected_loss)
 
 
-def _probability(logps: PairLogps, role: str) -> Tensor:
-    found = logps.reward(role)
-    if not bool(((found >= 0.0) & (found <= 1.0)).all()):
-        wrong = found[~((found >= 0.0) & (found <= 1.0))][0].item()
+def _win_rate(logps: PairLogps, role: str) -> Tensor:
+    rate = logps.reward(role)
+    if not bool(((rate >= 0.0) & (rate <= 1.0)).all()):
+        wrong = rate[~((rate >= 0.0) & (rate <= 1.0))][0].item()
         raise ValueError(
-            f"the loss 'sppo' reads win rates in [0, 1], but a reward of the {role} candidate is {wrong:g}. Say with "
-            "'rewards' which numbers are win rates; for scores of any size take gpo or dno, for none sppo_hard"
+            f"the loss 'sppo' reads win rates in [0, 1], but a reward of the {role} candidate is {wrong:g}. Name "
+            "the win rates in 'rewards'; for scores of any size choose gpo or dno, without scores sppo_hard"
         )
-    return found
+    return rate
 
 
 SPPO_PAPER = Paper(
@@ -69,13 +71,13 @@ SPPO = Loss(
     needs=("reference", "rewards"),
     is_quadratic=True,
     scale_sensitive=True,
-    summary="SPPO: each candidate's logratio to its win rate less one half",
+    summary="SPPO: regresses each candidate's logratio to its win rate minus one half",
     formula="[(R_w - (P_w - 1/2) / beta)^2 + (R_l - (P_l - 1/2) / beta)^2] / 2; relative: times beta^2",
     source="Wu et al. 2024, arXiv 2405.00675",
     papers=(SPPO_PAPER,),
-    advice="In rounds, on a model's own answers with their win rates among themselves. Both candidates have targets: "
-    "neither likelihood runs away. Published: beta 0.001, five answers a prompt, three rounds, learning rate 5e-7. Set "
-    "relative: true where an optimizer or a clipped gradient minds losses of thousands.",
+    advice="In rounds, on a model's own answers with their win rates against each other. Both candidates have "
+    "targets, so likelihoods stay bounded. Published: beta 0.001, five answers per prompt, three rounds, learning "
+    "rate 5e-7. Set relative: true where an optimizer or gradient clipping cannot handle losses of thousands.",
     limits={"beta": BETA},
     at_zero=lambda h: None,
 )

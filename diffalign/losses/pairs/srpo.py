@@ -1,4 +1,4 @@
-"""SRPO: one model learns to answer and to improve an answer, each from the other, on the same pairs."""
+"""SRPO: one model learns from the same pairs to answer and to revise an answer."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ def srpo(logps: PairLogps, *, beta: float, mix: float = 0.5) -> Tensor:
         joint   = (beta [R_w + R_{w|l} - R_l - R_{l|w}] - 1)^2
         reviser = [ (beta (R_{w|l} - R_{l|l}) - 1/2)^2 + (beta (R_{w|w} - R_{l|w}) - 1/2)^2 ] / 2
 
-    with the logratios ``R`` of the answers to the prompt, and ``R_{a|b}`` of answer ``a`` to the prompt that shows
+    with the logratios ``R`` of the answers to the prompt, and ``R_{a|b}`` of answer ``a`` to the prompt that contains
     ``b`` as a draft.
 
     Args:
         logps: ``B`` pairs against a reference with four further answers, :data:`ROLES`.
         beta: Inverse temperature, > 0.
-        mix: Share of the joint term, in [0, 1]. 0 teaches the reviser alone; 1 leaves open which of the two moves.
+        mix: Share of the joint term, in [0, 1]. 0 trains the reviser only; 1 leaves the split between the two
+            undetermined.
 
     Returns:
         ``(B,)``, one loss per pair.
 
     Facts: at equal policy and reference it is ``mix + (1 - mix) / 4``. Without revisions (all four 0) the joint term is
         the squared loss with target ``1 / beta``, relative. The best reviser is its reference times ``exp(P(answer over
-        draft) / beta)``, and the best answers those that leave it least to do: the same whatever drew the pairs.
+        draft) / beta)``, and the best answers those that need the least revision: the same whatever policy sampled the
+        pairs.
 
     Source: Choi et al. 2024 (arXiv 2406.01660), both terms derived from its game; mix and beta are ours.
     """
@@ -51,21 +53,21 @@ SRPO = Loss(
     takes="logps",
     roles=ROLES,
     is_quadratic=True,
-    media=("text",),  # a draft stands in the prompt, and an image cannot
-    summary="SRPO: answers and revisions of answers, learnt together from the same pairs",
+    media=("text",),  # the prompt contains a draft, which an image cannot be
+    summary="SRPO: learns answers and revisions of answers from the same pairs",
     formula="mix (beta [R_w + R_{w|l} - R_l - R_{l|w}] - 1)^2 + (1 - mix) [(beta (R_{w|l} - R_{l|l}) - 1/2)^2 + "
     "(beta (R_{w|w} - R_{l|w}) - 1/2)^2] / 2, a|b: a given b as a draft",
     source="Choi et al. 2024, arXiv 2406.01660",
     papers=(
         Paper("2406.01660", "Choi and Ahmadian and others", 2024, "Self-Improving Robust Preference Optimization"),
     ),
-    advice="When the model may revise its answers once it is used, or prompts will differ from those of the data. "
-    "Take pairs: drafts, which writes the prompts with drafts; each pair costs six answers instead of two.",
+    advice="When the model may revise its answers in use, or prompts will differ from those of the data. Set pairs: "
+    "drafts, which writes the prompts with drafts; each pair has six answers instead of two.",
     limits={
         "beta": BETA,
         "mix": Range(
             *(0.0, 1.0, True, True),
-            meaning="the share of the term that answers and revisions have together",
+            meaning="the share of the joint term of answers and revisions",
             advice="Leave it at 0.5.",
         ),
     },

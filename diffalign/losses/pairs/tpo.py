@@ -1,4 +1,4 @@
-"""TPO: a better and a worse answer compared without a reference, and a third one, the best, learnt by heart."""
+"""TPO: a contrast of two answers without a reference, plus fine-tuning on a third one, the best."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def tpo(logps: PairLogps, *, beta: float = 0.01, alpha: float = 1.0) -> Tensor:
         loss_b = -log s(beta (logp_w - logp_l)) - alpha logp_gold / n_gold
 
     Args:
-        logps: ``B`` pairs with a further answer "gold", the best one known; a reference, if there is one, is not read.
+        logps: ``B`` pairs with a further answer "gold", the best one; a reference is not read.
         beta: Inverse temperature of a sum over tokens, > 0.
         alpha: Weight of the gold answer's likelihood per token, 0 or more.
 
     Returns:
         ``(B,)``, one loss per pair.
 
-    Facts: equal candidates cost ``log 2`` and the gold's term. With the chosen answer as gold it is contrastive
-        preference optimisation: the logistic loss without a reference and fine-tuning.
+    Facts: equal candidates cost ``log 2`` plus the gold answer's term. With the chosen answer as gold it is contrastive
+        preference optimisation: the logistic loss without a reference, plus fine-tuning.
 
-    Source: Saeidi et al. 2024 (arXiv 2405.16681), with the second version's defaults. The gold's term is a mean over
-        its own tokens here, so that each example counts alike; TRL and the released code take one mean over all gold
-        tokens of a batch, where long answers count more.
+    Source: Saeidi et al. 2024 (arXiv 2405.16681), with the second version's defaults. The gold answer's term is a
+        mean over its own tokens here, so that each example has the same weight; TRL and the released code take one mean
+        over all gold tokens of a batch, where long answers weigh more.
     """
     chosen, rejected = logps.pair
-    surprise = -upcast(logps.answer("gold").policy.per_token().logps)
-    return -F.logsigmoid(beta * (upcast(chosen.logps) - upcast(rejected.logps))) + alpha * surprise
+    gold_nll = -upcast(logps.answer("gold").policy.per_token().logps)
+    return -F.logsigmoid(beta * (upcast(chosen.logps) - upcast(rejected.logps))) + alpha * gold_nll
 
 
 def tpo_l(logps: PairLogps, *, beta: float = 10.0, gamma: float = 0.5, alpha: float = 1.0) -> Tensor:
@@ -45,10 +45,10 @@ def tpo_l(logps: PairLogps, *, beta: float = 10.0, gamma: float = 0.5, alpha: fl
         loss_b = -log s(beta (a_w - a_l) - gamma) - alpha a_gold,      a = logp / number of tokens
 
     Args:
-        logps: ``B`` pairs with a further answer "gold". The catalogue's row gives means over tokens, of all three,
-            unless ``per_token: false`` says otherwise.
+        logps: ``B`` pairs with a further answer "gold". The row takes means over tokens, of all three, unless
+            ``per_token: false`` is set.
         beta: Inverse temperature of a log-probability per token, > 0.
-        gamma: The margin to win by, 0 or more. Not times beta, unlike ``gamma_beta_ratio`` of ``simpo``.
+        gamma: The target margin, 0 or more. Not times beta, unlike ``gamma_beta_ratio`` of ``simpo``.
         alpha: Weight of the gold answer's likelihood per token, 0 or more.
 
     Returns:
@@ -56,7 +56,7 @@ def tpo_l(logps: PairLogps, *, beta: float = 10.0, gamma: float = 0.5, alpha: fl
 
     Facts: the first term is ``simpo`` with ``gamma_beta_ratio = gamma / beta``.
 
-    Source: Saeidi et al. 2024 (arXiv 2405.16681), TPO-L; the gold's term as in :func:`tpo`.
+    Source: Saeidi et al. 2024 (arXiv 2405.16681), TPO-L; the gold answer's term as in :func:`tpo`.
     """
     chosen, rejected = logps.pair
     gap = upcast(chosen.logps) - upcast(rejected.logps)
@@ -82,17 +82,17 @@ TPO = Loss(
     needs=(),
     roles=("gold",),
     scale_sensitive=True,
-    summary="TPO: two answers compared without a reference, and a third, the best one, learnt by heart",
+    summary="TPO: a contrast of two answers without a reference, plus fine-tuning on a third, the best one",
     formula="-log s(beta (logp_w - logp_l)) - alpha logp_gold / n_gold",
     source="Saeidi et al. 2024, arXiv 2405.16681",
     papers=(_PAPER,),
-    advice="One run from a base model where three ranked answers are known: best as gold, second as chosen, worst as "
-    "rejected. Of denoisers set logp_scale: without a reference a beta of 0.01 meets errors of a hundredth.",
+    advice="One run from a base model where the data have three ranked answers: best as gold, second as chosen, worst "
+    "as rejected. For denoisers set logp_scale: without it a beta of 0.01 multiplies errors of a hundredth.",
     limits={
         "beta": Range(
             *(0.0, math.inf, False, False),
             meaning="the inverse temperature of a sum over tokens",
-            advice="Start at 0.01; the first version took 0.1 and 0.2.",
+            advice="Start at 0.01; the first version used 0.1 and 0.2.",
         ),
         "alpha": _ALPHA,
     },
@@ -107,7 +107,7 @@ TPO_L = Loss(
     roles=("gold",),
     per_token=True,
     scale_sensitive=True,
-    summary="TPO-L: TPO on log-probabilities per token with a margin to win by",
+    summary="TPO-L: TPO on log-probabilities per token with a target margin",
     formula="-log s(beta (a_w - a_l) - gamma) - alpha a_gold, a = logp per token",
     source="Saeidi et al. 2024, arXiv 2405.16681",
     papers=(_PAPER,),
@@ -120,7 +120,7 @@ TPO_L = Loss(
         ),
         "gamma": Range(
             *(0.0, math.inf, True, False),
-            meaning="the margin that the chosen candidate has to win by",
+            meaning="the target margin",
             advice="Leave it at 0.5.",
         ),
         "alpha": _ALPHA,

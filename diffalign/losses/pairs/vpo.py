@@ -1,4 +1,4 @@
-"""VPO: the logistic loss, and the likelihood of a further answer that fixes what pairs alone cannot say."""
+"""VPO: the logistic loss, plus the likelihood of a further answer that sets the level of rewards."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ def vpo(
             of the data.
         beta: Inverse temperature, > 0.
         alpha: Weight of the calibration's reward, 0 or more; 0 is the logistic loss.
-        sign: "offline": stay near the calibration answers, a pessimist's choice for data that are given. "online":
-            away from them, to try what is new, where the policy draws its pairs itself.
-        clip: Rewards of calibration answers stop here on both sides, and pull no more; 0: nowhere. Online they fall
-            without end.
-        calibration_per_token: Takes the calibration's logratio per token: sums over long answers are large. Ours.
+        sign: "offline": stay near the calibration answers, a pessimistic choice for fixed data. "online": move away
+            from them, to explore, where the policy samples its pairs itself.
+        clip: Largest size of a calibration answer's reward, beyond which it has no gradient; 0: no limit. Online these
+            rewards fall without bound.
+        calibration_per_token: Uses the calibration answer's logratio per token: sums over long answers are large. This
+            option is not in the paper.
 
     Returns:
         ``(B,)``, one loss per pair.
 
     Facts: at equal policy and reference the loss is log 2. With the chosen answers as calibration, offline, it is
-        ``rpo`` with eta = alpha, less what only the reference says. Online with samples of the reference it is the
+        ``rpo`` with eta = alpha, minus a term of the reference only. Online with samples of the reference it is the
         optimism of exploratory preference optimisation (XPO), whose alpha is ``alpha beta``.
 
     Source: Cen et al. 2024 (arXiv 2405.19320), with the loss derived from its objective.
@@ -74,7 +75,7 @@ VPO = Loss(
         ),
     ),
     advice="Offline against over-optimisation on few pairs; online to explore. With the chosen answers for calibration "
-    "take rpo, which needs no further answer. Start with alpha 0.01 or per token: sums over long answers are large.",
+    "choose rpo, which needs no further answer. Start with alpha 0.01 or per token: sums over long answers are large.",
     limits={
         "beta": BETA,
         "alpha": Range(
@@ -85,7 +86,7 @@ VPO = Loss(
         "clip": Range(
             *(0.0, math.inf, True, False),
             meaning="the largest size of a calibration answer's reward",
-            advice="Leave it at 0 for none; online set it where rewards of calibration answers run away.",
+            advice="Leave it at 0 for none; online set it where rewards of calibration answers diverge.",
         ),
     },
     choices={"sign": ("offline", "online")},
