@@ -1,4 +1,4 @@
-"""Losses on single examples: one candidate, to be learnt or to be avoided. One row each in :data:`SINGLES`."""
+"""Losses on single examples: one candidate, to be learnt or avoided. Their rows are in :data:`SINGLES`."""
 
 from diffalign.losses.loss import Loss
 from diffalign.losses.singles.bco import BCO

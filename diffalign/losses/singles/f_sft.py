@@ -1,20 +1,20 @@
-"""f-SFT: fine-tuning on demonstrations that keeps its pull towards the reference, by another divergence.
+"""f-SFT: fine-tuning on demonstrations with a divergence that keeps the policy near its reference.
 
 Imitation under a trust region, ``D_f(demonstrator || policy) + beta KL(policy || reference)``, turned into a game over
 rewards, leaves
 
     loss = -phi(u),      u = beta R,      phi(u) = -f*(-u)
 
-    identity     phi = u                          weight phi' = 1: fine-tuning itself, which asks no reference
-    pearson      phi = u - u^2 / 4                1 - u / 2: done at u = 2, pulls back behind it
+    identity     phi = u                          weight phi' = 1: fine-tuning itself, independent of the reference
+    pearson      phi = u - u^2 / 4                1 - u / 2: 0 at u = 2, negative beyond it
     hellinger    phi = u / (1 + u)                1 / (1 + u)^2
     forward_kl   phi = 1 - exp(-u)                exp(-u)
     js           phi = log(2 - exp(-u))           exp(-u) / (2 - exp(-u))
 
-Each has value 0 and slope 1 at ``u = 0``, so all begin as fine-tuning. Below an edge, near which ``phi`` falls to minus
-infinity, it goes on as its tangent: an example that drifted far away keeps pulling, with the slope of the edge.
+Each has value 0 and slope 1 at ``u = 0``, so all start as fine-tuning. Below an edge, near which ``phi`` falls to minus
+infinity, it continues as its tangent: an example far below the edge has the slope of the edge.
 
-Source: Wang et al. 2025 (arXiv 2507.00018): the family and why plain fine-tuning forgets its reference; the table is
+Source: Wang et al. 2025 (arXiv 2507.00018): the family and why plain fine-tuning forgets its reference; the table holds
 the convex conjugates of these divergences.
 """
 
@@ -35,7 +35,7 @@ from diffalign.losses.ranges import BETA
 
 
 class Phi(NamedTuple):
-    """A curve, its slope, and the edge below which it goes on as a straight line."""
+    """A curve, its slope, and the edge below which it continues as a straight line."""
 
     curve: Callable[[Tensor], Tensor]
     slope: Callable[[float], float]
@@ -55,7 +55,7 @@ PHI: Mapping[str, Phi] = MappingProxyType(
 
 
 def phi_of(u: Tensor, phi: str) -> Tensor:
-    """What a demonstration's gain ``u`` is worth; shape as given."""
+    """Returns ``phi(u)`` of a demonstration's gain; shape as given."""
     curve, slope, edge = PHI[phi]
     if math.isinf(edge):
         return curve(u)
@@ -70,14 +70,14 @@ def f_sft(logps: PairLogps, *, beta: float, phi: str = "pearson") -> Tensor:
 
     Args:
         logps: ``B`` single examples against the model before fine-tuning.
-        beta: How strongly the reference holds, > 0.
+        beta: Strength of the pull towards the reference, > 0.
         phi: A key of :data:`PHI`.
 
     Returns:
         ``(B,)``, one loss per example; 0 at the start.
 
-    Facts: the first step is fine-tuning's (times beta), whichever the curve. Curved weights are below 1 where an
-        example has gained, above where it lost. The loss of ``pearson`` is least, -1, at ``beta R = 2``.
+    Facts: the first step is fine-tuning's (times beta) for every curve. The weights of curved ones are below 1 where
+        an example has gained, above 1 where it lost. The minimum of ``pearson`` is -1, at ``beta R = 2``.
 
     Source: Wang et al. 2025 (arXiv 2507.00018), see the module.
     """
@@ -85,12 +85,12 @@ def f_sft(logps: PairLogps, *, beta: float, phi: str = "pearson") -> Tensor:
 
 
 def f_sft_tokens(logps: PairLogps, *, beta: float, phi: str = "pearson") -> Tensor:
-    """The same for each token by itself, averaged.
+    """The same for each token separately, averaged.
 
         loss_b = -mean_t phi(beta (logp_t - reference logp_t))
 
     Args:
-        logps: As for :func:`f_sft`, with what each log-probability is the sum of.
+        logps: As for :func:`f_sft`, with parts.
         beta: As for :func:`f_sft`.
         phi: A key of :data:`PHI`.
 
@@ -98,10 +98,10 @@ def f_sft_tokens(logps: PairLogps, *, beta: float, phi: str = "pearson") -> Tens
         ``(B,)``, one loss per example; 0 at the start.
 
     Raises:
-        ValueError: The scores are sums alone.
+        ValueError: Log-probabilities without parts.
 
-    Facts: a long answer weighs as much as a short one, and no sum over tokens leaves the curve's bend. Of one token, or
-        of ``identity`` per token, it is :func:`f_sft`.
+    Facts: a long answer weighs as much as a short one, and no sum over tokens leaves the curved range. For one token,
+        or for ``identity`` per token, it is :func:`f_sft`.
 
     Source: Wang et al. 2025 (arXiv 2507.00018), see the module.
     """
@@ -120,8 +120,8 @@ _PAPER = Paper(
 )
 _ADVICE = (
     "The stage before preferences, where plain sft forgets too much: the reference is the model before it. pearson "
-    "stops at a gain of 2 / beta, hellinger never quite; identity is plain fine-tuning. The authors gained more by a "
-    "learning rate of sft several times smaller, so try that first."
+    "stops at a gain of 2 / beta, hellinger only slows down; identity is plain fine-tuning. The authors gained more "
+    "from a learning rate of sft several times smaller, so try that first."
 )
 
 F_SFT = Loss(
@@ -130,7 +130,7 @@ F_SFT = Loss(
     takes="logps",
     kind="single",
     is_quadratic=True,
-    summary="f-SFT: fine-tuning that keeps its pull towards the model before it",
+    summary="f-SFT: fine-tuning that stays near the model before it",
     formula="-phi(beta R), phi one of " + ", ".join(PHI),
     source="Wang et al. 2025, arXiv 2507.00018",
     papers=(_PAPER,),
@@ -147,11 +147,11 @@ F_SFT_TOKENS = Loss(
     kind="single",
     needs=("reference", "parts"),
     media=("text",),
-    summary="f-SFT token by token, averaged: the safer form for long answers",
+    summary="f-SFT per token, averaged: the safer form for long answers",
     formula="-mean_t phi(beta (logp_t - reference logp_t)), phi one of " + ", ".join(PHI),
     source="Wang et al. 2025, arXiv 2507.00018",
     papers=(_PAPER,),
-    advice=_ADVICE + " Token by token no sum over a long answer leaves the bend of the curve.",
+    advice=_ADVICE + " Per token no sum over a long answer leaves the curved range.",
     limits={"beta": BETA},
     choices={"phi": tuple(PHI)},
     at_zero=lambda h: 0.0,

@@ -1,4 +1,4 @@
-"""KTO: single examples with a thumb up or down, weighed as gains and losses against a common reference point."""
+"""KTO: single examples with a thumb up or down, as gains and losses relative to a common baseline."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ def kto(logps: PairLogps, *, beta: float, desirable_weight: float = 1.0, undesir
 
         loss_b = weight_b (1 - s(y_b beta (R_b - z))),      y = 1 where the example is desirable, else -1
 
-    with the logratio ``R`` of the example and the reference point ``z`` of its batch.
+    with the logratio ``R`` of the example and the baseline ``z`` of its batch, the paper's reference point.
 
     Args:
-        logps: ``B`` single examples against a reference, with their ``desirable`` and the batch's ``point``.
+        logps: ``B`` single examples against a reference, with ``desirable`` and the batch's ``baseline``.
         beta: Inverse temperature, > 0.
         desirable_weight: Factor on the desirable examples' losses, 0 or more.
-        undesirable_weight: Factor on the others'.
+        undesirable_weight: Factor on the undesirable examples' losses.
 
     Returns:
         ``(B,)``, one loss per example, within 0 and its weight.
 
     Raises:
-        ValueError: The scores carry no point.
+        ValueError: There is no baseline.
 
-    Facts: at equal policy and reference (logratio and point 0) an example costs half its weight and pulls with
-        ``beta / 4`` times it. Far from the point nothing pulls any more: hopeless examples are given up, which makes
-        the loss robust, and a desirable example already learnt is left alone. The point carries no gradient.
+    Facts: at equal policy and reference (logratio and baseline 0) an example costs half its weight, with slope
+        ``beta / 4`` times it. Far from the baseline the gradient vanishes on both sides: the loss is robust against
+        hopeless examples and ignores those already learnt. The baseline has no gradient.
 
-    Source: Ethayarajh et al. 2024 (arXiv 2402.01306), the loss of section 4; of images Li et al. 2024, Diffusion-KTO
+    Source: Ethayarajh et al. 2024 (arXiv 2402.01306), the loss of section 4; for images Li et al. 2024, Diffusion-KTO
         (arXiv 2404.04465), whose reward is ``-(e - e_reference)``: beta here is twice the one there.
     """
     gain, desirable = gains(logps, baseline="reference point")
@@ -54,7 +54,7 @@ KTO = Loss(
     kind="single",
     accepts_undesirable=True,
     needs=("reference", "kto_baseline"),
-    summary="KTO: single examples with a thumb up or down, as gains and losses against a common reference point",
+    summary="KTO: single examples with a thumb up or down, as gains and losses relative to a common baseline",
     formula="weight (1 - s(y beta (R - z))), y = 1 desirable, -1 not, z >= 0 the mean logratio of mismatched answers",
     source="Ethayarajh et al. 2024, arXiv 2402.01306, section 4; images: Li et al. 2024, arXiv 2404.04465",
     papers=(
@@ -71,8 +71,8 @@ KTO = Loss(
             "Aligning Diffusion Models by Optimizing Human Utility",
         ),
     ),
-    advice="When there are thumbs up and down but no pairs. It needs both kinds; where one is rare give it the "
-    "larger weight. The point is a mean over the whole batch, so small batches make it noisy.",
+    advice="For thumbs up and down without pairs. It needs both classes; give the rare one the larger weight. The "
+    "baseline is a mean over the whole batch, so small batches make it noisy.",
     limits={
         "beta": BETA,
         "desirable_weight": Range(

@@ -1,4 +1,4 @@
-"""NPO: makes undesirable answers less likely, ever more gently, and keeps what is to be kept."""
+"""NPO: makes undesirable answers less likely with a vanishing gradient, and retains the desirable ones."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from diffalign.losses.singles.sides import desirable_mask
 
 
 def npo(logps: PairLogps, *, beta: float, retain: float = 1.0) -> Tensor:
-    """Negative preference optimisation, with a term that retains.
+    """Negative preference optimisation with a retain term.
 
         undesirable   loss_b = (2 / beta) log(1 + exp(beta R_b)) = -(2 / beta) log s(-beta R_b)
         desirable     loss_b = -retain logp_b / n_b
 
-    with the logratio ``R``, and the log-probability ``logp`` and number ``n`` of tokens of what is to be retained.
+    with the logratio ``R``, and the log-probability ``logp`` and number ``n`` of tokens of the desirable examples.
 
     Args:
-        logps: ``B`` single examples against a reference, with their ``desirable``; undesirable ones alone do, too.
-        beta: Inverse temperature, > 0: small ones forget as gradient ascent does.
+        logps: ``B`` single examples against a reference, with ``desirable``; all may be undesirable.
+        beta: Inverse temperature, > 0: small ones approach gradient ascent.
         retain: Weight of the desirable examples' likelihood per token, 0 or more.
 
     Returns:
         ``(B,)``, one loss per example.
 
-    Facts: an undesirable example costs ``(2 / beta) log 2`` at the start and pulls with ``2 s(beta R)``: 1 at the
+    Facts: an undesirable example costs ``(2 / beta) log 2`` at the start with slope ``2 s(beta R)``: 1 at the
         start, for every beta, so the first step is gradient ascent's; towards 0 as it is forgotten; never above 2.
-        ``loss - (2 / beta) log 2`` tends to ``R`` as beta falls to 0: gradient ascent, which has no lower bound, while
-        this has 0.
+        ``loss - (2 / beta) log 2`` tends to ``R`` as beta falls to 0: gradient ascent, which has no lower bound;
+        this loss has 0.
 
     Source: Zhang et al. 2024 (arXiv 2404.05868), eq. 3; with the retained answers' cross-entropy it is their NPO+RT.
     """
@@ -52,7 +52,7 @@ NPO = Loss(
     accepts_undesirable=True,
     allows_only_undesirable=True,
     uses_absolute_logps=True,
-    summary="NPO: forgets undesirable answers, ever more gently, and retains the desirable ones",
+    summary="NPO: unlearns undesirable answers with a vanishing gradient, and retains the desirable ones",
     formula="undesirable (2 / beta) log(1 + exp(beta R)); desirable -retain logp / n",
     source="Zhang et al. 2024, arXiv 2404.05868, eq. 3, NPO+RT",
     papers=(
@@ -63,14 +63,14 @@ NPO = Loss(
             "Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning",
         ),
     ),
-    advice="To unlearn: answers (or images of a concept) that the model shall no longer give, best beside others "
-    "that it shall keep. Gradient ascent is its limit of a small beta, say 0.001, and collapses: watch the retained "
-    "examples' likelihood. Learning rate 1e-5 with a beta of 0.1 are the authors'.",
+    advice="To unlearn answers (or images of a concept), best together with examples to retain. Gradient ascent is "
+    "its limit of a small beta, such as 0.001, and collapses: watch the retained examples' likelihood. The authors "
+    "use learning rate 1e-5 with a beta of 0.1.",
     limits={
         "beta": BETA,
         "retain": Range(
             *(0.0, math.inf, True, False),
-            meaning="the weight of the likelihood of what is to be retained",
+            meaning="the weight of the retained examples' likelihood",
             advice="Leave it at 1; raise it where the model loses more than it should.",
         ),
     },

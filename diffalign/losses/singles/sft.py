@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: makes the chosen candidate likelier, and asks about no other."""
+"""Supervised fine-tuning: the likelihood of the chosen candidate."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def sft(logps: PairLogps, *, scale: float = 1.0) -> Tensor:
         loss_b = -scale log pi(x_w,b | c_b)
 
     Args:
-        logps: ``B`` examples; only the chosen candidates' policy scores are read. Of texts the catalogue's row gives
-            means over tokens unless ``per_token: false`` says otherwise, so that each answer counts alike.
+        logps: ``B`` examples; only the chosen candidates under the policy are read. For texts the row takes means over
+            tokens unless ``per_token: false`` is set, so that each answer has the same weight.
         scale: Factor on the loss, > 0. A denoiser's log-probability is ``-e/2``, so 2 gives the mean squared error.
 
     Returns:
         ``(B,)``, one loss per example.
 
-    Facts: no reference and no rejected candidate enter. It is no limit of the losses on pairs: for a small beta these
-        follow the difference of the two candidates' gradients, never the chosen one's alone.
+    Facts: it uses neither a reference nor a rejected candidate. It is no limit of the losses on pairs: for a small beta
+        these follow the difference of the two candidates' gradients, never the chosen one's only.
 
     Source: Ho et al. 2020 (arXiv 2006.11239), eq. 14, for a denoiser with scale 2; as the baseline and first stage of
         preference training Wallace et al. 2023 (arXiv 2311.12908), section 5.
@@ -44,16 +44,17 @@ SFT = Loss(
     needs=(),
     per_token=True,
     uses_absolute_logps=True,
-    summary="supervised fine-tuning on the chosen candidates alone",
+    summary="supervised fine-tuning on the chosen candidates only",
     formula="-scale logp_w; for a denoiser scale e_w / 2",
     source="Ho et al. 2020, arXiv 2006.11239, eq. 14; as a baseline: Wallace et al. 2023, arXiv 2311.12908",
     papers=(
         Paper("2006.11239", "Ho and Jain and Abbeel", 2020, "Denoising Diffusion Probabilistic Models"),
         DIFFUSION_DPO_PAPER,
     ),
-    advice="Before preference training, where the model does not yet draw what the pairs show; and as the baseline "
-    "that a preference loss has to beat. It learns what chosen candidates look like, not why they won. Learning rates "
-    "of the mean squared error hold with scale: 2; of texts each answer's mean over tokens counts alike.",
+    advice="Before preference training, where the model does not yet generate what the pairs contain; and as the "
+    "baseline that a preference loss has to beat. It learns the chosen candidates, not why they were preferred. "
+    "Learning rates of the mean squared error apply with scale: 2; for texts each answer's mean over tokens has the "
+    "same weight.",
     limits={
         "scale": Range(
             *(0.0, math.inf, False, False),

@@ -1,5 +1,4 @@
-"""Losses that look at the parts of a candidate: tokens of a text, positions of a latent. One row each in
-:data:`TOKENS`."""
+"""Losses that read the parts of a candidate: tokens of a text, positions of a latent. Their rows: :data:`TOKENS`."""
 
 from diffalign.losses.loss import Loss
 from diffalign.losses.tokens.segment import SEGMENT

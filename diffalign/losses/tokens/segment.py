@@ -1,4 +1,4 @@
-"""Segments: tokens count the less the later they come, so that a step is judged by how it begins."""
+"""Segments: a loss on pairs with a discount per token, so that the beginning of a step counts most."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def segment(logps: PairLogps, *, beta: float, discount: float = 1.0) -> Tensor:
         loss_b = -log s(beta (A(y_w) - A(y_l))),      A(y) = sum_t discount^t (log pi(y_t|.) - log ref(y_t|.))
 
     where ``t`` counts the scored tokens from 0. ``beta log(pi / ref)`` of a token is its advantage, so ``-beta A`` is
-    what the segment regrets against the best way to go on.
+    the segment's regret against the best continuation.
 
     Args:
         logps: ``B`` pairs against a reference, with parts.
         beta: Inverse temperature, > 0.
-        discount: How much each token counts of the one before it, (0, 1].
+        discount: Weight of each token relative to the one before it, (0, 1].
 
     Returns:
         ``(B,)``, one loss per pair.
 
     Raises:
-        ValueError: The scores carry no parts.
+        ValueError: Log-probabilities without parts.
 
-    Facts: with a discount of 1 it is the logistic loss, on whatever is scored: whole answers, or with
-        ``model.shared_start: prompt`` the steps from their first difference on. Partial returns and regrets agree on
-        whole answers to one prompt, as those begin and end alike; on steps they differ, and this is the regret.
+    Facts: with a discount of 1 it is the logistic loss, on whole answers or, with ``model.shared_start: prompt``, on
+        the steps from their first difference on. Partial returns and regrets agree on whole answers to one prompt,
+        which have the same first and last state; on steps they differ, and this is the regret.
 
     Source: Knox et al. 2022 (arXiv 2206.02231), the regret model; for policies Hejna et al. 2023 (arXiv 2310.13639),
         here against a reference.
@@ -69,14 +69,14 @@ SEGMENT = Loss(
         ),
         CPL_PAPER,
     ),
-    advice="When steps are compared, not answers: with model.shared_start: prompt and a discount below 1 the tokens "
-    "right behind the difference decide. With a discount of 1 it is the logistic loss.",
+    advice="To compare steps, not answers: with model.shared_start: prompt and a discount below 1 the tokens right "
+    "after the first difference decide. With a discount of 1 it is the logistic loss.",
     limits={
         "beta": BETA,
         "discount": Range(
             *(0.0, 1.0, False, True),
-            meaning="how much each token counts of the one before it",
-            advice="1 counts all alike; 0.99 halves the weight after 69 tokens.",
+            meaning="the weight of each token relative to the one before it",
+            advice="1 weights all tokens equally; 0.99 halves the weight after 69 tokens.",
         ),
     },
     at_zero=lambda h: math.log(2.0),

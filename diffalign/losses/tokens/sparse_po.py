@@ -1,4 +1,4 @@
-"""SparsePO: the logistic loss with a weight on each token, and each token's divergence from the reference beside it."""
+"""SparsePO: the logistic loss with a mask on each token's logratio and on its divergence from the reference."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def sparse_po(logps: PairLogps, *, beta: float, l1_reward: float = 0.0, l1_diver
                  + l1_reward (|M_u(y_w)|_1 + |M_u(y_l)|_1) + l1_divergence (|M_d(y_w)|_1 + |M_d(y_l)|_1)
 
     Args:
-        logps: ``B`` pairs against a reference, with parts, their divergence and, where there are some, masks; without
-            masks every token counts fully. Of images parts are positions of a latent and ``KL_t`` is half the squared
-            difference of the two predictions there, in the units of the errors.
+        logps: ``B`` pairs against a reference, with parts, their divergence and optional masks; without masks every
+            token has weight 1. For images parts are positions of a latent and ``KL_t`` is half the squared difference
+            of the two predictions there, in the units of the errors.
         beta: Inverse temperature, > 0.
-        l1_reward: Weight of the reward masks' sums, 0 or more: what makes learned masks sparse.
+        l1_reward: Weight of the reward masks' sums, 0 or more: it makes learned masks sparse.
         l1_divergence: Weight of the divergence masks' sums.
 
     Returns:
         ``(B,)``, one loss per pair.
 
     Raises:
-        ValueError: The scores carry no parts, or no divergence.
+        ValueError: Log-probabilities without parts, or without divergence.
 
-    Facts: straying from the reference along the chosen answer pays, along the rejected one it costs. With every mask 1
-        it is TDPO's first form; with ``M_u = 1`` and ``M_d = 0`` it is the logistic loss. At equal policy and reference
-        it costs log 2 whatever the masks, plus the L1 terms. Masks times c are a beta times c, so beta says nothing of
-        learned masks without their mean. The reference has no gradient; learned masks have, which raises the weight of
-        tokens that already speak for the chosen candidate.
+    Facts: divergence from the reference lowers the loss on the chosen answer and raises it on the rejected one. With
+        every mask 1 it is TDPO's first form; with ``M_u = 1`` and ``M_d = 0`` it is the logistic loss. At equal policy
+        and reference it costs log 2 whatever the masks, plus the L1 terms. Masks times c are a beta times c, so beta is
+        meaningless for learned masks without their mean. The reference has no gradient; learned masks have one, which
+        raises the weight of tokens that already favour the chosen candidate.
 
     Source: Christopoulou et al. 2024 (arXiv 2410.05102), the objective and the released code's sums; without masks Zeng
-        et al. 2024 (arXiv 2404.11999), TDPO-1. The divergence of images is ours.
+        et al. 2024 (arXiv 2404.11999), TDPO-1. The divergence of images is this project's own.
     """
     chosen, rejected = (_masked_sums(answer) for answer in logps.answers)
     gain = (chosen.logratio - rejected.logratio) - (rejected.divergence - chosen.divergence)
@@ -94,7 +94,7 @@ def _masked_sums(answer: AnswerLogps) -> MaskedSums:
 _L1 = Range(
     *(0.0, math.inf, True, False),
     meaning="the weight of a mask's sum over its tokens",
-    advice="Leave it at 0, or take 0.001 with learned masks.",
+    advice="Leave it at 0, or use 0.001 with learned masks.",
 )
 
 SPARSE_PO = Loss(
@@ -102,7 +102,7 @@ SPARSE_PO = Loss(
     function=sparse_po,
     takes="logps",
     needs=("reference", "parts", "divergence"),
-    summary="SparsePO and MaPO: tokens (or positions) weighed by masks, and held to the reference one by one",
+    summary="SparsePO and MaPO: tokens (or positions) with masks on logratio and divergence",
     formula="-log s(beta ((u_w - u_l) - (d_l - d_w))) + L1 of the masks, u = sum M_u logratio_t, d = sum M_d KL_t",
     source="Christopoulou et al. 2024, arXiv 2410.05102; without masks Zeng et al. 2024, arXiv 2404.11999 (TDPO-1)",
     papers=(
@@ -114,9 +114,9 @@ SPARSE_PO = Loss(
         ),
         Paper("2404.11999", "Zeng and Liu and others", 2024, "Token-level Direct Preference Optimization"),
     ),
-    advice="When a few words, or one region, decide: set model.masks to activations (nothing learnt), to learned, or "
-    "for images to files. Without masks it is TDPO-1: the policy may stray along the chosen answer and is held "
-    "along the rejected one. It costs the whole vocabulary's logits of both models, chunk by chunk.",
+    advice="When a few words, or one region, decide: set model.masks to activations (nothing is learnt), to learned, "
+    "or for images to files. Without masks it is TDPO-1: the policy may diverge on the chosen answer and is kept near "
+    "the reference on the rejected one. It computes the whole vocabulary's logits of both models, in chunks.",
     limits={"beta": BETA, "l1_reward": _L1, "l1_divergence": _L1},
     at_zero=lambda h: None if h["l1_reward"] or h["l1_divergence"] else math.log(2.0),
     aliases=("tdpo", "tdpo1"),
