@@ -1,12 +1,15 @@
-"""Losses: log-probabilities in, one number per example out. Torch only; a loss never learns what was scored.
+"""Losses: log-probabilities in, one number per example out. They need torch only and are independent of the modality.
 
-    pairs/ singles/ lists/ tokens/    the losses, by what one example is; one file, one row each
-    candidate_logps, pair_logps       what they receive
-    catalogue, settings, bound        what a row says of itself, what all losses can be set to, a loss that is set
-    objective                         a sum of several
-    divergences, ranges, beta         curves of the log-ratio, allowed values, one beta in several conventions
+    pairs/ singles/ lists/ tokens/          the losses, by the kind of example
+    candidate_logps, pair_logps             their input
+    loss, registry                          the row of a loss and its bound form; rows by name
+    hyperparameters, ranges, settings       names and checks of values; settings that many losses share
+    objective                               a sum of several
+    divergences, regression, rewards        curves of the log-ratio; implicit rewards
+    diagnostics/                            metrics that are not losses
 
-A new loss is one function with its row, one line in its folder's table, and one plain formula in the common battery.
+A new loss is one function with its row, one line in its folder's table, one plain formula in the tests and one line in
+``docs/losses.md``.
 """
 
 from collections.abc import Mapping
@@ -42,7 +45,7 @@ LOSS_ALIASES: Mapping[str, str] = {alias: row.name for row in LOSSES.values() fo
 
 
 def loss_named(name: str) -> Loss:
-    """The loss of a name or of an alias ("sigmoid", "ipo"). Raises ValueError naming the nearest one."""
+    """Returns the loss of a name or an alias ("sigmoid", "ipo"). Raises ValueError with the nearest one."""
     return find(LOSSES, name)
 
 

@@ -1,7 +1,7 @@
-"""One beta, many meanings: the same training run as other implementations would write it.
+"""Conventions for beta: the same training run in the notation of other implementations.
 
 For denoisers every implementation puts ``-k (error gap)`` into the sigmoid, but they disagree on ``k``: whether a
-latent's squared error is averaged or summed over its ``D`` elements, and whether a factor 1/2 stands before it. The
+latent's squared error is averaged or summed over its ``D`` elements, and whether it has a factor 1/2. The
 published 2000 to 5000 hold for a mean with the half; read as a sum they would be ``D`` times too strong.
 """
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 
 class Equivalent(NamedTuple):
-    """One beta in one convention, and who writes it so."""
+    """One beta in one convention, and the implementations that use it."""
 
     value: float
     explanation: str
@@ -30,7 +30,7 @@ class Convention:
     users: str
 
     def strength(self, elements: int) -> float:
-        """What stands before the *mean* error gap when beta is 1."""
+        """Returns the factor on the *mean* error gap when beta is 1."""
         return self.factor * (elements if self.summed else 1)
 
 
@@ -47,11 +47,11 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
 
 
 def equivalent_betas(beta: float, *, convention: str = "mean_half", elements: int) -> dict[str, Equivalent]:
-    """Restates a beta in every convention, so that each describes the same loss.
+    """Returns a beta in every convention, each for the same loss.
 
     Args:
         beta: The beta to restate, > 0.
-        convention: What it is written in: a key of :data:`CONVENTIONS`.
+        convention: Its convention, a key of :data:`CONVENTIONS`.
         elements: Elements of one latent, ``D = channels * height * width`` (times frames): 16384 for SD 1.5 at 512
             pixels, 65536 for SDXL at 1024.
 

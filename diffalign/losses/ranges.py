@@ -1,4 +1,4 @@
-"""Ranges: the values that a hyperparameter may take, and how to say so to somebody who typed another."""
+"""Ranges: the values that a hyperparameter may take, and the message for others."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a hyperparameter may take, and how to say so.
+    """The values that a hyperparameter may take.
 
     Args:
         low: Lower end.
         high: Upper end.
         low_inclusive: Whether the lower end itself is allowed.
         high_inclusive: Whether the upper end itself is allowed.
-        meaning: What the number is, as in "beta is MEANING".
-        advice: What to type instead of a value outside.
+        meaning: The meaning of the number, as in "beta is MEANING".
+        advice: The value to type instead.
     """
 
     low: float
@@ -32,7 +32,7 @@ class Range:
         return above and below
 
     def check(self, name: str, value: object) -> None:
-        """Raises ValueError for something that is no number, or one outside."""
+        """Raises ValueError for a value that is no number or lies outside."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f"{name} is {self.meaning}, a number in {self}; got {value!r}. {self.advice}")
         if value not in self:
@@ -44,7 +44,7 @@ class Range:
 
 BETA = Range(
     *(0.0, math.inf, False, False),
-    meaning="the inverse temperature: how fast a margin counts as won",
+    meaning="the inverse temperature: how fast the loss saturates with the margin",
     advice="Start a denoiser at 2000 to 5000 (mean squared errors), a language model at 0.1.",
 )
 FLIP = Range(

@@ -1,7 +1,7 @@
-"""Implicit rewards: what a policy, compared with its reference, says a candidate is worth.
+"""Implicit rewards of candidates: beta times the logratio of policy and reference.
 
-The optimum of the KL-leashed reward problem satisfies ``r(x, c) = beta log pi(x|c)/pi_ref(x|c) + const(c)`` (Rafailov
-et al. 2023, arXiv 2305.18290, eq. 5), so ``beta * logratio`` is a reward up to a constant that a pair shares.
+The optimum of the KL-regularised reward problem satisfies ``r(x, c) = beta log pi(x|c)/pi_ref(x|c) + const(c)``
+(Rafailov et al. 2023, arXiv 2305.18290, eq. 5), so ``beta * logratio`` is a reward up to a constant that a pair shares.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.pair_logps import PairLogps
 
 
-def implicit_rewards(scores: PairLogps, *, beta: float, against_reference: bool = True) -> tuple[Tensor, Tensor | None]:
-    """Rewards ``beta * logratio`` of both candidates, without gradient.
+def implicit_rewards(logps: PairLogps, *, beta: float, against_reference: bool = True) -> tuple[Tensor, Tensor | None]:
+    """Returns rewards ``beta * logratio`` of both candidates, without gradient.
 
     Args:
-        scores: A batch of pairs, or of single candidates.
+        logps: A batch of pairs, or of single candidates.
         beta: Inverse temperature of the loss that trains the policy, > 0.
         against_reference: False for a loss without a reference, whose reward is ``beta * logp``.
 
     Returns:
-        ``(chosen, rejected)``, each ``(B,)``; the second is None for single candidates. A falling reward of both is the
-        sign of a policy that forgets: the gap may grow all the same.
+        ``(chosen, rejected)``, each ``(B,)``; the second is None for single candidates. If both rewards
+        fall, the policy forgets, even while their gap grows.
     """
-    chosen = scores.chosen_logratio if against_reference else upcast(scores.chosen.logps)
-    if scores.rejected is None:
+    chosen = logps.chosen_logratio if against_reference else upcast(logps.chosen.logps)
+    if logps.rejected is None:
         return beta * chosen.detach(), None
-    rejected = scores.rejected_logratio if against_reference else upcast(scores.rejected.logps)
+    rejected = logps.rejected_logratio if against_reference else upcast(logps.rejected.logps)
     return beta * chosen.detach(), beta * rejected.detach()
 
 
 def accuracy(margin: Tensor) -> Tensor:
-    """Whether the policy agrees with the label, per pair.
+    """Returns whether the policy agrees with the label, per pair.
 
     Args:
         margin: ``(B,)``, chosen minus rejected, at any scale.
 
     Returns:
         ``(B,)``: 1 where the margin is positive, 0 where negative, one half at a tie. So a policy that equals its
-        reference scores 0.5, not 0. Not-a-number agrees with nobody: 0.
+        reference has accuracy 0.5, not 0. Not-a-number counts as 0.
     """
     return (margin > 0).float() + 0.5 * (margin == 0).float()

@@ -37,8 +37,8 @@ def test_a_loss_without_a_form_says_so():
 def test_a_form_of_ones_own_is_compared_with_those_that_have_a_name():
     said = call("logic", "M_w also M_w and M_l")
     assert "a form without a name" in said and "it follows the label" in said and "never below the loss of" in said
-    assert "may go against the label" in call("logic", "M_w -> M_l")
-    assert "cannot be trained with" in call("logic", "11,10 / 11,10")
+    assert "may contradict the label" in call("logic", "M_w -> M_l")
+    assert "cannot be used in training" in call("logic", "11,10 / 11,10")
     assert call("logic", "11,10 / 01").startswith("cCPO:")
 
 

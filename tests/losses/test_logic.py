@@ -53,7 +53,7 @@ def test_a_pair_has_256_structures_and_those_with_an_empty_side_are_refused():
     for top, bottom in PAIRS_OF_SETS:
         if not (top and bottom):
             refused += 1
-            with pytest.raises(ValueError, match="is empty, so its loss would be infinite or nothing"):
+            with pytest.raises(ValueError, match="is empty, so its loss would be infinite or zero"):
                 Structure(top, bottom)
     assert refused == 31
 
@@ -134,10 +134,10 @@ def test_the_order_is_the_published_one():
     relations = {pair for line in published for pair in zip(line.split(), line.split()[1:], strict=False)}
     assert set(lattice()) == relations and len(lattice()) == len(relations)
     assert chains(lattice())[0] == "CEUnl >= CE >= cCPO >= unCPO"
-    told = {
+    listed = {
         pair for line in chains(lattice()) for pair in zip(line.split(" >= "), line.split(" >= ")[1:], strict=False)
     }
-    assert told == relations
+    assert listed == relations
 
 
 def test_the_order_is_one():

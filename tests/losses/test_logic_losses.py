@@ -195,7 +195,7 @@ def test_a_denoiser_has_probabilities_through_the_scale():
         ("structure", {"form": "cCP"}, r"Did you mean 'cCPO'\?"),
         ("structure", {"form": "M_w given M_w"}, "bottom of this structure is empty"),
         ("structure", {"form": "11,01 / 11,01"}, "the same worlds"),
-        ("structure", {"form": "DPO"}, "speaks of the reference.*structure_reference"),
+        ("structure", {"form": "DPO"}, "contains propositions of the reference.*structure_reference"),
         (
             "structure",
             {"form": "CE", "link": "logit"},

@@ -1,8 +1,8 @@
-"""Calibration: whether ``s(beta h)``, read as the probability that the chosen candidate is better, keeps its word.
+"""Calibration of ``s(beta h)`` as the probability that the chosen candidate is better.
 
-A likelihood model's order is worth trusting before its probabilities are: ranks stay under any increasing transform of
-the scores, probabilities do not. One factor on the margins, fitted on held-out pairs, mends the commonest error, too
-much confidence, and leaves every rank where it is.
+The order of a likelihood model is more reliable than its probabilities: an increasing transform of the margins keeps
+ranks, but not probabilities. One factor on the margins, fitted on held-out pairs, corrects the most common error,
+overconfidence, and keeps every rank.
 
 Source: Guo et al. 2017 (arXiv 1706.04599), expected calibration error and temperature; of confidences in [1/2, 1].
 """
@@ -18,20 +18,20 @@ from torch import Tensor
 
 BINS = 10
 LOWEST, HIGHEST = 1e-3, 1e3
-"""Where a factor is sought."""
+"""The range of the fitted factor."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the probabilities of pairs are worth.
+    """How well the probabilities of pairs are calibrated.
 
     Args:
         error: Expected calibration error, 0 to 1/2: mean distance of confidence and accuracy over equally wide bins
             of confidence, weighted by their pairs.
         brier: Mean squared distance of probability and outcome; 1/4 for always one half.
         nll: Mean negative log-likelihood, nats; log 2 for always one half.
-        factor: The positive factor on the margins at which ``nll`` is least: below 1 the probabilities are too sure.
-            An end of its range, 0.001 or 1000, where it would go on.
+        factor: The positive factor on the margins that minimises ``nll``: below 1 the probabilities are overconfident.
+            Limited to its range, 0.001 to 1000.
         fitted: ``nll`` with that factor.
     """
 
@@ -43,7 +43,7 @@ class Calibration:
 
 
 def calibration(margin: Tensor, outcome: Tensor) -> Calibration:
-    """Looks at reward margins and at who was better.
+    """Compares reward margins with outcomes.
 
     Args:
         margin: ``(B,)``, B at least 1: ``beta h`` of pairs, finite.
@@ -51,10 +51,10 @@ def calibration(margin: Tensor, outcome: Tensor) -> Calibration:
     """
     margin, outcome = margin.double(), outcome.double()
     p = torch.sigmoid(margin)
-    confidence, right = torch.maximum(p, 1.0 - p), torch.where(margin > 0, outcome, 1.0 - outcome)
-    right = torch.where(margin == 0, 0.5, right)
+    confidence, correct = torch.maximum(p, 1.0 - p), torch.where(margin > 0, outcome, 1.0 - outcome)
+    correct = torch.where(margin == 0, 0.5, correct)
     bins = ((confidence - 0.5) * 2.0 * BINS).long().clamp_(0, BINS - 1)
-    sums = torch.zeros(BINS, dtype=torch.double).index_add_(0, bins.cpu(), (confidence - right).cpu())
+    sums = torch.zeros(BINS, dtype=torch.double).index_add_(0, bins.cpu(), (confidence - correct).cpu())
     factor = best_factor(margin, outcome)
     return Calibration(
         error=float(sums.abs().sum()) / len(margin),
@@ -66,13 +66,13 @@ def calibration(margin: Tensor, outcome: Tensor) -> Calibration:
 
 
 def likelihood(margin: Tensor, outcome: Tensor) -> float:
-    """Mean negative log-likelihood of outcomes under ``s(margin)``; arguments as of :func:`calibration`."""
+    """Returns the mean negative log-likelihood of outcomes under ``s(margin)``; arguments as of :func:`calibration`."""
     return float((outcome * F.softplus(-margin) + (1.0 - outcome) * F.softplus(margin)).mean())
 
 
 def best_factor(margin: Tensor, outcome: Tensor) -> float:
-    """The positive factor on margins under which outcomes are likeliest: one number, convex, so by bisection on the
-    slope; nan where every margin is 0. Arguments as of :func:`calibration`."""
+    """Returns the positive factor on margins under which outcomes are likeliest, by bisection on the slope (the problem
+    is convex); nan where every margin is 0. Arguments as of :func:`calibration`."""
 
     def slope(factor: float) -> float:
         losing, winning = torch.sigmoid(-factor * margin), torch.sigmoid(factor * margin)

@@ -1,4 +1,4 @@
-"""Credit: which tokens a policy rewards, read off a policy that was aligned with its reference.
+"""Credit of tokens: the implicit reward of each token under an aligned policy and its reference.
 
 A response is a path through states ``s_t`` (prompt and tokens so far). For the optimal policy of a reward with a KL
 weight ``beta`` (the reference's log-probability is not part of the reward here),
@@ -6,7 +6,7 @@ weight ``beta`` (the reference's log-probability is not part of the reward here)
     rho_t = beta (log pi(a_t | s_t) - log ref(a_t | s_t)) = r(s_t, a_t) + V(s_{t+1}) - V(s_t)
     sum_t rho_t = total reward - V(s_0)
 
-so where the reward comes at the end alone, ``V(s_t) - V(s_0)`` is the sum of the rewards before t: sums of a prefix
+so where the reward comes at the end only, ``V(s_t) - V(s_0)`` is the sum of the rewards before t: sums of a prefix
 are estimates of its value.
 
 Source: Rafailov et al. 2024, "From r to Q*" (arXiv 2404.12358).
@@ -23,7 +23,7 @@ from diffalign.losses.candidate_logps import upcast
 
 @dataclass(frozen=True)
 class Credit:
-    """A reading of responses.
+    """Credit of responses.
 
     Args:
         rewards: ``(B, L)``, ``rho_t``; 0 where the mask is false.
@@ -40,13 +40,13 @@ class Credit:
 
 
 def token_rewards(per_token_logp: Tensor, per_token_ref_logp: Tensor, mask: Tensor, *, beta: float) -> Credit:
-    """The implicit reward of each token, and the values of prefixes.
+    """Returns the implicit reward of each token, and the values of prefixes.
 
     Args:
-        per_token_logp: ``(B, L)``, of the policy; what lies outside the mask is not read.
+        per_token_logp: ``(B, L)``, of the policy; values outside the mask are not read.
         per_token_ref_logp: ``(B, L)``, of the reference.
         mask: ``(B, L)``, true at a response's tokens.
-        beta: That which the policy was trained with, > 0. It scales all rewards alike.
+        beta: The policy's beta in training, > 0. It scales all rewards.
 
     Facts: rewards are 0 where policy and reference agree. A mean over the reference's own samples is ``-beta KL(ref ||
         pi)``, which is never above 0: implicit rewards of chosen answers that the reference was trained on must fall.

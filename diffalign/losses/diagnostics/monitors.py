@@ -1,7 +1,7 @@
-"""Monitors of what preference training does to likelihoods: displacement, suppression, dispersion.
+"""Monitors of likelihoods in preference training: displacement, suppression, dispersion.
 
-``D_w`` and ``D_l`` are the logratios of the chosen and the rejected candidate against the reference, which is where the
-policy started, so each is how far training has moved a log-probability; ``h = D_w - D_l`` is the margin.
+``D_w`` and ``D_l`` are the logratios of the chosen and the rejected candidate against the reference, which is the
+policy before training, so each is the change of a log-probability in training; ``h = D_w - D_l`` is the margin.
 
 Sources: Yan et al. 2024 (arXiv 2406.07327), drop, gain, suppression and dispersion; Razin et al. 2024 (arXiv
 2410.08847), likelihood displacement.
@@ -18,12 +18,12 @@ from torch import Tensor
 from diffalign.losses.candidate_logps import upcast
 
 LARGEST = 80.0
-"""Exponents are clamped here: a float32 holds their exponential."""
+"""Exponents are clamped to this size: a float32 holds their exponential."""
 
 
 @dataclass(frozen=True)
 class Displacement:
-    """Where training has moved the likelihoods of pairs, in units of the log-probability.
+    """The change of the likelihoods of pairs in training, in units of the log-probability.
 
     Args:
         gain: ``mean D_w``. Below 0 the chosen candidates have become less likely than before training: likelihood
@@ -42,13 +42,13 @@ class Displacement:
     @property
     def suppression(self) -> float:
         """The share of the margin that comes from making the rejected candidates unlikely, ``mean(-D_l) / mean(h)``:
-        one half when both sides moved alike, near 1 when the rejected one alone did, above 1 when the chosen one fell,
+        one half when both sides moved equally, near 1 when only the rejected one did, above 1 when the chosen one fell,
         too. Not-a-number without a positive margin."""
         return self.drop / self.margin if self.margin > 0 else math.nan
 
 
 def displacement(chosen: Tensor, rejected: Tensor) -> Displacement:
-    """Means over pairs.
+    """Returns means over pairs.
 
     Args:
         chosen: ``(B,)``, the logratios ``D_w``.
@@ -58,17 +58,17 @@ def displacement(chosen: Tensor, rejected: Tensor) -> Displacement:
 
 
 def gradient_weight(margin: Tensor, *, beta: float) -> Tensor:
-    """``(B,)``: ``beta (1 - s(beta h))``, how hard the logistic loss still pulls at a pair's log-ratios.
+    """Returns ``(B,)``, ``beta (1 - s(beta h))``: the gradient of the logistic loss by a pair's log-ratios.
 
-    In log-probabilities the pull on both sides is the same; by the probabilities themselves it is this over ``p_w`` and
-    over ``p_l``, so the ratio of the two is ``p_w / p_l`` (see :func:`token_ratio`): as the rejected candidate vanishes
-    a policy feels it ever more and the chosen one ever less. That is a statement about probabilities, not parameters.
+    The gradient by log-probabilities is the same on both sides; by the probabilities themselves it is this over ``p_w``
+    and over ``p_l``, so the ratio of the two is ``p_w / p_l`` (see :func:`token_ratio`): as the rejected candidate
+    vanishes, its gradient dominates the chosen one's. This holds for probabilities, not for parameters.
     """
     return beta * torch.sigmoid(-beta * upcast(margin))
 
 
 def token_ratio(chosen: Tensor, rejected: Tensor, chosen_lengths: Tensor, rejected_lengths: Tensor) -> Tensor:
-    """``(B,)``: ``p_w / p_l`` per token, ``exp(l_w / n_w - l_l / n_l)``.
+    """Returns ``(B,)``, ``p_w / p_l`` per token, ``exp(l_w / n_w - l_l / n_l)``.
 
     Args:
         chosen: ``(B,)``, summed log-probabilities under the policy.
@@ -85,11 +85,11 @@ def token_ratio(chosen: Tensor, rejected: Tensor, chosen_lengths: Tensor, reject
 
 @dataclass(frozen=True)
 class Dispersion:
-    """What happened to answers in neither side of the data: samples of the reference.
+    """The change of answers outside of the data: samples of the reference.
 
     Args:
-        rise: ``log mean exp D``. Its mean over everything that the reference can say is 0, so above 0 mass has moved
-            to what was sampled, below 0 away from it.
+        rise: ``log mean exp D``. Over all answers of the reference it is 0, so above 0 probability has moved to the
+            sampled answers, below 0 away from them.
         mean: ``mean D``, never above ``rise``.
     """
 
@@ -98,13 +98,13 @@ class Dispersion:
 
 
 def dispersion(logratios: Tensor) -> Dispersion:
-    """Of one prompt.
+    """Returns the dispersion for one prompt.
 
     Args:
         logratios: ``(K,)``, K at least 1: ``D`` of samples of the reference, none of them from the data.
 
     Facts: ``sum_y reference(y) exp(D(y)) = 1`` for any two distributions, so where both ``D_w`` and ``D_l`` fall,
-        something else has risen.
+        other answers have risen.
     """
     values = upcast(logratios)
     return Dispersion(float(torch.logsumexp(values, 0)) - math.log(len(values)), float(values.mean()))

@@ -1,21 +1,21 @@
-"""The logic of losses on a pair: which statement about its two candidates a loss wants to be true.
+"""The logic of losses on a pair: the statement about its two candidates that a loss makes true.
 
-``M_w`` says "the model holds the chosen candidate for valid", ``M_l`` the same of the rejected one, ``R_w`` and ``R_l``
-of the reference; each is true with the candidate's probability, independently. A *world* says of each whether it is
-true, written as digits in this order: ``10`` is ``M_w`` and not ``M_l``. A *structure* is two sets of worlds, those
-that count for the loss (top) and those that count against it (bottom):
+The proposition ``M_w`` is "the chosen candidate is valid under the model", ``M_l`` the same for the rejected one,
+``R_w`` and ``R_l`` under the reference; each is true with the candidate's probability, independently. A *world* is a
+truth value for each, written as digits in this order: ``10`` is ``M_w`` and not ``M_l``. A *structure* is two sets of
+worlds, those that count for the loss (top) and those that count against it (bottom):
 
     rho = log [ weight(top) / weight(bottom) ],      loss = -log s(beta rho)
 
-    formulas    statements: read, decided, written
-    words       the shortest statement that is true in given worlds
-    structures  top and bottom, or core, constraint and additive part
-    table       the forms that have a name
-    reading     a structure from text
-    expansion, counting, closed    its weights: as a tree, as logarithms, as a formula
-    order       which structure is the stricter one
-    forms       the catalogue's losses that have a form
-    pages       all of it as text
+    formulas              statements: parsed, evaluated, written
+    shortest_statement    the shortest statement that is true in given worlds
+    structures            top and bottom, or core, constraint and additive part
+    named_forms           the forms that have a name
+    parse                 a structure from text
+    expansion, model_counting, closed_form    the weights of a structure: as a tree, as logarithms, as a formula
+    strictness            the order of structures
+    catalogue_forms       the losses of the registry that have a form
+    render                all of it as text
 
 Source: Richardson et al. 2024 (arXiv 2412.17696).
 """

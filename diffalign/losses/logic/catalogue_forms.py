@@ -1,6 +1,6 @@
-"""The catalogue's losses that have a form: which structure each one is, or is a sum of.
+"""Losses of the registry that have a form: the structures whose losses add up to each one.
 
-A loss without a row is no function of the weights of worlds, or none that is known here.
+A loss without a row here is no known function of the weights of worlds.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ class Term:
 
     Args:
         form: Its name in the table.
-        link: What is made of rho: "logistic", "hinge" or "squared".
+        link: The loss of rho: "logistic", "hinge" or "squared".
         factor: The hyperparameters that it is multiplied by; none: 1.
-        beta: Whether the loss's beta multiplies rho; 1 does otherwise.
-        ahead: The hyperparameter that stands for ``log r_w / r_l``, a reference made by hand; empty: none.
-        mean: Whether p is of means over tokens, whatever the loss's ``per_token`` says.
+        beta: Whether the loss's beta multiplies rho; the factor is 1 otherwise.
+        ahead: The hyperparameter that replaces ``log r_w / r_l``, a constant reference; empty: none.
+        mean: Whether p is of means over tokens, whatever the loss's ``per_token`` is.
     """
 
     form: str
@@ -32,17 +32,17 @@ class Term:
     def __str__(self) -> str:
         parts = [f"{self.link} loss of {self.form}" + ("" if self.beta else " at beta 1")]
         parts += [f"times {' times '.join(self.factor)}"] * bool(self.factor)
-        parts += [f"with a reference by hand: log r_w / r_l = {self.ahead}"] * bool(self.ahead)
+        parts += [f"with a constant reference: log r_w / r_l = {self.ahead}"] * bool(self.ahead)
         return ", ".join([*parts, *["of means over tokens"] * self.mean])
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a loss is made of.
+    """The structures of a loss.
 
     Args:
         terms: Structures that add up to it.
-        where: Values of its hyperparameters without which that does not hold.
+        where: Values of its hyperparameters for which that holds.
     """
 
     terms: tuple[Term, ...]
@@ -68,4 +68,4 @@ FORMS: Mapping[str, Form] = {
     "asft": _form(Term("CE", beta=False), Term("CE", factor=("lam",)), Term("fUnl", factor=("lam",)), sft_term=True),
     "sft": _form(Term("CE", factor=("scale",), beta=False)),
 }
-"""Of each loss by its name in the catalogue."""
+"""The form of each loss by its name in the registry."""

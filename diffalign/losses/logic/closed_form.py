@@ -13,7 +13,7 @@ LETTERS = ("p_w", "p_l", "r_w", "r_l")
 
 
 def closed_form(structure: Structure) -> str:
-    """Rho as text, in probabilities."""
+    """Returns rho as text, in probabilities."""
     alone = structure.without_reference
     worlds = (structure.top, structure.bottom) if alone is None else (alone.top, alone.bottom)
     top, bottom = (weight(some, len(next(iter(some)))) for some in worlds)
@@ -23,7 +23,7 @@ def closed_form(structure: Structure) -> str:
 
 
 def weight(worlds: frozenset[str], count: int) -> str:
-    """The weight of worlds as text: directly, or as what is left of 1 where that is shorter."""
+    """Returns the weight of worlds as text: directly, or as 1 minus the rest where that is shorter."""
     direct = _sum(expansion(worlds))
     rest = frozenset(worlds_over(count)) - worlds
     left = f"1 - {_product(expansion(rest))}" if rest else direct
@@ -31,12 +31,12 @@ def weight(worlds: frozenset[str], count: int) -> str:
 
 
 def has_complement(structure: Structure) -> bool:
-    """Whether rho asks for a ``1 - p``, so that the size of a probability counts beside ratios of several."""
+    """Returns whether rho contains a ``1 - p``, so that probabilities count themselves and not only their ratios."""
     return complements(expansion(structure.top)) or complements(expansion(structure.bottom))
 
 
 def _inside(text: str) -> str:
-    """The text as a factor: a sum outside of all brackets gets its own."""
+    """Returns the text as a factor, in brackets if it is a sum."""
     return f"({text})" if re.search(r" [+-] ", re.sub(r"\([^()]*\)", "", text)) else text
 
 

@@ -1,7 +1,7 @@
-"""A set of worlds as a tree of choices, proposition by proposition, each asked only where it matters.
+"""A set of worlds as a tree of choices, proposition by proposition, without those that make no difference.
 
-A weight is read off the tree: ``p`` times the weight where the proposition is true plus ``1 - p`` times the one where
-it is not. Since a proposition that does not matter is not asked, no ``1 - p`` is left where the weight is a product.
+The weight of a tree is ``p`` times the weight where the proposition is true plus ``1 - p`` times the one where it is
+not. Without the propositions that make no difference, a weight that is a product has no ``1 - p``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import cache
 
 @dataclass(frozen=True)
 class Choice:
-    """A proposition that matters.
+    """A proposition that makes a difference.
 
     Args:
-        place: Which one it is.
+        place: Its index.
         true: The tree where it is true; None: no world.
         false: The tree where it is not.
     """
@@ -31,7 +31,7 @@ Tree = Choice | bool | None
 
 @cache
 def expansion(worlds: frozenset[str], place: int = 0) -> Tree:
-    """The tree of worlds, given by their digits from ``place`` on."""
+    """Returns the tree of worlds, from their digits at ``place`` on."""
     if not worlds:
         return None
     if "" in worlds:
@@ -41,5 +41,5 @@ def expansion(worlds: frozenset[str], place: int = 0) -> Tree:
 
 
 def complements(tree: Tree) -> bool:
-    """Whether the weight has a ``1 - p`` in it."""
+    """Returns whether the weight contains a ``1 - p``."""
     return isinstance(tree, Choice) and (tree.false is not None or complements(tree.true))

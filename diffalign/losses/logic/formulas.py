@@ -1,9 +1,9 @@
-"""Statements about a pair: read from text, decided in a world, written again.
+"""Statements about a pair: parsed from text, evaluated in a world, written as text.
 
     M_l -> M_w        not (M_w and M_l)        M_w xor M_l        true
 
-Operators from the loosest: ``iff``, ``->`` (to the right), ``or``, ``xor``, ``and``, ``not``. The signs of logic and of
-programs are read as well, and ``Mw`` for ``M_w``.
+Operators by increasing precedence: ``iff``, ``->`` (right-associative), ``or``, ``xor``, ``and``, ``not``. The symbols
+of logic and of programming languages are accepted as well, and ``Mw`` for ``M_w``.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class Formula:
 
     Args:
         head: A proposition, "true", "false", "not", or an operator.
-        parts: What the operator acts on; none for a proposition.
+        parts: The operands; none for a proposition.
     """
 
     head: str
     parts: tuple[Formula, ...] = ()
 
     def holds(self, world: Mapping[str, bool]) -> bool:
-        """Whether it is true where the propositions are as given."""
+        """Returns whether it is true in a world."""
         if not self.parts:
             return self.head == "true" or (self.head != "false" and world[self.head])
         one, other = self.parts[0].holds(world), self.parts[-1].holds(world)
@@ -61,9 +61,9 @@ class Formula:
 
     @property
     def propositions(self) -> frozenset[str]:
-        """Those it mentions."""
-        own = frozenset({self.head} & set(PROPOSITIONS))
-        return own.union(*(part.propositions for part in self.parts))
+        """The propositions that occur in it."""
+        head = frozenset({self.head} & set(PROPOSITIONS))
+        return head.union(*(part.propositions for part in self.parts))
 
     def __str__(self) -> str:
         if self.head == "not":
@@ -79,20 +79,20 @@ TRUE, FALSE = Formula("true"), Formula("false")
 
 
 def formula(text: str) -> Formula:
-    """The statement that a text writes down. Raises ValueError that shows where reading stopped."""
+    """Returns the statement of a text. Raises ValueError with the place that cannot be parsed."""
     tokens = [_word(token, text) for token in _TOKEN.findall(text)]
     if not tokens:
         raise ValueError("there is no statement to read; write one such as 'M_l -> M_w', or 'true'")
-    read, rest = _read(tokens, 0, text)
+    statement, rest = _read(tokens, 0, text)
     if rest:
         raise _unread(text, rest)
-    return read
+    return statement
 
 
 def _word(token: str, text: str) -> str:
     word = _SIGNS.get(token, _SIGNS.get(token.lower(), token.lower()))
-    if found := re.fullmatch(r"([mr])_?([wl])", word):
-        return f"{found[1].upper()}_{found[2]}"
+    if match := re.fullmatch(r"([mr])_?([wl])", word):
+        return f"{match[1].upper()}_{match[2]}"
     if word not in _WORDS:
         raise ValueError(
             f"'{token}' in '{text}' is no proposition; there are {', '.join(PROPOSITIONS)} (chosen and rejected "

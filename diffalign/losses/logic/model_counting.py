@@ -1,4 +1,4 @@
-"""Weighted model counting in logarithms: how likely is it that the world is one of these?"""
+"""Weighted model counting in logarithms: the probability of a set of worlds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from diffalign.losses.probability import log1mexp
 
 
 def log_weight(worlds: frozenset[str], logps: Sequence[Tensor]) -> Tensor:
-    """Logarithm of the worlds' weight, each weighing the product of ``p`` where a proposition is true and of ``1 - p``
-    where it is not.
+    """Returns the logarithm of the worlds' total weight. The weight of a world is the product of ``p`` for each
+    proposition that is true and ``1 - p`` for each that is false.
 
     Args:
         worlds: One at least, as digits.
@@ -27,7 +27,7 @@ def log_weight(worlds: frozenset[str], logps: Sequence[Tensor]) -> Tensor:
 
 
 def rho(structure: Structure, logps: Sequence[Tensor]) -> Tensor:
-    """``log [ weight(top) / weight(bottom) ]``.
+    """Returns ``log [ weight(top) / weight(bottom) ]``.
 
     Args:
         structure: Over as many propositions as there are log-probabilities.
@@ -38,18 +38,18 @@ def rho(structure: Structure, logps: Sequence[Tensor]) -> Tensor:
 
 
 def rho_against(structure: Structure, logps: Sequence[Tensor], references: Sequence[Tensor]) -> Tensor:
-    """Rho against a reference: of a structure over the model alone ``rho - log r_w / r_l``.
+    """Returns rho against a reference; for a structure over the model only it is ``rho - log r_w / r_l``.
 
     Args:
         structure: Over the model's two propositions, or over the reference's too.
         logps: ``(B,)`` each, of M_w and M_l.
         references: ``(B,)`` each, of R_w and R_l.
     """
-    alone = structure.without_reference
-    if alone is None:
+    model_only = structure.without_reference
+    if model_only is None:
         return rho(structure, (*logps, *references))
-    # The model's gap minus the reference's: the large part that they share cancels before the small rest is taken.
-    return rho(alone, logps) - (references[0] - references[1])
+    # The model's gap minus the reference's: the large common part cancels first.
+    return rho(model_only, logps) - (references[0] - references[1])
 
 
 def _weigh(tree: Tree, logps: Sequence[Tensor]) -> Tensor:

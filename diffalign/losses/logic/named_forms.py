@@ -22,7 +22,7 @@ class Named:
         core: P as text.
         constraint: P_C.
         additive: P_A.
-        says: What it wants, in words.
+        says: Its meaning in words.
     """
 
     name: str
@@ -62,5 +62,5 @@ TABLE: Mapping[str, Named] = {row.name: row for row in _ROWS}
 
 
 def named(structure: Structure) -> Named | None:
-    """The table's row with this structure, if it has one."""
+    """Returns the row with this structure; None: it has no name."""
     return next((row for row in _ROWS if row.structure == structure), None)

@@ -1,8 +1,8 @@
-"""A structure from text, in one of three ways of writing it.
+"""Parses a structure from text, in one of three forms.
 
 cCPO                                                a name of the table
 11,10 / 01     or     M_w / M_l and not M_w         top / bottom, as worlds or as statements
-M_l -> M_w given M_w or M_l also M_w and M_l        core, constraint, additive part; the last two may be missing
+M_l -> M_w given M_w or M_l also M_w and M_l        core, constraint, additive part; the last two are optional
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from diffalign.losses.logic.structures import Structure, worlds
 
 @cache
 def structure_of(text: str) -> Structure:
-    """The structure that a text names or writes down. Raises ValueError for what cannot be read, or counts nothing."""
+    """Returns the structure of a text. Raises ValueError for one that cannot be parsed, or has an empty set."""
     if text.strip() in TABLE:
         return TABLE[text.strip()].structure
     if "/" in text:
@@ -43,10 +43,10 @@ def structure_of(text: str) -> Structure:
 
 @cache
 def between(top: str, bottom: str) -> Structure:
-    """The structure of two sets of worlds, each listed or written as a statement; over the reference's propositions too
-    where one of them says something about those."""
-    several = max(_count(top), _count(bottom))
-    return Structure(worlds(top, several), worlds(bottom, several))
+    """Returns the structure of two sets of worlds, each listed or as a statement; over the reference's propositions too
+    where one of them contains those."""
+    count = max(_count(top), _count(bottom))
+    return Structure(worlds(top, count), worlds(bottom, count))
 
 
 def _count(text: str) -> int:

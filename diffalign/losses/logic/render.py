@@ -1,13 +1,16 @@
-"""What a structure says, as text: its worlds, its statements, its formula, and where it stands among the others."""
+"""Renders a structure as text: its worlds, its statements, its formula, and its place in the order of structures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
 
+import torch
+
 from diffalign.losses.logic.catalogue_forms import FORMS
 from diffalign.losses.logic.closed_form import closed_form, has_complement
 from diffalign.losses.logic.formulas import PROPOSITIONS
+from diffalign.losses.logic.model_counting import log_weight, rho, rho_against
 from diffalign.losses.logic.named_forms import TABLE, named
 from diffalign.losses.logic.parse import structure_of
 from diffalign.losses.logic.shortest_statement import worlds_over
@@ -16,11 +19,11 @@ from diffalign.losses.logic.structures import Structure
 
 
 def page(text: str, at: Sequence[float] = ()) -> str:
-    """Everything about a form: truth table, P, P_C, P_A, closed form, neighbours in the order, how to train with it.
+    """Returns the page of a form: truth table, P, P_C, P_A, closed form, neighbours in the order, how to train with it.
 
     Args:
-        text: A form, as `structure_of` reads it.
-        at: Probabilities of M_w and M_l (and of R_w and R_l) at which its numbers are shown.
+        text: A form, as `structure_of` parses it.
+        at: Probabilities of M_w and M_l (and of R_w and R_l) at which it is evaluated.
     """
     structure = structure_of(text)
     row = named(structure)
@@ -33,7 +36,7 @@ def page(text: str, at: Sequence[float] = ()) -> str:
     lines += [*_truth_table(structure), ""]
     lines += [f"  P      {core}", f"  P_C    {constraint}", f"  P_A    {additive}", ""]
     lines += [f"  rho    {closed_form(structure)}", "  loss   -log s(beta rho)"]
-    lines += [f"         {line}" for line in _said_of(structure)]
+    lines += [f"         {line}" for line in _properties(structure)]
     lines += [f"  order  {line}" for line in _neighbours(structure)]
     loss = "structure" if structure.count == 2 else "structure_reference"
     lines += ["", f"  train  loss: {{name: {loss}, form: {_quoted(row.name if row else text.strip())}}}"]
@@ -41,10 +44,10 @@ def page(text: str, at: Sequence[float] = ()) -> str:
 
 
 def page_of_loss(name: str, at: Sequence[float] = ()) -> str:
-    """The page of a loss of the catalogue: which structures it adds up, and the page of each."""
+    """Returns the page of a loss of the registry: its structures, and the page of each."""
     if name not in FORMS:
         return (
-            f"{name}: no form. It is no function of the weights of worlds, or none that is known here; losses that "
+            f"{name}: no form. It is no known function of the weights of worlds; losses that "
             f"have one are {', '.join(FORMS)}."
         )
     form = FORMS[name]
@@ -55,7 +58,7 @@ def page_of_loss(name: str, at: Sequence[float] = ()) -> str:
 
 
 def overview() -> str:
-    """The named forms, one line each, and which losses of the catalogue they make."""
+    """Returns the named forms, one line each, and the losses of the registry that have a form."""
     lines = [f"{'form':<7} {'top':<9} {'bottom':<9} rho"]
     for row in TABLE.values():
         made = row.structure
@@ -67,7 +70,7 @@ def overview() -> str:
 
 
 def lattice_page() -> str:
-    """The order of the named forms over the model alone, from the strictest to the loosest."""
+    """Returns the order of the named forms over the model only, from the strictest to the loosest."""
     return "\n".join(
         ["Loss values at one beta, whatever the probabilities (a form beside others in no line is not comparable):"]
         + [f"  {line}" for line in chains(lattice())]
@@ -82,46 +85,44 @@ def _truth_table(structure: Structure) -> list[str]:
     return lines + ["  (no other world counts)"] * (len(shown) < 2**structure.count)
 
 
-def _said_of(structure: Structure) -> list[str]:
+def _properties(structure: Structure) -> list[str]:
     if structure.top == structure.bottom:
-        return ["the same for every model: it cannot be trained with"]
+        return ["the same for every model, so it cannot be used in training"]
     follows = "never falls with p_w and never rises with p_l: it follows the label"
-    lines = [f"rho {follows}" if structure.follows_the_label else "rho may go against the label for some p_w, p_l"]
+    lines = [f"rho {follows}" if structure.follows_the_label else "rho may contradict the label for some p_w, p_l"]
     if has_complement(structure.without_reference or structure):
-        lines.append("has a 1 - p: take means over tokens; of a denoiser set logp_scale")
+        lines.append("has a 1 - p: use means over tokens; for a denoiser set logp_scale")
     return lines
 
 
 def _neighbours(structure: Structure) -> list[str]:
     others = {name: row.structure for name, row in TABLE.items() if row.structure.count == structure.count}
-    found = {
+    relations = {
         "never below the loss of": [name for name, other in others.items() if stricter(structure, other)],
         "never above the loss of": [name for name, other in others.items() if stricter(other, structure)],
     }
-    return [f"{words} {', '.join(names)}" for words, names in found.items() if names]
+    return [f"{relation} {', '.join(names)}" for relation, names in relations.items() if names]
 
 
 def _numbers(structure: Structure, at: Sequence[float]) -> list[str]:
-    import torch
-
-    from diffalign.losses.logic.model_counting import log_weight, rho, rho_against
-
     if len(at) not in (2, structure.count) or not all(0.0 < p < 1.0 for p in at):
         raise ValueError(
-            "probabilities are given for M_w and M_l, and where the form speaks of the reference for R_w and R_l, each "
+            "probabilities are given for M_w and M_l, and for a form over the reference also for R_w and R_l, each "
             f"between 0 and 1; got {', '.join(f'{p:g}' for p in at)}"
         )
     if len(at) < structure.count:
-        raise ValueError("this form speaks of the reference: give four probabilities, of M_w, M_l, R_w and R_l")
+        raise ValueError(
+            "this form contains propositions of the reference: give four probabilities, of M_w, M_l, R_w and R_l"
+        )
     logps = [torch.tensor([p], dtype=torch.float64).log() for p in at]
     top, bottom = (log_weight(some, logps).exp().item() for some in (structure.top, structure.bottom))
-    found = rho(structure, logps)
-    assert torch.allclose(found, rho_against(structure, logps[:2], logps[2:])) if len(at) == 4 else True
+    log_odds = rho(structure, logps)
+    assert torch.allclose(log_odds, rho_against(structure, logps[:2], logps[2:])) if len(at) == 4 else True
     letters = ", ".join(f"{letter} {p:g}" for letter, p in zip(("p_w", "p_l", "r_w", "r_l"), at, strict=False))
-    loss = -torch.nn.functional.logsigmoid(found).item()
+    loss = -torch.nn.functional.logsigmoid(log_odds).item()
     return [
         "",
-        f"  at {letters}: top {top:.6f}, bottom {bottom:.6f}, rho {found.item():.6f}, loss {loss:.6f} at beta 1",
+        f"  at {letters}: top {top:.6f}, bottom {bottom:.6f}, rho {log_odds.item():.6f}, loss {loss:.6f} at beta 1",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The order of structures: one is stricter than another where less counts for it and more against it.
+"""The order of structures: one is stricter than another if its top is smaller and its bottom larger.
 
 T1 within T2 and B2 within B1      =>      rho1 <= rho2 and loss1 >= loss2, whatever the probabilities
 """
@@ -12,16 +12,16 @@ from diffalign.losses.logic.structures import Structure
 
 
 def stricter(one: Structure, other: Structure) -> bool:
-    """Whether the first one's loss is never below the second one's, at one beta. False for structures that are alike,
-    and for one with a reference beside one without."""
+    """Returns whether the first one's loss is never below the second one's, at one beta; False for equal structures,
+    and for one with a reference and one without."""
     return one != other and one.count == other.count and one.top <= other.top and other.bottom <= one.bottom
 
 
 def lattice(structures: Mapping[str, Structure] | None = None) -> list[tuple[str, str]]:
-    """The order relations ``(stricter, looser)`` among structures that follow from no others, by name.
+    """Returns the order relations ``(stricter, looser)`` by name, without those that follow from others.
 
     Args:
-        structures: Which ones; None: the table's over the model alone.
+        structures: The structures by name; None: the named ones over the model only.
     """
     if structures is None:
         structures = {name: row.structure for name, row in TABLE.items() if row.structure.count == 2}
@@ -35,7 +35,7 @@ def lattice(structures: Mapping[str, Structure] | None = None) -> list[tuple[str
 
 
 def chains(edges: list[tuple[str, str]]) -> list[str]:
-    """The relations as lines ``A >= B >= C``, from the strictest to the loosest, each relation in one at least."""
+    """Returns the relations as lines ``A >= B >= C``, from the strictest to the loosest, each in at least one line."""
     following: dict[str, list[str]] = {}
     for one, other in edges:
         following.setdefault(one, []).append(other)
@@ -45,10 +45,10 @@ def chains(edges: list[tuple[str, str]]) -> list[str]:
         return [[name, *walk] for other in following.get(name, []) for walk in walks(other)] or [[name]]
 
     lines: list[str] = []
-    told: set[tuple[str, str]] = set()
+    covered: set[tuple[str, str]] = set()
     for walk in (walk for start in starts for walk in walks(start)):
         steps = set(zip(walk, walk[1:], strict=False))
-        if steps - told:
-            told |= steps
+        if steps - covered:
+            covered |= steps
             lines.append(" >= ".join(walk))
     return lines

@@ -1,4 +1,4 @@
-"""Structures: the worlds that count for a loss and those that count against it, in both of their readings.
+"""Structures: the worlds that count for a loss and those that count against it, as sets and as statements.
 
     top    = (P or P_A) and P_C           P    = the core: what should be true
     bottom = (not P or P_A) and P_C       P_C  = the constraint: where anything counts at all
@@ -16,7 +16,7 @@ from diffalign.losses.logic.formulas import PROPOSITIONS, Formula, formula
 from diffalign.losses.logic.shortest_statement import shortest, worlds_over
 
 MARKS = {(True, False): "top", (False, True): "bottom", (True, True): "both", (False, False): ""}
-"""What a world can be: four marks, so that n propositions have ``4 ** (2 ** n)`` structures, 256 for a pair."""
+"""Marks of a world: four, so that n propositions have ``4 ** (2 ** n)`` structures, 256 for a pair."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Structure:
     """Two sets of worlds.
 
     Args:
-        top: Those that count for the loss, as digits: {"11", "10"}.
-        bottom: Those that count against it.
+        top: The worlds that count for the loss, as digits: {"11", "10"}.
+        bottom: The worlds that count against it.
 
     Raises:
-        ValueError: One of them is empty, so that rho would be infinite, or not of the other one's propositions.
+        ValueError: One of them is empty, so that rho would be infinite, or they have different propositions.
     """
 
     top: frozenset[str]
@@ -38,32 +38,32 @@ class Structure:
         for name, worlds in (("top", self.top), ("bottom", self.bottom)):
             if not worlds:
                 raise ValueError(
-                    f"the {name} of this structure is empty, so its loss would be infinite or nothing for every model; "
-                    "a statement that counts must be true in some allowed world and false in another. Loosen the "
-                    "constraint, or make the core neither certain nor impossible"
+                    f"the {name} of this structure is empty, so its loss would be infinite or zero for every model; "
+                    "the core must be true in some allowed world and false in another. Loosen the constraint, or make "
+                    "the core neither certain nor impossible"
                 )
         if not (self.top | self.bottom <= set(worlds_over(2)) or self.top | self.bottom <= set(worlds_over(4))):
             raise ValueError(
-                f"worlds are two digits (M_w M_l) or four (M_w M_l R_w R_l), alike throughout; got "
+                f"worlds are two digits (M_w M_l) or four (M_w M_l R_w R_l), the same for all; got "
                 f"{', '.join(sorted(self.top | self.bottom))}"
             )
 
     @classmethod
     def of(cls, core: Formula, constraint: Formula, additive: Formula) -> Structure:
-        """The structure of three statements: over the reference too where one of them mentions it."""
-        mentioned = core.propositions | constraint.propositions | additive.propositions
-        count = 4 if mentioned & {"R_w", "R_l"} else 2
+        """Returns the structure of three statements; over the reference too where one contains its propositions."""
+        propositions = core.propositions | constraint.propositions | additive.propositions
+        count = 4 if propositions & {"R_w", "R_l"} else 2
         p, p_c, p_a = (true_in(statement, count) for statement in (core, constraint, additive))
         return cls((p | p_a) & p_c, (frozenset(worlds_over(count)) - p | p_a) & p_c)
 
     @property
     def count(self) -> int:
-        """Of propositions: 2, or 4 with the reference's."""
+        """The number of propositions: 2, or 4 with the reference's."""
         return len(next(iter(self.top)))
 
     @property
     def core(self) -> Formula:
-        """P, the shortest way to say ``bottom -> top``."""
+        """P, the shortest statement for ``bottom -> top``."""
         every = frozenset(worlds_over(self.count))
         return shortest(every - self.bottom | self.top, self.count)
 
@@ -78,12 +78,12 @@ class Structure:
         return shortest(self.top & self.bottom, self.count)
 
     def mark(self, world: str) -> str:
-        """What a world is: "top", "bottom", "both" or ""."""
+        """Returns the mark of a world: "top", "bottom", "both" or ""."""
         return MARKS[world in self.top, world in self.bottom]
 
     @property
     def with_reference(self) -> Structure:
-        """The same against a reference: ``top and R_l``, ``bottom and R_w``, which takes ``log r_w / r_l`` off rho."""
+        """The same against a reference: ``top and R_l``, ``bottom and R_w``; rho is less by ``log r_w / r_l``."""
         if self.count == 4:
             return self
         top = {f"{world}{r_w}1" for world in self.top for r_w in "10"}
@@ -91,10 +91,10 @@ class Structure:
 
     @property
     def without_reference(self) -> Structure | None:
-        """The structure over the model alone that `with_reference` makes this one of; None where there is none."""
+        """The structure over the model only whose `with_reference` is this one; None where there is none."""
         top, bottom = (frozenset(world[:2] for world in worlds) for worlds in (self.top, self.bottom))
-        alone = Structure(top, bottom)
-        return alone if self in (alone, alone.with_reference) else None
+        model_only = Structure(top, bottom)
+        return model_only if self in (model_only, model_only.with_reference) else None
 
     @property
     def follows_the_label(self) -> bool:
@@ -110,25 +110,25 @@ class Structure:
         return all(better(w) <= self.top for w in self.top) and all(worse(w) <= self.bottom for w in self.bottom)
 
     def __str__(self) -> str:
-        """The three statements, as `reading.structure_of` reads them."""
+        """Returns the three statements, as `parse.structure_of` parses them."""
         given = "" if self.constraint.head == "true" else f" given {self.constraint}"
         return f"{self.core}{given}" + ("" if self.additive.head == "false" else f" also {self.additive}")
 
 
 def true_in(statement: Formula, count: int) -> frozenset[str]:
-    """The worlds of ``count`` propositions in which a statement is true."""
+    """Returns the worlds of ``count`` propositions in which a statement is true."""
     names = PROPOSITIONS[:count]
     truths = {world: dict(zip(names, (digit == "1" for digit in world), strict=True)) for world in worlds_over(count)}
     return frozenset(world for world, truth in truths.items() if statement.holds(truth))
 
 
 def worlds(text: str, count: int = 2) -> frozenset[str]:
-    """Worlds from text: "11, 10", or a statement true in them, over ``count`` propositions. Raises ValueError."""
+    """Returns worlds from text: "11, 10", or a statement over ``count`` propositions. Raises ValueError for others."""
     digits = re.findall(r"[^\s,]+", text)
     if digits and all(re.fullmatch("[01]+", world) for world in digits):
         if wrong := [world for world in digits if len(world) not in (2, 4)]:
             raise ValueError(
-                f"'{wrong[0]}' is no world: two digits say whether M_w and M_l are true, four also R_w and R_l; "
+                f"'{wrong[0]}' is no world: two digits are the truth values of M_w and M_l, four also of R_w and R_l; "
                 "write for example '11,10'"
             )
         return frozenset(digits)

@@ -12,7 +12,7 @@ BASE = {
     "model": {"path": "somewhere"},
     "data": {"train": "pairs"},
     "loss": {"name": "logistic", "beta": 100.0},
-    "train": {"steps": 20, "learning_rate": 1e-4},
+    "train": {"steps": 20, "learning_rate": 1e-4, "mixed_precision": "no"},
 }
 SETTINGS = {"flipped": {"flip": 0.1}, "smoothed": {"scorer": "pickscore", "gamma": 2.0}, "anchor": {"tie": 1}}
 
