@@ -100,7 +100,7 @@ def expected_forwards(recipe: Recipe, size: int | None = None) -> float:
     low, high = recipe.model.timesteps
     levels = torch.arange(low, high or LEVELS)
     inversion = (
-        bound.estimator.forward_counts(levels, LEVELS, bound.settings).double().mean().item() if bound.asks else 0
+        bound.estimator.forward_counts(levels, LEVELS, bound.settings).double().mean().item() if bound.needs_network else 0
     )
     candidates = 1 if recipe.pairs.name == "winners" else 2
     each = 3 + bind_loss(recipe.loss).needs_reference + inversion

@@ -1,7 +1,8 @@
-"""Latents: the mathematics of noise. Levels and their parameterisations, where a candidate is judged, and the draws.
+"""The mathematics of noise: levels and their parameterisations, and the latents at which candidates are scored.
 
-It receives tensors and two callables, one for noise and one that asks a network; it never sees a model. A new estimator
-is one file with a function and its row, one import line and one name in the table here.
+Functions here take tensors and two callables, one for noise and one for a network's predictions; they never take a
+model. To add an estimator, write one file with a function and its row, and add one import line and one name to the
+table here.
 """
 
 from diffalign.latents.alphas import rescale_zero_terminal_snr
@@ -9,7 +10,7 @@ from diffalign.latents.ddim import DDIM_INVERSION, ddim_inversion
 from diffalign.latents.estimator import BoundEstimator, Estimator, Latent, Noise, Predict, table
 from diffalign.latents.forward import FORWARD, forward_noising, timesteps
 from diffalign.latents.inversion import invert
-from diffalign.latents.inversion_path import Path, exact_path, exact_steps
+from diffalign.latents.inversion_path import InversionPath, exact_path, exact_steps
 from diffalign.latents.released_inversion import released_path, released_steps
 from diffalign.latents.renoise import HEUN, RENOISE, heun, renoise
 from diffalign.latents.schedule import CLEAN, Schedule
@@ -25,9 +26,9 @@ __all__ = [
     "BoundEstimator",
     "Draw",
     "Estimator",
+    "InversionPath",
     "Latent",
     "Noise",
-    "Path",
     "Predict",
     "Schedule",
     "ddim_inversion",

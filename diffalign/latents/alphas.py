@@ -1,4 +1,4 @@
-"""Noise levels as a diffusers scheduler config spells them: from its keys to ``alpha bar``, in float64.
+"""Noise levels of a diffusers scheduler config: from its keys to ``alpha bar``, in float64.
 
 ``beta_t`` is here the variance added at step ``t`` (no relation to a loss's beta); ``alpha_bar_t = prod (1 - beta_i)``.
 """
@@ -18,7 +18,7 @@ SPACINGS = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
 
 
 def alphas_cumprod(config: Mapping[str, Any]) -> Tensor:
-    """``(T,)`` float64 ``alpha_bar`` of a variance-preserving scheduler config, decreasing.
+    """Returns ``alpha_bar`` of a variance-preserving scheduler config, ``(T,)`` float64, decreasing.
 
     Missing keys take the defaults of diffusers' DDPMScheduler. Raises ConfigError for an unknown spacing.
     """
@@ -27,7 +27,7 @@ def alphas_cumprod(config: Mapping[str, Any]) -> Tensor:
 
 
 def rescale_zero_terminal_snr(alpha_bar: Tensor) -> Tensor:
-    """The same levels, shifted and stretched so that the last is pure noise and the first stays.
+    """Returns the levels, shifted and stretched so that the last is pure noise and the first is unchanged.
 
         a_t = sqrt(alpha_bar_t);      a_t <- (a_t - a_last) a_0 / (a_0 - a_last);      alpha_bar_t = a_t^2
 
@@ -38,9 +38,8 @@ def rescale_zero_terminal_snr(alpha_bar: Tensor) -> Tensor:
 
 
 def flow_levels(config: Mapping[str, Any]) -> Tensor:
-    """``(T,)`` float64 levels ``r`` in (0, 1] of a flow-matching scheduler config, increasing: the static shift
-
-    ``r = shift q / (1 + (shift - 1) q)`` of ``q = (t + 1) / T`` (Esser et al. 2024, arXiv 2403.03206, eq. 23).
+    """Returns the levels ``r`` in (0, 1] of a flow-matching scheduler config, ``(T,)`` float64, increasing: the static
+    shift ``r = shift q / (1 + (shift - 1) q)`` of ``q = (t + 1) / T`` (Esser et al. 2024, arXiv 2403.03206, eq. 23).
     """
     if config.get("use_dynamic_shifting"):
         raise ConfigError(
@@ -69,6 +68,6 @@ def _betas(config: Mapping[str, Any]) -> Tensor:
         alpha_bar = torch.cos((edges + 0.008) / 1.008 * math.pi / 2.0) ** 2
         return (1.0 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999)
     raise ConfigError(
-        f"beta_schedule is how a scheduler spaces its noise levels, one of {', '.join(SPACINGS)}; got {spacing!r}."
+        f"beta_schedule is the spacing of a scheduler's noise levels, one of {', '.join(SPACINGS)}; got {spacing!r}."
         f"{near_miss(str(spacing), SPACINGS)}"
     )

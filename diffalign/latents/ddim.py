@@ -1,4 +1,4 @@
-"""DDIM inversion: a candidate is judged where the network itself would have started in order to make it (InPO)."""
+"""DDIM inversion: the latent from which the network itself would sample the candidate (InPO)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from diffalign.latents.estimator import Estimator, Latent, Noise, Predict
 from diffalign.latents.estimator_settings import strength, switch
-from diffalign.latents.inversion_modes import LIMITS, Mode, inverted, steps_taken
+from diffalign.latents.inversion_modes import LIMITS, Mode, invert_to_level, steps_taken
 from diffalign.latents.inversion_path import Clean
 from diffalign.latents.schedule import Schedule
 
@@ -24,7 +24,7 @@ def ddim_inversion(
     clean: Clean | None = None,
     mode: Mode = "exact",
 ) -> Latent:
-    """Follows the network's predictions, each made where a step starts, up to level ``t``.
+    """Follows the network's predictions, each made at the start of a step, up to level ``t``.
 
         tau <- (1 - w) tau + w eps(x_p, p),      x_t = a_t x0 + s_t tau,      target: that of tau
 
@@ -32,43 +32,43 @@ def ddim_inversion(
         x0: ``(B, ...)`` clean latents.
         t: ``(B,)`` levels.
         schedule: The model's noise schedule.
-        noise: Asked for ``inversion:<step>`` where eta is above 0.
+        noise: Called for ``inversion:<step>`` where eta is above 0.
         predict: The network.
         steps: Steps to the noisiest level; ``max(1, ceil(steps (t + 1) / T))`` to level ``t``.
         eta: Strength of the noise added after each step; None: 0, or 0.1 in released mode.
         shared_noise: Whether both candidates of a comparison get the same added noise.
-        clean: What the clean latent is taken for; None: "one", or "alpha0" in released mode.
-        mode: "exact", or "released" with the scripts' quirks (`diffalign.latents.released_inversion`).
+        clean: Level that the clean latent is treated as; None: "one", or "alpha0" in released mode.
+        mode: "exact", or "released" as in the published scripts (`diffalign.latents.released_inversion`).
 
-    Facts: with one step ``tau`` is the network's own prediction at ``x0``. First order: half the steps make about twice
+    Facts: with one step ``tau`` is the network's own prediction at ``x0``. First order: half the steps give about twice
         the error.
 
     Source: Lu et al. 2025, InPO (arXiv 2503.18454).
     """
     eta = eta if eta is not None else 0.1 if mode == "released" else 0.0
     jitter = lambda k: noise(f"inversion:{k}", shared_noise)
-    return inverted(x0, t, schedule, predict, steps=steps, mode=mode, clean=clean, eta=eta, jitter=jitter)
+    return invert_to_level(x0, t, schedule, predict, steps=steps, mode=mode, clean=clean, eta=eta, jitter=jitter)
 
 
 DDIM_INVERSION = Estimator(
     name="ddim_inversion",
     function=ddim_inversion,
-    asks=True,
+    needs_network=True,
     forward_counts=steps_taken,
     limits={
         **LIMITS,
         "eta": strength(
             "the strength of the noise added after each step",
-            "Leave it out for what the mode does: 0 if exact, 0.1 if released.",
+            "Leave it out for the mode's own value: 0 if exact, 0.1 if released.",
         ),
         "shared_noise": switch(
             "whether both candidates of a comparison get the same added noise",
             "Leave it at false, as published; it matters only where eta is above 0.",
         ),
     },
-    summary="the latent from where the network itself leads to the candidate, found by DDIM run backwards",
+    summary="the latent from which the network itself samples the candidate, computed by DDIM in reverse",
     formula="tau <- (1 - w) tau + w eps(x_p, p) from clean to t,   x_t = a_t x0 + s_t tau,   target: that of tau",
     source="Lu et al. 2025, InPO (arXiv 2503.18454)",
-    advice="Published runs train on a tenth of Diffusion-DPO's pairs with it. Each candidate costs 5.5 more forward "
+    advice="With it, published runs train on a tenth of Diffusion-DPO's pairs. Each candidate costs 5.5 more forward "
     "passes on average.",
 )

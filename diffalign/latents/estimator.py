@@ -1,7 +1,7 @@
-"""Estimators: where a candidate is judged. A row of the table says what its function does and what it promises.
+"""Estimators of the latents at which candidates are scored: the type of a row, and a row with its settings.
 
-An estimator receives clean latents ``x0`` and levels ``t`` and answers with a :class:`Latent`. Some only mix in noise,
-others ask a network on the way; both get the same two callables, so that a caller never asks which one it has.
+An estimator takes clean latents ``x0`` and levels ``t`` and returns a :class:`Latent`. Some only mix in noise, others
+follow a network's predictions; both take the same two callables, so a caller treats them alike.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from diffalign.named_choice import bind_settings
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``predict(x, t, rows)``: a network's raw output for some rows of the batch, without gradient.
 
-``x`` is ``(R, ...)``, ``t`` ``(R,)`` the level to tell the network, ``rows`` ``(R,)`` which rows of the batch these
-are: the caller picks their conditioning by it.
+``x`` is ``(R, ...)``, ``t`` ``(R,)`` the level of the network's time, ``rows`` ``(R,)`` their indices in the batch, by
+which the caller selects their conditioning.
 """
 
 Noise = Callable[[str, bool], Tensor]
-"""``noise(purpose, shared)``: ``(B, ...)`` standard normal numbers, like ``x0``.
+"""``noise(purpose, shared)``: standard normal numbers ``(B, ...)``, like ``x0``.
 
 ``shared``: both candidates of a comparison get the same numbers.
 """
@@ -33,12 +33,12 @@ Noise = Callable[[str, bool], Tensor]
 
 @dataclass(frozen=True)
 class Latent:
-    """Where and against what a candidate is judged.
+    """The latent at which a candidate is scored, and its target.
 
     Args:
         x_t: ``(B, ...)``, the network's input.
         t: ``(B,)`` long, its noise level.
-        target: ``(B, ...)``, what the output is compared with.
+        target: ``(B, ...)``, compared with the output.
     """
 
     x_t: Tensor
@@ -53,19 +53,19 @@ class Estimator:
     Args:
         name: Its name in recipes and messages.
         function: ``f(x0, t, schedule, *, noise, predict, <settings>) -> Latent``.
-        asks: Whether it asks a network.
+        needs_network: Whether it follows a network's predictions.
         forward_counts: Claimed number of network evaluations per candidate: ``(t, levels, settings) -> (B,)`` long, for
             levels ``t`` of a schedule that has ``levels`` of them.
-        limits: What each setting may be.
+        limits: The allowed values of each setting.
         summary: One line for a listing.
-        formula: What it computes, as plain text.
+        formula: Its formula, as plain text.
         source: Paper, with its identifier.
-        advice: When to take it, and what to watch.
+        advice: When to use it, and its costs.
     """
 
     name: str
     function: Callable[..., Latent]
-    asks: bool
+    needs_network: bool
     forward_counts: Callable[[Tensor, int, Mapping[str, Any]], Tensor]
     limits: Mapping[str, EstimatorSetting] = field(default_factory=dict)
     summary: str
@@ -73,15 +73,15 @@ class Estimator:
     source: str
     advice: str
 
-    def bind(self, **given: Any) -> BoundEstimator:
-        """Fixes the settings. Raises ValueError for an unknown or an impossible one."""
-        settings = bind_settings("latents", self.name, self.function, given, supplied=("noise", "predict"))
+    def bind(self, **values: Any) -> BoundEstimator:
+        """Fixes the settings. Raises ValueError for an unknown name or a value that is not allowed."""
+        settings = bind_settings("latents", self.name, self.function, values, supplied=("noise", "predict"))
         for name, value in settings.items():
             self.limits[name].check(name, value)
         return BoundEstimator(self, settings)
 
     def explain(self) -> str:
-        """Everything a user wants to know before choosing it, as plain text."""
+        """Returns summary, formula, source, advice and settings as plain text."""
         settings = self.bind().settings
         takes = ", ".join(f"{name} = {_yaml(value)}" for name, value in settings.items()) or "no settings"
         return "\n".join(
@@ -92,7 +92,7 @@ class Estimator:
                 f"  advice   {self.advice}",
                 f"  takes    {takes}",
                 *(f"           {name} is {self.limits[name]}" for name in settings),
-                f"  asks     {'a network' if self.asks else 'no network'}",
+                f"  needs    {'a network' if self.needs_network else 'no network'}",
             ]
         )
 
@@ -105,14 +105,14 @@ class BoundEstimator:
     settings: Mapping[str, Any]
 
     def __call__(self, x0: Tensor, t: Tensor, schedule: Schedule, *, noise: Noise, predict: Predict) -> Latent:
-        """The latents of a batch.
+        """Returns the latents of a batch.
 
         Args:
-            x0: ``(B, ...)`` clean latents, scaled as the model wants them.
+            x0: ``(B, ...)`` clean latents in the network's scale.
             t: ``(B,)`` long, the level of each.
             schedule: The model's noise schedule.
-            noise: Where standard normal numbers come from.
-            predict: The network, for estimators that ask one.
+            noise: Source of standard normal numbers.
+            predict: The network, for estimators that need one.
         """
         return self.estimator.function(x0, t, schedule, noise=noise, predict=predict, **self.settings)
 
@@ -122,22 +122,22 @@ class BoundEstimator:
         return self.estimator.name
 
     @property
-    def asks(self) -> bool:
-        """Whether it asks a network."""
-        return self.estimator.asks
+    def needs_network(self) -> bool:
+        """Whether it follows a network's predictions."""
+        return self.estimator.needs_network
 
     def forward_counts(self, t: Tensor, schedule: Schedule) -> Tensor:
-        """``(B,)`` long: how many network evaluations a candidate at each level costs."""
+        """Returns the number of network evaluations per candidate at each level, ``(B,)`` long."""
         return self.estimator.forward_counts(t.cpu(), schedule.levels, self.settings)
 
 
 def table(*rows: Estimator) -> dict[str, Estimator]:
-    """Rows by name. Two rows of one name are our own mistake."""
+    """Rows by name."""
     names = [row.name for row in rows]
     assert len(names) == len(set(names)), f"a name occurs twice among {sorted(names)}"
     return {row.name: row for row in rows}
 
 
 def _yaml(value: Any) -> str:
-    """A default as a recipe would write it."""
+    """Returns a default as a recipe would write it."""
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""Settings of an estimator: what each may be, and how to say so to somebody who typed another."""
+"""Settings of an estimator: their allowed values, and the messages for values that are not allowed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-BY_MODE = ", or null for what the mode does"
+BY_MODE = ", or null for the mode's own value"
 
 
 @dataclass(frozen=True)
 class EstimatorSetting:
-    """What a setting may be.
+    """The allowed values of a setting.
 
     Args:
         allows: Whether a value is allowed.
         values: The allowed values in words.
-        meaning: What the setting is, as in "steps is MEANING".
-        advice: What to type instead of a value that is not allowed.
+        meaning: Description of the setting, as in "steps is MEANING".
+        advice: Advice for a value that is not allowed.
     """
 
     allows: Callable[[Any], bool]
@@ -36,7 +36,7 @@ class EstimatorSetting:
 
 
 def whole(low: int, meaning: str, advice: str) -> EstimatorSetting:
-    """A whole number that is at least ``low``."""
+    """Allows whole numbers that are at least ``low``."""
     return EstimatorSetting(
         lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low,
         *(f"a whole number from {low} on", meaning, advice),
@@ -44,7 +44,7 @@ def whole(low: int, meaning: str, advice: str) -> EstimatorSetting:
 
 
 def strength(meaning: str, advice: str) -> EstimatorSetting:
-    """A finite number that is at least 0, or nothing: what the mode does."""
+    """Allows finite numbers that are at least 0, and None for the mode's own value."""
     return EstimatorSetting(
         lambda value: (
             value is None
@@ -55,7 +55,7 @@ def strength(meaning: str, advice: str) -> EstimatorSetting:
 
 
 def switch(meaning: str, advice: str, *, by_mode: bool = False) -> EstimatorSetting:
-    """True or false; ``by_mode``: or nothing, what the mode does."""
+    """Allows true and false; with ``by_mode`` also None for the mode's own value."""
     return EstimatorSetting(
         lambda value: isinstance(value, bool) or (by_mode and value is None),
         *(f"true or false{BY_MODE * by_mode}", meaning, advice),
@@ -63,7 +63,7 @@ def switch(meaning: str, advice: str, *, by_mode: bool = False) -> EstimatorSett
 
 
 def one_of(names: tuple[str, ...], meaning: str, advice: str, *, by_mode: bool = False) -> EstimatorSetting:
-    """One of some names; ``by_mode``: or nothing, what the mode does."""
+    """Allows some names; with ``by_mode`` also None for the mode's own value."""
     return EstimatorSetting(
         lambda value: (isinstance(value, str) and value in names) or (by_mode and value is None),
         *(f"one of {', '.join(names)}{BY_MODE * by_mode}", meaning, advice),

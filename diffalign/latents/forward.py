@@ -1,4 +1,4 @@
-"""Forward noising: a candidate is judged where the diffusion process would have put it, ``x_t = a_t x0 + s_t eps``."""
+"""Forward noising: a candidate is scored at a latent of the diffusion process, ``x_t = a_t x0 + s_t eps``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def forward_noising(x0: Tensor, t: Tensor, noise: Tensor, schedule: Schedule) ->
     """Mixes clean latents with noise.
 
     Args:
-        x0: ``(B, ...)`` clean latents, scaled as the model wants them.
+        x0: ``(B, ...)`` clean latents in the network's scale.
         t: ``(B,)`` levels.
         noise: ``(B, ...)`` standard normal. A pair shares one noise and one level: the part of the error that both
-            candidates have in common then cancels in the margin, which cuts its variance without a bias.
+            candidates have in common then cancels in the margin, which reduces its variance without a bias.
         schedule: The model's noise schedule.
 
     Source: Wallace et al. 2023 (arXiv 2311.12908), eq. 14 and the pseudo-code of its supplement.
@@ -26,30 +26,30 @@ def forward_noising(x0: Tensor, t: Tensor, noise: Tensor, schedule: Schedule) ->
 
 
 def forward(x0: Tensor, t: Tensor, schedule: Schedule, *, noise: Noise, predict: Predict) -> Latent:
-    """:func:`forward_noising` with the pair's one noise. ``predict`` is not asked."""
+    """Returns :func:`forward_noising` with the pair's one noise. ``predict`` is not called."""
     return forward_noising(x0, t, noise("noise", True).to(x0), schedule)
 
 
 FORWARD = Estimator(
     name="forward",
     function=forward,
-    asks=False,
+    needs_network=False,
     forward_counts=lambda t, levels, settings: torch.zeros_like(t),
     summary="clean latents mixed with fresh noise, one noise and one level per pair",
-    formula="x_t = a_t x0 + s_t eps,   target: what a perfect network would say of eps",
+    formula="x_t = a_t x0 + s_t eps,   target: the output of a perfect network for eps",
     source="Wallace et al. 2023 (arXiv 2311.12908), eq. 14",
-    advice="The default, and the cheapest: no network is asked.",
+    advice="The default, and the cheapest: it needs no network.",
 )
 
 
 def timesteps(draw: Draw, schedule: Schedule, low: int = 0, high: int | None = None) -> Tensor:
-    """``(B,)`` long: one level per example, each of ``[low, high)`` equally likely.
+    """Draws one level per example, ``(B,)`` long, uniformly from ``[low, high)``.
 
     Args:
         draw: The batch's randomness; purpose "timestep".
         schedule: The model's noise schedule.
         low: First level.
-        high: One past the last level; None for every level that can teach (see :attr:`Schedule.informative`).
+        high: One past the last level; None for every level that gives a margin (see :attr:`Schedule.informative`).
     """
     end = schedule.informative if high is None else high
     if not 0 <= low < end <= schedule.levels:

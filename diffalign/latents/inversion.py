@@ -1,18 +1,19 @@
-"""Inversion: follow the network's own predictions from a clean latent upwards to the level where it will be judged.
+"""Inversion: follows the network's own predictions from a clean latent upwards to the level where it is scored.
 
 DDIM moves a latent from level ``p`` to level ``q`` along a prediction ``eps`` of its noise,
 
     x_q = (a_q / a_p) x_p + (s_q - a_q s_p / a_p) eps.
 
-Written as ``x_p = a_p x0 + s_p tau_p`` ("the noise that would have made it from x0"), the same move is an average:
+Written as ``x_p = a_p x0 + s_p tau_p`` (``tau`` is the noise that turns ``x0`` into ``x_p``), the same move is an
+average:
 
     tau_q = (1 - w) tau_p + w eps,      1 - w = (a_q s_p) / (a_p s_q)
 
 It holds for every ``a`` and ``s``, those of flows included. From the clean latent (``s_p = 0``) ``w`` is 1, so at the
-end ``tau`` is an average of the predictions met on the way, with weights that sum to 1; nothing is divided by a small
+end ``tau`` is an average of the predictions along the path, with weights that sum to 1; nothing is divided by a small
 ``s`` at low levels, nor by the zero ``a`` of pure noise.
 
-Sources: Song et al. 2020 (arXiv 2010.02502), eq. 13, run backwards; Garibi et al. 2024 (arXiv 2403.14602) for the
+Sources: Song et al. 2020 (arXiv 2010.02502), eq. 13, in reverse; Garibi et al. 2024 (arXiv 2403.14602) for the
 corrections.
 """
 
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor
 
 from diffalign.latents.estimator import Predict
-from diffalign.latents.inversion_path import Path
+from diffalign.latents.inversion_path import InversionPath
 from diffalign.latents.schedule import Schedule
 
 Jitter = Callable[[int], Tensor]
@@ -35,7 +36,7 @@ Jitter = Callable[[int], Tensor]
 @torch.no_grad()
 def invert(
     x0: Tensor,
-    path: Path,
+    path: InversionPath,
     schedule: Schedule,
     predict: Predict,
     *,
@@ -45,23 +46,23 @@ def invert(
     eta: float = 0.0,
     jitter: Jitter | None = None,
 ) -> Tensor:
-    """Runs all rows along their paths at once. A row that has arrived is not evaluated any more.
+    """Moves all rows along their paths together. A row at the end of its path is not evaluated any more.
 
     Args:
         x0: ``(B, ...)`` clean latents.
         path: Levels of each row.
         schedule: The model's noise schedule.
         predict: The network.
-        corrections: ``K``: how often each step is redone from where it started, with the prediction at where it led.
-        average: Take each step at last with the mean of its ``K + 1`` predictions.
-        correct_at: Level that the network is told for a correction. "target" is where the guess stands; with many
-            corrections the step then becomes the exact inverse of a DDIM sampling step. "source" is where the step
-            started, and gains nothing.
+        corrections: ``K``: how often each step is repeated from its start, with the prediction at its end.
+        average: Take the last repetition of each step with the mean of its ``K + 1`` predictions.
+        correct_at: Level of the network's time for a correction. "target" is the level of the guess; with many
+            corrections the step then becomes the exact inverse of a DDIM sampling step. "source" is the level at the
+            start of the step, and gains nothing.
         eta: Strength of noise added after each step, ``x_q += eta std z`` with ``std = s_p sqrt(1 - (1 - w)^2)``. That
             is DDIM's ``sqrt((1 - alpha_bar_p) / (1 - alpha_bar_q) (1 - alpha_bar_q / alpha_bar_p))`` where
             ``a^2 + s^2 = 1``, and 0 at a first step from the clean latent. The rest of the step is not reduced, so the
             variance grows a little.
-        jitter: Where ``z`` comes from; needed where eta is above 0.
+        jitter: Source of ``z``; needed where eta is above 0.
 
     Returns:
         ``(B, ...)`` tau at the level where each path ends, in at least float32, without gradient. One evaluation per
@@ -70,82 +71,84 @@ def invert(
     Raises:
         ValueError: A sample prediction at a latent without noise, an epsilon prediction at pure noise.
     """
-    _refuse(path, schedule)
+    _check_invertible(path, schedule)
     x0 = x0.detach().to(torch.promote_types(x0.dtype, torch.float32))
-    tau = _start(x0, path.levels[:, 0], schedule)
+    tau = _initial_noise(x0, path.levels[:, 0], schedule)
     for k in range(int(path.steps.max())):
         active = (path.steps > k).nonzero()[:, 0]
-        p, q, told = path.levels[active, k], path.levels[active, k + 1], path.times[active, k]
+        p, q, time_level = path.levels[active, k], path.levels[active, k + 1], path.times[active, k]
         rows = active.to(x0.device)
         clean, before = x0[rows], tau[rows]
-        share = _kept(schedule, p, q)
-        kept, taken = _beside(share, x0), _beside(1.0 - share, x0)
-        eps = total = _noise_at(clean, before, p, p, told, rows, schedule, predict)
+        keep = _keep_share(schedule, p, q)
+        kept, taken = _expand(keep, x0), _expand(1.0 - keep, x0)
+        eps = total = _predicted_noise(clean, before, p, p, time_level, rows, schedule, predict)
         for _ in range(corrections):
             guess = kept * before + taken * eps
-            seen_as, seen_at = (q, q) if correct_at == "target" else (p, told)
-            eps = _noise_at(clean, guess, q, seen_as, seen_at, rows, schedule, predict)
+            scale_level, guess_time = (q, q) if correct_at == "target" else (p, time_level)
+            eps = _predicted_noise(clean, guess, q, scale_level, guess_time, rows, schedule, predict)
             total = total + eps
         if average:
             eps = total / (corrections + 1)
         after = kept * before + taken * eps
         if eta > 0.0 and bool((spread := eta * _spread(schedule, p, q)).any()):
             assert jitter is not None
-            after = after + _beside(spread, x0) * jitter(k).to(x0)[rows]
+            after = after + _expand(spread, x0) * jitter(k).to(x0)[rows]
         tau[rows] = after
     return tau
 
 
-def _noise_at(
+def _predicted_noise(
     clean: Tensor,
     tau: Tensor,
-    stands: Tensor,
-    seen_as: Tensor,
-    told: Tensor,
+    level: Tensor,
+    scale_level: Tensor,
+    time_level: Tensor,
     rows: Tensor,
     schedule: Schedule,
     predict: Predict,
 ) -> Tensor:
-    """The noise that the network sees in ``clean`` and ``tau`` mixed for level ``stands``.
+    """Returns the noise that the network predicts for ``clean`` and ``tau`` mixed at ``level``.
 
-    Its output is read by the scales of level ``seen_as``, while it is told ``told``: a clean latent has scales that are
-    no level's, but has to be shown as one.
+    Its output is converted with the scales of ``scale_level``, and its time is that of ``time_level``: a clean latent
+    has scales of no level, but the network takes it at some level's time.
     """
-    x = schedule.add_noise(clean, tau, stands)
-    return schedule.to_epsilon(predict(x, told.to(x.device), rows).detach().to(x.dtype), x, seen_as)
+    x = schedule.add_noise(clean, tau, level)
+    return schedule.to_epsilon(predict(x, time_level.to(x.device), rows).detach().to(x.dtype), x, scale_level)
 
 
-def _start(x0: Tensor, level: Tensor, schedule: Schedule) -> Tensor:
-    """``tau`` with ``a x0 + s tau = x0``: 0 at the clean level, a little of ``x0`` where that is taken for level 0."""
+def _initial_noise(x0: Tensor, level: Tensor, schedule: Schedule) -> Tensor:
+    """Returns ``tau`` with ``a x0 + s tau = x0``: 0 at the clean level, a little of ``x0`` where that is treated as
+    level 0."""
     a, s = schedule.scales(level)
-    return _beside(torch.where(s > 0.0, (1.0 - a) / s, 0.0), x0) * x0
+    return _expand(torch.where(s > 0.0, (1.0 - a) / s, 0.0), x0) * x0
 
 
-def _kept(schedule: Schedule, p: Tensor, q: Tensor) -> Tensor:
-    """``1 - w``, float64; 0 where ``q`` has no noise: there ``tau`` may be anything."""
+def _keep_share(schedule: Schedule, p: Tensor, q: Tensor) -> Tensor:
+    """Returns ``1 - w``, float64; 0 where ``q`` has no noise: there ``tau`` has no effect."""
     (a_p, s_p), (a_q, s_q) = schedule.scales(p), schedule.scales(q)
     return torch.where(s_q > 0.0, (a_q * s_p) / (a_p * s_q), 0.0)
 
 
 def _spread(schedule: Schedule, p: Tensor, q: Tensor) -> Tensor:
-    """``std / s_q``, float64: the jitter of ``x_q`` in units of ``tau_q``."""
+    """Returns ``std / s_q``, float64: the jitter of ``x_q`` in units of ``tau_q``."""
     s_p, s_q = schedule.scales(p)[1], schedule.scales(q)[1]
-    return torch.where(s_q > 0.0, s_p * (1.0 - _kept(schedule, p, q) ** 2).clamp(min=0.0).sqrt() / s_q, 0.0)
+    return torch.where(s_q > 0.0, s_p * (1.0 - _keep_share(schedule, p, q) ** 2).clamp(min=0.0).sqrt() / s_q, 0.0)
 
 
-def _beside(values: Tensor, like: Tensor) -> Tensor:
+def _expand(values: Tensor, like: Tensor) -> Tensor:
+    """Returns values ``(B,)`` as ``(B, 1, ...)`` with the axes, device and dtype of ``like``."""
     return values.reshape(-1, *[1] * (like.ndim - 1)).to(like.device, like.dtype)
 
 
-def _refuse(path: Path, schedule: Schedule) -> None:
+def _check_invertible(path: InversionPath, schedule: Schedule) -> None:
     start = path.levels[:, 0]
     if schedule.prediction == "sample" and bool((schedule.scales(start)[1] == 0.0).any()):
         raise ValueError(
-            "an inversion starts at the clean latent, where a sample prediction says nothing about the noise. Write "
-            "clean: alpha0 to take the clean latent for level 0, or take the latents forward."
+            "an inversion starts at the clean latent, where a sample prediction contains no noise. Write "
+            "clean: alpha0 to treat the clean latent as level 0, or use forward latents."
         )
     if schedule.prediction == "epsilon" and bool((schedule.scales(path.reached)[0] == 0.0).any()):
         raise ValueError(
-            f"level {schedule.levels - 1} of this schedule is pure noise, from where an epsilon prediction leads "
-            f"nowhere, so nothing can be inverted to it. Draw levels below {schedule.levels - 1}."
+            f"level {schedule.levels - 1} of this schedule is pure noise, where an epsilon prediction contains no "
+            f"clean latent, so nothing can be inverted to it. Draw levels below {schedule.levels - 1}."
         )

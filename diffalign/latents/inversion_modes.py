@@ -11,7 +11,7 @@ from diffalign.latents.estimator import Latent, Predict
 from diffalign.latents.estimator_settings import EstimatorSetting, one_of, whole
 from diffalign.latents.inversion import Jitter, invert
 from diffalign.latents.inversion_path import Clean, exact_path, exact_steps
-from diffalign.latents.released_inversion import misread, released_path, released_steps
+from diffalign.latents.released_inversion import relabel_level, released_path, released_steps
 from diffalign.latents.schedule import Schedule
 
 Mode = Literal["exact", "released"]
@@ -24,20 +24,20 @@ LIMITS: Mapping[str, EstimatorSetting] = {
     ),
     "clean": one_of(
         ("one", "alpha0"),
-        "what the clean latent is taken for: free of noise (one) or a latent at level 0 (alpha0)",
-        "Leave it out for what the mode does: one if exact, alpha0 if released.",
+        "the level that the clean latent is treated as: free of noise (one) or at level 0 (alpha0)",
+        "Leave it out for the mode's own value: one if exact, alpha0 if released.",
         by_mode=True,
     ),
     "mode": one_of(
         ("exact", "released"),
-        "how the level is reached: exact, or as the released scripts do, past it",
+        "how the level is reached: exact, or past it as in the released scripts",
         "Leave it at exact; released is for reproducing published runs.",
     ),
 }
 """Settings that every inversion has."""
 
 
-def inverted(
+def invert_to_level(
     x0: Tensor,
     t: Tensor,
     schedule: Schedule,
@@ -51,7 +51,7 @@ def inverted(
     eta: float = 0.0,
     jitter: Jitter | None = None,
 ) -> Latent:
-    """Latents found by inversion, and what the network should say there: the target of the noise that leads there.
+    """Returns inverted latents, and as their target the output of a perfect network for the noise that leads there.
 
     Args:
         x0: ``(B, ...)`` clean latents.
@@ -60,29 +60,29 @@ def inverted(
         predict: The network.
         steps: ``N``, from 1 to the number of levels (half of it in released mode).
         mode: "exact" or "released".
-        clean: What the clean latent is taken for; None: "one" if exact, "alpha0" if released.
+        clean: Level that the clean latent is treated as; None: "one" if exact, "alpha0" if released.
         corrections: See :func:`~diffalign.latents.inversion.invert`; also ``average``, ``eta`` and ``jitter``.
 
-    Facts: in exact mode ``x_t = a_t x0 + s_t tau`` and the target is that of ``tau``; as for any noise. A network that
-        always says the same noise is met by exactly that noise.
+    Facts: in exact mode ``x_t = a_t x0 + s_t tau`` and the target is that of ``tau``, as for any noise. For a network
+        that always predicts the same noise, ``tau`` is that noise.
     """
     if not bool(((t >= 0) & (t < schedule.levels)).all()):
         raise ValueError(f"levels run from 0 to {schedule.levels - 1}; got {t.tolist()}")
     if not 1 <= steps <= schedule.levels:
         raise ValueError(f"steps is between 1 and the number of noise levels, here {schedule.levels}; got {steps}")
-    more: dict[str, Any] = {"corrections": corrections, "average": average, "eta": eta, "jitter": jitter}
+    options: dict[str, Any] = {"corrections": corrections, "average": average, "eta": eta, "jitter": jitter}
     if mode == "released":
         path = released_path(t, steps, schedule.levels, clean or "alpha0")
-        tau = invert(x0, path, schedule, predict, correct_at="source", **more)
-        return misread(x0.detach(), tau, path.reached, t, schedule)
-    path = exact_path(t, exact_steps(t, steps, schedule.levels), clean or "one")
-    tau = invert(x0, path, schedule, predict, **more)
+        tau = invert(x0, path, schedule, predict, correct_at="source", **options)
+        return relabel_level(x0.detach(), tau, path.reached, t, schedule)
+    path = exact_path(t, exact_steps(t, steps, schedule.levels), clean or "one", schedule.first_time)
+    tau = invert(x0, path, schedule, predict, **options)
     wide = x0.detach().to(tau.dtype)
     x_t, target = schedule.add_noise(wide, tau, t), schedule.target(wide, tau, t)
     return Latent(x_t.to(x0.dtype), t, target.to(x0.dtype))
 
 
 def steps_taken(t: Tensor, levels: int, settings: Mapping[str, Any]) -> Tensor:
-    """``(B,)`` long: how many steps an inversion with these settings takes to each level."""
+    """Returns the number of steps of an inversion with these settings to each level, ``(B,)`` long."""
     count = released_steps if settings.get("mode") == "released" else exact_steps
     return count(t, settings["steps"], levels)

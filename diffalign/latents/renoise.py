@@ -1,4 +1,4 @@
-"""Corrected inversions: each step is redone with the prediction made at its end (ReNoise, SmPO; Heun)."""
+"""Corrected inversions: each step is repeated with the prediction at its end (ReNoise, SmPO; Heun)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from diffalign.latents.estimator import Estimator, Latent, Noise, Predict
 from diffalign.latents.estimator_settings import switch, whole
-from diffalign.latents.inversion_modes import LIMITS, Mode, inverted, steps_taken
+from diffalign.latents.inversion_modes import LIMITS, Mode, invert_to_level, steps_taken
 from diffalign.latents.inversion_path import Clean
 from diffalign.latents.schedule import Schedule
 
@@ -24,7 +24,7 @@ def renoise(
     clean: Clean | None = None,
     mode: Mode = "exact",
 ) -> Latent:
-    """DDIM inversion with corrected steps: ``eps_j`` is predicted where ``eps_{j-1}`` led, and the step redone with it.
+    """Inverts by DDIM with corrected steps: ``eps_j`` is predicted at the end of the step that takes ``eps_{j-1}``.
 
         tau_j = (1 - w) tau + w eps_{j-1},      eps_j = eps(a_q x0 + s_q tau_j, q),      j = 1 .. corrections
 
@@ -32,20 +32,20 @@ def renoise(
         x0: ``(B, ...)`` clean latents.
         t: ``(B,)`` levels.
         schedule: The model's noise schedule.
-        noise: Not asked.
+        noise: Not called.
         predict: The network.
         steps: Steps to the noisiest level; ``max(1, ceil(steps (t + 1) / T))`` to level ``t``.
-        corrections: How often a step is redone; 0 is DDIM inversion.
-        average: Whether the last redoing takes the mean of all predictions; None: no, or yes in released mode.
-        clean: What the clean latent is taken for; None: "one", or "alpha0" in released mode.
-        mode: "exact", or "released" with the scripts' quirks (`diffalign.latents.released_inversion`).
+        corrections: How often a step is repeated; 0 is DDIM inversion.
+        average: Whether the last repetition takes the mean of all predictions; None: no, or yes in released mode.
+        clean: Level that the clean latent is treated as; None: "one", or "alpha0" in released mode.
+        mode: "exact", or "released" as in the published scripts (`diffalign.latents.released_inversion`).
 
     Facts: with many corrections it becomes the exact inverse of DDIM sampling on the same levels.
 
     Sources: Garibi et al. 2024 (arXiv 2403.14602); Lu et al. 2025, SmPO (arXiv 2506.02698).
     """
     average = average if average is not None else mode == "released"
-    return inverted(
+    return invert_to_level(
         *(x0, t, schedule, predict), steps=steps, mode=mode, clean=clean, corrections=corrections, average=average
     )
 
@@ -60,54 +60,54 @@ def heun(
     steps: int = 10,
     clean: Clean | None = None,
 ) -> Latent:
-    """DDIM inversion by Heun's rule: each step takes the mean of the predictions at its start and at where that leads.
+    """Inverts by DDIM with Heun's rule: each step takes the mean of the predictions at its start and at its first end.
 
     Args:
         x0: ``(B, ...)`` clean latents.
         t: ``(B,)`` levels.
         schedule: The model's noise schedule.
-        noise: Not asked.
+        noise: Not called.
         predict: The network.
         steps: Steps to the noisiest level; ``max(1, ceil(steps (t + 1) / T))`` to level ``t``.
-        clean: What the clean latent is taken for; None: "one".
+        clean: Level that the clean latent is treated as; None: "one".
 
-    Facts: :func:`renoise` with one correction and the average. Closest to the continuous path, but no inverse of
-        sampling on the same levels.
+    Facts: :func:`renoise` with one correction and the average. Closest to the continuous path, but not the inverse
+        of sampling on the same levels.
 
-    Source: Karras et al. 2022 (arXiv 2206.00364), algorithm 1, run backwards.
+    Source: Karras et al. 2022 (arXiv 2206.00364), algorithm 1, in reverse.
     """
-    return inverted(x0, t, schedule, predict, steps=steps, clean=clean, corrections=1, average=True)
+    return invert_to_level(x0, t, schedule, predict, steps=steps, clean=clean, corrections=1, average=True)
 
 
 RENOISE = Estimator(
     name="renoise",
     function=renoise,
-    asks=True,
+    needs_network=True,
     forward_counts=lambda t, levels, settings: steps_taken(t, levels, settings) * (1 + settings["corrections"]),
     limits={
         **LIMITS,
-        "corrections": whole(0, "how often each step is redone with the prediction at its end", "SmPO takes 1."),
+        "corrections": whole(0, "how often each step is repeated with the prediction at its end", "SmPO takes 1."),
         "average": switch(
-            "whether a step is last taken with the mean of all its predictions",
-            "Leave it out for what the mode does: false if exact, true if released.",
+            "whether the last repetition of a step takes the mean of all its predictions",
+            "Leave it out for the mode's own value: false if exact, true if released.",
             by_mode=True,
         ),
     },
-    summary="DDIM inversion whose steps are redone with the prediction at their end, so that sampling leads back",
+    summary="DDIM inversion whose steps are repeated with the prediction at their end, so that sampling leads back",
     formula="x_q from eps(x_q, q), by fixed-point iterations that start at eps(x_p, p)",
     source="Garibi et al. 2024 (arXiv 2403.14602); Lu et al. 2025, SmPO (arXiv 2506.02698)",
-    advice="Take it where the way back matters: sampling from x_t comes closer to the candidate. Costs "
+    advice="Use it where the way back matters: sampling from x_t comes closer to the candidate. Costs "
     "(1 + corrections) times a DDIM inversion.",
 )
 
 HEUN = Estimator(
     name="heun",
     function=heun,
-    asks=True,
+    needs_network=True,
     forward_counts=lambda t, levels, settings: steps_taken(t, levels, settings) * 2,
     limits={name: LIMITS[name] for name in ("steps", "clean")},
     summary="DDIM inversion by Heun's rule: nearest to the continuous path for its number of steps",
     formula="x_q from the mean of eps(x_p, p) and eps(x_q', q),   x_q' from eps(x_p, p)",
-    source="Karras et al. 2022 (arXiv 2206.00364), algorithm 1, run backwards",
-    advice="Take it where the latent itself should be accurate; for the way back, renoise with more corrections.",
+    source="Karras et al. 2022 (arXiv 2206.00364), algorithm 1, in reverse",
+    advice="Use it where the latent itself should be accurate; for the way back, use renoise with more corrections.",
 )

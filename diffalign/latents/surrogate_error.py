@@ -1,4 +1,4 @@
-"""The surrogate error: how far a prediction is from its target, one number per example."""
+"""The surrogate error: the squared distance between a prediction and its target, one number per example."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 def mean_squared_error(
     prediction: Tensor, target: Tensor, *, reduction: Literal["mean", "sum"] = "mean", mask: Tensor | None = None
 ) -> Tensor:
-    """Squared error over all axes but the first.
+    """Returns the squared error over all axes but the first.
 
         e_b = mean over the elements of (prediction_b - target_b)^2
 
     Args:
         prediction: ``(B, ...)``.
         target: ``(B, ...)``, the same shape.
-        reduction: "sum" multiplies by the number of elements that count; a beta made for a mean is then that much too
+        reduction: "sum" multiplies by the number of elements that count; a beta tuned for a mean is then that much too
             strong (see ``equivalent_betas``).
-        mask: Broadcastable to ``(B, ...)``; 0 where an element does not count. A row without any element is 0.
+        mask: Broadcastable to ``(B, ...)``; 0 where an element does not count. A row without any element has error 0.
 
     Returns:
         ``(B,)`` float32 (float64 for float64 inputs). Both inputs are cast *before* the subtraction: an error of 0.8

@@ -9,7 +9,7 @@ dropout to set: it would be drawn anew for policy and reference, and bias the ma
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -19,20 +19,21 @@ from torch import nn
 
 from diffalign.errors import ConfigError, near_miss
 
+LayerNames = Mapping[str, tuple[tuple[str, ...], ...]]
+"""Preset to its parts: what the architectures of a kind of model call the layers of one part."""
+
 ATTENTION = (
-    *("to_q", "to_k", "to_v", "to_out.0"),  # denoisers of diffusers
     *("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "Wqkv", "query_key_value"),
     *("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj"),  # latent attention (DeepSeek)
     *("c_attn", "attn.c_proj", "attn.out_proj", "attention.out_proj", "self_attn.out_proj"),
     *("attention.dense", "self_attention.dense", "self_attn.dense"),
 )
 MLP = (
-    *("ff.net.0.proj", "ff.net.2"),  # denoisers of diffusers
     *("gate_proj", "up_proj", "down_proj", "gate_up_proj", "fc1", "fc2", "fc_in", "fc_out"),
     *("mlp.c_fc", "mlp.c_proj", "dense_h_to_4h", "dense_4h_to_h"),
 )
-PRESETS: dict[str, tuple[tuple[str, ...], ...]] = {"attention": (ATTENTION,), "attention+mlp": (ATTENTION, MLP)}
-"""Preset to its parts: what each architecture calls the layers of one part. A network has some of the names."""
+LANGUAGE_LAYERS: LayerNames = {"attention": (ATTENTION,), "attention+mlp": (ATTENTION, MLP)}
+"""Layers of language models. A network has some of the names; those of denoisers stand in their families' rows."""
 LINEAR, EVERYTHING = "all-linear", "all-linear+conv"
 
 CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -81,7 +82,7 @@ class AdapterConfig(BaseModel):
         return f"{kind} rank {self.rank}, alpha {self.strength:g}, on {targets}"
 
 
-def find_targets(module: nn.Module, targets: str | tuple[str, ...]) -> list[str]:
+def find_targets(module: nn.Module, targets: str | tuple[str, ...], presets: LayerNames = LANGUAGE_LAYERS) -> list[str]:
     """Full names of the layers that ``targets`` means in ``module``, in the module's order.
 
     A preset means those of its names that the network has; the head of a language model belongs to none of them. A
@@ -93,7 +94,7 @@ def find_targets(module: nn.Module, targets: str | tuple[str, ...]) -> list[str]
     """
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, _linear() + CONVOLUTIONS)}
     if isinstance(targets, str):
-        return _preset(module, layers, targets)
+        return _preset(module, layers, targets, presets)
     found = [name for name in layers if any(_ends_with(name, target) for target in targets)]
     idle = [target for target in targets if not any(_ends_with(name, target) for name in found)]
     if idle:
@@ -105,8 +106,8 @@ def find_targets(module: nn.Module, targets: str | tuple[str, ...]) -> list[str]
     return found
 
 
-def _preset(module: nn.Module, layers: dict[str, nn.Module], preset: str) -> list[str]:
-    known = [*PRESETS, LINEAR, EVERYTHING]
+def _preset(module: nn.Module, layers: dict[str, nn.Module], preset: str, presets: LayerNames) -> list[str]:
+    known = [*presets, LINEAR, EVERYTHING]
     if preset not in known:
         raise ConfigError(
             f"adapter.targets is {preset!r}, which is no preset; known are {', '.join(known)}, or a list of layer"
@@ -115,11 +116,11 @@ def _preset(module: nn.Module, layers: dict[str, nn.Module], preset: str) -> lis
     find_head: Any = getattr(module, "get_output_embeddings", lambda: None)
     head = find_head()
     body = {name: layer for name, layer in layers.items() if layer is not head}
-    if preset not in PRESETS:
+    if preset not in presets:
         kinds = _linear() + (CONVOLUTIONS if preset == EVERYTHING else ())
         return [name for name, layer in body.items() if isinstance(layer, kinds)]
     meant = set()
-    for part, names in zip(preset.split("+"), PRESETS[preset], strict=True):
+    for part, names in zip(preset.split("+"), presets[preset], strict=True):
         found = {name for name in body if any(_ends_with(name, target) for target in names)}
         if not found:
             raise ConfigError(
@@ -131,11 +132,14 @@ def _preset(module: nn.Module, layers: dict[str, nn.Module], preset: str) -> lis
     return [name for name in body if name in meant]
 
 
-def add_adapter(module: nn.Module, config: AdapterConfig) -> None:
-    """Freezes ``module`` and puts a fresh adapter on it, in float32 whatever the base's dtype."""
+def add_adapter(module: nn.Module, config: AdapterConfig, presets: LayerNames = LANGUAGE_LAYERS) -> None:
+    """Freezes ``module`` and puts a fresh adapter on it, in float32 whatever the base's dtype.
+
+    ``presets`` names the layers of each preset of ``config.targets``.
+    """
     from peft import LoraConfig, inject_adapter_in_model
 
-    names = find_targets(module, config.targets)
+    names = find_targets(module, config.targets, presets)
     module.requires_grad_(False)
     lora = LoraConfig(
         r=config.rank,

@@ -25,9 +25,11 @@ from diffalign.sharing.atomic import write_atomically
 FILE_NAME = "pytorch_lora_weights.safetensors"
 PREFIX = "diffalign."
 COMPONENT = "unet"
+COMPONENTS = (COMPONENT, "transformer")
+"""What pipelines call their denoiser: the prefixes that a file's layers may have."""
 
 
-def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any]) -> Path:
+def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any], component: str = COMPONENT) -> Path:
     """Writes the adapter on ``module`` to ``folder/pytorch_lora_weights.safetensors``, atomically.
 
     Args:
@@ -35,6 +37,7 @@ def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any]) -> P
         folder: Made if need be.
         about: What to tell: method, beta, base_model, base_fingerprint, dataset, eval ... Values that are not strings
             are stored as JSON; None is left out.
+        component: What the pipeline calls the network.
 
     Returns:
         The file's path.
@@ -42,11 +45,12 @@ def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any]) -> P
     from safetensors.torch import save_file
 
     folded = adapter_tensors(module, folded=True)
-    named = {f"{COMPONENT}.{key}": value for key, value in _named_alike(folded).items()}
+    tensors = _named_alike(folded) if component == COMPONENT else folded  # only UNets have older names
+    named = {f"{component}.{key}": value for key, value in tensors.items()}
     config = module.peft_config["default"].to_dict()  # type: ignore[union-attr, index, operator]
     config |= {"lora_alpha": config["r"], "use_rslora": False, "target_modules": sorted(layers(folded))}
     config |= {"rank_pattern": {}, "alpha_pattern": {}}
-    packed = {f"{COMPONENT}.{key}": _plain(value) for key, value in config.items()}
+    packed = {f"{component}.{key}": _plain(value) for key, value in config.items()}
     facts = {"version": __version__, **about}
     metadata = {"format": "pt", "lora_adapter_metadata": json.dumps(packed, indent=2, sort_keys=True)}
     metadata |= {
@@ -75,13 +79,14 @@ def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{file} cannot be read as safetensors ({error}). Give the adapter file itself.") from error
-    start = COMPONENT + "."
+    present = {key.partition(".")[0] for key in tensors}
+    start = next((name for name in COMPONENTS if name in present), COMPONENT) + "."
     own = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
     if not own:
         some = ", ".join(sorted(tensors)[:2]) or "nothing"
         raise ConfigError(
-            f"{file} holds no adapter of a UNet in diffusers' format (it holds {some}). Kohya files are converted by"
-            " loading them in diffusers (load_lora_weights) and saving them (save_lora_weights)."
+            f"{file} holds no adapter of a denoiser in diffusers' format (it holds {some}). Kohya files are converted"
+            " by loading them in diffusers (load_lora_weights) and saving them (save_lora_weights)."
         )
     about: dict[str, Any] = {
         key.removeprefix(PREFIX): _decoded(value) for key, value in metadata.items() if key.startswith(PREFIX)

@@ -1,4 +1,4 @@
-"""The battery: every row of the table keeps what it claims, and says what it wants."""
+"""The battery: every row of the table fulfils its claims, and refuses settings with advice."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from diffalign.latents.estimator import table
 from tests.latents.plain import F64, Toy, latents, schedule_of
 
 ROWS = list(LATENTS)
-ASKING = [name for name in ROWS if LATENTS[name].asks]
+WITH_NETWORK = [name for name in ROWS if LATENTS[name].needs_network]
 EVERY = torch.arange(1000)
 SETTINGS = [
     ("forward", {}),
@@ -47,19 +47,19 @@ def _network(schedule):
 
 
 @pytest.mark.parametrize("name, settings", SETTINGS)
-def test_the_network_is_asked_as_often_as_claimed(name, settings):
+def test_the_network_is_evaluated_as_often_as_claimed(name, settings):
     schedule, x0 = schedule_of(), torch.ones(1000, 1)
-    asked, network = torch.zeros(1000, dtype=torch.long), _network(schedule)
+    evaluations, network = torch.zeros(1000, dtype=torch.long), _network(schedule)
 
     def predict(x, t, rows):
         assert len(x) == len(t) == len(rows) and len(rows.unique()) == len(rows)
-        asked[rows] += 1
+        evaluations[rows] += 1
         return network(x, t, rows)
 
     bound = LATENTS[name].bind(**settings)
     bound(x0, EVERY, schedule, noise=_noise(x0), predict=predict)
-    assert torch.equal(asked, bound.forward_counts(EVERY, schedule))
-    assert bound.asks is LATENTS[name].asks is bool(asked.any())
+    assert torch.equal(evaluations, bound.forward_counts(EVERY, schedule))
+    assert bound.needs_network is LATENTS[name].needs_network is bool(evaluations.any())
 
 
 @pytest.mark.parametrize("name, settings, mean", MEANS)
@@ -70,7 +70,7 @@ def test_the_mean_cost_is_the_published_one(name, settings, mean):
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, F64])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "flow"])
-def test_latent_and_target_are_what_one_noise_makes_of_the_candidate(name, dtype, prediction):
+def test_latent_and_target_belong_to_one_noise(name, dtype, prediction):
     schedule, x0 = schedule_of(prediction), latents(5, 2, 3, 3, dtype=dtype)
     t = torch.tensor([0, 20, 150, 500, 990])
     found = LATENTS[name].bind()(x0, t, schedule, noise=_noise(x0), predict=_network(schedule))
@@ -83,26 +83,28 @@ def test_latent_and_target_are_what_one_noise_makes_of_the_candidate(name, dtype
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_still_is_a_clip_of_one_frame(name):
+def test_an_image_equals_a_video_of_one_frame(name):
     schedule, x0, t = schedule_of(), latents(3, 2, 4, 4), torch.tensor([5, 300, 900])
     bound = LATENTS[name].bind()
-    still = bound(x0, t, schedule, noise=_noise(x0), predict=_network(schedule))
-    clip = bound(x0[:, :, None], t, schedule, noise=_noise(x0[:, :, None]), predict=_network(schedule))
-    assert torch.equal(clip.x_t[:, :, 0], still.x_t) and torch.equal(clip.target[:, :, 0], still.target)
+    image = bound(x0, t, schedule, noise=_noise(x0), predict=_network(schedule))
+    video = bound(x0[:, :, None], t, schedule, noise=_noise(x0[:, :, None]), predict=_network(schedule))
+    assert torch.equal(video.x_t[:, :, 0], image.x_t) and torch.equal(video.target[:, :, 0], image.target)
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_the_same_question_gets_the_same_answer(name):
+def test_equal_inputs_give_equal_latents_in_any_batch(name):
     schedule, x0, t = schedule_of(), latents(3, 2, 4, 4), torch.tensor([5, 300, 900])
     bound = LATENTS[name].bind()
     one, other = (bound(x0, t, schedule, noise=_noise(x0), predict=_network(schedule)) for _ in range(2))
     assert torch.equal(one.x_t, other.x_t) and torch.equal(one.target, other.target)
-    alone = bound(x0[1:2], t[1:2], schedule, noise=lambda *asked: _noise(x0)(*asked)[1:2], predict=_network(schedule))
-    torch.testing.assert_close(alone.x_t, one.x_t[1:2], rtol=1e-12, atol=1e-12)  # whatever else is in the batch
+    alone = bound(
+        x0[1:2], t[1:2], schedule, noise=lambda *purpose: _noise(x0)(*purpose)[1:2], predict=_network(schedule)
+    )
+    torch.testing.assert_close(alone.x_t, one.x_t[1:2], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ASKING)
-def test_candidates_do_not_influence_each_other(name):
+@pytest.mark.parametrize("name", WITH_NETWORK)
+def test_candidates_are_independent_of_each_other(name):
     schedule, x0, t = schedule_of(), latents(2, 2, 4, 4), torch.tensor([700, 700])
     bound = LATENTS[name].bind()
     straight = bound(x0, t, schedule, noise=_noise(x0), predict=_network(schedule))
@@ -113,11 +115,12 @@ def test_candidates_do_not_influence_each_other(name):
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_explains_itself_and_each_of_its_settings(name):
     row = LATENTS[name]
-    said = row.explain()
-    assert name in said and row.source in said and "arXiv" in said
+    explanation = row.explain()
+    assert name in explanation and row.source in explanation and "arXiv" in explanation
     assert set(row.limits) == set(row.bind().settings)
     assert all(
-        f"{setting} is {row.limits[setting].meaning}, {row.limits[setting].values}" in said for setting in row.limits
+        f"{setting} is {row.limits[setting].meaning}, {row.limits[setting].values}" in explanation
+        for setting in row.limits
     )
 
 
@@ -126,24 +129,24 @@ def test_an_explanation_writes_defaults_as_a_recipe_does():
 
 
 @pytest.mark.parametrize(
-    "name, setting, value, said",
+    "name, setting, value, message",
     [
         ("ddim_inversion", "steps", 0, "a whole number from 1 on; got 0. The papers take 10"),
         ("heun", "steps", 2.5, "a whole number from 1 on; got 2.5"),
         ("renoise", "steps", True, "a whole number from 1 on; got True"),
         ("renoise", "corrections", -1, "a whole number from 0 on; got -1. SmPO takes 1"),
-        ("renoise", "average", "yes", "true or false, or null for what the mode does; got 'yes'"),
-        ("ddim_inversion", "eta", -0.1, "a number from 0 on, or null for what the mode does; got -0.1"),
-        ("ddim_inversion", "eta", float("nan"), "a number from 0 on, or null for what the mode does; got nan"),
-        ("ddim_inversion", "eta", "some", "a number from 0 on, or null for what the mode does; got 'some'"),
+        ("renoise", "average", "yes", "true or false, or null for the mode's own value; got 'yes'"),
+        ("ddim_inversion", "eta", -0.1, "a number from 0 on, or null for the mode's own value; got -0.1"),
+        ("ddim_inversion", "eta", float("nan"), "a number from 0 on, or null for the mode's own value; got nan"),
+        ("ddim_inversion", "eta", "some", "a number from 0 on, or null for the mode's own value; got 'some'"),
         ("ddim_inversion", "shared_noise", None, "true or false; got None"),
-        ("heun", "clean", "zero", "one of one, alpha0, or null for what the mode does; got 'zero'"),
+        ("heun", "clean", "zero", "one of one, alpha0, or null for the mode's own value; got 'zero'"),
         ("renoise", "mode", None, "one of exact, released; got None. Leave it at exact"),
         ("ddim_inversion", "mode", ["exact"], "one of exact, released"),
     ],
 )
-def test_an_impossible_setting_is_refused_with_the_next_step(name, setting, value, said):
-    with pytest.raises(ValueError, match=f"{setting} is .*{said.replace('[', '.')}"):
+def test_a_value_that_is_not_allowed_is_refused_with_advice(name, setting, value, message):
+    with pytest.raises(ValueError, match=f"{setting} is .*{message.replace('[', '.')}"):
         LATENTS[name].bind(**{setting: value})
 
 
@@ -157,12 +160,12 @@ def test_an_unknown_setting_names_its_near_miss():
 @pytest.mark.parametrize("mode", ["exact", "released"])
 def test_steps_and_levels_outside_the_schedule_are_refused(mode):
     schedule, x0 = schedule_of(), torch.ones(1, 1)
-    given = {"noise": _noise(x0), "predict": _network(schedule)}
+    callables = {"noise": _noise(x0), "predict": _network(schedule)}
     with pytest.raises(ValueError, match="steps is between 1 and the number of noise levels, here 1000; got 1001"):
-        LATENTS["renoise"].bind(steps=1001, mode=mode)(x0, torch.tensor([5]), schedule, **given)
+        LATENTS["renoise"].bind(steps=1001, mode=mode)(x0, torch.tensor([5]), schedule, **callables)
     for t in (-1, 1000):
         with pytest.raises(ValueError, match="levels run from 0 to 999"):
-            LATENTS["renoise"].bind(mode=mode)(x0, torch.tensor([t]), schedule, **given)
+            LATENTS["renoise"].bind(mode=mode)(x0, torch.tensor([t]), schedule, **callables)
 
 
 def test_the_default_is_forward_and_names_are_unique():

@@ -1,4 +1,4 @@
-"""Forward noising: where a candidate is judged, at which level, and what follows for a pair."""
+"""Forward noising: the latent of a candidate, its level, and the consequences for a pair."""
 
 import pytest
 import torch
@@ -45,13 +45,13 @@ def test_a_latent_is_signal_and_noise_in_the_proportion_of_its_level():
     assert torch.equal(latent.target, noise) and torch.equal(latent.t, t)
 
 
-def test_at_pure_noise_an_epsilon_pair_has_no_margin_whatever_the_policy():
+def test_at_pure_noise_an_epsilon_pair_has_margin_zero_for_every_policy():
     t = torch.full((4,), 999)
     assert torch.equal(_scores(_schedule().zero_terminal(), t).margin, torch.zeros(4, dtype=F64))
     assert (_scores(_schedule(), t).margin != 0).all()  # the published schedule stops short of it
 
 
-def test_at_pure_noise_a_v_pair_still_has_one():
+def test_at_pure_noise_a_v_pair_has_a_margin():
     # The input is the same, the target is not: v = -x0 there.
     assert (_scores(_schedule("v_prediction").zero_terminal(), torch.full((4,), 999)).margin != 0).all()
 
@@ -84,7 +84,7 @@ def test_levels_are_drawn_evenly_from_their_range():
     assert few.unique().tolist() == [200, 201, 202]
 
 
-def test_the_wasted_level_is_not_drawn():
+def test_the_level_without_a_margin_is_not_drawn():
     short = Schedule(torch.tensor([0.9, 0.5, 0.0]), "epsilon")
     assert short.informative == 2 and timesteps(DRAW, short).unique().tolist() == [0, 1]
     assert timesteps(DRAW, Schedule(short.alphas_cumprod, "v_prediction")).unique().tolist() == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Inversion: the averaging identity, the closed forms it must equal, and every row at its own depth."""
+"""Inversion: the averaging identity, its closed forms, and rows of different depths in one batch."""
 
 import math
 
@@ -35,7 +35,7 @@ def test_a_path_runs_evenly_from_clean_to_exactly_the_level():
 
 
 @pytest.mark.parametrize("t, n", [([5], [0]), ([5], [7]), ([-1], [1])])
-def test_a_path_that_would_stand_still_is_refused(t, n):
+def test_a_path_that_would_repeat_a_level_is_refused(t, n):
     with pytest.raises(ValueError, match="between 1 and t \\+ 1 steps"):
         exact_path(torch.tensor(t), torch.tensor(n))
 
@@ -55,7 +55,7 @@ def test_a_batch_is_the_textbook_loop_row_by_row(prediction, how):
 
 @pytest.mark.parametrize("prediction", INVERTIBLE)
 @pytest.mark.parametrize("mode", ["exact", "released"])
-def test_levels_of_their_own_in_one_batch_equal_one_row_at_a_time(prediction, mode):
+def test_rows_of_different_levels_in_one_batch_equal_one_row_at_a_time(prediction, mode):
     schedule, x0, means = schedule_of(prediction), latents(6, 2, 3, 3), [0.2, 0.5, 0.8, 1.1, 1.4, 1.7]
     settings = {"noise": never, "mode": mode, "corrections": 1}
     together = renoise(x0, LEVELS, schedule, predict=Toy(schedule, 0.6, means), **settings)
@@ -66,7 +66,7 @@ def test_levels_of_their_own_in_one_batch_equal_one_row_at_a_time(prediction, mo
         torch.testing.assert_close(together.target[row], alone.target, rtol=1e-9, atol=1e-9)
 
 
-def test_a_row_that_has_arrived_is_not_asked_about_any_more():
+def test_a_row_at_the_end_of_its_path_is_not_evaluated_any_more():
     schedule, x0 = schedule_of(), latents(6, 2, 3, 3)
     toy = Toy(schedule)
     _ddim(x0, LEVELS, schedule, toy)
@@ -75,11 +75,11 @@ def test_a_row_that_has_arrived_is_not_asked_about_any_more():
     for k, (_, t, rows) in enumerate(toy.calls):
         assert rows == [b for b in range(6) if steps[b] > k]
         assert t == [max(grid(LEVELS[b].item(), steps[b])[k], 0) for b in rows]
-    assert torch.equal(toy.calls[0][0], x0)  # each row is shown its own latent
+    assert torch.equal(toy.calls[0][0], x0)  # the network sees the rows' own latents
 
 
 @pytest.mark.parametrize("prediction", INVERTIBLE)
-def test_the_noise_found_is_an_average_of_the_predictions_on_the_way(prediction):
+def test_the_inverted_noise_is_an_average_of_the_predictions_along_the_path(prediction):
     schedule, x0, t = schedule_of(prediction), latents(1, 2, 3, 3), 873
     toy = Toy(schedule, std=0.6, mean=0.8)
     tau = _tau(_ddim(x0, torch.tensor([t]), schedule, toy), x0, schedule)
@@ -87,14 +87,16 @@ def test_the_noise_found_is_an_average_of_the_predictions_on_the_way(prediction)
     a, s = schedule.scales(levels)
     weights = (s / a).diff() / (s / a)[-1]
     assert weights.min() >= 0 and abs(weights.sum() - 1) < 1e-12
-    met = [
-        schedule.to_epsilon(toy.output(x, torch.tensor(told), toy.mean), x, levels[k : k + 1])
-        for k, (x, told, _) in enumerate(toy.calls)
+    predictions = [
+        schedule.to_epsilon(toy.output(x, torch.tensor(time), toy.mean), x, levels[k : k + 1])
+        for k, (x, time, _) in enumerate(toy.calls)
     ]
-    torch.testing.assert_close(tau, sum(w * e for w, e in zip(weights, met, strict=True)), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        tau, sum(w * e for w, e in zip(weights, predictions, strict=True)), rtol=1e-12, atol=1e-12
+    )
 
 
-def test_one_step_finds_the_networks_own_prediction_at_the_clean_latent():
+def test_one_step_gives_the_networks_own_prediction_at_the_clean_latent():
     schedule, x0 = schedule_of(), latents(3, 2, 3, 3)
     toy, t = Toy(schedule, 0.6, 0.8), torch.tensor([0, 50, 99])
     found = _ddim(x0, t, schedule, toy)
@@ -103,7 +105,7 @@ def test_one_step_finds_the_networks_own_prediction_at_the_clean_latent():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
-def test_towards_the_clean_end_latent_and_target_stay_what_they_are(dtype):
+def test_near_the_clean_end_latent_and_target_keep_their_precision(dtype):
     x0 = latents(1, 2, 3, 3, dtype=dtype)
     ordinary = schedule_of()
     # A first level with a signal-to-noise ratio of 1e12: a difference quotient would have lost every digit.
@@ -115,7 +117,7 @@ def test_towards_the_clean_end_latent_and_target_stay_what_they_are(dtype):
         torch.testing.assert_close(found.x_t, x0, rtol=0, atol=near)
 
 
-def test_a_first_level_without_any_noise_gives_the_latent_back():
+def test_a_first_level_without_noise_returns_the_latent():
     x0 = latents(1, 2, 3, 3)
     schedule = Schedule(torch.tensor([1.0, 0.5]), "epsilon")
     found = _ddim(x0, torch.tensor([0]), schedule, Constant(latents(1, 2, 3, 3, seed=1)), steps=2)
@@ -123,7 +125,7 @@ def test_a_first_level_without_any_noise_gives_the_latent_back():
 
 
 @pytest.mark.parametrize("how", [{"corrections": 0}, {"corrections": 4}, {"corrections": 3, "average": True}])
-def test_a_network_that_always_says_the_same_is_met_by_that(how):
+def test_a_network_that_always_predicts_the_same_noise_gives_that_noise(how):
     schedule, x0, noise = schedule_of(), latents(6, 2, 3, 3), latents(6, 2, 3, 3, seed=1)
     found = renoise(x0, LEVELS, schedule, noise=never, predict=Constant(noise), **how)
     torch.testing.assert_close(found.target, noise, rtol=1e-12, atol=1e-12)  # so corrections change nothing
@@ -135,10 +137,10 @@ def test_a_network_that_always_says_the_same_is_met_by_that(how):
 def test_without_corrections_renoise_is_ddim_inversion_and_its_average_heun():
     schedule, x0 = schedule_of(), latents(6, 2, 3, 3)
     toy = Toy(schedule, 0.6, 0.8)
-    given = {"noise": never, "predict": toy, "steps": 7}
+    options = {"noise": never, "predict": toy, "steps": 7}
     pairs = [
-        (renoise(x0, LEVELS, schedule, corrections=0, **given), ddim_inversion(x0, LEVELS, schedule, **given)),
-        (renoise(x0, LEVELS, schedule, corrections=1, average=True, **given), heun(x0, LEVELS, schedule, **given)),
+        (renoise(x0, LEVELS, schedule, corrections=0, **options), ddim_inversion(x0, LEVELS, schedule, **options)),
+        (renoise(x0, LEVELS, schedule, corrections=1, average=True, **options), heun(x0, LEVELS, schedule, **options)),
     ]
     for one, other in pairs:
         assert torch.equal(one.x_t, other.x_t) and torch.equal(one.target, other.target)
@@ -156,7 +158,7 @@ def test_converged_corrections_are_the_exact_inverse_of_sampling(prediction, dty
     assert (sample_one(plain.x_t, grid(t, 8), schedule, toy) - x0).abs().max() > 1e-2
 
 
-def test_v_predictions_turn_the_latent():
+def test_v_predictions_rotate_the_latent():
     # x_q = cos(psi - phi) x_p + sin(psi - phi) v, with cos(phi) = a_p
     schedule, x0, t = schedule_of("v_prediction"), latents(1, 2, 3, 3), 873
     toy, levels = Toy(schedule, 0.6, 0.8), grid(873, 9)
@@ -168,14 +170,14 @@ def test_v_predictions_turn_the_latent():
     torch.testing.assert_close(_ddim(x0, torch.tensor([t]), schedule, toy).x_t, x, rtol=1e-12, atol=1e-12)
 
 
-def test_flow_predictions_push_the_latent_straight():
-    # x_r' = x_r + (r' - r) v
+def test_flow_predictions_move_the_latent_on_a_straight_line():
+    # x_r' = x_r + (r' - r) v; the network takes the clean latent at time 0
     schedule, x0, t = schedule_of("flow"), latents(1, 2, 3, 3), 999
     toy, levels = Toy(schedule, 0.6, 0.8), grid(999, 10)
     x = x0
     for p, q in zip(levels[:-1], levels[1:], strict=True):
-        r, further = (schedule.scales(torch.tensor([level]))[1].item() for level in (p, q))
-        x = x + (further - r) * toy.output(x, torch.tensor([max(p, 0)]), toy.mean)
+        r, next_r = (schedule.scales(torch.tensor([level]))[1].item() for level in (p, q))
+        x = x + (next_r - r) * toy.output(x, torch.tensor([p]), toy.mean)
     torch.testing.assert_close(_ddim(x0, torch.tensor([t]), schedule, toy).x_t, x, rtol=1e-12, atol=1e-12)
 
 
@@ -190,7 +192,7 @@ def test_pure_noise_is_reached_by_v_and_flow_predictions(corrections):
         torch.testing.assert_close(found.target, -x0 if schedule.prediction != "flow" else found.x_t - x0)
 
 
-def test_pure_noise_is_out_of_reach_for_epsilon_predictions():
+def test_epsilon_predictions_cannot_be_inverted_to_pure_noise():
     schedule, x0 = schedule_of().zero_terminal(), latents(2, 1, 1, 1)
     assert _ddim(x0, torch.tensor([998, 0]), schedule, Toy(schedule)).x_t.isfinite().all()
     with pytest.raises(ValueError, match="level 999 of this schedule is pure noise.*Draw levels below 999"):
@@ -198,11 +200,11 @@ def test_pure_noise_is_out_of_reach_for_epsilon_predictions():
 
 
 def test_a_sample_prediction_cannot_start_at_the_clean_latent():
-    with pytest.raises(ValueError, match="says nothing about the noise. Write clean: alpha0"):
+    with pytest.raises(ValueError, match="contains no noise. Write clean: alpha0"):
         _ddim(latents(1, 1, 1, 1), torch.tensor([500]), schedule_of("sample"), never)
 
 
-def test_taken_for_level_0_the_clean_latent_means_the_same_to_every_prediction():
+def test_treated_as_level_0_the_clean_latent_gives_the_same_for_every_prediction():
     x0, found = latents(6, 2, 3, 3), {}
     for prediction in ("epsilon", "v_prediction", "sample"):
         schedule = schedule_of(prediction)
@@ -212,7 +214,7 @@ def test_taken_for_level_0_the_clean_latent_means_the_same_to_every_prediction()
 
 
 @pytest.mark.parametrize("t, deficit", [(0, "100.0"), (100, "8.5"), (201, "5.1"), (401, "2.5"), (999, "0.2")])
-def test_taken_for_level_0_the_weights_fall_short_and_the_latent_leaks_in(t, deficit):
+def test_treated_as_level_0_the_weights_sum_to_less_than_1_and_the_latent_leaks_in(t, deficit):
     schedule, noise = schedule_of(), latents(1, 2, 3, 3, seed=1)
     for x0, leak in ((torch.zeros_like(noise), 0.0), (noise, 1.0)):
         found = _ddim(x0, torch.tensor([t]), schedule, Constant(noise), clean="alpha0").target / noise
@@ -230,14 +232,14 @@ def test_no_gradient_flows_through_an_inversion():
 
     def network(x, t, rows):
         assert not torch.is_grad_enabled()
-        with torch.enable_grad():  # a network that insists
+        with torch.enable_grad():  # a network that enables gradients itself
             return weight * x
 
     for mode in ("exact", "released"):
-        given = {"noise": lambda purpose, shared: torch.zeros(2, 2, 3, 3), "predict": network, "mode": mode}
-        found = ddim_inversion(x0, torch.tensor([3, 700]), schedule, eta=0.1, **given)
+        options = {"noise": lambda purpose, shared: torch.zeros(2, 2, 3, 3), "predict": network, "mode": mode}
+        found = ddim_inversion(x0, torch.tensor([3, 700]), schedule, eta=0.1, **options)
         assert not found.x_t.requires_grad and not found.target.requires_grad
-        detached = ddim_inversion(x0.detach(), torch.tensor([3, 700]), schedule, eta=0.1, **given)
+        detached = ddim_inversion(x0.detach(), torch.tensor([3, 700]), schedule, eta=0.1, **options)
         assert torch.equal(found.x_t, detached.x_t) and torch.equal(found.target, detached.target)
     assert weight.grad is None and x0.grad is None
 

@@ -38,7 +38,7 @@ def test_the_micro_batches_do_not_matter(kind, cut):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_else_was_drawn_does_not_matter(kind):
+def test_other_draws_do_not_matter(kind):
     first = KINDS[kind](DRAW)
     torch.manual_seed(99)
     np.random.seed(99)
@@ -71,7 +71,7 @@ def test_coordinates_do_not_run_into_each_other():
     assert stream(1, "1a", 1, "x").random() != stream(11, "a", 1, "x").random()
 
 
-# First values, pinned: were they to change, stored reference scores and resumed runs would be silently wrong.
+# First values, pinned: if they changed, stored reference errors and resumed runs would be wrong without a message.
 GOLDEN_NORMAL = [-0.4901916, -0.8800879, -1.6144041, 1.0957779, 0.2515255, -0.3317967]
 GOLDEN_UNIFORM = [0.8250439597752218, 0.4637614915241327]
 GOLDEN_TIMESTEPS = [958, 590]
@@ -103,7 +103,7 @@ def test_integers_fill_their_range_evenly():
     assert ((counts - 400) ** 2 / 400).sum() < 33.7  # chi-square with 9 degrees of freedom, p = 1e-4
 
 
-def test_chances_come_true_at_their_rate():
+def test_events_happen_at_their_rate():
     assert abs(MANY.happens("caption", 0.2).double().mean() - 0.2) < 4 * (0.16 / 4000) ** 0.5
     assert not MANY.happens("caption", 0.0).any() and MANY.happens("caption", 1.0).all()
 
@@ -113,7 +113,7 @@ def test_successive_visits_of_one_example_are_independent():
     assert abs((visits[1:] * visits[:-1]).mean()) < 4 / 4000**0.5
 
 
-def test_a_draw_says_what_it_returns():
+def test_draws_have_the_documented_shapes_and_dtypes():
     assert DRAW.normal("noise", (2, 3)).shape == (6, 2, 3) and DRAW.normal("noise", ()).shape == (6,)
     assert DRAW.normal("noise", (2,)).dtype == torch.float32
     assert DRAW.uniform("x").dtype == torch.float64 and DRAW.integers("x", 0, 2).dtype == torch.long

@@ -65,12 +65,33 @@ def test_flow_levels_equal_those_of_diffusers():
     torch.testing.assert_close(s.float(), theirs.sigmas[:1000].flip(0), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0])
+def test_a_flow_model_takes_the_times_of_diffusers_scheduler(shift):
+    diffusers = pytest.importorskip("diffusers")
+    theirs = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+    config = {**theirs.config, "_class_name": "FlowMatchEulerDiscreteScheduler"}
+    time = Schedule.from_config(config).model_time(torch.arange(1000))
+    assert time.dtype == torch.float32
+    torch.testing.assert_close(time, theirs.timesteps.flip(0), rtol=1e-6, atol=1e-4)
+
+
+def test_a_flow_models_time_is_a_thousand_times_the_share_of_noise():
+    time = _schedule("flow").model_time(torch.tensor([-99, CLEAN, 499, 999]))
+    torch.testing.assert_close(time, torch.tensor([0.0, 0.0, 750.0, 1000.0]))
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_other_models_take_the_level_itself(prediction):
+    levels = torch.tensor([-99, 0, 499, 999])
+    assert _schedule(prediction).model_time(levels) is levels
+
+
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_signal_and_noise_keep_their_law_at_every_level(prediction):
+def test_signal_and_noise_satisfy_their_law_at_every_level(prediction):
     schedule = _schedule(prediction)
     a, s = schedule.signal_noise(torch.arange(1000), torch.zeros(1000, dtype=F64))
-    kept = a + s if prediction == "flow" else a**2 + s**2
-    torch.testing.assert_close(kept, torch.ones(1000, dtype=F64), rtol=1e-15, atol=0)
+    law = a + s if prediction == "flow" else a**2 + s**2
+    torch.testing.assert_close(law, torch.ones(1000, dtype=F64), rtol=1e-15, atol=0)
     torch.testing.assert_close(a**2 / (a**2 + s**2), schedule.alphas_cumprod, rtol=1e-12, atol=1e-15)
     assert (s.diff() > 0).all()
 
@@ -117,7 +138,7 @@ def test_error_factors_are_the_closed_forms():
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_levels_in_a_batch_are_each_their_own(prediction):
+def test_each_row_of_a_batch_has_its_own_level(prediction):
     schedule, (x0, noise, _), t = _schedule(prediction), _latents(), torch.tensor([3, 998, 40, 500, 3])
     for function in (schedule.add_noise, schedule.target, schedule.to_x0, schedule.to_epsilon):
         alone = [function(x0[i : i + 1], noise[i : i + 1], t[i : i + 1]) for i in range(5)]
@@ -125,10 +146,10 @@ def test_levels_in_a_batch_are_each_their_own(prediction):
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_a_still_is_a_clip_of_one_frame(prediction):
+def test_an_image_equals_a_video_of_one_frame(prediction):
     schedule, (x0, noise, _), t = _schedule(prediction), _latents(), torch.tensor([3, 998, 40, 500, 3])
-    clip = schedule.add_noise(x0[:, :, None], noise[:, :, None], t)
-    assert torch.equal(clip[:, :, 0], schedule.add_noise(x0, noise, t))
+    video = schedule.add_noise(x0[:, :, None], noise[:, :, None], t)
+    assert torch.equal(video[:, :, 0], schedule.add_noise(x0, noise, t))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -147,7 +168,7 @@ def test_the_noise_scale_at_the_clean_end_is_not_taken_from_a_rounded_alpha_bar(
     assert abs(s.item() / exact - 1) < 5e-4 < 0.07 < abs(rounded / exact - 1)
 
 
-def test_the_zero_terminal_schedule_ends_in_pure_noise_and_starts_where_it_did():
+def test_the_zero_terminal_schedule_ends_in_pure_noise_and_keeps_its_first_level():
     before, after = _schedule("v_prediction"), _schedule("v_prediction").zero_terminal()
     assert after.alphas_cumprod[-1] == 0.0
     torch.testing.assert_close(after.alphas_cumprod[0], before.alphas_cumprod[0], rtol=1e-15, atol=0)
@@ -193,7 +214,7 @@ def test_the_clean_level_has_no_noise(prediction):
 
 
 @pytest.mark.parametrize(
-    "config, said",
+    "config, message",
     [
         ({"beta_schedule": "scaled_linar"}, "Did you mean 'scaled_linear'"),
         ({"prediction_type": "v-prediction"}, "Did you mean 'v_prediction'"),
@@ -205,6 +226,6 @@ def test_the_clean_level_has_no_noise(prediction):
         ),
     ],
 )
-def test_a_config_that_cannot_be_followed_is_refused(config, said):
-    with pytest.raises(ConfigError, match=said):
+def test_an_unsupported_config_is_refused(config, message):
+    with pytest.raises(ConfigError, match=message):
         Schedule.from_config(config)

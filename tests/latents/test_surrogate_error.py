@@ -1,4 +1,4 @@
-"""The surrogate error: one float32 number per example, cast before anything is subtracted."""
+"""The surrogate error: one float32 number per example, cast before the subtraction."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ def _two(dtype=torch.float64, shape=(3, 2, 4, 4)):
     return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for _ in range(2)]
 
 
-def test_the_error_is_the_mean_over_everything_but_the_batch():
+def test_the_error_is_the_mean_over_all_axes_but_the_batch():
     x, y = _two()
     by_hand = [
         sum((a - b) ** 2 for a, b in zip(p.flatten(), q.flatten(), strict=True)) / 32 for p, q in zip(x, y, strict=True)
@@ -19,7 +19,7 @@ def test_the_error_is_the_mean_over_everything_but_the_batch():
     torch.testing.assert_close(mean_squared_error(x, y), torch.stack(by_hand))
 
 
-def test_a_still_and_a_clip_of_one_frame_have_the_same_error():
+def test_an_image_and_a_video_of_one_frame_have_the_same_error():
     x, y = _two(torch.float32)
     assert torch.equal(mean_squared_error(x, y), mean_squared_error(x[:, :, None], y[:, :, None]))
 
@@ -36,10 +36,10 @@ def test_half_precision_is_cast_before_the_subtraction(dtype):
     assert found.dtype == torch.float32
     assert torch.equal(found, mean_squared_error(x.float(), y.float()))
     after = (x - y).float().square().flatten(1).mean(1)
-    assert (2500 * (found - after)).abs().max() > 0.01  # what the other order would do to a margin at beta 5000
+    assert (2500 * (found - after)).abs().max() > 0.01  # the error of the other order in a margin at beta 5000
 
 
-def test_a_mask_leaves_out_what_it_hides():
+def test_masked_elements_do_not_count():
     x, y = _two()
     mask = torch.zeros(3, 1, 4, 4)
     mask[:, :, :2] = 1

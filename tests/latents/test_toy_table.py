@@ -1,15 +1,14 @@
-"""How good each scheme is on data that is one normal distribution, where the exact path is known.
+"""The accuracy of each scheme on data from one normal distribution, where the exact path is known.
 
 For data ``N(0, std^2)`` the path from ``x0`` leads to ``x0 sqrt(alpha_bar std^2 + 1 - alpha_bar) / std``. The
 numbers are relative errors from an independent computation in float64, to two digits: of the latent against that path,
-and of the clean latent after sampling back down the same levels. There the network knows that the clean latent has no
-noise.
+and of the clean latent after sampling back down the same levels. The network takes level CLEAN as without noise.
 """
 
 import pytest
 import torch
 
-from diffalign.latents import Path, exact_path, invert
+from diffalign.latents import InversionPath, exact_path, invert
 from tests.latents.plain import F64, Toy, grid, sample_one, schedule_of
 
 SOURCE, TARGET_TIME = {}, {"shown": 1}
@@ -37,7 +36,7 @@ def _errors(std, t, n, shown=0, **how):
     schedule, x0 = schedule_of(), torch.ones(1, 1, dtype=F64)
     toy, level = Toy(schedule, std), torch.tensor([t])
     path = exact_path(level, torch.tensor([n]))
-    path = Path(path.levels, path.steps, path.levels[:, shown : n + shown])
+    path = InversionPath(path.levels, path.steps, path.levels[:, shown : n + shown])
     x_t = schedule.add_noise(x0, invert(x0, path, schedule, toy, **how), level)
     alpha_bar = schedule.alphas_cumprod[t]
     exact = (alpha_bar * std**2 + 1 - alpha_bar).sqrt() / std
@@ -59,7 +58,7 @@ def test_half_the_step_is_half_the_error_and_a_quarter_for_heun(how, low, high):
 
 
 @pytest.mark.parametrize("t", [50, 401, 999])
-def test_of_unit_variance_data_the_path_stands_still(t):
+def test_for_unit_variance_data_the_latent_stays_constant(t):
     # x_t = x0 at every level, so tau = x0 (1 - a) / s.
     schedule, x0 = schedule_of(), torch.ones(1, 1, dtype=F64)
     level = torch.tensor([t])

@@ -1,4 +1,4 @@
-"""A second tiny pipeline, made once, the policies of the battery, and what this room asks of policies."""
+"""A second tiny pipeline, made once, the policies of the battery, and helpers for policies."""
 
 from contextlib import contextmanager
 
@@ -57,21 +57,19 @@ def margin(policy, encoded, draw):
     return (chosen - rejected) - (ref_chosen - ref_rejected)
 
 
-def question(policy, encoded, draw):
-    """What policy and reference are asked: latents, levels, targets."""
-    judging = policy._policy_and_reference
-    folded = judging._folded(draw)
-    return judging._inputs(encoded, folded, judging._keys(encoded, folded))
+def inputs_of(policy, encoded, draw):
+    """Returns the inputs of policy and reference: latents, levels, targets."""
+    return policy._policy_and_reference.inputs(encoded, draw)
 
 
 def steps_to(levels, steps=10):
-    """How many steps exact inversions to these levels take, by the formula."""
+    """Returns the number of steps of exact inversions to these levels, by the formula."""
     return [max(1, -(-steps * (level + 1) // 1000)) for level in levels]
 
 
 def levels_of(policy, encoded, draw):
-    """The drawn level of each pair."""
-    return question(policy, encoded, draw).t[: len(encoded.keys)].tolist()
+    """Returns the drawn level of each pair."""
+    return inputs_of(policy, encoded, draw).t[: len(encoded.keys)].tolist()
 
 
 @contextmanager

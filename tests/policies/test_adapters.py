@@ -7,6 +7,7 @@ import torch
 
 from diffalign.errors import ConfigError
 from diffalign.policies.adapters import AdapterConfig, adapter_off, add_adapter, find_targets
+from diffalign.policies.diffusion.families.unet import ADAPTER_LAYERS
 from tests.tiny import UNET
 from tests.tiny_text import FAMILIES, tiny_model
 
@@ -38,7 +39,7 @@ def randomise(network):
 def test_a_fresh_adapter_changes_nothing(settings):
     network = unet()
     before = network(*inputs()).sample
-    add_adapter(network, AdapterConfig(rank=3, **settings))
+    add_adapter(network, AdapterConfig(rank=3, **settings), ADAPTER_LAYERS)
     tolerance = 1e-5 if settings.get("dora") else 0.0  # DoRA divides by the norm that it multiplies with
     torch.testing.assert_close(network(*inputs()).sample, before, rtol=0, atol=tolerance)
 
@@ -47,7 +48,7 @@ def test_a_fresh_adapter_changes_nothing(settings):
 def test_switched_off_a_trained_adapter_leaves_the_base_exactly(settings):
     network = unet()
     before = network(*inputs()).sample
-    add_adapter(network, AdapterConfig(rank=3, **settings))
+    add_adapter(network, AdapterConfig(rank=3, **settings), ADAPTER_LAYERS)
     randomise(network)
     trained = network(*inputs()).sample
     with adapter_off(network):
@@ -59,7 +60,7 @@ def test_switched_off_a_trained_adapter_leaves_the_base_exactly(settings):
 
 def test_adapters_are_float32_on_half_precision_bases():
     network = unet(torch.bfloat16)
-    add_adapter(network, AdapterConfig(rank=3))
+    add_adapter(network, AdapterConfig(rank=3), ADAPTER_LAYERS)
     kinds = {parameter.requires_grad: parameter.dtype for parameter in network.parameters()}
     assert kinds == {True: torch.float32, False: torch.bfloat16}
     assert network(*inputs(torch.bfloat16)).sample.dtype == torch.bfloat16
@@ -69,7 +70,7 @@ def test_the_adapter_depends_on_its_seed_alone():
     def first(seed):
         network = unet()
         torch.rand(seed + 1)  # another state of the global generator
-        add_adapter(network, AdapterConfig(rank=3, seed=seed))
+        add_adapter(network, AdapterConfig(rank=3, seed=seed), ADAPTER_LAYERS)
         return next(value for name, value in network.named_parameters() if "lora_A" in name)
 
     assert torch.equal(first(0), first(0)) and not torch.equal(first(0), first(1))
@@ -78,7 +79,7 @@ def test_the_adapter_depends_on_its_seed_alone():
 def test_presets_nest():
     network = unet()
     attention, mlp, all_of_it = (
-        set(find_targets(network, name)) for name in ("attention", "attention+mlp", "all-linear+conv")
+        set(find_targets(network, name, ADAPTER_LAYERS)) for name in ("attention", "attention+mlp", "all-linear+conv")
     )
     assert attention < mlp < all_of_it
     assert all(".attn" in name for name in attention)
@@ -90,7 +91,7 @@ def test_presets_nest():
 )
 def test_targets_that_mean_no_layer_are_refused(targets, hint):
     with pytest.raises(ConfigError, match=hint):
-        find_targets(unet(), targets)
+        find_targets(unet(), targets, ADAPTER_LAYERS)
 
 
 ATTENTION = {"gpt2": {"attn.c_attn", "attn.c_proj"}}

@@ -9,7 +9,7 @@ from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.errors import ConfigError
 from diffalign.policies.diffusion.load import AdapterConfig
 from diffalign.randomness import Draw
-from tests.policies.conftest import draw_for, margin, question, shake
+from tests.policies.conftest import draw_for, inputs_of, margin, shake
 
 BOTH = pytest.mark.parametrize("adapter", [AdapterConfig(rank=4), None], ids=["adapter", "every weight"])
 SAMPLING = {"steps": 2, "guidance": 3.0, "sampler": "ddim"}
@@ -94,7 +94,7 @@ def test_an_inverting_reference_asks_anew_once_another_one_is_held(make, pairs):
     for seed in (1, 2, 3, 4):
         state = shake(make(), seed=seed).state()
         policy.set_reference(state)
-        found.append(question(policy, encoded, draw).x_t)
+        found.append(inputs_of(policy, encoded, draw).x_t)
     assert not any(torch.equal(one, other) for one, other in zip(found, found[1:], strict=False))
 
 
@@ -108,7 +108,7 @@ def test_a_sample_kept_as_a_candidate_is_the_latent_in_the_autoencoders_scale(ma
         entry = item.read()
         assert set(entry) == {"mean", "std", "size"} and entry["mean"].shape == (1, 4, 8, 8)
         assert entry["size"].tolist() == [16, 16, 0, 0] and not entry["std"].any()
-        torch.testing.assert_close((entry["mean"][0] - policy._frozen.offset) * policy._frozen.factor, latent)
+        torch.testing.assert_close(policy._frozen.scale.normalise(entry["mean"][0]), latent)
 
 
 def test_the_reference_samples_candidates_of_its_own(make, tmp_path):

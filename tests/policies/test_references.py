@@ -30,7 +30,7 @@ def test_stored_errors_equal_live_ones(make, pairs, adapter):
 def test_stored_errors_are_looked_up_and_not_computed(make, pairs, monkeypatch):
     policy = make(adapter=None, reference="stored")
     policy.prepare_reference(pairs, PLAN, seed=0)
-    monkeypatch.setattr(policy._policy_and_reference, "_reference_live", lambda *_: pytest.fail("computed"))
+    monkeypatch.setattr(policy._policy_and_reference, "_frozen_logps", lambda *_: pytest.fail("computed"))
     errors(policy, pairs, 1)
 
 

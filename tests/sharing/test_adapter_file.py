@@ -109,6 +109,20 @@ def test_an_adapter_comes_back_into_a_policy(make, sd, tmp_path, shape):
     assert torch.equal(latents(aligned, reference=True), latents(make(), reference=True))
 
 
+def test_a_transformers_adapter_has_its_own_prefix_and_peft_names(make, tmp_path):
+    """Only UNets have older names of layers; a pipeline with a transformer reads peft's."""
+    from diffalign.sharing.adapter_file import save_adapter
+
+    module = shake(make()).module
+    by_unet, by_transformer = (save_adapter(module, tmp_path / name, ABOUT, name) for name in ("unet", "transformer"))
+    with safe_open(by_transformer, framework="pt") as stored:
+        assert all(key.startswith("transformer.") and ".lora_" in key for key in stored.keys())  # noqa: SIM118
+        assert "transformer.r" in json.loads(stored.metadata()["lora_adapter_metadata"])
+    (one, _), (other, about) = read_adapter(by_unet), read_adapter(by_transformer)
+    assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    assert about["config"]["r"] == 4
+
+
 def test_an_adapter_of_another_base_is_refused_by_both_names(make, tmp_path):
     path = make().save(tmp_path / "out", ABOUT)
     other = make(tiny_sd(tmp_path / "other-base", seed=9))

@@ -1,1 +1,1 @@
-"""Policies that denoise: images, through diffusers, judged by their errors; ``load.load_policy`` builds one."""
+"""Policies that are diffusers denoisers, scored by their errors; ``load.load_policy`` builds one."""

@@ -1,28 +1,29 @@
-"""What a recipe says of the model: where it is, what trains, what it is compared with, and how pairs are judged."""
+"""The model section of a recipe for denoisers: model, trained weights, reference, and the rules of scoring."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from diffalign.latents import LATENTS
 from diffalign.named_choice import Choice, bind_name
 from diffalign.policies.config import BaseModelConfig
-from diffalign.policies.diffusion.scoring.position_masks import RegionConfig
 
 
 class LatentChoice(Choice):
-    """Where candidates are judged, and by whom an inversion is done. Other keys are the estimator's own settings.
+    """The latents at which candidates are scored, and the network that inverts. Other keys are an estimator's settings.
 
     Args:
         name: An estimator of `diffalign.latents`.
-        inverter: The network that an inversion asks: ``"policy"`` as it is at that step (as published), or the frozen
-            ``"reference"``, whose latents never change. None: the policy.
-        store: Keep what the reference found on disk, for planned visits, before training: four latents per pair and
-            visit. Exact. It saves where visits repeat: with ``draws``, and in every later run with the same seed.
-        refresh: Optimizer steps between two inversions by the policy; within them latents are found once, by the policy
-            as it was at their beginning. 0: at each step anew (as published).
+        inverter: The network that an inversion follows: ``"policy"`` as it is at that step (as published), or the
+            frozen ``"reference"``, whose latents never change. None: the policy.
+        store: Compute the reference's latents of planned visits before training and keep them on disk: four latents per
+            pair and visit. Exact. It saves time where visits repeat: with ``draws``, and in every later run with the
+            same seed.
+        refresh: Optimizer steps between two inversions by the policy; latents of the steps between are computed once,
+            by the policy at the first of them. 0: at each step (as published).
     """
 
     inverter: Literal["policy", "reference"] | None = None
@@ -30,48 +31,74 @@ class LatentChoice(Choice):
     refresh: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _fits(self) -> LatentChoice:
+    def _check_inverter(self) -> LatentChoice:
         bound = LATENTS[bind_name("latents", self.name, LATENTS)].bind(**self.hyper)
-        given = [name for name in ("inverter", "store", "refresh") if getattr(self, name)]
-        if given and not bound.asks:
-            raise ValueError(f"latents '{self.name}' asks no network, so there is no {given[0]} to set. Leave it out")
+        inverter_settings = [name for name in ("inverter", "store", "refresh") if getattr(self, name)]
+        if inverter_settings and not bound.needs_network:
+            raise ValueError(
+                f"latents '{self.name}' needs no network, so there is no {inverter_settings[0]} to set. Leave it out"
+            )
         if self.store and self.inverter != "reference":
             raise ValueError(
-                "store keeps latents for the whole run, but the policy that finds them moves. Type: "
-                "--set latents.inverter=reference   or, to keep them for a while: --set latents.refresh=100"
+                "store keeps latents for the whole run, but the policy that computes them changes. Type: "
+                "--set latents.inverter=reference   or, to keep them for some steps: --set latents.refresh=100"
             )
         if self.refresh and self.inverter == "reference":
             raise ValueError(
-                "the reference never moves, so there is nothing to refresh. Type: --set latents.store=true"
+                "the reference never changes, so there is nothing to refresh. Type: --set latents.store=true"
             )
         return self
 
     @property
-    def move(self) -> bool:
-        """Whether the policy finds them, so that they are not known before training."""
-        return LATENTS[self.name].asks and self.inverter != "reference"
+    def by_policy(self) -> bool:
+        """Whether the policy computes them, so that they are unknown before training."""
+        return LATENTS[self.name].needs_network and self.inverter != "reference"
+
+
+class RegionConfig(BaseModel):
+    """Source of the masks that weight the positions of an image; see `scoring.position_masks`.
+
+    Args:
+        kind: ``"files"`` (drawn by hand or by a detector) or ``"activations"`` (of the reference's middle block).
+        folder: Folder of the files. The mask of a candidate is ``ID-ROLE.png`` (a pair's id; chosen, rejected),
+            otherwise ``NAME.png`` for the candidate ``NAME.jpg``, otherwise ``ID.png``, of any size: it is cropped as
+            the candidate is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["files", "activations"]
+    folder: Path | None = None
+
+    @model_validator(mode="after")
+    def _check_folder(self) -> RegionConfig:
+        if (self.kind == "files") != (self.folder is not None):
+            files = "need the folder that they are in. Type: --set model.masks.folder=masks"
+            activations = "read the reference, no folder. Leave folder out, or take kind: files"
+            raise ValueError(f"masks of kind '{self.kind}' {files if self.kind == 'files' else activations}")
+        return self
 
 
 class ModelConfig(BaseModelConfig):
-    """A denoiser, its reference, and the rules by which pairs are judged.
+    """A denoiser, its reference, and the rules by which pairs are scored.
 
     Args:
         adapter: The low-rank adapter that trains; None trains every weight of the denoiser.
         resolution: Side of the square images, px. None takes the model's own.
-        caption_dropout: Share of pairs judged without their prompt, which keeps guidance alive; published: 0.2.
-        flip: Mirroring with probability 1/2: ``"joint"`` both images of a pair together, ``"independent"`` each for
-            itself (the released Diffusion-DPO code), ``"none"``.
+        caption_dropout: Share of pairs scored without their prompt, which keeps guidance usable; published: 0.2.
+        flip: Mirroring with probability 1/2: ``"joint"`` both images of a pair together, ``"independent"`` each image
+            separately (the released Diffusion-DPO code), ``"none"``.
         reduction: The surrogate error is a ``"mean"`` over the latent (published betas mean this) or a ``"sum"``.
         timesteps: Noise levels drawn from, ``[low, high)`` of the schedule's.
-        latents: Where candidates are judged, see :class:`LatentChoice`; ``"forward"`` adds noise.
-        draws: How many different draws (level, noise, lost prompt, mirroring) a pair is met with; they return in turn.
-            None: a new one at each visit. What is stored by visit is then computed so many times per pair and no more.
+        latents: The latents at which candidates are scored, see :class:`LatentChoice`; ``"forward"`` adds noise.
+        draws: Number of different draws (level, noise, dropped prompt, mirroring) per pair; visits cycle through them.
+            None: a new draw at each visit. Results that are stored by visit are then computed once per pair and draw.
         size_ids: Stable Diffusion XL's size and crop ids: ``"fixed"`` (res, res, 0, 0, res, res), as published, or
             ``"true"``: the chosen image's own size and crop, for both.
-        masks: How much each position of an image counts, for losses that look at positions, see `masks`. None: all
-            alike.
-        use_cache: Encode once and store. Off: encoders stay and run at every step.
-        encode_batch: Images encoded together while preparing.
+        masks: Weights of the positions of an image, for losses that read positions, see :class:`RegionConfig`. None:
+            equal weights.
+        use_cache: Encode once and store. Off: encoders stay loaded and run at every step.
+        encode_batch: Images encoded together during preparation.
     """
 
     resolution: int | None = Field(default=None, ge=8)
@@ -86,10 +113,10 @@ class ModelConfig(BaseModelConfig):
     encode_batch: int = Field(default=8, ge=1)
 
     @model_validator(mode="after")
-    def _agree(self) -> ModelConfig:
-        if self.reference == "stored" and self.latents.move:
+    def _check_storage(self) -> ModelConfig:
+        if self.reference == "stored" and self.latents.by_policy:
             raise ValueError(
-                "reference 'stored' computes errors before training, but the policy finds latents anew at each step. "
+                "reference 'stored' computes errors before training, but the policy computes new latents at each step. "
                 "Type: --set latents.inverter=reference   or: --set model.reference=auto"
             )
         if self.latents.store and not self.use_cache:
@@ -101,5 +128,5 @@ class ModelConfig(BaseModelConfig):
 
     @property
     def may_store(self) -> bool:
-        """Whether the reference's errors can be known, and kept, before training."""
-        return self.use_cache and not self.latents.move
+        """Whether the reference's errors can be computed, and kept, before training."""
+        return self.use_cache and not self.latents.by_policy

@@ -1,4 +1,4 @@
-"""The image policy: a diffusers denoiser with its reference, encoders and sampler, behind the seam of `policy`."""
+"""The image policy: a diffusers denoiser with its reference, encoders and sampler, behind the interface of `policy`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from diffalign.policies.diffusion.encoding.encode import CachedEncoder
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 from diffalign.policies.diffusion.sampling.candidates import make_candidates
 from diffalign.policies.diffusion.sampling.sample import sample
-from diffalign.policies.diffusion.scoring.batch import candidates_of, encode_pairs
+from diffalign.policies.diffusion.scoring.batch import candidates_of, encode_image_pairs
 from diffalign.policies.diffusion.scoring.denoiser import Denoiser, EncodedImages
 from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
-from diffalign.policies.diffusion.scoring.score import PolicyAndReference
+from diffalign.policies.diffusion.scoring.policy_and_reference import PolicyAndReference
+from diffalign.policies.diffusion.scoring.position_masks import check_masks
 from diffalign.policies.module_utils import unwrap, weights_digest
 from diffalign.policies.policy import BatchLogps, Card, Plan, Progress, no_progress
 from diffalign.policies.second_adapter import SecondAdapter
@@ -41,18 +42,15 @@ class ImagePolicy:
 
     Args:
         module: The denoiser, its adapter added (or all its weights in float32), on its device.
-        frozen: Autoencoder, text encoders, sampler.
-        denoiser: The rules of judging.
-        config: What it was built from.
+        frozen: Autoencoder, text encoders, scheduler.
+        denoiser: The rules of scoring.
+        config: The model's section of the recipe.
         resolution: Side of the images, px.
-        sizes: Conditions that depend on an image's size: the family's ``Prompts.sizes``.
         load_base: Loads the denoiser once more, frozen.
-        notes: Lines for the header.
     """
 
-    medium = "image"
     eval_draws = 4
-    """Noise levels at which a held-out pair is judged."""
+    """Number of noise draws averaged per held-out pair."""
 
     def __init__(
         self,
@@ -61,24 +59,22 @@ class ImagePolicy:
         denoiser: Denoiser,
         config: ModelConfig,
         resolution: int,
-        sizes: Callable[[Tensor, int, bool], dict[str, Tensor]],
         load_base: Callable[[], nn.Module],
-        notes: Mapping[str, str] | None = None,
     ) -> None:
         self.module = module
         self.config = config
         self.resolution = resolution
+        self.medium = frozen.family.medium
         self.device: torch.device = next(module.parameters()).device
         self.base_fingerprint = weights_digest([module])
         self._frozen = frozen
         self._denoiser = denoiser
-        self._sizes = sizes
-        self._notes = dict(notes or {})
-        self._encoding = CachedEncoder(frozen, config, resolution)
+        self._encoder = CachedEncoder(frozen, config, resolution)
         self._trainable = Trainable(module)
         self._policy_and_reference = PolicyAndReference(
             lambda: self.module,
             self._trainable.parameters,
+            frozen.family,
             denoiser,
             config,
             self.encode,
@@ -89,7 +85,7 @@ class ImagePolicy:
 
     @property
     def forward_counts(self) -> ForwardCounts:
-        """What the network has been evaluated for so far."""
+        """Numbers of forward passes so far, by purpose."""
         return self._policy_and_reference.forward_counts
 
     @property
@@ -99,13 +95,12 @@ class ImagePolicy:
 
     @property
     def latent_elements(self) -> int:
-        """How many numbers a latent has: what a mean and a sum of squared errors differ by."""
+        """Number of elements of a latent: the factor between a mean and a sum of squared errors."""
         side = self.resolution // self._frozen.pixels_per_latent
-        config: Any = unwrap(self.module).config
-        return int(config.in_channels) * side * side
+        return self._frozen.latent_channels * side * side
 
     def describe(self) -> dict[str, str]:
-        """Model, what trains, reference, resolution and cache, each in words."""
+        """Returns model, trained weights, reference, resolution and cache, each as one line."""
         total = sum(parameter.numel() for parameter in unwrap(self.module).parameters())
         adapter = self.config.adapter
         reference = self._policy_and_reference.reference.describe()
@@ -118,52 +113,52 @@ class ImagePolicy:
             "reference": reference,
             "resolution": f"{self.resolution} px",
             "cache": f"{self.config.cache_folder()}" if self.config.use_cache else "off: encoders run at every step",
-            **self._notes,
         }
 
     def fingerprint(self) -> str:
-        """Identity of the base weights, the encoders, and the rules by which pairs are judged."""
+        """Returns the identity of the base weights, the encoders, and the rules by which pairs are scored."""
         c, d = self.config, self._denoiser
-        found = f"{d.estimate.name} {sorted(d.estimate.settings.items())} {c.latents.inverter}"
-        rules = (c.dtype, c.flip, c.reduction, str(c.timesteps), found, c.size_ids, d.caption_dropout)
+        estimate = f"{d.estimate.name} {sorted(d.estimate.settings.items())} {c.latents.inverter}"
+        rules = (c.dtype, c.flip, c.reduction, str(c.timesteps), estimate, c.size_ids, d.caption_dropout)
         levels = d.schedule.alphas_cumprod.numpy().tobytes()
-        makers = (self._encoding.image_maker, self._encoding.text_maker)
-        return content_key(self.base_fingerprint, *makers, *rules, d.schedule.prediction, levels)
+        makers = (self._encoder.image_maker, self._encoder.text_maker)
+        times = ["time 1000 r"] if d.schedule.prediction == "flow" else []  # older results had the level's index
+        return content_key(self.base_fingerprint, *makers, *rules, d.schedule.prediction, levels, *times)
 
     def prepare(self, pairs: Sequence[Pair], progress: Progress = no_progress) -> list[str]:
-        """Encodes every image and prompt once and lets the encoders go; without a cache they stay."""
+        """Encodes every image and prompt once and releases the encoders; without a cache they stay loaded."""
         if self.config.masks is not None:
-            self.config.masks.check(pairs)
-        self._encoding.prepare(pairs, progress)
+            check_masks(self.config.masks, pairs)
+        self._encoder.prepare(pairs, progress)
         if self.config.use_cache:
             self._frozen.release()
         return []
 
     def show(self, pair: Pair) -> str:
-        """Its prompt and where its candidates lie."""
+        """Returns a pair's prompt and the names of its candidates."""
         names = [media.name if isinstance(media, Path) else type(media).__name__ for media in candidates_of(pair)]
         return f"{pair.source or pair.id}: {str(pair.prompt)!r}, " + " better than ".join(names)
 
     def microbatch_order(self, pairs: Sequence[Pair]) -> list[int]:
-        """As they come: images of one size share nothing."""
+        """Returns the order as it is: images of one size share no computation."""
         return list(range(len(pairs)))
 
     def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> EncodedImages:
-        """Posterior parameters and conditioning of a batch, on the device. ``prompts`` changes nothing: no denoiser
-        says how likely one is."""
+        """Returns posterior parameters and conditioning of a batch, on the device. ``prompts`` changes nothing: a
+        denoiser gives prompts no probability."""
         keys = tuple(self._pair_key(pair) for pair in pairs)
-        return encode_pairs(pairs, keys, self._encoding, self.config, self.resolution, self._sizes, self.device)
+        return encode_image_pairs(pairs, keys, self._encoder, self.config.masks, self.resolution, self.device)
 
     def logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
-        """Scores under the policy, with gradient."""
+        """Returns log-probabilities under the policy, with gradient."""
         return self._policy_and_reference.policy_logps(encoded, draw)
 
     def reference_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
-        """Scores under the reference: looked up where they are stored, else computed."""
+        """Returns log-probabilities under the reference: looked up where they are stored, otherwise computed."""
         return self._policy_and_reference.reference_logps(encoded, draw)
 
     def compare_parts(self, encoded: EncodedImages, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
-        """Scores under policy and reference, and how far apart the two are at each position."""
+        """Returns log-probabilities under policy and reference, and their divergence at each position."""
         return self._policy_and_reference.compare_parts(encoded, draw)
 
     def prepare_reference(
@@ -175,26 +170,26 @@ class ImagePolicy:
         progress: Progress = no_progress,
         prompts: bool = False,
     ) -> int:
-        """Computes and stores what the reference says or finds at planned visits: its errors where it is stored, its
-        latents where they are; a no-op where neither is.
+        """Computes and stores the reference's results at planned visits: its errors where it is stored, its latents
+        where they are; does nothing where neither is.
 
         Call it within the same autocast as training, before the first step, and after a resume before the policy's
-        weights are put back. What is stored already, by an earlier call or an earlier run, is not computed again.
+        weights are put back. Results of an earlier call or an earlier run are not computed again.
 
         Args:
-            plan: ``(index into pairs, visit)`` of every time that a pair will be met.
+            plan: ``(index into pairs, visit)`` of every planned visit.
             batch: Pairs at a time.
-            progress: Told how far it is.
+            progress: Called after each batch.
             prompts: Changes nothing, as for :meth:`encode`.
 
         Returns:
-            How many had to be computed.
+            The number of visits that it computed.
         """
         return self._policy_and_reference.prepare(pairs, plan, seed, batch, progress)
 
     @property
     def latents_refresh_every(self) -> int:
-        """Optimizer steps for which latents found by the policy are kept; 0: they are not."""
+        """Optimizer steps for which the policy's latents are kept; 0: they are not."""
         return self.config.latents.refresh
 
     def refresh_latents(
@@ -207,31 +202,31 @@ class ImagePolicy:
         batch: int = 8,
         progress: Progress = no_progress,
     ) -> int:
-        """Finds the latents of all visits of window ``number`` with the policy as it is and keeps them in ``folder``;
-        arguments and result else as for :meth:`prepare_reference`. A killed call goes on, with the same weights."""
-        return self._policy_and_reference.refresh(pairs, plan, seed, folder, number, batch, progress)
+        """Computes the latents of all visits of window ``number`` with the policy as it is, and keeps them in
+        ``folder``; otherwise as :meth:`prepare_reference`. After a kill, call it again with the same weights."""
+        return self._policy_and_reference.refresh_latents(pairs, plan, seed, folder, number, batch, progress)
 
     def set_reference(self, state: Mapping[str, Tensor]) -> None:
-        """From now on the reference is the network with these trainable tensors. Raises ConfigError where its errors or
-        latents were to be stored: they are those of one model."""
+        """Makes the network with these trainable tensors the reference from now on. Raises ConfigError where its errors
+        or latents are stored: they belong to one model."""
         self._policy_and_reference.set_reference(state)
 
     def set_previous(self, state: Mapping[str, Tensor]) -> None:
-        """Keeps the network with these trainable tensors for losses that read the policy as it was."""
+        """Keeps the network with these trainable tensors for losses that read an earlier policy."""
         self._policy_and_reference.set_previous(state)
 
     def previous_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
-        """Scores under the policy as it was held, without gradient."""
+        """Returns log-probabilities under the policy that :meth:`set_previous` kept, without gradient."""
         return self._policy_and_reference.previous_logps(encoded, draw)
 
     def add_second_adapter(self) -> SecondAdapter:
-        """Adds a second adapter, which trains beside the first; see `weights`."""
+        """Adds a second adapter, which trains together with the first; see `second_adapter`."""
         return self._trainable.add_second_adapter(self.config)
 
     def second_adapter_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
-        """Scores under the second adapter, with gradient."""
+        """Returns log-probabilities under the second adapter, with gradient."""
         assert self._trainable.second is not None, "there is no second adapter"
-        return self._policy_and_reference.second_adapter_logps(encoded, draw, self._trainable.second)
+        return self._policy_and_reference.policy_logps(encoded, draw, self._trainable.second)
 
     def make_candidates(
         self,
@@ -243,7 +238,7 @@ class ImagePolicy:
         reference: bool = False,
         **settings: Any,
     ) -> list[Media]:
-        """Samples as candidates, one per prompt and seed, kept in ``store`` under their keys; see `candidates`."""
+        """Samples one candidate per prompt and seed, kept in ``store`` under their keys; see `candidates`."""
         settings |= {"resolution": self.resolution, "count": self.forward_counts}
         mirrored = self.config.flip != "none"
         with (
@@ -253,11 +248,11 @@ class ImagePolicy:
             return make_candidates(self._frozen, network, texts, seeds, store, keys, mirrored=mirrored, **settings)
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """The adapter's tensors, or every weight, by their name in the unwrapped network."""
+        """Returns the adapter's tensors, or every weight, by their name in the unwrapped network."""
         return dict(self._trainable.everything)
 
     def state(self) -> dict[str, Tensor]:
-        """Copies of the trainable tensors on the CPU."""
+        """Returns copies of the trainable tensors on the CPU."""
         return self._trainable.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -265,50 +260,55 @@ class ImagePolicy:
         self._trainable.load(state)
 
     def sampling(self) -> AbstractContextManager[Any]:
-        """Keeps autoencoder and text encoders loaded while the block lasts."""
-        return self._frozen.visiting()
+        """Keeps autoencoder and text encoders loaded for the length of the block."""
+        return self._frozen.kept_loaded()
 
     def sample(
         self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
     ) -> list[Any]:
-        """Images, one per prompt and seed; settings are those of `sampling.sample`. ``reference`` means the base
-        model, also where an earlier checkpoint is compared with."""
+        """Returns one image per prompt and seed; settings are those of `sampling.sample`. ``reference`` means the base
+        model, also where the policy is compared with an earlier checkpoint."""
         settings.setdefault("resolution", self.resolution)
         with self._policy_and_reference.base() if reference else nullcontext(unwrap(self.module)) as network:
             texts = [plain_text(prompt) for prompt in prompts]
             return sample(self._frozen, network, texts, seeds, count=self.forward_counts, **settings)
 
     def format_prompt(self, prompt: Text, **settings: Any) -> Text:
-        """The prompt itself."""
+        """Returns the prompt itself."""
         return prompt
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
         """Writes the adapter file, or for full fine-tuning a whole pipeline folder; returns its path."""
-        network = unwrap(self.module)
+        network, component = unwrap(self.module), self._frozen.family.component
         facts = {"base_model": public_name(self.config.path), "base_revision": self.config.revision, **about}
         if self.config.adapter is not None:
-            return save_adapter(network, folder, {**facts, "base_fingerprint": self.base_fingerprint})
-        with self._frozen.visiting() as pipeline:
-            pipeline.register_modules(unet=network)
+            return save_adapter(network, folder, {**facts, "base_fingerprint": self.base_fingerprint}, component)
+        with self._frozen.kept_loaded() as pipeline:
+            pipeline.register_modules(**{component: network})
             try:
                 return replace_folder(Path(folder), pipeline.save_pretrained)
             finally:
-                pipeline.register_modules(unet=None)
+                pipeline.register_modules(**{component: None})
 
     def card(self, artifact: Path, card: Card) -> Path:
-        """Writes ``README.md`` beside the adapter file, or into the pipeline's folder, with copies of the examples."""
+        """Writes ``README.md`` next to the adapter file, or into the pipeline's folder, with copies of the examples."""
         adapter = self.config.adapter is not None
         folder = artifact.parent if adapter else artifact
-        style = image_style(public_name(self.config.path), self._frozen.kind, artifact.name if adapter else None)
+        pipeline = self._frozen.family.pipeline
+        style = image_style(public_name(self.config.path), pipeline, artifact.name if adapter else None)
         return write_card(folder, style, card)
 
     def load_adapter(self, path: Path, *, any_base: bool = False) -> dict[str, Any]:
-        """Puts a shared adapter file's weights on this policy and returns what the file says about itself."""
+        """Puts a shared adapter file's weights on this policy and returns the facts that the file states."""
         if self.config.adapter is None:
-            raise ConfigError("an adapter file needs an adapter to load into; set model.adapter (rank as in the file)")
+            raise ConfigError(
+                f"cannot load the adapter {path} into a model whose every weight trains. Set model.adapter with the "
+                "rank of the file"
+            )
         base = (self.base_fingerprint, public_name(self.config.path))
         return load_into(unwrap(self.module), path, base=None if any_base else base)
 
     def _pair_key(self, pair: Pair) -> str:
-        own = [str(answer.prompt) for answer in pair.answers.values() if answer.prompt is not None]
-        return content_key(pair.id, pair.prompt, *(self._encoding.name(media) for media in candidates_of(pair)), *own)
+        own_prompts = [str(answer.prompt) for answer in pair.answers.values() if answer.prompt is not None]
+        media = (self._encoder.digest(candidate) for candidate in candidates_of(pair))
+        return content_key(pair.id, pair.prompt, *media, *own_prompts)

@@ -1,11 +1,12 @@
-"""Loading: what is not a model is refused with what to type instead."""
+"""Loading: folders and settings that are no model are refused with a correction."""
 
 import json
 
 import pytest
 
 from diffalign.errors import ConfigError, RunError
-from diffalign.policies.diffusion.load import ModelConfig, find_folder, load_policy
+from diffalign.policies.diffusion.load import ModelConfig, load_policy
+from diffalign.policies.diffusion.model_folder import find_folder
 
 
 def test_a_missing_folder_names_its_neighbour(sd, tmp_path):
@@ -40,7 +41,7 @@ def test_a_damaged_index_is_refused(tmp_path):
         load_policy(ModelConfig(path=str(tmp_path)), "cpu")
 
 
-def test_a_hub_name_that_cannot_be_fetched_says_so(monkeypatch):
+def test_a_hub_name_that_cannot_be_fetched_is_reported(monkeypatch):
     import diffusers
 
     def fail(name, revision=None):
@@ -56,7 +57,7 @@ def test_a_resolution_that_does_not_halve_is_refused(make):
         make(resolution=17)
 
 
-def test_an_unknown_way_to_a_latent_is_refused(make):
+def test_an_unknown_estimator_is_refused(make):
     with pytest.raises(ValueError, match="Did you mean 'forward'"):
         make(latents="foward")
 

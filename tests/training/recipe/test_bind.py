@@ -88,7 +88,7 @@ REFUSED = {
     "latents.stps=5": r"'ddim_inversion' takes .*it has no 'stps'\. Did you mean 'steps'\?",
     "latents.steps=0": r"latents: .*steps.*got 0",
     "latents.store=true": r"policy that finds them moves.*--set latents.inverter=reference.*--set latents.refresh=100",
-    "latents={name: forward, inverter: reference}": r"asks no network, so there is no inverter to set",
+    "latents={name: forward, inverter: reference}": r"needs no network, so there is no inverter to set",
     "latents={name: ddim_inversion, inverter: reference, refresh: 5}": r"never moves.*--set latents.store=true",
     "latents.inverter=polcy": r"latents.inverter: .*'policy' or 'reference'; got 'polcy'",
     "pairs=checkpiont": r"there is no source of pairs 'checkpiont'.*Did you mean 'checkpoint'\?",

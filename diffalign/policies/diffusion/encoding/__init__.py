@@ -1,1 +1,1 @@
-"""Frozen encoders of a diffusion model: images and prompts become cached tensors."""
+"""Images and prompts become cached tensors, by the frozen encoders of a diffusion model."""

@@ -1,7 +1,7 @@
-"""Images and prompts as tensors: from the cache where they are there already, else computed and stored.
+"""Images and prompts as tensors: read from the cache where they are stored, otherwise computed and stored.
 
-What is stored of an image are the parameters of its posterior, mean and standard deviation, plain and (where mirroring
-may be drawn) mirrored: sampling them at each visit is the published computation, exactly.
+The stored tensors of an image are its posterior's mean and standard deviation, plain and (where mirroring may be drawn)
+mirrored: sampling them at each visit is the published computation, exactly.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ EMPTY = "empty"
 
 
 class CachedEncoder:
-    """Encoders with a memory.
+    """Encoders with a cache.
 
     Args:
         frozen: Autoencoder and text encoders.
-        config: For the cache, the mirroring and the batch size.
+        config: For the cache, the mirroring, the size ids and the batch size.
         resolution: Side of the images, px.
     """
 
@@ -39,9 +39,10 @@ class CachedEncoder:
         self._frozen = frozen
         self._resolution = resolution
         self._mirrored = config.flip != "none"
+        self._fixed_size_ids = config.size_ids == "fixed"
         self._batch = config.encode_batch
-        self._names: dict[Media, str] = {}
-        self._kept: dict[str, Tensors] = {}
+        self._digests: dict[Media, str] = {}
+        self._empty: Tensors | None = None
         images, texts = frozen.digests()
         self.image_maker = f"images-{images}-{resolution}-center-{'both' if self._mirrored else 'plain'}"
         self.text_maker = f"texts-{texts}"
@@ -50,47 +51,53 @@ class CachedEncoder:
         self._texts = TensorCache(folder, self.text_maker) if config.use_cache else None
 
     def prepare(self, pairs: Sequence[Pair], progress: Progress) -> None:
-        """Encodes and stores what is not stored yet; a second call, after a kill too, goes on where the first ended."""
+        """Encodes and stores everything that is not stored yet; a second call, also after a kill, continues where the
+        first one stopped."""
         if self._images is None or self._texts is None:
             return
-        given = [answer.candidate for pair in pairs for answer in pair.answers.values()]
-        media = {self.name(item): item for item in given if not isinstance(item, CachedCandidate)}
+        candidates = [answer.candidate for pair in pairs for answer in pair.answers.values()]
+        media = {self.digest(item): item for item in candidates if not isinstance(item, CachedCandidate)}
         _fill(self._images, media, self._encode_images, self._batch, "encode images", progress)
         prompts = {_prompt_key(prompt): prompt for prompt in sorted(_prompts(pairs))}
         _fill(self._texts, prompts, self._encode_prompts, self._batch, "encode prompts", progress)
         self.empty()
 
     def images(self, media: Sequence[Media]) -> list[Tensors]:
-        """``mean`` and ``std`` ``(V, C, h, w)`` and ``size`` ``(4,)`` of each image; of a kept one as it was kept."""
-        named = {self.name(item): item for item in media if not isinstance(item, CachedCandidate)}
-        found = _look_up(self._images, named, self._encode_images, self._batch)
-        found |= {self.name(item): item.read() for item in media if isinstance(item, CachedCandidate)}
-        return [found[self.name(item)] for item in media]
+        """Returns ``mean`` and ``std`` ``(V, C, h, w)`` and ``size`` ``(4,)`` of each image or cached candidate."""
+        by_digest = {self.digest(item): item for item in media if not isinstance(item, CachedCandidate)}
+        tensors = _look_up(self._images, by_digest, self._encode_images, self._batch)
+        tensors |= {self.digest(item): item.read() for item in media if isinstance(item, CachedCandidate)}
+        return [tensors[self.digest(item)] for item in media]
 
     def prompts(self, prompts: Sequence[str]) -> list[Tensors]:
-        """Conditioning of each prompt, without a batch axis."""
-        named = {_prompt_key(prompt): prompt for prompt in prompts}
-        found = _look_up(self._texts, named, self._encode_prompts, self._batch)
-        return [found[_prompt_key(prompt)] for prompt in prompts]
+        """Returns the conditioning of each prompt, without a batch axis."""
+        by_key = {_prompt_key(prompt): prompt for prompt in prompts}
+        tensors = _look_up(self._texts, by_key, self._encode_prompts, self._batch)
+        return [tensors[_prompt_key(prompt)] for prompt in prompts]
+
+    def sizes(self, size: Tensor) -> Tensors:
+        """Returns the conditions that depend on images' sizes ``(B, 4)``, each ``(B, ...)``."""
+        return self._frozen.family.size_conditioning(size, self._resolution, self._fixed_size_ids)
 
     def empty(self) -> Tensors:
-        """Conditioning of the unconditional branch, without a batch axis; kept."""
-        if EMPTY not in self._kept:
-            found = None if self._texts is None else self._texts.get(EMPTY)
-            if found is None:
-                found = {name: value[0].cpu().contiguous() for name, value in self._frozen.prompts().empty().items()}
+        """Returns the conditioning of the unconditional branch, without a batch axis; kept in memory."""
+        if self._empty is None:
+            stored = None if self._texts is None else self._texts.get(EMPTY)
+            if stored is None:
+                encoded = self._frozen.prompt_encoder().empty()
+                stored = {name: value[0].cpu().contiguous() for name, value in encoded.items()}
                 if self._texts is not None:
-                    self._texts.put_many({EMPTY: found})
-            self._kept[EMPTY] = found
-        return self._kept[EMPTY]
+                    self._texts.put_many({EMPTY: stored})
+            self._empty = stored
+        return self._empty
 
-    def name(self, media: Media) -> str:
-        """Content digest of an image, read once; of a kept candidate the digest of its handle."""
+    def digest(self, media: Media) -> str:
+        """Returns the content digest of an image, which is read once, or the digest of a cached candidate's handle."""
         if isinstance(media, CachedCandidate):
             return media.digest()
-        if media not in self._names:
-            self._names[media] = media_digest(media)
-        return self._names[media]
+        if media not in self._digests:
+            self._digests[media] = media_digest(media)
+        return self._digests[media]
 
     def _encode_images(self, media: Sequence[Media]) -> list[Tensors]:
         sizes, views = [], []
@@ -104,7 +111,7 @@ class CachedEncoder:
         return [{"mean": mean[i].contiguous(), "std": std[i].contiguous(), "size": sizes[i]} for i in range(len(media))]
 
     def _encode_prompts(self, prompts: Sequence[str]) -> list[Tensors]:
-        encoded = self._frozen.prompts().encode(prompts)
+        encoded = self._frozen.prompt_encoder().encode(prompts)
         return [{name: value[i].cpu().contiguous() for name, value in encoded.items()} for i in range(len(prompts))]
 
 
@@ -115,29 +122,29 @@ def _prompts(pairs: Sequence[Pair]) -> set[str]:
 Encode = Callable[[Sequence], list[Tensors]]
 
 
-def _look_up(cache: TensorCache | None, named: dict, encode: Encode, batch: int) -> dict[str, Tensors]:
-    found: dict[str, Tensors] = {}
-    for key in named:
-        value = None if cache is None else cache.get(key)
-        if value is not None:
-            found[key] = value
-    for keys in _chunks([key for key in named if key not in found], batch):
-        fresh = dict(zip(keys, encode([named[key] for key in keys]), strict=True))
+def _look_up(cache: TensorCache | None, by_key: dict, encode: Encode, batch: int) -> dict[str, Tensors]:
+    tensors: dict[str, Tensors] = {}
+    for key in by_key:
+        stored = None if cache is None else cache.get(key)
+        if stored is not None:
+            tensors[key] = stored
+    for keys in _chunks([key for key in by_key if key not in tensors], batch):
+        computed = dict(zip(keys, encode([by_key[key] for key in keys]), strict=True))
         if cache is not None:
-            cache.put_many(fresh)
-        found |= fresh
-    return found
+            cache.put_many(computed)
+        tensors |= computed
+    return tensors
 
 
-def _fill(cache: TensorCache, named: dict, encode: Encode, batch: int, what: str, progress: Progress) -> None:
-    missing = cache.missing(named)
-    done = len(named) - len(missing)
+def _fill(cache: TensorCache, by_key: dict, encode: Encode, batch: int, task: str, progress: Progress) -> None:
+    missing = cache.missing(by_key)
+    done = len(by_key) - len(missing)
     with cache.writer() as writer:
         for keys in _chunks(missing, batch):
-            for key, tensors in zip(keys, encode([named[key] for key in keys]), strict=True):
+            for key, tensors in zip(keys, encode([by_key[key] for key in keys]), strict=True):
                 writer.put(key, tensors)
             done += len(keys)
-            progress(what, done, len(named))
+            progress(task, done, len(by_key))
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:

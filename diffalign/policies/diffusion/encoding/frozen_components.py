@@ -1,17 +1,20 @@
-"""The frozen parts around a denoiser: autoencoder, text encoders, sampler. Loaded when asked for, let go when idle."""
+"""The frozen components around a denoiser: autoencoder, text encoders, scheduler; loaded on use, released when idle."""
 
 from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diffalign.policies.diffusion.families.conditioning import Prompts, tokenizer_digest
+from diffalign.policies.diffusion.families import Family
+from diffalign.policies.diffusion.families.clip_tokens import tokenizer_digest
+from diffalign.policies.diffusion.families.family import LatentScale, PromptEncoder
 from diffalign.policies.module_utils import weights_digest
 
 
@@ -19,55 +22,55 @@ class FrozenComponents:
     """A pipeline without its denoiser.
 
     Args:
-        open_pipeline: Loads it. The autoencoder comes in float32: posteriors are computed once, images are looked at.
-        make_prompts: The family's prompt encoder, from the pipeline.
-        device: Where the parts work. Idle, they wait in host memory if that is elsewhere, and are dropped if it is not.
+        family: The model's family.
+        folder: The pipeline's folder.
+        dtype: Of the text encoders.
+        device: Where the components work. When idle they wait in host memory, or are dropped where ``device`` is the
+            host.
     """
 
-    def __init__(
-        self, open_pipeline: Callable[[], Any], make_prompts: Callable[[Any], Prompts], device: torch.device
-    ) -> None:
+    def __init__(self, family: Family, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
+        self.family = family
         self.device = device
-        self._open = open_pipeline
-        self._make_prompts = make_prompts
+        self._folder = folder
+        self._dtype = dtype
         self._pipeline: Any = None
-        self._prompts: Any = None
+        self._prompt_encoder: PromptEncoder | None = None
         self._digests: tuple[str, str] | None = None
         pipeline = self.pipeline()
-        config = pipeline.vae.config
         self.pixels_per_latent: int = pipeline.vae_scale_factor
-        self.kind: str = type(pipeline).__name__
+        self.latent_channels: int = pipeline.vae.config.latent_channels
         self.scheduler_config: dict[str, Any] = dict(pipeline.scheduler.config)
-        self.offset, self.factor = latent_scale(config)
+        self.scale: LatentScale = family.codec.scale(pipeline.vae)
 
     @property
     def loaded(self) -> bool:
-        """Whether the parts are on the device now."""
+        """Whether the components are on the device now."""
         return self._pipeline is not None and self._pipeline.vae.device.type == self.device.type
 
     def pipeline(self) -> Any:
-        """The pipeline, loaded and on the device; its denoiser is None."""
+        """Returns the pipeline, loaded and on the device; its denoiser is None."""
         if self._pipeline is None:
-            self._pipeline = self._open()
-            self._prompts = self._make_prompts(self._pipeline)
+            self._pipeline = self.family.load_pipeline(self._folder, self._dtype)
+            self._prompt_encoder = self.family.prompt_encoder(self._pipeline)
             for module in self._modules():
                 module.requires_grad_(False).eval()
         for module in self._modules():
             module.to(self.device)
         return self._pipeline
 
-    def prompts(self) -> Prompts:
-        """The prompt encoder, on the device."""
+    def prompt_encoder(self) -> PromptEncoder:
+        """Returns the prompt encoder, on the device."""
         self.pipeline()
-        return self._prompts
+        assert self._prompt_encoder is not None
+        return self._prompt_encoder
 
     def digests(self) -> tuple[str, str]:
-        """Identity of the autoencoder, and of the text encoders with their tokenizers."""
+        """Returns the identity of the autoencoder, and that of the text encoders with their tokenizers."""
         if self._digests is None:
-            self.pipeline()
-            words = "".join(tokenizer_digest(tokenizer) for tokenizer in self._prompts.tokenizers)
-            kind = f"{type(self._prompts).__name__}{getattr(self._prompts, 'force_zeros', '')}"
-            text = f"{weights_digest(self._prompts.modules)}{words}{kind}"
+            encoder = self.prompt_encoder()
+            tokenizers = "".join(tokenizer_digest(tokenizer) for tokenizer in encoder.tokenizers)
+            text = f"{weights_digest(encoder.modules)}{tokenizers}{encoder.identity}"
             self._digests = (
                 weights_digest([self._pipeline.vae]),
                 hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
@@ -75,11 +78,11 @@ class FrozenComponents:
         return self._digests
 
     def release(self) -> None:
-        """Leaves the device: to host memory, or away altogether when the device is the host."""
+        """Moves the components from the device to host memory, or drops them where the device is the host."""
         if self._pipeline is None:
             return
         if self.device.type == "cpu":
-            self._pipeline = self._prompts = None
+            self._pipeline = self._prompt_encoder = None
             gc.collect()
             return
         for module in self._modules():
@@ -87,8 +90,9 @@ class FrozenComponents:
         torch.cuda.empty_cache()
 
     @contextmanager
-    def visiting(self) -> Iterator[Any]:
-        """The pipeline for as long as the block lasts; parts that were away before are away again afterwards."""
+    def kept_loaded(self) -> Iterator[Any]:
+        """Yields the pipeline, loaded for the length of the block; components that were not loaded before are released
+        afterwards."""
         was_loaded = self.loaded
         try:
             yield self.pipeline()
@@ -96,34 +100,15 @@ class FrozenComponents:
             if not was_loaded:
                 self.release()
 
-    @torch.no_grad()
-    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation ``(B, C, h, w)``, unscaled, of images ``(B, 3, H, W)`` in [-1, 1]."""
-        vae = self.pipeline().vae
-        with torch.autocast(self.device.type, enabled=False):
-            posterior = vae.encode(images.to(vae.device, vae.dtype)).latent_dist
-        return posterior.mean, posterior.std
+    def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns mean and standard deviation ``(B, C, h, w)``, unscaled, of images ``(B, 3, H, W)`` in [-1, 1]."""
+        return self.family.codec.posterior(self.pipeline().vae, pixels)
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Images ``(B, 3, H, W)`` in about [-1, 1] of scaled latents."""
+        """Returns images ``(B, 3, H, W)`` in about [-1, 1] of the network's latents."""
         vae = self.pipeline().vae
-        offset, factor = _to(self.offset, latents), _to(self.factor, latents)
-        with torch.autocast(self.device.type, enabled=False):
-            return vae.decode((latents.float() / factor + offset).to(vae.dtype), return_dict=False)[0]
+        return self.family.codec.decode(vae, self.scale.to(latents.device).denormalise(latents.float()))
 
     def _modules(self) -> list[nn.Module]:
-        return [self._pipeline.vae, *self._prompts.modules]
-
-
-def latent_scale(config: Any) -> tuple[Tensor | float, Tensor | float]:
-    """``(offset, factor)`` of a diffusers autoencoder: a network's latent is ``(z - offset) factor``."""
-    factor = float(config.scaling_factor)
-    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-    if mean is None or std is None:
-        return float(getattr(config, "shift_factor", None) or 0.0), factor
-    return torch.tensor(mean).view(-1, 1, 1), factor / torch.tensor(std).view(-1, 1, 1)
-
-
-def _to(value: Tensor | float, like: Tensor) -> Tensor | float:
-    return value.to(like.device) if isinstance(value, Tensor) else value
+        assert self._prompt_encoder is not None
+        return [self._pipeline.vae, *self._prompt_encoder.modules]

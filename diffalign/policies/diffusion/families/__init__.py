@@ -1,1 +1,14 @@
-"""Families of denoisers: what differs between Stable Diffusion, SDXL and others, one file each."""
+"""Families of denoisers: one row for each, which holds everything that differs between them.
+
+To add a family, write one file with its row, add one name to the table here, and add one tiny model to the battery of
+the tests.
+"""
+
+from diffalign.policies.diffusion.families.family import Family, table
+from diffalign.policies.diffusion.families.sd import STABLE_DIFFUSION
+from diffalign.policies.diffusion.families.sdxl import STABLE_DIFFUSION_XL
+
+FAMILIES: dict[str, Family] = table(STABLE_DIFFUSION, STABLE_DIFFUSION_XL)
+"""Every family by its pipeline class, as ``model_index.json`` names it."""
+
+__all__ = ["FAMILIES", "Family"]

@@ -1,8 +1,8 @@
-"""Samples as candidates: what a network draws, kept as the tensors that training reads.
+"""Samples as candidates for training pairs, kept as the tensors that training reads.
 
-A sampler ends in a latent, and that is what is judged: nothing is decoded and encoded again. Such a latent has no
-posterior to sample from (its standard deviation is 0) and no mirrored view; ``roundtrip`` gives it both, by decoding
-the image and encoding it like any other.
+A sampler ends in a latent, and that latent is scored: nothing is decoded and encoded again. Such a latent has no
+posterior to sample from (its standard deviation is 0) and no mirrored view; ``roundtrip`` adds both, by decoding the
+image and encoding it like any other.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from diffalign.policies.diffusion.sampling.sample import sample
 
 
 class ImageCandidates(BaseModel):
-    """How candidates are drawn for training.
+    """Settings of the candidates that are sampled for training.
 
-    Neither SePPO's paper nor its repository says how its reference samples; 50 steps of DDIM at guidance 7.5 are our
+    Neither SePPO's paper nor its repository states how its reference samples; 50 steps of DDIM at guidance 7.5 are our
     choice.
 
     Args:
-        steps: Sampling steps. They are nine tenths of what a round costs.
+        steps: Sampling steps. They are nine tenths of the cost of a round.
         guidance: Scale of classifier-free guidance.
         sampler: ``ddim``, or the model's ``own``.
         eta: Noise of DDIM; 0 is deterministic.
-        roundtrip: Decode and encode what was sampled, as the winners were encoded.
+        roundtrip: Decode and encode the samples, as the winners were encoded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,11 +58,11 @@ def make_candidates(
     roundtrip: bool = False,
     **settings: Any,
 ) -> list[Media]:
-    """Draws one candidate per prompt and seed and stores it under its key.
+    """Samples one candidate per prompt and seed and stores it under its key.
 
     Args:
-        frozen: The parts around the network.
-        network: The denoiser that draws.
+        frozen: The components around the network.
+        network: The denoiser that samples.
         prompts: One per candidate.
         seeds: One per candidate.
         store: Where the tensors go: ``mean`` and ``std`` ``(V, C, h, w)``, ``size`` ``(4,)``.
@@ -77,26 +77,26 @@ def make_candidates(
     """
     if mirrored and not roundtrip:
         raise ConfigError(
-            "candidates that are sampled as latents cannot be mirrored, but the winners beside them are (model.flip). "
-            "Type: --set model.flip=none   or, to decode and encode each sample: --set pairs.roundtrip=true"
+            "candidates that are sampled as latents cannot be mirrored, but the winners of their pairs are "
+            "(model.flip). Type: --set model.flip=none   or, to decode and encode each sample: --set "
+            "pairs.roundtrip=true"
         )
     settings |= {"resolution": resolution, "latents_only": True}
-    with frozen.visiting():
+    with frozen.kept_loaded():
         latents = torch.stack(sample(frozen, network, prompts, seeds, **settings))
-        mean, std = _posterior(frozen, latents, mirrored) if roundtrip else _as_it_is(frozen, latents)
+        mean, std = _encoded_again(frozen, latents, mirrored) if roundtrip else _sharp_posterior(frozen, latents)
     size = torch.tensor([resolution, resolution, 0, 0])
     store.put_many({key: {"mean": mean[i], "std": std[i], "size": size} for i, key in enumerate(keys)})
     return [CachedCandidate(str(store.root), store.maker, key) for key in keys]
 
 
-def _as_it_is(frozen: FrozenComponents, latents: Tensor) -> tuple[Tensor, Tensor]:
-    """The latent as the mean of a sharp posterior, in the autoencoder's own scale: ``(B, 1, C, ...)``."""
-    offset, factor = (value.cpu() if isinstance(value, Tensor) else value for value in (frozen.offset, frozen.factor))
-    mean = (latents / factor + offset)[:, None]
+def _sharp_posterior(frozen: FrozenComponents, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """The latent as the mean of a posterior without spread, in the autoencoder's own scale: ``(B, 1, C, ...)``."""
+    mean = frozen.scale.to("cpu").denormalise(latents)[:, None]
     return mean, torch.zeros_like(mean)
 
 
-def _posterior(frozen: FrozenComponents, latents: Tensor, mirrored: bool) -> tuple[Tensor, Tensor]:
+def _encoded_again(frozen: FrozenComponents, latents: Tensor, mirrored: bool) -> tuple[Tensor, Tensor]:
     """The posterior of the decoded image, plain and mirrored: ``(B, V, C, ...)``."""
     images = frozen.decode(latents.to(frozen.device)).clamp(-1.0, 1.0)
     views = [images, images.flip(-1)] if mirrored else [images]

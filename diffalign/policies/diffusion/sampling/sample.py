@@ -1,6 +1,6 @@
-"""Sampling with the stock pipeline of a family: what is drawn here is what users of diffusers will see.
+"""Sampling with the stock pipeline of a family: users of diffusers get the same images.
 
-Each image has a seed of its own; its noise comes from a CPU generator with that seed, as in
+Each image has its own seed; its noise comes from a CPU generator with that seed, as in
 ``pipeline(prompt, generator=torch.Generator("cpu").manual_seed(seed))``, whatever the batch and the device.
 """
 
@@ -21,7 +21,7 @@ BATCH = 8
 
 
 class ImageSampling(BaseModel):
-    """How images are drawn for people and judges.
+    """Settings of the images that people and judges see.
 
     Args:
         steps: Denoising steps.
@@ -48,8 +48,8 @@ def sample(
     seeds: Sequence[int],
     *,
     resolution: int,
-    steps: int = 30,
-    guidance: float = 7.5,
+    steps: int | None = None,
+    guidance: float | None = None,
     negative_prompt: str = "",
     eta: float = 0.0,
     sampler: str = "own",
@@ -57,40 +57,41 @@ def sample(
     batch: int = BATCH,
     count: ForwardCounts | None = None,
 ) -> list[Any]:
-    """Images (PIL), or latents ``(C, h, w)`` on the CPU, one per prompt.
+    """Returns images (PIL), or latents ``(C, h, w)`` on the CPU, one per prompt.
 
     Args:
-        frozen: The parts around the network; they are loaded for the occasion if they are away.
+        frozen: The components around the network; they are loaded for this call where they are not loaded.
         network: The denoiser. Its mode (train or eval) is kept.
         prompts: One per image.
         seeds: One per image.
         resolution: Side, px.
-        steps: Denoising steps.
-        guidance: Scale of classifier-free guidance; 1 or less switches it off.
+        steps: Denoising steps; None: the family's default.
+        guidance: Scale of classifier-free guidance; 1 or less switches it off. None: the family's default.
         negative_prompt: Empty: the model's own unconditional branch.
         eta: Noise of DDIM, 0 to 1.
         sampler: ``"own"`` is the model's scheduler, ``"ddim"`` replaces it by DDIM.
         latents_only: Leave out decoding.
         batch: Images at a time.
-        count: Told how many latents the network evaluated.
+        count: Receives the number of latents that the network evaluated.
     """
     if len(prompts) != len(seeds):
         raise ConfigError(f"one seed per prompt is needed; got {len(prompts)} prompts and {len(seeds)} seeds")
     mode = network.training
+    family = frozen.family
 
-    def counted(module: nn.Module, args: tuple[Any, ...]) -> None:
+    def add_count(module: nn.Module, args: tuple[Any, ...]) -> None:
         if count is not None:
             count.sampling += len(args[0])
 
-    with frozen.visiting() as pipeline:
-        own = pipeline.scheduler
-        hook = network.register_forward_pre_hook(counted)
+    with frozen.kept_loaded() as pipeline:
+        own_scheduler = pipeline.scheduler
+        hook = network.register_forward_pre_hook(add_count)
         try:
             network.eval()
-            pipeline.unet = network
-            pipeline.scheduler = _scheduler(own, sampler)
+            setattr(pipeline, family.component, network)
+            pipeline.scheduler = _scheduler(own_scheduler, sampler)
             pipeline.set_progress_bar_config(disable=True)
-            results: list[Any] = []
+            samples: list[Any] = []
             for start in range(0, len(prompts), batch):
                 latents = pipeline(
                     prompt=list(prompts[start : start + batch]),
@@ -99,29 +100,29 @@ def sample(
                     else None,
                     height=resolution,
                     width=resolution,
-                    num_inference_steps=steps,
-                    guidance_scale=guidance,
+                    num_inference_steps=family.sampling.steps if steps is None else steps,
+                    guidance_scale=family.sampling.guidance if guidance is None else guidance,
                     eta=eta,
                     generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds[start : start + batch]],
                     output_type="latent",
                 ).images
                 if latents_only:
-                    results += list(latents.float().cpu())
+                    samples += list(latents.float().cpu())
                 else:
-                    results += pipeline.image_processor.postprocess(frozen.decode(latents).float(), output_type="pil")
-            return results
+                    samples += pipeline.image_processor.postprocess(frozen.decode(latents).float(), output_type="pil")
+            return samples
         finally:
             hook.remove()
-            pipeline.unet = None
-            pipeline.scheduler = own
+            setattr(pipeline, family.component, None)
+            pipeline.scheduler = own_scheduler
             network.train(mode)
 
 
-def _scheduler(own: Any, sampler: str) -> Any:
+def _scheduler(own_scheduler: Any, sampler: str) -> Any:
     if sampler == "own":
-        return own
+        return own_scheduler
     if sampler == "ddim":
         from diffusers import DDIMScheduler
 
-        return DDIMScheduler.from_config(own.config, clip_sample=False)
+        return DDIMScheduler.from_config(own_scheduler.config, clip_sample=False)
     raise ConfigError(f"sampler is 'own' or 'ddim', got {sampler!r}")

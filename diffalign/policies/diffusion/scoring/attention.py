@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 FEW_POSITIONS = 256
-"""Up to so many positions the fused kernel loses to two matrix products on a CPU in bfloat16: 1.5 to 4 times slower,
-measured at 16, 64 and 256 positions and heads of 8 to 128 channels (torch 2.15). In float32 it wins or ties."""
+"""Up to this number of positions the fused kernel is slower than two matrix products on a CPU in bfloat16: 1.5 to 4
+times, measured at 16, 64 and 256 positions and heads of 8 to 128 channels (torch 2.15). In float32 it is as fast or
+faster."""
 
 
 class HostAttention:
-    """Attention on a CPU: whichever of diffusers' two processors is faster for the call at hand, by one fixed rule, so
-    that policy and reference take the same path."""
+    """Attention on a CPU: whichever of diffusers' two processors is faster for the call, by one fixed rule, so that
+    policy and reference take the same path."""
 
     def __init__(self) -> None:
         from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
@@ -29,8 +30,8 @@ class HostAttention:
         return processor(attn, hidden_states, *args, **kwargs)
 
 
-def fit_attention(module: nn.Module, device: torch.device) -> None:
-    """Picks the attention that is faster on ``device``; on accelerators torch's fused kernel stays."""
+def choose_attention(module: nn.Module, device: torch.device) -> None:
+    """Sets the attention that is faster on ``device``; on accelerators torch's fused kernel stays."""
     from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
     if device.type != "cpu":

@@ -1,15 +1,14 @@
-"""How a denoiser judges candidates, for images and clips alike: an image is a clip of one frame.
+"""How a denoiser scores candidates, for images and videos alike: an image is a video of one frame.
 
     x0 = ((mean + std n) - offset) factor                       a sample of the autoencoder's posterior, per candidate
     x_t = a_t x0 + s_t eps,   one t and one eps per pair        (or another way of `diffalign.latents`)
     e = mean over all non-batch axes of (out - target)^2        float32
     logp = -e / 2
 
-The ``n`` candidates of each example (two of a pair, one of a winner alone) are stacked on the batch axis, ``nB`` rows,
-the chosen ones first: one forward pass. ``t`` and ``eps`` are shared by a pair, so what their errors have in common
-cancels in the margin. Sources: Wallace et al. 2023
-(arXiv 2311.12908), supplement S4 for the factor 1/2; the released code for the mean and for sharing the noise (the
-paper's equation 14 writes two noises).
+The ``n`` candidates of each example (two of a pair, one of a single winner) are stacked on the batch axis, ``nB`` rows,
+the chosen ones first: one forward pass. A pair shares ``t`` and ``eps``, so the part that its errors have in common
+cancels in the margin. Sources: Wallace et al. 2023 (arXiv 2311.12908), supplement S4 for the factor 1/2; the released
+code for the mean and for sharing the noise (the paper's equation 14 writes two noises).
 """
 
 from __future__ import annotations
@@ -20,26 +19,27 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffalign.latents.estimator import BoundEstimator
 from diffalign.latents.forward import timesteps
 from diffalign.latents.schedule import Schedule
 from diffalign.latents.surrogate_error import mean_squared_error
 from diffalign.losses.candidate_logps import CandidateLogps
-from diffalign.policies.diffusion.scoring.position_masks import turned
+from diffalign.policies.diffusion.families.family import LatentScale
+from diffalign.policies.diffusion.scoring.position_masks import mirror_rows
 from diffalign.policies.policy import BatchLogps
 from diffalign.randomness import Draw
 
-Predict = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
-"""``ask(x_t, t, conditioning)``: a network's output, without a gradient."""
+NetworkCall = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
+"""``call(x_t, time, conditioning)``: a network's output, without a gradient."""
 
 ROLES = ("chosen", "rejected")
-"""What the candidates are called, in the order of their rows."""
+"""Names of the candidates, in the order of their rows."""
 
 
 def role_names(count: int) -> tuple[str, ...]:
-    """Names of ``count`` candidates: draws are keyed by them."""
+    """Returns the names of ``count`` candidates; draws are keyed by them."""
     return (*ROLES, *(f"further {k}" for k in range(len(ROLES), count)))[:count]
 
 
@@ -52,10 +52,10 @@ class EncodedImages:
         mean: ``(B, n, V, C, ...)`` posterior means; axis 1 is chosen, rejected, axis 2 the views: plain, and mirrored
             where mirroring may be drawn.
         std: The posterior's standard deviations, same shape.
-        conditioning: What the network gets besides latent and level, each ``(B, ...)``.
-        empty: The same for the empty prompt, each ``(1, ...)``; names that are absent do not depend on the prompt.
-        apart: The conditioning of each candidate, where they answer different prompts; empty: they share it.
-        regions: ``(B, n, h, w)`` or None: how much each position of a candidate counts, in [0, 1].
+        conditioning: The network's inputs besides latent and time, each ``(B, ...)``.
+        empty: The same for the empty prompt, each ``(1, ...)``; absent names do not depend on the prompt.
+        by_candidate: The conditioning of each candidate where their prompts differ; empty: they share it.
+        regions: ``(B, n, h, w)`` or None: the weight of each position of a candidate, in [0, 1].
     """
 
     keys: tuple[str, ...]
@@ -63,24 +63,26 @@ class EncodedImages:
     std: Tensor
     conditioning: Mapping[str, Tensor]
     empty: Mapping[str, Tensor]
-    apart: tuple[Mapping[str, Tensor], ...] = ()
+    by_candidate: tuple[Mapping[str, Tensor], ...] = ()
     regions: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class DenoiserInputs:
-    """The question put to policy and reference alike, chosen candidates in rows ``[:B]``, rejected in ``[B:]``.
+    """One input for policy and reference, chosen candidates in rows ``[:B]``, rejected in ``[B:]``.
 
     Args:
         x_t: ``(nB, C, ...)`` noisy latents.
         t: ``(nB,)`` noise levels.
-        target: ``(nB, C, ...)`` what the network should say.
+        time: ``(nB,)`` the same levels as the network takes them.
+        target: ``(nB, C, ...)``, compared with the network's output.
         conditioning: Each ``(nB, ...)``.
         candidates: ``n``.
     """
 
     x_t: Tensor
     t: Tensor
+    time: Tensor
     target: Tensor
     conditioning: Mapping[str, Tensor]
     candidates: int
@@ -93,14 +95,13 @@ class DenoiserInputs:
 
 @dataclass(frozen=True)
 class Denoiser:
-    """The rules of judging, fixed for a run.
+    """The rules of scoring, fixed for a run.
 
     Args:
-        schedule: Noise levels and what the network predicts.
-        estimate: An estimator of `diffalign.latents`: where a candidate is judged.
-        offset: Subtracted from a posterior sample, broadcastable to ``(B, C, ...)``.
-        factor: Multiplied to it afterwards: the autoencoder's scaling factor.
-        caption_dropout: Probability that a pair is judged without its prompt.
+        schedule: Noise levels and the meaning of the network's output.
+        estimate: An estimator of `diffalign.latents`: the latents at which candidates are scored.
+        scale: From the autoencoder's latents to the network's.
+        caption_dropout: Probability that a pair is scored without its prompt.
         flip: ``"joint"``, ``"independent"`` or ``"none"``.
         low: Lowest noise level drawn.
         high: One past the highest; None: all.
@@ -109,8 +110,7 @@ class Denoiser:
 
     schedule: Schedule
     estimate: BoundEstimator
-    offset: Tensor | float = 0.0
-    factor: Tensor | float = 1.0
+    scale: LatentScale = LatentScale()
     caption_dropout: float = 0.2
     flip: str = "joint"
     low: int = 0
@@ -118,21 +118,22 @@ class Denoiser:
     reduction: Literal["mean", "sum"] = "mean"
 
     def build_inputs(
-        self, encoded: EncodedImages, draw: Draw, ask: Predict, found: tuple[Tensor, Tensor] | None = None
+        self, encoded: EncodedImages, draw: Draw, call: NetworkCall, stored: tuple[Tensor, Tensor] | None = None
     ) -> DenoiserInputs:
-        """Draws what is random about a batch, and finds the latents at which it is judged.
+        """Draws everything that is random about a batch, and computes the latents at which it is scored.
 
         Args:
             encoded: The batch.
             draw: Its randomness.
-            ask: The network that an inversion asks.
-            found: ``(x_t, target)``, each ``(nB, C, ...)``, where they are known already.
+            call: The network that an inversion follows.
+            stored: ``(x_t, target)``, each ``(nB, C, ...)``, where they were computed before.
         """
         count = encoded.mean.shape[1]
+        device = encoded.mean.device
         conditioning = self.condition(encoded, draw)
-        t = timesteps(draw, self.schedule, low=self.low, high=self.high).to(encoded.mean.device).repeat(count)
-        if found is not None:
-            return DenoiserInputs(found[0], t, found[1], conditioning, count)
+        t = timesteps(draw, self.schedule, low=self.low, high=self.high).to(device).repeat(count)
+        if stored is not None:
+            return DenoiserInputs(stored[0], t, self.schedule.model_time(t), stored[1], conditioning, count)
         x0 = self.clean(encoded, draw)
 
         def noise(purpose: str, shared: bool) -> Tensor:
@@ -141,60 +142,65 @@ class Denoiser:
             return rows.repeat(count, *[1] * (rows.ndim - 1)) if shared else rows
 
         def predict(x: Tensor, level: Tensor, rows: Tensor) -> Tensor:
-            return ask(x, level, {name: value[rows] for name, value in conditioning.items()})
+            return call(x, self.schedule.model_time(level), {name: value[rows] for name, value in conditioning.items()})
 
         latent = self.estimate(x0, t, self.schedule, noise=noise, predict=predict)
-        return DenoiserInputs(latent.x_t, latent.t, latent.target, conditioning, count)
+        time = self.schedule.model_time(latent.t)
+        return DenoiserInputs(latent.x_t, latent.t, time, latent.target, conditioning, count)
 
     def clean(self, encoded: EncodedImages, draw: Draw) -> Tensor:
-        """``(nB, C, ...)`` scaled samples of the posteriors, mirrored where the draw says so."""
+        """Returns scaled samples ``(nB, C, ...)`` of the posteriors, mirrored where the draw decides so."""
         samples = []
         for i, role in enumerate(role_names(encoded.mean.shape[1])):
             mean, std = self._view(encoded, draw, i, role)
             noise = draw.normal(f"posterior:{role}", mean.shape[1:]).to(mean.device)
-            samples.append((mean + std * noise - self.offset) * self.factor)
+            samples.append(self.scale.normalise(mean + std * noise))
         return torch.cat(samples)
 
     def condition(self, encoded: EncodedImages, draw: Draw) -> dict[str, Tensor]:
-        """Conditioning of the ``nB`` rows, with the empty prompt's in all rows of the examples that lose theirs."""
+        """Returns the conditioning of the ``nB`` rows; an example that loses its prompt has the empty one."""
         drop = draw.happens("caption", self.caption_dropout)
         any_dropped = bool(drop.any())
 
-        def kept(name: str, value: Tensor) -> Tensor:
+        def with_dropout(name: str, value: Tensor) -> Tensor:
             if name not in encoded.empty or not any_dropped:
                 return value
             rows = drop.to(value.device).view(-1, *[1] * (value.ndim - 1))
             return torch.where(rows, encoded.empty[name].to(value), value)
 
         count = encoded.mean.shape[1]
-        if encoded.apart:
-            return {name: torch.cat([kept(name, own[name]) for own in encoded.apart]) for name in encoded.conditioning}
-        return {name: torch.cat([kept(name, value)] * count) for name, value in encoded.conditioning.items()}
+        if encoded.by_candidate:
+            return {
+                name: torch.cat([with_dropout(name, candidate[name]) for candidate in encoded.by_candidate])
+                for name in encoded.conditioning
+            }
+        return {name: torch.cat([with_dropout(name, value)] * count) for name, value in encoded.conditioning.items()}
 
     def logps(self, output: Tensor, inputs: DenoiserInputs) -> BatchLogps:
-        """Scores of the candidates from the network's output ``(nB, C, ...)``."""
+        """Returns the candidates' log-probabilities from the network's output ``(nB, C, ...)``."""
         errors = mean_squared_error(output, inputs.target, reduction=self.reduction).chunk(inputs.candidates)
         return logps_of_errors(*errors, level=inputs.t[: len(errors[0])].float() / self.schedule.levels)
 
     def part_errors(self, output: Tensor, target: Tensor, mirrored: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
-        """Half the squared difference of two outputs ``(nB, C, ...)`` at each position, ``(B, N)`` for each candidate.
+        """Returns half the squared difference of two outputs ``(nB, C, ...)`` at each position, ``(B, N)`` for each
+        candidate.
 
         A mean over channels, in a scale in which the positions' sum is half the error of :func:`mean_squared_error`.
 
         Args:
-            output: What the network says.
-            target: What it is measured by.
-            mirrored: Of each candidate which rows are judged mirrored, see :meth:`mirrored`: they are turned back, so
-                that a position is always the same one of the image as it is stored.
+            output: The network's output.
+            target: The tensor that it is compared with.
+            mirrored: The rows of each candidate that are scored mirrored, see :meth:`mirrored`. They are mirrored back,
+                so that a position is always the same one of the image as it is stored.
         """
         dtype = torch.promote_types(torch.promote_types(output.dtype, target.dtype), torch.float32)
         squares = (output.to(dtype) - target.to(dtype)).square()
         maps = squares.sum(1) if self.reduction == "sum" else squares.mean(1) / math.prod(squares.shape[2:])
         halves = (0.5 * maps).chunk(len(mirrored))
-        return tuple(turned(half, rows).flatten(1) for half, rows in zip(halves, mirrored, strict=True))
+        return tuple(mirror_rows(half, rows).flatten(1) for half, rows in zip(halves, mirrored, strict=True))
 
     def mirrored(self, encoded: EncodedImages, draw: Draw) -> list[Tensor | None]:
-        """Of each candidate which examples are judged mirrored, ``(B,)`` of booleans; None: none can be."""
+        """Returns for each candidate which examples are scored mirrored, ``(B,)`` of booleans; None: none can be."""
         roles = role_names(encoded.mean.shape[1])
         return [self._mirrored(encoded.mean[:, i], draw, role) for i, role in enumerate(roles)]
 
@@ -214,19 +220,6 @@ class Denoiser:
 
 
 def logps_of_errors(*errors: Tensor, **info: Tensor) -> BatchLogps:
-    """Surrogate errors ``(B,)`` of each candidate as scores: ``logp = -e / 2``."""
+    """Returns log-probabilities ``logp = -e / 2`` of each candidate's surrogate errors ``(B,)``."""
     details = {f"{role}_error": error.detach() for role, error in zip(ROLES, errors, strict=False)}
     return BatchLogps(tuple(CandidateLogps(-0.5 * error) for error in errors), {**details, **info})
-
-
-def call_denoiser(
-    network: nn.Module, x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor], dtype: torch.dtype
-) -> Tensor:
-    """One forward pass of a diffusers denoiser. Everything but ``encoder_hidden_states`` travels as added conditions.
-
-    ``dtype`` is the dtype of the network's weights: latents and states are cast to it, the output is left as it comes.
-    """
-    added = {name: value.to(dtype) for name, value in conditioning.items() if name != "encoder_hidden_states"}
-    extra = {"added_cond_kwargs": added} if added else {}
-    states = conditioning["encoder_hidden_states"].to(dtype)
-    return network(x_t.to(dtype), t, encoder_hidden_states=states, return_dict=False, **extra)[0]

@@ -1,4 +1,4 @@
-"""Counted evaluations of a denoiser: what a method costs, on any machine.
+"""Counts the forward passes of a denoiser: the cost of a method, on any machine.
 
     F = reference + inversion + sampling + 3 policy
 
@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 
 @dataclass
 class ForwardCounts:
-    """Latents evaluated so far, by what for.
+    """Numbers of latents that the network has evaluated so far, by purpose.
 
     Args:
         policy: With a gradient.
-        reference: For the reference's scores.
-        inversion: For finding latents.
+        reference: For the reference's log-probabilities.
+        inversion: For inverting latents.
         sampling: For drawing samples; two per step and sample with guidance.
     """
 
@@ -28,14 +28,14 @@ class ForwardCounts:
 
     @property
     def forwards(self) -> int:
-        """All of them in forward passes of one latent."""
+        """The total in forward passes of one latent."""
         return 3 * self.policy + self.reference + self.inversion + self.sampling
 
     def summary(self) -> str:
-        """One line."""
+        """Returns one line."""
         kinds = ", ".join(f"{count:,} {name}" for name, count in asdict(self).items() if count)
         return f"latents evaluated: {kinds} ({self.forwards:,} forward passes; one with a gradient counts three)"
 
     def as_dict(self) -> dict[str, int]:
-        """By name, with the sum ``forwards``."""
+        """Returns the counts by name, with their total ``forwards``."""
         return {**asdict(self), "forwards": self.forwards}

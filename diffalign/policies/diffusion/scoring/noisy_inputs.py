@@ -1,66 +1,50 @@
-"""Posing: the question of a batch, put once to policy and reference; and who finds the latents where one must ask.
+"""The noisy inputs of a batch, built once for policy and reference, with the latents from the right source.
 
-live      the inverter is asked at each step
-stored    the frozen reference was asked before training, for planned visits (`store`)
-window    the policy is asked once for all visits of the next steps (`refresh`)
+live      the inverter computes them at each step
+stored    the frozen reference computed them before training, for planned visits (`store`)
+window    the policy computes them once for all visits of the next steps (`refresh`)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
 
-from diffalign.policies.diffusion.scoring.denoiser import Denoiser, DenoiserInputs, EncodedImages, Predict
-from diffalign.policies.diffusion.scoring.stored_scores import StoredLatents
-from diffalign.policies.module_utils import without_cast_cache
+from diffalign.policies.diffusion.scoring.denoiser import Denoiser, DenoiserInputs, EncodedImages, NetworkCall
+from diffalign.policies.diffusion.scoring.stored_results import StoredLatents
 from diffalign.randomness import Draw
 
 
 class NoisyInputs:
-    """Poses batches, and keeps the last question.
+    """Builds the inputs of batches, and keeps the last.
 
     Args:
-        denoiser: The rules of judging.
-        ask: The inverting network.
-        version: Changes whenever the inverting network does: a question found by another one is not put again.
-        stored: What the reference found beforehand; None where nothing is stored.
+        denoiser: The rules of scoring.
+        inverter: Calls the network that an inversion follows.
+        version: Changes whenever the inverter does: inputs that another one computed are not used again.
+        stored: The reference's latents; None where none are stored.
     """
 
     def __init__(
-        self, denoiser: Denoiser, ask: Predict, version: Callable[[], int], stored: StoredLatents | None = None
+        self, denoiser: Denoiser, inverter: NetworkCall, version: Callable[[], int], stored: StoredLatents | None = None
     ) -> None:
         self.denoiser = denoiser
         self.stored = stored
         self.window: StoredLatents | None = None
-        self._ask = ask
+        self._inverter = inverter
         self._version = version
         self._last: tuple[EncodedImages, Draw, int, DenoiserInputs] | None = None
 
-    def __call__(self, encoded: EncodedImages, draw: Draw, keys: Sequence[str]) -> DenoiserInputs:
-        """The question of this batch, kept until the next: policy and reference are asked the same."""
+    def build(self, encoded: EncodedImages, draw: Draw, keys: Sequence[str]) -> DenoiserInputs:
+        """Returns the inputs of this batch, kept until the next, so that policy and reference get the same."""
         version, last = self._version(), self._last
         if last is None or last[0] is not encoded or last[1] != draw or last[2] != version:
-            found = None
+            stored = None
             for store in (self.window, self.stored):
-                if found is None and store is not None:
-                    found = store.get(keys, encoded.mean.device)
+                if stored is None and store is not None:
+                    stored = store.get(keys, encoded.mean.device)
             with torch.no_grad():
-                self._last = last = encoded, draw, version, self.denoiser.build_inputs(encoded, draw, self._ask, found)
+                inputs = self.denoiser.build_inputs(encoded, draw, self._inverter, stored)
+            self._last = last = encoded, draw, version, inputs
         return last[3]
-
-
-def predict_with(
-    network: Callable[[], AbstractContextManager[nn.Module]], call: Callable[..., Tensor], count: Callable[[int], Any]
-) -> Predict:
-    """Asks a network without a gradient, in float32 outside: ``network`` lends it, ``count`` is told the rows."""
-
-    def ask(x_t: Tensor, t: Tensor, conditioning: Mapping[str, Tensor]) -> Tensor:
-        count(len(x_t))
-        with torch.no_grad(), without_cast_cache(x_t.device), network() as lent:
-            return call(lent, x_t, t, conditioning).float()
-
-    return ask

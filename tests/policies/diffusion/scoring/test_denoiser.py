@@ -1,4 +1,4 @@
-"""The denoiser's judgement: against ten plain lines, and the laws of a pair."""
+"""A denoiser's log-probabilities: against ten plain lines, and the laws of a pair."""
 
 import dataclasses
 
@@ -7,12 +7,13 @@ import torch
 
 from diffalign.latents import LATENTS
 from diffalign.latents.schedule import Schedule
+from diffalign.policies.diffusion.families.family import LatentScale
 from diffalign.policies.diffusion.scoring.denoiser import Denoiser, EncodedImages
 from diffalign.randomness import Draw
 from tests.tiny import SCHEDULER
 
 SCHEDULE = Schedule.from_config(SCHEDULER)
-IMAGE, CLIP = (4, 8, 8), (4, 3, 8, 8)
+IMAGE, VIDEO = (4, 8, 8), (4, 3, 8, 8)
 
 
 def encoded(count, shape=IMAGE, views=1, seed=0, std=0.3):
@@ -28,24 +29,24 @@ def draw(count, visit=0):
     return Draw(3, tuple(f"id{i}" for i in range(count)), (visit,) * count)
 
 
-def network(x_t, t, conditioning):
-    """A made-up prediction that looks at latent, level and prompt."""
-    told = conditioning["encoder_hidden_states"].mean((1, 2)).view(-1, *[1] * (x_t.ndim - 1))
-    return 0.7 * x_t + told + (t / 1000).view(-1, *[1] * (x_t.ndim - 1)).to(x_t)
+def network(x_t, time, conditioning):
+    """Returns a made-up prediction that depends on latent, time and prompt."""
+    prompt = conditioning["encoder_hidden_states"].mean((1, 2)).view(-1, *[1] * (x_t.ndim - 1))
+    return 0.7 * x_t + prompt + (time / 1000).view(-1, *[1] * (x_t.ndim - 1)).to(x_t)
 
 
-def judged(rules, batch, random):
+def logps_of(rules, batch, random):
     inputs = rules.build_inputs(batch, random, network)
-    return rules.judge(network(inputs.x_t, inputs.t, inputs.conditioning), inputs)
+    return rules.logps(network(inputs.x_t, inputs.time, inputs.conditioning), inputs)
 
 
 def rules(**changes):
-    settings = {"caption_dropout": 0.0, "flip": "none", "factor": 0.18215, **changes}
+    settings = {"caption_dropout": 0.0, "flip": "none", "scale": LatentScale(factor=0.18215), **changes}
     return Denoiser(SCHEDULE, LATENTS["forward"].bind(), **settings)
 
 
-@pytest.mark.parametrize("shape", [IMAGE, CLIP], ids=["image", "clip"])
-def test_scores_equal_ten_plain_lines(shape):
+@pytest.mark.parametrize("shape", [IMAGE, VIDEO], ids=["image", "video"])
+def test_log_probabilities_equal_ten_plain_lines(shape):
     batch, random = encoded(3, shape), draw(3)
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     alpha_bar = torch.cumprod(1 - betas, 0)
@@ -58,25 +59,25 @@ def test_scores_equal_ten_plain_lines(shape):
         x_t = ab.sqrt() * x0 + (1 - ab).sqrt() * eps
         out = network(x_t, t, batch.conditioning)
         expected.append(-0.5 * ((out - eps) ** 2).flatten(1).mean(1))
-    result = judged(rules(), batch, random)
-    for scores, want in zip(result.candidates, expected, strict=True):
-        assert scores.logps.dtype == torch.float32
-        torch.testing.assert_close(scores.logps.double(), want, rtol=1e-5, atol=1e-6)
+    result = logps_of(rules(), batch, random)
+    for candidate, logps in zip(result.candidates, expected, strict=True):
+        assert candidate.logps.dtype == torch.float32
+        torch.testing.assert_close(candidate.logps.double(), logps, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(result.info["level"], t / 1000)
 
 
 def test_equal_candidates_have_margin_exactly_zero():
-    """Shared level and noise leave nothing that could differ; the posterior is sharp."""
+    """Level and noise are shared, and the posterior has no spread."""
     batch = encoded(4, std=0.0)
     batch = dataclasses.replace(batch, mean=batch.mean[:, :1].expand(-1, 2, -1, -1, -1, -1))
-    chosen, rejected = (scores.logps for scores in judged(rules(), batch, draw(4)).candidates)
+    chosen, rejected = (candidate.logps for candidate in logps_of(rules(), batch, draw(4)).candidates)
     assert torch.equal(chosen, rejected)
 
 
 def test_four_pairs_at_once_equal_four_times_one():
     batch, random = encoded(4, views=2), draw(4)
     settings = rules(flip="joint", caption_dropout=0.5)
-    together = judged(settings, batch, random).candidates[0].logps
+    together = logps_of(settings, batch, random).candidates[0].logps
     for i in range(4):
         one = EncodedImages(
             batch.keys[i : i + 1],
@@ -85,11 +86,11 @@ def test_four_pairs_at_once_equal_four_times_one():
             {name: value[i : i + 1] for name, value in batch.conditioning.items()},
             batch.empty,
         )
-        alone = judged(settings, one, Draw(3, random.ids[i : i + 1], (0,))).candidates[0].logps
+        alone = logps_of(settings, one, Draw(3, random.ids[i : i + 1], (0,))).candidates[0].logps
         torch.testing.assert_close(alone, together[i : i + 1], rtol=1e-6, atol=1e-7)
 
 
-def test_a_pair_loses_its_prompt_as_a_whole():
+def test_both_candidates_of_a_pair_lose_their_prompt_together():
     settings = rules(caption_dropout=0.5)
     states = settings.condition(encoded(200), draw(200))["encoder_hidden_states"]
     chosen, rejected = states.chunk(2)
@@ -99,12 +100,14 @@ def test_a_pair_loses_its_prompt_as_a_whole():
 
 
 @pytest.mark.parametrize(("flip", "alike"), [("joint", True), ("independent", False)])
-def test_mirroring_is_drawn_once_per_pair_unless_asked_otherwise(flip, alike):
+def test_mirroring_is_drawn_once_per_pair_unless_it_is_independent(flip, alike):
     batch = encoded(64, views=2, std=0.0)
     mean = torch.zeros_like(batch.mean)
     mean[:, :, 1] = 1.0  # the mirrored view
     batch = dataclasses.replace(batch, mean=mean)
-    chosen, rejected = (part.flatten(1)[:, 0] for part in rules(flip=flip, factor=1.0).clean(batch, draw(64)).chunk(2))
+    chosen, rejected = (
+        part.flatten(1)[:, 0] for part in rules(flip=flip, scale=LatentScale()).clean(batch, draw(64)).chunk(2)
+    )
     assert torch.equal(chosen, rejected) == alike
     assert 0.25 < chosen.mean() < 0.75 and 0.25 < rejected.mean() < 0.75
 
@@ -113,6 +116,6 @@ def test_errors_of_half_precision_outputs_are_taken_in_float32():
     batch, random = encoded(2), draw(2)
     inputs = rules().build_inputs(batch, random, network)
     output = inputs.target.bfloat16()
-    error = rules().judge(output, inputs).info["chosen_error"]
-    want = ((output.float() - inputs.target) ** 2).flatten(1).mean(1)[:2]
-    assert torch.equal(error, want) and (error > 0).all()
+    error = rules().logps(output, inputs).info["chosen_error"]
+    expected = ((output.float() - inputs.target) ** 2).flatten(1).mean(1)[:2]
+    assert torch.equal(error, expected) and (error > 0).all()

@@ -1,4 +1,4 @@
-"""Images position by position: parts that add up, the divergence of two predictions, and masks of regions."""
+"""Images position by position: the sum of the parts, the divergence of two predictions, and masks of regions."""
 
 import numpy as np
 import pytest
@@ -7,20 +7,20 @@ from PIL import Image
 
 from diffalign.errors import ConfigError, DataError
 from diffalign.losses import PairLogps, loss_named
+from diffalign.policies.diffusion.config import RegionConfig
 from diffalign.policies.diffusion.load import AdapterConfig
-from diffalign.policies.diffusion.scoring.position_masks import RegionConfig
-from tests.policies.conftest import draw_for, question, shake
+from tests.policies.conftest import draw_for, inputs_of, shake
 
 
 def halves(policy, encoded, draw):
-    """``(policy output - reference output)^2 / 2``, a mean over the latent, by hand."""
-    inputs, judging = question(policy, encoded, draw), policy._policy_and_reference
-    asked = inputs.x_t, inputs.t, inputs.conditioning
-    with torch.no_grad(), judging.reference.network() as network:
-        other = judging._call(network, *asked)
+    """Returns ``(policy output - reference output)^2 / 2``, a mean over the latent, by hand."""
+    inputs = inputs_of(policy, encoded, draw)
+    arguments = inputs.x_t, inputs.time, inputs.conditioning, torch.float32
+    with torch.no_grad(), policy._policy_and_reference.reference.network() as network:
+        reference_output = policy._frozen.family.call(network, *arguments)
     with torch.no_grad():
-        ours = judging._call(policy.module, *asked)
-    return (0.5 * (ours - other).square().flatten(1).mean(1)).chunk(2)
+        output = policy._frozen.family.call(policy.module, *arguments)
+    return (0.5 * (output - reference_output).square().flatten(1).mean(1)).chunk(2)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
@@ -28,24 +28,23 @@ def halves(policy, encoded, draw):
 def test_parts_add_up_to_the_log_probability_and_divergences_to_the_gap(make, pairs, flip, reduction):
     policy = shake(make(flip=flip, reduction=reduction))
     encoded, draw = policy.encode(pairs), draw_for(pairs)
-    ours, theirs = policy.compare_parts(encoded, draw)
-    times = policy.latent_elements if reduction == "sum" else 1
-    for one, gap in zip(ours.candidates, halves(policy, encoded, draw), strict=True):
+    by_policy, by_reference = policy.compare_parts(encoded, draw)
+    factor = policy.latent_elements if reduction == "sum" else 1
+    for one, divergence in zip(by_policy.candidates, halves(policy, encoded, draw), strict=True):
         assert one.parts.shape == one.divergence.shape == (len(pairs), 64)
         torch.testing.assert_close(one.parts.sum(1), one.logps, rtol=1e-5, atol=1e-7)
-        torch.testing.assert_close(one.divergence.sum(1), times * gap, rtol=1e-4, atol=1e-9)
+        torch.testing.assert_close(one.divergence.sum(1), factor * divergence, rtol=1e-4, atol=1e-9)
         assert one.divergence.requires_grad and one.masks is None and one.lengths is None
-    for have, want in zip(
-        (ours, theirs), (policy.logps(encoded, draw), policy.reference_logps(encoded, draw)), strict=True
-    ):
-        for one, other in zip(have.candidates, want.candidates, strict=True):
+    whole = policy.logps(encoded, draw), policy.reference_logps(encoded, draw)
+    for by_part, logps in zip((by_policy, by_reference), whole, strict=True):
+        for one, other in zip(by_part.candidates, logps.candidates, strict=True):
             assert torch.equal(one.logps, other.logps) and other.parts is None
-    torch.testing.assert_close(ours.info["seq_kl/chosen"], ours.candidates[0].divergence.sum(1).detach())
-    assert not theirs.candidates[0].parts.requires_grad and "level" in ours.info
+    torch.testing.assert_close(by_policy.info["seq_kl/chosen"], by_policy.candidates[0].divergence.sum(1).detach())
+    assert not by_reference.candidates[0].parts.requires_grad and "level" in by_policy.info
 
 
 @pytest.mark.parametrize("reference", ["adapter_off", "copy"])
-def test_nothing_diverges_before_the_first_step(make, pairs, reference):
+def test_divergences_are_zero_before_the_first_step(make, pairs, reference):
     policy = make(reference=reference)
     ours, theirs = policy.compare_parts(policy.encode(pairs), draw_for(pairs))
     for one, other in zip(ours.candidates, theirs.candidates, strict=True):
@@ -67,25 +66,25 @@ def test_the_divergence_falls_along_its_gradient(make, pairs):
     assert before.item() - total().item() == pytest.approx(step * slope.item(), rel=0.05)
 
 
-def test_positions_are_those_of_the_stored_image_however_it_is_judged(make, pairs):
-    """Many visits, some of them mirrored: the network sees other latents, but a part stays at its place."""
+def test_positions_are_those_of_the_stored_image_whether_it_is_mirrored_or_not(make, pairs):
+    """Many visits, some of them mirrored: the network gets other latents, but a part keeps its position."""
     policy = make(flip="joint", caption_dropout=0.0)
-    judging, encoded = policy._policy_and_reference, policy.encode(pairs)
+    denoiser, encoded = policy._denoiser, policy.encode(pairs)
     draws = [draw_for(pairs, visit) for visit in range(6)]
-    rows = [judging.denoiser.mirrored(encoded, draw)[0] for draw in draws]
+    rows = [denoiser.mirrored(encoded, draw)[0] for draw in draws]
     assert any(row.any() for row in rows) and not all(row.all() for row in rows)
     width = 8
     ramp = torch.arange(float(width)).expand(2 * len(pairs), 4, width, width)
     for row, draw in zip(rows, draws, strict=True):
-        judged = torch.where(torch.cat([row, row]).view(-1, 1, 1, 1), ramp.flip(-1), ramp)
-        mirrored = judging.denoiser.mirrored(encoded, draw)
-        parts = judging.denoiser.part_errors(judged, torch.zeros_like(judged), mirrored)
-        wanted = (0.5 * ramp[: len(pairs), 0].square() / width**2).flatten(1)
+        output = torch.where(torch.cat([row, row]).view(-1, 1, 1, 1), ramp.flip(-1), ramp)
+        mirrored = denoiser.mirrored(encoded, draw)
+        parts = denoiser.part_errors(output, torch.zeros_like(output), mirrored)
+        expected = (0.5 * ramp[: len(pairs), 0].square() / width**2).flatten(1)
         for part in parts:
-            torch.testing.assert_close(part, wanted)
+            torch.testing.assert_close(part, expected)
 
 
-def test_a_stored_reference_is_refused_with_what_to_type(make, pairs):
+def test_a_stored_reference_is_refused_with_the_setting_to_type(make, pairs):
     for adapter, instead in ((AdapterConfig(rank=2), "adapter_off"), (None, "copy")):
         policy = make(reference="stored", adapter=adapter)
         with pytest.raises(ConfigError, match=f"only errors are kept.*model.reference={instead}"):
@@ -93,13 +92,13 @@ def test_a_stored_reference_is_refused_with_what_to_type(make, pairs):
 
 
 def painted(path, left, right, size=(24, 20)):
-    """A mask that is darker on one side."""
+    """Writes a mask that is darker on one side."""
     pixels = np.full((size[1], size[0]), left, dtype=np.uint8)
     pixels[:, size[0] // 2 :] = right
     Image.fromarray(pixels).save(path)
 
 
-def test_masks_from_files_are_framed_as_the_images_and_found_by_id_role_or_name(make, pairs, tmp_path):
+def test_masks_from_files_are_cropped_like_the_images_and_found_by_id_role_or_name(make, pairs, tmp_path):
     for pair in pairs:
         painted(tmp_path / f"{pair.id}.png", 255, 0)
     painted(tmp_path / f"{pairs[0].rejected.stem}.png", 0, 255)
@@ -107,10 +106,10 @@ def test_masks_from_files_are_framed_as_the_images_and_found_by_id_role_or_name(
     policy = make(masks=RegionConfig(kind="files", folder=tmp_path))
     policy.prepare(pairs)
     encoded = policy.encode(pairs)
-    seen = [policy.compare_parts(encoded, draw_for(pairs, visit))[0] for visit in range(3)]
+    compared = [policy.compare_parts(encoded, draw_for(pairs, visit))[0] for visit in range(3)]
     left = torch.cat([torch.ones(8, 4), torch.zeros(8, 4)], 1).flatten()
-    for scored in seen:  # at every visit, mirrored or not
-        chosen, rejected = (s.masks for s in scored.candidates)
+    for logps in compared:  # at every visit, mirrored or not
+        chosen, rejected = (candidate.masks for candidate in logps.candidates)
         assert torch.equal(chosen[0], chosen[1]) and chosen.shape == (2, len(pairs), 64)
         torch.testing.assert_close(chosen[0, 0], left, atol=0.35, rtol=0)  # the seam is blurred by the resize
         torch.testing.assert_close(rejected[0, 0], 1 - left, atol=0.35, rtol=0)
@@ -121,8 +120,8 @@ def test_masks_from_files_are_framed_as_the_images_and_found_by_id_role_or_name(
         make(masks=RegionConfig(kind="files", folder=tmp_path)).prepare(pairs)
 
 
-def test_what_a_mask_hides_has_no_say(make, pairs, tmp_path):
-    """A black mask leaves nothing to learn from, a white one the loss without masks."""
+def test_masked_positions_do_not_count(make, pairs, tmp_path):
+    """A black mask makes the margin 0, a white one gives the loss without masks."""
 
     def loss(shade):
         for pair in pairs:
@@ -132,8 +131,8 @@ def test_what_a_mask_hides_has_no_say(make, pairs, tmp_path):
         return loss_named("sparse_po").bind(beta=2000.0)(PairLogps(*ours.candidates, *theirs.candidates))
 
     assert torch.equal(loss(0), torch.full((len(pairs),), 2.0).log())
-    bare = shake(make())
-    ours, theirs = bare.compare_parts(bare.encode(pairs), draw_for(pairs))
+    unmasked = shake(make())
+    ours, theirs = unmasked.compare_parts(unmasked.encode(pairs), draw_for(pairs))
     whole = loss_named("sparse_po").bind(beta=2000.0)(PairLogps(*ours.candidates, *theirs.candidates))
     torch.testing.assert_close(loss(255), whole)
 
@@ -149,9 +148,9 @@ def test_masks_from_the_middle_block_span_zero_to_one_and_carry_no_gradient(make
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [({"kind": "files"}, "need the folder"), ({"kind": "activations", "folder": "x"}, "no folder. Leave folder out")],
 )
-def test_masks_that_contradict_themselves_are_refused(settings, says):
-    with pytest.raises(ValueError, match=says):
+def test_masks_that_contradict_themselves_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
         RegionConfig(**settings)

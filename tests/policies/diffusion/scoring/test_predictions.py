@@ -9,7 +9,7 @@ import torch
 from diffalign.labels import LABELS, expected
 from diffalign.latents import LATENTS, Schedule
 from diffalign.losses import LOSSES, PairLogps
-from tests.policies.conftest import draw_for, levels_of, margin, question, shake
+from tests.policies.conftest import draw_for, inputs_of, levels_of, margin, shake
 from tests.tiny import tiny_pairs, tiny_sd
 
 LEVELS = [0, 1, 57, 500, 998, 999]
@@ -45,15 +45,15 @@ def six(tmp_path_factory):
 
 @pytest.fixture
 def every_level(monkeypatch):
-    """The pairs of a batch stand at the levels of LEVELS instead of at drawn ones."""
+    """Gives the pairs of a batch the levels of LEVELS instead of drawn ones."""
     monkeypatch.setattr(
         "diffalign.policies.diffusion.scoring.denoiser.timesteps", lambda *_, **__: torch.tensor(LEVELS)
     )
 
 
 def choice(scheduler, name, settings):
-    """A sample prediction says nothing about the noise of a clean latent, so it is taken for level 0."""
-    start = {"clean": "alpha0"} if scheduler == "sample" and LATENTS[name].asks else {}
+    """A sample prediction contains no noise of a clean latent, so the latent is treated as level 0."""
+    start = {"clean": "alpha0"} if scheduler == "sample" and LATENTS[name].needs_network else {}
     return {"name": name, **settings, **start}
 
 
@@ -64,7 +64,7 @@ def test_equal_policy_and_reference_cost_log_two_and_a_moved_one_stays_finite_at
     policy = make(models[scheduler], latents=choice(scheduler, name, settings))
     encoded, draw = policy.encode(six), draw_for(six)
     assert levels_of(policy, encoded, draw) == LEVELS
-    assert all(latents.isfinite().all() for latents in question(policy, encoded, draw).latents)
+    assert all(latents.isfinite().all() for latents in inputs_of(policy, encoded, draw).latents)
     candidates = [*policy.logps(encoded, draw).candidates, *policy.reference_logps(encoded, draw).candidates]
     assert all(scores.logps.isfinite().all() for scores in candidates)
     scores = PairLogps(*candidates, point=torch.zeros(()))
@@ -79,9 +79,9 @@ def test_equal_policy_and_reference_cost_log_two_and_a_moved_one_stays_finite_at
 
 
 @EVERY_WAY
-def test_a_flow_costs_log_two_and_stays_finite_as_well(make, models, six, every_level, name, settings):
+def test_a_flow_starts_at_margin_zero_and_stays_finite(make, models, six, every_level, name, settings):
     policy = make(models["epsilon"], latents=choice("flow", name, settings))
-    judged_by(policy, Schedule.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}))
+    set_schedule(policy, Schedule.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}))
     encoded, draw = policy.encode(six), draw_for(six)
     assert torch.equal(margin(policy, encoded, draw), torch.zeros(6))
     moved = margin(shake(policy), encoded, draw)
@@ -89,31 +89,31 @@ def test_a_flow_costs_log_two_and_stays_finite_as_well(make, models, six, every_
 
 
 @EVERY_WAY
-def test_an_epsilon_prediction_that_ends_in_pure_noise_is_judged_below_it(make, six, tmp_path, name, settings):
+def test_an_epsilon_prediction_that_ends_in_pure_noise_is_scored_below_it(make, six, tmp_path, name, settings):
     model = tiny_sd(tmp_path / "model", scheduler={"rescale_betas_zero_snr": True})
     policy = shake(make(model, latents=choice("epsilon", name, settings), timesteps=(997, None)))
-    encoded, met = policy.encode(six), set()
+    encoded, drawn = policy.encode(six), set()
     for visit in range(3):
-        met |= set(levels_of(policy, encoded, draw_for(six, visit)))
+        drawn |= set(levels_of(policy, encoded, draw_for(six, visit)))
         assert margin(policy, encoded, draw_for(six, visit)).isfinite().all()
-    assert met == {997, 998}
+    assert drawn == {997, 998}
 
 
 @pytest.mark.parametrize("latents", ["forward", {"name": "ddim_inversion", "clean": "alpha0"}])
 def test_v_errors_weighted_by_their_factor_are_epsilon_errors(make, models, six, every_level, latents):
-    """The same network, read as saying epsilon: so a constant beta on v errors is beta / alpha_bar_t on epsilon's."""
+    """One network with its output converted: a constant beta on v errors is beta / alpha_bar_t on epsilon errors."""
     policy = shake(make(models["v_prediction"], latents=latents))
     encoded, draw, schedule = policy.encode(six), draw_for(six), policy._denoiser.schedule
-    v = [scored.info for scored in (policy.logps(encoded, draw), policy.reference_logps(encoded, draw))]
-    say_v = policy._policy_and_reference._call
+    v = [logps.info for logps in (policy.logps(encoded, draw), policy.reference_logps(encoded, draw))]
+    family = policy._frozen.family
 
-    def say_epsilon(network, x_t, t, conditioning):
-        return schedule.to_epsilon(say_v(network, x_t, t, conditioning), x_t, t)
+    def epsilon_of_v(network, x_t, time, conditioning, dtype):
+        return schedule.to_epsilon(family.call(network, x_t, time, conditioning, dtype), x_t, time)
 
-    policy._policy_and_reference._call = say_epsilon
-    policy._policy_and_reference._pose = policy._policy_and_reference._posing()
-    judged_by(policy, replace(schedule, prediction="epsilon"))
-    epsilon = [scored.info for scored in (policy.logps(encoded, draw), policy.reference_logps(encoded, draw))]
+    policy._policy_and_reference._family = replace(family, call=epsilon_of_v)
+    policy._policy_and_reference._noisy_inputs = policy._policy_and_reference._make_noisy_inputs()
+    set_schedule(policy, replace(schedule, prediction="epsilon"))
+    epsilon = [logps.info for logps in (policy.logps(encoded, draw), policy.reference_logps(encoded, draw))]
     factor = schedule.error_factor(torch.tensor(LEVELS)).float()
     assert factor.max() > 100
     for one, other in zip(v, epsilon, strict=True):
@@ -121,7 +121,8 @@ def test_v_errors_weighted_by_their_factor_are_epsilon_errors(make, models, six,
             torch.testing.assert_close(one[name], factor * other[name], rtol=2e-4, atol=1e-6)
 
 
-def judged_by(policy, schedule):
-    """The same policy under another schedule."""
+def set_schedule(policy, schedule):
+    """Gives the policy another schedule."""
     rules = replace(policy._denoiser, schedule=schedule)
-    policy._denoiser = policy._policy_and_reference.denoiser = policy._policy_and_reference._pose.denoiser = rules
+    scoring = policy._policy_and_reference
+    policy._denoiser = scoring.denoiser = scoring._noisy_inputs.denoiser = rules

@@ -1,0 +1,174 @@
+"""The row of a family of denoisers: the one place that knows how its models are loaded, called, encoded and shared.
+
+Latents stay unpacked, ``(B, C, h, w)`` with further axes before ``h`` for video, everywhere outside a row. A family
+whose network takes another layout converts in its ``call``, in both directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from diffalign.latents.schedule import Schedule
+from diffalign.policies.adapters import LayerNames
+from diffalign.quiet import quiet
+
+Network = Callable[..., Any]
+"""A denoiser, or a function that computes what a denoiser computes with other weights."""
+
+
+class PromptEncoder(Protocol):
+    """The frozen text encoders of a loaded pipeline."""
+
+    modules: list[nn.Module]
+    """The encoders, to be moved between devices and hashed."""
+
+    tokenizers: list[Any]
+    """One per encoder."""
+
+    identity: str
+    """What the tensors depend on besides encoders and tokenizers; part of the cache's keys."""
+
+    def encode(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Returns the conditioning of prompts, ``{name: (B, ...)}`` as ``call`` takes it, without gradient."""
+
+    def empty(self) -> dict[str, Tensor]:
+        """Returns the conditioning of the unconditional branch of guidance, ``{name: (1, ...)}``."""
+
+
+@dataclass(frozen=True)
+class LatentScale:
+    """How the network's latent ``x`` follows from the autoencoder's ``z``: ``x = (z - offset) factor``.
+
+    Args:
+        offset: A number, or one per channel, broadcastable to ``(B, C, ...)``.
+        factor: Likewise.
+    """
+
+    offset: Tensor | float = 0.0
+    factor: Tensor | float = 1.0
+
+    def normalise(self, z: Tensor) -> Tensor:
+        """Returns ``x`` of ``z``."""
+        return (z - self.offset) * self.factor
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        """Returns ``z`` of ``x``."""
+        return x / self.factor + self.offset
+
+    def to(self, device: torch.device | str) -> LatentScale:
+        """Returns the same scale with its tensors on ``device``."""
+        offset, factor = (
+            value.to(device) if isinstance(value, Tensor) else value for value in (self.offset, self.factor)
+        )
+        return LatentScale(offset, factor)
+
+
+class Codec(Protocol):
+    """Pixels to the autoencoder's latents and back."""
+
+    autoencoder: str
+    """The autoencoder's class in diffusers."""
+
+    def scale(self, vae: nn.Module) -> LatentScale:
+        """Returns the scale between the autoencoder's latents and the network's."""
+
+    def posterior(self, vae: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns mean and standard deviation ``(B, C, ...)`` of the latents of pixels in [-1, 1]."""
+
+    def decode(self, vae: nn.Module, latents: Tensor) -> Tensor:
+        """Returns pixels in about [-1, 1] of the autoencoder's latents ``(B, C, ...)``."""
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """What a sample is drawn with where nothing else is set.
+
+    Args:
+        steps: Denoising steps.
+        guidance: Scale of classifier-free guidance.
+    """
+
+    steps: int
+    guidance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A row of the table.
+
+    Args:
+        pipeline: The pipeline's class in diffusers, as ``model_index.json`` names it. Its ``load_lora_weights`` reads
+            back the adapter files that are saved for this family.
+        network: The denoiser's class in diffusers.
+        component: What the pipeline calls its denoiser: its subfolder, its attribute, and the prefix of its layers in
+            an adapter file.
+        omitted: Parts and settings that the pipeline is opened without, as keywords of ``from_pretrained``.
+        medium: What a sample is: ``"image"`` or ``"video"``.
+        call: ``call(network, x, time, conditioning, dtype)``: the network's output ``(B, C, ...)`` in one forward pass.
+            ``x`` is ``(B, C, ...)``, ``time`` ``(B,)`` as :meth:`~diffalign.latents.Schedule.model_time` gives it,
+            ``conditioning`` ``{name: (B, ...)}``, and ``dtype`` that of the network's weights: latents and states are
+            cast to it, the output is left as it comes.
+        prompt_encoder: Builds the prompt encoder of a loaded pipeline.
+        size_conditioning: ``size_conditioning(size, resolution, fixed)``: conditions that depend on an image's size,
+            ``{name: (B, ...)}``. ``size`` is ``(B, 4)``: height, width, top and left of the crop. ``fixed`` treats each
+            image as if it were ``resolution`` on each side and uncropped.
+        codec: Its autoencoder.
+        schedule: ``schedule(config, resolution)``: the noise levels of a scheduler's configuration.
+        resolution_step: ``resolution_step(config, pixels_per_latent)``: the number of pixels that each side must be a
+            multiple of, from the network's configuration.
+        adapter_layers: Preset of ``model.adapter.targets`` to the names of its layers.
+        sampling: Defaults of sampling.
+    """
+
+    pipeline: str
+    network: str
+    component: str
+    omitted: Mapping[str, Any]
+    medium: str
+    call: Callable[[Network, Tensor, Tensor, Mapping[str, Tensor], torch.dtype], Tensor]
+    prompt_encoder: Callable[[Any], PromptEncoder]
+    size_conditioning: Callable[[Tensor, int, bool], dict[str, Tensor]]
+    codec: Codec
+    schedule: Callable[[Mapping[str, Any], int], Schedule]
+    resolution_step: Callable[[Any, int], int]
+    adapter_layers: LayerNames
+    sampling: SamplingDefaults
+
+    def load_pipeline(self, folder: Path, dtype: torch.dtype) -> Any:
+        """Loads the pipeline without its denoiser. The autoencoder comes in float32: posteriors are computed once, and
+        people look at the images that it decodes."""
+        import diffusers
+
+        with quiet():
+            autoencoder = getattr(diffusers, self.codec.autoencoder)
+            vae = autoencoder.from_pretrained(folder, subfolder="vae", **_dtype(torch.float32))
+            omitted = {self.component: None, **self.omitted}
+            return getattr(diffusers, self.pipeline).from_pretrained(folder, vae=vae, **omitted, **_dtype(dtype))
+
+    def load_network(self, folder: Path, dtype: torch.dtype) -> Any:
+        """Loads the denoiser."""
+        import diffusers
+
+        with quiet():
+            return getattr(diffusers, self.network).from_pretrained(folder, subfolder=self.component, **_dtype(dtype))
+
+
+def table(*rows: Family) -> dict[str, Family]:
+    """Rows by the name of their pipeline."""
+    names = [row.pipeline for row in rows]
+    assert len(names) == len(set(names)), f"a pipeline occurs twice among {sorted(names)}"
+    return {row.pipeline: row for row in rows}
+
+
+def _dtype(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """The keyword that this version of diffusers takes a dtype by."""
+    from diffusers import __version__ as version
+
+    new = tuple(int(part) for part in version.split(".")[:2]) >= (0, 42)
+    return {"dtype" if new else "torch_dtype": dtype}
