@@ -1,22 +1,26 @@
-"""The command `diffalign`. Each command is one file, and imports the library inside, when it is run."""
+"""The command `diffalign`. Modules of commands import the library inside each command, so that ``--help`` is fast."""
 
-from diffalign.cli import (  # noqa: F401  (they register themselves)
-    commands_data,
-    commands_diagnose,
-    commands_info,
-    commands_logic,
-    commands_merge,
-    commands_model,
-    commands_pairs,
+from diffalign.cli import (  # noqa: F401  (each module registers its commands)
+    commands_adapters,
+    commands_doctor,
+    commands_methods,
+    commands_samples,
+    commands_score,
     commands_train,
-    commands_transforms,
-    commands_weights,
 )
 from diffalign.cli.app import app, run
+from diffalign.cli.data import (  # noqa: F401
+    check,
+    curriculum,
+    generate,
+    labels,
+    measure,
+    prompts,
+)
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """The entry point of the `diffalign` command and of ``python -m diffalign``."""
+    """Runs the `diffalign` command, also as ``python -m diffalign``."""
     run()

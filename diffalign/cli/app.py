@@ -1,4 +1,4 @@
-"""The command line's frame: one typer application, and errors that are sentences instead of tracebacks."""
+"""The typer application, and error messages instead of tracebacks for user errors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Look at preference data, and prepare it, before training on it.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Check, measure, generate and transform preference data for training.", no_args_is_help=True
+)
 app.add_typer(data_app, name="data")
 
 
 def run() -> None:
-    """Runs the application. A user's mistake prints one paragraph and exits with 2; a bug keeps its traceback.
+    """Runs the application. A user error prints one paragraph and exits with 2; other errors keep their traceback.
 
     With ``DIFFALIGN_DEBUG=1`` user errors keep their traceback too.
     """

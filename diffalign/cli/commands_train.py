@@ -1,4 +1,4 @@
-"""`diffalign train` and `diffalign demo`."""
+"""`diffalign train` and `diffalign demo`: alignment by a recipe."""
 
 from __future__ import annotations
 
@@ -12,24 +12,22 @@ from diffalign.errors import UserError
 
 Overrides = Annotated[
     list[str],
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Replace one value of the recipe, e.g. --set train.steps=100. Repeatable."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Value of the recipe, e.g. --set train.steps=100. Repeatable."),
 ]
 
 
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A YAML recipe; see configs/.")],
-    set_: Overrides = [],  # noqa: B006  (typer reads it, nobody changes it)
+    set_: Overrides = [],  # noqa: B006  (typer reads the default and nothing changes it)
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in the output folder.")
+        bool, typer.Option("--resume", help="Resume from the last checkpoint in the output folder.")
     ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Check recipe, data and model, print the header, and stop.")
     ] = False,
 ) -> None:
-    """Align a model as a recipe says; then compare it with its base where the recipe asks for it."""
+    """Align a model by a recipe, compare it with its base if the recipe has prompts for it, and write report.html."""
     from diffalign.training.align import align
     from diffalign.training.recipe.load import load_recipe
 
@@ -38,11 +36,13 @@ def train(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="Where the adapter, the report and the samples go.")] = Path("runs/demo"),
+    output: Annotated[Path, typer.Option(help="Folder for the adapter, the report and the samples.")] = Path(
+        "runs/demo"
+    ),
     seed: Annotated[int, typer.Option(help="Seed of the run and of the comparison.")] = 0,
     set_: Overrides = [],  # noqa: B006
 ) -> None:
-    """Align the embedded model with its preference pairs and report the difference: about five minutes on two cores."""
+    """Align the embedded model with its preference pairs and write a report, in about five minutes on two cores."""
     import shutil
 
     from diffalign.training.align import align
@@ -55,5 +55,5 @@ def demo(
             "Clone the repository and run `make demo` there."
         )
     if (output / "recipe.yaml").exists():
-        shutil.rmtree(output)  # a demo is made anew each time; only a folder that a run made is removed
+        shutil.rmtree(output)  # every demo starts from scratch, but only a folder of a run is removed
     align(load_recipe(recipe, [f"output={output}", f"train.seed={seed}", *set_]))

@@ -1,4 +1,4 @@
-"""`diffalign doctor`: what this environment can do, what is wrong with it, and the line that mends it."""
+"""Checks of the environment for `diffalign doctor`, each with the command that fixes a problem."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Args:
-        state: "ok", "note" (works, but worth knowing) or "problem" (something will fail).
-        what: What was looked at, and what was found.
-        fix: What to type; empty where nothing is to be done.
+        state: "ok", "note" (works, with a limitation) or "problem" (something will fail).
+        what: The result in one sentence.
+        fix: Command or setting that fixes it; empty if there is nothing to fix.
     """
 
     state: State
@@ -48,7 +48,7 @@ class Finding:
 
 
 def diagnose(folder: Path | None = None) -> list[Finding]:
-    """Looks at Python, packages, the torch/torchvision pair, extras, device, memory and disk. Never raises."""
+    """Checks Python, packages, the torch/torchvision pair, extras, device, memory and disk. Never raises."""
     return [
         _python(sys.version_info[:3]),
         *_packages(),
@@ -64,7 +64,7 @@ def _python(version: tuple[int, ...]) -> Finding:
     if (3, 10) <= version[:2] <= (3, 12):
         return Finding("ok", f"Python {text} on {platform.system()} {platform.machine()}")
     return Finding(
-        "note", f"Python {text}: tested are 3.10 to 3.12", "python3.11 -m venv .venv && . .venv/bin/activate"
+        "note", f"Python {text}; tested versions are 3.10 to 3.12", "python3.11 -m venv .venv && . .venv/bin/activate"
     )
 
 
@@ -75,19 +75,19 @@ def _packages() -> list[Finding]:
         if version is None:
             findings.append(Finding("problem", f"{package} is not installed", f"pip install '{package}>={minimum}'"))
         elif _numbers(version) < _numbers(minimum):
-            found = f"{package} {version} is older than {minimum}"
-            findings.append(Finding("problem", found, f"pip install -U '{package}>={minimum}'"))
+            what = f"{package} {version} is older than {minimum}"
+            findings.append(Finding("problem", what, f"pip install -U '{package}>={minimum}'"))
         else:
             findings.append(Finding("ok", f"{package} {version}"))
     return findings
 
 
 def _torchvision() -> Finding:
-    """A torchvision built for another torch takes every transformers model class down with it when it is imported."""
+    """Checks that torchvision can be imported; if it was built for another torch, transformers' models cannot."""
     version = installed_version("torchvision")
     if version is None:
-        return Finding("ok", "torchvision is not installed, and nothing here needs it")
-    # A child process: a broken pair can abort the interpreter, not only raise.
+        return Finding("ok", "torchvision is not installed and not needed")
+    # In a child process, because a mismatch can abort the interpreter.
     child = subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True, text=True, timeout=120)
     if child.returncode == 0:
         return Finding("ok", f"torchvision {version} fits torch {installed_version('torch')}")
@@ -104,7 +104,8 @@ def _extras() -> list[Finding]:
     findings = []
     for extra, (module, purpose) in EXTRAS.items():
         if importlib.util.find_spec(module) is None:
-            findings.append(Finding("note", f"{module} is absent: no {purpose}", f"pip install 'diffalign[{extra}]'"))
+            what = f"{module} is absent; it is needed for {purpose}"
+            findings.append(Finding("note", what, f"pip install 'diffalign[{extra}]'"))
         else:
             findings.append(Finding("ok", f"{module}: {purpose}"))
     return findings
@@ -122,10 +123,10 @@ def _device() -> list[Finding]:
     gib = available_bytes(device) / 2**30
     where = f"device {device}: {gib:.1f} GiB free"
     if device.type == "cpu":
-        wanted = shutil.which("nvidia-smi") is not None
-        if wanted and not torch.cuda.is_available():
-            fix = "pip install -U torch   # the default build carries CUDA; check that the driver is recent enough"
-            return [Finding("problem", "an NVIDIA driver is here, but torch sees no GPU", fix)]
+        has_driver = shutil.which("nvidia-smi") is not None
+        if has_driver and not torch.cuda.is_available():
+            fix = "pip install -U torch   # the default build includes CUDA; check that the driver is recent enough"
+            return [Finding("problem", "an NVIDIA driver is installed, but torch sees no GPU", fix)]
         return [
             Finding(
                 "note", f"{where}, {torch.get_num_threads()} threads: enough for the embedded model, slow for SD 1.5"
@@ -135,7 +136,7 @@ def _device() -> list[Finding]:
     findings = [Finding("ok", where), _precision(try_bf16(device))]
     if gib < 8:
         hint = "set train.gradient_checkpointing: true and train.micro_batch_size: 1"
-        findings.append(Finding("note", f"{gib:.1f} GiB are tight for SD 1.5 at 512 px", hint))
+        findings.append(Finding("note", f"{gib:.1f} GiB is little for SD 1.5 at 512 px", hint))
     return findings
 
 
@@ -154,7 +155,7 @@ def _disk(folder: Path) -> Finding:
 
 
 def installed_version(package: str) -> str | None:
-    """The installed version of a distribution, without importing it; None when absent."""
+    """Returns the installed version of a distribution, without importing it; None if absent."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Models and settings as the command line names them: KEY=VALUE, read as YAML and checked by what they configure."""
+"""Models and settings from the command line: KEY=VALUE options, read as YAML and validated by their config model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffalign.errors import ConfigError, near_miss
+from diffalign.errors import ConfigError, UserError, near_miss
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -16,74 +16,86 @@ if TYPE_CHECKING:
     from diffalign.training.recipe.model_kinds import ModelKind
 
 
-def parse(given: Sequence[str], option: str) -> dict[str, Any]:
-    """``["steps=30"]`` as ``{"steps": 30}``. Raises ConfigError for what is no KEY=VALUE."""
+def parse(texts: Sequence[str], option: str) -> dict[str, Any]:
+    """Parses ``["steps=30"]`` to ``{"steps": 30}``. Raises ConfigError for a text that is not KEY=VALUE."""
     import yaml
 
     values = {}
-    for text in given:
+    for text in texts:
         key, equals, value = text.partition("=")
         try:
             values[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
             equals = ""
         if not equals or not key.strip():
-            raise ConfigError(f"{option} {text} is not KEY=VALUE. What follows = is read as YAML.")
+            raise ConfigError(f"{option} {text} is not KEY=VALUE. The part after = is read as YAML.")
     return values
 
 
-def checked(model: type[BaseModel], values: Mapping[str, Any], option: str) -> BaseModel:
-    """The values as the model reads them. Raises ConfigError for unknown names, with near misses, and wrong values."""
+def validate(model: type[BaseModel], values: Mapping[str, Any], option: str) -> BaseModel:
+    """Validates values by a pydantic model. Raises ConfigError for wrong values and unknown names, with near misses."""
     from pydantic import ValidationError
 
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [_line(detail, model, option) for detail in error.errors()]
+        lines = [_error_line(detail, model, option) for detail in error.errors()]
         raise ConfigError("; ".join(lines)) from None
 
 
-def _line(detail: Mapping[str, Any], model: type[BaseModel], option: str) -> str:
+def _error_line(detail: Mapping[str, Any], model: type[BaseModel], option: str) -> str:
     name = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
-        known = list(model.model_fields)
-        near = near_miss(name, known)
-        better = (
-            f" Type: {option} {near.split(chr(39))[1]}={detail['input']}" if near else f" Known: {', '.join(known)}."
+        fields = list(model.model_fields)
+        near = near_miss(name, fields)
+        hint = (
+            f" Type: {option} {near.split(chr(39))[1]}={detail['input']}" if near else f" Known: {', '.join(fields)}."
         )
-        return f"{option} {name}: there is no such setting.{near}{better}"
+        return f"{option} {name}: there is no such setting.{near}{hint}"
     message = str(detail.get("ctx", {}).get("error", detail["msg"]))
     return f"{option} {name}: {message}; got {detail['input']!r}" if name else message
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model as the command line names it, not opened yet.
+    """A model from the command line, not loaded yet.
 
     Args:
-        row: Its kind.
-        config: What its policy is built from.
-        adapter: A shared adapter that goes on it; empty: none.
+        kind: Its kind.
+        config: Config of its policy.
+        adapter: Path of an adapter to load; empty for none.
     """
 
-    row: ModelKind
+    kind: ModelKind
     config: BaseModel
     adapter: str = ""
 
     @classmethod
-    def named(cls, path: str, kind: str, given: Sequence[str], adapter: str = "") -> Model:
-        """The model at ``path``; ``kind`` empty: what its folder looks like; ``given`` are its further settings."""
+    def from_options(cls, path: str, kind: str, settings: Sequence[str], adapter: str = "") -> Model:
+        """Returns the model at ``path``. An empty ``kind`` is detected from the folder; ``settings`` are KEY=VALUE."""
         from diffalign.training.recipe.model_kinds import MODELS, kind_named
 
         row = MODELS[kind_named({"path": path, **({"kind": kind} if kind else {})})]
-        values = {**parse(given, "--model-setting"), "path": path}
-        return cls(row, checked(row.config(), values, "--model-setting"), adapter)
+        values = {**parse(settings, "--model-setting"), "path": path}
+        return cls(row, validate(row.config(), values, "--model-setting"), adapter)
 
-    def sampling(self, given: Sequence[str], **shorthands: Any) -> dict[str, Any]:
-        """Every sampling setting of its kind: those given, and the shorthands that are not None, over the defaults."""
+    @classmethod
+    def language(cls, path: str, settings: Sequence[str], adapter: str = "") -> Model:
+        """Returns the language model at ``path``, a folder or Hub id. Raises UserError for a folder of another kind."""
+        from diffalign.training.recipe.model_kinds import kind_named
+
+        if Path(path).expanduser().is_dir() and kind_named({"path": path}) != "text":
+            raise UserError(
+                f"'{path}' holds an image model, and this command needs a language model. For images use "
+                "`diffalign data separability` or `diffalign data difficulty`."
+            )
+        return cls.from_options(path, "text", settings, adapter)
+
+    def sampling(self, settings: Sequence[str], **shorthands: Any) -> dict[str, Any]:
+        """Returns all sampling settings of its kind: ``settings`` over shorthands that are not None over defaults."""
         values = {name: value for name, value in shorthands.items() if value is not None}
-        return checked(self.row.sampling(), {**values, **parse(given, "--setting")}, "--setting").model_dump()
+        return validate(self.kind.sampling(), {**values, **parse(settings, "--setting")}, "--setting").model_dump()
 
     def open(self) -> Policy:
-        """Loads it."""
-        return self.row.aligned(self.config, Path(self.adapter)) if self.adapter else self.row.open(self.config)
+        """Loads the model, with its adapter."""
+        return self.kind.aligned(self.config, Path(self.adapter)) if self.adapter else self.kind.open(self.config)

@@ -1,4 +1,4 @@
-"""What there is to choose: methods, and the four axes that they are made of, each with a page of its own."""
+"""Texts of `diffalign methods`: a list of the methods and of the names on the four axes, and a page for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTH = 20
 
 
 def listing() -> str:
-    """Every name with one line, by what a recipe writes it after."""
+    """Returns every name with one line, grouped by the recipe key that takes it."""
     sections: dict[str, Mapping[str, str]] = {
         "methods (method: NAME)": {row.name: row.summary for row in METHODS.values()},
         "pairs (pairs: NAME)": {name: _first_line(function) for name, function in PAIRS.items()},
@@ -31,7 +31,7 @@ def listing() -> str:
 
 
 def _losses() -> list[str]:
-    """The catalogue: of each loss what it is made for, what it needs, and where it comes from."""
+    """Returns one line per loss: kind of examples, needed inputs, media, source and summary."""
     rows = [(row.name, row.kind, _needs(row), _media(row), _arxiv(row), row.summary) for row in LOSSES.values()]
     widths = [max(len(row[k]) for row in rows) for k in range(5)]
     title = "losses (loss: NAME, or a list of them that are summed): examples, needs, media, source"
@@ -40,7 +40,7 @@ def _losses() -> list[str]:
 
 def _needs(row: Loss) -> str:
     roles = row.roles if len(row.roles) < 2 else (f"{len(row.roles)} further answers",)
-    return ", ".join([*row.needs, *roles]) or "policy alone"
+    return ", ".join([*row.needs, *roles]) or "policy only"
 
 
 def _media(row: Loss) -> str:
@@ -52,7 +52,7 @@ def _arxiv(row: Loss) -> str:
 
 
 def explanations() -> dict[str, str]:
-    """The page of each name; a method's hides that of a part that goes by the same name."""
+    """Returns the page of each name; a method's page hides that of a part with the same name."""
     pages = {name: _page(name, function) for name, function in {**PAIRS, **LABELS}.items()}
     pages |= {alias: pages[name] for alias, name in LABEL_ALIASES.items()}
     pages |= {name: row.explain() for name, row in LATENTS.items()}
@@ -67,7 +67,7 @@ def _page(name: str, function: Callable[..., Any]) -> str:
     if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
         for kind, row in MODELS.items():
             fields = row.candidates().model_fields
-            page += f"\nof a model of kind '{kind}': " + ", ".join(f"{k} = {f.default}" for k, f in fields.items())
+            page += f"\nfor models of kind '{kind}': " + ", ".join(f"{k} = {f.default}" for k, f in fields.items())
     return page
 
 

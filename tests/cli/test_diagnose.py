@@ -86,9 +86,9 @@ def test_separability_finds_a_shortcut_and_drops_the_plainest(place, tmp_path):
     assert "SUSPICIOUS: by first 20 tokens" in said and "36 pairs of 36 prompts" in said and "as rough" in said
     written = rows(tmp_path / "out.jsonl")
     assert len(written) == 18 and all(isinstance(row["probe_margin"], float) for row in written)
-    with pytest.raises(UserError, match="Say where: --output"):
+    with pytest.raises(UserError, match="Give a file: --output"):
         call("data", "separability", source, "--drop-top", 0.5)
-    with pytest.raises(UserError, match="Leave --limit away"):
+    with pytest.raises(UserError, match="Leave --limit out"):
         call("data", "separability", source, "--output", tmp_path / "y.jsonl", "--limit", 3)
 
 

@@ -54,7 +54,7 @@ def test_flip_takes_ids_or_scores(tmp_path, source):
     said = call("data", "flip", source, "--output", tmp_path / "c.jsonl", "--scores", tmp_path / "rm.jsonl")
     assert "20 of 20 labels turned round, which the scores contradict" in said
     for wrong in ([], ["--share", 0.1, "--scorer", "judge0"]):
-        with pytest.raises(UserError, match="say which labels"):
+        with pytest.raises(UserError, match="choose which labels"):
             call("data", "flip", source, "--output", tmp_path / "d.jsonl", *wrong)
 
 
@@ -116,7 +116,7 @@ def test_curriculum_pairs_the_best_of_a_list_with_the_others(tmp_path):
         ("a", "d", 4),
         ("a", "c", 2),
     ]
-    with pytest.raises(UserError, match="ranked lists have their order from their scores"):
+    with pytest.raises(UserError, match="ranked lists take their order from their scores"):
         call("data", "flip", path, "--output", tmp_path / "f.jsonl", "--share", 1)
 
 

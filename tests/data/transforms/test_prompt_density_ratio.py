@@ -88,7 +88,7 @@ def test_the_weights_are_read_as_a_column_of_the_example(tmp_path):
     path = jsonl(tmp_path / "thumbs.jsonl", rows)
     result = CliRunner().invoke(app, ["data", "density", str(path)])
     assert result.exit_code == 0, result.output
-    assert "30 undesirable examples of 60: weights from 0." in result.output and "told apart in" in result.output
+    assert "30 undesirable examples of 60: weights from 0." in result.output and "right on" in result.output
     table = read_scores(tmp_path / "thumbs.scores.weight.jsonl")
     found = with_scores(read_pairs(path), [table])
     assert {p.id: p.scores["pair"]["weight"] for p in found.pairs} == density_weights(pairs).rows

@@ -1,0 +1,1 @@
+"""Commands of `diffalign data`: check, measure, generate and transform preference data."""

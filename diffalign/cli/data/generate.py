@@ -1,0 +1,93 @@
+"""`diffalign data make` and `rationales`: data that a model generates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffalign.cli.app import data_app
+from diffalign.cli.data.open_and_save import open_source, save_result
+from diffalign.cli.key_value_settings import Model
+from diffalign.cli.options import (
+    Adapter,
+    Format,
+    FormatOptions,
+    Guidance,
+    Kind,
+    ModelPath,
+    ModelSettings,
+    OutputFile,
+    Prompts,
+    SamplingSettings,
+    Seed,
+    Source,
+    Split,
+    Steps,
+)
+from diffalign.cli.progress_line import show_progress
+
+
+@data_app.command("make")
+def make(
+    model: ModelPath,
+    prompt: Prompts,
+    scorer: Annotated[str, typer.Option(help="The judge of the answers, NAME or NAME:ARGUMENT.")],
+    output: Annotated[Path, typer.Option(help="Folder for the answers and pairs.jsonl.")],
+    answers: Annotated[int, typer.Option(help="Answers per prompt, each with its own noise.")] = 4,
+    gap: Annotated[float, typer.Option(help="Smallest difference of the two scores of a pair.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the first answer.")] = 0,
+    adapter: Adapter = "",
+    setting: SamplingSettings = [],  # noqa: B006  (typer reads the default and nothing changes it)
+    steps: Steps = None,
+    guidance: Guidance = None,
+    batch: Annotated[int, typer.Option(help="Answers generated at once; it does not change them.")] = 8,
+    kind: Kind = "",
+    model_setting: ModelSettings = [],  # noqa: B006
+) -> None:
+    """Generate several answers per prompt, score them, and write pairs of the best and the worst answer."""
+    from diffalign.devices.budget import best_device
+    from diffalign.evaluation.samples.prompts import read_prompts
+    from diffalign.pairs.best_worst import make_pairs
+    from diffalign.scorers import load_scorer
+
+    prompts, chosen_model = read_prompts(prompt), Model.from_options(model, kind, model_setting, adapter)
+    settings = chosen_model.sampling(setting, steps=steps, guidance=guidance)
+    judge = load_scorer(scorer, str(best_device()))
+    options = {"answers": answers, "gap": gap, "seed": seed, "batch_size": batch, **settings}
+    typer.echo(make_pairs(chosen_model.open(), prompts, judge, output, progress=show_progress, **options).summary())
+
+
+@data_app.command("rationales")
+def rationales(
+    source: Source,
+    model: ModelPath,
+    output: OutputFile,
+    style: Annotated[
+        str, typer.Option(help="general (a short reason) or specific (a detailed comparison).")
+    ] = "general",
+    setting: SamplingSettings = [],  # noqa: B006
+    adapter: Adapter = "",
+    batch: Annotated[int, typer.Option(help="Rationales generated at once; it does not change them.")] = 8,
+    seed: Seed = 0,
+    model_setting: ModelSettings = [],  # noqa: B006
+    split: Split = "train",
+    format_: Format = "auto",
+    option: FormatOptions = [],  # noqa: B006
+) -> None:
+    """Generate, with a language model, the reason why the chosen answer is better.
+
+    Writes the pairs with a column rationale, for the loss of that name.
+    """
+    from diffalign.pairs.generate_rationales import add_rationales
+
+    chosen_model = Model.language(model, model_setting, adapter)
+    set_names = {text.partition("=")[0].strip() for text in setting}
+    defaults = {name: value for name, value in (("temperature", 0.0), ("max_new_tokens", 256)) if name not in set_names}
+    settings = chosen_model.sampling(setting, **defaults)
+    pair_set, rows = open_source(source, output, split=split, format=format_, option=option)
+    options = {"style": style, "target": output, "batch": batch, "seed": seed, "progress": show_progress}
+    progress_file, result = add_rationales(chosen_model.open(), rows, **options, **settings)  # type: ignore[arg-type]
+    save_result("rationales", pair_set, result, output)
+    progress_file.remove()
