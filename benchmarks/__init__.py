@@ -1,1 +1,1 @@
-"""Speed and memory beside a hand-written loop, as ratios of one run. Nothing here is a test."""
+"""Speed and memory compared with a hand-written loop, as ratios measured in one run. These are not tests."""

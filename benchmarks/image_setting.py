@@ -1,4 +1,4 @@
-"""What is measured: a Stable Diffusion of random weights, pairs of random images, and a recipe around them.
+"""Setting of the image benchmarks: a Stable Diffusion with random weights, pairs of random images, and a recipe.
 
 A denoiser of 24 M weights with two heads per attention, 256 px images (latents 32 x 32).
 """
@@ -42,7 +42,7 @@ def make_model(folder: Path) -> None:
         block_out_channels=(64, 128, 256, 256),
         layers_per_block=1,
         cross_attention_dim=256,
-        attention_head_dim=2,  # diffusers means the number of heads
+        attention_head_dim=2,  # in diffusers this is the number of heads
     )
     vae = AutoencoderKL(
         block_out_channels=(32, 64, 128, 128),
@@ -75,35 +75,35 @@ def make_pairs(folder: Path, count: int) -> None:
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def make_recipe(place: Path, batch: int, *, model: Mapping[str, Any], train: Mapping[str, Any], **sections: Any) -> Any:
-    """A recipe on what :func:`make_model` and :func:`make_pairs` wrote to ``model`` and ``pairs`` below ``place``.
+def make_recipe(root: Path, batch: int, *, model: Mapping[str, Any], train: Mapping[str, Any], **sections: Any) -> Any:
+    """Returns a recipe with ``root/model`` of :func:`make_model` and ``root/pairs`` of :func:`make_pairs`.
 
-    It trains every weight and draws as little as it can: prompts stay, nothing is mirrored, no checkpoint is written.
+    It trains every weight, without caption dropout, flips and checkpoints.
 
     Args:
-        place: A folder.
+        root: Folder of model and pairs.
         batch: Pairs per optimizer step.
-        model: Over the model's section.
-        train: Over the optimizer's.
-        sections: Others, such as ``loss``.
+        model: Values that replace those of the model's section.
+        train: Values that replace those of the optimizer's section.
+        sections: Further sections, such as ``loss``.
     """
-    from diffalign.training.recipe.load import make_recipe as made
+    from diffalign.training.recipe.load import make_recipe as load_values
 
-    fixed = {
-        "path": str(place / "model"),
+    defaults = {
+        "path": str(root / "model"),
         "resolution": SIDE,
         "caption_dropout": 0.0,
         "flip": "none",
         "adapter": None,
-        "cache": str(place / "cache"),
+        "cache": str(root / "cache"),
     }
-    return made(
+    return load_values(
         {
-            "model": {**fixed, **model},
-            "data": {"train": str(place / "pairs")},
+            "model": {**defaults, **model},
+            "data": {"train": str(root / "pairs")},
             "train": {"steps": 1000, "batch_size": batch, "learning_rate": 1e-5, **train},
             "checkpoint": {"every": 0},
-            "output": tempfile.mkdtemp(dir=place),
+            "output": tempfile.mkdtemp(dir=root),
             **sections,
         }
     )

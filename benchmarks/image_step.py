@@ -1,9 +1,9 @@
-"""One optimizer step of the loop beside a hand-written one of the same arithmetic: time and memory as ratios.
+"""Compares one optimizer step of diffalign with a hand-written one of the same arithmetic: time and memory as ratios.
 
     python -m benchmarks.image_step [--rounds 3] [--steps 2] [--pairs 2]
 
-The model of `benchmarks.setting`, fp32 unless said. Bars: D1 and D2 (at most 1.05 of the raw loop), D3 (what caching
-gives), D5 (a LoRA against the full step without a cache), D12 (activation checkpointing).
+The model of `benchmarks.image_setting`, fp32 unless stated. Bars: D1 and D2 (at most 1.05 of the raw loop), D3 (gain
+from caching), D5 (a LoRA against the full step without a cache), D12 (activation checkpointing).
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.measure import Measured, interleaved
+from benchmarks.image_setting import make_model, make_pairs, make_recipe
+from benchmarks.measure import Measurement, measure_interleaved
 from benchmarks.raw_image import BETA, RawLoop
-from benchmarks.setting import make_model, make_pairs, make_recipe
 
 COUNT = 16
 
 
 def main() -> None:
-    """Measure, and print a table of ratios."""
+    """Measures, and prints a table of ratios."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2, help="measured steps of a variant in a round")
+    parser.add_argument("--steps", type=int, default=2, help="measured steps per variant and round")
     parser.add_argument("--pairs", type=int, default=2, help="pairs per optimizer step")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        make_model(place / "model")
-        make_pairs(place / "pairs", COUNT)
-        raw, ours = partial(prepare_raw, place, args.pairs), partial(prepare_ours, place, args.pairs)
-        results = interleaved(
+        root = Path(folder)
+        make_model(root / "model")
+        make_pairs(root / "pairs", COUNT)
+        raw, diffalign = partial(prepare_raw, root, args.pairs), partial(prepare_diffalign, root, args.pairs)
+        results = measure_interleaved(
             {
                 "raw": partial(raw, cached=False),
-                "diffalign": partial(ours, cached=False),
+                "diffalign": partial(diffalign, cached=False),
                 "raw, cached": partial(raw, cached=True),
-                "diffalign, cached": partial(ours, cached=True),
+                "diffalign, cached": partial(diffalign, cached=True),
                 "raw, cached, LoRA": partial(raw, cached=True, lora=16),
-                "diffalign, cached, LoRA": partial(ours, cached=True, lora=16),
+                "diffalign, cached, LoRA": partial(diffalign, cached=True, lora=16),
                 "raw, cached, LoRA, bf16": partial(raw, cached=True, lora=16, bf16=True),
-                "diffalign, cached, LoRA, bf16": partial(ours, cached=True, lora=16, bf16=True),
-                "diffalign, cached, checkpointing": partial(ours, cached=True, checkpointing=True),
+                "diffalign, cached, LoRA, bf16": partial(diffalign, cached=True, lora=16, bf16=True),
+                "diffalign, cached, checkpointing": partial(diffalign, cached=True, checkpointing=True),
             },
             rounds=args.rounds,
             steps=args.steps,
@@ -58,8 +58,8 @@ def main() -> None:
     print(table(results))
 
 
-def table(results: dict[str, Measured]) -> str:
-    """The ratios, with the bar that each is held against."""
+def table(results: dict[str, Measurement]) -> str:
+    """Returns the ratios, each with its bar."""
     rows = [
         ("D1 step, nothing cached", "diffalign", "raw", "<= 1.05 / 1.05"),
         ("D2 step from cached latents", "diffalign, cached", "raw, cached", "<= 1.05 / 1.05"),
@@ -76,33 +76,33 @@ def table(results: dict[str, Measured]) -> str:
         ),
     ]
     lines = ["", f"{'':<44} {'time':>6} {'memory':>7}   bar (time / memory)"]
-    for what, one, other, bar in rows:
-        a, b = results[one], results[other]
-        lines.append(f"{what:<44} {a.step / b.step:6.2f} {a.memory / b.memory:7.2f}   {bar}")
+    for title, variant, baseline, bar in rows:
+        a, b = results[variant], results[baseline]
+        lines.append(f"{title:<44} {a.step / b.step:6.2f} {a.memory / b.memory:7.2f}   {bar}")
     return "\n".join(lines)
 
 
-def prepare_raw(place: Path, batch: int, **settings: Any) -> Callable[[], Any]:
-    """A raw loop, ready to step."""
+def prepare_raw(root: Path, batch: int, **settings: Any) -> Callable[[], Any]:
+    """Sets up a raw loop and returns its step."""
     from diffusers import StableDiffusionPipeline
 
     torch.manual_seed(0)
-    pipeline = StableDiffusionPipeline.from_pretrained(place / "model", safety_checker=None)
-    rows = [json.loads(line) for line in (place / "pairs" / "metadata.jsonl").read_text().splitlines()]
+    pipeline = StableDiffusionPipeline.from_pretrained(root / "model", safety_checker=None)
+    rows = [json.loads(line) for line in (root / "pairs" / "metadata.jsonl").read_text().splitlines()]
     names = [(row["chosen_file_name"], row["rejected_file_name"]) for row in rows]
-    pixels = torch.stack([torch.stack([_pixels(place / "pairs" / name) for name in pair]) for pair in names])
+    pixels = torch.stack([torch.stack([_pixels(root / "pairs" / name) for name in pair]) for pair in names])
     return RawLoop(pipeline, pixels, [row["prompt"] for row in rows], batch=batch, **settings).step
 
 
-def prepare_ours(
-    place: Path, batch: int, *, cached: bool, lora: int | None = None, bf16: bool = False, checkpointing: bool = False
+def prepare_diffalign(
+    root: Path, batch: int, *, cached: bool, lora: int | None = None, bf16: bool = False, checkpointing: bool = False
 ) -> Callable[[], Any]:
-    """A run of the library, ready to step."""
+    """Sets up a run of diffalign and returns its step."""
     from diffalign.training.loop import training_step
     from diffalign.training.setup.open_run import open_run
 
     recipe = make_recipe(
-        place,
+        root,
         batch,
         model={"adapter": lora and {"rank": lora, "targets": "attention"}, "use_cache": cached},
         train={"mixed_precision": "bf16" if bf16 else "no", "gradient_checkpointing": checkpointing},

@@ -1,8 +1,8 @@
-"""Measuring: each variant in a forked child of its own, variants interleaved round by round, on one thread.
+"""Measures time and memory of variants, each in a forked child process, interleaved round by round, on one thread.
 
-The clock is CPU seconds of the child, so a busy neighbour does not decide; memory is the child's peak resident set over
-what it had right after the fork. On a GPU both are the device's: seconds until it is done, and its peak. Even rounds go
-through the variants forwards, odd rounds backwards.
+Time is CPU seconds of the child, so other processes have little effect. Memory is the child's peak resident set minus
+its size right after the fork. On a GPU both are the device's: wall-clock seconds with synchronisation, and peak memory.
+Even rounds run the variants forwards, odd rounds backwards.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from statistics import median
 from typing import Any
 
 Prepare = Callable[[], Callable[[], Any]]
-"""Sets a variant up and returns its step."""
+"""Sets up a variant and returns its step."""
 Clock = Callable[[], float]
-"""Seconds so far."""
+"""Returns seconds."""
 
 
 def clock(device: str) -> Clock:
-    """Of this process's CPU work; for another device those on the wall, when all that was asked of it is done."""
+    """Returns a clock: CPU seconds of this process, or for a GPU wall-clock seconds after synchronisation."""
     if device == "cpu":
         return time.process_time
 
-    def when_done() -> float:
+    def synchronised() -> float:
         import torch
 
         torch.cuda.synchronize()
         return time.perf_counter()
 
-    return when_done
+    return synchronised
 
 
 @dataclass
-class Measured:
-    """What a variant took, and what its steps returned."""
+class Measurement:
+    """Time and memory of a variant, and the return values of its steps."""
 
     seconds: list[float] = field(default_factory=list)
     megabytes: list[float] = field(default_factory=list)
-    told: list[Any] = field(default_factory=list)
+    returned: list[Any] = field(default_factory=list)
 
     @property
     def step(self) -> float:
@@ -50,22 +50,22 @@ class Measured:
 
     @property
     def memory(self) -> float:
-        """Median peak memory over libraries, MB."""
+        """Median peak memory above that of the imported libraries, MB."""
         return median(self.megabytes)
 
 
-def interleaved(
+def measure_interleaved(
     variants: Mapping[str, Prepare], *, rounds: int, steps: int, device: str = "cpu"
-) -> dict[str, Measured]:
+) -> dict[str, Measurement]:
     """Measures ``steps`` steps of each variant in each round, after one step to warm up."""
-    results = {name: Measured() for name in variants}
+    results = {name: Measurement() for name in variants}
     for number in range(rounds):
         order = list(variants)[:: 1 if number % 2 == 0 else -1]
         for name in order:
-            seconds, megabytes, told = _in_child(variants[name], steps, device)
+            seconds, megabytes, returned = _in_child(variants[name], steps, device)
             results[name].seconds += seconds
             results[name].megabytes.append(megabytes)
-            results[name].told += told
+            results[name].returned += returned
             print(f"round {number + 1}/{rounds}  {name:<34} {median(seconds):6.2f} s  {megabytes:6.0f} MB", flush=True)
     return results
 
@@ -80,7 +80,7 @@ def _in_child(prepare: Prepare, steps: int, device: str) -> tuple[list[float], f
         return receiver.recv()
     except EOFError:
         child.join()
-        raise SystemExit(f"a variant died with exit code {child.exitcode}; its message is above") from None
+        raise SystemExit(f"a variant failed with exit code {child.exitcode}; its message is above") from None
     finally:
         child.join()
 
@@ -90,23 +90,23 @@ def _work(prepare: Prepare, steps: int, device: str, sender: Any) -> None:
     before, now = _peak(device), clock(device)
     step = prepare()
     step()
-    seconds, told = [], []
+    seconds, returned = [], []
     for _ in range(steps):
         started = now()
-        told.append(step())
+        returned.append(step())
         seconds.append(now() - started)
-    sender.send((seconds, (_peak(device) - before) / 1e6, told))
+    sender.send((seconds, (_peak(device) - before) / 1e6, returned))
     sender.close()
 
 
 def _reset_peak() -> None:
-    """A forked child starts at its own size: Linux forgets the peak when told so."""
+    """Resets the peak resident set of a forked child to its current size, through Linux's ``clear_refs``."""
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 
 
 def _peak(device: str) -> float:
-    """Peak resident set, or peak of a GPU's memory, in bytes."""
+    """Returns the peak resident set, or the peak of a GPU's memory, in bytes."""
     if device != "cpu":
         import torch
 

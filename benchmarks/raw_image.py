@@ -1,6 +1,6 @@
-"""The other side: Diffusion-DPO on a UNet as one would write it by hand, with nothing around it.
+"""A hand-written Diffusion-DPO loop on a UNet, the baseline of the image benchmarks.
 
-``RawLoop`` does the same arithmetic as the library's step: stack chosen and rejected, one level and one noise per pair,
+``RawLoop`` does the same arithmetic as diffalign's step: stack chosen and rejected, one level and one noise per pair,
 policy and reference on the same input, the logistic loss on half the gap of mean squared errors, clipping, AdamW.
 """
 
@@ -18,17 +18,17 @@ BETA = 5000.0
 
 
 class RawLoop:
-    """One optimizer step after another.
+    """A training loop, stepped from outside.
 
     Args:
         pipeline: A StableDiffusionPipeline; its UNet is trained.
         pixels: ``(N, 2, 3, H, W)`` images of pairs, chosen first.
         prompts: N prompts.
         batch: Pairs per step.
-        cached: Encode images and prompts once, before the first step, instead of at every step.
-        lora: Rank of a LoRA on attention, with the adapter switched off as reference; None trains every weight.
-        bf16: Networks under bfloat16 autocast.
-        checkpointing: Activations are computed twice.
+        cached: Whether to encode images and prompts once before the first step instead of at every step.
+        lora: Rank of a LoRA on attention, with the disabled adapter as reference; None trains every weight.
+        bf16: Whether networks compute under bfloat16 autocast.
+        checkpointing: Whether to recompute activations in the backward pass.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class RawLoop:
         return mean, std, self.text(tokens.input_ids)[0]
 
     def step(self) -> float:
-        """One optimizer step; returns the loss."""
+        """Does one optimizer step and returns the loss."""
         first = self.done * self.batch % len(self.pixels)
         rows = slice(first, first + self.batch)
         mean, std, text = [t[rows] for t in self.cache] if self.cache else self._encode(rows)

@@ -1,8 +1,8 @@
-"""What is measured for texts: a small Llama of random weights, and pairs of random tokens.
+"""Setting of the text benchmarks: a small Llama with random weights, and pairs of random tokens.
 
-22.9 M weights: 384 wide, 6 layers of 6 heads, 32,000 words, input and output embedding tied. A word of the vocabulary
-is a word of the text, so a text gives back exactly the token ids that it was written from; the end token, which whoever
-reads a plain text appends, is the last token of each response and not part of its text.
+22.9 M weights: width 384, 6 layers of 6 heads, 32,000 tokens, input and output embedding tied. Each token is one word
+of the text, so tokenizing a text returns exactly the token ids that it was made from. The end token, which every
+library appends to a plain text, is the last token of each response and not part of its text.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ SPECIAL = ("<pad>", "<end>")
 
 @dataclass(frozen=True)
 class Shape:
-    """Lengths of texts, and how many there are in a step.
+    """Lengths of texts, and pairs per step.
 
     Args:
-        prompt: Fewest and most tokens of a prompt, both drawn.
-        response: The same of a response, end token included.
+        prompt: Fewest and most tokens of a prompt, inclusive.
+        response: Fewest and most tokens of a response, with the end token.
         pairs: Pairs per optimizer step.
     """
 
@@ -56,22 +56,22 @@ class Row:
     rejected: tuple[int, ...]
 
     def texts(self) -> dict[str, str]:
-        """As texts, in the columns of preference data. The response brings the space between itself and the prompt."""
+        """Returns texts in the columns of preference data. A response starts with the space after the prompt."""
         return {
-            "prompt": _written(self.prompt),
-            "chosen": " " + _written(self.chosen[:-1]),
-            "rejected": " " + _written(self.rejected[:-1]),
+            "prompt": _text(self.prompt),
+            "chosen": " " + _text(self.chosen[:-1]),
+            "rejected": " " + _text(self.rejected[:-1]),
         }
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all sides of a comparison train.
+    """Model and pairs that all libraries of a comparison train on.
 
     Args:
         model: Folder of model and tokenizer.
         rows: All pairs.
-        order: Which of them each step sees.
+        order: The pairs of each step.
     """
 
     model: Path
@@ -79,19 +79,19 @@ class Job:
     order: BatchOrder
 
     def visits(self, step: int) -> Sequence[Visit]:
-        """The pairs of an optimizer step."""
+        """Returns the pairs of an optimizer step."""
         return self.order.batch(step)
 
 
 def make_job(model: Path, shape: Shape, *, vocabulary: int = 32_000) -> Job:
-    """Pairs of a shape for a model of :func:`make_llama`: two steps of them, so that the third step sees pairs again,
-    and a loss that has fallen."""
+    """Makes pairs of a shape for a model of :func:`make_llama`. They last two steps, so the third step repeats pairs
+    and has a lower loss."""
     count = 2 * shape.pairs
     return Job(model, make_rows(shape, count, vocabulary), BatchOrder(count, shape.pairs, seed=0))
 
 
 def make_rows(shape: Shape, count: int, vocabulary: int) -> tuple[Row, ...]:
-    """Pairs of random tokens, none of them special but the last of a response."""
+    """Returns pairs of random tokens; only the last token of a response is special."""
     random = np.random.default_rng(0)
 
     def draw(lengths: tuple[int, int], end: tuple[int, ...] = ()) -> tuple[int, ...]:
@@ -127,7 +127,7 @@ def make_llama(
 
 
 def make_tokenizer(vocabulary: int) -> Any:
-    """Word ``w7`` is token 7."""
+    """Returns a tokenizer in which the word ``w7`` is token 7."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -144,5 +144,5 @@ def _word(token: int) -> str:
     return f"w{token}"
 
 
-def _written(tokens: Sequence[int]) -> str:
+def _text(tokens: Sequence[int]) -> str:
     return " ".join(map(_word, tokens))

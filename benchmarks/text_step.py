@@ -1,9 +1,9 @@
-"""One optimizer step of DPO on texts beside TRL's and a hand-written one: speed and memory as ratios.
+"""Compares one optimizer step of DPO on texts with TRL's and a hand-written one: speed and memory as ratios.
 
     python -m benchmarks.text_step [--rounds 3] [--steps 2] [--bars LM1 LM4] [--shipped]
 
-The model and the texts of `benchmarks.text_setting`, fp32 unless said. Each side trains on the same tokens in the same
-order; at the end the losses of all steps are compared, and the run fails where they differ. "TRL" puts only positions
+The model and the texts of `benchmarks.text_setting`, fp32 unless stated. Each library trains on the same tokens in the
+same order. At the end the losses of all steps are compared, and the run fails if they differ. "TRL" puts only positions
 of completions through the head, as on a GPU (`benchmarks.trl_step`); with ``--shipped`` also as it runs on this CPU.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import Prepare, interleaved
+from benchmarks.measure import Prepare, measure_interleaved
 from benchmarks.raw_text import RawText
 from benchmarks.text_setting import BETA, LEARNING_RATE, MAX_GRAD_NORM, SHAPES, Job, make_job, make_llama
 from benchmarks.text_table import BARS, SHIPPED, check_losses, numbers, table
@@ -34,60 +34,65 @@ RANK = 16
 
 
 def main() -> None:
-    """Measure, and print a table of ratios."""
+    """Measures, and prints a table of ratios."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2, help="measured steps of a variant in a round")
-    parser.add_argument("--bars", nargs="+", default=[], metavar="LM1", help="these alone")
-    parser.add_argument("--sides", nargs="+", default=["diffalign", "TRL", "raw"], help="leave some out: no ratios")
-    parser.add_argument("--shipped", action="store_true", help="TRL as it runs on a CPU as well (slow): LM2, LM3")
+    parser.add_argument("--steps", type=int, default=2, help="measured steps per variant and round")
+    parser.add_argument("--bars", nargs="+", default=[], metavar="LM1", help="bars to measure; by default all")
+    parser.add_argument(
+        "--sides", nargs="+", default=["diffalign", "TRL", "raw"], help="libraries to measure; ratios need both"
+    )
+    parser.add_argument("--shipped", action="store_true", help="measure TRL as it runs on a CPU too (slow): LM2, LM3")
     args = parser.parse_args()
-    quiet()
+    prepare_process()
     bars = [
         bar
         for bar in (*BARS, *(SHIPPED if args.shipped else ()))
         if not args.bars or {bar.id, bar.id.split("-")[0]} & {*args.bars}
     ]
-    wanted = [name for bar in bars for name in (bar.one, bar.other)]
+    needed = [name for bar in bars for name in (bar.variant, bar.baseline)]
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        tempfile.tempdir = folder  # a forked child leaves its temporary files behind
-        make_llama(place / "model")
-        jobs = {name: make_job(place / "model", shape) for name, shape in SHAPES.items()}
+        root = Path(folder)
+        tempfile.tempdir = folder  # forked children do not delete their temporary files
+        make_llama(root / "model")
+        jobs = {name: make_job(root / "model", shape) for name, shape in SHAPES.items()}
         chosen = {
             name: prepare
-            for name, prepare in variants(place, jobs).items()
-            if name in wanted and name.split(",")[0].removesuffix(" as shipped") in args.sides
+            for name, prepare in variants(root, jobs).items()
+            if name in needed and name.split(",")[0].removesuffix(" as shipped") in args.sides
         }
-        results = interleaved(chosen, rounds=args.rounds, steps=args.steps)
+        results = measure_interleaved(chosen, rounds=args.rounds, steps=args.steps)
     print(numbers(results, {name: shape.pairs for name, shape in SHAPES.items()}))
     print(table(results, bars))
     check_losses(results)
 
 
-def variants(place: Path, jobs: Mapping[str, Job]) -> dict[str, Prepare]:
-    """Everything that is measured, by name: side, shape of the texts, what is special."""
+def variants(root: Path, jobs: Mapping[str, Job]) -> dict[str, Prepare]:
+    """Returns all variants by name: library, shape of the texts, options."""
     kinds: dict[str, dict[str, Any]] = {
         "": {},
         ", stored": {"stored": True},
         ", bf16": {"bf16": True},
         ", LoRA": {"lora": RANK},
     }
-    ours, trl, raw = partial(prepare_ours, place), partial(_prepare, TrlLoop), partial(_prepare, RawText)
-    sides = {"TRL": trl, "raw": raw, "diffalign": ours}
+    diffalign, trl, raw = partial(prepare_diffalign, root), partial(_prepare, TrlLoop), partial(_prepare, RawText)
+    sides = {"TRL": trl, "raw": raw, "diffalign": diffalign}
     long = jobs["384+64"]
-    others = ("64+64", "varied")
     return {
-        **{f"{side}, 384+64{kind}": partial(sides[side], long, **how) for kind, how in kinds.items() for side in sides},
-        "diffalign, 384+64, low memory": partial(ours, long, low_memory=True),
-        **{f"{side}, {shape}": partial(sides[side], jobs[shape]) for shape in others for side in sides},
+        **{
+            f"{side}, 384+64{kind}": partial(sides[side], long, **options)
+            for kind, options in kinds.items()
+            for side in sides
+        },
+        "diffalign, 384+64, low memory": partial(diffalign, long, low_memory=True),
+        **{f"{side}, {shape}": partial(sides[side], jobs[shape]) for shape in ("64+64", "varied") for side in sides},
         "TRL as shipped, 384+64": partial(trl, long, compact=False),
         "TRL as shipped, 384+64, defaults": partial(trl, long, compact=False, bf16=True, checkpointing=True),
     }
 
 
-def prepare_ours(
-    place: Path,
+def prepare_diffalign(
+    root: Path,
     job: Job,
     *,
     stored: bool = False,
@@ -95,22 +100,22 @@ def prepare_ours(
     lora: int | None = None,
     low_memory: bool = False,
 ) -> Callable[[], tuple[float, ...]]:
-    """A run of the library, ready to step.
+    """Sets up a run of diffalign and returns its step.
 
     Args:
-        place: A folder for what the run writes.
-        job: What to train.
-        stored: The reference's numbers are computed once, before the first step.
-        bf16: Networks under bfloat16 autocast.
-        lora: Rank of an adapter on attention; None trains every weight beside a frozen copy.
-        low_memory: Activations and logits are computed twice instead of kept.
+        root: A folder for the files of the run.
+        job: Model, pairs and their order.
+        stored: Whether the reference's log-probabilities are computed once, before the first step.
+        bf16: Whether networks compute under bfloat16 autocast.
+        lora: Rank of an adapter on attention; None trains every weight, with a frozen copy as reference.
+        low_memory: Whether to recompute activations and logits in the backward pass.
     """
     from diffalign.data.records.pair import Pair
     from diffalign.training.loop import training_step
     from diffalign.training.recipe.load import make_recipe
     from diffalign.training.setup.open_run import open_run
 
-    folder = Path(tempfile.mkdtemp(dir=place))
+    folder = Path(tempfile.mkdtemp(dir=root))
     recipe = make_recipe(
         {
             "model": {
@@ -139,7 +144,7 @@ def prepare_ours(
         }
     )
     pairs = [Pair(id=str(number), **row.texts()) for number, row in enumerate(job.rows)]
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # its header
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # hides the header of the run
         run = open_run(recipe, None, pairs, resume=False, check_only=False)
 
     def step() -> tuple[float, ...]:
@@ -149,12 +154,13 @@ def prepare_ours(
     return step
 
 
-def _prepare(loop: Callable[..., Any], job: Job, **how: Any) -> Callable[[], tuple[float, ...]]:
-    return loop(job, **how).step
+def _prepare(loop: Callable[..., Any], job: Job, **options: Any) -> Callable[[], tuple[float, ...]]:
+    return loop(job, **options).step
 
 
-def quiet() -> None:
-    """One thread, no progress bars, and everything imported before the first fork: memory is what a loop adds."""
+def prepare_process() -> None:
+    """Sets one thread, disables progress bars, and imports all libraries before the first fork, so that the measured
+    memory is that of a loop."""
     os.environ |= {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", FutureWarning)

@@ -1,10 +1,10 @@
-"""The peer: TRL's DPOTrainer, unchanged, stepped by hand.
+"""TRL's DPOTrainer, unchanged and stepped from outside, for comparison.
 
-A step is what its own loop does and no more: collate, ``training_step`` (policy and reference forward, its metrics,
-backward), clip, AdamW. Dispatching callbacks and writing logs, which its loop also does, are left out, in its favour.
+A step does the work of TRL's own loop: collate, ``training_step`` (policy and reference forward, its metrics,
+backward), clip, AdamW. Its callbacks and logs are left out, in TRL's favour.
 
-On a GPU TRL puts only the completion's positions through the head; elsewhere all of them. ``compact`` answers that
-question for it as a GPU would: the losses are the same, and it is the TRL that most people have.
+On a GPU TRL puts only the completion's positions through the head, elsewhere all of them. ``compact`` selects the GPU's
+behaviour on the CPU: the losses are the same, and it is the TRL that most users run.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from benchmarks.text_setting import BETA, LEARNING_RATE, LORA_TARGETS, MAX_GRAD_
 
 
 class TrlLoop:
-    """One optimizer step after another.
+    """A training loop, stepped from outside.
 
     Args:
-        job: What to train.
-        compact: Only completions' positions go through the head, as on a GPU.
-        bf16: Networks under bfloat16 autocast.
-        lora: Rank of a LoRA on attention, with the adapter switched off as reference; None trains every weight.
-        stored: The reference's numbers are computed once, before the first step.
-        checkpointing: Activations are computed twice.
+        job: Model, pairs and their order.
+        compact: Whether only completions' positions go through the head, as on a GPU.
+        bf16: Whether networks compute under bfloat16 autocast.
+        lora: Rank of a LoRA on attention, with the disabled adapter as reference; None trains every weight.
+        stored: Whether the reference's log-probabilities are computed once, before the first step.
+        checkpointing: Whether to recompute activations in the backward pass.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class TrlLoop:
                 processing_class=AutoTokenizer.from_pretrained(job.model),
                 peft_config=LoraConfig(r=lora, lora_alpha=lora, target_modules=list(LORA_TARGETS)) if lora else None,
             )
-        # What the trainer's own loop does before its first step.
+        # As the trainer's own loop before its first step.
         trainer.current_gradient_accumulation_steps = 1
         self.model, self.optimizer = trainer.accelerator.prepare(trainer.model, trainer.create_optimizer())
         self.trainer, self.rows = trainer, list(trainer.train_dataset)
         self._check()
 
     def step(self) -> tuple[float, ...]:
-        """One optimizer step; returns the losses of all steps so far."""
+        """Does one optimizer step and returns the losses of all steps so far."""
         inputs = self.trainer.data_collator([self.rows[index] for index, _ in self.job.visits(len(self.losses))])
         with self.head():
             loss = self.trainer.training_step(self.model, inputs)
@@ -89,19 +89,19 @@ class TrlLoop:
         return tuple(self.losses)
 
     def _check(self) -> None:
-        """Raises where the texts gave other tokens than those that were meant."""
-        for row, meant in zip(self.rows, self.job.rows, strict=True):
+        """Raises SystemExit if the tokens of the texts differ from those that the texts were made from."""
+        for row, expected in zip(self.rows, self.job.rows, strict=True):
             if [row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]] != [
-                list(meant.prompt),
-                list(meant.chosen),
-                list(meant.rejected),
+                list(expected.prompt),
+                list(expected.chosen),
+                list(expected.rejected),
             ]:
-                raise SystemExit("TRL read other tokens from the texts than those they were written from")
+                raise SystemExit("TRL's tokens of the texts differ from those that the texts were made from")
 
 
 @contextmanager
 def compact_head() -> Iterator[None]:
-    """Within it TRL scores only what has a label, as it does where Triton runs; its kernels still see the device."""
+    """Makes TRL compute only labelled positions in the head, as it does with Triton; its kernels are not changed."""
     from trl.trainer import utils
 
     with mock.patch.object(utils, "_use_triton", lambda device: True):

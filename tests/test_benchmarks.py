@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from benchmarks.measure import Measured
+from benchmarks.measure import Measurement
 from benchmarks.raw_text import RawText
 from benchmarks.text_setting import END, Job, Shape, make_job, make_llama
-from benchmarks.text_step import prepare_ours
+from benchmarks.text_step import prepare_diffalign
 from benchmarks.text_table import Bar, check_losses, table
 
 VARIED = Shape((3, 12), (2, 9), 4)
@@ -43,7 +43,7 @@ def test_a_stored_reference_and_a_live_one_lose_alike(job: Job) -> None:
 
 
 def test_the_library_loses_as_the_raw_loop_does(job: Job, tmp_path: Path) -> None:
-    ours, raw = prepare_ours(tmp_path, job), RawText(job)
+    ours, raw = prepare_diffalign(tmp_path, job), RawText(job)
     for _ in range(4):
         a, b = ours(), raw.step()
     assert abs(b[-1] - b[0]) > 1e-4
@@ -64,19 +64,19 @@ def test_trl_loses_as_the_raw_loop_does(job: Job) -> None:
 def test_a_side_that_does_other_work_fails_the_benchmark() -> None:
     same = {"raw, s": _measured(0.6931472, 0.5), "TRL, s": _measured(0.6931472, 0.50001)}
     check_losses(same)
-    with pytest.raises(SystemExit, match="diffalign, s: a loss lies"):
+    with pytest.raises(SystemExit, match="diffalign, s: a loss differs"):
         check_losses({**same, "diffalign, s": _measured(0.6931472, 0.501)})
     with pytest.raises(SystemExit, match="not at log 2"):
         check_losses({"raw, s, bf16": _measured(0.68, 0.5)})
 
 
 def test_a_bar_is_held_by_speed_and_memory_together() -> None:
-    fast, lean = Measured([1.0], [90.0]), Measured([2.0], [50.0])
-    results = {"fast": fast, "lean": lean, "slow": Measured([2.0], [100.0])}
+    fast, lean = Measurement([1.0], [90.0]), Measurement([2.0], [50.0])
+    results = {"fast": fast, "lean": lean, "slow": Measurement([2.0], [100.0])}
     lines = table(results, [Bar("A", "", name, "slow", 1.5, 0.8) for name in ("fast", "lean")]).splitlines()
     assert all(line.endswith("MISSED") for line in lines[-2:])
     assert table(results, [Bar("A", "", "fast", "slow", 2.0, 0.9)]).endswith("held")
 
 
-def _measured(*losses: float) -> Measured:
-    return Measured([1.0], [1.0], [losses])
+def _measured(*losses: float) -> Measurement:
+    return Measurement([1.0], [1.0], [losses])
