@@ -1,4 +1,4 @@
-"""A judge that is told what a prompt leaves out: the background colour that training shall teach."""
+"""A scorer that adds a background colour to the prompts, for a preference that no prompt states."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from diffalign.scorers import Scorer
 from pipelines.embedded.scenes import parse
 
 
-class Told:
-    """Scores images against their prompts with a background colour put in, "two foxes" as "two foxes on a yellow
-    background". So a general judge of images and prompts, which never saw the pairs, can say whether a preference was
-    learnt that no prompt states, and whether the rest of the image still fits.
+class BackgroundPromptScorer:
+    """Scores images against their prompts with a background colour added: "two foxes on a yellow background" for
+    "two foxes". So a general scorer, which never saw the pairs, measures whether the model learnt a colour that no
+    prompt names, and whether the rest of the image still fits.
 
     Args:
-        judge: Asked with the completed prompt.
+        scorer: Scores images against the completed prompts.
         colour: A colour of the embedded scenes.
     """
 
-    def __init__(self, judge: Scorer, colour: str) -> None:
-        self._judge, self._colour = judge, colour
-        self.name = f"{judge.name}, told {colour}"
-        self.unit, self.range, self.medium = judge.unit, judge.range, judge.medium
-        self.license, self.paper = judge.license, judge.paper
+    def __init__(self, scorer: Scorer, colour: str) -> None:
+        self._scorer, self._colour = scorer, colour
+        self.name = f"{scorer.name}, {colour} background"
+        self.unit, self.range, self.medium = scorer.unit, scorer.range, scorer.medium
+        self.license, self.paper = scorer.license, scorer.paper
 
     @property
     def weights(self) -> str:
-        """Of the judge."""
-        return self._judge.weights
+        """Hash of the scorer's parameters."""
+        return self._scorer.weights
 
     def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
-        """``(B,)``, higher is better."""
-        told = {prompt: replace(parse(prompt), background=self._colour).prompt for prompt in set(prompts)}
-        return self._judge.score([told[prompt] for prompt in prompts], images)
+        """Returns ``(B,)``, higher is better."""
+        completed = {prompt: replace(parse(prompt), background=self._colour).prompt for prompt in set(prompts)}
+        return self._scorer.score([completed[prompt] for prompt in prompts], images)

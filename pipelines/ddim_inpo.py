@@ -1,10 +1,10 @@
-"""DDIM-InPO (Lu et al. 2025, arXiv 2503.18454): preferences at inverted latents, from pairs to win rates.
+"""DDIM-InPO (Lu et al. 2025, arXiv 2503.18454): trains preferences at inverted latents; win rates against the base.
 
     python -m pipelines.ddim_inpo [--preset background|emoji|sd15|sdxl] [--output FOLDER] [--seed N] [--set K=V ...]
 
-The paper reports, per scorer, in how many prompts the aligned image scores higher, on HPDv2's test prompts and
-PartiPrompts. It sees a tenth of Diffusion-DPO's pairs, each of which costs about two and a half times as much: the
-lines under the table say what was paid here. For Stable Diffusion 1.5 it starts from a checkpoint fine-tuned on
+The paper reports, per scorer, the share of prompts for which the aligned image scores higher, on HPDv2's test prompts
+and PartiPrompts. It sees a tenth of Diffusion-DPO's pairs, each of which costs about two and a half times as much; the
+lines below the table have the cost of this training. For Stable Diffusion 1.5 it starts from a checkpoint fine-tuned on
 winners, which was not released; the presets start from the base.
 """
 
@@ -34,7 +34,7 @@ TABLE = paper.Table(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains, compares and prints the table."""
+    """Trains, compares, and prints the table."""
     paper.main("ddim_inpo", TABLE, __doc__, arguments)
 
 

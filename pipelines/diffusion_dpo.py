@@ -1,11 +1,11 @@
-"""Diffusion-DPO (Wallace et al. 2023, arXiv 2311.12908): from preference pairs to win rates against the base.
+"""Diffusion-DPO (Wallace et al. 2023, arXiv 2311.12908): trains on preference pairs; win rates against the base.
 
     python -m pipelines.diffusion_dpo [--preset background|emoji|sd15|sdxl] [--output FOLDER] [--seed N] [--set K=V]
 
-The paper trains Stable Diffusion 1.5 and XL on Pick-a-Pic v2 with 2,048 pairs a step, and lets five people per
-comparison choose between base and aligned image, on PartiPrompts and the HPSv2 prompts. Here judges choose, and the
-table is the share of fresh prompts where each prefers the aligned image. The embedded model is aligned with its own
-pairs; the other two presets train an adapter on one GPU.
+The paper trains Stable Diffusion 1.5 and XL on Pick-a-Pic v2 with 2,048 pairs per step. Five people per comparison
+choose between base and aligned image, on PartiPrompts and the HPSv2 prompts. Here scorers judge, and the table has the
+share of fresh prompts for which each prefers the aligned image. The embedded model is aligned with its own pairs; the
+presets for Stable Diffusion train an adapter on one GPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TABLE = paper.Table(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains, compares and prints the table."""
+    """Trains, compares, and prints the table."""
     paper.main("diffusion_dpo", TABLE, __doc__, arguments)
 
 

@@ -1,12 +1,12 @@
-"""A preference that nobody can miss: images on one background colour are better, where the prompt names none.
+"""Trains a preference with an obvious result: images on one background colour are preferred if the prompt names none.
 
     python -m pipelines.favourite_background [--colour yellow] [--output runs/favourite-background]
 
-Pairs: the embedded model draws each prompt twice, on the favourite background and on another one; both go under the
-prompt that names no background. Training: Diffusion-DPO with a LoRA. Table: the share of fresh prompts that base and
-the aligned model draw on the favourite colour, and in how many an independent recogniser still finds the subject.
+Pairs: the embedded model draws each prompt twice, on the favourite background and on another one; both images get the
+prompt without a background. Training: Diffusion-DPO with a LoRA. Table: the share of fresh prompts that base and
+aligned model draw on the favourite colour, and the share in which an independent recogniser finds the subject.
 
-If this does not move, the loop is wrong: look here before anything subtler.
+If this preference is not learnt, the training loop has a bug: check it before anything more subtle.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ ASSETS = ROOT / "assets" / "emoji"
 RECIPE = ROOT / "configs" / "emoji" / "favourite_background.yaml"
 SAMPLING = {"steps": 15, "guidance": 2.0}
 MARGIN = 0.9
-"""An image counts as drawn on a colour when this share of its border is nearest to it."""
+"""An image counts as drawn on a colour if this share of its border is nearest to it."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Shares of fresh prompts, base and aligned."""
+class BackgroundResult:
+    """Shares of fresh prompts for base and aligned model."""
 
     base_colour: Share
     aligned_colour: Share
@@ -47,7 +47,7 @@ class Outcome:
     aligned_subject: Share
 
     def table(self) -> str:
-        """The result in three lines."""
+        """Returns the result in three lines."""
         rows = [("favourite background", self.base_colour, self.aligned_colour)]
         rows.append(("subject recognised", self.base_subject, self.aligned_subject))
         lines = [f"{'':<22}{'base':>22}{'aligned':>22}"]
@@ -57,7 +57,7 @@ class Outcome:
 
 
 def main() -> None:
-    """Make pairs, train, and print the table."""
+    """Makes pairs, trains, and prints the table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--colour", default="yellow", choices=BACKGROUNDS)
     parser.add_argument("--pairs", type=int, default=192)
@@ -70,21 +70,21 @@ def main() -> None:
 
 def run(
     output: Path, *, colour: str = "yellow", pairs: int = 192, seed: int = 0, overrides: list[str] | None = None
-) -> Outcome:
-    """The whole experiment; pairs and images that are already there are kept."""
+) -> BackgroundResult:
+    """Runs the whole experiment; existing pairs and images are kept."""
     make_pairs(output / "pairs", colour, pairs, seed)
     values = [f"output={output / 'run'}", f"data.train={output / 'pairs'}", f"train.seed={seed}"]
     result = train(load_recipe(RECIPE, [*values, *(overrides or [])]))
     prompts = read_prompts([f"@{ASSETS / 'prompts' / 'unnamed_background.txt'}"])
     judges = load_judges([f"label_hit:{ASSETS / 'scorers' / 'recogniser'}"], [f"background:{colour}"])
     folder = output / "evaluation"
-    return outcome(
+    return count_hits(
         compare(result.policy, prompts, [seed], judges, folder=folder, stride=1, batch_size=32, **SAMPLING), colour
     )
 
 
 def make_pairs(folder: Path, colour: str, count: int, seed: int) -> None:
-    """Draws pairs that differ in nothing that a prompt says but the background, and stores them as a pair folder."""
+    """Draws pairs whose prompts differ in the background only, and writes them as a pair folder."""
     if (folder / "metadata.jsonl").exists():
         return
     rng = np.random.default_rng(seed)
@@ -94,10 +94,10 @@ def make_pairs(folder: Path, colour: str, count: int, seed: int) -> None:
         scene = replace(draw(rng), background=None)
         if scene.prompt not in fresh and not held_out(scene.subject, colour, scene.count):
             scenes.setdefault(scene.prompt, scene)
-    others = [name for name in BACKGROUNDS if name != colour]
+    other_colours = [name for name in BACKGROUNDS if name != colour]
     policy = load_policy(ModelConfig(path=str(ASSETS / "model")))
     galleries = {}
-    for role, colours in (("chosen", [colour]), ("rejected", others)):
+    for role, colours in (("chosen", [colour]), ("rejected", other_colours)):
         prompts = [replace(scene, background=str(rng.choice(colours))).prompt for scene in scenes.values()]
         galleries[role] = generate(policy, prompts, [seed], folder / role, batch_size=32, **SAMPLING)
     rows = [
@@ -111,15 +111,15 @@ def make_pairs(folder: Path, colour: str, count: int, seed: int) -> None:
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def outcome(comparison: Comparison, colour: str) -> Outcome:
-    """Counts images on the colour, and recognised subjects, on either side."""
+def count_hits(comparison: Comparison, colour: str) -> BackgroundResult:
+    """Counts images on the colour, and recognised subjects, for base and aligned model."""
     rows = comparison.rows
     base, aligned = (
         share(sum(row["scores"][f"background:{colour}"][side] >= MARGIN for row in rows), len(rows)) for side in (0, 1)
     )
     recogniser = next(j for j in comparison.judgements if j.base_hits is not None)
     assert recogniser.base_hits is not None and recogniser.aligned_hits is not None
-    return Outcome(base, aligned, recogniser.base_hits, recogniser.aligned_hits)
+    return BackgroundResult(base, aligned, recogniser.base_hits, recogniser.aligned_hits)
 
 
 def _cell(value: Share) -> str:

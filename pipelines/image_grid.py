@@ -1,4 +1,4 @@
-"""Images side by side: a row for each prompt, a column for each model."""
+"""Draws images of several models side by side: a row for each prompt, a column for each model."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from diffalign.sharing.atomic import write_atomically
 PAPER, INK = (251, 251, 249), (27, 31, 36)
 GAP, TEXT = 6, 190
 LETTERS, LINE = 28, 16
-"""Of a prompt in a line of ``TEXT`` pixels, and a line's height."""
+"""Letters of a prompt per line of ``TEXT`` pixels, and the height of a line in pixels."""
 
 
 def grid(prompts: Sequence[str], columns: Mapping[str, Sequence[Path]], side: int = 128) -> Image.Image:
-    """The sheet.
+    """Draws the grid.
 
     Args:
         prompts: One per row.
         columns: Heading to images, one per row.
-        side: Of each image, px.
+        side: Width and height of each image, px.
     """
-    from matplotlib import get_data_path  # which brings a font with more letters than PIL's own
+    from matplotlib import get_data_path  # its font has more letters than PIL's own
 
     font = ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 12)
     size = (TEXT + len(columns) * (side + GAP) + GAP, 2 * LINE + len(prompts) * (side + GAP))
@@ -46,4 +46,4 @@ def grid(prompts: Sequence[str], columns: Mapping[str, Sequence[Path]], side: in
 def save_grid(prompts: Sequence[str], columns: Mapping[str, Sequence[Path]], path: Path) -> Path:
     """Writes :func:`grid` as PNG."""
     image = grid(prompts, columns)
-    return write_atomically(path, lambda beside: image.save(beside, format="PNG"))
+    return write_atomically(path, lambda temporary: image.save(temporary, format="PNG"))

@@ -1,9 +1,9 @@
-"""From pairs to a paper's table: what the programs of this folder share.
+"""Runs a paper's experiment and prints its table; shared by the programs of this folder.
 
-    scores, where labels ask for them -> the base's images -> training -> the aligned images -> judges -> table
+    scores, if labels need them -> the base's images -> training -> the aligned images -> judges -> table
 
-Prompts are fresh ones, each with a noise of its own that base and aligned model share. Every stage keeps what it has
-made, so a program that was killed goes on when it is called again.
+Prompts are held out, each with its own noise, which base and aligned model share. Every stage keeps its files, so an
+interrupted program resumes if it is called again.
 """
 
 from __future__ import annotations
@@ -32,132 +32,136 @@ from diffalign.training.recipe.model_kinds import open_model
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.storage.run_folder import dump
 from pipelines import favourite_background
-from pipelines.cost import Cost, read_cost, train_counted
-from pipelines.told import Told
+from pipelines.background_prompt_scorer import BackgroundPromptScorer
+from pipelines.training_cost import TrainingCost, read_cost, train_with_cost
 
 RECIPES = Path(__file__).parents[1] / "configs"
 PRESETS = ("background", "emoji", "sd15", "sdxl")
 COLOUR = "yellow"
-TOLD = "clip:assets/emoji/scorers/heldout"
-FILES = {"diffusion_dpo": "dpo"}
-"""Where a method's recipe is not called like the method."""
+BACKGROUND_JUDGE = "clip:assets/emoji/scorers/heldout"
+"""Scorer that judges the preset "background" with the colour added to the prompts."""
+RECIPE_NAMES = {"diffusion_dpo": "dpo"}
+"""Names of recipes that differ from their method's name."""
 
 Judges = Mapping[str, tuple[Scorer, Role]]
 Cell = Callable[[Judgement, Sequence[Sequence[float]]], str]
 
 CELLS: dict[str, Cell] = {
-    "win rate": lambda found, pairs: f"{100 * found.win.rate:.1f} %",
-    "95 % interval": lambda found, pairs: f"{100 * found.win.low:.1f}-{100 * found.win.high:.1f} %",
-    "base, median": lambda found, pairs: f"{statistics.median(base for base, _ in pairs):.4f}",
-    "aligned, median": lambda found, pairs: f"{statistics.median(aligned for _, aligned in pairs):.4f}",
-    "base, mean": lambda found, pairs: f"{found.base_mean:.4f}",
-    "aligned, mean": lambda found, pairs: f"{found.aligned_mean:.4f}",
+    "win rate": lambda judgement, pairs: f"{100 * judgement.win.rate:.1f} %",
+    "95 % interval": lambda judgement, pairs: f"{100 * judgement.win.low:.1f}-{100 * judgement.win.high:.1f} %",
+    "base, median": lambda judgement, pairs: f"{statistics.median(base for base, _ in pairs):.4f}",
+    "aligned, median": lambda judgement, pairs: f"{statistics.median(aligned for _, aligned in pairs):.4f}",
+    "base, mean": lambda judgement, pairs: f"{judgement.base_mean:.4f}",
+    "aligned, mean": lambda judgement, pairs: f"{judgement.aligned_mean:.4f}",
 }
-"""What a column says of a judge, from its judgement and its ``[base, aligned]`` scores."""
+"""Column to a function that formats its cell from a judgement and the judge's ``[base, aligned]`` scores."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """The form in which a paper reports.
+    """The format of a paper's table.
 
     Args:
         columns: Names in :data:`CELLS`.
-        published: Preset to lines that say what was reported, by whom and where; not measured here.
+        published: Preset to lines with published numbers and their source; not measured here.
     """
 
     columns: Sequence[str]
     published: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def show(self, comparison: Comparison) -> str:
-        """One line per judge, held-out ones first."""
-        rows = [["judge", "its part", *self.columns]]
-        for found in comparison.judgements:
-            part = "held out" if found.role == "held-out" else "trained on"
-            pairs = [row["scores"][found.name] for row in comparison.rows]
-            rows.append([found.name, part, *(CELLS[column](found, pairs) for column in self.columns)])
+        """Returns the table with one line per judge; held-out judges come first."""
+        rows = [["judge", "role", *self.columns]]
+        for judgement in comparison.judgements:
+            role = "held out" if judgement.role == "held-out" else "trained on"
+            pairs = [row["scores"][judgement.name] for row in comparison.rows]
+            rows.append([judgement.name, role, *(CELLS[column](judgement, pairs) for column in self.columns)])
         return markdown(rows)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What an experiment found: aligned against base, and what the training cost."""
+class ExperimentResult:
+    """The comparison of base and aligned model, and the cost of the training."""
 
     comparison: Comparison
-    cost: Cost
+    cost: TrainingCost
 
 
 def main(method: str, table: Table, text: str | None, arguments: Sequence[str] | None = None) -> None:
-    """The command of a paper's program: runs it and prints its table, which also goes to ``table.md``."""
+    """Runs a paper's experiment from the command line, prints its table, and writes it to ``table.md``."""
     presets = [preset for preset in PRESETS if recipe_file(preset, method).exists()]
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="background", choices=presets, help="which models, data and judges")
-    parser.add_argument("--output", type=Path, help="folder; the same folder again goes on (runs/papers/PRESET-METHOD)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--prompts", type=Path, help="file of fresh prompts, one a line, instead of the recipe's")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the recipe")
+    parser.add_argument("--preset", default="background", choices=presets, help="models, data and judges")
+    parser.add_argument(
+        "--output", type=Path, help="folder, by default runs/papers/PRESET-METHOD; an existing folder is resumed"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of training and evaluation")
+    parser.add_argument("--prompts", type=Path, help="file of held-out prompts, one per line, instead of the recipe's")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="value of the recipe")
     args = parser.parse_args(arguments)
     folder = args.output or Path("runs/papers") / f"{args.preset}-{method}"
-    given = [f"evaluate.prompts={json.dumps([f'@{args.prompts}'])}"] if args.prompts else []
+    prompt_override = [f"evaluate.prompts={json.dumps([f'@{args.prompts}'])}"] if args.prompts else []
     try:
-        measured = run(method, folder, preset=args.preset, seed=args.seed, overrides=[*given, *args.set])
+        result = run(method, folder, preset=args.preset, seed=args.seed, overrides=[*prompt_override, *args.set])
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
     published = "".join(f"\n{line}" for line in table.published.get(args.preset, ()))
-    shown = f"{table.show(measured.comparison)}\n\n{footing(measured)}{published}\n"
-    write_atomically(folder / "table.md", lambda beside: beside.write_text(shown, encoding="utf-8"))
-    print(f"\n{shown}", end="", flush=True)
+    report = f"{table.show(result.comparison)}\n\n{footer(result)}{published}\n"
+    write_atomically(folder / "table.md", lambda temporary: temporary.write_text(report, encoding="utf-8"))
+    print(f"\n{report}", end="", flush=True)
 
 
 def run(
     method: str, folder: Path, *, preset: str = "background", seed: int = 0, overrides: Sequence[str] = ()
-) -> Measured:
-    """A paper's experiment in ``folder``, with the recipe ``configs/PRESET/METHOD.yaml``."""
-    # Images made while training would count among its evaluations.
+) -> ExperimentResult:
+    """Runs a paper's experiment in ``folder``, with the recipe ``configs/PRESET/METHOD.yaml``."""
+    # Images generated during training would count among its evaluations.
     values = [f"output={folder / 'run'}", f"train.seed={seed}", "previews.prompts=[]"]
     recipe = load_recipe(recipe_file(preset, method), [*values, *overrides])
-    if missing := from_afar(recipe):
+    if missing := not_on_disk(recipe):
         print(f"needs, from the Hugging Face hub or its cache: {', '.join(missing)}; and a GPU", flush=True)
-    if (found := finished(recipe, folder)) is not None:
-        return found
+    if (result := read_finished(recipe, folder)) is not None:
+        return result
     judges = open_judges(recipe, preset)
     make_pairs(recipe, preset)
     make_scores(recipe)
-    return measure(recipe, folder, draw_base(open_model(recipe.model), recipe, folder / "base"), judges)
+    base = generate_base(open_model(recipe.model), recipe, folder / "base")
+    return train_and_compare(recipe, folder, base, judges)
 
 
 def recipe_file(preset: str, method: str) -> Path:
-    """Where the recipe of a method lies; it need not exist."""
-    return RECIPES / preset / f"{FILES.get(method, method)}.yaml"
+    """Returns the path of a method's recipe; the file may be missing."""
+    return RECIPES / preset / f"{RECIPE_NAMES.get(method, method)}.yaml"
 
 
-def from_afar(recipe: Recipe) -> list[str]:
-    """What a recipe names that is not on this disk: model, data, judges."""
+def not_on_disk(recipe: Recipe) -> list[str]:
+    """Returns the model, data and judges of a recipe that are not on this disk."""
     judges = [name for name in (*recipe.evaluate.scorers, *recipe.evaluate.trained_on) if not _local(name)]
     return [name for name in (recipe.model.path, recipe.data.train) if not Path(name).exists()] + judges
 
 
 def open_judges(recipe: Recipe, preset: str) -> Judges:
-    """The recipe's judges, asked whether they can judge its prompts; first, for the preset "background", a CLIP judge
-    that is told the colour."""
-    wanted = recipe.evaluate
-    if not wanted.prompts or not (wanted.scorers or wanted.trained_on):
-        raise ConfigError("a table takes fresh prompts and judges: write evaluate.prompts and evaluate.scorers")
-    judges = load_judges(wanted.scorers, wanted.trained_on, str(best_device()))
+    """Loads the recipe's judges and checks that they can judge its prompts. For the preset "background", a CLIP judge
+    with the colour added to the prompts comes first."""
+    evaluate = recipe.evaluate
+    if not evaluate.prompts or not (evaluate.scorers or evaluate.trained_on):
+        raise ConfigError("a table needs held-out prompts and judges: set evaluate.prompts and evaluate.scorers")
+    judges = load_judges(evaluate.scorers, evaluate.trained_on, str(best_device()))
     if preset == "background":
-        summary_lines = Told(load_scorer(TOLD, str(best_device())), COLOUR)
-        judges = {summary_lines.name: (summary_lines, "held-out"), **judges}
-    check_judges(judges, read_prompts(wanted.prompts))
+        scorer = BackgroundPromptScorer(load_scorer(BACKGROUND_JUDGE, str(best_device())), COLOUR)
+        judges = {scorer.name: (scorer, "held-out"), **judges}
+    check_judges(judges, read_prompts(evaluate.prompts))
     return judges
 
 
 def make_pairs(recipe: Recipe, preset: str) -> None:
-    """Draws the pairs of a preset that makes its own, where they are missing."""
+    """Draws the pairs of the preset "background" if they are missing."""
     if preset == "background":
         favourite_background.make_pairs(Path(recipe.data.train), COLOUR, count=192, seed=0)
 
 
 def make_scores(recipe: Recipe) -> None:
-    """Lets the judge that the labels ask score the pairs, as ``diffalign score`` does, where its file is missing."""
+    """Scores the pairs for labels that need scores, as ``diffalign score`` does, if the file is missing."""
     scorer, data = recipe.labels.hyper.get("scorer"), recipe.data
     for file in (Path(name) for name in data.scores if scorer):
         if not file.exists():
@@ -167,51 +171,51 @@ def make_scores(recipe: Recipe) -> None:
                 report.say(summary_lines(table))
 
 
-def draw_base(policy: Policy, recipe: Recipe, folder: Path) -> Gallery:
-    """The base's images.
+def generate_base(policy: Policy, recipe: Recipe, folder: Path) -> Gallery:
+    """Generates the base's images.
 
     Args:
-        policy: Of the recipe's model.
-        recipe: Names prompts and sampling settings.
-        folder: Where they go.
+        policy: A policy of the recipe's model.
+        recipe: Its section ``evaluate`` has the prompts and sampling settings.
+        folder: Folder for the images.
     """
-    return _draw(policy, recipe, folder, reference=True)
+    return _generate(policy, recipe, folder, reference=True)
 
 
-def measure(recipe: Recipe, folder: Path, base: Gallery, judges: Judges) -> Measured:
-    """Trains in ``recipe.output``, draws in ``folder/aligned``, and compares with the base's images.
+def train_and_compare(recipe: Recipe, folder: Path, base: Gallery, judges: Judges) -> ExperimentResult:
+    """Trains in ``recipe.output``, generates images in ``folder/aligned``, and compares them with the base's images.
 
-    A folder where all of it is done already is read.
+    If the folder holds a finished experiment with this recipe, its result is read.
     """
-    if (found := finished(recipe, folder)) is not None:
-        return found
-    result, cost = train_counted(recipe, folder / "cost.json")
-    aligned = _draw(result.policy, recipe, folder / "aligned")
+    if (finished := read_finished(recipe, folder)) is not None:
+        return finished
+    result, cost = train_with_cost(recipe, folder / "cost.json")
+    aligned = _generate(result.policy, recipe, folder / "aligned")
     with ProgressReport(0) as report:
         comparison = compare_galleries(base, aligned, judges, folder=folder, progress=report.preparing)
     text = json.dumps(dump(recipe), indent=2) + "\n"
-    write_atomically(folder / "done.json", lambda beside: beside.write_text(text, encoding="utf-8"))
-    return Measured(comparison, cost)
+    write_atomically(folder / "done.json", lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return ExperimentResult(comparison, cost)
 
 
-def finished(recipe: Recipe, folder: Path) -> Measured | None:
-    """What an earlier call found with this very recipe; None if there is none, or it came to no end."""
-    note = folder / "done.json"
-    if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != dump(recipe):
+def read_finished(recipe: Recipe, folder: Path) -> ExperimentResult | None:
+    """Reads the result of a finished call with the same recipe; None without one."""
+    done_file = folder / "done.json"
+    if not done_file.is_file() or json.loads(done_file.read_text(encoding="utf-8")) != dump(recipe):
         return None
     pairs = recipe.train.steps * recipe.train.batch_size
-    return Measured(Comparison.load(folder / "comparison.json"), read_cost(folder / "cost.json", pairs))
+    return ExperimentResult(Comparison.load(folder / "comparison.json"), read_cost(folder / "cost.json", pairs))
 
 
-def footing(measured: Measured) -> str:
-    """What stands under a table: on how many prompts, and what it cost."""
-    found = measured.comparison
-    noises = "a noise of its own" if found.seeds == 1 else f"{found.seeds} noises of its own"
-    return f"{found.prompts} fresh prompts, each with {noises}\n{measured.cost.summary()}"
+def footer(result: ExperimentResult) -> str:
+    """Returns the lines below a table: number of prompts, and cost."""
+    comparison = result.comparison
+    noises = "its own noise" if comparison.seeds == 1 else f"{comparison.seeds} noises of its own"
+    return f"{comparison.prompts} fresh prompts, each with {noises}\n{result.cost.summary()}"
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows, the first of them the head, as a Markdown table that is also read as it is."""
+    """Returns rows as an aligned Markdown table; the first row is the head."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "| "
@@ -223,19 +227,19 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def _draw(policy: Policy, recipe: Recipe, folder: Path, *, reference: bool = False) -> Gallery:
-    wanted, seed = recipe.evaluate, recipe.train.seed
+def _generate(policy: Policy, recipe: Recipe, folder: Path, *, reference: bool = False) -> Gallery:
+    evaluate, seed = recipe.evaluate, recipe.train.seed
     with ProgressReport(0) as report:
         return generate(
             policy,
-            read_prompts(wanted.prompts),
-            range(seed, seed + wanted.seeds_per_prompt),
+            read_prompts(evaluate.prompts),
+            range(seed, seed + evaluate.seeds_per_prompt),
             folder,
             reference=reference,
-            stride=wanted.seeds_per_prompt,
-            batch_size=wanted.batch,
+            stride=evaluate.seeds_per_prompt,
+            batch_size=evaluate.batch,
             progress=report.preparing,
-            **wanted.sampling,
+            **evaluate.sampling,
         )
 
 

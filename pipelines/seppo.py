@@ -1,10 +1,10 @@
-"""SePPO (Zhang et al. 2024, arXiv 2410.05255): winners against samples of earlier checkpoints, to mean scores.
+"""SePPO (Zhang et al. 2024, arXiv 2410.05255): trains winners against samples of earlier checkpoints; mean scores.
 
     python -m pipelines.seppo [--preset background|emoji|sd15] [--output FOLDER] [--seed N] [--set K=V ...]
 
-Only the winners of the pairs are used: what they are compared with is drawn by an earlier checkpoint, anew every 30
-updates. The paper's table gives the mean score of each scorer on Pick-a-Pic's validation prompts. No training code was
-released, and beta, learning rate and sampler are not published; the recipes say which values are ours.
+Only the winners of the pairs are used. They are compared with samples of an earlier checkpoint, drawn again every 30
+updates. The paper's table has the mean score of each scorer on Pick-a-Pic's validation prompts. No training code was
+released, and beta, learning rate and sampler are not published; the recipes mark the values that are ours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TABLE = paper.Table(
     columns=("base, mean", "aligned, mean", "win rate"),
     published={
         "sd15": (
-            "reported of the paper at second hand, means, Pick-a-Pic validation prompts: PickScore 21.57, HPSv2 27.20, "
+            "reported by others for the paper, means, Pick-a-Pic validation prompts: PickScore 21.57, HPSv2 27.20, "
             "ImageReward 0.615",
         ),
     },
@@ -25,7 +25,7 @@ TABLE = paper.Table(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains, samples in between, compares and prints the table."""
+    """Trains with samples of earlier checkpoints, compares, and prints the table."""
     paper.main("seppo", TABLE, __doc__, arguments)
 
 

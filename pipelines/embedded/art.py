@@ -1,6 +1,6 @@
-"""The art: three public icon sets, fetched by name and version, rasterised to small images with alpha.
+"""Fetches three public icon sets by name and version, and rasterises them to small images with alpha.
 
-A *style* is one icon set, a *subject* an icon that all three sets hold. `Art` keeps every subject in every style at
+A *style* is one icon set, a *subject* an icon that all three sets have. `Art` holds every subject in every style at
 the few sizes that scenes use, as ``(size, size, 4)`` uint8 arrays with straight alpha.
 
     python -m pipelines.embedded.art --work build/embedded      # fetch, rasterise, write art.png to look at
@@ -29,7 +29,7 @@ SIZES = (27, 30, 40, 43, 46)
 
 
 def archive(style: str, folder: Path) -> Path:
-    """The package of `style` as a .tgz in `folder`, fetched with ``npm pack`` when it is not there yet."""
+    """Returns the package of `style` as a .tgz in `folder`, and fetches it with ``npm pack`` if it is missing."""
     package, version, _ = PACKAGES[style]
     path = folder / f"{package.strip('@').replace('/', '-')}-{version}.tgz"
     if not path.exists():
@@ -39,13 +39,13 @@ def archive(style: str, folder: Path) -> Path:
 
 
 def read_icons(path: Path) -> dict:
-    """An iconify package's ``icons.json``: ``icons`` (name to SVG body), ``aliases``, default ``width``, ``height``."""
+    """Reads an iconify package's ``icons.json``: ``icons`` (name to SVG body), ``aliases``, ``width``, ``height``."""
     with tarfile.open(path) as tar:
         return json.load(tar.extractfile("package/icons.json"))
 
 
 def rasterise(icons: dict, name: str, size: int) -> np.ndarray:
-    """One icon as ``(size, size, 4)`` uint8 with straight alpha."""
+    """Returns one icon as ``(size, size, 4)`` uint8 with straight alpha."""
     import resvg_py
 
     name = icons.get("aliases", {}).get(name, {}).get("parent", name)
@@ -65,22 +65,22 @@ class Art:
 
     @classmethod
     def load(cls, names: list[str], packages: Path, cache: Path | None = None) -> "Art":
-        """Rasterise `names` in every style and size; keep the result in the file `cache` for the next run."""
-        wanted = {f"{style}/{name}/{size}" for style in PACKAGES for name in names for size in SIZES}
+        """Rasterises `names` in every style and size, and writes the result to the file `cache` for the next run."""
+        keys = {f"{style}/{name}/{size}" for style in PACKAGES for name in names for size in SIZES}
         if cache is not None and cache.exists():
             with np.load(cache) as stored:
-                if wanted <= set(stored.files):
-                    return cls({_key(text): stored[text] for text in wanted})
-        found = {}
+                if keys <= set(stored.files):
+                    return cls({_key(text): stored[text] for text in keys})
+        sprites = {}
         for style in PACKAGES:
             icons = read_icons(archive(style, packages))
             for name in names:
                 for size in SIZES:
-                    found[f"{style}/{name}/{size}"] = rasterise(icons, name, size)
+                    sprites[f"{style}/{name}/{size}"] = rasterise(icons, name, size)
         if cache is not None:
             cache.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(cache, **found)
-        return cls({_key(text): sprite for text, sprite in found.items()})
+            np.savez_compressed(cache, **sprites)
+        return cls({_key(text): sprite for text, sprite in sprites.items()})
 
 
 def _key(text: str) -> tuple[str, str, int]:
@@ -89,7 +89,7 @@ def _key(text: str) -> tuple[str, str, int]:
 
 
 def contact_sheet(art: Art, names: list[str], size: int = 46, scale: int = 1) -> Image.Image:
-    """All subjects in all styles on grey, one column per subject: for choosing by eye."""
+    """Returns an image of all subjects in all styles on grey, one column per subject, for visual selection."""
     step = size + 4
     columns = 14
     rows = -(-len(names) // columns)
@@ -102,7 +102,7 @@ def contact_sheet(art: Art, names: list[str], size: int = 46, scale: int = 1) ->
 
 
 def main() -> None:
-    """Fetch, rasterise and write ``art.png``."""
+    """Fetches and rasterises the icons, and writes ``art.png``."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/embedded"))
     parser.add_argument("--packages", type=Path, help="folder with the .tgz files (default: WORK/packages)")

@@ -1,12 +1,11 @@
-"""The autoencoder: 64 px images to 4 x 16 x 16 latents and back.
+"""Trains the autoencoder: 64 px images to 4 x 16 x 16 latents and back.
 
     python -m pipelines.embedded.autoencoder --work build/embedded --minutes 16
 
 The loss is L1 on pixels + half the L1 of their horizontal and vertical differences (edges) + a small KL to the normal.
-For the first part, `CROPS` of the time, images are 32 px crops: more steps a second, and less plain ground in each.
-Whole images follow, because group norms see other statistics there. The learning rate follows the share of
-`--minutes` used so far, counted over restarts; a run that is killed goes on from its last checkpoint when the command
-is given again.
+For the first part, `CROPS` of the time, images are 32 px crops: more steps per second, and less plain background in
+each. Whole images follow, because group norms have other statistics there. The learning rate follows the share of
+`--minutes` used so far, counted over restarts. An interrupted command resumes from its last checkpoint.
 """
 
 import argparse
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pipelines.embedded import store
+from pipelines.embedded import training_utils
 
 CONFIG = {
     "sample_size": 64,
@@ -35,31 +34,31 @@ CROPS = 0.55
 
 
 def edges(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Mean L1 between the differences of neighbouring pixels."""
+    """Returns the mean L1 between the differences of neighbouring pixels."""
     d = x - y
     return (d[..., 1:, :] - d[..., :-1, :]).abs().mean() + (d[..., 1:] - d[..., :-1]).abs().mean()
 
 
 def psnr(vae, images: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of reconstructions from the posterior's mean, in dB, over all pixels together."""
+    """Returns the peak signal-to-noise ratio of reconstructions from the posterior's mean, in dB, over all pixels."""
     with torch.no_grad():
-        x = store.to_tensor(images)
+        x = training_utils.to_tensor(images)
         y = torch.cat([vae(part).sample.float().clamp(-1, 1) for part in x.split(64)])
     return float(10 * torch.log10(4 / F.mse_loss(y, x)))
 
 
 def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: float, kl: float, count: int) -> None:
-    """Train and write ``WORK/vae`` (a diffusers folder, 32-bit, with the scaling factor set)."""
+    """Trains and writes ``WORK/vae`` (a diffusers folder, 32-bit, with the scaling factor set)."""
     from diffusers import AutoencoderKL
 
-    art = store.load_art(work, packages)
-    images, _ = store.rendered(work, art, "scenes", count, seed=1)
+    art = training_utils.load_art(work, packages)
+    images, _ = training_utils.rendered(work, art, "scenes", count, seed=1)
     torch.manual_seed(1)
     vae = AutoencoderKL(**CONFIG)
     optimiser = torch.optim.AdamW(vae.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=1e-4, fused=True)
     ema = {name: value.clone() for name, value in vae.state_dict().items()}
     step, spent = 0, 0.0
-    if state := store.load_checkpoint(work / "vae.pt"):
+    if state := training_utils.load_checkpoint(work / "vae.pt"):
         vae.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         ema, step, spent = state["ema"], state["step"], state["spent"]
@@ -67,11 +66,11 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
     budget, last, saved = minutes * 60, time.monotonic(), spent
     print(f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, step {step}, {spent:.0f} s spent")
     while spent < budget:
-        x = store.to_tensor(images[np.sort(order.integers(0, len(images), batch))])
+        x = training_utils.to_tensor(images[np.sort(order.integers(0, len(images), batch))])
         if spent < CROPS * budget:
             x = torch.cat([x[..., i : i + 32, j : j + 32] for i, j in order.integers(2, 31, (2, 2))])
         for group in optimiser.param_groups:
-            group["lr"] = lr * store.warm_cosine(spent / budget)
+            group["lr"] = lr * training_utils.warm_cosine(spent / budget)
         with torch.autocast("cpu", torch.bfloat16):
             posterior = vae.encode(x).latent_dist
             y = vae.decode(posterior.mean + posterior.std * torch.randn_like(posterior.mean)).sample
@@ -98,7 +97,7 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
             )
         if spent - saved > 60 or spent >= budget:
             saved = spent
-            store.save_checkpoint(
+            training_utils.save_checkpoint(
                 work / "vae.pt",
                 model=vae.state_dict(),
                 optimiser=optimiser.state_dict(),
@@ -112,18 +111,20 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
 
 @torch.no_grad()
 def finish(vae, images: np.ndarray, work: Path) -> None:
-    """Set the scaling factor to 1 / std of the latents, save, and report."""
-    sample = torch.cat([vae.encode(part).latent_dist.mean for part in store.to_tensor(images[:1024]).split(64)])
+    """Sets the scaling factor to 1 / std of the latents, saves the model, and prints its PSNR."""
+    sample = torch.cat(
+        [vae.encode(part).latent_dist.mean for part in training_utils.to_tensor(images[:1024]).split(64)]
+    )
     vae.register_to_config(scaling_factor=round(float(1 / sample.std()), 4))
     vae.save_pretrained(work / "vae")
     probe = images[1024:1040]
-    y = store.to_images(vae(store.to_tensor(probe)).sample)
-    store.sheet(np.concatenate([probe, y])).save(work / "vae.png")
+    y = training_utils.to_images(vae(training_utils.to_tensor(probe)).sample)
+    training_utils.sheet(np.concatenate([probe, y])).save(work / "vae.png")
     print(f"PSNR {psnr(vae, images[1024:1280]):.2f} dB, scaling factor {vae.config.scaling_factor}")
 
 
 def main() -> None:
-    """Train the autoencoder."""
+    """Trains the autoencoder."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/embedded"))
     parser.add_argument("--packages", type=Path)

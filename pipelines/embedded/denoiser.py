@@ -1,14 +1,15 @@
-"""The denoiser and its text encoder: a Stable Diffusion in miniature, trained jointly on cached latents.
+"""Trains the denoiser and its text encoder, a small Stable Diffusion, jointly on cached latents.
 
     python -m pipelines.embedded.denoiser --work build/embedded --minutes 65 --out assets/emoji/model
 
-Noise prediction on Stable Diffusion's schedule; a tenth of the captions dropped; weights averaged. The loss of a step
-with signal-to-noise ratio r weighs clamp(r, 0.15, 5) / r: the upper bound is min-SNR's, the lower one is for prompts.
-The noisiest steps decide background and place, yet a loss on noise hardly feels them, and the mean colour of an image
-shows through them: a model that reads it there ignores the prompt. For the same reason they are drawn more often.
+Noise prediction on Stable Diffusion's schedule; a tenth of the captions dropped; weights averaged. The loss at
+signal-to-noise ratio r is weighted by clamp(r, 0.15, 5) / r. The upper bound is min-SNR's; the lower one makes the
+model follow prompts. The noisiest steps decide background and place, but they contribute little to a loss on noise, and
+the mean colour of an image is visible in them, so a model that reads it there ignores the prompt. For the same reason
+they are drawn more often.
 
-Like the autoencoder it counts minutes over restarts and goes on from its last checkpoint. Prompts take hold late:
-subjects look random for the first quarter of the training, backgrounds for the first half.
+Like the autoencoder it counts minutes over restarts and resumes from its last checkpoint. The effect of prompts appears
+late: subjects look random for the first quarter of the training, backgrounds for the first half.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.embedded import scenes, store, words
+from pipelines.embedded import scenes, training_utils, word_tokenizer
 
 UNET = {
     "sample_size": 16,
@@ -56,39 +57,39 @@ NOISIEST = 750
 
 
 def build(tokenizer):
-    """Untrained U-Net and text encoder; plain attention is faster than the fused kernel for heads this narrow."""
+    """Returns untrained U-Net and text encoder, with plain attention, which is faster for such narrow heads."""
     from diffusers import UNet2DConditionModel
     from diffusers.models.attention_processor import AttnProcessor
     from transformers import CLIPTextModel
 
     unet = UNet2DConditionModel(**UNET)
     unet.set_attn_processor(AttnProcessor())
-    text = CLIPTextModel(words.text_config(tokenizer, **TEXT))
+    text = CLIPTextModel(word_tokenizer.text_config(tokenizer, **TEXT))
     return unet, text
 
 
 def latents_of(work: Path, vae, images: np.ndarray) -> np.ndarray:
-    """Posterior mean and standard deviation of every image, scaled: ``(N, 8, 16, 16)`` float16, made once."""
+    """Returns posterior mean and standard deviation of every image, scaled: ``(N, 8, 16, 16)`` float16, cached."""
     path = work / "latents.npz"
     if not path.exists():
         parts = []
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             for i in range(0, len(images), 100):
-                posterior = vae.encode(store.to_tensor(images[i : i + 100])).latent_dist
+                posterior = vae.encode(training_utils.to_tensor(images[i : i + 100])).latent_dist
                 both = torch.cat([posterior.mean, posterior.std], 1) * vae.config.scaling_factor
                 parts.append(both.half().numpy())
-        store.save_arrays(path, latents=np.concatenate(parts))
+        training_utils.save_arrays(path, latents=np.concatenate(parts))
     return np.load(path)["latents"]
 
 
 def pipeline(work: Path, unet, text):
-    """The parts as an unmodified `StableDiffusionPipeline`."""
+    """Returns the parts as an unmodified `StableDiffusionPipeline`."""
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 
     return StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(work / "vae"),
         text_encoder=text,
-        tokenizer=words.load(work / "tokenizer"),
+        tokenizer=word_tokenizer.load(work / "tokenizer"),
         unet=unet,
         scheduler=DDIMScheduler(**SCHEDULE),
         safety_checker=None,
@@ -98,20 +99,20 @@ def pipeline(work: Path, unet, text):
 
 
 def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: float, count: int) -> None:
-    """Train and leave the averaged weights in ``WORK/denoiser.pt``."""
+    """Trains, and writes the averaged weights to ``WORK/denoiser.pt``."""
     from diffusers import AutoencoderKL, DDIMScheduler
 
-    art = store.load_art(work, packages)
-    images, drawn = store.rendered(work, art, "scenes", count, seed=1)
+    art = training_utils.load_art(work, packages)
+    images, drawn = training_utils.rendered(work, art, "scenes", count, seed=1)
     latents = latents_of(work, AutoencoderKL.from_pretrained(work / "vae"), images)
-    tokenizer = words.load(work / "tokenizer")
+    tokenizer = word_tokenizer.load(work / "tokenizer")
     torch.manual_seed(2)
     unet, text = build(tokenizer)
     parameters = [*unet.parameters(), *text.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=1e-3, fused=True)
     average = [p.detach().clone() for p in parameters]
     step, spent = 0, 0.0
-    if state := store.load_checkpoint(work / "denoiser.pt"):
+    if state := training_utils.load_checkpoint(work / "denoiser.pt"):
         with torch.no_grad():
             for p, value in zip(parameters, state["model"], strict=True):
                 p.copy_(value)
@@ -121,12 +122,12 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
     ratio = alphas / (1 - alphas)
     weights = ratio.clamp(0.15, 5.0) / ratio
     rng = np.random.default_rng(200 + step)
-    budget, last, saved, looked, losses = minutes * 60, time.monotonic(), spent, spent, []
+    budget, last, saved, previewed, losses = minutes * 60, time.monotonic(), spent, spent, []
     print(f"{sum(p.numel() for p in parameters) / 1e6:.2f} M parameters, step {step}, {spent:.0f} s spent", flush=True)
     while spent < budget:
         rows = rng.integers(0, len(latents), batch)
         prompts = ["" if rng.random() < 0.1 else scenes.unsay(drawn[i], rng).prompt for i in rows]
-        ids = tokenizer(prompts, padding="max_length", max_length=words.LENGTH, return_tensors="pt").input_ids
+        ids = tokenizer(prompts, padding="max_length", max_length=word_tokenizer.LENGTH, return_tensors="pt").input_ids
         mean, std = torch.from_numpy(latents[rows]).float().chunk(2, 1)
         clean = mean + std * torch.randn_like(mean)
         t = torch.randint(0, len(alphas), (batch,))
@@ -134,7 +135,7 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
         noise, a = torch.randn_like(clean), alphas[t].view(-1, 1, 1, 1)
         noisy = a.sqrt() * clean + (1 - a).sqrt() * noise
         for group in optimiser.param_groups:
-            group["lr"] = lr * store.warm_cosine(spent / budget)
+            group["lr"] = lr * training_utils.warm_cosine(spent / budget)
         with torch.autocast("cpu", torch.bfloat16):
             guess = unet(noisy, t, text(ids).last_hidden_state).sample
         loss = (weights[t] * (guess.float() - noise).pow(2).mean((1, 2, 3))).mean()
@@ -152,14 +153,20 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
         if spent - saved > 150 or spent >= budget:
             saved = spent
             model = [p.detach() for p in parameters]
-            store.save_checkpoint(work / "denoiser.pt", model=model, average=average, optimiser=optimiser.state_dict(),
-                                  step=step, spent=spent)  # fmt: skip
-        if spent - looked > 300:
-            looked = spent
-            look(work, average, work / f"look-{int(spent / 60):03d}.png")
+            training_utils.save_checkpoint(
+                work / "denoiser.pt",
+                model=model,
+                average=average,
+                optimiser=optimiser.state_dict(),
+                step=step,
+                spent=spent,
+            )
+        if spent - previewed > 300:
+            previewed = spent
+            save_preview(work, average, work / f"look-{int(spent / 60):03d}.png")
 
 
-LOOK = [
+PREVIEW_PROMPTS = [
     "a flat drawing of a fox on a blue background, in the center", "a noto drawing of a frog on a white background",
     "a glossy drawing of a rocket on a yellow background", "two pandas on a red background", "three flat apples",
     "a drawing of a penguin on a pink background, on the left", "three noto doughnuts on a green background",
@@ -168,9 +175,9 @@ LOOK = [
 ]  # fmt: skip
 
 
-def averaged(work: Path, average: list[torch.Tensor]):
-    """The pipeline that holds the averaged weights."""
-    unet, text = build(words.load(work / "tokenizer"))
+def averaged_pipeline(work: Path, average: list[torch.Tensor]):
+    """Returns the pipeline with the averaged weights."""
+    unet, text = build(word_tokenizer.load(work / "tokenizer"))
     with torch.no_grad():
         for p, value in zip([*unet.parameters(), *text.parameters()], average, strict=True):
             p.copy_(value)
@@ -179,36 +186,42 @@ def averaged(work: Path, average: list[torch.Tensor]):
     return pipe
 
 
-def look(work: Path, average: list[torch.Tensor], path: Path) -> None:
-    """Sample a contact sheet with the averaged weights."""
-    pipe = averaged(work, average)
+def save_preview(work: Path, average: list[torch.Tensor], path: Path) -> None:
+    """Samples a contact sheet with the averaged weights."""
+    pipe = averaged_pipeline(work, average)
     with torch.autocast("cpu", torch.bfloat16):
-        images = pipe(LOOK * 2, num_inference_steps=15, guidance_scale=3.0, generator=torch.Generator().manual_seed(0),
-                      height=64, width=64).images  # fmt: skip
-    store.sheet(np.stack([np.asarray(image) for image in images]), 12, 1).save(path)
+        images = pipe(
+            PREVIEW_PROMPTS * 2,
+            num_inference_steps=15,
+            guidance_scale=3.0,
+            generator=torch.Generator().manual_seed(0),
+            height=64,
+            width=64,
+        ).images
+    training_utils.sheet(np.stack([np.asarray(image) for image in images]), 12, 1).save(path)
 
 
 def export(work: Path, out: Path) -> None:
-    """Write the pipeline's folder with 16-bit weights that load as 32-bit by default."""
-    pipe = averaged(work, store.load_checkpoint(work / "denoiser.pt")["average"])
-    pipe.vae.register_to_config(_name_or_path="")  # not where it lay on the machine that made it
+    """Writes the pipeline's folder with 16-bit weights that load as 32-bit by default."""
+    pipe = averaged_pipeline(work, training_utils.load_checkpoint(work / "denoiser.pt")["average"])
+    pipe.vae.register_to_config(_name_or_path="")  # removes the path on this machine
     pipe.to(dtype=torch.float16).save_pretrained(out, safe_serialization=True)
-    words.save(out / "tokenizer")
-    (out / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)  # the two files of the older format say it all
+    word_tokenizer.save(out / "tokenizer")
+    (out / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)  # the two files of the older format are sufficient
     full_precision_by_default(out / "text_encoder")
-    name_as_everywhere(out / "text_encoder" / "model.safetensors")
+    add_key_prefix(out / "text_encoder" / "model.safetensors")
 
 
-def name_as_everywhere(path: Path) -> None:
-    """Put ``text_model.`` before the text encoder's keys: transformers 4 asks for it, 5 reads both, writes none."""
+def add_key_prefix(path: Path) -> None:
+    """Adds ``text_model.`` to the text encoder's keys. transformers 4 needs it; 5 reads both and writes none."""
     from safetensors.torch import load_file, save_file
 
     weights = {"text_model." + key.removeprefix("text_model."): value for key, value in load_file(path).items()}
-    store.write_atomically(path, lambda beside: save_file(weights, beside, metadata={"format": "pt"}))
+    training_utils.write_atomically(path, lambda temporary: save_file(weights, temporary, metadata={"format": "pt"}))
 
 
 def full_precision_by_default(folder: Path) -> None:
-    """Say in a transformers config that the model computes in 32 bits, whatever its file stores."""
+    """Sets 32 bits as the default precision in a transformers config, independent of the stored precision."""
     path = folder / "config.json"
     config = json.loads(path.read_text())
     config.pop("torch_dtype", None)
@@ -216,7 +229,7 @@ def full_precision_by_default(folder: Path) -> None:
 
 
 def main() -> None:
-    """Train the denoiser and write the pipeline's folder."""
+    """Trains the denoiser and writes the pipeline's folder."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/embedded"))
     parser.add_argument("--packages", type=Path)

@@ -1,11 +1,11 @@
-"""What the embedded model can do, in numbers: on combinations it never saw, with 95 % intervals.
+"""Measures the embedded model on held-out combinations, with 95 % intervals.
 
     python -m pipelines.embedded.measure --assets assets/emoji
     python -m pipelines.embedded.measure --assets assets/emoji --ceiling --work build/embedded   # on true images
 
-Subjects are named by the recogniser, backgrounds, counts and places are read from the pixels, so no judge that made the
-pairs has a say. `--ceiling` grades true images, clean and through the autoencoder: what a perfect generator would
-score.
+The recogniser classifies subjects; backgrounds, counts and places are read from the pixels. So the judge that made the
+pairs has no influence. `--ceiling` grades true images, clean and through the autoencoder, which is the score of a
+perfect generator.
 """
 
 import argparse
@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from diffalign.evaluation.stats.statistics import share
-from pipelines.embedded import pool, scenes, store
+from pipelines.embedded import scenes, scorer_images, training_utils
 
 STEPS, GUIDANCE = 15, 2.0  # recommended sampling
 
 
 def load_pipeline(folder: Path):
-    """The generator, ready to sample without a progress bar."""
+    """Loads the generator, without a progress bar."""
     from diffusers import StableDiffusionPipeline
 
     pipe = StableDiffusionPipeline.from_pretrained(folder)
@@ -32,9 +32,9 @@ def load_pipeline(folder: Path):
 
 
 def sample(pipe, prompts: list[str], seeds: list[int], steps: int, guidance: float, half: bool = False) -> np.ndarray:
-    """One image for each prompt and seed, ``(N, 64, 64, 3)`` uint8; an image depends on its own seed alone.
+    """Generates one image for each prompt and seed, ``(N, 64, 64, 3)`` uint8; an image depends on its own seed only.
 
-    `half` computes in bfloat16: nearly twice as fast on a CPU, and the same image to the eye.
+    `half` computes in bfloat16: nearly twice as fast on a CPU, with no visible difference.
     """
     images = []
     for i in range(0, len(prompts), 40):
@@ -48,24 +48,24 @@ def sample(pipe, prompts: list[str], seeds: list[int], steps: int, guidance: flo
 
 @torch.no_grad()
 def recognise(folder: Path, images: np.ndarray) -> list[str]:
-    """The subject of each image, by the recogniser."""
+    """Returns the subject of each image, by the recogniser."""
     from transformers import AutoModelForImageClassification
 
     model = AutoModelForImageClassification.from_pretrained(folder).eval()
-    found = torch.cat([model(part).logits.argmax(-1) for part in store.to_tensor(images).split(64)])
-    return [model.config.id2label[int(i)] for i in found]
+    classes = torch.cat([model(part).logits.argmax(-1) for part in training_utils.to_tensor(images).split(64)])
+    return [model.config.id2label[int(i)] for i in classes]
 
 
-def things(image: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Boxes (top, bottom, left, right) of the things standing apart on the ground, in pixels.
+def object_boxes(image: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """Returns boxes (top, bottom, left, right) of the separate objects on the background, in pixels.
 
-    A thing is a connected region unlike the rim's colour, once thin bridges are cut and specks left out.
+    An object is a connected region unlike the rim's colour, after removing thin bridges and specks.
     """
     from scipy import ndimage
 
     ground = np.array(scenes.BACKGROUNDS[scenes.nearest_background(image)], np.float32)
-    away = np.abs(image.astype(np.float32) - ground).max(-1) > 45
-    filled = ndimage.binary_fill_holes(ndimage.binary_closing(away))
+    is_foreground = np.abs(image.astype(np.float32) - ground).max(-1) > 45
+    filled = ndimage.binary_fill_holes(ndimage.binary_closing(is_foreground))
     regions, _ = ndimage.label(ndimage.binary_opening(filled, iterations=2))
     boxes = []
     for i, (rows, columns) in enumerate(ndimage.find_objects(regions), start=1):
@@ -74,8 +74,8 @@ def things(image: np.ndarray) -> list[tuple[int, int, int, int]]:
     return boxes
 
 
-def stands(boxes: list[tuple[int, int, int, int]]) -> str:
-    """The place of all things together: where the middle of their common box lies, within 4 px of the centre or not."""
+def place_of(boxes: list[tuple[int, int, int, int]]) -> str:
+    """Returns the place of all objects together: the direction of their common box from the centre, if above 4 px."""
     if not boxes:
         return "nowhere"
     sides = np.array(boxes)
@@ -88,33 +88,33 @@ def stands(boxes: list[tuple[int, int, int, int]]) -> str:
     return "top" if y < 0 else "bottom"
 
 
-def grade(images: np.ndarray, wanted: list[scenes.Scene], recogniser: Path) -> dict[str, np.ndarray]:
-    """Per image: subject, count, background and place right, and all four; what is unsaid counts as right."""
-    found = [things(image) for image in images]
-    grounds = [scenes.nearest_background(image) for image in images]
+def grade(images: np.ndarray, targets: list[scenes.Scene], recogniser: Path) -> dict[str, np.ndarray]:
+    """Returns per image whether subject, count, background, place, and all four are right; omitted attributes are."""
+    boxes_of = [object_boxes(image) for image in images]
+    backgrounds = [scenes.nearest_background(image) for image in images]
     subjects = recognise(recogniser, images)
     right = {
-        "subject": np.array([a == b.subject for a, b in zip(subjects, wanted, strict=True)]),
-        "count": np.array([len(boxes) == b.count for boxes, b in zip(found, wanted, strict=True)]),
-        "background": np.array([b.background in (None, a) for a, b in zip(grounds, wanted, strict=True)]),
-        "place": np.array([b.place in (None, stands(boxes)) for boxes, b in zip(found, wanted, strict=True)]),
+        "subject": np.array([a == b.subject for a, b in zip(subjects, targets, strict=True)]),
+        "count": np.array([len(boxes) == b.count for boxes, b in zip(boxes_of, targets, strict=True)]),
+        "background": np.array([b.background in (None, a) for a, b in zip(backgrounds, targets, strict=True)]),
+        "place": np.array([b.place in (None, place_of(boxes)) for boxes, b in zip(boxes_of, targets, strict=True)]),
     }
     right["all four"] = np.logical_and.reduce(list(right.values()))
     return right
 
 
 def report(title: str, right: dict[str, np.ndarray]) -> None:
-    """Print one line for each measure."""
+    """Prints one line for each measure."""
     print(title)
     for name, hits in right.items():
-        found = share(int(hits.sum()), len(hits))
-        rates = (100 * value for value in (found.rate, found.low, found.high))
-        print("  {:<11}{:5.1f} %  [{:.1f}, {:.1f}]".format(name, *rates), f" n = {found.n}")
+        hit_share = share(int(hits.sum()), len(hits))
+        rates = (100 * value for value in (hit_share.rate, hit_share.low, hit_share.high))
+        print("  {:<11}{:5.1f} %  [{:.1f}, {:.1f}]".format(name, *rates), f" n = {hit_share.n}")
 
 
 @torch.no_grad()
 def cosines(folder: Path, prompts: list[str], images: np.ndarray) -> np.ndarray:
-    """Cosine similarity of each image to its own prompt, by a dual encoder in `folder`, ``(N,)``."""
+    """Returns the cosine similarity of each image to its own prompt, by a dual encoder in `folder`, ``(N,)``."""
     from transformers import AutoModel, AutoTokenizer
 
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
@@ -124,42 +124,44 @@ def cosines(folder: Path, prompts: list[str], images: np.ndarray) -> np.ndarray:
         out = model(
             input_ids=tokens.input_ids,
             attention_mask=tokens.attention_mask,
-            pixel_values=store.to_tensor(images[i : i + 64]),
+            pixel_values=training_utils.to_tensor(images[i : i + 64]),
         )
         scores.append((out.image_embeds * out.text_embeds).sum(-1).numpy())
     return np.concatenate(scores)
 
 
 def near_miss_test(folder: Path, images: np.ndarray, shown: list[scenes.Scene], seed: int) -> np.ndarray:
-    """Whether a judge prefers an image's own prompt to one that differs in a single attribute, ``(N,)`` bool."""
+    """Returns whether a judge prefers an image's own prompt to one with a single other attribute, ``(N,)`` bool."""
     rng = np.random.default_rng(seed)
-    misses = [pool.near_miss(scene, rng).prompt for scene in shown]
+    misses = [scorer_images.near_miss(scene, rng).prompt for scene in shown]
     return cosines(folder, [s.prompt for s in shown], images) > cosines(folder, misses, images)
 
 
 def ceiling(assets: Path, work: Path, packages: Path | None, n: int) -> None:
-    """Grade true images of held-out combinations, clean and reconstructed; print the autoencoder's PSNR."""
+    """Grades true images of held-out combinations, clean and reconstructed, and prints the autoencoder's PSNR."""
     from diffusers import AutoencoderKL
 
     rng = np.random.default_rng(77)
-    wanted = [scenes.draw(rng, holdout=True) for _ in range(n)]
-    clean = np.stack([scenes.render(scene, store.load_art(work, packages), rng) for scene in wanted])
+    targets = [scenes.draw(rng, holdout=True) for _ in range(n)]
+    clean = np.stack([scenes.render(scene, training_utils.load_art(work, packages), rng) for scene in targets])
     vae = AutoencoderKL.from_pretrained(assets / "model" / "vae")
     with torch.no_grad():
-        through = store.to_images(torch.cat([vae(part).sample for part in store.to_tensor(clean).split(64)]))
+        through = training_utils.to_images(
+            torch.cat([vae(part).sample for part in training_utils.to_tensor(clean).split(64)])
+        )
     error = np.mean((through.astype(np.float64) - clean) ** 2)
     print(f"autoencoder on unseen combinations: PSNR {10 * math.log10(255**2 / error):.2f} dB, n = {n}")
-    report("true images, clean", grade(clean, wanted, assets / "scorers" / "recogniser"))
-    report("true images, through the autoencoder", grade(through, wanted, assets / "scorers" / "recogniser"))
+    report("true images, clean", grade(clean, targets, assets / "scorers" / "recogniser"))
+    report("true images, through the autoencoder", grade(through, targets, assets / "scorers" / "recogniser"))
     judges = {name: assets / "scorers" / name for name in ("judge", "heldout")}
     report(
-        "prompts told from near misses, through the autoencoder",
-        {name: near_miss_test(folder, through, wanted, seed=78) for name, folder in judges.items()},
+        "prompts distinguished from near misses, through the autoencoder",
+        {name: near_miss_test(folder, through, targets, seed=78) for name, folder in judges.items()},
     )
 
 
 def main() -> None:
-    """Measure the embedded model."""
+    """Measures the embedded model."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--assets", type=Path, default=Path("assets/emoji"))
     parser.add_argument("--work", type=Path, default=Path("build/embedded"))
@@ -180,11 +182,11 @@ def main() -> None:
     sample(pipe, prompts[:16], list(range(16)), args.steps, args.guidance)
     print(f"16 images in {time.monotonic() - began:.1f} s ({torch.get_num_threads()} threads)")
     images = sample(pipe, prompts, [args.seed + i for i in range(len(prompts))], args.steps, args.guidance)
-    wanted = [scenes.parse(prompt) for prompt in prompts]
+    targets = [scenes.parse(prompt) for prompt in prompts]
     title = f"{args.prompts}: {len(prompts)} prompts, {args.steps} steps, guidance {args.guidance}, seed {args.seed}"
-    report(title, grade(images, wanted, args.assets / "scorers" / "recogniser"))
+    report(title, grade(images, targets, args.assets / "scorers" / "recogniser"))
     if args.sheet:
-        store.sheet(images[:96], 12).save(args.sheet)
+        training_utils.sheet(images[:96], 12).save(args.sheet)
     return None
 
 

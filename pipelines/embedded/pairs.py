@@ -1,12 +1,11 @@
-"""Prompt lists and preference pairs of the embedded model.
+"""Writes the prompt lists and the preference pairs of the embedded model.
 
     python -m pipelines.embedded.pairs prompts --assets assets/emoji
     python -m pipelines.embedded.pairs pairs --assets assets/emoji --work build/embedded
 
-Prompts for measuring ask for held-out combinations; prompts of the pairs come from the training combinations. Each
-prompt is drawn several times, the judge orders the images, and the best meets the worst, the second best the second
-worst, and so on, as long as the gap is clear. Images already drawn are kept in the work folder, so a killed run
-goes on.
+Prompts for measurements have held-out combinations; prompts of the pairs have training combinations. Each prompt is
+drawn several times and the judge scores the images. The best is paired with the worst, the second best with the second
+worst, and so on, if the gap is large enough. Images are kept in the work folder, so an interrupted command resumes.
 """
 
 import argparse
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.embedded import measure, scenes, store
+from pipelines.embedded import measure, scenes, training_utils
 
 FIRST_SEED = 1_000_000
 CARD = """---
@@ -34,34 +33,34 @@ configs:
 {count} pairs for {prompts} prompts of the training combinations. Both images of a pair were drawn by the embedded
 model for the same prompt ({steps} steps, guidance {guidance}, bfloat16); the judge in `../scorers/judge` preferred the
 chosen one by at least {gap} of cosine similarity. `chosen_score` and `rejected_score` are those similarities,
-`seed_chosen` and `seed_rejected` the seeds of the images' noise. No person labelled anything here.
+`seed_chosen` and `seed_rejected` the seeds of the images' noise. There are no human labels.
 """
 
 
 def unique_prompts(count: int, seed: int, make, taken: set[str]) -> list[str]:
-    """`count` different prompts, none of them in `taken`; they are added to it."""
-    rng, found = np.random.default_rng(seed), []
-    while len(found) < count:
+    """Returns `count` different prompts that are not in `taken`, and adds them to it."""
+    rng, prompts = np.random.default_rng(seed), []
+    while len(prompts) < count:
         prompt = make(rng).prompt
         if prompt not in taken:
             taken.add(prompt)
-            found.append(prompt)
-    return found
+            prompts.append(prompt)
+    return prompts
 
 
 def held_out_prompt(rng: np.random.Generator) -> scenes.Scene:
-    """A prompt that names a held-out combination; style and place may be unsaid."""
+    """Returns a prompt with a held-out combination; style and place may be omitted."""
     scene = scenes.draw(rng, holdout=True)
     return scenes.replace(scenes.unsay(scene, rng), background=scene.background)
 
 
 def unnamed_background(rng: np.random.Generator) -> scenes.Scene:
-    """A prompt that says nothing of the background."""
+    """Returns a prompt without a background."""
     return scenes.replace(scenes.unsay(scenes.draw(rng), rng), background=None)
 
 
 def write_prompts(out: Path, train: int) -> None:
-    """Write ``test.txt``, ``dev.txt``, ``unnamed_background.txt`` and ``train.txt``, disjoint lists."""
+    """Writes ``test.txt``, ``dev.txt``, ``unnamed_background.txt`` and ``train.txt``, disjoint lists."""
     out.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     lists = {"test": (300, held_out_prompt), "dev": (200, held_out_prompt),
@@ -71,36 +70,36 @@ def write_prompts(out: Path, train: int) -> None:
         (out / f"{name}.txt").write_text("\n".join(unique_prompts(count, seed, make, taken)) + "\n")
 
 
-PART = 20  # prompts drawn and kept at a time
+PART = 20  # prompts per file of drawn images
 
 
 def draw_part(work: Path, pipe, prompts: list[str], start: int, args: argparse.Namespace) -> np.ndarray:
-    """Images of the `PART` prompts from `start` on, ``(n, samples, 64, 64, 3)`` uint8, drawn once and kept."""
+    """Returns images of `PART` prompts from `start` on, ``(n, samples, 64, 64, 3)`` uint8, drawn once and cached."""
     path = work / f"drawn-{start:04d}-{args.samples}-{args.steps}-{args.guidance}.npz"
-    some = prompts[start : start + PART]
+    part = prompts[start : start + PART]
     if not path.exists():
-        seeds = [FIRST_SEED + args.samples * start + i for i in range(len(some) * args.samples)]
-        repeated = [prompt for prompt in some for _ in range(args.samples)]
+        seeds = [FIRST_SEED + args.samples * start + i for i in range(len(part) * args.samples)]
+        repeated = [prompt for prompt in part for _ in range(args.samples)]
         images = measure.sample(pipe, repeated, seeds, args.steps, args.guidance, half=True)
-        store.save_arrays(path, images=images)
-        print(f"{start + len(some)} of {len(prompts)} prompts", flush=True)
-    return np.load(path)["images"].reshape(len(some), args.samples, 64, 64, 3)
+        training_utils.save_arrays(path, images=images)
+        print(f"{start + len(part)} of {len(prompts)} prompts", flush=True)
+    return np.load(path)["images"].reshape(len(part), args.samples, 64, 64, 3)
 
 
 def choose(scores: np.ndarray, gap: float, per_prompt: int) -> list[tuple[int, int, int]]:
-    """(prompt, chosen, rejected): the k-th best against the k-th worst, where they are at least `gap` apart."""
-    found = []
+    """Returns (prompt, chosen, rejected) for the k-th best and the k-th worst image, if `gap` or more apart."""
+    pairs = []
     for prompt, row in enumerate(scores):
         order = np.argsort(-row, kind="stable")
         for k in range(min(per_prompt, len(order) // 2)):
             best, worst = int(order[k]), int(order[-1 - k])
             if row[best] - row[worst] >= gap:
-                found.append((prompt, best, worst))
-    return found
+                pairs.append((prompt, best, worst))
+    return pairs
 
 
 def write_pairs(args: argparse.Namespace) -> None:
-    """Draw, judge, choose, and write the folder of pairs."""
+    """Draws and scores images, chooses pairs, and writes their folder."""
     prompts = (args.assets / "prompts" / "train.txt").read_text().splitlines()
     (args.work / "drawn").mkdir(parents=True, exist_ok=True)
     pipe, starts = measure.load_pipeline(args.assets / "model"), range(0, len(prompts), PART)
@@ -108,12 +107,12 @@ def write_pairs(args: argparse.Namespace) -> None:
     flat = images.reshape(-1, 64, 64, 3)
     repeated = [prompt for prompt in prompts for _ in range(args.samples)]
     scores = measure.cosines(args.assets / "scorers" / "judge", repeated, flat).reshape(len(prompts), args.samples)
-    found = choose(scores, args.gap, args.per_prompt)
+    chosen = choose(scores, args.gap, args.per_prompt)
     folder, rows = args.assets / "pairs" / "train", []
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for stale in (folder / "images").glob("*.png"):
         stale.unlink()
-    for prompt, *pair in found:
+    for prompt, *pair in chosen:
         row = {"prompt": prompts[prompt]}
         for name, i in zip(("chosen", "rejected"), pair, strict=True):
             row[f"{name}_file_name"] = f"images/{prompt:04d}-{i}.png"
@@ -128,7 +127,7 @@ def write_pairs(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Write the prompt lists or the pairs."""
+    """Writes the prompt lists or the pairs."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("what", choices=["prompts", "pairs"])
     parser.add_argument("--assets", type=Path, default=Path("assets/emoji"))

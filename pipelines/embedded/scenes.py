@@ -1,10 +1,10 @@
-"""The world of the embedded model: scenes, their prompts, their images, and what is held out.
+"""Scenes of the embedded model, with their prompts and images, and the combinations that are held out.
 
-A *scene* is a subject, how many of it, and three attributes that a prompt may leave unsaid: style, background and
-place. `Scene.prompt` and `parse` are inverse to each other; `render` draws the unsaid attributes at random.
+A *scene* is a subject, its count, and three attributes that a prompt may omit: style, background and place.
+`Scene.prompt` and `parse` are inverse to each other; `render` draws the omitted attributes at random.
 
-A *combination* is (subject, background, count). `held_out` names about 12 % of them by a hash: no image of those is
-ever rendered for a training of anything, so prompts that ask for them measure composition instead of memory.
+A *combination* is (subject, background, count). `held_out` selects about 12 % of them by a hash. Their images are never
+rendered for any training, so prompts for them measure composition instead of memory.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ SIDE = 64  # pixels
 
 @dataclass(frozen=True)
 class Subject:
-    """A thing to draw: its words and its name in the icon sets."""
+    """An object to draw: its nouns and its name in the icon sets."""
 
     word: str
     plural: str
@@ -85,7 +85,7 @@ COUNT_WEIGHTS = (0.5, 0.27, 0.23)
 
 @dataclass(frozen=True)
 class Scene:
-    """What a prompt says; `None` where it says nothing. `drawing` chooses between the two forms of sentence."""
+    """The attributes of a prompt or an image; `None` if omitted. `drawing` selects one of two forms of sentence."""
 
     subject: str
     count: int = 1
@@ -111,7 +111,7 @@ class Scene:
 
     @property
     def combination(self) -> tuple[str, str | None, int]:
-        """What the split is made of: (subject, background, count)."""
+        """The attributes that decide the split: (subject, background, count)."""
         return self.subject, self.background, self.count
 
 
@@ -124,7 +124,7 @@ _PATTERN = re.compile(
 
 
 def parse(prompt: str) -> Scene:
-    """The scene of a prompt; `ValueError` for a sentence outside the grammar."""
+    """Returns the scene of a prompt; raises `ValueError` for a sentence outside the grammar."""
     match = _PATTERN.match(prompt)
     if match is None:
         raise ValueError(f"not a sentence of the grammar: {prompt!r}")
@@ -147,7 +147,7 @@ def parse(prompt: str) -> Scene:
 
 
 def vocabulary() -> list[str]:
-    """Every word of the grammar, sorted: each becomes one token."""
+    """Returns every word of the grammar, sorted; each becomes one token."""
     words = {"a", "an", "of", "on", "drawing", "background", *COUNTS.values(), *STYLES, *BACKGROUNDS}
     words |= {word for phrase in PLACES.values() for word in phrase.split()}
     words |= {word for subject in SUBJECTS for word in (subject.word, subject.plural)}
@@ -155,13 +155,13 @@ def vocabulary() -> list[str]:
 
 
 def held_out(subject: str, background: str, count: int) -> bool:
-    """Whether this combination is kept for measuring."""
+    """Returns whether this combination is held out for measurements."""
     digest = hashlib.sha256(f"{subject}|{background}|{count}".encode()).digest()
     return int.from_bytes(digest[:4], "big") % 100 < 12
 
 
 def draw(rng: np.random.Generator, *, holdout: bool = False) -> Scene:
-    """A random scene with every attribute said, from the training or the held-out combinations."""
+    """Returns a random scene with all attributes, from the training or the held-out combinations."""
     while True:
         subject = SUBJECTS[rng.integers(len(SUBJECTS))].word
         count = int(rng.choice(3, p=COUNT_WEIGHTS)) + 1
@@ -174,14 +174,14 @@ def draw(rng: np.random.Generator, *, holdout: bool = False) -> Scene:
 
 
 def unsay(scene: Scene, rng: np.random.Generator, share: float = 0.3) -> Scene:
-    """The scene as a prompt may put it: style, background and place each left unsaid with probability `share`."""
-    drop = rng.random(3) < share
+    """Returns the scene of a prompt that omits style, background and place, each with probability `share`."""
+    omitted = rng.random(3) < share
     names = ("style", "background", "place")
-    return replace(scene, **{name: None for name, gone in zip(names, drop, strict=True) if gone})
+    return replace(scene, **{name: None for name, omit in zip(names, omitted, strict=True) if omit})
 
 
 def _corners(scene: Scene, rng: np.random.Generator) -> tuple[int, list[tuple[int, int]]]:
-    """Size of the sprites and the upper left corner of each."""
+    """Returns the size of the sprites and the upper left corner of each."""
     if scene.count == 1:
         size = int(rng.choice((40, 43, 46)))
         middle, far = (SIDE - size) // 2, SIDE - size - 1
@@ -203,7 +203,7 @@ class Sprites(Protocol):
 
 
 def render(scene: Scene, art: Sprites, rng: np.random.Generator) -> np.ndarray:
-    """The image of a scene as ``(64, 64, 3)`` uint8; what the scene leaves unsaid is drawn at random."""
+    """Returns the image of a scene as ``(64, 64, 3)`` uint8; omitted attributes are drawn at random."""
     if scene.place is None and scene.count < 3:
         scene = replace(scene, place=str(rng.choice(PLACES_OF_COUNT[scene.count])))
     style = scene.style or str(rng.choice(STYLES))
@@ -221,7 +221,7 @@ def render(scene: Scene, art: Sprites, rng: np.random.Generator) -> np.ndarray:
 
 
 def nearest_background(image: np.ndarray) -> str:
-    """The named colour nearest to the median colour of the image's rim, which subjects touch but never fill."""
+    """Returns the named colour nearest to the median colour of the image's rim, which subjects touch but never fill."""
     rim = np.concatenate(
         [
             image[:2].reshape(-1, 3),

@@ -1,7 +1,7 @@
-"""Images for the scorers: scenes in groups of near misses, clean and through the autoencoder, with augmentations.
+"""Training images of the scorers: scenes in groups of near misses, clean and through the autoencoder, augmented.
 
-A group is a scene and three others that differ from it in one attribute each, so that a contrastive training finds
-hard negatives in its own batch. `matches` tells which prompts are true of which scenes.
+A group is a scene and three others that differ from it in one attribute each, so that each batch of a contrastive
+training has hard negatives. `matches` computes which prompts are true of which scenes.
 """
 
 from dataclasses import replace
@@ -11,13 +11,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pipelines.embedded import scenes, store
+from pipelines.embedded import scenes, training_utils
 
 GROUP = 4
 
 
 def near_miss(scene: scenes.Scene, rng: np.random.Generator) -> scenes.Scene:
-    """A training scene that differs in exactly one attribute."""
+    """Returns a training scene that differs in exactly one attribute."""
     while True:
         name = str(rng.choice(["subject", "subject", "count", "background", "style", "place"]))
         options = {
@@ -37,7 +37,7 @@ def near_miss(scene: scenes.Scene, rng: np.random.Generator) -> scenes.Scene:
 
 
 def make(work: Path, art, name: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[scenes.Scene]]:
-    """`count` scenes: clean images, the same through the autoencoder with noisy latents, and what they show."""
+    """Returns `count` clean images, the same images through the autoencoder with noisy latents, and their scenes."""
     from diffusers import AutoencoderKL
 
     path = work / f"pool-{name}.npz"
@@ -53,16 +53,16 @@ def make(work: Path, art, name: str, count: int, seed: int) -> tuple[np.ndarray,
         decoded = []
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             for i in range(0, count, 64):
-                z = vae.encode(store.to_tensor(clean[i : i + 64])).latent_dist.mean
+                z = vae.encode(training_utils.to_tensor(clean[i : i + 64])).latent_dist.mean
                 strength = 0.35 * torch.rand(len(z), 1, 1, 1) ** 2 / vae.config.scaling_factor
-                decoded.append(store.to_images(vae.decode(z + strength * torch.randn_like(z)).sample))
-        store.save_arrays(path, clean=clean, decoded=np.concatenate(decoded))
+                decoded.append(training_utils.to_images(vae.decode(z + strength * torch.randn_like(z)).sample))
+        training_utils.save_arrays(path, clean=clean, decoded=np.concatenate(decoded))
     with np.load(path) as stored:
         return stored["clean"], stored["decoded"], drawn
 
 
 def augment(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Shift, blur, noise, coarse colour and blocky compression, each on a random part of ``(B, 3, 64, 64)``."""
+    """Applies shift, blur, noise, coarse colour and blocky compression, each to a random part of ``(B, 3, 64, 64)``."""
     n = len(x)
 
     def some(share: float) -> torch.Tensor:
@@ -74,7 +74,7 @@ def augment(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     x = torch.where(some(0.3), blurred, x)
     halved = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2, mode="bilinear")
     x = torch.where(some(0.12), halved, x)
-    blocks = F.interpolate(F.avg_pool2d(x, 8), scale_factor=8)  # keep a block's mean, round the rest: what JPEG does
+    blocks = F.interpolate(F.avg_pool2d(x, 8), scale_factor=8)  # as JPEG does: keep a block's mean, round the rest
     x = torch.where(some(0.2), blocks + ((x - blocks) * 6).round() / 6, x)
     noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
     strength = torch.from_numpy(rng.random((n, 1, 1, 1), dtype=np.float32)) * 0.12
@@ -83,14 +83,14 @@ def augment(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def matches(prompts: list[scenes.Scene], shown: list[scenes.Scene]) -> torch.Tensor:
-    """``(prompts, shown)`` bool: everything the prompt says is true of the full scene."""
+    """Returns ``(prompts, shown)`` bool, True where every attribute in the prompt is true of the scene."""
 
-    def codes(found: list[scenes.Scene]) -> np.ndarray:
+    def codes(part: list[scenes.Scene]) -> np.ndarray:
         columns = (list(scenes.BY_WORD), [1, 2, 3], list(scenes.STYLES), list(scenes.BACKGROUNDS), list(scenes.PLACES))
-        values = [(s.subject, s.count, s.style, s.background, s.place) for s in found]
+        values = [(s.subject, s.count, s.style, s.background, s.place) for s in part]
         return np.array(
             [[-1 if v is None else c.index(v) for v, c in zip(row, columns, strict=True)] for row in values]
         )
 
-    said, true = codes(prompts)[:, None], codes(shown)[None]
-    return torch.from_numpy(((said == -1) | (said == true)).all(-1))
+    prompted, actual = codes(prompts)[:, None], codes(shown)[None]
+    return torch.from_numpy(((prompted == -1) | (prompted == actual)).all(-1))

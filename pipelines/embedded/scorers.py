@@ -1,12 +1,12 @@
-"""The scorers: a judge, a held-out judge of another kind, and a recogniser of subjects.
+"""Trains the scorers: a judge, a held-out judge of another architecture, and a recogniser of subjects.
 
     python -m pipelines.embedded.scorers judge --work build/embedded --minutes 7
     python -m pipelines.embedded.scorers heldout --work build/embedded --minutes 8
     python -m pipelines.embedded.scorers recogniser --work build/embedded --minutes 8
 
 The judge is a dual encoder of ConvNeXt and BERT, the held-out judge a CLIP (vision transformer and causal text tower)
-trained on other scenes from another seed, the recogniser a ResNet that names the subject. All see training scenes only,
-clean and through the autoencoder. The recogniser has no part in making the generator or the pairs: it measures.
+trained on other scenes from another seed, the recogniser a ResNet that classifies the subject. All see training scenes
+only, clean and through the autoencoder. The recogniser is used for measurements only, not to make generator or pairs.
 """
 
 import argparse
@@ -18,8 +18,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pipelines.embedded import pool, scenes, store, words
+from pipelines.embedded import scenes, scorer_images, training_utils, word_tokenizer
 from pipelines.embedded.denoiser import full_precision_by_default
+from pipelines.embedded.scorer_images import GROUP
 
 SUBJECT_NAMES = [subject.word for subject in scenes.SUBJECTS]
 PROCESSOR = {
@@ -39,30 +40,32 @@ SEEDS = {"judge": 12, "heldout": 11, "recogniser": 13}
 
 
 def build_heldout(tokenizer):
-    """CLIP: 8 px patches, four layers; a causal text tower of two layers."""
+    """Returns an untrained CLIP: 8 px patches, four layers; a causal text tower of two layers."""
     from transformers import CLIPConfig, CLIPModel
 
     size = {"hidden_size": 128, "intermediate_size": 384, "num_attention_heads": 4, "projection_dim": 96}
-    text = words.text_config(tokenizer, **size, num_hidden_layers=2).to_dict()
+    text = word_tokenizer.text_config(tokenizer, **size, num_hidden_layers=2).to_dict()
     vision = dict(**size, num_hidden_layers=4, image_size=64, patch_size=8)
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=96))
-    model.vision_model.embeddings.position_embedding.weight.data.mul_(10)  # not enough: it stays blind to place
+    model.vision_model.embeddings.position_embedding.weight.data.mul_(
+        10
+    )  # helps, but the model still ignores the place
     return model
 
 
 def build_judge(tokenizer):
-    """A convolutional image tower (ConvNeXt) and a bidirectional text tower (BERT)."""
+    """Returns an untrained dual encoder with a ConvNeXt image tower and a bidirectional text tower (BERT)."""
     from transformers import BertConfig, ConvNextConfig, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 
-    start = {"initializer_range": 0.1}  # the usual 0.02 suits widths of 768; here it ends on a plateau
+    start = {"initializer_range": 0.1}  # the usual 0.02 suits widths of 768; here training stays on a plateau with it
     sizes = [32, 64, 128, 192]
     vision = ConvNextConfig(
         patch_size=4, hidden_sizes=sizes, depths=[1, 1, 2, 1], image_size=64, layer_scale_init_value=1.0, **start
     )
-    vision.hidden_size = sizes[-1]  # the dual encoder asks for the width of the pooled output by this name
+    vision.hidden_size = sizes[-1]  # the dual encoder reads the width of the pooled output from this name
     text = BertConfig(
         vocab_size=len(tokenizer), hidden_size=96, num_hidden_layers=2, num_attention_heads=4, intermediate_size=288,
-        max_position_embeddings=words.LENGTH, pad_token_id=tokenizer.pad_token_id, type_vocab_size=1,
+        max_position_embeddings=word_tokenizer.LENGTH, pad_token_id=tokenizer.pad_token_id, type_vocab_size=1,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **start,
     )  # fmt: skip
     config = VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=96)
@@ -70,7 +73,7 @@ def build_judge(tokenizer):
 
 
 def build_recogniser(_):
-    """A small ResNet over the subjects."""
+    """Returns a small untrained ResNet over the subjects."""
     from transformers import ResNetConfig, ResNetForImageClassification
 
     names = dict(enumerate(SUBJECT_NAMES))
@@ -84,26 +87,28 @@ def build_recogniser(_):
 BUILDERS = {"judge": build_judge, "heldout": build_heldout, "recogniser": build_recogniser}
 
 
-def contrastive_loss(model, tokenizer, x, said: list[scenes.Scene], shown: list[scenes.Scene]) -> torch.Tensor:
-    """CLIP's symmetric loss; a prompt that happens to be true of another image is no negative for it."""
-    tokens = tokenizer([s.prompt for s in said], padding="max_length", max_length=words.LENGTH, return_tensors="pt")
+def contrastive_loss(model, tokenizer, x, prompted: list[scenes.Scene], shown: list[scenes.Scene]) -> torch.Tensor:
+    """Returns CLIP's symmetric loss; a prompt that is also true of another image is not a negative for that image."""
+    tokens = tokenizer(
+        [s.prompt for s in prompted], padding="max_length", max_length=word_tokenizer.LENGTH, return_tensors="pt"
+    )
     out = model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=x)
-    other_truths = pool.matches(said, shown) & ~torch.eye(len(said), dtype=torch.bool)
-    logits = out.logits_per_text.float().masked_fill(other_truths, -1e4)
-    target = torch.arange(len(said))
+    other_matches = scorer_images.matches(prompted, shown) & ~torch.eye(len(prompted), dtype=torch.bool)
+    logits = out.logits_per_text.float().masked_fill(other_matches, -1e4)
+    target = torch.arange(len(prompted))
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
 def train(kind: str, work: Path, packages: Path | None, minutes: float, batch: int, lr: float, count: int):
-    """Train one scorer on its own pool; resumes from ``WORK/KIND.pt``."""
-    art, seed = store.load_art(work, packages), SEEDS[kind]
-    clean, decoded, shown = pool.make(work, art, kind, count, seed)
-    tokenizer = words.load(work / "tokenizer")
+    """Trains one scorer on its own images; resumes from ``WORK/KIND.pt``."""
+    art, seed = training_utils.load_art(work, packages), SEEDS[kind]
+    clean, decoded, shown = scorer_images.make(work, art, kind, count, seed)
+    tokenizer = word_tokenizer.load(work / "tokenizer")
     torch.manual_seed(seed)
     model = BUILDERS[kind](tokenizer).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.02, fused=True)
     step, spent = 0, 0.0
-    if state := store.load_checkpoint(work / f"{kind}.pt"):
+    if state := training_utils.load_checkpoint(work / f"{kind}.pt"):
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         step, spent = state["step"], state["spent"]
@@ -112,12 +117,14 @@ def train(kind: str, work: Path, packages: Path | None, minutes: float, batch: i
     budget, last, saved, losses = minutes * 60, time.monotonic(), spent, []
     print(f"{kind}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
     while spent < budget:
-        rows = (rng.choice(count // pool.GROUP, batch // pool.GROUP, replace=False)[:, None] * pool.GROUP
-                + np.arange(pool.GROUP)).ravel()  # fmt: skip
+        groups = rng.choice(count // GROUP, batch // GROUP, replace=False)
+        rows = (groups[:, None] * GROUP + np.arange(GROUP)).ravel()
         through = rng.random(batch) < 0.6
-        x = pool.augment(store.to_tensor(np.where(through[:, None, None, None], decoded[rows], clean[rows])), rng)
+        x = scorer_images.augment(
+            training_utils.to_tensor(np.where(through[:, None, None, None], decoded[rows], clean[rows])), rng
+        )
         for group in optimiser.param_groups:
-            group["lr"] = lr * store.warm_cosine(spent / budget, warm=0.05)
+            group["lr"] = lr * training_utils.warm_cosine(spent / budget, warm=0.05)
         if kind == "recogniser":
             loss = F.cross_entropy(model(x).logits, labels[rows], label_smoothing=0.05)
         else:
@@ -135,13 +142,18 @@ def train(kind: str, work: Path, packages: Path | None, minutes: float, batch: i
             print(f"step {step} {spent:.0f} s loss {np.mean(losses[-50:]):.4f}", flush=True)
         if spent - saved > 60 or spent >= budget:
             saved = spent
-            store.save_checkpoint(work / f"{kind}.pt", model=model.state_dict(), optimiser=optimiser.state_dict(),
-                                  step=step, spent=spent)  # fmt: skip
+            training_utils.save_checkpoint(
+                work / f"{kind}.pt",
+                model=model.state_dict(),
+                optimiser=optimiser.state_dict(),
+                step=step,
+                spent=spent,
+            )
     return model.eval()
 
 
 def export(kind: str, model, out: Path) -> None:
-    """Weights in 16 bits, the image processor and, for the judges, the tokenizer."""
+    """Writes the weights in 16 bits, the image processor and, for the judges, the tokenizer."""
     model.half().save_pretrained(out, safe_serialization=True)
     full_precision_by_default(out)
     extra = {
@@ -150,11 +162,11 @@ def export(kind: str, model, out: Path) -> None:
     }
     (out / "preprocessor_config.json").write_text(json.dumps({**PROCESSOR, **extra.get(kind, {})}, indent=2) + "\n")
     if kind != "recogniser":
-        words.save(out)
+        word_tokenizer.save(out)
 
 
 def main() -> None:
-    """Train one of the three scorers and write its folder."""
+    """Trains one of the three scorers and writes its folder."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("kind", choices=list(BUILDERS))
     parser.add_argument("--work", type=Path, default=Path("build/embedded"))

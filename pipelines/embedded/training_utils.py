@@ -1,4 +1,4 @@
-"""What the trainings share: rendered scenes on disk, resumable checkpoints, learning rates and thread settings."""
+"""Utilities of the trainings: rendered scenes on disk, resumable checkpoints, learning rates, image conversion."""
 
 import json
 import math
@@ -12,12 +12,12 @@ from pipelines.embedded.art import Art
 
 
 def load_art(work: Path, packages: Path | None = None) -> Art:
-    """The sprites of all subjects, rasterised once per work folder."""
+    """Returns the sprites of all subjects, rasterised once per work folder."""
     return Art.load([s.icon for s in scenes.SUBJECTS], packages or work / "packages", work / "art.npz")
 
 
 def rendered(work: Path, art: Art, name: str, count: int, seed: int) -> tuple[np.ndarray, list[scenes.Scene]]:
-    """The first `count` training scenes, rendered once: images ``(N, 64, 64, 3)`` uint8 and the scenes."""
+    """Returns the first `count` training scenes, rendered once: images ``(N, 64, 64, 3)`` uint8 and the scenes."""
     image_file, scene_file = work / f"{name}.npy", work / f"{name}.jsonl"
     if not scene_file.exists():
         rng = np.random.default_rng(seed)
@@ -33,58 +33,58 @@ def rendered(work: Path, art: Art, name: str, count: int, seed: int) -> tuple[np
 
 
 def write_atomically(path: Path, write) -> None:
-    """Call ``write(beside)`` and rename the result onto `path`: a kill leaves the old file or the new one, whole."""
-    beside = path.with_name(path.name + ".part")
-    write(beside)
-    os.replace(beside, path)
+    """Calls ``write(temporary)`` and renames the result to `path`, so that a kill leaves the old or the new file."""
+    temporary = path.with_name(path.name + ".part")
+    write(temporary)
+    os.replace(temporary, path)
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """Write an uncompressed .npz, whole or not at all."""
+    """Writes an uncompressed .npz atomically."""
 
-    def write(beside: Path) -> None:
-        with beside.open("wb") as file:
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
             np.savez(file, **arrays)
 
     write_atomically(path, write)
 
 
 def save_checkpoint(path: Path, **state) -> None:
-    """Write a training state that `load_checkpoint` reads."""
+    """Writes a training state that `load_checkpoint` reads."""
     import torch
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda beside: torch.save(state, beside))
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
 def load_checkpoint(path: Path) -> dict | None:
-    """The last whole training state, or `None` at the first start."""
+    """Reads the last training state; None at the first start."""
     import torch
 
     return torch.load(path, map_location="cpu", weights_only=False) if path.exists() else None
 
 
 def warm_cosine(done: float, warm: float = 0.02, floor: float = 0.01) -> float:
-    """Factor of the learning rate at the share `done` of the training: linear warm-up, then half a cosine."""
+    """Returns the learning rate factor at the share `done` of the training: linear warm-up, then half a cosine."""
     if done < warm:
         return max(done / warm, 0.02)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min((done - warm) / (1 - warm), 1.0)))
 
 
 def to_tensor(images: np.ndarray):
-    """``(B, 64, 64, 3)`` uint8 to ``(B, 3, 64, 64)`` float in [-1, 1]."""
+    """Converts ``(B, 64, 64, 3)`` uint8 to ``(B, 3, 64, 64)`` float in [-1, 1]."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def to_images(tensor) -> np.ndarray:
-    """``(B, 3, 64, 64)`` in [-1, 1] to ``(B, 64, 64, 3)`` uint8."""
+    """Converts ``(B, 3, 64, 64)`` in [-1, 1] to ``(B, 64, 64, 3)`` uint8."""
     return ((tensor.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 def sheet(images: np.ndarray, columns: int = 8, scale: int = 2):
-    """Images side by side as one PIL image."""
+    """Returns images side by side as one PIL image."""
     from PIL import Image
 
     rows = -(-len(images) // columns)

@@ -1,6 +1,6 @@
-"""The tokenizer: CLIP's byte-level format, with merges built so that each word of the grammar is one token.
+"""Builds a tokenizer in CLIP's byte-level format whose merges make each word of the grammar one token.
 
-Unknown words fall to shorter pieces and in the end to single bytes, so every text can be read. The folder holds
+Unknown words are split into shorter pieces, down to single bytes, so every text can be read. The folder has
 ``vocab.json`` and ``merges.txt`` and loads with `transformers.CLIPTokenizer`, versions 4 and 5.
 """
 
@@ -14,14 +14,13 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def byte_letters() -> list[str]:
-    """One printable letter for each of the 256 bytes, in GPT-2's and CLIP's order."""
-    kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in kept]
-    return [chr(byte) for byte in kept] + [chr(256 + i) for i in range(len(others))]
+    """Returns one printable letter for each of the 256 bytes, in GPT-2's and CLIP's order."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
 
 
 def split(word: str, merges: dict[tuple[str, str], int]) -> list[str]:
-    """Byte-pair encoding of one word: the earliest merge first, until none applies."""
+    """Returns the byte-pair encoding of one word: applies the earliest merge first, until none applies."""
     pieces = [*word[:-1], word[-1] + "</w>"]
     while pairs := [
         (merges[pair], i) for i, pair in enumerate(zip(pieces, pieces[1:], strict=False)) if pair in merges
@@ -32,9 +31,9 @@ def split(word: str, merges: dict[tuple[str, str], int]) -> list[str]:
 
 
 def build(words: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Vocabulary and merges that make each of `words` a single token.
+    """Returns vocabulary and merges that make each of `words` a single token.
 
-    A new merge ranks after all earlier ones, so it can only act where the earlier words' merges have come to an end.
+    A new merge ranks after all earlier ones, so it applies only after the merges of the earlier words.
     """
     merges: dict[tuple[str, str], int] = {}
     for word in words:
@@ -48,7 +47,7 @@ def build(words: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 def save(folder: Path) -> None:
-    """Write the tokenizer's folder."""
+    """Writes the tokenizer's folder."""
     vocab, merges = build(vocabulary())
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False))
@@ -67,7 +66,7 @@ def save(folder: Path) -> None:
 
 
 def load(folder: Path):
-    """The tokenizer as `CLIPTokenizer`, written first when the folder is absent."""
+    """Loads the tokenizer as `CLIPTokenizer`; writes its folder first if it is missing."""
     from transformers import CLIPTokenizer
 
     if not (folder / "vocab.json").exists():
@@ -76,7 +75,7 @@ def load(folder: Path):
 
 
 def text_config(tokenizer, **sizes):
-    """A `CLIPTextConfig` for this tokenizer."""
+    """Returns a `CLIPTextConfig` for this tokenizer."""
     from transformers import CLIPTextConfig
 
     return CLIPTextConfig(

@@ -81,7 +81,7 @@ def test_each_stage_starts_from_the_weights_of_the_last(text, tmp_path):
     policy = open_model(recipe.model)
     policy.load_state(pool.load(1))
     policy.hold_reference(pool.load(1))
-    again = program.of_stage(recipe, stages.files[1], 2, tmp_path / "again")
+    again = program.recipe_of_stage(recipe, stages.files[1], 2, tmp_path / "again")
     state = train(again, policy=policy).policy.state()
     kept = pool.load(2)
     assert all(torch.equal(state[name], kept[name]) for name in kept)

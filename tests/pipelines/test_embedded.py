@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.embedded import measure, pairs, pool, scenes, store, words
+from pipelines.embedded import measure, pairs, scenes, scorer_images, training_utils, word_tokenizer
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "emoji"
 needs_assets = pytest.mark.skipif(
@@ -43,24 +43,29 @@ def test_near_misses_stay_in_the_training_combinations_and_break_the_prompt():
     rng = np.random.default_rng(5)
     for _ in range(300):
         scene = scenes.draw(rng)
-        other = pool.near_miss(scene, rng)
+        other = scorer_images.near_miss(scene, rng)
         assert not scenes.held_out(*other.combination)
-        assert pool.matches([scene], [scene, other]).tolist() == [[True, False]]
+        assert scorer_images.matches([scene], [scene, other]).tolist() == [[True, False]]
 
 
 def test_a_prompt_is_true_of_every_scene_that_has_what_it_says():
     shown = [scenes.Scene("fox", 1, "flat", "blue", "left"), scenes.Scene("fox", 1, "noto", "blue", "top")]
-    said = [scenes.Scene("fox"), scenes.Scene("fox", 1, "flat"), scenes.Scene("fox", 2), scenes.Scene("owl")]
-    assert pool.matches(said, shown).tolist() == [[True, True], [True, False], [False, False], [False, False]]
+    prompted = [scenes.Scene("fox"), scenes.Scene("fox", 1, "flat"), scenes.Scene("fox", 2), scenes.Scene("owl")]
+    assert scorer_images.matches(prompted, shown).tolist() == [
+        [True, True],
+        [True, False],
+        [False, False],
+        [False, False],
+    ]
 
 
 def test_each_word_of_the_grammar_is_one_token_and_any_text_can_be_read(tmp_path):
-    tokenizer = words.load(tmp_path)
+    tokenizer = word_tokenizer.load(tmp_path)
     for word in [*scenes.vocabulary(), ","]:
         assert len(tokenizer(word).input_ids) == 3, word
     assert len(tokenizer("").input_ids) == 2
     assert len(tokenizer.tokenize("zebra ü")) > 2
-    assert max(len(tokenizer(scene.prompt).input_ids) for scene in some_scenes(500)) <= words.LENGTH
+    assert max(len(tokenizer(scene.prompt).input_ids) for scene in some_scenes(500)) <= word_tokenizer.LENGTH
 
 
 def test_the_best_meets_the_worst_and_small_gaps_make_no_pair():
@@ -71,16 +76,16 @@ def test_the_best_meets_the_worst_and_small_gaps_make_no_pair():
 
 def test_a_checkpoint_is_whole_or_absent(tmp_path):
     path = tmp_path / "state.pt"
-    assert store.load_checkpoint(path) is None
-    store.save_checkpoint(path, step=3)
+    assert training_utils.load_checkpoint(path) is None
+    training_utils.save_checkpoint(path, step=3)
 
     def fails(beside: Path) -> None:
         beside.write_bytes(b"half")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        store.write_atomically(path, fails)
-    assert store.load_checkpoint(path) == {"step": 3}
+        training_utils.write_atomically(path, fails)
+    assert training_utils.load_checkpoint(path) == {"step": 3}
 
 
 @needs_assets
@@ -125,11 +130,11 @@ def test_pairs_name_images_that_exist_and_the_chosen_scores_higher():
         assert (folder / row["rejected_file_name"]).exists()
 
 
-def test_pixels_tell_how_many_things_stand_where():
+def test_number_and_place_of_objects_are_read_from_pixels():
     image = np.full((64, 64, 3), scenes.BACKGROUNDS["blue"], np.uint8)
-    assert measure.things(image) == []
+    assert measure.object_boxes(image) == []
     image[4:24, 4:24] = 255
-    assert measure.stands(measure.things(image)) in ("left", "top")
+    assert measure.place_of(measure.object_boxes(image)) in ("left", "top")
     image[4:24, 36:56] = 255
-    assert len(measure.things(image)) == 2
-    assert measure.stands(measure.things(image)) == "top"
+    assert len(measure.object_boxes(image)) == 2
+    assert measure.place_of(measure.object_boxes(image)) == "top"

@@ -10,8 +10,8 @@ from diffalign.errors import ConfigError
 from diffalign.training.loop import training_step
 from diffalign.training.recipe.load import load_recipe
 from pipelines import compare_methods, ddim_inpo, diffusion_dpo, favourite_background, paper, seppo, smpo
-from pipelines.cost import expected_forwards
-from pipelines.told import Told
+from pipelines.background_prompt_scorer import BackgroundPromptScorer
+from pipelines.training_cost import expected_forwards
 
 ROOT = Path(__file__).parents[2]
 ASSETS = Path("assets/emoji")
@@ -59,7 +59,7 @@ def test_every_recipe_of_a_program_loads_and_judges(preset, method):
 
 def test_a_preset_says_what_it_needs_from_elsewhere(monkeypatch):
     monkeypatch.chdir(ROOT)
-    needed = paper.from_afar(load_recipe(paper.recipe_file("sd15", "smpo")))
+    needed = paper.not_on_disk(load_recipe(paper.recipe_file("sd15", "smpo")))
     assert "stable-diffusion-v1-5/stable-diffusion-v1-5" in needed
     assert "yuvalkirstain/pickapic_v2" in needed
     assert "pickscore" in needed
@@ -68,7 +68,7 @@ def test_a_preset_says_what_it_needs_from_elsewhere(monkeypatch):
 @needs_assets
 def test_a_preset_of_embedded_parts_needs_nothing(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert paper.from_afar(load_recipe(paper.recipe_file("emoji", "smpo"))) == []
+    assert paper.not_on_disk(load_recipe(paper.recipe_file("emoji", "smpo"))) == []
 
 
 @needs_assets
@@ -85,20 +85,20 @@ def test_smpo_scores_the_pairs_first_and_its_table_has_medians_of_every_judge(tm
     assert "inversion" in shown and "3 fresh prompts" in shown
 
 
-def test_a_judge_can_be_told_what_the_prompts_leave_out():
+def test_a_scorer_can_add_the_background_that_the_prompts_leave_out():
     class Echo:
         name, unit, range, license, paper, weights, medium = "echo", "", (0.0, 1.0), "", "", "w", "image"
 
         def score(self, prompts, images):
             return prompts
 
-    told = Told(Echo(), "yellow")
-    assert told.score(["two flat frogs, at the top"], [None]) == ["two flat frogs on a yellow background, at the top"]
-    assert (told.name, told.weights) == ("echo, told yellow", "w")
+    scorer = BackgroundPromptScorer(Echo(), "yellow")
+    assert scorer.score(["two flat frogs, at the top"], [None]) == ["two flat frogs on a yellow background, at the top"]
+    assert (scorer.name, scorer.weights) == ("echo, yellow background", "w")
 
 
 @needs_assets
-def test_the_favourite_background_is_drawn_first_and_judged_by_one_that_is_told(tmp_path, small, monkeypatch):
+def test_the_favourite_background_is_drawn_first_and_judged_with_the_colour_in_the_prompt(tmp_path, small, monkeypatch):
     draw = partial(favourite_background.make_pairs, count=4, seed=0)
     monkeypatch.setattr(favourite_background, "make_pairs", lambda folder, colour, **_: draw(folder, colour))
     monkeypatch.setitem(favourite_background.SAMPLING, "steps", 1)
@@ -106,7 +106,10 @@ def test_the_favourite_background_is_drawn_first_and_judged_by_one_that_is_told(
     (tmp_path / "prompts.txt").write_text("\n".join(prompts))
     values = [*small, f"data.train={tmp_path / 'pairs'}", "latents.steps=2"]
     found = paper.run("ddim_inpo", tmp_path / "inpo", preset="background", overrides=values)
-    assert [judgement.name for judgement in found.comparison.held_out()] == [f"{paper.TOLD}, told yellow", HELD_OUT]
+    assert [judgement.name for judgement in found.comparison.held_out()] == [
+        f"{paper.BACKGROUND_JUDGE}, yellow background",
+        HELD_OUT,
+    ]
     assert found.cost.per_pair["inversion"] > 0
 
 
@@ -131,7 +134,7 @@ def test_a_killed_program_goes_on_and_a_finished_one_is_read(tmp_path, small, mo
     assert (whole.cost.counted, again.cost.counted) == (4, 2)
     assert whole.cost.forwards == again.cost.forwards == 8
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.paper.train_counted", None)
+        patch.setattr("pipelines.paper.train_with_cost", None)
         assert paper.run("diffusion_dpo", tmp_path / "killed", preset="emoji", overrides=small).cost == again.cost
 
 
@@ -159,10 +162,10 @@ def test_what_is_common_to_compared_methods_is_equal_and_the_four_choices_are_th
     monkeypatch.chdir(ROOT)
     common = load_recipe(paper.recipe_file("emoji", "diffusion_dpo"))
     for name in (*compare_methods.FOUR, "sft", "mapo", "diffusion_ipo"):
-        recipe = compare_methods.as_method(common, name, "emoji", [], tmp_path)
+        recipe = compare_methods.with_method(common, name, "emoji", [], tmp_path)
         assert recipe.train == common.train and recipe.evaluate == common.evaluate
         assert recipe.model.adapter == common.model.adapter and recipe.data.train == common.data.train
-    found = compare_methods.as_method(common, "smpo", "emoji", ["labels.gamma=3"], tmp_path)
+    found = compare_methods.with_method(common, "smpo", "emoji", ["labels.gamma=3"], tmp_path)
     own = load_recipe(paper.recipe_file("emoji", "smpo"))
     assert found.model.latents == own.model.latents and found.loss == own.loss and found.data.scores == own.data.scores
     assert (found.labels.name, found.labels.hyper["gamma"]) == ("score_scaled", 3)
@@ -183,7 +186,7 @@ def test_what_is_common_to_compared_methods_is_equal_and_the_four_choices_are_th
 def test_equal_evaluations_are_fewer_steps_of_what_costs_more(name, settings, forwards, steps, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     common = load_recipe(paper.recipe_file("emoji", "diffusion_dpo"), ["train.steps=200", "train.warmup_steps=10"])
-    recipe = compare_methods.as_method(common, name, "emoji", settings, tmp_path)
+    recipe = compare_methods.with_method(common, name, "emoji", settings, tmp_path)
     assert expected_forwards(recipe) == pytest.approx(forwards)
     assert expected_forwards(recipe, size=16 * 30) == expected_forwards(recipe)
     if name == "seppo":  # half as many pairs as a round has visits: each is sampled once and met twice
