@@ -103,7 +103,9 @@ def expected_forwards(recipe: Recipe, size: int | None = None) -> float:
     low, high = recipe.model.timesteps
     levels = torch.arange(low, high or LEVELS)
     inversion = (
-        bound.estimator.forward_counts(levels, LEVELS, bound.settings).double().mean().item() if bound.needs_network else 0
+        bound.estimator.forward_counts(levels, LEVELS, bound.settings).double().mean().item()
+        if bound.needs_network
+        else 0
     )
     candidates = 1 if recipe.pairs.name == "winners" else 2
     per_candidate = 3 + bind_loss(recipe.loss).needs_reference + inversion
