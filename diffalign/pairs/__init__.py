@@ -1,6 +1,6 @@
-"""Pairs: where comparisons come from.
+"""Sources of pairs: where the comparisons of a run come from.
 
-A new source is one function from a :class:`~diffalign.pairs.dataset.DatasetPairs` and its own settings to a
+A new source is one function from a :class:`~diffalign.pairs.dataset.DatasetPairs` and its settings to a
 :class:`~diffalign.pairs.source.PairSource`, one import line and one row here.
 """
 
@@ -12,7 +12,7 @@ from diffalign.pairs.drafts import drafts
 from diffalign.pairs.lists import lists
 from diffalign.pairs.rationales import rationales
 from diffalign.pairs.singles import singles
-from diffalign.pairs.source import PairSource, Stage
+from diffalign.pairs.source import PairSource, RoundContext
 from diffalign.pairs.winners import winners
 
 PAIRS: dict[str, Callable[..., PairSource]] = {
@@ -24,13 +24,13 @@ PAIRS: dict[str, Callable[..., PairSource]] = {
     "winners": winners,
     "checkpoint": checkpoint,
 }
-"""Every source by name; the first is the default. Each takes a :class:`DatasetPairs`; keywords are its own settings."""
+"""Every source by name; the first is the default. Each takes :class:`DatasetPairs`, and its settings as keywords."""
 
 __all__ = [
     "PAIRS",
     "DatasetPairs",
     "PairSource",
-    "Stage",
+    "RoundContext",
     "checkpoint",
     "dataset",
     "drafts",

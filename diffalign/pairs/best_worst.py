@@ -1,18 +1,18 @@
-"""Best against worst: pairs that a model makes itself. It answers a prompt several times, a scorer judges the answers.
+"""Best against worst: makes pairs from a model's own samples, as a scorer ranks them.
 
-    chosen = argmax_k score(answer_k),      rejected = argmin_k score(answer_k)
+    chosen = argmax_k score(sample_k),      rejected = argmin_k score(sample_k)
 
-For images and texts alike. What is left is a folder with all answers, their scores, ``pairs.jsonl``, which trains
-like any data set, and ``lists.jsonl`` with all answers of a prompt and their scores, for losses on ranked lists. Of a
-pair two scores are told for each side: the scorer's, and how often the answer wins against the others,
+For images and texts alike. The result is a folder with all samples, their scores, ``pairs.jsonl``, which trains like
+any dataset, and ``lists.jsonl`` with all samples of a prompt and their scores, for losses on ranked lists. Each side of
+a pair has two scores: the scorer's, and how often the sample wins against the others of its prompt,
 
     win_i = mean over j of sigmoid(score_i - score_j),      itself a half,
 
-which is what self-play losses regress to (`sppo`, with ``loss.rewards: win``).
+which is the regression target of self-play losses (`sppo`, with ``loss.rewards: win``).
 
 Source: pairs of the best and the worst of n samples are the on-policy recipe of SimPO (Meng et al. 2024, arXiv
-2405.14734: five samples per prompt at temperature 0.8); a reward model is asked there, any scorer here. Win rates from
-scores as in Wu et al. 2024 (arXiv 2405.00675).
+2405.14734: five samples per prompt at temperature 0.8), which uses a reward model where any scorer serves here. Win
+rates from scores as in Wu et al. 2024 (arXiv 2405.00675).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.errors import DataError, UserError
-from diffalign.evaluation.samples.generate import Sample, generate
+from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import MEDIA
 from diffalign.evaluation.samples.score_folder import add_scores
 from diffalign.policies.policy import Policy, Progress
@@ -35,13 +35,13 @@ from diffalign.sharing.atomic import write_atomically
 
 
 @dataclass(frozen=True)
-class Made:
-    """What was made.
+class MadePairs:
+    """The result of :func:`make_pairs`.
 
     Args:
         path: The table of pairs.
-        pairs: How many there are.
-        tied: Prompts without a pair: their answers were judged alike, or nearly.
+        pairs: Number of pairs.
+        tied: Number of prompts without a pair, because their samples have equal scores, or nearly.
         gap: Mean difference of the two scores.
     """
 
@@ -51,9 +51,23 @@ class Made:
     gap: float
 
     def summary(self) -> str:
-        """One line."""
-        left = f"; {self.tied} prompts left out, their answers were judged alike" if self.tied else ""
-        return f"{self.pairs} pairs in {self.path}, mean gap of scores {self.gap:.3g}{left}"
+        """Returns one line."""
+        left_out = f"; {self.tied} prompts left out, their answers were judged alike" if self.tied else ""
+        return f"{self.pairs} pairs in {self.path}, mean gap of scores {self.gap:.3g}{left_out}"
+
+
+class ScoredSample(NamedTuple):
+    """A sample with its score.
+
+    Args:
+        score: The scorer's.
+        seed: The seed that it was sampled with.
+        content: A text, or the file of an image or video.
+    """
+
+    score: float
+    seed: int
+    content: Any
 
 
 def make_pairs(
@@ -68,24 +82,25 @@ def make_pairs(
     batch_size: int = 8,
     progress: Progress | None = None,
     **settings: Any,
-) -> Made:
-    """Answers each prompt ``answers`` times and pairs the best answer with the worst.
+) -> MadePairs:
+    """Samples ``answers`` times per prompt and pairs the best sample with the worst.
 
     Args:
-        policy: What answers.
-        prompts: Each gives one pair at most.
-        scorer: What judges, of the policy's medium.
-        folder: Gets the answers, ``metadata.jsonl`` with their scores, and ``pairs.jsonl``. A killed call goes on.
-        answers: Answers per prompt, 2 or more, each with a noise of its own.
+        policy: The model that samples.
+        prompts: Each gives at most one pair.
+        scorer: Ranks the samples; of the policy's medium.
+        folder: Gets the samples, ``metadata.jsonl`` with their scores, and ``pairs.jsonl``. An interrupted call
+            resumes.
+        answers: Samples per prompt, 2 or more, each with its own noise.
         gap: Smallest difference of the two scores, 0 or more; a tie is never a pair.
-        seed: Of the first answer.
-        batch_size: Answers made at once; they do not depend on it.
-        progress: Told how far it is.
+        seed: Seed of the first sample.
+        batch_size: Samples made at once, which does not change them.
+        progress: Called after each batch.
         settings: Sampling settings of the policy's kind.
 
     Raises:
-        UserError: Fewer than two answers; a scorer of another medium.
-        DataError: No prompt has two answers that the scorer tells apart.
+        UserError: There are fewer than two samples per prompt, or the scorer is of another medium.
+        DataError: No prompt has two samples with different scores.
     """
     if answers < 2:
         raise UserError(f"a pair needs two answers of a prompt; got answers = {answers}. Four is a usual number.")
@@ -102,61 +117,66 @@ def make_pairs(
     contents = gallery.contents()
     scores = scorer.score([sample.prompt for sample in gallery.samples], contents).tolist()
     add_scores(gallery.folder / "metadata.jsonl", {scorer.name: scores})
-    by_prompt: dict[str, list[tuple[float, Sample, Any]]] = {}
+    by_prompt: dict[str, list[ScoredSample]] = {}
     for sample, content, score in zip(gallery.samples, contents, scores, strict=True):
-        by_prompt.setdefault(sample.prompt, []).append((score, sample, content))
-    rows, lists, tied = [], [], 0
-    for prompt, found in by_prompt.items():
-        # The first of equals, so that nothing but the scores decides.
-        best, worst = max(found, key=lambda item: item[0]), min(found, key=lambda item: item[0])
-        if not best[0] - worst[0] > gap:
-            tied += 1
+        by_prompt.setdefault(sample.prompt, []).append(ScoredSample(score, sample.seed, content))
+    pair_rows, list_rows = [], []
+    for prompt, samples in by_prompt.items():
+        # Of equal scores the first sample, so that only the scores decide.
+        best, worst = max(samples, key=lambda s: s.score), min(samples, key=lambda s: s.score)
+        if not best.score - worst.score > gap:
             continue
-        wins = dict(zip((item[1].seed for item in found), win_rates([item[0] for item in found]), strict=True))
-        asked = policy.format_prompt(prompt, **settings)
-        row = _row(asked, best, worst)
-        rows.append({**row, "chosen_win": wins[best[1].seed], "rejected_win": wins[worst[1].seed]})
-        lists.append(_list(asked, found))
-    if not rows:
+        rates = win_rates([sample.score for sample in samples])
+        wins = {sample.seed: rate for sample, rate in zip(samples, rates, strict=True)}
+        formatted = policy.format_prompt(prompt, **settings)
+        pair_row = _pair_row(formatted, best, worst)
+        pair_rows.append({**pair_row, "chosen_win": wins[best.seed], "rejected_win": wins[worst.seed]})
+        list_rows.append(_list_row(formatted, samples))
+    if not pair_rows:
         raise DataError(
             f"{scorer.name} tells no two answers of a prompt apart by more than {gap:g}, in {len(by_prompt)} prompts. "
             "Ask for more answers, a higher temperature, or another scorer."
         )
-    _write(gallery.folder / "lists.jsonl", lists)
-    path = _write(gallery.folder / "pairs.jsonl", rows)
-    return Made(path, len(rows), tied, sum(r["chosen_score"] - r["rejected_score"] for r in rows) / len(rows))
+    _write(gallery.folder / "lists.jsonl", list_rows)
+    path = _write(gallery.folder / "pairs.jsonl", pair_rows)
+    mean_gap = sum(row["chosen_score"] - row["rejected_score"] for row in pair_rows) / len(pair_rows)
+    return MadePairs(path, len(pair_rows), len(by_prompt) - len(pair_rows), mean_gap)
 
 
 def win_rates(scores: Sequence[float]) -> list[float]:
-    """How often each answer of a prompt wins against the answers drawn with it, itself counted as a half, if the chance
-    to win is the logistic function of the difference of scores. Their mean is one half; a constant changes nothing."""
-    won = lambda gap: 0.5 + 0.5 * math.tanh(gap / 2)
-    return [sum(won(own - other) for other in scores) / len(scores) for own in scores]
+    """Returns how often each sample of a prompt wins against all of them, itself counted as a half.
+
+    The probability to win is the logistic function of the difference of scores.
+
+    Facts: the mean is one half; adding a constant to all scores changes nothing.
+    """
+    win_probability = lambda gap: 0.5 + 0.5 * math.tanh(gap / 2)
+    return [sum(win_probability(score - other) for other in scores) / len(scores) for score in scores]
 
 
 def _write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _list(prompt: Text, found: Sequence[tuple[float, Sample, Any]]) -> dict[str, Any]:
-    """All answers of a prompt, the best first."""
-    ranked = sorted(found, key=lambda item: -item[0])
-    contents = [content.name if isinstance(content, Path) else content for _, _, content in ranked]
-    scores = [score for score, _, _ in ranked]
+def _list_row(prompt: Text, samples: Sequence[ScoredSample]) -> dict[str, Any]:
+    """Returns a row with all samples of a prompt, the best first."""
+    ranked = sorted(samples, key=lambda sample: -sample.score)
+    contents = [s.content.name if isinstance(s.content, Path) else s.content for s in ranked]
+    scores = [sample.score for sample in ranked]
     if isinstance(prompt, Conversation):
         turns = [[{"role": "assistant", "content": text}] for text in contents]
         return {"prompt": prompt.rows(), "completions": turns, "scores": scores}
     return {"prompt": prompt, "completions": contents, "scores": scores}
 
 
-def _row(prompt: Text, best: tuple[float, Sample, Any], worst: tuple[float, Sample, Any]) -> dict[str, Any]:
-    (high, winner, chosen), (low, loser, rejected) = best, worst
+def _pair_row(prompt: Text, best: ScoredSample, worst: ScoredSample) -> dict[str, Any]:
     # The seeds as a list: numbers named after the two candidates are read as scores.
-    row = {"chosen_score": high, "rejected_score": low, "seeds": [winner.seed, loser.seed]}
+    numbers = {"chosen_score": best.score, "rejected_score": worst.score, "seeds": [best.seed, worst.seed]}
+    chosen, rejected = best.content, worst.content
     if isinstance(prompt, Conversation):
         turn = lambda text: [{"role": "assistant", "content": text}]
-        return {"prompt": prompt.rows(), "chosen": turn(chosen), "rejected": turn(rejected), **row}
+        return {"prompt": prompt.rows(), "chosen": turn(chosen), "rejected": turn(rejected), **numbers}
     if isinstance(chosen, Path):
         chosen, rejected = chosen.name, rejected.name
-    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, **row}
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, **numbers}

@@ -1,9 +1,9 @@
-"""Reasons: rationales written by a language model that is told which of two answers is the better one.
+"""Generates rationales with a language model that is given the better one of two answers.
 
-The prompt shows question and answers in the order in which `rationales` shows them in training, so that no place means
-"better", and asks for words that do not depend on the order: the rationale stays true whichever way round it is shown.
+The prompt shows question and answers in the order of training, see `rationales`, so that no position means "better". It
+asks for a text that does not depend on the order, so the rationale stays true in either order.
 
-Source: Just et al. 2024 (arXiv 2407.14477), general and specific rationales; the words of the prompts are ours.
+Source: Just et al. 2024 (arXiv 2407.14477), general and specific rationales; the wording of the prompts is ours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from diffalign.data.records.progress_file import Progress, ProgressFile
 from diffalign.data.transforms.result import TransformResult
 from diffalign.errors import UserError
 from diffalign.evaluation.diagnosis.ches import check_texts
-from diffalign.pairs.rationales import ROLE, chosen_first, spoken
+from diffalign.pairs.rationales import ROLE, chosen_first, lettered_answers, plain_text
 from diffalign.policies.policy import Policy
 from diffalign.scorers.scorer import state_hash
 
@@ -32,24 +32,21 @@ STYLES: Mapping[str, str] = {
 NAMES = "Call them the better answer and the other answer, not A and B."
 
 
-def rationale_prompt(pair: Pair, style: Style = "general") -> str:
-    """What a model is asked about a pair.
+def rationale_request(pair: Pair, style: Style = "general") -> str:
+    """Returns the prompt that asks for a rationale.
 
     Args:
         pair: A comparison of two texts.
         style: ``"general"``: a short reason; ``"specific"``: a comparison in detail.
     """
-    shown = (pair.chosen, pair.rejected) if chosen_first(pair) else (pair.rejected, pair.chosen)
-    answers = [f"Answer {letter}:\n{spoken(answer)}" for letter, answer in zip("AB", shown, strict=True)]
-    better = "A" if chosen_first(pair) else "B"
-    return "\n\n".join(
-        [f"Question:\n{spoken(pair.prompt)}", *answers, f"Answer {better} is better. {STYLES[style]} {NAMES}"]
-    )
+    a_is_chosen = chosen_first(pair)
+    request = f"Answer {'A' if a_is_chosen else 'B'} is better. {STYLES[style]} {NAMES}"
+    return "\n\n".join([f"Question:\n{plain_text(pair.prompt)}", *lettered_answers(pair, a_is_chosen), request])
 
 
 def add_rationales(
     policy: Policy,
-    lines: Sequence[PairRow],
+    rows: Sequence[PairRow],
     *,
     style: Style = "general",
     target: Path | None = None,
@@ -58,50 +55,50 @@ def add_rationales(
     progress: Progress | None = None,
     **settings: Any,
 ) -> tuple[ProgressFile, TransformResult]:
-    """Writes a rationale for each pair, as its further answer ``"rationale"``.
+    """Generates a rationale for each pair, as its further answer ``"rationale"``.
 
     Args:
-        policy: A language model that answers, best one that follows instructions.
-        lines: Lines of pairs of texts; a pair that has a rationale gets another one.
-        style: See :func:`rationale_prompt`.
-        target: The file that the lines go into in the end: a killed call goes on from its ``.part``.
+        policy: A language model, ideally one that follows instructions.
+        rows: Rows of pairs of texts. An existing rationale is replaced.
+        style: See :func:`rationale_request`.
+        target: The file that the rows are written to in the end. An interrupted call resumes from its ``.part``.
         batch: Pairs at a time.
-        seed: Of the answers, where they are drawn.
-        progress: Told how far it is.
+        seed: Seed of sampled answers.
+        progress: Called after each batch.
         settings: Sampling settings of the policy.
 
     Returns:
-        The progress file, to be removed once the lines are written, and the lines. Pairs about which the model said
-        nothing are dropped.
+        The progress file, to be removed once the rows are written, and the rows. Pairs with an empty answer of the
+        model are dropped.
 
     Raises:
-        UserError: a model of images, or an unknown style.
-        DataError: candidates that are no texts.
+        UserError: The model makes images, or the style is unknown.
+        DataError: Candidates are no texts.
     """
     if policy.medium != "text":
         raise UserError(f"rationales are texts, and this model makes {policy.medium}s. Give a language model.")
     if style not in STYLES:
         raise UserError(f"the style of a rationale is {' or '.join(STYLES)}; got '{style}'.")
-    pairs = [line.pair for line in lines]
+    pairs = [row.pair for row in rows]
     check_texts(pairs)
-    made_by = {"model": policy.fingerprint(), "weights": state_hash(policy.state()), "seed": seed, "style": style}
-    progress_file = ProgressFile(target, {**made_by, "settings": dict(sorted(settings.items()))})
+    identity = {"model": policy.fingerprint(), "weights": state_hash(policy.state()), "seed": seed, "style": style}
+    progress_file = ProgressFile(target, {**identity, "settings": dict(sorted(settings.items()))})
 
-    def find(part: list[Pair]) -> Mapping[str, Mapping[str, str]]:
-        prompts = [rationale_prompt(pair, style) for pair in part]
-        texts = policy.sample(prompts, [seed] * len(part), **settings)
+    def generate(part: list[Pair]) -> Mapping[str, Mapping[str, str]]:
+        requests = [rationale_request(pair, style) for pair in part]
+        texts = policy.sample(requests, [seed] * len(part), **settings)
         return {pair.id: {ROLE: text.strip()} for pair, text in zip(part, texts, strict=True)}
 
-    rows = progress_file.fill(pairs, find, what="rationales", batch=batch, progress=progress)
-    outcome = TransformResult(_explained(lines, rows))
+    rationales = progress_file.fill(pairs, generate, what="rationales", batch=batch, progress=progress)
+    result = TransformResult(_with_rationales(rows, rationales))
     for pair in pairs:
-        if not rows[pair.id][ROLE]:
-            outcome.dropped.append(Dropped(pair.source or pair.id, EMPTY_CANDIDATE, ROLE))
-    return progress_file, outcome
+        if not rationales[pair.id][ROLE]:
+            result.dropped.append(Dropped(pair.source or pair.id, EMPTY_CANDIDATE, ROLE))
+    return progress_file, result
 
 
-def _explained(lines: Sequence[PairRow], rows: Mapping[str, Mapping[str, str]]) -> Iterator[PairRow]:
-    for line in lines:
-        if text := rows[line.pair.id][ROLE]:
-            further = {**line.pair.further, ROLE: Answer(text)}
-            yield PairRow(replace(line.pair, further=further), line.columns)
+def _with_rationales(rows: Sequence[PairRow], rationales: Mapping[str, Mapping[str, str]]) -> Iterator[PairRow]:
+    for row in rows:
+        if text := rationales[row.pair.id][ROLE]:
+            further = {**row.pair.further, ROLE: Answer(text)}
+            yield PairRow(replace(row.pair, further=further), row.columns)

@@ -1,9 +1,9 @@
-"""Rationales: each pair with the reason for its label as one more answer, to a prompt that shows both candidates.
+"""Each pair with the reason for its label as one more answer, to a prompt that shows both candidates.
 
-Published prompts always show the preferred answer first: a model can then tell the winner by its place. Here the order
-is as good as drawn, by the pair's id, and the rationale begins with which one it is.
+Published prompts always show the preferred answer first, so a model could tell the winner by its position. Here the
+order follows from a hash of the pair's id, and the rationale begins with the letter of the better answer.
 
-Source: Just et al. 2024 (arXiv 2407.14477); order and opening are ours, and so are the words of the prompt.
+Source: Just et al. 2024 (arXiv 2407.14477); order, opening and the wording of the prompt are ours.
 """
 
 from __future__ import annotations
@@ -23,60 +23,68 @@ QUESTION = "Which answer is better, and why?"
 
 
 def rationales(data: DatasetPairs, *, shuffle: bool = True, question: str = QUESTION) -> PairSource:
-    """The data set's comparisons with their rationales, ``pairs: rationales``. Rows without one are left out.
+    """``pairs: rationales``: the comparisons of a dataset with their rationales. Rows without one are left out.
 
     Args:
         data: Comparisons of texts with a column ``rationale``: why the chosen answer is better.
-        shuffle: Shows the two answers in an order that depends on the pair's id, and opens the rationale with the
-            winner's letter. False is the published form: the chosen answer first, the rationale as it stands.
-        question: What the prompt asks after the two answers.
+        shuffle: Show the two answers in an order that depends on the pair's id, and open the rationale with the letter
+            of the better one. False is the published form: the chosen answer first, the rationale unchanged.
+        question: The question after the two answers.
 
     Raises:
-        DataError: No row has a rationale; candidates that are no texts; rows with one candidate.
+        DataError: No row has a rationale; candidates are no texts; a row has only one candidate.
     """
-    every = dataset(data).pairs
-    pairs = filter_pairs(every, lambda pair: ROLE in pair.further)
+    all_pairs = dataset(data).pairs
+    pairs = filter_pairs(all_pairs, lambda pair: ROLE in pair.further)
     if not pairs:
         raise DataError(
-            f"{data.name}: none of {len(every)} pairs has a rationale, which 'pairs: rationales' shows the model. Give "
-            "the data a column 'rationale' with the reason why the chosen answer is better, or train with "
+            f"{data.name}: none of {len(all_pairs)} pairs has a rationale, which 'pairs: rationales' shows the model. "
+            "Give the data a column 'rationale' with the reason why the chosen answer is better, or train with "
             "--set pairs=dataset."
         )
-    texts = (str, Conversation)
-    if other := next((p for p in pairs if not (isinstance(p.chosen, texts) and isinstance(p.rejected, texts))), None):
+    if other := next((pair for pair in pairs if not _compares_texts(pair)), None):
         raise DataError(
             f"{data.name}: {other.source or other.id} compares no texts, but 'pairs: rationales' writes both answers "
-            "into a prompt. Train images and clips with --set pairs=dataset."
+            "into a prompt. Train images and videos with --set pairs=dataset."
         )
-    left = len(every) - len(pairs)
-    told = f"; left out: {left} without a rationale" if left else ""
-    made = map_pairs(pairs, lambda pair: explained(pair, shuffle=shuffle, question=question))
-    return replace(data, pairs=made, name=data.name + told)
+    left_out = len(all_pairs) - len(pairs)
+    note = f"; left out: {left_out} without a rationale" if left_out else ""
+    with_prompts = map_pairs(pairs, lambda pair: with_rationale_prompt(pair, shuffle=shuffle, question=question))
+    return replace(data, pairs=with_prompts, name=data.name + note)
 
 
-def explained(pair: Pair, *, shuffle: bool = True, question: str = QUESTION) -> Pair:
-    """The pair with a prompt for its rationale; see :func:`rationales`."""
-    first = not shuffle or chosen_first(pair)
-    shown = (pair.chosen, pair.rejected) if first else (pair.rejected, pair.chosen)
-    answers = [f"Answer {letter}:\n{spoken(answer)}" for letter, answer in zip("AB", shown, strict=True)]
-    asked = "\n\n".join([spoken(pair.prompt), *answers, question, ""])
-    reason = spoken(pair.further[ROLE].candidate)
+def with_rationale_prompt(pair: Pair, *, shuffle: bool = True, question: str = QUESTION) -> Pair:
+    """Returns the pair with a prompt for its rationale; see :func:`rationales`."""
+    a_is_chosen = not shuffle or chosen_first(pair)
+    prompt = "\n\n".join([plain_text(pair.prompt), *lettered_answers(pair, a_is_chosen), question, ""])
+    rationale = plain_text(pair.further[ROLE].candidate)
     if shuffle:
-        reason = f"Answer {'A' if first else 'B'} is better. {reason}"
-    found = Answer(reason, asked)
+        rationale = f"Answer {'A' if a_is_chosen else 'B'} is better. {rationale}"
+    answer = Answer(rationale, prompt)
     if isinstance(pair.prompt, Conversation):
-        answer, prompt = (Message(ASSISTANT, reason),), (Message("user", asked.rstrip()),)
-        found = Answer(Conversation(answer), Conversation(prompt))
-    return replace(pair, further={**pair.further, ROLE: found})
+        answer = Answer(
+            Conversation((Message(ASSISTANT, rationale),)), Conversation((Message("user", prompt.rstrip()),))
+        )
+    return replace(pair, further={**pair.further, ROLE: answer})
 
 
 def chosen_first(pair: Pair) -> bool:
-    """Whether a shuffled prompt shows the chosen answer as A: by the pair's id, one half of all."""
+    """Whether a shuffled prompt shows the chosen answer as A: by the pair's id, for one half of all pairs."""
     return int(digest(pair.id, ROLE), 16) % 2 == 0
 
 
-def spoken(text: object) -> str:
-    """A text as it is; of a conversation the only turn's content, or all turns with their roles."""
+def lettered_answers(pair: Pair, a_is_chosen: bool) -> list[str]:
+    """Returns the two answers as texts under the headings ``Answer A:`` and ``Answer B:``."""
+    answers = (pair.chosen, pair.rejected) if a_is_chosen else (pair.rejected, pair.chosen)
+    return [f"Answer {letter}:\n{plain_text(answer)}" for letter, answer in zip("AB", answers, strict=True)]
+
+
+def plain_text(text: object) -> str:
+    """Returns a text as it is; for a conversation the content of its only turn, or all turns with their roles."""
     if isinstance(text, Conversation) and len(text) == 1:
         return text.messages[0].content.strip()
     return str(text).strip()
+
+
+def _compares_texts(pair: Pair) -> bool:
+    return all(isinstance(candidate, (str, Conversation)) for candidate in (pair.chosen, pair.rejected))

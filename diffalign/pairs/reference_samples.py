@@ -1,4 +1,4 @@
-"""Samples of the reference for the pairs of a round: each made once, by one of the processes, and kept on disk."""
+"""Samples of the reference for the pairs of a round: each is made once, by one of the processes, and kept on disk."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from diffalign.data.records.pair import Pair
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.errors import RunError
-from diffalign.pairs.source import Stage
+from diffalign.pairs.source import RoundContext
 from diffalign.randomness import stream
 
 
 @dataclass(frozen=True)
-class Task:
-    """One sample to make: a function of the pair and the visit, whoever makes it, when, and beside which others.
+class SampleRequest:
+    """A sample to make. It depends only on the pair and the visit, not on process, time or batch.
 
     Args:
-        prompt: What the sample answers.
-        seed: Where its noise starts, in [0, 2^31).
-        key: Its name in the cache. A digest: prompts and ids may hold anything.
+        prompt: The prompt of the sample.
+        seed: Seed of its noise, in [0, 2^31).
+        key: Its name in the cache. A digest, because prompts and ids may hold any characters.
     """
 
     prompt: Text
@@ -31,52 +31,58 @@ class Task:
     key: str
 
     @classmethod
-    def of(cls, pair: Pair, run_seed: int, visit: int) -> Task:
-        """The sample that a pair gets at a visit: another visit is another seed."""
+    def for_pair(cls, pair: Pair, run_seed: int, visit: int) -> SampleRequest:
+        """Returns the request of a pair at a visit; each visit has its own seed."""
         seed = int(stream(run_seed, pair.id, visit, "sample").integers(0, 2**31))
         return cls(pair.prompt, seed, content_key(pair.id, pair.prompt, seed))
 
 
 def make_samples(
-    tasks: Sequence[Task], cache: TensorCache, stage: Stage, what: str, *, batch: int, sampling: Mapping[str, Any]
+    requests: Sequence[SampleRequest],
+    cache: TensorCache,
+    context: RoundContext,
+    label: str,
+    *,
+    batch: int,
+    sampling: Mapping[str, Any],
 ) -> list[CachedCandidate]:
-    """Samples what the cache lacks, and returns handles on all of it, in the order of the tasks.
+    """Makes the samples that the cache lacks, and returns handles of all samples in the order of the requests.
 
-    Each process makes a contiguous part and then waits for the others. The policy is called for one batch at a time,
-    which then is on the disk: a killed call loses one batch.
+    Each process makes a contiguous part and then waits for the others. Samples are stored batch by batch, so an
+    interrupted call loses one batch.
 
     Args:
-        tasks: The same on all processes.
+        requests: The same on all processes.
         cache: The same folder on all processes.
-        stage: Whose policy samples, as its reference.
-        what: What to call it while it goes on.
+        context: Its policy samples, with its current reference.
+        label: What progress reports call it.
         batch: Samples made at once.
-        sampling: Other settings of :meth:`~diffalign.policies.policy.Policy.make_candidates`.
+        sampling: Further settings of :meth:`~diffalign.policies.policy.Policy.make_candidates`.
 
     Raises:
         RunError: The disk is full, or the processes do not see the same folder.
     """
-    first, end = (len(tasks) * part // stage.processes for part in (stage.rank, stage.rank + 1))
-    mine = {task.key: task for task in tasks[first:end]}
-    missing = [mine[key] for key in cache.missing(mine)]
-    stage.progress(what, len(mine) - len(missing), len(mine))
-    with stage.policy.sampling() if missing else nullcontext():
+    first, end = (len(requests) * part // context.processes for part in (context.rank, context.rank + 1))
+    own_requests = {request.key: request for request in requests[first:end]}
+    missing = [own_requests[key] for key in cache.missing(own_requests)]
+    context.progress(label, len(own_requests) - len(missing), len(own_requests))
+    with context.policy.sampling() if missing else nullcontext():
         while missing:
-            now, missing = missing[:batch], missing[batch:]
-            stage.policy.make_candidates(
-                [task.prompt for task in now],
-                [task.seed for task in now],
+            current, missing = missing[:batch], missing[batch:]
+            context.policy.make_candidates(
+                [request.prompt for request in current],
+                [request.seed for request in current],
                 cache,
-                [task.key for task in now],
+                [request.key for request in current],
                 reference=True,
                 batch=batch,
                 **sampling,
             )
-            stage.progress(what, len(mine) - len(missing), len(mine))
-    stage.wait()
-    if lost := cache.missing(task.key for task in tasks):
+            context.progress(label, len(own_requests) - len(missing), len(own_requests))
+    context.wait()
+    if lost := cache.missing(request.key for request in requests):
         raise RunError(
-            f"{len(lost)} of {len(tasks)} samples are not in '{cache.root}' although every process has made its part: "
-            "they must all see the same output folder. Put it on a shared disk and go on with --resume."
+            f"{len(lost)} of {len(requests)} samples are not in '{cache.root}' although every process has made its "
+            "part: they must all see the same output folder. Put it on a shared disk and resume with --resume."
         )
-    return [CachedCandidate(str(cache.root), cache.maker, task.key) for task in tasks]
+    return [CachedCandidate(str(cache.root), cache.maker, request.key) for request in requests]

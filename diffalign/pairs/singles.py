@@ -1,4 +1,4 @@
-"""Single examples: every candidate for itself, with a thumb up or down, for losses that need no comparison (KTO)."""
+"""Single examples: each candidate on its own, desirable or not, for losses that need no comparison (KTO)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from diffalign.data.records.lazy import LazyPairs
 from diffalign.data.records.pair import Pair
-from diffalign.pairs.dataset import DatasetPairs, best_and_worst, prompts, reasons
-from diffalign.pairs.source import Fixed
-from diffalign.pairs.winners import winner
+from diffalign.pairs.dataset import DatasetPairs, count_prompts, describe_dropped, without_middle_ranks
+from diffalign.pairs.source import FixedPairs
+from diffalign.pairs.winners import without_rejected
 
 
 @dataclass(frozen=True)
-class SingleExamples(Fixed):
+class SingleExamples(FixedPairs):
     """Rows with a prompt and one candidate, desirable or not, fixed for the whole run.
 
     Args:
@@ -26,23 +26,23 @@ class SingleExamples(Fixed):
     source: str = "pairs in memory"
 
     def summary(self) -> str:
-        """One line: how many examples, how many of them desirable, how many prompts, what was dropped and why."""
-        good = sum(pair.desirable for pair in self.pairs)
-        judged = f"{good} desirable, {len(self) - good} not"
-        return f"{len(self)} examples ({judged}) on {prompts(self.pairs)} prompts from {self.source}"
+        """Returns one line: how many examples, how many of them desirable, how many prompts, what was dropped."""
+        desirable = sum(pair.desirable for pair in self.pairs)
+        count = f"{len(self)} examples ({desirable} desirable, {len(self) - desirable} not)"
+        return f"{count} on {count_prompts(self.pairs)} prompts from {self.source}"
 
 
 def singles(data: DatasetPairs) -> SingleExamples:
-    """The data set's candidates one by one, ``pairs: singles``.
+    """``pairs: singles``: the candidates of a dataset one by one.
 
     A comparison gives two examples, its chosen candidate as a desirable one and its rejected one as an undesirable one,
-    called ``ID/chosen`` and ``ID/rejected``. A row that is single already stays as it is.
+    with the ids ``ID/chosen`` and ``ID/rejected``. A row that is a single example already stays as it is.
     """
-    return SingleExamples(one_by_one(data.pairs), data.name + reasons(data.dropped))
+    return SingleExamples(as_single_examples(data.pairs), data.name + describe_dropped(data.dropped))
 
 
-def one_by_one(pairs: Sequence[Pair]) -> Sequence[Pair]:
-    """Every candidate as an example: in a list, or lazily of a lazy sequence."""
+def as_single_examples(pairs: Sequence[Pair]) -> Sequence[Pair]:
+    """Returns every candidate as an example: a list, or a lazy sequence if ``pairs`` is one."""
     examples = _Examples(pairs)
     return examples if isinstance(pairs, LazyPairs) else list(examples)
 
@@ -51,23 +51,28 @@ class _Examples(LazyPairs):
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self._pairs = pairs
         # Twice the index of the row, and one more for its rejected candidate.
-        self._places = array("Q")
+        self._codes = array("Q")
         for index, pair in enumerate(pairs):
-            self._places.extend((2 * index,) if pair.rejected is None else (2 * index, 2 * index + 1))
+            self._codes.extend((2 * index,) if pair.rejected is None else (2 * index, 2 * index + 1))
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._codes)
 
     def at(self, index: int) -> Pair:
-        row, rejected = divmod(self._places[index], 2)
+        row, is_rejected = divmod(self._codes[index], 2)
         pair = self._pairs[row]
         if pair.rejected is None:
             return pair
-        if not rejected:
-            return replace(winner(pair), id=f"{pair.id}/chosen")
-        # Scores are those of the example's only candidate.
+        if not is_rejected:
+            return replace(without_rejected(pair), id=f"{pair.id}/chosen")
+        # The scores of an example are those of its only candidate, under the role "chosen".
         scores = {"chosen": pair.scores["rejected"]} if "rejected" in pair.scores else {}
-        loser = replace(
-            best_and_worst(pair), chosen=pair.rejected, rejected=None, probability=1.0, scores=scores, desirable=False
+        return replace(
+            without_middle_ranks(pair),
+            id=f"{pair.id}/rejected",
+            chosen=pair.rejected,
+            rejected=None,
+            probability=1.0,
+            scores=scores,
+            desirable=False,
         )
-        return replace(loser, id=f"{pair.id}/rejected")

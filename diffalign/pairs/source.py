@@ -1,4 +1,4 @@
-"""The seam of this room: a pair source brings comparisons, round by round. It never asks what a candidate is."""
+"""The interface of pair sources: a source provides the comparisons of a run, round by round, of any medium."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from diffalign.policies.policy import Policy, Progress
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Where a round begins.
+class RoundContext:
+    """What a source needs from the run at the beginning of a round.
 
     Args:
-        policy: What is trained, as it stands now.
-        folder: The run's own folder for what rounds make; the same for all processes, and again after a resume.
+        policy: The policy with its current weights.
+        folder: The run's folder for what rounds make; the same for all processes, and after a resume.
         seed: The run's seed.
-        progress: Told while something long goes on.
-        rank: This process, from 0.
-        processes: How many there are.
+        progress: Called in the course of long computations.
+        rank: The number of this process, from 0.
+        processes: Number of processes.
         wait: Returns when every process has called it.
     """
 
@@ -43,30 +43,31 @@ class PairSource(Protocol):
 
     @property
     def pairs(self) -> Sequence[Pair]:
-        """What is known before training, in the order's indices; ids are unique. Winners alone have no rejected."""
+        """The pairs as far as they are known before training. Ids are unique. A pair whose rejected candidate is
+        sampled later has none yet."""
 
     def __len__(self) -> int:
         """Number of pairs."""
 
     def summary(self) -> str:
-        """One line for the header: how many, from where, what was dropped and why."""
+        """Returns one line for the header: how many pairs, from where, what was dropped and why."""
 
-    def begin(self, number: int, wanted: Sequence[int], stage: Stage) -> Sequence[Pair]:
-        """The pairs of round ``number``: as many as ``pairs``, with the same ids.
+    def begin_round(self, number: int, needed: Sequence[int], context: RoundContext) -> Sequence[Pair]:
+        """Returns the pairs of round ``number``: as many as ``pairs``, with the same ids.
 
-        Called by every process before the round's first step, and again after a resume in its middle: then the policy
-        has moved on, while the pairs must be those of the first call. Whatever is made is stored under
-        ``stage.folder``, so that a killed call goes on where it was.
+        Every process calls it before the round's first step, and again after a resume in the middle of the round. The
+        policy has then changed, but the pairs must be those of the first call. Whatever is made is stored in
+        ``context.folder``, so an interrupted call resumes.
 
         Args:
             number: The round, from 0.
-            wanted: Indices of the pairs that the round will meet, each once, sorted. Others need not be complete.
-            stage: Policy, folder, seed and processes.
+            needed: Indices of the pairs that the round trains on, each once, sorted. Others may be incomplete.
+            context: Policy, folder, seed and processes.
         """
 
 
-class Fixed:
-    """What every source says whose pairs are the same for the whole run; ``pairs`` and ``summary`` are its own."""
+class FixedPairs:
+    """Base of sources whose pairs are the same for the whole run; a subclass has ``pairs`` and ``summary``."""
 
     pairs: Sequence[Pair]
 
@@ -78,6 +79,6 @@ class Fixed:
         """0: one round is the whole run."""
         return 0
 
-    def begin(self, number: int, wanted: Sequence[int], stage: Stage) -> Sequence[Pair]:
-        """The pairs as they are."""
+    def begin_round(self, number: int, needed: Sequence[int], context: RoundContext) -> Sequence[Pair]:
+        """Returns the pairs unchanged."""
         return self.pairs

@@ -1,4 +1,4 @@
-"""Winners alone: the chosen candidates of a data set, for losses on single examples such as supervised fine-tuning."""
+"""Only the chosen candidates of a dataset, for losses on single examples such as supervised fine-tuning."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from diffalign.data.records.lazy import filter_pairs, map_pairs
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
-from diffalign.pairs.dataset import DatasetPairs, best_and_worst, prompts, reasons
-from diffalign.pairs.source import Fixed
+from diffalign.pairs.dataset import DatasetPairs, count_prompts, describe_dropped, without_middle_ranks
+from diffalign.pairs.source import FixedPairs
 
 
 @dataclass(frozen=True)
-class WinnerPairs(Fixed):
+class WinnerPairs(FixedPairs):
     """Rows with a prompt and its chosen candidate, fixed for the whole run.
 
     Args:
-        pairs: The winners, see :func:`winner`.
+        pairs: The rows, see :func:`without_rejected`.
         source: Where they came from and what was dropped, for the header.
     """
 
@@ -25,34 +25,34 @@ class WinnerPairs(Fixed):
     source: str = "pairs in memory"
 
     def summary(self) -> str:
-        """One line: how many winners, how many prompts, what was dropped and why."""
-        return f"{len(self)} winners on {prompts(self.pairs)} prompts from {self.source}"
+        """Returns one line: how many winners, how many prompts, what was dropped and why."""
+        return f"{len(self)} winners on {count_prompts(self.pairs)} prompts from {self.source}"
 
 
-def winner(pair: Pair) -> Pair:
-    """The pair without its loser, and without what was said of the two together (probability, scores of both).
+def without_rejected(pair: Pair) -> Pair:
+    """Returns the pair without its rejected candidate, the label's probability, and scores other than the chosen one's.
 
-    The loser's scores must go: where another candidate takes its place, they would be taken for that one's.
+    The rejected candidate's scores must go: if another candidate takes its place, they would be taken for its own.
     """
-    chosen = {role: values for role, values in pair.scores.items() if role == "chosen"}
-    return replace(best_and_worst(pair), rejected=None, probability=1.0, scores=chosen)
+    chosen_scores = {role: scores for role, scores in pair.scores.items() if role == "chosen"}
+    return replace(without_middle_ranks(pair), rejected=None, probability=1.0, scores=chosen_scores)
 
 
 def winners(data: DatasetPairs) -> WinnerPairs:
-    """The data set's chosen candidates, ``pairs: winners``.
+    """``pairs: winners``: the chosen candidates of a dataset.
 
-    One row per pair: a candidate that won twice is there twice, as often as it was preferred. Single examples that are
-    not desirable are left out.
+    There is one row per pair, so a candidate that won twice occurs twice. Single examples that are not desirable are
+    left out.
 
     Raises:
-        DataError: Nothing else is there.
+        DataError: No row is left.
     """
-    good = filter_pairs(data.pairs, lambda pair: pair.desirable)
-    if not good:
+    desirable = filter_pairs(data.pairs, lambda pair: pair.desirable)
+    if not desirable:
         raise DataError(
-            f"{data.name}: none of {len(data)} examples is desirable, so there is no winner among them. Look whether "
-            "the labels are turned round; a loss for both kinds needs some of each."
+            f"{data.name}: none of {len(data)} examples is desirable, so there is no winner among them. Check whether "
+            "the labels are reversed; a loss for both kinds needs some of each."
         )
-    left = len(data) - len(good)
-    told = f"; left out: {left} undesirable" if left else ""
-    return WinnerPairs(map_pairs(good, winner), data.name + reasons(data.dropped) + told)
+    left_out = len(data) - len(desirable)
+    note = f"; left out: {left_out} undesirable" if left_out else ""
+    return WinnerPairs(map_pairs(desirable, without_rejected), data.name + describe_dropped(data.dropped) + note)

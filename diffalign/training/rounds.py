@@ -17,7 +17,7 @@ from typing import Any
 
 from diffalign.errors import ConfigError
 from diffalign.pairs.checkpoint_pool import CheckpointPool
-from diffalign.pairs.source import PairSource, Stage
+from diffalign.pairs.source import PairSource, RoundContext
 from diffalign.policies.policy import LatentPolicy, Policy
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.step.batch_order import BatchOrder, Visit
@@ -91,7 +91,7 @@ class Rounds:
             self.begun[stage] = number
 
     def _sample(self, number: int, visits: list[Visit]) -> None:
-        stage = Stage(
+        context = RoundContext(
             policy=self.policy,
             folder=self.output.rounds,
             seed=self.seed,
@@ -100,7 +100,7 @@ class Rounds:
             processes=self.accelerator.num_processes,
             wait=self.accelerator.wait_for_everyone,
         )
-        self.gradient_computer.pairs = self.source.begin(number, sorted({index for index, _ in visits}), stage)
+        self.gradient_computer.pairs = self.source.begin_round(number, sorted({index for index, _ in visits}), context)
 
     def _invert(self, number: int, visits: list[Visit]) -> None:
         assert isinstance(self.policy, LatentPolicy)  # no other policy has this stage

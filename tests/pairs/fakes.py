@@ -1,4 +1,4 @@
-"""A policy whose samples are a plain function of (weights, prompt, seed), which records what it was asked."""
+"""A policy whose samples are a plain function of (weights, prompt, seed), and which records its requests."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 
 from diffalign.data.records.pair import Pair
 from diffalign.data.storage.cached_candidate import CachedCandidate
-from diffalign.pairs.source import Stage
+from diffalign.pairs.source import RoundContext
 from diffalign.randomness import stream
 
 
 class FakePolicy:
-    """``raise_after`` samples it dies. Its trainable state is one matrix; :meth:`learn` moves it."""
+    """Raises after ``raise_after`` samples. Its trainable state is one matrix, which :meth:`learn` changes."""
 
     def __init__(self, raise_after: int | None = None) -> None:
         self.weights = {"lora.a": torch.arange(6.0).reshape(2, 3) / 7, "half": torch.ones(3, dtype=torch.bfloat16)}
-        self.held: dict[str, torch.Tensor] | None = None
+        self.reference: dict[str, torch.Tensor] | None = None
         self.raise_after = raise_after
-        self.format_prompt: list[tuple[str, int]] = []
+        self.requests: list[tuple[str, int]] = []
         self.batches: list[int] = []
         self.settings: list[dict] = []
         self.states = self.sampling_blocks = 0
@@ -35,7 +35,7 @@ class FakePolicy:
         return {name: value.clone() for name, value in self.weights.items()}
 
     def set_reference(self, state) -> None:
-        self.held = dict(state)
+        self.reference = dict(state)
 
     @contextmanager
     def sampling(self):
@@ -43,31 +43,31 @@ class FakePolicy:
         yield
 
     def make_candidates(self, prompts, seeds, store, keys, *, reference, **settings):
-        assert reference and self.held is not None
+        assert reference and self.reference is not None
         self.batches.append(len(prompts))
         self.settings.append(settings)
         made = {}
         for prompt, seed, key in zip(prompts, seeds, keys, strict=True):
-            if self.raise_after is not None and len(self.format_prompt) >= self.raise_after:
+            if self.raise_after is not None and len(self.requests) >= self.raise_after:
                 raise KeyboardInterrupt
-            self.format_prompt.append((prompt, seed))
-            made[key] = {"latent": answer(self.held, prompt, seed)}
+            self.requests.append((prompt, seed))
+            made[key] = {"latent": answer(self.reference, prompt, seed)}
         store.put_many(made)
         return [CachedCandidate(str(store.root), store.maker, key) for key in keys]
 
 
 def answer(weights, prompt: str, seed: int) -> torch.Tensor:
-    """What a network with these weights makes of a prompt and a seed."""
+    """Returns the sample of a network with these weights for a prompt and a seed."""
     noise = stream(seed, prompt, 0, "fake").standard_normal((2, 3), dtype="float32")
     return weights["lora.a"] * torch.from_numpy(noise) + len(prompt)
 
 
-def fake_stage(policy, folder, **changes) -> Stage:
-    """A stage with a seed of 5 that reports to nobody."""
-    return Stage(**{"policy": policy, "folder": folder, "seed": 5, "progress": lambda *_: None, **changes})
+def fake_context(policy, folder, **changes) -> RoundContext:
+    """Returns a round context with seed 5 that ignores progress."""
+    return RoundContext(**{"policy": policy, "folder": folder, "seed": 5, "progress": lambda *_: None, **changes})
 
 
 def some_pairs(count: int = 10) -> list[Pair]:
-    """Pairs of texts with scores, on half as many prompts."""
+    """Returns pairs of texts with scores, two for each prompt."""
     scores = {"chosen": {"judge": 2.0}, "rejected": {"judge": 1.0}, "pair": {"margin": 1.0}}
     return [Pair(f"p{k}", f"prompt {k // 2}", f"good {k}", f"bad {k}", 0.8, scores) for k in range(count)]

@@ -1,4 +1,4 @@
-"""Best against worst: a model's own answers, judged, become pairs that any run reads."""
+"""Best against worst: a model's own samples and their scores become pairs that any run reads."""
 
 import json
 import zlib
@@ -18,24 +18,24 @@ from tests.tiny_text import tiny_llm
 
 
 class Numbered(TalkingPolicy):
-    """Says its seed; dies when it is asked for more than ``dies_at`` answers."""
+    """Answers with its seed; raises when it should make more than ``raises_at`` answers."""
 
-    def __init__(self, dies_at=10**9):
+    def __init__(self, raises_at=10**9):
         super().__init__()
-        self.dies_at = dies_at
+        self.raises_at = raises_at
 
     def format_prompt(self, prompt, **settings):
         return prompt
 
     def sample(self, prompts, seeds, *, reference=False, **settings):
-        if self.drawn + len(prompts) > self.dies_at:
+        if self.drawn + len(prompts) > self.raises_at:
             raise KeyboardInterrupt
         super().sample(prompts, seeds, reference=reference, **settings)
         return [f" {seed}" for seed in seeds]
 
 
 class Table(Praise):
-    """Judges answers by a table of their words; 0 for others."""
+    """Scores answers by a table of their texts; 0 for others."""
 
     name = "table"
 
@@ -47,7 +47,7 @@ class Table(Praise):
 
 
 class Letters(Praise):
-    """Tells any two texts apart, so that random ones make pairs."""
+    """Scores any two texts differently, so that random ones make pairs."""
 
     name = "letters"
 
@@ -56,7 +56,7 @@ class Letters(Praise):
 
 
 def letters(content) -> int:
-    """A number for a text or for a file, small enough for float32."""
+    """Returns a number for a text or for a file, small enough for float32."""
     return zlib.crc32(content.read_bytes() if isinstance(content, Path) else content.encode()) % 2**20
 
 
@@ -86,7 +86,7 @@ def test_the_best_answer_is_preferred_to_the_worst(tmp_path):
     assert [len(pair.answers) for pair in ranked] == [4, 4]
 
 
-def test_every_prompt_has_noises_of_its_own(tmp_path):
+def test_every_prompt_has_its_own_seeds(tmp_path):
     policy = Numbered()
     make_pairs(policy, ["a", "b", "c"], Table(s7=1, s10=1, s12=1), tmp_path, answers=2, seed=7, batch_size=4)
     asked = [pair for prompts, seeds, *_ in policy.calls for pair in zip(prompts, seeds, strict=True)]
@@ -101,34 +101,34 @@ def test_ties_and_small_gaps_are_left_out_and_counted(tmp_path):
     assert make_pairs(Numbered(), ["far", "tied"], Table(s0=1.0), tmp_path / "zero", answers=2).tied == 1
 
 
-def test_nothing_to_tell_apart_is_an_error_that_says_what_to_try(tmp_path):
+def test_equal_scores_everywhere_are_an_error_with_advice(tmp_path):
     with pytest.raises(DataError, match="table tells no two answers .* in 2 prompts.*temperature"):
         make_pairs(Numbered(), ["a", "b"], Table(), tmp_path)
     assert not (tmp_path / "pairs.jsonl").exists()
 
 
-def test_a_killed_call_goes_on_and_makes_no_answer_twice(tmp_path):
+def test_an_interrupted_call_resumes_and_makes_no_answer_twice(tmp_path):
     judge, prompts = Table(s1=1.0, s2=1.0, s5=1.0), ["a", "b", "c"]
     whole = make_pairs(Numbered(), prompts, judge, tmp_path / "whole", answers=2)
-    killed = Numbered(dies_at=4)
+    killed = Numbered(raises_at=4)
     with pytest.raises(KeyboardInterrupt):
         make_pairs(killed, prompts, judge, tmp_path / "killed", answers=2, batch_size=2)
     assert killed.drawn == 4 and not (tmp_path / "killed" / "pairs.jsonl").exists()
-    again = Numbered(dies_at=2)
+    again = Numbered(raises_at=2)
     assert rows(make_pairs(again, prompts, judge, tmp_path / "killed", answers=2)) == rows(whole)
     assert again.drawn == 2
-    finished = Numbered(dies_at=0)
+    finished = Numbered(raises_at=0)
     assert rows(make_pairs(finished, prompts, judge, tmp_path / "killed", answers=2)) == rows(whole)
 
 
-def test_answers_that_were_drawn_otherwise_are_not_mixed(tmp_path):
+def test_answers_of_other_settings_are_not_mixed(tmp_path):
     make_pairs(Numbered(), ["a"], Table(s0=1.0), tmp_path, answers=2, temperature=0.5)
     with pytest.raises(RunError, match="another settings"):
         make_pairs(Numbered(), ["a"], Table(s0=1.0), tmp_path, answers=2, temperature=0.7)
 
 
 @pytest.mark.parametrize("raw", [False, True], ids=["turns", "plain"])
-def test_a_chat_models_pairs_are_turns_and_a_raw_ones_plain_text(tmp_path, raw):
+def test_pairs_of_a_chat_model_are_turns_and_raw_ones_plain_text(tmp_path, raw):
     policy = load_policy(LanguageConfig(path=str(tiny_llm(tmp_path / "llm")), adapter=None), "cpu")
     prompts = ["a fox", "two owls"]
     settings = {"answers": 2, "max_new_tokens": 12, "raw": raw}
@@ -143,7 +143,7 @@ def test_a_chat_models_pairs_are_turns_and_a_raw_ones_plain_text(tmp_path, raw):
         assert letters(says(pair.rejected)) == row["rejected_score"]
 
 
-def test_images_are_named_as_files_that_a_reader_finds(tmp_path, make):
+def test_images_are_files_that_a_reader_finds(tmp_path, make):
     policy = make()
     prompts, judge = ["a fox", "an owl"], Letters()
     judge.medium = "image"
@@ -155,7 +155,7 @@ def test_images_are_named_as_files_that_a_reader_finds(tmp_path, make):
         assert letters(pair.chosen) == row["chosen_score"] > row["rejected_score"] == letters(pair.rejected)
 
 
-def test_prompts_that_the_judge_cannot_judge_are_told_before_anything_is_made(tmp_path, make):
+def test_prompts_that_the_scorer_cannot_score_are_refused_before_anything_is_made(tmp_path, make):
     with pytest.raises(DataError, match="'a fox' names no colour"):
         make_pairs(make(), ["a fox"], load_scorer("background:prompt"), tmp_path / "pairs")
     assert not (tmp_path / "pairs").exists()
@@ -169,14 +169,14 @@ def test_prompts_that_the_judge_cannot_judge_are_told_before_anything_is_made(tm
     ],
     ids=["medium", "answers"],
 )
-def test_what_gives_no_pairs_is_refused_before_anything_is_made(tmp_path, scorer, answers, says):
+def test_inputs_that_give_no_pairs_are_refused_before_anything_is_made(tmp_path, scorer, answers, says):
     policy = Numbered()
     with pytest.raises(UserError, match=says):
         make_pairs(policy, ["a"], scorer, tmp_path / "pairs", answers=answers)
     assert not policy.calls and not (tmp_path / "pairs").exists()
 
 
-def test_win_rates_are_those_worked_out_by_hand_and_mind_no_constant():
+def test_win_rates_are_those_worked_out_by_hand_and_ignore_a_constant():
     # Wu et al. 2024's preference model as the logistic function of five scores.
     scores = [1.0, 0.2, -0.5, 0.4, -1.1]
     assert win_rates(scores) == pytest.approx([0.708822, 0.542843, 0.389789, 0.586540, 0.272006], abs=5e-7)

@@ -1,4 +1,4 @@
-"""The pool of earlier checkpoints: exact, whole or absent, and chosen from as the method says."""
+"""The pool of earlier checkpoints: entries are exact, complete or absent, and selected as the method says."""
 
 import shutil
 from collections import Counter, namedtuple
@@ -30,7 +30,7 @@ def test_an_entry_comes_back_bit_for_bit(tmp_path):
     assert pool.bytes() == sum(file.stat().st_size for file in (tmp_path / "pool").iterdir())
 
 
-def test_the_digest_knows_every_bit_and_no_order():
+def test_the_digest_depends_on_every_bit_but_not_on_the_order():
     assert digest(STATE) == digest(dict(reversed(STATE.items())))
     changed = [
         {**STATE, "count": torch.tensor(8)},
@@ -42,7 +42,7 @@ def test_the_digest_knows_every_bit_and_no_order():
     assert len({digest(STATE), *map(digest, changed)}) == 6
 
 
-def test_adding_the_same_again_does_nothing_and_others_are_refused(tmp_path):
+def test_adding_the_same_tensors_again_does_nothing_and_other_tensors_are_refused(tmp_path):
     pool = CheckpointPool(tmp_path)
     pool.add(3, STATE)
     written = (tmp_path / "checkpoint-000003.safetensors").stat().st_mtime_ns
@@ -53,7 +53,7 @@ def test_adding_the_same_again_does_nothing_and_others_are_refused(tmp_path):
     assert bits(pool.load(3)) == bits(STATE)
 
 
-def test_a_damaged_or_missing_entry_is_told(tmp_path):
+def test_a_damaged_or_missing_entry_raises_an_error(tmp_path):
     pool = CheckpointPool(tmp_path)
     for index in range(3):
         pool.add(index, STATE)
@@ -72,7 +72,7 @@ def test_a_damaged_or_missing_entry_is_told(tmp_path):
         pool.load(1)
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_disk_that_is_too_small_raises_an_error_before_anything_is_written(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")(10, 9, 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(RunError, match="GB free. Free some space"):
@@ -80,16 +80,16 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(tmp_path, m
     assert not (tmp_path / "pool").exists()
 
 
-def test_what_a_killed_writer_left_is_neither_an_entry_nor_kept(tmp_path):
-    left = tmp_path / ".checkpoint-000000.safetensors.1234.safetensors"
-    left.write_bytes(b"half")
+def test_a_leftover_of_an_interrupted_writer_is_no_entry_and_is_removed(tmp_path):
+    leftover = tmp_path / ".checkpoint-000000.safetensors.1234.safetensors"
+    leftover.write_bytes(b"half")
     pool = CheckpointPool(tmp_path)
     assert pool.indices() == []
     pool.add(0, STATE)
-    assert not left.exists() and pool.indices() == [0]
+    assert not leftover.exists() and pool.indices() == [0]
 
 
-def test_initial_and_latest_are_what_they_say():
+def test_initial_selects_the_first_and_latest_the_last_entry():
     assert [select("initial", n, 1) for n in range(5)] == [0] * 5
     assert [select("latest", n, 1) for n in range(5)] == [0, 1, 2, 3, 4]
     assert next(iter(SELECTIONS)) == "uniform"
@@ -97,7 +97,7 @@ def test_initial_and_latest_are_what_they_say():
         select("unifrom", 1, 1)
 
 
-def test_uniform_chooses_each_earlier_checkpoint_equally_often_and_always_the_same():
+def test_uniform_selects_each_entry_equally_often_and_reproducibly():
     assert select("uniform", 0, 3) == 0
     for number in (1, 4, 9):
         drawn = [select("uniform", number, seed) for seed in range(4000)]

@@ -1,4 +1,4 @@
-"""Pairs of a data set."""
+"""Pairs of a dataset."""
 
 import json
 
@@ -16,7 +16,7 @@ from tests.data.fixtures import turns
 PAIR = Pair("a", "p", "x", "y")
 
 
-def test_what_was_dropped_is_told():
+def test_the_summary_counts_dropped_rows():
     data = DatasetPairs((PAIR,), (Dropped("f:1", "tie"), Dropped("f:2", "tie"), Dropped("f:3", "unreadable")), "votes")
     assert data.summary() == "1 pairs on 1 prompts from votes; dropped: 2 tie, 1 unreadable"
 
@@ -36,7 +36,7 @@ def test_a_file_is_read_through_the_readers(tmp_path):
     assert len(data) == 3 and data[0].prompt == "q0"
 
 
-def test_a_lazy_sequence_is_kept_as_it_is():
+def test_a_lazy_sequence_stays_lazy():
     pairs = [Pair(str(n), f"q{n % 3}", f"a{n}", f"b{n}") for n in range(9)]
     lazy = MappedPairs(pairs)
     data = DatasetPairs(lazy)
@@ -47,16 +47,16 @@ def test_a_lazy_sequence_is_kept_as_it_is():
         assert list(source(data).pairs) == list(source(from_memory(pairs)).pairs)
 
 
-def test_answers_judged_one_by_one_are_no_comparisons_and_winners_are_not_judged():
+def test_single_examples_and_rows_with_only_a_winner_are_no_comparisons():
     judged = [Pair(str(n), "q", f"a{n}", None, desirable=bool(n)) for n in range(2)]
     with pytest.raises(DataError, match="judged one by one.*--set pairs=singles --set loss=kto"):
         dataset(DatasetPairs(judged))
-    with pytest.raises(DataError, match="winners alone.*--set pairs=winners"):
+    with pytest.raises(DataError, match="only winners.*--set pairs=winners"):
         dataset(DatasetPairs(judged[1:]))
     assert DatasetPairs(judged).summary().startswith("2 examples on 1 prompts")
 
 
-def test_prompts_in_turns_are_counted_too():
+def test_prompts_that_are_conversations_are_counted_too():
     talk = Conversation.of(turns("Sky?"))
     pairs = [Pair(str(n), talk, "a", "b") for n in range(2)]
     assert DatasetPairs(pairs).summary().startswith("2 pairs on 1 prompts")

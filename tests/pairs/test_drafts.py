@@ -9,7 +9,7 @@ from diffalign.errors import DataError
 from diffalign.losses.pairs.srpo import ROLES
 from diffalign.pairs import PAIRS, from_memory
 from diffalign.pairs.dataset import DatasetPairs
-from diffalign.pairs.drafts import INSTRUCTION, revision
+from diffalign.pairs.drafts import INSTRUCTION, revision_prompt
 
 PLAIN = Pair("a", "Name a colour.", "Red, the warmest.", "no")
 
@@ -18,11 +18,11 @@ def turns(*contents):
     return Conversation(tuple(Message(("user", "assistant")[k % 2], text) for k, text in enumerate(contents)))
 
 
-def said(text):
+def assistant(text):
     return Conversation((Message("assistant", text),))
 
 
-def test_each_answer_answers_each_draft():
+def test_each_answer_revises_each_draft():
     (pair,) = PAIRS["drafts"](from_memory([PLAIN])).pairs
     assert set(pair.further) == set(ROLES)
     for role, answer in pair.further.items():
@@ -32,22 +32,22 @@ def test_each_answer_answers_each_draft():
     assert (pair.prompt, pair.chosen, pair.rejected) == (PLAIN.prompt, PLAIN.chosen, PLAIN.rejected)
 
 
-def test_in_a_conversation_the_draft_is_a_turn_that_the_user_wants_better():
-    talk = Pair("b", turns("hi", "hello", "a colour?"), said("red"), said("no"))
+def test_in_a_conversation_the_draft_is_a_turn_and_the_instruction_the_next_one():
+    talk = Pair("b", turns("hi", "hello", "a colour?"), assistant("red"), assistant("no"))
     (pair,) = PAIRS["drafts"](from_memory([talk]), instruction="Better, please.").pairs
     answer = pair.further["chosen_after_rejected"]
-    assert answer.candidate == said("red")
+    assert answer.candidate == assistant("red")
     assert answer.prompt == turns("hi", "hello", "a colour?", "no", "Better, please.")
-    assert revision(turns("a colour?"), "no") == turns("a colour?", "no", INSTRUCTION)
+    assert revision_prompt(turns("a colour?"), "no") == turns("a colour?", "no", INSTRUCTION)
 
 
-def test_other_answers_of_the_data_stay():
+def test_other_further_answers_stay():
     pair = Pair("a", "p", "yes", "no", further={"gold": Answer("surely"), "2": Answer("well")})
     (found,) = PAIRS["drafts"](from_memory([pair])).pairs
-    assert set(found.further) == {"gold", *ROLES}  # those between best and worst are no matter of a pair
+    assert set(found.further) == {"gold", *ROLES}  # candidates between best and worst are dropped
 
 
-def test_many_pairs_get_their_drafts_when_they_are_asked_for():
+def test_drafts_of_a_lazy_sequence_are_lazy():
     class Rows(LazyPairs):
         def __len__(self):
             return 3
@@ -67,11 +67,11 @@ def test_many_pairs_get_their_drafts_when_they_are_asked_for():
         (Pair("x", "p", "yes", None), "no rejected candidate"),
     ],
 )
-def test_what_cannot_be_a_draft_is_refused(pair, message):
+def test_pairs_that_cannot_be_drafts_are_refused(pair, message):
     with pytest.raises(DataError, match=message):
         PAIRS["drafts"](from_memory([PLAIN, pair]))
 
 
-def test_an_instruction_says_something():
+def test_an_empty_instruction_is_refused():
     with pytest.raises(DataError, match="asks for nothing"):
         PAIRS["drafts"](from_memory([PLAIN]), instruction=" ")

@@ -9,11 +9,11 @@ from diffalign.data.records.pair import Answer, Dropped, Pair
 from diffalign.errors import DataError
 from diffalign.pairs import PAIRS, DatasetPairs, from_memory
 
-from .fakes import fake_stage, some_pairs
+from .fakes import fake_context, some_pairs
 
 
 def ranked(name: str, count: int, scores=None) -> Pair:
-    """Answers ``a0`` (best) to ``a<n-1>``; each one's score is what stands in its name, from the last."""
+    """Answers ``a0`` (best) to ``a<n-1>``, by default with scores that fall by 1."""
     roles = ["chosen", *map(str, range(2, count)), "rejected"]
     scores = list(range(count, 0, -1)) if scores is None else scores
     return Pair(
@@ -37,7 +37,7 @@ def test_lists_of_one_size_stay_as_they_are(tmp_path):
     source = PAIRS["lists"](from_memory(rows))
     assert list(source.pairs) == rows and source.size == 4 and source.every == 0
     assert source.summary() == "2 lists of 4 on 2 prompts from pairs in memory"
-    assert source.begin(0, [0], fake_stage(None, tmp_path)) is source.pairs
+    assert source.begin_round(0, [0], fake_context(None, tmp_path)) is source.pairs
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_lists_of_one_size_stay_as_they_are(tmp_path):
 def test_a_longer_list_keeps_its_ends_and_evenly_spaced_ranks_between(size, kept):
     (pair,) = PAIRS["lists"](from_memory([ranked("x", 7)]), size=size).pairs
     assert shown(pair) == kept
-    number = {role: said["judge"] for role, said in pair.scores.items()}
+    number = {role: scores["judge"] for role, scores in pair.scores.items()}
     roles = ["chosen", *map(str, range(2, size)), "rejected"]
     assert [number[role] for role in roles] == [7 - int(name[1:]) for name in kept] and len(number) == size
 
@@ -55,11 +55,11 @@ def test_shorter_and_tied_lists_are_left_out_and_counted():
     rows = [ranked("x", 5), ranked("short", 3), ranked("tied", 4, [1, 1, 1, 1]), ranked("half", 4, [2, 2, 1, 1])]
     source = PAIRS["lists"](DatasetPairs([*rows, *some_pairs(1)], (Dropped("f:1", "tie"),), "votes"), size=4)
     assert [pair.id for pair in source.pairs] == ["x", "half"]
-    told = "dropped: 1 tie; left out: 2 shorter; left out: 1 tied; cut to 4: 1"
-    assert source.summary() == f"2 lists of 4 on 2 prompts from votes; {told}"
+    notes = "dropped: 1 tie; left out: 2 shorter; left out: 1 tied; cut to 4: 1"
+    assert source.summary() == f"2 lists of 4 on 2 prompts from votes; {notes}"
 
 
-def test_lists_of_several_sizes_ask_for_one():
+def test_lists_of_several_sizes_need_a_size():
     rows = [ranked("x", 5), ranked("y", 4), ranked("z", 4)]
     with pytest.raises(DataError, match="2 of 4, 1 of 5 candidates.*pairs.size=4"):
         PAIRS["lists"](from_memory(rows))
@@ -71,19 +71,19 @@ def test_lists_of_several_sizes_ask_for_one():
         PAIRS["lists"](from_memory(some_pairs(2)))
 
 
-def test_further_answers_that_are_no_ranks_stay():
+def test_further_answers_without_a_rank_stay():
     pair = replace(ranked("x", 4), further={**ranked("x", 4).further, "gold": Answer("g")})
     (cut,) = PAIRS["lists"](from_memory([pair]), size=3).pairs
     assert set(cut.further) == {"2", "gold"}
 
 
-def test_lists_of_many_rows_are_made_when_they_are_asked_for():
+def test_lists_of_a_lazy_sequence_are_lazy():
     rows = [ranked(f"x{k}", 5) for k in range(3)]
     lazy = PAIRS["lists"](DatasetPairs(MappedPairs(rows)), size=3).pairs
     assert not isinstance(lazy, list) and [shown(pair) for pair in lazy] == [["a0", "a2", "a4"]] * 3
 
 
-def test_without_lists_the_best_meets_the_worst():
+def test_other_sources_compare_the_best_with_the_worst():
     pair = replace(ranked("x", 4), further={**ranked("x", 4).further, "gold": Answer("g")})
     (two,) = PAIRS["dataset"](from_memory([pair])).pairs
     assert (two.chosen, two.rejected, set(two.further)) == ("a0", "a3", {"gold"})

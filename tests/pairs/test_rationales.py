@@ -17,7 +17,7 @@ def row(number, **fields):
     return Pair(f"p{number}", "Greet me.", "Good day!", "What?", **fields)
 
 
-def said(text, role="assistant"):
+def conversation(text, role="assistant"):
     return Conversation((Message(role, text),))
 
 
@@ -32,7 +32,7 @@ def test_the_prompt_shows_both_answers_and_the_rationale_names_the_better_one():
         assert answer.candidate[7] in "AB" and answer.candidate[8:] == " is better. It is polite."
 
 
-def test_the_order_depends_on_the_id_alone_and_both_occur_alike():
+def test_the_order_depends_only_on_the_id_and_both_are_equally_frequent():
     rows = [row(k) for k in range(400)]
     letters = [answer.candidate[7] for answer in made(*rows)]
     assert 150 < letters.count("A") < 250
@@ -40,23 +40,30 @@ def test_the_order_depends_on_the_id_alone_and_both_occur_alike():
     assert [answer.candidate[7] for answer in reversed(again)] == letters
 
 
-def test_the_published_form_shows_the_chosen_answer_first_and_adds_no_word():
+def test_the_published_form_shows_the_chosen_answer_first_and_adds_no_text():
     for answer in made(*(row(k) for k in range(5)), shuffle=False, question="Why?"):
         assert answer.prompt == "Greet me.\n\nAnswer A:\nGood day!\n\nAnswer B:\nWhat?\n\nWhy?\n\n"
         assert answer.candidate == "It is polite."
 
 
-def test_in_a_conversation_the_question_is_one_turn():
-    talk = replace(row(0), prompt=said("Greet me.", "user"), chosen=said("Good day!"), rejected=said("What?"))
-    talk = replace(talk, further={"rationale": Answer(said("It is polite."))})
+def test_in_a_conversation_the_prompt_is_one_turn():
+    talk = replace(
+        row(0),
+        prompt=conversation("Greet me.", "user"),
+        chosen=conversation("Good day!"),
+        rejected=conversation("What?"),
+    )
+    talk = replace(talk, further={"rationale": Answer(conversation("It is polite."))})
     (found,), (plain,) = made(talk), made(row(0))
-    assert found.prompt == said(plain.prompt.rstrip(), "user") and found.candidate == said(plain.candidate)
+    assert found.prompt == conversation(plain.prompt.rstrip(), "user") and found.candidate == conversation(
+        plain.candidate
+    )
     longer = Conversation((Message("user", "Hi"), Message("assistant", "Hi."), Message("user", "Greet me.")))
     (found,) = made(replace(talk, prompt=longer))
     assert found.prompt.messages[0].content.startswith("user: Hi\nassistant: Hi.\nuser: Greet me.\n\nAnswer A:")
 
 
-def test_rows_without_a_rationale_are_left_out_and_told():
+def test_rows_without_a_rationale_are_left_out_and_counted():
     source = PAIRS["rationales"](DatasetPairs((row(0), row(1, further={}), row(2)), name="votes"))
     assert [pair.id for pair in source.pairs] == ["p0", "p2"]
     assert source.summary() == "2 pairs on 1 prompts from votes; left out: 1 without a rationale"
@@ -64,6 +71,6 @@ def test_rows_without_a_rationale_are_left_out_and_told():
         PAIRS["rationales"](from_memory([row(0, further={})]))
 
 
-def test_images_have_no_prompt_to_be_shown_in():
+def test_images_are_refused():
     with pytest.raises(DataError, match="p0 compares no texts"):
         PAIRS["rationales"](from_memory([replace(row(0), chosen=b"png", rejected=b"gif")]))

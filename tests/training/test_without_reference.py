@@ -102,9 +102,9 @@ def test_parts_that_do_not_fit_are_refused_before_anything_is_written(tmp_path, 
 
 def test_held_out_rows_that_cannot_be_judged_are_told_before_training(tmp_path, monkeypatch):
     from diffalign.pairs import DatasetPairs
-    from diffalign.pairs.winners import winner
+    from diffalign.pairs.winners import without_rejected
 
-    held = DatasetPairs(tuple(map(winner, toy_pairs(4))))
+    held = DatasetPairs(tuple(map(without_rejected, toy_pairs(4))))
     monkeypatch.setattr("diffalign.training.held_out.evaluate.read_dataset", lambda *_, **__: held)
     for pairs in ("dataset", {"name": "checkpoint", "every": 2}):
         with pytest.raises(ConfigError, match=r"data.eval: 4 of 4 .*--set data.eval=null"):

@@ -18,8 +18,8 @@ from diffalign.errors import ConfigError, DataError
 from diffalign.labels import expected_terms, swapped_by
 from diffalign.losses import Objective
 from diffalign.pairs.dataset import read_dataset
-from diffalign.pairs.singles import one_by_one
-from diffalign.pairs.winners import winner
+from diffalign.pairs.singles import as_single_examples
+from diffalign.pairs.winners import without_rejected
 from diffalign.training.held_out.per_pair import PerPairMetrics
 from diffalign.training.recipe.schema import Data
 from diffalign.training.step.batch_order import Visit, micro_batches, process_share
@@ -68,9 +68,9 @@ class HeldOut:
             )
         examples = self.pairs
         if takes_singles and loss.accepts_undesirable:
-            examples = one_by_one(self.pairs)
+            examples = as_single_examples(self.pairs)
         elif takes_singles:
-            examples = map_pairs(filter_pairs(self.pairs, lambda pair: pair.desirable), winner)
+            examples = map_pairs(filter_pairs(self.pairs, lambda pair: pair.desirable), without_rejected)
         if not examples:
             raise ConfigError(
                 f"data.eval: none of {len(self.pairs)} held-out rows is desirable, but the loss '{loss.name}' looks at "

@@ -94,8 +94,8 @@ def test_a_window_of_one_step_is_no_window(trained):
 
 
 def test_self_play_from_the_initial_model_is_diffusion_dpo_on_its_samples(model, pairs, tmp_path, monkeypatch):
-    rounds, begin = [], CheckpointPairs.begin
-    monkeypatch.setattr(CheckpointPairs, "begin", lambda *given: rounds.append(begin(*given)) or rounds[-1])
+    rounds, begin_round = [], CheckpointPairs.begin_round
+    monkeypatch.setattr(CheckpointPairs, "begin_round", lambda *args: rounds.append(begin_round(*args)) or rounds[-1])
     source = {"name": "checkpoint", "every": 2, "select": "initial", "seeds": "checkpoint", "steps": 2}
     settings = {"loss": {"name": "logistic", "beta": 500.0}, "train": {"steps": 4, "optimizer": "sgd"}}
     online = run(model, tmp_path / "online", pairs, method="seppo", pairs=source, labels="hard", **settings)
