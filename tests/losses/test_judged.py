@@ -107,7 +107,7 @@ def test_a_target_stops_at_the_clamp_and_holds_from_both_sides():
 
 @pytest.mark.parametrize("rewards", [(1.2, 0.3), (0.4, -0.1), (math.nan, 0.5)])
 def test_win_rates_that_are_none_are_refused(rewards):
-    with pytest.raises(ValueError, match=r"win rates in \[0, 1\].*(1.2|-0.1|nan).*take gpo or dno"):
+    with pytest.raises(ValueError, match=r"win rates in \[0, 1\].*(1.2|-0.1|nan).*choose gpo or dno"):
         of("sppo", language(rewards=rewards), beta=0.1)
 
 
