@@ -1,4 +1,4 @@
-"""Errors that people read: each says what was given, what was expected, and what to type next."""
+"""Errors for users. Each message has the value that was given, the expected one, and what to type next."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. The command line prints it without a traceback and exits with 2."""
+    """An error that the user can fix. The command line prints it without a traceback and exits with 2."""
 
 
 class ConfigError(UserError):
@@ -19,7 +19,7 @@ class DataError(UserError):
 
 
 class RunError(UserError):
-    """A run that cannot start, go on or be resumed."""
+    """A run that cannot start, continue or be resumed."""
 
 
 def near_miss(given: str, known: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ class Choice(BaseModel):
 
     @property
     def hyper(self) -> dict[str, Any]:
-        """The settings that were given."""
+        """Returns the settings that were given."""
         return {name: _number(value) for name, value in (self.model_extra or {}).items()}
 
 
@@ -38,18 +38,18 @@ def bind_settings(
     supplied: Collection[str] = (),
     also: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The settings that ``function`` is called with: its keyword-only parameters, those given over its defaults.
+    """Returns the settings of ``function``: its keyword-only parameters, with ``given`` values or their defaults.
 
     Args:
-        kind: What is chosen, for messages: "label", "latents".
-        name: Which one.
+        kind: The axis, for messages: "label", "latents".
+        name: The choice on it.
         function: Its keyword-only parameters are the settings.
         given: Settings by name.
         supplied: Keywords that the caller passes itself.
-        also: Settings that it takes besides, as ``**keywords``, with their defaults.
+        also: Further settings that it takes as ``**keywords``, with their defaults.
 
     Raises:
-        ValueError: A setting that it does not have, with the near miss, or one that is missing.
+        ValueError: A setting that it does not have, with the closest name, or one that is missing.
     """
     keywords = {
         p.name: p.default
@@ -88,7 +88,7 @@ def bind_name(kind: str, name: str, known: Collection[str], aliases: Mapping[str
 
 
 def _number(value: Any) -> Any:
-    """YAML 1.1 reads ``5e3`` (no dot) as a text; everybody who writes it means the number."""
+    """Returns a number for a text such as ``5e3``, which YAML 1.1 does not read as a number without a dot."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:

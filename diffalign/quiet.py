@@ -1,4 +1,4 @@
-"""Silence around loading: bars and advice of the libraries that say nothing about this run."""
+"""Hides the progress bars and advice of libraries while models load."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within this block diffusers and transformers show no bars, and of their messages only errors. A library that is
-    not loaded yet is left so: language models need no diffusers."""
+    """Hides the bars of diffusers and transformers within the block, and their messages other than errors. A library
+    that is not imported yet is not imported: language models do not need diffusers."""
     names = ("diffusers.utils.logging", "transformers.utils.logging")
     loggers = [sys.modules[name] for name in names if name in sys.modules]
     levels = [logger.get_verbosity() for logger in loggers]

@@ -1,5 +1,5 @@
-"""Policies: what is aligned, with its reference. ``policy`` is the seam; here lies what all kinds share.
+"""Policies: the models that are aligned, with their references. ``policy`` is the interface; the rest is shared.
 
-diffusion/   denoisers of diffusers, judged by their errors at noisy latents
-language/    causal language models of transformers, judged by their tokens
+diffusion/   denoisers of diffusers, with log-probabilities from errors at noisy latents
+language/    causal language models of transformers, with log-probabilities of tokens
 """

@@ -3,7 +3,7 @@
     W' = W + scale B A,      scale = alpha / rank   (rsLoRA: alpha / sqrt(rank))
 
 ``B`` starts at zero, so a fresh adapter changes nothing and the policy equals its reference exactly. There is no
-dropout to set: it would be drawn anew for policy and reference, and bias the margin.
+setting for dropout: policy and reference would draw different masks, which biases the margin.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import nn
 from diffalign.errors import ConfigError, near_miss
 
 LayerNames = Mapping[str, tuple[tuple[str, ...], ...]]
-"""Preset to its parts: what the architectures of a kind of model call the layers of one part."""
+"""Preset to its parts. A part lists the names of its layers in the architectures of a kind of model."""
 
 ATTENTION = (
     *("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "Wqkv", "query_key_value"),
@@ -33,7 +33,7 @@ MLP = (
     *("mlp.c_fc", "mlp.c_proj", "dense_h_to_4h", "dense_4h_to_h"),
 )
 LANGUAGE_LAYERS: LayerNames = {"attention": (ATTENTION,), "attention+mlp": (ATTENTION, MLP)}
-"""Layers of language models. A network has some of the names; those of denoisers stand in their families' rows."""
+"""Layers of language models. A network has some of the names; those of denoisers are in their families' rows."""
 LINEAR, EVERYTHING = "all-linear", "all-linear+conv"
 
 CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -46,10 +46,10 @@ class AdapterConfig(BaseModel):
     Args:
         rank: Width of the delta, >= 1. More rank, more freedom and a larger file.
         alpha: Strength; the delta is scaled by alpha / rank. None means alpha = rank, scale 1.
-        targets: ``"attention"`` (queries, keys, values, outputs), ``"attention+mlp"``, ``"all-linear"`` (a language
-            model's head apart), ``"all-linear+conv"``, or names of layers (``("to_q", "conv1")``: a layer is meant when
-            its path ends so).
-        dora: Learn magnitudes apart from directions (DoRA, Liu et al. 2024). Such a file loads in fewer programs.
+        targets: ``"attention"`` (queries, keys, values, outputs), ``"attention+mlp"``, ``"all-linear"`` (without a
+            language model's head), ``"all-linear+conv"``, or names such as ``("to_q", "conv1")``, which select every
+            layer whose path ends with one of them.
+        dora: Train magnitudes and directions separately (DoRA, Liu et al. 2024). Fewer programs load such a file.
         rslora: Scale by alpha / sqrt(rank) (rsLoRA, Kalajdzievski 2023).
         init: ``"gaussian"`` draws A from N(0, 1 / rank), ``"default"`` Kaiming-uniform. B is zero in both.
         seed: Seed of A.
@@ -67,50 +67,51 @@ class AdapterConfig(BaseModel):
 
     @property
     def strength(self) -> float:
-        """Alpha, with its default filled in."""
+        """Returns alpha, or its default."""
         return float(self.rank if self.alpha is None else self.alpha)
 
     @property
     def scale(self) -> float:
-        """What ``B A`` is multiplied by."""
+        """Returns the factor of ``B A``."""
         return self.strength / (math.sqrt(self.rank) if self.rslora else self.rank)
 
     def describe(self) -> str:
-        """One line for a header."""
+        """Returns one line for a header."""
         kind = ("DoRA" if self.dora else "LoRA") + (", rank-stabilised" if self.rslora else "")
         targets = self.targets if isinstance(self.targets, str) else ", ".join(self.targets)
         return f"{kind} rank {self.rank}, alpha {self.strength:g}, on {targets}"
 
 
 def find_targets(module: nn.Module, targets: str | tuple[str, ...], presets: LayerNames = LANGUAGE_LAYERS) -> list[str]:
-    """Full names of the layers that ``targets`` means in ``module``, in the module's order.
+    """Returns the full names of the layers that ``targets`` selects in ``module``, in the module's order.
 
-    A preset means those of its names that the network has; the head of a language model belongs to none of them. A
-    list of names means layers with each of the names.
+    A preset selects those of its names that the network has, and never the head of a language model. In a list, each
+    name must match a layer.
 
     Raises:
-        ConfigError: for a preset nobody knows or that this network has no layers of, or a name that no layer's path
-            ends with.
+        ConfigError: An unknown preset, a preset without a layer in this network, or a name that no layer's path ends
+            with.
     """
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, _linear() + CONVOLUTIONS)}
     if isinstance(targets, str):
         return _preset(module, layers, targets, presets)
-    found = [name for name in layers if any(_ends_with(name, target) for target in targets)]
-    idle = [target for target in targets if not any(_ends_with(name, target) for name in found)]
-    if idle:
+    selected = [name for name in layers if any(_ends_with(name, target) for target in targets)]
+    unmatched = [target for target in targets if not any(_ends_with(name, target) for name in selected)]
+    if unmatched:
         tails = _tails(layers)
         raise ConfigError(
-            f"adapter.targets names {', '.join(map(repr, idle))}, but no linear or convolution layer of"
-            f" {type(module).__name__} ends so.{near_miss(idle[0], tails)} For attention alone leave targets out."
+            f"adapter.targets names {', '.join(map(repr, unmatched))}, but no linear or convolution layer of"
+            f" {type(module).__name__} ends with that.{near_miss(unmatched[0], tails)} For attention layers only, leave"
+            " targets out."
         )
-    return found
+    return selected
 
 
 def _preset(module: nn.Module, layers: dict[str, nn.Module], preset: str, presets: LayerNames) -> list[str]:
     known = [*presets, LINEAR, EVERYTHING]
     if preset not in known:
         raise ConfigError(
-            f"adapter.targets is {preset!r}, which is no preset; known are {', '.join(known)}, or a list of layer"
+            f"adapter.targets is {preset!r}, which is not a preset. Known: {', '.join(known)}, or a list of layer"
             f" names such as [to_q, to_v].{near_miss(preset, known)}"
         )
     find_head: Any = getattr(module, "get_output_embeddings", lambda: None)
@@ -119,17 +120,17 @@ def _preset(module: nn.Module, layers: dict[str, nn.Module], preset: str, preset
     if preset not in presets:
         kinds = _linear() + (CONVOLUTIONS if preset == EVERYTHING else ())
         return [name for name, layer in body.items() if isinstance(layer, kinds)]
-    meant = set()
+    selected = set()
     for part, names in zip(preset.split("+"), presets[preset], strict=True):
-        found = {name for name in body if any(_ends_with(name, target) for target in names)}
-        if not found:
+        matches = {name for name in body if any(_ends_with(name, target) for target in names)}
+        if not matches:
             raise ConfigError(
-                f"adapter.targets is {preset!r}, but {type(module).__name__} has no linear layer that is known as"
+                f"adapter.targets is {preset!r}, but {type(module).__name__} has no linear layer with a known name of"
                 f" {part}; its layers are called {', '.join(_tails(body, 1)[:12])}. Name some of these, as in"
                 f" targets: [{', '.join(_tails(body, 1)[:2])}], or take {LINEAR}."
             )
-        meant |= found
-    return [name for name in body if name in meant]
+        selected |= matches
+    return [name for name in body if name in selected]
 
 
 def add_adapter(module: nn.Module, config: AdapterConfig, presets: LayerNames = LANGUAGE_LAYERS) -> None:
@@ -164,7 +165,7 @@ def add_adapter(module: nn.Module, config: AdapterConfig, presets: LayerNames = 
 
 @contextmanager
 def adapter_off(module: nn.Module) -> Iterator[None]:
-    """Within it the module computes with its base weights alone: the reference of an adapter, at no memory."""
+    """Computes with the base weights only within the block: the reference of an adapter, without extra memory."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layers = [layer for layer in module.modules() if isinstance(layer, BaseTunerLayer)]
@@ -182,13 +183,13 @@ def _ends_with(name: str, target: str) -> bool:
 
 
 def _linear() -> tuple[type[nn.Module], ...]:
-    """Linear layers, those of GPT-2 included, which transformers calls ``Conv1D``."""
+    """Returns the types of linear layers, with ``Conv1D``, the name that transformers gives those of GPT-2."""
     from transformers.pytorch_utils import Conv1D
 
     return nn.Linear, Conv1D
 
 
 def _tails(names: Iterable[str], most: int = 2) -> list[str]:
-    """The last parts of layers' names, numbers apart."""
+    """Returns the last parts of layers' names, without plain numbers."""
     tails = {".".join(name.split(".")[-n:]) for name in names for n in range(1, most + 1)}
     return sorted(tail for tail in tails if not tail.isdigit())

@@ -1,4 +1,4 @@
-"""What a recipe says of any model: where it is, what trains, what it is compared with, and where results are kept."""
+"""Configuration that all kinds of models share: path, trained weights, reference and cache."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from diffalign.policies.adapters import AdapterConfig
 
 
 class BaseModelConfig(BaseModel):
-    """A model and its reference. Each kind of policy adds its own rules in a class of its own.
+    """A model and its reference. Each kind of policy extends it.
 
     Args:
         path: A folder written by ``save_pretrained``, or a name on the Hugging Face hub.
         revision: Branch, tag or commit on the hub.
-        dtype: Of the frozen weights. Adapters, and everything that trains, are float32 whatever it says.
+        dtype: Precision of the frozen weights. Adapters and all weights that train are always float32.
         adapter: The low-rank adapter that trains; None trains every weight of the network.
         reference: ``"adapter_off"`` (the base weights under the adapter, no memory), ``"copy"`` (a frozen second
-            network), ``"stored"`` (numbers computed once, before training), ``"auto"`` takes the first that fits.
+            network), ``"stored"`` (numbers computed once, before training), ``"auto"`` selects the first that fits.
         gradient_checkpointing: Compute activations twice instead of keeping them: less memory, about a fifth slower.
-        cache: Folder of what is computed once. None: ``$DIFFALIGN_CACHE``, else ``~/.cache/diffalign``.
-        use_cache: Compute once and store what does not change.
+        cache: Folder of results that are computed only once. None: ``$DIFFALIGN_CACHE``, or ``~/.cache/diffalign``.
+        use_cache: Store results that do not change, instead of computing them at every visit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,9 +52,9 @@ class BaseModelConfig(BaseModel):
 
     @property
     def may_store(self) -> bool:
-        """Whether what the reference says can be known, and kept, before training."""
+        """Whether the reference's numbers can be computed and stored before training."""
         return self.use_cache
 
     def cache_folder(self) -> Path:
-        """Where results are kept: ``cache``, else ``$DIFFALIGN_CACHE``, else ``~/.cache/diffalign``."""
+        """Returns ``cache``, or the default that the class describes."""
         return self.cache or Path(os.environ.get("DIFFALIGN_CACHE") or Path.home() / ".cache" / "diffalign")

@@ -1,4 +1,4 @@
-"""Networks handled: unwrapping, identity of weights and their changes, silence of dropout."""
+"""Utilities for networks: unwrapping, hashes of weights, detection of writes, dropout, autocast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The network inside distributed and compiled wrappers."""
+    """Returns the network inside distributed and compiled wrappers."""
     while True:
         inner = getattr(module, "_orig_mod", None)
         if inner is None and type(module).__name__ in (
@@ -28,11 +28,11 @@ def unwrap(module: nn.Module) -> nn.Module:
 
 
 def weights_digest(modules: Iterable[nn.Module], *, exact: bool = False) -> str:
-    """Identity of weights: 32 hex digits over every tensor's name, shape and up to 1024 evenly spaced values.
+    """Returns 32 hex digits that identify weights by every tensor's name, shape and up to 1024 evenly spaced values.
 
-    Values are rounded to bfloat16 first, so the same weights loaded in float32 or in bfloat16 are the same; ``exact``
-    leaves the rounding out, so that the smallest step of training shows. Adapter tensors are left out and their layers'
-    wrapping is undone: a model with an adapter has its base's digest.
+    Values are rounded to bfloat16 first, so weights loaded in float32 and in bfloat16 have one digest. ``exact`` omits
+    the rounding, so that the smallest step of training shows. Adapter tensors are skipped and the names of their layers
+    restored: a model with an adapter has its base's digest.
     """
     digest = hashlib.blake2b(digest_size=16)
     for module in modules:
@@ -48,8 +48,8 @@ def weights_digest(modules: Iterable[nn.Module], *, exact: bool = False) -> str:
 
 
 class WriteCounter:
-    """Counts how often parameters may have been written to: by torch's own counters, and by every optimizer's steps,
-    since fused optimizers leave those counters alone.
+    """Counts possible writes to parameters: torch's own counters, plus the steps of every optimizer, since fused
+    optimizers do not increase those counters.
 
     Args:
         parameters: The parameters to watch.
@@ -59,36 +59,36 @@ class WriteCounter:
         self._parameters = list(parameters)
         self._steps = steps = [0]  # the hook outlives an object that it holds, so it holds only this
 
-        def stepped(*_: Any) -> None:
+        def count_step(*_: Any) -> None:
             steps[0] += 1
 
-        weakref.finalize(self, register_optimizer_step_post_hook(stepped).remove)
+        weakref.finalize(self, register_optimizer_step_post_hook(count_step).remove)
 
     def __call__(self) -> int:
-        """The count; while it stays, so do the values."""
+        """Returns the count. While it is the same, so are the values."""
         return self._steps[0] + sum(parameter._version for parameter in self._parameters)
 
 
 def disable_dropout(module: nn.Module) -> None:
-    """Sets every dropout to 0: drawn anew for policy and reference, it would bias the margin in any mode."""
+    """Sets every dropout to 0: policy and reference would draw different masks, which biases the margin."""
     layer: Any
     for layer in module.modules():
         if isinstance(layer, nn.Dropout | nn.Dropout2d | nn.Dropout3d):
             layer.p = 0.0
-        if isinstance(getattr(layer, "attention_dropout", None), float):  # what a layer tells a function of attention
+        if isinstance(getattr(layer, "attention_dropout", None), float):  # argument of a functional attention
             layer.attention_dropout = 0.0
 
 
 def without_cast_cache(device: torch.device) -> torch.autocast:
-    """The surrounding autocast, but for its memory of casts: those made without a gradient, or of weights that are only
-    lent, must not be met again by the policy's own pass."""
+    """Returns the surrounding autocast without its cache of casts: the policy's own pass must not reuse casts that were
+    made without a gradient, or of tensors that replaced its parameters for a while."""
     kind = device.type
     enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
     return torch.autocast(kind, dtype=dtype, enabled=enabled, cache_enabled=False)
 
 
 def mixed_precision(device: torch.device) -> torch.dtype | None:
-    """The precision of the surrounding autocast; None where there is none."""
+    """Returns the precision of the surrounding autocast, or None without one."""
     return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
 
 

@@ -1,4 +1,4 @@
-"""What there is to tell of a comparison of policy and reference by parts: how far apart they are, what masks keep."""
+"""Diagnostics of a comparison of policy and reference by parts: divergence, and the share that masks keep."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ TERMS = ("reward", "divergence")
 
 
 def part_diagnostics(candidates: Sequence[CandidateLogps]) -> dict[str, Tensor]:
-    """Diagnostics ``(B,)`` of the first two candidates, without gradient; none where there is nothing to compare.
+    """Returns diagnostics ``(B,)`` of the first two candidates, without gradient; none without a divergence or masks.
 
-    ``"seq_kl/ROLE"`` is the sum of the divergences; of each mask's parts that count, ``"mask/sparsity_TERM/ROLE"`` is
-    the share that is exactly 0 and ``"mask/mean_TERM/ROLE"`` the mean: a mask times c is a beta times c.
+    ``"seq_kl/ROLE"`` is the sum of the divergences. Over the parts that count, ``"mask/sparsity_TERM/ROLE"`` is the
+    share of a mask that is exactly 0, and ``"mask/mean_TERM/ROLE"`` its mean: a mask times c is a beta times c.
     """
-    found: dict[str, Tensor] = {}
-    for role, scores in zip(ROLES, candidates, strict=False):
-        if scores.divergence is not None:
-            found[f"seq_kl/{role}"] = scores.divergence.detach().sum(1)
-        if scores.masks is None:
+    diagnostics: dict[str, Tensor] = {}
+    for role, candidate in zip(ROLES, candidates, strict=False):
+        if candidate.divergence is not None:
+            diagnostics[f"seq_kl/{role}"] = candidate.divergence.detach().sum(1)
+        if candidate.masks is None:
             continue
-        masks = scores.masks.detach()
+        masks = candidate.masks.detach()
         width = masks.shape[-1]
-        counts = masks.new_full(masks.shape[1:2], width) if scores.lengths is None else scores.lengths.to(masks)
+        counts = masks.new_full(masks.shape[1:2], width) if candidate.lengths is None else candidate.lengths.to(masks)
         there = torch.arange(width, device=masks.device) < counts[:, None]
         for term, mask in zip(TERMS, masks, strict=True):
-            found[f"mask/sparsity_{term}/{role}"] = ((mask == 0.0) & there).sum(1) / counts.clamp(min=1.0)
-            found[f"mask/mean_{term}/{role}"] = mask.sum(1) / counts.clamp(min=1.0)
-    return found
+            diagnostics[f"mask/sparsity_{term}/{role}"] = ((mask == 0.0) & there).sum(1) / counts.clamp(min=1.0)
+            diagnostics[f"mask/mean_{term}/{role}"] = mask.sum(1) / counts.clamp(min=1.0)
+    return diagnostics

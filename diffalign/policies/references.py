@@ -1,5 +1,5 @@
-"""References: what the policy is compared with. Three ways to have the initial model, of different cost and of the same
-numbers, and one to have a later one.
+"""References: the models that the policy is compared with. Three ways to provide the initial model, which give the same
+numbers at different costs, and one to provide a later one.
 
     adapter_off   the base weights under the adapter; no memory; exact, because nothing else trains
     copy          a frozen second network; its bytes in memory
@@ -23,29 +23,29 @@ from diffalign.policies.module_utils import WriteCounter, weights_digest
 
 
 class AdapterOff:
-    """The policy's own base weights."""
+    """The policy's own base weights, without its adapter."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
 
     def describe(self) -> str:
-        """One line."""
+        """Returns one line for the header."""
         return "adapter switched off (no extra memory)"
 
     @contextmanager
     def network(self) -> Iterator[nn.Module]:
-        """The policy's network, its adapter off within the block."""
+        """Lends the policy's network with its adapter switched off within the block."""
         with adapter_off(self._module):
             yield self._module
 
 
 class FrozenCopy:
-    """A second network with the weights that the policy starts from; loaded when it is first asked for, so that a loss
-    without a reference never pays for it.
+    """A second network with the weights that the policy starts from. It is loaded at its first use, so a loss without a
+    reference does not need its memory.
 
     Args:
         load: Loads it, frozen, on its device.
-        size: Bytes that it will take.
+        size: Its size in bytes.
     """
 
     def __init__(self, load: Callable[[], nn.Module], size: int) -> None:
@@ -53,49 +53,49 @@ class FrozenCopy:
         self._module: nn.Module | None = None
 
     def describe(self) -> str:
-        """One line."""
+        """Returns one line for the header."""
         return f"frozen copy (+{format_bytes(self._size)})"
 
     @contextmanager
     def network(self) -> Iterator[nn.Module]:
-        """The copy."""
+        """Lends the copy."""
         if self._module is None:
             self._module = self._load()
         yield self._module
 
 
 class UntouchedPolicy:
-    """The policy's network itself, as long as no weight has moved: enough to compute what shall be stored."""
+    """The policy's network itself, until a weight has moved: enough to compute the numbers to store."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._writes = WriteCounter(module.parameters())
-        self._seen = self._writes()
+        self._unchanged_at = self._writes()
         self._digest = weights_digest([module], exact=True)
 
     def describe(self) -> str:
-        """One line."""
+        """Returns one line for the header."""
         return "stored numbers (no extra memory; computed before the first step)"
 
     @contextmanager
     def network(self) -> Iterator[nn.Module]:
-        """The policy's network. Raises RunError once a weight has been written to."""
+        """Lends the policy's network. Raises RunError once a weight has changed."""
         if not self._untouched():
             raise RunError(
                 "the reference's weights are gone: reference is 'stored', every weight trains, and training has begun."
-                " Its numbers are stored before the first step (prepare_reference with the plan of visits); to ask the"
-                " reference for anything later, set reference: copy."
+                " Its numbers are stored before the first step (prepare_reference with the plan of visits). For a"
+                " reference that can be computed later, set reference: copy."
             )
         yield self._module
 
     def _untouched(self) -> bool:
-        """By counting writes; where there were some (a distributed wrapper writes equal values) by the values."""
+        """Compares the count of writes, and after writes the values: a distributed wrapper writes equal ones."""
         count = self._writes()
-        if count == self._seen:
+        if count == self._unchanged_at:
             return True
         same = weights_digest([self._module], exact=True) == self._digest
         if same:
-            self._seen = count
+            self._unchanged_at = count
         return same
 
 
@@ -104,32 +104,32 @@ class EarlierCheckpoint:
 
     Args:
         module: The policy's network.
-        trainable: The parameters that the checkpoint's tensors stand in for.
-        state: The tensors; they stay as they are, on the parameters' device.
+        trainable: The parameters that the checkpoint's tensors replace.
+        state: The tensors; they are copied to the parameters' device.
     """
 
     def __init__(self, module: nn.Module, trainable: Mapping[str, nn.Parameter], state: Mapping[str, Tensor]) -> None:
         self._module = module
         self._trainable = dict(trainable)
-        self._held = {name: state[name].to(p.device, p.dtype, copy=True) for name, p in self._trainable.items()}
+        self._checkpoint = {name: state[name].to(p.device, p.dtype, copy=True) for name, p in self._trainable.items()}
 
     def describe(self) -> str:
-        """One line."""
-        size = sum(value.numel() * value.element_size() for value in self._held.values())
+        """Returns one line for the header."""
+        size = sum(value.numel() * value.element_size() for value in self._checkpoint.values())
         return f"an earlier checkpoint (+{format_bytes(size)})"
 
     @contextmanager
     def network(self) -> Iterator[nn.Module]:
-        """The policy's network; within the block its parameters point to the checkpoint's tensors. Nothing is copied,
-        so afterwards they hold what they held, to the bit."""
-        kept = {name: parameter.data for name, parameter in self._trainable.items()}
+        """Lends the policy's network; within the block its parameters point to the checkpoint's tensors. Nothing is
+        copied, so afterwards they are bit for bit what they were."""
+        own = {name: parameter.data for name, parameter in self._trainable.items()}
         try:
             for name, parameter in self._trainable.items():
-                parameter.data = self._held[name]
+                parameter.data = self._checkpoint[name]
             yield self._module
         finally:
             for name, parameter in self._trainable.items():
-                parameter.data = kept[name]
+                parameter.data = own[name]
 
 
 Reference = AdapterOff | FrozenCopy | UntouchedPolicy | EarlierCheckpoint
@@ -138,7 +138,7 @@ Reference = AdapterOff | FrozenCopy | UntouchedPolicy | EarlierCheckpoint
 def choose_reference(
     config: BaseModelConfig, module: nn.Module, device: torch.device, load: Callable[[], nn.Module]
 ) -> tuple[str, Reference]:
-    """The kind that ``config.reference`` names, or for ``"auto"`` the cheapest that is exact and fits in memory.
+    """Returns the reference of ``config.reference`` with its kind, for ``"auto"`` the cheapest that fits in memory.
 
     ``load`` loads the base network once more, for a copy.
     """
@@ -156,8 +156,8 @@ def choose_reference(
 def base_network(
     config: BaseModelConfig, module: nn.Module, reference: Reference, load: Callable[[], nn.Module]
 ) -> Iterator[nn.Module]:
-    """The network that the policy ``module`` started from, also where the reference is another one by now or only a
-    table; loaded for the occasion where nothing else holds its weights."""
+    """Lends the network that the policy ``module`` started from, also if the reference is a later one or a table. It is
+    loaded for the block if its weights are not in memory."""
     if config.adapter is not None:
         with AdapterOff(module).network() as network:
             yield network
@@ -169,7 +169,7 @@ def base_network(
 
 
 def _copy_or_stored(config: BaseModelConfig, module: nn.Module, device: torch.device) -> str:
-    """A copy where nothing can be stored, or where it fits beside gradients and the two moments of Adam, each as large
-    as the weights."""
+    """Returns "copy" if nothing can be stored, or if it fits next to the gradients and the two moments of Adam, each as
+    large as the weights."""
     fits = 4 * module_bytes(module) <= available_bytes(device)
     return "copy" if fits or not config.may_store else "stored"

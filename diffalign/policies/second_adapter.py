@@ -1,7 +1,7 @@
-"""A second set of trained weights on one base: another adapter, which trains beside the first and is asked the same.
+"""A second set of trained weights on one base: another adapter, trained next to the first on the same batches.
 
-Both sets share the frozen base, so the second costs the bytes of an adapter and one forward pass. Gradients of a
-question to one set reach that set alone.
+Both sets share the frozen base, so the second costs the bytes of an adapter and one forward pass. A pass with one set
+has gradients for that set only.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from torch import nn
 from torch.func import functional_call
 
 PREFIX = "second."
-"""What the second set's tensors are called, before the name of the first set's."""
+"""Prefix of the second set's tensor names, before the name of the first set's tensor."""
 
 
 class SecondAdapter:
     """The second set.
 
     Args:
-        trainable: The first set, by name in the network. The second starts where it stands.
+        trainable: The first set, by name in the network. The second starts as a copy of it.
     """
 
     def __init__(self, trainable: Mapping[str, nn.Parameter]) -> None:
@@ -31,25 +31,25 @@ class SecondAdapter:
         self.parameters = {PREFIX + name: value for name, value in self._own.items()}
 
     def network(self, module: nn.Module) -> Callable[..., Any]:
-        """The network as a function that computes with the second set, with gradient. ``module`` is the bare one."""
+        """Returns a function that computes ``module``, the unwrapped network, with the second set, with gradient."""
         own: dict[str, Any] = dict(self._own)
         return lambda *args, **kwargs: functional_call(module, own, args, kwargs)
 
     @contextmanager
     def activated(self) -> Iterator[None]:
-        """Within the block the network's own tensors are the second set's; afterwards what they were, to the bit."""
-        self._exchange()
+        """Puts the second set into the network within the block, and restores the network's own tensors exactly."""
+        self._swap()
         try:
             yield
         finally:
-            self._exchange()
+            self._swap()
 
     @torch.no_grad()
     def commit(self) -> None:
-        """The network's own tensors are the second set's values from now on."""
+        """Copies the second set's values to the network's own tensors."""
         for name, parameter in self._first.items():
             parameter.copy_(self._own[name])
 
-    def _exchange(self) -> None:
+    def _swap(self) -> None:
         for name, parameter in self._first.items():
             parameter.data, self._own[name].data = self._own[name].data, parameter.data

@@ -1,4 +1,4 @@
-"""The weights that train: what the optimizer steps, what a checkpoint holds, and how they are put back."""
+"""The weights that train: parameters of the optimizer, tensors of a checkpoint."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Trainable:
 
     @property
     def everything(self) -> dict[str, nn.Parameter]:
-        """The network's own parameters, and those of the second set where there is one."""
+        """Returns the network's own parameters, and those of the second set if there is one."""
         return {**self.parameters, **(self.second.parameters if self.second else {})}
 
     def add_second_adapter(self, config: BaseModelConfig) -> SecondAdapter:
-        """Adds a second set, equal to the first as it stands now. Raises ConfigError where the two cannot be told
-        apart: every weight trains, or activations are computed twice."""
+        """Adds a second set, a copy of the first. Raises ConfigError if every weight trains, or if activations are
+        checkpointed: the backward pass would recompute them with the other set."""
         if config.adapter is None or config.gradient_checkpointing:
             raise ConfigError(
-                "a second adapter needs an adapter to stand beside, and activations that are kept. Type: --set "
+                "a second adapter needs a first one, and activations that are not checkpointed. Type: --set "
                 "model.adapter.rank=16 --set model.gradient_checkpointing=false"
             )
         self.second = SecondAdapter(self.parameters)
@@ -41,22 +41,22 @@ class Trainable:
 
     @property
     def count(self) -> int:
-        """How many numbers train."""
+        """Returns the number of trained parameters."""
         return sum(parameter.numel() for parameter in self.parameters.values())
 
     def state(self) -> dict[str, Tensor]:
-        """Copies on the CPU."""
+        """Returns copies of all tensors on the CPU."""
         return {name: value.detach().to("cpu", copy=True) for name, value in self.everything.items()}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Puts tensors back. Raises RunError when names or shapes are not this network's."""
-        want = {name: tuple(value.shape) for name, value in self.everything.items()}
-        have = {name: tuple(value.shape) for name, value in state.items()}
-        if want != have:
-            odd = sorted(set(want.items()) ^ set(have.items()))[0]
+        """Restores tensors. Raises RunError if names or shapes are not this network's."""
+        expected = {name: tuple(value.shape) for name, value in self.everything.items()}
+        given = {name: tuple(value.shape) for name, value in state.items()}
+        if expected != given:
+            name, shape = sorted(set(expected.items()) ^ set(given.items()))[0]
             raise RunError(
-                f"the checkpoint holds other tensors than this model trains (first difference: {odd[0]} {odd[1]})."
+                f"the checkpoint holds other tensors than this model trains (first difference: {name} {shape})."
                 " Resume with the adapter settings that the run was started with."
             )
         everything = self.everything

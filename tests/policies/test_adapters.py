@@ -151,7 +151,7 @@ def test_a_network_without_attention_says_how_its_layers_are_called():
     from transformers import MambaConfig, MambaForCausalLM
 
     model = MambaForCausalLM(MambaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, state_size=4))
-    with pytest.raises(ConfigError, match="known as attention.*dt_proj.*all-linear"):
+    with pytest.raises(ConfigError, match="known name of attention.*dt_proj.*all-linear"):
         find_targets(model, "attention")
     assert len(find_targets(model, "all-linear")) == 4
 

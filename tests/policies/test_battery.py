@@ -103,8 +103,8 @@ def test_the_gradient_reaches_every_trainable_parameter_and_no_other(bench, poli
     trainable = policy.trainable()
     assert all(parameter.grad is not None for parameter in trainable.values())
     assert any(parameter.grad.any() for parameter in trainable.values())
-    numbers_that_train = {id(parameter) for parameter in trainable.values()}
-    assert all(p.grad is None for p in policy.module.parameters() if id(p) not in numbers_that_train)
+    trained = {id(parameter) for parameter in trainable.values()}
+    assert all(p.grad is None for p in policy.module.parameters() if id(p) not in trained)
     with torch.no_grad():  # as the loop calls it
         batch = policy.reference_logps(bench.encoded, bench.draw)
     assert not any(candidate.logps.requires_grad for candidate in batch.candidates)

@@ -110,8 +110,8 @@ def test_images_are_trained_by_two_adapters_too(model, pairs, tmp_path):
     ("changes", "said"),
     [
         ({"loss": {"name": "simpo"}}, "no function of one.*margin"),
-        ({"model": {"adapter": None}}, "needs an adapter to stand beside"),
-        ({"train": {"gradient_checkpointing": True}}, "activations that are kept"),
+        ({"model": {"adapter": None}}, "needs a first one"),
+        ({"train": {"gradient_checkpointing": True}}, "activations that are not checkpointed"),
     ],
 )
 def test_what_two_adapters_cannot_be_trained_with_is_told_before_training(llm, tmp_path, changes, said):  # noqa: F811
