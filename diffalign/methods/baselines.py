@@ -1,4 +1,4 @@
-"""Baselines: what the methods are compared with, each a choice of parts and nothing more.
+"""Baselines for comparison with the methods; each is only a choice of parts.
 
 ``sft``: supervised fine-tuning on winners, the mean squared error itself. It is also the first stage of the published
 Stable Diffusion 1.5 runs of DDIM-InPO and SmPO. In the Diffusion-DPO paper it helps Stable Diffusion 1.5 and harms XL,
@@ -8,7 +8,7 @@ whose own images are better than the data's.
 two errors. Values of the released code, which multiplies errors inside the link where the paper's text may also be read
 as an exponent.
 
-``diffusion_ipo``: the squared loss on Diffusion-DPO's scaled margin, (u - 1/2)^2: margins have a goal to reach.
+``diffusion_ipo``: the squared loss on Diffusion-DPO's scaled margin, (u - 1/2)^2: margins have a target.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SFT = Method(
         "pairs": "winners",
         "latents": "forward",
         "labels": "hard",
-        "loss": {"name": "sft", "scale": 2.0},  # the mean squared error; a score is half of it
+        "loss": {"name": "sft", "scale": 2.0},  # the mean squared error; a log-probability is minus half of it
         "train": {
             **DIFFUSION_DPO_PAPER.defaults["train"],  # the same schedule
             "learning_rate": 1e-9,  # the paper's base rate, times the effective batch
@@ -71,7 +71,7 @@ MAPO = Method(
 
 DIFFUSION_IPO = Method(
     name="diffusion_ipo",
-    summary="Diffusion-DPO with the squared loss: margins to reach, not to outgrow",
+    summary="Diffusion-DPO with the squared loss, which gives margins a target",
     source="Azar et al. 2023, arXiv 2310.12036, eq. 17, on the margin of Wallace et al. 2023, arXiv 2311.12908",
     parts={"pairs": "dataset", "latents": "forward", "labels": "hard", "loss": "ipo"},
     defaults={

@@ -1,6 +1,6 @@
 """DDIM-InPO (Lu et al. 2025, arXiv 2503.18454): preferences at latents that the model itself finds for an image.
 
-Diffusion-DPO judges an image at random noise. Here x_t is found by running DDIM backwards from the image, with the
+Diffusion-DPO evaluates an image at random noise. Here x_t comes from running DDIM backwards from the image, with the
 policy as it is at that step, the pair's own caption and no guidance. With ``tau_t = (x_t - a_t x0) / s_t``, the noise
 that would have led there, and e the mean squared error against it,
 
@@ -9,15 +9,15 @@ that would have led there, and e the mean squared error against it,
 No weight by t appears: with a variance of (s_t / a_t)^2 for the one-step prediction of x0 it cancels. x_t and tau_t are
 constants, no gradient runs through the inversion. A pair shares its level t and needs no noise.
 
-Deviations. The released script stops its inversion at the next multiple of 100 above t, yet treats what it found as
-level t; it asks the network at time -99 first, adds a tenth of a step's noise, and uses the first pair's depth for a
+Deviations. The released script stops its inversion at the next multiple of 100 above t, yet treats the result as level
+t; it evaluates the network at time -99 first, adds a tenth of a step's noise, and uses the first pair's depth for a
 whole batch. Here each pair is inverted to exactly its own level, without noise; ``latents.mode: released`` repeats the
 script. The published Stable Diffusion 1.5 run starts from a checkpoint that was fine-tuned on winners (``method: sft``
 makes one) and takes beta 2000; Stable Diffusion XL starts from its base, with beta 5000 and Adafactor.
 
 Each pair costs 19 forward passes of one latent instead of 8; published runs see a tenth of Diffusion-DPO's pairs. With
-``latents.inverter: reference`` what the frozen reference finds can be kept (``latents.store``): not the published
-method, but near it where the policy moves little.
+``latents.inverter: reference`` the latents of the frozen reference can be stored (``latents.store``): this is not the
+published method, but close to it if the policy changes little.
 """
 
 from __future__ import annotations

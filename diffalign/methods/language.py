@@ -1,17 +1,17 @@
 """Methods for language models: one loss each, with the values of one published run as a whole.
 
-    dpo     the logistic loss (Rafailov et al. 2023)            cdpo    the same with doubted labels (Mitchell 2023)
-    ipo     a margin to reach (Azar et al. 2023)                rpo     dpo and a likelihood (Liu et al. 2024)
+    dpo     the logistic loss (Rafailov et al. 2023)            cdpo    the same with label noise (Mitchell 2023)
+    ipo     a target for the margin (Azar et al. 2023)          rpo     dpo and a likelihood (Liu et al. 2024)
     simpo   means over tokens, no reference (Meng et al. 2024)  orpo    fine-tuning and odds (Hong et al. 2024)
-    kto     thumbs up and down (Ethayarajh et al. 2024)
+    kto     single answers, desirable or not (Ethayarajh et al. 2024)
     step_dpo    dpo on single steps of a solution (Xie et al. 2024)
 
-The published rates are for full fine-tuning; an adapter wants some ten times as much. What a run's length decides is
-left to the recipe: `train.steps`, and a warm-up where it was published as a share of the steps. Optimizers here are
-AdamW; the DPO paper's was RMSprop.
+The published rates are for full fine-tuning; an adapter needs about ten times as much. Settings that depend on a run's
+length are left to the recipe: `train.steps`, and a warm-up where it was published as a share of the steps. Optimizers
+here are AdamW; the DPO paper's was RMSprop.
 
 Log-probabilities are sums over the tokens of the answer, its end included, for `dpo`, `cdpo`, `rpo` and `kto`, and
-means over them for `ipo`, `simpo` and `orpo`; `loss.per_token` turns this round where the loss has that setting.
+means over them for `ipo`, `simpo` and `orpo`; `loss.per_token` reverses this where the loss has that setting.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ DPO = _text(
 
 CDPO = _text(
     "cdpo",
-    "DPO that takes a tenth of the labels for wrong, so that margins stay finite",
+    "DPO that assumes a tenth of the labels to be wrong, so that margins stay finite",
     "Mitchell 2023, ericmitchell.ai/cdpo.pdf, eq. 3, on Rafailov et al. 2023, arXiv 2305.18290",
     loss={"name": "logistic", "beta": 0.1, "flip": 0.1},  # the flip is ours: it is a fact about the data
     train=_DPO_TRAIN,  # ours: DPO's
@@ -79,7 +79,7 @@ CDPO = _text(
 
 IPO = _text(
     "ipo",
-    "a margin per token to reach, not to outgrow",
+    "a target for the margin per token",
     "Azar et al. 2023, arXiv 2310.12036, eq. 17; means over tokens as confirmed by its authors",
     loss={"name": "ipo", "beta": 0.1},  # ours: DPO's beta
     train=_DPO_TRAIN,  # ours: DPO's
@@ -114,7 +114,7 @@ ORPO = _text(
 
 KTO = _text(
     "kto",
-    "single answers with a thumb up or down; pairs are taken apart",
+    "single answers, desirable or not; pairs are split",
     "Ethayarajh et al. 2024, arXiv 2402.01306, section 4",
     pairs="singles",
     loss={"name": "kto", "beta": 0.1},  # the authors' code
@@ -138,7 +138,7 @@ RPO = _text(
 
 STEP_DPO = _text(
     "step_dpo",
-    "DPO on single steps of a solution, from their first difference on, as sure as a search's visits are",
+    "DPO on single steps of a solution, from their first difference on, with label probabilities from search visits",
     "Xie et al. 2024, arXiv 2405.00451, the released code; step pairs also Lai et al. 2024, arXiv 2406.18629",
     loss={"name": "logistic", "beta": 0.1},
     labels="column",  # 1 - min(n_l / (n_w + n_l), 1/2), which the format 'steps' reads

@@ -1,4 +1,4 @@
-"""What a published method is to this package: a name, a source, and defaults for a recipe."""
+"""A published method as a preset: a name, a source, and defaults for a recipe."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Method:
-    """A preset. Its values are defaults: whatever the recipe says itself wins.
+    """A preset. Its values are defaults; the values of the recipe take precedence.
 
     Args:
-        name: What a recipe writes after ``method:``.
+        name: The value of ``method`` in a recipe.
         summary: One line for the list of methods.
         source: Authors, year and where to read it.
         parts: The choice on each axis: ``pairs``, ``latents``, ``labels``, ``loss``.
-        defaults: Nested recipe values, as a YAML recipe would hold them.
-        claims: What the source reports, with its section; nothing measured here.
-        needs_reference: Whether the reference is scored beside the policy.
+        defaults: Recipe values, nested as in a YAML recipe.
+        claims: Results that the source reports, with their section; not measured here.
+        needs_reference: Whether the loss reads log-probabilities under the reference.
         text: The page that explains it: equation, hyperparameters, deviations.
     """
 
@@ -32,7 +32,7 @@ class Method:
     text: str = field(default="", repr=False)
 
     def explain(self) -> str:
-        """The method's page: summary, source, parts, defaults and claims, in plain text."""
+        """Returns a page of plain text: summary, source, parts, defaults and claims."""
         lines = [f"{self.name}: {self.summary}", f"source: {self.source}", ""]
         if self.text:
             lines += [self.text.strip(), ""]

@@ -1,22 +1,22 @@
-"""SePPO (Zhang et al. 2024, arXiv 2410.05255): semi-policy preference optimization, from winners alone.
+"""SePPO (Zhang et al. 2024, arXiv 2410.05255): semi-policy preference optimization, from winners only.
 
-Nobody has to say what is worse: the rejected candidate is a sample of an earlier checkpoint of the policy, which is the
-reference as well. Every 30 updates the policy joins the pool, and one member of the pool, drawn uniformly, samples the
-next round's candidates. A sample of the reference need not be worse than what the policy draws, so a gate decides, pair
-by pair: with d = e_policy - e_reference,
+No rejected candidates are needed: they are samples of an earlier checkpoint of the policy, which is also the reference.
+Every 30 updates the policy is added to a pool, and one checkpoint of the pool, drawn uniformly, samples the candidates
+of the next round. A sample of the reference may be better than one of the policy, so a gate decides for each pair. With
+d = e_policy - e_reference,
 
     g = sign(-d_winner),      loss = -log sigmoid(u),      u = -(beta / 2) (d_winner - g d_sample)
 
-Where the policy explains the winner better than the reference does (g = 1) the sample is pushed away, as in DPO; where
-it does not (g = -1) the reference seems the better model and its sample is learned from. ``labels.kind: indicator``
-drops such samples instead. At an exact tie, so at the first update, the winner alone teaches.
+If the policy explains the winner better than the reference does (g = 1), the sample is pushed away, as in DPO;
+otherwise (g = -1) the reference seems the better model and its sample is learned. ``labels.kind: indicator`` drops such
+samples instead. At an exact tie, and so at the first update, only the winner has a gradient.
 
 No training code was released. Beta, learning rate and warm-up are Diffusion-DPO's here, and the sampler's settings are
-those of the paper's evaluation script; whether noise is shared between winner and sample is not said, and it is. What
-is sampled stays a latent and cannot be mirrored, so images are not flipped (``pairs.roundtrip`` lifts that).
+those of the paper's evaluation script. Winner and sample share their noise here, which the paper leaves open. A sample
+stays a latent and cannot be mirrored, so images are not flipped (``pairs.roundtrip`` lifts that).
 
 With ``pairs.select: latest`` and ``labels: hard`` this is SPIN-Diffusion (Yuan et al. 2024, arXiv 2402.10210). A pair
-costs 108 forward passes of one latent, 100 of them for sampling, which is a stage of its own.
+costs 108 forward passes of one latent, 100 of them for sampling, which is a separate stage.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ whole data set, a pair's log-ratios are multiplied by
 
     w = 2 alpha - gamma = gamma tanh((r_chosen - r_rejected) / 2),      alpha / gamma = sigmoid(r_chosen - r_rejected)
 
-so that pairs of equal reward teach nothing. This is not label smoothing: w stands inside the sigmoid. The second is
-where an image is judged: DDIM inversion with one ReNoise correction per step, evaluated at the step's target time,
+so that pairs of equal reward have no gradient. This is not label smoothing: w is inside the sigmoid. The second change
+is where an image is evaluated: DDIM inversion with one ReNoise correction per step, evaluated at the step's target
+time,
 
     loss = -log sigmoid(w u),      u = -(beta / 2) (d_chosen - d_rejected),      e = mean |eps(x_t, t, c) - tau_t|^2
 

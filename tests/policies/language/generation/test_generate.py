@@ -1,4 +1,4 @@
-"""Answers: drawn as the model says, alone as in a batch, with an adapter and in bfloat16."""
+"""Sampled answers follow the model's probabilities, in any batch, with an adapter and in bfloat16."""
 
 import pytest
 import torch
@@ -35,14 +35,14 @@ def drawn(count: int, **settings) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 2.0])
-def test_draws_are_distributed_as_the_softmax_at_the_temperature(temperature):
+def test_draws_follow_the_softmax_at_the_temperature(temperature):
     count = 8000
     expected = (LOGITS / temperature).double().softmax(0) * count
     distance = ((drawn(count, temperature=temperature) - expected) ** 2 / expected).sum()
     assert distance < 20.5  # chi-squared of 5 degrees: a true sampler is beyond it once in a thousand seeds
 
 
-def test_top_k_and_top_p_leave_the_rest_out_and_the_shares_as_they_are():
+def test_top_k_and_top_p_exclude_the_rest_and_keep_the_ratios():
     for settings in ({"top_k": 2}, {"top_p": 0.75}):  # shares 0.56, 0.21, ...: the second crosses 0.75
         seen = drawn(2000, **settings)
         assert (seen[:2] > 0).all() and seen[2:].sum() == 0
@@ -61,7 +61,7 @@ def test_temperature_zero_takes_the_likeliest_token_each_time():
     assert answers(model, tokenizer, ["hi"], [0], max_new_tokens=12, temperature=0.0) == [expected] != [""]
 
 
-def test_a_row_is_drawn_from_the_models_own_probabilities():
+def test_a_row_is_sampled_from_the_models_own_probabilities():
     """Step by step without cache, padding or generate, from the same uniform numbers."""
     model, tokenizer = tiny_model(), tokenizer_of()
     ids = list(tokenizer.prompt_ids(PROMPTS[1]))
@@ -75,7 +75,7 @@ def test_a_row_is_drawn_from_the_models_own_probabilities():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_row_alone_is_the_row_in_a_batch(family):
+def test_a_row_does_not_depend_on_its_batch(family):
     model, tokenizer = tiny_model(family), tokenizer_of()
     together = answers(model, tokenizer, PROMPTS, SEEDS, max_new_tokens=16)
     alone = [answers(model, tokenizer, [p], [s], max_new_tokens=16)[0] for p, s in zip(PROMPTS, SEEDS, strict=True)]
@@ -84,7 +84,7 @@ def test_a_row_alone_is_the_row_in_a_batch(family):
     assert len(set(together)) == len(together)
 
 
-def test_seeds_tell_answers_apart_and_alone_decide_them():
+def test_answers_depend_on_their_seeds_and_on_no_other_randomness():
     model, tokenizer = tiny_model(), tokenizer_of()
     torch.manual_seed(1)
     first = answers(model, tokenizer, ["hi"] * 4, [1, 2, 3, 1], max_new_tokens=16)
@@ -112,7 +112,7 @@ def test_an_answer_stops_at_its_end_token_or_its_length():
     assert all("<|end|>" not in text for text in short)
 
 
-def test_a_models_own_settings_do_not_reach_the_draw_but_its_end_tokens_do():
+def test_a_models_own_settings_are_ignored_except_its_end_tokens():
     model, tokenizer = tiny_model(), tokenizer_of()
     plain = answers(model, tokenizer, PROMPTS, SEEDS, max_new_tokens=16)
     model.generation_config.update(do_sample=True, temperature=0.2, top_k=1, repetition_penalty=3.0, max_length=20)
@@ -138,7 +138,7 @@ def test_plain_prompts_are_the_users_turn_unless_they_are_raw():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_an_adapter_answers_for_itself_and_a_fresh_one_as_its_base(dtype):
+def test_an_adapter_changes_answers_and_a_fresh_one_does_not(dtype):
     tokenizer = tokenizer_of()
     base = answers(tiny_model().to(dtype), tokenizer, PROMPTS, SEEDS, max_new_tokens=16)
     model = tiny_model().to(dtype)
@@ -152,7 +152,7 @@ def test_an_adapter_answers_for_itself_and_a_fresh_one_as_its_base(dtype):
     assert answers(model, tokenizer, PROMPTS, SEEDS, max_new_tokens=16) != base
 
 
-def test_answers_of_a_recomputing_model_are_those_of_the_model():
+def test_gradient_checkpointing_does_not_change_answers():
     tokenizer = tokenizer_of()
     model = tiny_model()
     expected = answers(model, tokenizer, PROMPTS, SEEDS, max_new_tokens=8)

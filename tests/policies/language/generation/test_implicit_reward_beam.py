@@ -1,4 +1,4 @@
-"""Beam search: on a toy where everything is known, and on tiny models beside greedy decoding and full enumeration."""
+"""Beam search on a toy with known probabilities, and on tiny models against greedy decoding and full enumeration."""
 
 import math
 
@@ -18,7 +18,7 @@ from tests.tiny_text import tiny_llm
 
 
 class Table:
-    """Steps of a policy given as ``log p(next | path)``; keeps which paths were asked."""
+    """Next-token log-probabilities of a policy given as ``log p(next | path)``; records the live paths."""
 
     def __init__(self, policy, reference=None):
         self.policy, self.reference, self.live = policy, reference, [()]
@@ -37,23 +37,23 @@ def toy():
 
 def test_full_width_by_reward_finds_the_best_answer_and_its_scores_are_its_rewards():
     _, root, _, _ = solved()
-    found = implicit_beam_search(toy(), ends=(), max_new_tokens=2, width=4, mode="reward", beta=BETA)
-    assert [beam.ids for beam in found] == [(0, 0), (1, 1), (1, 0), (0, 1)]  # by reward: 1, 0.7, 0.2, 0
-    assert [beam.score + root for beam in found] == pytest.approx([REWARD[beam.ids] for beam in found], abs=1e-6)
+    beams = implicit_beam_search(toy(), ends=(), max_new_tokens=2, width=4, mode="reward", beta=BETA)
+    assert [beam.ids for beam in beams] == [(0, 0), (1, 1), (1, 0), (0, 1)]  # by reward: 1, 0.7, 0.2, 0
+    assert [beam.score + root for beam in beams] == pytest.approx([REWARD[beam.ids] for beam in beams], abs=1e-6)
 
 
 def test_full_width_by_policy_ranks_by_probability_and_weight_one_is_the_policy():
     _, _, first, second = solved()
-    found = implicit_beam_search(toy(), ends=(), max_new_tokens=2, width=4)
-    shares = [math.exp(beam.score) for beam in found]
+    beams = implicit_beam_search(toy(), ends=(), max_new_tokens=2, width=4)
+    shares = [math.exp(beam.score) for beam in beams]
     assert shares == pytest.approx(sorted((first[i] * second[i][j] for i, j in REWARD), reverse=True), abs=1e-6)
     mixed = implicit_beam_search(toy(), ends=(), max_new_tokens=2, width=4, mode="mixed", weight=1.0)
-    assert [b.ids for b in mixed] == [b.ids for b in found]
+    assert [b.ids for b in mixed] == [b.ids for b in beams]
     strong = implicit_beam_search(toy(), ends=(), max_new_tokens=2, width=4, mode="mixed", weight=50.0)
     assert strong[0].ids == (0, 0)
 
 
-def test_what_ends_goes_to_the_pool_and_the_search_stops_when_nothing_beats_it():
+def test_finished_beams_go_to_the_pool_and_the_search_stops_when_no_beam_beats_them():
     """Token 2 ends. Greedy begins with 0, although 1 and then the end is likelier as a whole."""
 
     def policy(path):
@@ -76,30 +76,30 @@ def test_a_length_penalty_compares_means():
 
     settings = {"ends": {2}, "max_new_tokens": 9, "width": 2}
     assert implicit_beam_search(Table(policy), **settings)[0].ids == (2,)
-    found = implicit_beam_search(Table(policy), **settings, length_penalty=1.0)
-    assert [beam.ids for beam in found] == [(0, 0, 0, 2), (2,)]
-    assert found[0].ranking_score(1.0) == pytest.approx(math.log(0.45) / 4)
+    beams = implicit_beam_search(Table(policy), **settings, length_penalty=1.0)
+    assert [beam.ids for beam in beams] == [(0, 0, 0, 2), (2,)]
+    assert beams[0].ranking_score(1.0) == pytest.approx(math.log(0.45) / 4)
 
 
-def test_rewards_are_searched_among_likely_tokens_where_that_is_asked():
+def test_reward_search_is_restricted_to_likely_tokens_on_request():
     policy, reference = (lambda path: [0.6, 0.39, 0.01]), (lambda path: [0.6, 0.399999, 0.000001])
     free = implicit_beam_search(Table(policy, reference), ends=(), max_new_tokens=1, width=1, mode="reward")
     assert free[0].ids == (2,)
     for kept in ({"top_p": 0.9}, {"top_k": 2}):
-        found = implicit_beam_search(
+        beams = implicit_beam_search(
             Table(policy, reference), ends=(), max_new_tokens=1, width=3, mode="reward", **kept
         )
-        assert [beam.ids for beam in found] == [(0,), (1,)]
+        assert [beam.ids for beam in beams] == [(0,), (1,)]
 
 
 def test_impossible_tokens_are_never_kept():
     policy, reference = (lambda path: [1.0, 0.0]), (lambda path: [1.0, 0.0])
     for mode in ("policy", "reward", "mixed"):
-        found = implicit_beam_search(Table(policy, reference), ends=(), max_new_tokens=2, width=4, mode=mode)
-        assert [beam.ids for beam in found] == [(0, 0)]
+        beams = implicit_beam_search(Table(policy, reference), ends=(), max_new_tokens=2, width=4, mode=mode)
+        assert [beam.ids for beam in beams] == [(0, 0)]
 
 
-def test_likely_keeps_the_top_and_always_one():
+def test_likely_tokens_always_include_the_likeliest():
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     assert likely_tokens(logits, top_k=2).tolist() == [[True, True, False, False]]
     assert likely_tokens(logits, top_p=0.7).tolist() == [[True, True, False, False]]
@@ -128,29 +128,33 @@ def test_cached_scores_are_the_plain_log_probabilities(policy, mode):
     """Every kept beam's score, from one plain pass over prompt and beam, under policy and reference."""
     network, prompt = policy.module, tuple(policy.pair_tokenizer.prompt_ids("hi"))
     steps = CachedNextTokens(prompt, network, policy.reference.base_network)
-    found = implicit_beam_search(
+    beams = implicit_beam_search(
         steps, ends=policy.pair_tokenizer.end_ids, max_new_tokens=6, width=4, mode=mode, beta=0.5, weight=2.0, top_k=5
     )
-    assert len({beam.ids for beam in found}) == len(found) > 1
+    assert len({beam.ids for beam in beams}) == len(beams) > 1
 
     def logp(ids):
         logits = network.model(torch.tensor([[*prompt, *ids]])).logits[0, len(prompt) - 1 : -1]
         return logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None]).sum().item()
 
-    for beam in found:
-        mine = logp(beam.ids)
+    for beam in beams:
+        policy_logp = logp(beam.ids)
         with policy.reference.base_network():
-            ref = logp(beam.ids)
-        assert abs(mine - ref) > 1e-3
-        expected = {"policy": mine, "reward": 0.5 * (mine - ref), "mixed": ref + 2 * (mine - ref)}[mode]
+            reference_logp = logp(beam.ids)
+        assert abs(policy_logp - reference_logp) > 1e-3
+        expected = {
+            "policy": policy_logp,
+            "reward": 0.5 * (policy_logp - reference_logp),
+            "mixed": reference_logp + 2 * (policy_logp - reference_logp),
+        }[mode]
         assert beam.score == pytest.approx(expected, abs=1e-3)
 
 
 @torch.no_grad()
 def test_full_width_is_full_enumeration(policy):
-    """Two tokens out of the policy's three likeliest at each place, all nine of them."""
+    """Two tokens out of the policy's three likeliest at each position, all nine sequences."""
     prompt = tuple(policy.pair_tokenizer.prompt_ids("hi"))
-    found = implicit_beam_search(
+    beams = implicit_beam_search(
         CachedNextTokens(prompt, policy.module, None), ends=(), max_new_tokens=2, width=9, top_k=3
     )
     logits = lambda ids: policy.module.model(torch.tensor([[*prompt, *ids]])).logits[0, -1].log_softmax(-1)
@@ -158,12 +162,12 @@ def test_full_width_is_full_enumeration(policy):
     for first in logits(()).topk(3).indices.tolist():
         for second in logits((first,)).topk(3).indices.tolist():
             scores[first, second] = (logits(())[first] + logits((first,))[second]).item()
-    assert [beam.ids for beam in found] == sorted(scores, key=lambda ids: -scores[ids])
+    assert [beam.ids for beam in beams] == sorted(scores, key=lambda ids: -scores[ids])
     assert len(scores) == 9
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gemma2", "gemma3", "mistral", "qwen3"])
-def test_other_families_are_searched_as_they_are_decoded(family, tmp_path):
+def test_beam_search_equals_greedy_decoding_for_other_families(family, tmp_path):
     folder = tiny_llm(tmp_path / "model", family=family)
     policy = shake(load_policy(LanguageConfig(path=str(folder), adapter=AdapterConfig(rank=2))), scale=0.2)
     greedy = policy.sample(["hi there"], [0], temperature=0.0, max_new_tokens=12)
@@ -172,7 +176,7 @@ def test_other_families_are_searched_as_they_are_decoded(family, tmp_path):
     assert len(wide) == 1
 
 
-def test_a_fully_trained_model_is_searched_beside_its_copy(tmp_path):
+def test_a_fully_trained_model_is_searched_with_its_copy_as_reference(tmp_path):
     folder = tiny_llm(tmp_path / "model")
     policy = shake(load_policy(LanguageConfig(path=str(folder), adapter=None, reference="copy")), scale=0.05)
     loads = []
@@ -184,7 +188,7 @@ def test_a_fully_trained_model_is_searched_beside_its_copy(tmp_path):
     assert len(loads) <= 1
 
 
-def test_settings_that_cannot_be_searched_by_are_refused(policy):
+def test_invalid_search_settings_are_refused(policy):
     with pytest.raises(ValueError, match="Set top_p=0.9, or top_k"):
         TextSampling(beams=3, beam_mode="reward")
     TextSampling(beams=3, beam_mode="reward", top_k=20)

@@ -1,4 +1,4 @@
-"""One attention by two routes: they agree, and which is taken is a rule about shape and precision."""
+"""Attention by the fused kernel and by the plain formula: both agree, and shape and precision decide which runs."""
 
 import pytest
 import torch
@@ -30,17 +30,17 @@ def plain(query, key, value, mask, cap=None):
 
 @pytest.mark.parametrize("cap", [None, 0.5])
 @pytest.mark.parametrize("added", [True, False])
-def test_a_mask_of_truths_and_one_to_be_added_are_the_same(cap, added):
+def test_a_boolean_mask_and_an_additive_one_are_the_same(cap, added):
     query, key, value = heads(5, 9)
     mask = seen(5, 9)
-    given = torch.zeros(5, 9).masked_fill(~mask, -torch.inf) if added else mask
+    additive = torch.zeros(5, 9).masked_fill(~mask, -torch.inf) if added else mask
     torch.testing.assert_close(
-        attend(query, key, value, given, cap=cap).double(), plain(query, key, value, mask, cap), atol=1e-5, rtol=0
+        attend(query, key, value, additive, cap=cap).double(), plain(query, key, value, mask, cap), atol=1e-5, rtol=0
     )
 
 
 @pytest.mark.parametrize("cap", [None, 0.5])
-def test_causal_is_the_mask_of_the_past(cap):
+def test_causal_is_the_mask_of_earlier_positions(cap):
     query, key, value = heads(7, 7)
     past = torch.ones(7, 7, dtype=torch.bool).tril()
     torch.testing.assert_close(
@@ -51,12 +51,12 @@ def test_causal_is_the_mask_of_the_past(cap):
     )
 
 
-def test_in_half_precision_few_rows_go_by_the_formula_and_many_by_the_kernel(monkeypatch):
-    asked = []
+def test_in_half_precision_few_rows_use_the_formula_and_many_the_kernel(monkeypatch):
+    kernel_rows = []
     kernel = F.scaled_dot_product_attention
 
     def spy(query, *args, **settings):
-        asked.append(query.shape[-2])
+        kernel_rows.append(query.shape[-2])
         return kernel(query, *args, **settings)
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
@@ -64,16 +64,16 @@ def test_in_half_precision_few_rows_go_by_the_formula_and_many_by_the_kernel(mon
     for rows in (6, 7):
         query, key, value = heads(rows, 12, torch.bfloat16)
         mask = seen(rows, 12)
-        given = torch.zeros(rows, 12, dtype=torch.bfloat16).masked_fill(~mask, -torch.inf)
-        ours = attend(query, key, value, given)
+        additive = torch.zeros(rows, 12, dtype=torch.bfloat16).masked_fill(~mask, -torch.inf)
+        ours = attend(query, key, value, additive)
         assert ours.dtype == torch.bfloat16
         torch.testing.assert_close(ours.double(), plain(query, key, value, mask), atol=0.03, rtol=0)
-    assert asked == [7]
+    assert kernel_rows == [7]
     attend(*heads(6, 12), None)
-    assert asked == [7, 6], "in float32 the kernel wins"
+    assert kernel_rows == [7, 6], "in float32 the kernel wins"
 
 
-def test_a_row_that_sees_nothing_spreads_no_not_a_number():
+def test_a_row_that_sees_nothing_gives_no_nan():
     query, key, value = heads(2, 3)
     mask = torch.tensor([[True, False, False], [False, False, False]])
     assert torch.isfinite(attend(query, key, value, mask, cap=1.0)).all()

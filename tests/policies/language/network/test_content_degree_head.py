@@ -1,4 +1,4 @@
-"""Degrees of removed content: what is left out, what a head that knows nothing costs, and a whole run with the term."""
+"""Degrees of removed content: which tokens are removed, the cost of an untrained head, and a run with the loss."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def response(*ids):
     return Response(ids, (True,) * len(ids))
 
 
-def test_the_rarest_tokens_go_first_and_a_prompt_is_never_touched():
+def test_the_rarest_tokens_are_removed_first_and_prompts_never():
     rarity = TokenRarity()
     for ids in ((5, 6), (5, 6), (5, 7), (5, 8)):
         rarity.add(TokenPair((1,), (response(*ids),)))
@@ -57,7 +57,7 @@ def test_the_rarest_tokens_go_first_and_a_prompt_is_never_touched():
     assert kept[4].all()  # one token at least stays
 
 
-def test_an_untrained_head_costs_the_logarithm_of_the_degrees_and_degree_nought_is_the_plain_mean():
+def test_an_untrained_head_costs_the_logarithm_of_the_degrees_and_degree_zero_is_the_plain_mean():
     head, states = DegreeHead(6, 4), torch.randn(5, 6)
     owners = torch.tensor([0, 0, 0, 1, 1])
     kept = torch.ones(5, 4, dtype=torch.bool)
@@ -71,7 +71,7 @@ def test_an_untrained_head_costs_the_logarithm_of_the_degrees_and_degree_nought_
     torch.testing.assert_close(head(states, owners, kept, 2)[0], by_hand)
 
 
-def test_the_cross_entropy_of_three_degrees_is_the_number_worked_out_by_hand():
+def test_the_cross_entropy_of_three_degrees_is_the_number_computed_by_hand():
     # Logits (1.2, 0.3, -0.5): 0.463264 for the first degree, 1.363264 for the second.
     head = DegreeHead(2, 3)
     head.linear.bias.data = torch.tensor([1.2, 0.3, -0.5])
@@ -79,10 +79,10 @@ def test_the_cross_entropy_of_three_degrees_is_the_number_worked_out_by_hand():
     assert cost.item() == pytest.approx((0.463264 + 1.363264 + 2.163264) / 3, abs=1e-6)
 
 
-def test_a_run_learns_to_tell_degrees_and_keeps_the_head(llm, tmp_path):
+def test_a_run_learns_to_predict_degrees_and_saves_the_head(llm, tmp_path):
     model = {"kind": "text", "path": str(llm), "adapter": {"rank": 2}, "degree": {}}
-    wanted = recipe(llm, tmp_path / "run", loss=TERM, model=model, train={"steps": 8, "learning_rate": 1e-2})
-    result = train(wanted, pairs=text_pairs(4))
+    run_recipe = recipe(llm, tmp_path / "run", loss=TERM, model=model, train={"steps": 8, "learning_rate": 1e-2})
+    result = train(run_recipe, pairs=text_pairs(4))
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert rows[0]["loss"] == pytest.approx(math.log(2) + 0.1 * math.log(4), rel=1e-4)
     assert rows[-1]["loss"] < rows[0]["loss"] and {"degree/accuracy", "rewards/accuracies"} <= rows[0].keys()
@@ -90,7 +90,7 @@ def test_a_run_learns_to_tell_degrees_and_keeps_the_head(llm, tmp_path):
     assert (result.artifact / DEGREE_FILE).is_file() and (result.artifact / "adapter_model.safetensors").is_file()
 
 
-def test_the_lead_is_trained_as_without_a_term_that_weighs_nothing(llm, tmp_path):
+def test_a_term_of_tiny_weight_does_not_change_training(llm, tmp_path):
     plain = {"kind": "text", "path": str(llm), "adapter": {"rank": 2}}
     states = []
     for name, loss in (("with", [DPO, {"name": "content_degree", "times": 1e-12}]), ("without", DPO)):
@@ -101,7 +101,7 @@ def test_the_lead_is_trained_as_without_a_term_that_weighs_nothing(llm, tmp_path
             torch.testing.assert_close(value, states[0][name], rtol=1e-4, atol=1e-6)
 
 
-def test_a_model_without_degrees_and_impossible_shares_are_told(llm, tmp_path):
+def test_a_model_without_degrees_and_invalid_shares_are_refused(llm, tmp_path):
     with pytest.raises(ConfigError, match="Type: --set model.degree={}"):
         train(recipe(llm, tmp_path / "none", loss=TERM), pairs=text_pairs(4))
     with pytest.raises(ValueError, match="grow from 0 and stay below 1"):

@@ -1,4 +1,4 @@
-"""The fast ways give the model's own numbers and gradients, for every family; one that cannot says so."""
+"""The fast forward modes give the model's own numbers and gradients; an architecture that cannot run them says why."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture
 def attend(monkeypatch):
-    """Puts another attention in the place of ours, for one test."""
+    """Replaces our attention for one test."""
     yield lambda wrong: monkeypatch.setattr(attention, "attention", wrong)
     monkeypatch.undo()
     attention.register()
@@ -85,9 +85,9 @@ def batch(vocabulary, device="cpu"):
     return lay_out(token_pairs, device)
 
 
-def numbers(network, way, layout):
+def numbers(network, mode, layout):
     network.zero_grad()
-    with network.using_forward_mode(way):
+    with network.using_forward_mode(mode):
         logps = network(layout)
     (logps * torch.linspace(0.5, 1.5, len(logps))).sum().backward()
     grads = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
@@ -104,7 +104,7 @@ def assert_equal(have, want):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_goes_the_shared_way_with_the_models_own_numbers(folders, family):
+def test_every_family_runs_the_shared_mode_with_the_models_own_numbers(folders, family):
     network, choice = network_of(load(folders(family)))
     assert choice.mode == "shared" and not choice.rejected
     layout = batch(network.model.config.get_text_config().vocab_size)
@@ -115,23 +115,23 @@ def test_every_family_goes_the_shared_way_with_the_models_own_numbers(folders, f
 
 @pytest.mark.parametrize("family", ["gemma2", "mistral"])
 def test_windows_and_soft_caps_matter_in_this_batch(folders, family):
-    """Without them the numbers are others: the test above would notice a way that forgot them."""
+    """Without them the numbers differ, so the test above would notice a mode that ignores them."""
     network, _ = network_of(load(folders(family)))
     layout = batch(network.model.config.vocab_size)
     want = numbers(network, "shared", layout)[0]
-    forgetful = lambda *args, **settings: attention.attention(
+    without_both = lambda *args, **settings: attention.attention(
         *args, **{**settings, "sliding_window": None, "softcap": None}
     )
     from transformers import AttentionInterface
 
-    AttentionInterface.register(attention.NAME, forgetful)
+    AttentionInterface.register(attention.NAME, without_both)
     try:
         assert (numbers(network, "shared", layout)[0] - want).abs().max() > 1e-2
     finally:
         attention.register()
 
 
-def test_the_models_own_way_keeps_its_soft_cap(folders):
+def test_the_plain_mode_keeps_the_soft_cap(folders):
     """Whichever attention transformers chose for it: the fused kernel leaves the cap out."""
     network, plain = (
         LanguageNetwork(load(folders("gemma2"))).eval(),
@@ -143,7 +143,7 @@ def test_the_models_own_way_keeps_its_soft_cap(folders):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
-def test_with_an_adapter_the_ways_agree_and_switching_it_off_is_the_base(folders, family):
+def test_with_an_adapter_the_modes_agree_and_without_it_they_are_the_base(folders, family):
     network, _ = network_of(load(folders(family)))
     layout = batch(network.model.config.vocab_size)
     with torch.no_grad():
@@ -181,7 +181,7 @@ def test_an_adapter_on_the_head_is_not_left_out(folders):
     assert_equal(numbers(network, "shared", layout), numbers(network, "plain", layout))
 
 
-def test_the_shared_way_computes_each_prompt_once(folders):
+def test_the_shared_mode_computes_each_prompt_once(folders):
     network, _ = network_of(load(folders("llama")))
     layout = batch(network.model.config.vocab_size)
     rows = []
@@ -193,7 +193,7 @@ def test_the_shared_way_computes_each_prompt_once(folders):
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "way", "says"),
+    ("kind", "settings", "mode", "message"),
     [
         ("cohere", {"logit_scale": 0.5}, "shared", ""),
         ("granite", {"logits_scaling": 3.0}, "shared", ""),
@@ -203,16 +203,16 @@ def test_the_shared_way_computes_each_prompt_once(folders):
         ("mamba", {}, "padded", "not shared"),
     ],
 )
-def test_an_architecture_that_cannot_falls_back_and_says_so(kind, settings, way, says):
+def test_an_unsupported_architecture_falls_back_and_reports_why(kind, settings, mode, message):
     network, choice = network_of(of_config(kind, **settings))
-    assert choice.mode == network.forward_mode == way
-    assert choice.summary().startswith(way) and says in choice.summary()
+    assert choice.mode == network.forward_mode == mode
+    assert choice.summary().startswith(mode) and message in choice.summary()
     layout = batch(90)
-    assert_equal(numbers(network, way, layout), numbers(network, "plain", layout))
+    assert_equal(numbers(network, mode, layout), numbers(network, "plain", layout))
 
 
-def test_a_model_that_hides_its_window_from_its_layers_is_not_trusted():
-    """A window is longer than a trial, so the numbers cannot show that it was forgotten: the layers must ask for it."""
+def test_a_model_whose_layers_ignore_its_window_does_not_get_the_shared_mode():
+    """A window is longer than a trial, so the numbers cannot show that it is ignored: the layers must request it."""
     model = of_config("mistral", sliding_window=64)
     for layer in model.model.layers:
         layer.self_attn.config = type(model.config)(**{**model.config.to_dict(), "sliding_window": None})
@@ -223,7 +223,7 @@ def test_a_model_that_hides_its_window_from_its_layers_is_not_trusted():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_way_is_found_in_the_models_own_precision_whatever_the_surrounding(folders, family):
+def test_the_mode_is_chosen_in_the_models_own_precision_also_under_autocast(folders, family):
     network = LanguageNetwork(load(folders(family))).eval()
     with torch.autocast("cpu", torch.bfloat16):
         assert choose_forward_mode(network, "shared").mode == "shared"
@@ -257,7 +257,7 @@ def test_a_soft_cap_that_is_left_out_is_a_fault_in_any_precision(folders, dtype,
     assert choice.mode == "padded" and "differ" in choice.rejected["shared"]
 
 
-def test_a_way_that_is_wanted_and_impossible_is_refused_with_what_to_type():
+def test_a_requested_mode_that_is_impossible_is_refused_with_advice():
     network = LanguageNetwork(of_config("bloom")).eval()
     with pytest.raises(ConfigError, match="model.forward=auto"):
         choose_forward_mode(network, "shared")

@@ -27,7 +27,7 @@ def plain(hidden, weight, bias, targets, transform):
 )
 @pytest.mark.parametrize("keep", [0, 2**30])
 @pytest.mark.parametrize("rows", [1, 4, N])
-def test_it_equals_the_plain_formula_with_its_gradients(transform, keep, rows):
+def test_values_and_gradients_equal_the_plain_formula(transform, keep, rows):
     hidden, weight, bias, targets = inputs()
     scale = torch.linspace(0.5, -1.5, N, dtype=torch.float64)
     want = torch.autograd.grad((plain(hidden, weight, bias, targets, transform) * scale).sum(), (hidden, weight, bias))
@@ -41,7 +41,7 @@ def test_it_equals_the_plain_formula_with_its_gradients(transform, keep, rows):
 
 
 @pytest.mark.parametrize("transform", [LogitTransform(), LogitTransform(scale=2.0, cap=0.7)])
-def test_a_second_backward_pass_is_as_right_as_the_first(transform):
+def test_a_second_backward_pass_gives_the_same_gradients(transform):
     hidden, weight, bias, targets = inputs()
     logps = token_logps(hidden, weight, targets, bias=bias, transform=transform, chunk_bytes=4 * 4 * V)
     first = torch.autograd.grad(logps.sum(), (hidden, weight, bias), retain_graph=True)
@@ -56,7 +56,7 @@ def test_a_frozen_head_gets_no_gradient_and_the_states_do():
     assert weight.grad is None and hidden.grad.abs().sum() > 0
 
 
-def test_no_more_logits_exist_than_a_chunk_when_none_are_kept():
+def test_only_a_chunk_of_logits_exists_when_none_are_kept():
     made = []
     hidden, weight, _, targets = inputs(torch.float32)
     linear = F.linear
@@ -71,7 +71,7 @@ def test_no_more_logits_exist_than_a_chunk_when_none_are_kept():
     assert max(made) == 3 and sum(made) == 2 * N, "once forward and once backward"
 
 
-def test_under_autocast_products_are_half_and_sums_are_not():
+def test_under_autocast_products_are_half_precision_and_sums_are_not():
     hidden, weight, _, targets = inputs(torch.float32)
     want = token_logps(hidden, weight, targets)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -82,7 +82,7 @@ def test_under_autocast_products_are_half_and_sums_are_not():
     assert hidden.grad.dtype == torch.float32 and weight.grad.dtype == torch.float32
 
 
-def test_no_token_is_no_number_and_still_a_graph():
+def test_no_tokens_give_an_empty_tensor_with_a_graph():
     hidden, weight, _, targets = inputs(torch.float32)
     none = token_logps(hidden[:0], weight, targets[:0])
     assert none.shape == (0,) and none.requires_grad

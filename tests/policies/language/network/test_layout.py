@@ -1,4 +1,4 @@
-"""The layout of a batch: every prompt once, every response seeing its own and nothing else."""
+"""The layout of a batch: every prompt once; a response sees its prompt and itself, nothing else."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ A, B, C = response(7, 8, 9), response(5, 6), response(4)
 FIRST, SECOND = TokenPair((1, 2, 3), (A, B)), TokenPair((2, 3), (B, C))
 
 
-def test_a_prompt_is_there_once_however_many_responses_and_questions_it_has():
+def test_a_prompt_occurs_once_for_all_its_responses_and_pairs():
     again = TokenPair((1, 2, 3), (C, A))
     layout = lay_out([FIRST, SECOND, again])
     assert layout.ids.tolist() == [1, 2, 3, 7, 8, 9, 5, 6, 4, 2, 3, 5, 6, 4]
@@ -24,24 +24,24 @@ def test_a_prompt_is_there_once_however_many_responses_and_questions_it_has():
     assert layout.pair_responses == ((0, 1), (3, 4), (2, 0))
 
 
-def test_positions_of_every_response_go_on_where_its_prompt_ends():
+def test_positions_of_every_response_continue_those_of_its_prompt():
     assert lay_out([FIRST]).position_ids.tolist() == [0, 1, 2, 3, 4, 5, 3, 4]
 
 
-def test_first_tokens_are_predicted_at_the_prompts_last_place():
+def test_first_tokens_are_predicted_at_the_last_token_of_the_prompt():
     layout = lay_out([FIRST])
     assert layout.predict_at.tolist() == [2, 3, 4, 2, 6]
     assert layout.targets.tolist() == [7, 8, 9, 5, 6]
     assert layout.response_index.tolist() == [0, 0, 0, 1, 1] and layout.token_index.tolist() == [0, 1, 2, 0, 1]
 
 
-def test_tokens_that_are_not_scored_are_seen_but_not_asked_about():
+def test_tokens_that_are_not_scored_are_visible_but_no_targets():
     layout = lay_out([TokenPair((1,), (response(7, 8, 9, scored=(True, False, True)), C))])
     assert layout.targets.tolist() == [7, 9, 4] and layout.predict_at.tolist() == [0, 2, 0]
     assert layout.lengths == (2, 1) and len(layout.ids) == 5
 
 
-def test_a_response_sees_its_prompt_and_itself_and_no_sibling():
+def test_a_response_sees_its_prompt_and_itself_and_no_other_response():
     layout = lay_out([FIRST])
     seen = layout.response_mask(layout.groups[0], None, torch.float32) == 0
     assert seen.int().tolist() == [
@@ -53,7 +53,7 @@ def test_a_response_sees_its_prompt_and_itself_and_no_sibling():
     ]
 
 
-def test_a_window_counts_positions_not_places():
+def test_a_window_counts_positions_not_indices_in_the_row():
     layout = lay_out([FIRST])
     seen = layout.response_mask(layout.groups[0], 2, torch.float32) == 0
     assert seen[3].int().tolist() == [0, 0, 1, 0, 0, 0, 1, 0], "the second response's first token follows the prompt"
@@ -62,7 +62,7 @@ def test_a_window_counts_positions_not_places():
 
 
 @pytest.mark.parametrize("token_pairs", [[FIRST], [FIRST, SECOND], [SECOND, FIRST, TokenPair((9,), (A,))]])
-def test_padded_rows_ask_for_the_same_tokens_at_the_same_positions(token_pairs):
+def test_padded_rows_predict_the_same_tokens_at_the_same_positions(token_pairs):
     layout = lay_out(token_pairs)
     ids, mask, rows, columns = pad_rows(layout)
     assert torch.equal(ids[rows, columns], layout.ids[layout.predict_at])

@@ -1,4 +1,4 @@
-"""Policy and reference side by side: divergences over the whole vocabulary, prompts, and token masks."""
+"""Policy compared with the reference: divergences over the whole vocabulary, prompts, and token masks."""
 
 from dataclasses import replace
 
@@ -65,8 +65,8 @@ def test_divergences_are_those_of_the_models_own_logits(load, family, way):
     encoded = policy.encode(PAIRS)
     ours, reference = policy.compare_parts(encoded, DRAW)
     with torch.no_grad():
-        wanted = rolled(encoded, by_hand(policy, encoded, policy.module))
-    for scores, sums in zip(ours.candidates, wanted, strict=True):
+        expected = rolled(encoded, by_hand(policy, encoded, policy.module))
+    for scores, sums in zip(ours.candidates, expected, strict=True):
         torch.testing.assert_close(scores.divergence.sum(1).double(), sums, rtol=1e-3, atol=1e-5)
         assert (scores.divergence >= 0).all() and scores.divergence.requires_grad
     for have, want in zip(
@@ -82,7 +82,7 @@ def test_divergences_are_those_of_the_models_own_logits(load, family, way):
 
 @pytest.mark.parametrize("reference", ["adapter_off", "copy"])
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
-def test_where_policy_and_reference_are_equal_nothing_diverges(load, reference, precision):
+def test_equal_policy_and_reference_have_divergence_zero(load, reference, precision):
     policy = load(reference=reference)
     encoded = policy.encode(PAIRS)
     with torch.autocast("cpu", dtype=precision or torch.bfloat16, enabled=precision is not None):
@@ -103,7 +103,7 @@ def test_a_copy_and_a_switched_off_adapter_are_the_same_reference(load):
 
 
 @pytest.mark.parametrize("adapter", [AdapterConfig(rank=2, targets=("q_proj", "lm_head")), None], ids=["head", "all"])
-def test_a_head_that_trains_and_an_earlier_reference_are_compared_too(load, adapter):
+def test_a_trained_head_and_an_earlier_reference_are_compared_too(load, adapter):
     policy = load(adapter=adapter, reference="auto" if adapter else "copy")
     assert policy.module.logits_outlive_forward == (adapter is None)
     before = policy.state()
@@ -112,8 +112,8 @@ def test_a_head_that_trains_and_an_earlier_reference_are_compared_too(load, adap
     encoded = policy.encode(PAIRS)
     ours, theirs = policy.compare_parts(encoded, DRAW)
     with torch.no_grad():
-        wanted = rolled(encoded, by_hand(policy, encoded, policy.module))
-    for scores, sums in zip(ours.candidates, wanted, strict=True):
+        expected = rolled(encoded, by_hand(policy, encoded, policy.module))
+    for scores, sums in zip(ours.candidates, expected, strict=True):
         torch.testing.assert_close(scores.divergence.sum(1).double(), sums, rtol=1e-3, atol=1e-5)
     for one, other in zip(theirs.candidates, policy.reference_logps(encoded, DRAW).candidates, strict=True):
         torch.testing.assert_close(one.parts, other.parts, rtol=0, atol=1e-4)
@@ -121,14 +121,14 @@ def test_a_head_that_trains_and_an_earlier_reference_are_compared_too(load, adap
     assert all(value.grad is not None for value in policy.trainable().values())
 
 
-def test_the_gradient_by_states_and_head_is_the_slope_whatever_the_chunks():
+def test_gradients_of_states_and_head_are_right_for_every_chunk_size():
     generator = torch.Generator().manual_seed(0)
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
     states, weight, other, targets = draw(5, 4), draw(7, 4), draw(5, 4), torch.tensor([0, 3, 6, 1, 1])
-    beside = ReferenceStates(other, lambda h: 2 * h @ weight.T)
+    reference_states = ReferenceStates(other, lambda h: 2 * h @ weight.T)
 
     def compared(h, w, chunk):
-        return compare_tokens(h, lambda x: x @ w.T, beside, targets, 7, chunk)[:3]
+        return compare_tokens(h, lambda x: x @ w.T, reference_states, targets, 7, chunk)[:3]
 
     leaves = states.requires_grad_(True), weight.clone().requires_grad_(True)
     assert torch.autograd.gradcheck(lambda h, w: compared(h, w, 2 * 4 * 7)[[0, 2]], leaves)
@@ -138,14 +138,16 @@ def test_the_gradient_by_states_and_head_is_the_slope_whatever_the_chunks():
 def test_no_logits_are_kept_for_the_backward_pass():
     head, count, width, kept = torch.randn(512, 8), 64, 8, []
     states = torch.randn(count, width, requires_grad=True)
-    beside = ReferenceStates(torch.randn(count, width), lambda h: h @ head.T)
+    reference_states = ReferenceStates(torch.randn(count, width), lambda h: h @ head.T)
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
-        found = compare_tokens(states, lambda h: h @ head.T, beside, torch.zeros(count, dtype=torch.long), 512, 2**15)
+        found = compare_tokens(
+            states, lambda h: h @ head.T, reference_states, torch.zeros(count, dtype=torch.long), 512, 2**15
+        )
     found[2].sum().backward()
     assert max(kept, default=0) < 16 * 512, "not even those of one chunk"
 
 
-def test_tokens_that_never_come_do_not_make_it_infinite():
+def test_tokens_of_probability_zero_do_not_make_it_infinite():
     never = lambda h: h.masked_fill(torch.tensor([False, True, False]), float("-inf"))
     states = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
     found = compare_tokens(states, never, ReferenceStates(torch.tensor([[3.0, 2.0, 1.0]]), never), torch.tensor([0]), 3)
@@ -153,25 +155,27 @@ def test_tokens_that_never_come_do_not_make_it_infinite():
     assert found.isfinite().all() and states.grad.isfinite().all() and found[2] > 0
 
 
-def test_a_stored_reference_is_refused_with_what_to_type(load):
+def test_a_stored_reference_is_refused_with_advice(load):
     policy = load(reference="stored")
     with pytest.raises(ConfigError, match="whole distributions.*model.reference=copy"):
         policy.compare_parts(policy.encode(PAIRS), DRAW)
 
 
 @pytest.mark.parametrize("way", ["shared", "padded", "plain"])
-def test_prompts_are_scored_once_each_and_leave_the_answers_as_they_are(load, way):
+def test_prompts_are_scored_once_each_and_do_not_change_the_answers(load, way):
     policy = shake(load(forward=way))
-    plain, asked = policy.encode(PAIRS), policy.encode(PAIRS, prompts=True)
-    assert sum(asked.layout.prompt_lengths) == sum(len(tree) - 1 for tree in {q.prompt for q in asked.token_pairs})
+    plain, with_prompts = policy.encode(PAIRS), policy.encode(PAIRS, prompts=True)
+    assert sum(with_prompts.layout.prompt_lengths) == sum(
+        len(prompt) - 1 for prompt in {q.prompt for q in with_prompts.token_pairs}
+    )
     with torch.no_grad():
-        before, after = policy.logps(plain, DRAW).candidates, policy.logps(asked, DRAW).candidates
-        for row, token_pair in enumerate(asked.token_pairs):
+        before, after = policy.logps(plain, DRAW).candidates, policy.logps(with_prompts, DRAW).candidates
+        for row, token_pair in enumerate(with_prompts.token_pairs):
             ids = torch.tensor([token_pair.prompt])
             known = policy.module.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
-            wanted = known.gather(1, ids[0, 1:, None]).sum()
+            expected = known.gather(1, ids[0, 1:, None]).sum()
             for scores in after:
-                torch.testing.assert_close(scores.prompts[row], wanted, rtol=1e-4, atol=1e-3)
+                torch.testing.assert_close(scores.prompts[row], expected, rtol=1e-4, atol=1e-3)
     for one, other in zip(before, after, strict=True):
         assert one.prompts is None
         torch.testing.assert_close(one.parts, other.parts, rtol=0, atol=1e-4)
@@ -188,7 +192,7 @@ def test_answers_to_other_prompts_have_those_prompts(load):
     assert (chosen.prompts != rejected.prompts).all()
 
 
-def test_what_a_stored_reference_said_of_prompts_is_found_again(load):
+def test_stored_log_probabilities_of_prompts_are_looked_up(load):
     live, stored = load(reference="adapter_off"), load(reference="stored")
     plan = [(index, 0) for index in range(len(PAIRS))]
     fresh = stored.prepare_reference(PAIRS, plan, 0, prompts=True)
@@ -203,7 +207,7 @@ def test_what_a_stored_reference_said_of_prompts_is_found_again(load):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
-def test_masks_from_activations_are_read_at_the_place_that_predicts(load, family):
+def test_masks_from_activations_are_read_at_the_position_that_predicts(load, family):
     masks = {
         way: shake(load(family, forward=way, masks=MaskConfig(kind="activations"))).compare_parts
         for way in ("shared", "padded", "plain")
@@ -221,21 +225,21 @@ def test_masks_from_activations_are_read_at_the_place_that_predicts(load, family
     assert {"mask/mean_reward/chosen", "mask/sparsity_divergence/rejected"} <= set(found["shared"].info)
 
 
-def test_an_activation_is_the_mean_of_what_a_layer_leaves_where_a_token_is_predicted(load):
+def test_an_activation_is_the_mean_of_a_layers_output_where_a_token_is_predicted(load):
     policy = load(masks=MaskConfig(kind="activations", of=("residual",)))
     encoded = policy.encode(PAIRS)
-    token_pair, mine = encoded.token_pairs[0], encoded.layout.response_index == encoded.responses[0][0]
+    token_pair, is_first = encoded.token_pairs[0], encoded.layout.response_index == encoded.responses[0][0]
     activations = policy.module.reference_states(encoded.layout, policy.config.masks).activations
-    layers = [layer[mine] for layer in activations["residual"]]
+    layers = [layer[is_first] for layer in activations["residual"]]
     ids = torch.tensor([token_pair.prompt + token_pair.responses[0].ids])
     first = policy.module.model(ids, output_hidden_states=True).hidden_states[1][0, len(token_pair.prompt) - 1 : -1]
     torch.testing.assert_close(layers[0], first.mean(-1), rtol=1e-4, atol=1e-5)
-    wanted = torch.stack([(one - one.min()) / (one.max() - one.min()) for one in layers]).mean(0)
-    found = policy.compare_parts(encoded, DRAW)[0].candidates[0].masks[0, 0, : len(wanted)]
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    expected = torch.stack([(one - one.min()) / (one.max() - one.min()) for one in layers]).mean(0)
+    found = policy.compare_parts(encoded, DRAW)[0].candidates[0].masks[0, 0, : len(expected)]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_mask_of_equal_activations_counts_everything():
+def test_a_mask_of_equal_activations_is_one():
     owners = torch.tensor([0, 0, 1, 2, 2])
     found = rescaled(torch.tensor([5.0, 5.0, 3.0, 1.0, 2.0]), owners, 3)
     assert found.tolist() == [1.0, 1.0, 1.0, 0.0, 1.0]
@@ -243,7 +247,7 @@ def test_a_mask_of_equal_activations_counts_everything():
 
 @pytest.mark.parametrize("kind", ["learned", "learned_independent"])
 @pytest.mark.parametrize("layers", ["all", "last"])
-def test_learned_masks_begin_at_one_and_learn(load, kind, layers):
+def test_learned_masks_start_at_one_and_learn(load, kind, layers):
     policy = load(masks=MaskConfig(kind=kind, layers=layers))
     shape = policy.module.masks.weight.shape
     assert shape[:2] == (1 if kind == "learned" else 2, 2 if layers == "all" else 1)
@@ -253,8 +257,8 @@ def test_learned_masks_begin_at_one_and_learn(load, kind, layers):
     torch.testing.assert_close(before.masks, there.float().expand(2, -1, -1), rtol=1e-6, atol=0)
     pull = torch.randn(before.masks.shape, generator=torch.Generator().manual_seed(0))
     (pull * before.masks).sum().backward()
-    mine = {name: value for name, value in policy.trainable().items() if name.startswith("masks.")}
-    assert mine and all(value.grad is not None for value in mine.values())
+    is_first = {name: value for name, value in policy.trainable().items() if name.startswith("masks.")}
+    assert is_first and all(value.grad is not None for value in is_first.values())
     assert policy.module.masks.weight.grad.abs().sum() > 0, "no state is asleep"
     shake(policy, scale=0.1)
     after = policy.compare_parts(encoded, DRAW)[0].candidates[0].masks
@@ -262,7 +266,7 @@ def test_learned_masks_begin_at_one_and_learn(load, kind, layers):
     assert torch.equal(*after) == (kind == "learned")
 
 
-def test_learned_masks_travel_with_checkpoints_and_beside_the_adapter(load, folders, tmp_path):
+def test_learned_masks_are_saved_with_checkpoints_and_adapters(load, folders, tmp_path):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -278,7 +282,7 @@ def test_learned_masks_travel_with_checkpoints_and_beside_the_adapter(load, fold
     for other in (resumed, shared):
         have = other.compare_parts(encoded, DRAW)[0].candidates[0]
         assert torch.equal(have.masks, want.masks) and torch.equal(have.parts, want.parts)
-    load().load_adapter(folder)  # without masks of its own it leaves them alone
+    load().load_adapter(folder)  # a model without masks ignores them
     peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folders("llama")), folder)
     ids = torch.tensor([encoded.token_pairs[0].prompt])
     with torch.no_grad():
@@ -305,13 +309,13 @@ def test_half_precision_states_are_masked_in_full_precision():
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         ({"kind": "learned", "of": ("mlp",)}, "read states, not activations"),
         ({"kind": "activations", "layers": "last"}, "is for learned masks"),
         ({"kind": "activations", "of": ()}, "it is empty"),
     ],
 )
-def test_masks_that_contradict_themselves_are_refused(settings, says):
-    with pytest.raises(ValueError, match=says):
+def test_contradictory_mask_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
         MaskConfig(**settings)

@@ -27,7 +27,7 @@ STEPS = StepSplitter(lambda ids: "".join(WORDS[k] for k in ids), (0,))
         ([1], [0]),
     ],
 )
-def test_a_step_ends_with_its_line_and_the_end_of_the_answer_begins_none(tokens, steps):
+def test_a_step_ends_with_its_line_and_the_end_token_begins_no_step(tokens, steps):
     assert STEPS.steps_of(tokens) == steps
 
 
@@ -41,21 +41,24 @@ def test_states_of_steps_are_sums_of_a_plain_pass(way):
     network.forward_mode = way
     # The second answer is scored in parts, and the first prompt is there twice.
     answers = [Response((1, 3, 2, 5, 7, 0), (True,) * 6), Response((1, 3, 2, 3, 7), (True, True, False, False, True))]
-    asked = [TokenPair((9, 8), (answers[0], answers[1])), TokenPair((9, 8), (answers[1], Response((7,), (True,))))]
-    encoded = EncodedTexts(tuple(asked), lay_out(asked))
+    token_pairs = [
+        TokenPair((9, 8), (answers[0], answers[1])),
+        TokenPair((9, 8), (answers[1], Response((7,), (True,)))),
+    ]
+    encoded = EncodedTexts(tuple(token_pairs), lay_out(token_pairs))
     width = max(encoded.layout.lengths)
     scored = BatchLogps(tuple(_scores(width) for _ in range(2)))
-    found = with_steps(scored, network, encoded, STEPS)
-    for role, one in enumerate(found.candidates):
+    result = with_steps(scored, network, encoded, STEPS)
+    for role, one in enumerate(result.candidates):
         assert one.states.shape[2] == 3 and not one.states.requires_grad
-        for row, token_pair in enumerate(asked):
+        for row, token_pair in enumerate(token_pairs):
             response = token_pair.responses[role]
-            tokens = [token for token, mine in zip(response.ids, response.scored, strict=True) if mine]
+            tokens = [token for token, is_scored in zip(response.ids, response.scored, strict=True) if is_scored]
             steps = STEPS.steps_of(tokens)
             assert one.steps[row].tolist() == steps + [0] * (width - len(steps))
             ids = torch.tensor([[*token_pair.prompt, *response.ids]])
             states = model(ids, output_hidden_states=True).hidden_states[-1][0]
-            at = [len(token_pair.prompt) + k for k, mine in enumerate(response.scored) if mine]
+            at = [len(token_pair.prompt) + k for k, is_scored in enumerate(response.scored) if is_scored]
             sums = torch.zeros(3, states.shape[1])
             sums.index_add_(0, torch.tensor(steps), states[at])
             torch.testing.assert_close(one.states[:, row].T, sums, atol=2e-4, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Chat templates: what is whose, and what a template may not do in silence."""
+"""Chat templates: which text belongs to the answer, and which templates are refused."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def spans(exchange) -> list[list[str]]:
     return [[answer.text[start:stop] for start, stop in answer.spans] for answer in exchange.answers]
 
 
-def test_an_answer_stands_after_the_opening_and_ends_with_the_end_token():
+def test_an_answer_follows_the_opening_and_ends_with_the_end_token():
     exchange = ChatTemplate(tiny_tokenizer()).render_exchange(ASK, [ANSWER, turns(("assistant", "no"))])
     assert exchange.prompt == "<|user|>\nhi<|end|>\n<|assistant|>\n"
     assert spans(exchange) == [["yes<|end|>"], ["no<|end|>"]]
@@ -35,13 +35,13 @@ def test_only_the_assistants_turns_are_spans_of_an_answer_of_several_turns():
     assert spans(ChatTemplate(tiny_tokenizer()).render_exchange(ASK, [answer])) == [["one<|end|>", "two<|end|>"]]
 
 
-def test_the_system_turn_of_the_recipe_begins_conversations_that_have_none():
+def test_the_system_turn_of_the_recipe_is_added_to_conversations_without_one():
     chat = ChatTemplate(tiny_tokenizer(), system="be brief")
     assert chat.render_prompt(ASK).startswith("<|system|>\nbe brief<|end|>\n<|user|>\nhi")
     assert "be brief" not in chat.render_prompt(turns(("system", "be long"), ("user", "hi")))
 
 
-def test_a_template_in_the_recipe_takes_the_place_of_the_tokenizers(tmp_path):
+def test_a_template_in_the_recipe_replaces_the_tokenizers(tmp_path):
     file = tmp_path / "chat.jinja"
     file.write_text(TEMPLATE.replace("<|{{ message['role'] }}|>", "{{ message['role'] }}:"))
     for template in (file, str(file), file.read_text()):
@@ -50,12 +50,12 @@ def test_a_template_in_the_recipe_takes_the_place_of_the_tokenizers(tmp_path):
         ChatTemplate(tiny_tokenizer(), tmp_path / "nowhere.jinja")
 
 
-def test_a_conversation_without_a_template_says_how_to_give_one():
+def test_a_conversation_without_a_template_is_refused_with_advice():
     with pytest.raises(ConfigError, match="model.chat_template=FILE"):
         ChatTemplate(tiny_tokenizer(chat=False)).render_prompt(ASK)
 
 
-def test_a_refused_system_turn_is_told_with_the_way_around():
+def test_a_refused_system_turn_raises_an_error_with_advice():
     chat = ChatTemplate(tiny_tokenizer(), REFUSES_SYSTEM + TEMPLATE)
     assert chat.render_prompt(ASK)
     with pytest.raises(DataError, match="first user turn"):
@@ -75,21 +75,21 @@ def test_a_template_that_drops_a_turn_is_refused():
         ChatTemplate(tiny_tokenizer(), only_prompts).render_exchange(ASK, [ANSWER])
 
 
-def test_an_opening_that_answers_do_not_have_ends_the_prompt_where_they_differ():
+def test_if_opening_and_answer_differ_the_prompt_ends_where_they_do():
     exchange = ChatTemplate(tiny_tokenizer(), THINKS).render_exchange(ASK, [ANSWER])
     assert exchange.template_diverged and exchange.prompt.endswith("<|assistant|>\n")
     assert spans(exchange) == [["yes<|end|>"]]
 
 
-def test_thoughts_that_a_template_leaves_out_of_earlier_turns_are_no_mistake():
-    forgets = TEMPLATE.replace("message['content'] }}", "message['content'].split('</think>')[-1] }}")
-    text = ChatTemplate(tiny_tokenizer(), forgets).render_prompt(
+def test_templates_may_leave_thoughts_out_of_earlier_turns():
+    drops_thoughts = TEMPLATE.replace("message['content'] }}", "message['content'].split('</think>')[-1] }}")
+    text = ChatTemplate(tiny_tokenizer(), drops_thoughts).render_prompt(
         turns(("user", "a"), ("assistant", "hm</think>b"), ("user", "c"))
     )
     assert "hm" not in text and "b<|end|>" in text
 
 
-def test_the_turns_end_is_what_the_template_writes_after_an_answer():
+def test_the_turn_end_is_the_token_that_the_template_writes_after_an_answer():
     tokenizer = tiny_tokenizer()
     assert ChatTemplate(tokenizer).end == "<|end|>"
     assert ChatTemplate(tokenizer, TEMPLATE.replace("<|end|>", "<unk>")).end == "<unk>"  # as Gemma's <end_of_turn>
@@ -97,7 +97,7 @@ def test_the_turns_end_is_what_the_template_writes_after_an_answer():
     assert ChatTemplate(tokenizer, TEMPLATE.replace("<|end|>", "<unk><|end|>")).end == "<|end|>"
 
 
-def test_an_end_token_within_the_words_does_not_end_them():
+def test_an_end_token_within_an_answer_does_not_end_it():
     exchange = ChatTemplate(tiny_tokenizer()).render_exchange(ASK, [turns(("assistant", "say <|end|> aloud"))])
     assert spans(exchange) == [["say <|end|> aloud<|end|>"]]
 
@@ -111,11 +111,11 @@ def test_an_end_token_within_the_words_does_not_end_them():
         (turns(("assistant", " \n")), "the response is empty"),
     ],
 )
-def test_answers_that_cannot_be_learnt_are_named(answer, why):
+def test_invalid_answers_are_refused_with_the_reason(answer, why):
     with pytest.raises(DataError, match=why):
         ChatTemplate(tiny_tokenizer()).render_exchange(ASK, [answer])
 
 
-def test_a_template_that_asks_for_the_date_is_told_the_same_one_each_day():
+def test_a_template_that_prints_the_date_gets_a_fixed_one():
     dated = "{{ strftime_now('%d %b %Y') }}\n" + TEMPLATE
     assert ChatTemplate(tiny_tokenizer(), dated).render_prompt(ASK).startswith("26 Jul 2024\n")

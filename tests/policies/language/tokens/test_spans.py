@@ -27,7 +27,7 @@ def tokenizer_of(**config) -> PairTokenizer:
 
 
 def kept(ids, left):
-    return [token for token, mine in zip(ids, left, strict=True) if mine]
+    return [token for token, is_scored in zip(ids, left, strict=True) if is_scored]
 
 
 def scored(tokenizer, pair=PAIR):
@@ -45,7 +45,7 @@ def scored(tokenizer, pair=PAIR):
         ([Q, S, A], False, [Q, S, A]),
     ],
 )
-def test_the_answer_alone_is_what_follows_the_last_end(ids, include, left):
+def test_only_tokens_after_the_last_end_are_scored(ids, include, left):
     assert kept(ids, after_last(ids, E, include=include)) == left
 
 
@@ -56,14 +56,14 @@ def test_a_share_of_one_hides_all_of_a_thought_and_no_marker():
 
 
 @given(st.lists(st.sampled_from([A, B, C]), max_size=30), st.floats(0.01, 1.0), st.text(max_size=5))
-def test_a_share_of_a_thought_is_hidden_the_same_one_each_time(inner, share, key):
+def test_hidden_tokens_are_a_reproducible_share_of_a_thought(inner, share, key):
     ids = [Q, S, *inner, E, D]
     left = hide_share(ids, S, E, share, random.Random(key))
     assert left == hide_share(ids, S, E, share, random.Random(key))
     assert left.count(False) == round(share * len(inner)) and all(left[:2]) and all(left[-2:])
 
 
-def test_a_rule_decides_what_is_scored_in_both_answers():
+def test_a_rule_applies_to_both_answers():
     assert scored(tokenizer_of(score_spans=SpanConfig(end=END))) == [f"{END}yes<|end|>", f"{END}no<|end|>"]
     assert scored(tokenizer_of(score_spans=SpanConfig(end=END, include_marker=False))) == [
         "yes<|end|>",
@@ -79,7 +79,7 @@ def test_a_rule_decides_what_is_scored_in_both_answers():
     assert scored(thin, long) == scored(thin, long)
 
 
-def test_what_the_policy_wrote_itself_is_read_by_the_same_rules():
+def test_samples_of_the_policy_follow_the_same_rules():
     tokenizer = tokenizer_of(score_spans=SpanConfig(end=END), shared_start="prompt")
     alone = tokenizer.token_pair(replace(PAIR, rejected=None))
     own = Response(alone.responses[0].ids[:4] + alone.responses[0].ids[-2:], (True,) * 6)
@@ -88,17 +88,17 @@ def test_what_the_policy_wrote_itself_is_read_by_the_same_rules():
     assert tokenizer.decode(kept(both.responses[0].ids, both.responses[0].scored)) == f"{END}yes<|end|>"
 
 
-def test_a_pair_is_asked_from_its_first_difference_on():
+def test_a_pair_is_scored_from_its_first_difference_on():
     pair = replace(PAIR, chosen="one two four", rejected="one two three")
     whole, token_pair = tokenizer_of().token_pair(pair), tokenizer_of(shared_start="prompt").token_pair(pair)
     tokenizer = tokenizer_of()
     assert tokenizer.decode(token_pair.prompt) == "ask:one two "
     assert [tokenizer.decode(r.ids) for r in token_pair.responses] == ["four<|end|>", "three<|end|>"]
     for one, other in zip(whole.responses, token_pair.responses, strict=True):
-        assert (*whole.prompt, *one.ids) == (*token_pair.prompt, *other.ids), "what is read stays"
+        assert (*whole.prompt, *one.ids) == (*token_pair.prompt, *other.ids), "the whole text is unchanged"
 
 
-def test_a_response_that_begins_another_keeps_one_token_and_a_single_one_is_left():
+def test_a_response_that_begins_another_keeps_one_token_and_a_single_one_is_unchanged():
     tokenizer = tokenizer_of(shared_start="prompt", add_end=False)
     token_pair = tokenizer.token_pair(replace(PAIR, chosen="two", rejected="two three"))
     assert [tokenizer.decode(r.ids) for r in token_pair.responses] == ["o", "o three"]
@@ -106,13 +106,13 @@ def test_a_response_that_begins_another_keeps_one_token_and_a_single_one_is_left
     assert tokenizer.decode(alone.prompt) == "ask:" and tokenizer.decode(alone.responses[0].ids) == "two"
 
 
-def test_of_several_answers_the_start_is_what_all_share():
+def test_the_shared_start_of_several_answers_is_common_to_all():
     rows = [Response((1, 2, 3), (True,) * 3), Response((1, 2, 4), (True,) * 3), Response((1, 5, 4), (True,) * 3)]
     found = TokenPair((9,), tuple(rows)).from_first_difference()
     assert found.prompt == (9, 1) and [r.ids for r in found.responses] == [(2, 3), (2, 4), (5, 4)]
 
 
-def test_a_step_has_no_end_unless_its_text_has_one():
+def test_without_add_end_a_response_has_an_end_token_only_if_its_text_has_one():
     tokenizer = tokenizer_of(add_end=False)
     talk = Pair(
         id="c",
@@ -124,13 +124,13 @@ def test_a_step_has_no_end_unless_its_text_has_one():
     assert scored(tokenizer, talk) == ["yes", "no"]
 
 
-def test_an_answer_of_which_nothing_is_left_is_told_before_training():
+def test_an_answer_without_scored_tokens_is_refused():
     tokenizer = tokenizer_of(score_spans=SpanConfig(end=END, include_marker=False), add_end=False)
     with pytest.raises(DataError, match="'p'.*no token of a response is left to be scored by model.score_spans"):
         tokenizer.token_pair(replace(PAIR, chosen=f"hm{END}"))
 
 
-def test_a_change_of_rules_is_another_fingerprint_and_the_usual_rules_are_the_old_one():
+def test_rules_change_the_fingerprint_and_default_rules_do_not():
     rules = [
         {},
         {"shared_start": "prompt"},
@@ -145,14 +145,14 @@ def test_a_change_of_rules_is_another_fingerprint_and_the_usual_rules_are_the_ol
     assert tokenizer_of(**usual).fingerprint() == tokenizer_of().fingerprint()
 
 
-def test_rules_are_told_in_a_header():
+def test_the_description_names_the_rules():
     assert f"scored from the last {END} on" in tokenizer_of(score_spans=SpanConfig(end=END)).describe()
     thin = tokenizer_of(score_spans=SpanConfig(start=START, end=END, hide=0.2), shared_start="prompt").describe()
     assert "20% of the tokens between" in thin and "first difference" in thin
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         ({"end": END, "hide": 0.5}, "name the first"),
         ({"end": END, "start": START}, "reads no start"),
@@ -160,11 +160,11 @@ def test_rules_are_told_in_a_header():
         ({"end": END, "start": START, "hide": 1.5}, "less than or equal to 1"),
     ],
 )
-def test_rules_that_contradict_themselves_are_refused(settings, says):
-    with pytest.raises(ValueError, match=says):
+def test_contradictory_rules_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
         SpanConfig(**settings)
 
 
-def test_a_marker_that_is_no_token_is_refused_with_those_that_are():
+def test_a_marker_that_is_no_token_is_refused_with_a_list_of_tokens():
     with pytest.raises(ConfigError, match="score_spans.end is '</think>', which is no token.*<|user|>"):
         tokenizer_of(score_spans=SpanConfig(end="</think>"))

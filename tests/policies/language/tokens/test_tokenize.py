@@ -1,4 +1,4 @@
-"""Texts as tokens: the stated rules, what they cut, and what is refused before training."""
+"""Tokenised pairs: the rules, what they cut, and which rows are refused before training."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def test_a_tokenizers_begin_token_begins_plain_prompts_and_chats_once():
     assert decoded(pair_tokenizer, chat_pairs(1)[0])[0].startswith("<s><|user|>")
 
 
-def test_a_token_across_the_border_leaves_the_prompt_as_it_is_asked():
+def test_a_token_across_the_border_leaves_the_prompt_as_in_generation():
     """``": "`` would merge with the response's space; the prompt's own tokens stay, and the row is counted."""
     pair_tokenizer = rules(tiny_tokenizer(merges=(": ",)))
     pair = replace(PAIR, prompt="ask:", chosen=" yes", rejected="no")
@@ -50,7 +50,7 @@ def test_a_token_across_the_border_leaves_the_prompt_as_it_is_asked():
     assert pair_tokenizer.scan([pair, PAIR]).tokenised_apart == 1
 
 
-def test_a_conversation_is_written_by_the_template_and_answered_up_to_its_end():
+def test_a_conversation_is_rendered_by_the_template_and_an_answer_ends_with_its_turn():
     pair = Pair(
         id="c",
         prompt=Conversation((Message("user", "hi"),)),
@@ -64,7 +64,7 @@ def test_a_conversation_is_written_by_the_template_and_answered_up_to_its_end():
     assert rules().token_pair(pair).prompt == rules().prompt_ids("hi")
 
 
-def test_in_answers_of_several_turns_only_the_assistants_words_are_scored():
+def test_in_answers_of_several_turns_only_the_assistants_turns_are_scored():
     several = Conversation((Message("assistant", "one"), Message("user", "one"), Message("assistant", "two")))
     for merges in ((), ("on", "\no")):
         pair_tokenizer = rules(tiny_tokenizer(merges=merges))
@@ -76,7 +76,7 @@ def test_in_answers_of_several_turns_only_the_assistants_words_are_scored():
         assert pair_tokenizer.decode(response.ids) == "one<|end|>\n<|user|>\none<|end|>\n<|assistant|>\ntwo<|end|>"
 
 
-def test_a_long_exchange_has_the_tokens_of_its_text_at_once():
+def test_an_exchange_tokenised_in_pieces_has_the_tokens_of_its_whole_text():
     """A prompt is tokenised once for all its answers, cut at a special token: no merge crosses it."""
     tokenizer = tiny_tokenizer(merges=("on", "\no", " o", "\n\n", ">\n"))
     pair_tokenizer = rules(tokenizer)
@@ -101,19 +101,19 @@ def test_the_template_may_end_turns_with_another_token_than_texts():
     assert decoded(pair_tokenizer, PAIR)[1] == "yes<|end|>"
 
 
-def test_a_template_that_writes_no_end_token_is_given_one():
+def test_an_end_token_is_added_after_a_template_that_writes_none():
     pair_tokenizer = rules(chat_template=TEMPLATE.replace("<|end|>", ""))
     assert decoded(pair_tokenizer, chat_pairs(1)[0])[1].endswith("!<|end|>")
 
 
 @given(st.lists(st.text("".join(CHARACTERS), min_size=1).filter(str.strip), min_size=3, max_size=3, unique=True))
-def test_tokens_say_what_the_texts_say(texts):
+def test_decoded_tokens_are_the_texts(texts):
     prompt, chosen, rejected = texts
     pair = Pair(id="p", prompt=prompt, chosen=chosen, rejected=rejected)
     assert decoded(rules(), pair) == [prompt, f"{chosen}<|end|>", f"{rejected}<|end|>"]
 
 
-def test_many_rows_are_read_as_each_alone():
+def test_many_rows_give_the_tokens_of_each_row():
     pairs = text_pairs(20) + chat_pairs(20)
     pair_tokenizer = rules()
     assert pair_tokenizer.token_pairs(pairs) == [pair_tokenizer.token_pair(pair) for pair in pairs]
@@ -158,12 +158,12 @@ def test_rows_that_cannot_be_trained_on_are_named(changes, why):
         rules().token_pair(replace(PAIR, **changes))
 
 
-def test_rows_that_differ_beyond_the_limit_alone_are_named():
+def test_rows_that_differ_only_beyond_the_limit_are_named():
     with pytest.raises(DataError, match="equal in tokens once they are cut to model.max_length 7"):
         rules(max_length=7).token_pair(replace(PAIR, chosen="yes", rejected="yellow"))
 
 
-def test_a_survey_counts_all_mistakes_and_names_the_first():
+def test_a_scan_counts_all_bad_rows_and_names_the_first():
     pairs = [replace(PAIR, id=f"p{i}", chosen="no" if i % 2 else "yes") for i in range(1000)]
     with pytest.raises(DataError) as error:
         rules().scan(iter(pairs))
@@ -172,13 +172,13 @@ def test_a_survey_counts_all_mistakes_and_names_the_first():
     assert "pair 'p11'" not in text
 
 
-def test_a_survey_tells_how_far_it_is():
-    told: list[int] = []
-    rules().scan(text_pairs(300), told.append)
-    assert told == [256, 300]
+def test_a_scan_reports_progress():
+    reports: list[int] = []
+    rules().scan(text_pairs(300), reports.append)
+    assert reports == [256, 300]
 
 
-def test_a_tokenizer_without_an_end_token_is_refused_with_what_to_type():
+def test_a_tokenizer_without_an_end_token_is_refused_with_advice():
     with pytest.raises(ConfigError, match="model.end_token=TOKEN"):
         rules(tiny_tokenizer(eos=False))
     assert decoded(rules(tiny_tokenizer(eos=False), end_token="<|end|>"), PAIR)[1] == "yes<|end|>"
@@ -191,14 +191,14 @@ def test_a_conversation_without_a_chat_template_is_refused():
         rules(tiny_tokenizer(chat=False)).scan(chat_pairs(2))
 
 
-def test_a_plain_prompt_is_a_users_turn_only_where_it_is_asked_of_a_chat_model():
+def test_a_plain_prompt_becomes_the_users_turn_only_for_a_chat_model():
     assert rules().decode(rules().prompt_ids("hi")) == "<|user|>\nhi<|end|>\n<|assistant|>\n"
     assert rules().decode(rules().prompt_ids("hi", raw=True)) == "hi"
     plain = rules(tiny_tokenizer(chat=False))
     assert plain.decode(plain.prompt_ids("hi")) == "hi"
 
 
-def test_the_fingerprint_changes_with_what_changes_tokens_and_with_nothing_else():
+def test_the_fingerprint_changes_only_with_settings_that_change_tokens():
     first = rules().fingerprint()
     used = rules()
     used.tokenizer(["a", "abc"], padding=True, truncation=True, max_length=2)
