@@ -1,4 +1,4 @@
-"""The text benchmark compares like with like, and says so where it does not."""
+"""The text benchmark compares variants that do the same work, and fails otherwise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return make_job(folder, VARIED, vocabulary=200)
 
 
-def test_texts_give_back_exactly_their_tokens(job: Job) -> None:
+def test_texts_tokenize_to_exactly_their_tokens(job: Job) -> None:
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     for row in job.rows:
         texts = row.texts()
@@ -34,7 +34,7 @@ def test_texts_give_back_exactly_their_tokens(job: Job) -> None:
         assert row.rejected[-1] == END
 
 
-def test_a_stored_reference_and_a_live_one_lose_alike(job: Job) -> None:
+def test_a_stored_reference_gives_the_losses_of_a_live_one(job: Job) -> None:
     live, stored = RawText(job), RawText(job, stored=True)
     for _ in range(4):
         a, b = live.step(), stored.step()
@@ -42,7 +42,7 @@ def test_a_stored_reference_and_a_live_one_lose_alike(job: Job) -> None:
     assert a[0] == pytest.approx(math.log(2), abs=1e-6)
 
 
-def test_the_library_loses_as_the_raw_loop_does(job: Job, tmp_path: Path) -> None:
+def test_diffalign_has_the_losses_of_the_raw_loop(job: Job, tmp_path: Path) -> None:
     ours, raw = prepare_diffalign(tmp_path, job), RawText(job)
     for _ in range(4):
         a, b = ours(), raw.step()
@@ -50,7 +50,7 @@ def test_the_library_loses_as_the_raw_loop_does(job: Job, tmp_path: Path) -> Non
     assert a == pytest.approx(b, abs=1e-5)
 
 
-def test_trl_loses_as_the_raw_loop_does(job: Job) -> None:
+def test_trl_has_the_losses_of_the_raw_loop(job: Job) -> None:
     pytest.importorskip("trl")
     from benchmarks.trl_step import TrlLoop
 
@@ -61,7 +61,7 @@ def test_trl_loses_as_the_raw_loop_does(job: Job) -> None:
     assert losses[2] == pytest.approx(losses[0], abs=1e-5)
 
 
-def test_a_side_that_does_other_work_fails_the_benchmark() -> None:
+def test_a_variant_with_other_losses_fails_the_benchmark() -> None:
     same = {"raw, s": _measured(0.6931472, 0.5), "TRL, s": _measured(0.6931472, 0.50001)}
     check_losses(same)
     with pytest.raises(SystemExit, match="diffalign, s: a loss differs"):
@@ -70,7 +70,7 @@ def test_a_side_that_does_other_work_fails_the_benchmark() -> None:
         check_losses({"raw, s, bf16": _measured(0.68, 0.5)})
 
 
-def test_a_bar_is_held_by_speed_and_memory_together() -> None:
+def test_a_bar_requires_both_speed_and_memory() -> None:
     fast, lean = Measurement([1.0], [90.0]), Measurement([2.0], [50.0])
     results = {"fast": fast, "lean": lean, "slow": Measurement([2.0], [100.0])}
     lines = table(results, [Bar("A", "", name, "slow", 1.5, 0.8) for name in ("fast", "lean")]).splitlines()

@@ -1,4 +1,4 @@
-"""The command line, end to end on a tiny random Stable Diffusion: every command, and what it says when it cannot."""
+"""The command line end to end on a tiny random Stable Diffusion: every command and its error messages."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tests.tiny import RESOLUTION, tiny_sd
 
 
 def call(*arguments: object) -> str:
-    """Runs the command and returns what it printed; a user's error is raised as such."""
+    """Runs the command and returns its output; user errors are raised."""
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -89,8 +89,8 @@ def test_the_whole_adapter_goes_through_generate_and_compare(run, place):
     options = ["--model", place / "model", "--adapter", run / "result", "--prompt", "a fox", "--steps", 2]
     assert "2 images" in call("generate", *options, "--output", out, "--seeds", 2)
     assert "background:red" in call("score", out, "--scorer", "background:red")
-    said = call("compare", *options, "--output", place / "compared", "--scorer", "background:red")
-    assert "report.html" in said and (place / "compared" / "comparison.json").exists()
+    output = call("compare", *options, "--output", place / "compared", "--scorer", "background:red")
+    assert "report.html" in output and (place / "compared" / "comparison.json").exists()
     folders = ["--base", place / "compared" / "base", "--aligned", place / "compared" / "aligned"]
     assert "report.html" in call("compare", *folders, "--scorer", "background:red", "--output", place / "again")
 

@@ -1,4 +1,4 @@
-"""What a tiny random model, or a plain look, says of pairs, through the command line: files that train afterwards."""
+"""Commands that measure pairs, on tiny random models: their output, and files that can be trained on."""
 
 import html
 import json
@@ -43,13 +43,13 @@ def place(tmp_path_factory):
 
 def test_ches_writes_numbers_and_keeps_the_lowest_share(place, tmp_path):
     base = ["data", "ches", place / "pairs.jsonl", "--model", place / "model", "--output"]
-    said = call(*base, tmp_path / "all.jsonl")
-    assert "median" in said and "ln_ches" in said and "ches: 12 rows in, 12 out" in said
+    output = call(*base, tmp_path / "all.jsonl")
+    assert "median" in output and "ln_ches" in output and "ches: 12 rows in, 12 out" in output
     whole = {row["id"]: row for row in rows(tmp_path / "all.jsonl")}
     assert set(whole["text0"]) >= {"ches", "ln_ches", "edit_distance", "last_hidden_product", "note"}
     assert whole["text3"]["note"] == "by hand text3"
-    said = call(*base, tmp_path / "some.jsonl", "--keep-lowest", 0.25)
-    assert "3 out" in said and "9 filtered by your options" in said
+    output = call(*base, tmp_path / "some.jsonl", "--keep-lowest", 0.25)
+    assert "3 out" in output and "9 filtered by your options" in output
     kept = {row["id"] for row in rows(tmp_path / "some.jsonl")}
     assert kept == set(sorted(whole, key=lambda name: whole[name]["ln_ches"])[:3])
     call(*base, tmp_path / "top.jsonl", "--drop-top", 0.5, "--by", "ches")
@@ -70,7 +70,7 @@ def test_ches_refuses_what_it_cannot_do(place, tmp_path):
         call(*base, place / "pairs.jsonl")
 
 
-def test_separability_finds_a_shortcut_and_drops_the_plainest(place, tmp_path):
+def test_separability_finds_a_shortcut_and_drops_the_easiest_pairs(place, tmp_path):
     given = [
         {
             "id": row["id"],
@@ -82,8 +82,8 @@ def test_separability_finds_a_shortcut_and_drops_the_plainest(place, tmp_path):
     ]
     given = [{**row, "id": f"s{n}"} for n, row in enumerate(given)]
     source = write(tmp_path / "short.jsonl", given)
-    said = call("data", "separability", source, "--output", tmp_path / "out.jsonl", "--drop-top", 0.5)
-    assert "SUSPICIOUS: by first 20 tokens" in said and "36 pairs of 36 prompts" in said and "as rough" in said
+    output = call("data", "separability", source, "--output", tmp_path / "out.jsonl", "--drop-top", 0.5)
+    assert "SUSPICIOUS: by first 20 tokens" in output and "36 pairs of 36 prompts" in output and "as rough" in output
     written = rows(tmp_path / "out.jsonl")
     assert len(written) == 18 and all(isinstance(row["probe_margin"], float) for row in written)
     with pytest.raises(UserError, match="Give a file: --output"):
@@ -99,9 +99,11 @@ def test_separability_probes_hidden_states_and_compares_with_a_score(place, tmp_
         for n in range(24)
     ]  # fmt: skip
     source = write(tmp_path / "scored.jsonl", given)
-    said = call("data", "separability", source, "--model", place / "model", "--quality", "rm", "--within", "--folds", 3)
-    assert "hidden states" in said and "the score 'rm' agrees with 50.0% of the labels" in said
-    assert re.search(r"hidden states +[\d.]+ +(0\.9|1\.0)", said), said
+    output = call(
+        "data", "separability", source, "--model", place / "model", "--quality", "rm", "--within", "--folds", 3
+    )
+    assert "hidden states" in output and "the score 'rm' agrees with 50.0% of the labels" in output
+    assert re.search(r"hidden states +[\d.]+ +(0\.9|1\.0)", output), output
 
 
 def test_separability_of_images(tmp_path):
@@ -120,8 +122,8 @@ def test_separability_of_images(tmp_path):
 
 def test_difficulty_marks_pairs_and_sorts_by_it(place, tmp_path):
     base = ["data", "difficulty", place / "pairs.jsonl", "--model", place / "model", "--output"]
-    said = call(*base, tmp_path / "all.jsonl")
-    counts = [int(re.search(rf"{name} +(\d+)", said).group(1)) for name in ("already right", "easy to flip", "hard")]
+    output = call(*base, tmp_path / "all.jsonl")
+    counts = [int(re.search(rf"{name} +(\d+)", output).group(1)) for name in ("already right", "easy to flip", "hard")]
     whole = rows(tmp_path / "all.jsonl")
     assert counts == [sum(row["difficulty_class"] == kind for row in whole) for kind in range(3)]
     for row in whole:
@@ -138,11 +140,11 @@ def test_difficulty_marks_pairs_and_sorts_by_it(place, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pairs.jsonl", "talks.jsonl"])
-def test_rationales_become_a_column_that_readers_know(place, tmp_path, name):
+def test_rationales_become_a_column_that_readers_read(place, tmp_path, name):
     base = ["data", "rationales", place / name, "--model", place / "model", "--model-setting", "max_length=250"]
-    said = call(*base, "--output", tmp_path / "why.jsonl", "--setting", "max_new_tokens=8", "--model-setting",
+    output = call(*base, "--output", tmp_path / "why.jsonl", "--setting", "max_new_tokens=8", "--model-setting",
                 "long_prompts=keep_end", "--model-setting", "max_prompt_length=240")  # fmt: skip
-    assert "rationales:" in said
+    assert "rationales:" in output
     written = {row["id"]: row["rationale"] for row in rows(tmp_path / "why.jsonl")}
     assert len(written) >= 4 and all(text.strip() for text in written.values())
     for pair in read_pairs(tmp_path / "why.jsonl").pairs:
@@ -157,8 +159,8 @@ def test_design_rejected_draws_among_ranked_answers(tmp_path):
         for n in range(200)
     ]
     source = write(tmp_path / "lists.jsonl", given)
-    said = call("data", "design-rejected", source, "--output", tmp_path / "out.jsonl", "--beta", 1)
-    assert "200 rows in, 200 out" in said
+    output = call("data", "design-rejected", source, "--output", tmp_path / "out.jsonl", "--beta", 1)
+    assert "200 rows in, 200 out" in output
     written = rows(tmp_path / "out.jsonl")
     share = {text: sum(row["rejected"] == text for row in written) / 200 for text in "abcd"}
     assert share["a"] == 0 and share["b"] > share["d"] > 0 and share["b"] == pytest.approx(0.69, abs=0.1)
@@ -192,8 +194,8 @@ def test_tokens_shows_rewards_that_add_up_to_the_answers(place, tmp_path):
     marked = [{"prompt": "a fox <b>", "chosen": " yes & no!", "rejected": " <i>no</i>?"}, *rows(place / "pairs.jsonl")]
     source = write(tmp_path / "given.jsonl", marked)
     base = ["tokens", source, "--model", place / "model", "--adapter", adapter, "--limit", 3]
-    said = call(*base, "--output", tmp_path / "heat.jsonl", "--beta", 0.5)
-    assert "6 answers of 3 rows" in said
+    output = call(*base, "--output", tmp_path / "heat.jsonl", "--beta", 0.5)
+    assert "6 answers of 3 rows" in output
     table = rows(tmp_path / "heat.jsonl")
     first = table[0]
     assert first["role"] == "chosen" and "".join(first["tokens"]).startswith(" yes & no!")
@@ -227,7 +229,7 @@ def test_generate_searches_by_beams(place, tmp_path):
         call(*base, "--output", tmp_path / "no", "--setting", "beams=4", "--setting", "beam_mode=reward")
 
 
-def test_commands_and_options_that_the_page_names_exist():
+def test_commands_and_options_in_the_documentation_exist():
     from pathlib import Path
 
     from typer.main import get_command
@@ -268,7 +270,7 @@ def test_difficulty_and_embeddings_of_images(tmp_path):
     call(*base, "--output", tmp_path / "judged" / "b.jsonl", "--looks", 2, "--batch", 1)
     one, other = ({r["id"]: r["difficulty"] for r in rows(tmp_path / "judged" / f"{n}.jsonl")} for n in "ab")
     assert one == pytest.approx(other, rel=1e-3, abs=1e-5) and len(set(one.values())) == 6
-    said = call("data", "separability", tmp_path / "pairs", "--scorer", f"clip:{tmp_path / 'clip'}", "--folds", 2)
-    assert "embeddings" in said and "SUSPICIOUS: by image statistics" in said
+    output = call("data", "separability", tmp_path / "pairs", "--scorer", f"clip:{tmp_path / 'clip'}", "--folds", 2)
+    assert "embeddings" in output and "SUSPICIOUS: by image statistics" in output
     with pytest.raises(UserError, match="data separability"):
         call("data", "ches", tmp_path / "pairs", "--model", tmp_path / "model", "--output", tmp_path / "no.jsonl")

@@ -1,4 +1,4 @@
-"""The doctor names what is wrong, with the line that mends it."""
+"""`diffalign doctor` reports problems of the environment with their fixes."""
 
 import subprocess
 
@@ -12,7 +12,7 @@ def by_word(findings, word):
     return [finding for finding in findings if word in finding.what]
 
 
-def test_this_environment_can_run_and_every_ill_has_its_fix():
+def test_this_environment_has_no_problem_and_every_finding_has_a_fix():
     findings = doctor.diagnose()
     assert not [finding for finding in findings if finding.state == "problem"]
     assert all(finding.fix for finding in by_word(findings, "is absent"))
@@ -20,7 +20,7 @@ def test_this_environment_can_run_and_every_ill_has_its_fix():
 
 
 @pytest.mark.parametrize(("pays", "name"), [(True, "bf16"), (False, "float32")])
-def test_the_precision_of_auto_is_told_with_its_reason(monkeypatch, pays, name):
+def test_the_precision_of_auto_is_reported_with_its_reason(monkeypatch, pays, name):
     monkeypatch.setattr(precision, "try_bf16", lambda device: precision.Bf16(pays, "bf16 was tried"))
     (finding,) = by_word(doctor.diagnose(), "mixed_precision")
     assert finding.state == "ok" and f"auto is {name} here, as bf16 was tried" in finding.what

@@ -1,6 +1,6 @@
 """Several processes, started by torch's launcher: the same adapter as one process, for images and texts.
 
-`accelerate launch` calls the same launcher for several GPUs; for CPUs it starts a single process, whatever is asked.
+`accelerate launch` calls the same launcher for several GPUs; for CPUs it always starts a single process.
 """
 
 import json
@@ -39,7 +39,7 @@ def adapter(recipe: dict, folder, processes: int = 1) -> dict[str, torch.Tensor]
 
 
 def images(folder):
-    """A tiny image model, and pairs of images."""
+    """A tiny image model and pairs of images."""
     rows = [
         {"prompt": pair.prompt, "chosen_file_name": pair.chosen.name, "rejected_file_name": pair.rejected.name}
         for pair in tiny_pairs(folder / "pairs", 4)
@@ -49,7 +49,7 @@ def images(folder):
 
 
 def texts(folder):
-    """A tiny chat model, and pairs of answers of varied lengths."""
+    """A tiny chat model and pairs of answers of varied lengths."""
     rows = [
         {"prompt": pair.prompt.rows(), "chosen": pair.chosen.rows(), "rejected": pair.rejected.rows()}
         for pair in chat_pairs(4)

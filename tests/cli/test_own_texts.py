@@ -1,4 +1,4 @@
-"""The whole command line on one tiny language model: it makes its pairs itself, trains on them, and is looked at."""
+"""The command line on one tiny language model that generates its own pairs, trains on them, and is evaluated."""
 
 import json
 
@@ -22,10 +22,10 @@ def test_a_model_makes_its_pairs_trains_on_them_and_is_compared(tmp_path):
     named = ["--model", model, "--setting", "max_new_tokens=24"]
 
     make = ["data", "make", *named, "--prompt", f"@{tmp_path / 'prompts.txt'}", "--scorer", f"length:{model}"]
-    said = call(*make, "--output", tmp_path / "own", "--answers", 6, "--gap", 1, "--setting", "temperature=2")
+    output = call(*make, "--output", tmp_path / "own", "--answers", 6, "--gap", 1, "--setting", "temperature=2")
     own = tmp_path / "own" / "pairs.jsonl"
     made, answers = rows(own), rows(tmp_path / "own" / "metadata.jsonl")
-    assert f"{len(made)} pairs in {own}" in said and len(answers) == 6 * len(PROMPTS)
+    assert f"{len(made)} pairs in {own}" in output and len(answers) == 6 * len(PROMPTS)
     assert 1 <= len(made) <= len(PROMPTS)
     for row in made:
         (turn,), (other,) = row["chosen"], row["rejected"]
@@ -34,9 +34,9 @@ def test_a_model_makes_its_pairs_trains_on_them_and_is_compared(tmp_path):
         assert row["prompt"] == [{"role": "user", "content": row["prompt"][0]["content"]}]
         assert turn["role"] == other["role"] == "assistant"
 
-    said = call("data", "check", own)
-    assert "The data set is ready" in said and "stored seed" not in said
-    assert f"agrees with 100.0% of {len(made)} labels" in said
+    output = call("data", "check", own)
+    assert "The data set is ready" in output and "stored seed" not in output
+    assert f"agrees with 100.0% of {len(made)} labels" in output
 
     recipe = {
         "method": "dpo",
@@ -52,17 +52,17 @@ def test_a_model_makes_its_pairs_trains_on_them_and_is_compared(tmp_path):
     assert len(losses) == 3 and losses[-1] < losses[0]
 
     adapter = ["--adapter", tmp_path / "run" / "result", "--prompt", "a fox"]
-    said = call("generate", *named, *adapter, "--output", tmp_path / "texts")
+    output = call("generate", *named, *adapter, "--output", tmp_path / "texts")
     (row,) = rows(tmp_path / "texts" / "metadata.jsonl")
-    assert f"[a fox | seed 0]\n{row['completion']}" in said
-    said = call("compare", *named, *adapter, "--scorer", "length", "--output", tmp_path / "compared")
-    assert "report.html" in said and "length" in (tmp_path / "compared" / "report.html").read_text()
+    assert f"[a fox | seed 0]\n{row['completion']}" in output
+    output = call("compare", *named, *adapter, "--scorer", "length", "--output", tmp_path / "compared")
+    assert "report.html" in output and "length" in (tmp_path / "compared" / "report.html").read_text()
     file, *facts = call("info", tmp_path / "run" / "result").splitlines()
     assert file.endswith("adapter_model.safetensors") and str(tmp_path) not in "".join(facts)
     assert {"method            dpo", "loss              logistic", f"pairs             {len(made)}"} <= set(facts)
 
 
-def test_options_of_a_format_go_to_the_check_as_to_a_run(tmp_path):
+def test_options_of_a_format_apply_to_check_and_training(tmp_path):
     path = tmp_path / "talks.jsonl"
     talk = "\n\nHuman: Why?\n\nAssistant:"
     path.write_text(

@@ -1,4 +1,4 @@
-"""The command line on a tiny random language model: the same commands as for images, and what they say of texts."""
+"""The command line on a tiny random language model: the same commands as for images, with messages about texts."""
 
 import json
 import re
@@ -46,12 +46,12 @@ def test_a_whole_run_leaves_adapter_card_report_texts_and_held_out_accuracy(plac
     card = (run / "result" / "README.md").read_text()
     assert "text-generation" in card and "implicit accuracy on 4 held-out pairs" in card and "by length" in card
     options = ["--model", place / "model", "--adapter", run / "result", "--prompt", "a fox", *SHORT]
-    said = call("generate", *options, "--output", place / "texts", "--seeds", 2)
-    assert "2 texts" in said and "[a fox | seed 1]" in said
+    output = call("generate", *options, "--output", place / "texts", "--seeds", 2)
+    assert "2 texts" in output and "[a fox | seed 1]" in output
     rows = [json.loads(line) for line in (place / "texts" / "metadata.jsonl").read_text().splitlines()]
     assert [row["seed"] for row in rows] == [0, 1] and all("completion" in row for row in rows)
-    said = call("compare", *options, "--output", place / "compared", "--scorer", "length")
-    assert "report.html" in said and "image" not in said
+    output = call("compare", *options, "--output", place / "compared", "--scorer", "length")
+    assert "report.html" in output and "image" not in output
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_whole_run_leaves_adapter_card_report_texts_and_held_out_accuracy(plac
         (["--kind", "image"], ConfigError, "folder without model_index.json"),
     ],
 )
-def test_a_setting_that_the_model_does_not_have_is_told_before_it_is_loaded(place, options, error, says):
+def test_an_unknown_setting_is_refused_before_the_model_is_loaded(place, options, error, says):
     with pytest.raises(error, match=re.escape(says)):
         call("generate", "--model", place / "model", "--prompt", "x", "--output", place / "no", *options)
     assert not (place / "no").exists()

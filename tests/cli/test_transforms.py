@@ -1,4 +1,4 @@
-"""The commands that make a data set of a data set: what they write, what they say, and what they refuse."""
+"""Commands that transform data sets: their files, their output, and the errors they raise."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from tests.data.transforms.sets import texts
 
 @pytest.fixture
 def source(tmp_path):
-    """Twenty pairs of texts, and one row that is dropped while it is read."""
+    """Twenty pairs of texts, and one row that is dropped while reading."""
     path = tmp_path / "in" / "pairs.jsonl"
     write_pairs(path, texts(20))
     with path.open("a") as file:
@@ -32,10 +32,10 @@ def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_flip_turns_a_share_round_and_says_so(tmp_path, source):
+def test_flip_flips_a_share_and_reports_it(tmp_path, source):
     out = tmp_path / "flipped.jsonl"
-    said = call("data", "flip", source, "--output", out, "--share", 0.1, "--seed", 3)
-    assert f"flip: 21 rows in, 20 out to {out}; dropped 1: 1 tie" in said and "2 of 20 labels turned round" in said
+    output = call("data", "flip", source, "--output", out, "--share", 0.1, "--seed", 3)
+    assert f"flip: 21 rows in, 20 out to {out}; dropped 1: 1 tie" in output and "2 of 20 labels turned round" in output
     before, after = rows(source), rows(out)
     turned = [new for new in after if new["flipped"] == 1.0]
     assert len(turned) == 2 and all(new["language"] == "en" for new in after)
@@ -51,22 +51,24 @@ def test_flip_takes_ids_or_scores(tmp_path, source):
     assert all(row["chosen_judge0"] >= row["rejected_judge0"] for row in rows(tmp_path / "b.jsonl"))
     scores = {pair.id: (0.0, 1.0) for pair in read_pairs(source).pairs}
     write_scores(tmp_path / "rm.jsonl", "rm", scores)
-    said = call("data", "flip", source, "--output", tmp_path / "c.jsonl", "--scores", tmp_path / "rm.jsonl")
-    assert "20 of 20 labels turned round, which the scores contradict" in said
+    output = call("data", "flip", source, "--output", tmp_path / "c.jsonl", "--scores", tmp_path / "rm.jsonl")
+    assert "20 of 20 labels turned round, which the scores contradict" in output
     for wrong in ([], ["--share", 0.1, "--scorer", "judge0"]):
         with pytest.raises(UserError, match="choose which labels"):
             call("data", "flip", source, "--output", tmp_path / "d.jsonl", *wrong)
 
 
-def test_strength_writes_what_labels_in_columns_read(tmp_path, source):
+def test_strength_writes_columns_that_the_column_label_reads(tmp_path, source):
     ones = []
     for n in range(3):
         scores = {pair.id: (float((7 * i + n) % 11), 5.0) for i, pair in enumerate(read_pairs(source).pairs)}
         ones += ["--scores", tmp_path / f"rm{n}.jsonl"]
         write_scores(tmp_path / f"rm{n}.jsonl", "rm", scores)
     out = tmp_path / "strong.jsonl"
-    said = call("data", "strength", source, "--output", out, *ones, "--treat", "wrong=drop", "--soft", 0.2)
-    assert "3 judges" in said and "dropped 5: 4 filtered by your options, 1 tie" in said and "4 wrong (drop)" in said
+    output = call("data", "strength", source, "--output", out, *ones, "--treat", "wrong=drop", "--soft", 0.2)
+    assert (
+        "3 judges" in output and "dropped 5: 4 filtered by your options, 1 tie" in output and "4 wrong (drop)" in output
+    )
     made = rows(out)
     assert len(made) == 16 and {row["bucket"] for row in made} == {"ambiguous", "normal", "top"}
     pairs = read_pairs(out).pairs
@@ -87,10 +89,10 @@ def test_a_label_reads_the_margins_that_strength_wrote(tmp_path, source):
     assert label.probability.tolist() == [pair.probability for pair in pairs]
 
 
-def test_curriculum_writes_stages_and_how_to_train_on_them(tmp_path, source):
-    said = call("data", "curriculum", source, "--output", tmp_path / "stages", "--key", "judge2", "--stages", 2)
-    assert "curriculum: 21 rows in, 20 pairs, 20 out to" in said and "stage 1: 10 pairs, gaps" in said
-    assert f"python -m pipelines.curriculum RECIPE --stages {tmp_path / 'stages'}" in said
+def test_curriculum_writes_stages_and_prints_the_training_command(tmp_path, source):
+    output = call("data", "curriculum", source, "--output", tmp_path / "stages", "--key", "judge2", "--stages", 2)
+    assert "curriculum: 21 rows in, 20 pairs, 20 out to" in output and "stage 1: 10 pairs, gaps" in output
+    assert f"python -m pipelines.curriculum RECIPE --stages {tmp_path / 'stages'}" in output
     index = yaml.safe_load((tmp_path / "stages" / "curriculum.yaml").read_text())
     assert index["reference"] == "previous_stage" and [s["pairs"] for s in index["stages"]] == [10, 10]
     first, second = (rows(tmp_path / "stages" / f"stage-{n}.jsonl") for n in (1, 2))
@@ -105,7 +107,7 @@ def test_curriculum_sorts_by_a_file_of_scores(tmp_path, source):
     assert [row["gap"] for row in rows(tmp_path / "stages" / "stage-1.jsonl")] == [20.0, 19.0, 18.0, 17.0, 16.0]
 
 
-def test_curriculum_pairs_the_best_of_a_list_with_the_others(tmp_path):
+def test_curriculum_pairs_the_best_of_a_list_with_each_other_answer(tmp_path):
     path = fixtures.jsonl(
         tmp_path / "l.jsonl", [{"prompt": "p", "completions": ["a", "b", "c", "d"], "scores": [9, 3, 7, 5]}]
     )
@@ -121,9 +123,11 @@ def test_curriculum_pairs_the_best_of_a_list_with_the_others(tmp_path):
 
 
 def test_prompt_pairs_writes_both_kinds(tmp_path, source):
-    said = call("data", "prompt-pairs", source, "--output", tmp_path / "prompts", "--most", 3)
+    output = call("data", "prompt-pairs", source, "--output", tmp_path / "prompts", "--most", 3)
     within, between = (rows(tmp_path / "prompts" / f"{name}.jsonl") for name in ("within", "between"))
-    assert f"within: 21 rows in, {len(within)} out to" in said and f"between: 21 rows in, {len(between)} out" in said
+    assert (
+        f"within: 21 rows in, {len(within)} out to" in output and f"between: 21 rows in, {len(between)} out" in output
+    )
     assert all(row["chosen"] == row["rejected"] and 2 <= len(row["rules"]) <= 3 for row in within)
     assert all(row["augmented_prompt"].endswith(row["prompt"]) for row in between)
     call(
@@ -165,17 +169,19 @@ def test_prompt_pairs_of_images_take_columns(tmp_path):
     assert {"thing 0, on red", "thing 0, on red, 1", "thing 0, 1, on red"} & {pair.prompt for pair in found.pairs}
 
 
-def test_fewshot_keeps_users_apart(tmp_path, source):
-    said = call("data", "fewshot", source, "--output", tmp_path / "shots", "--shots", 2, "--test-users", 0.25)
-    assert "fewshot train" in said and "3 users, 2 shots, 6 passes" in said and "1 users, 2 shots, 1 passes" in said
+def test_fewshot_separates_users(tmp_path, source):
+    output = call("data", "fewshot", source, "--output", tmp_path / "shots", "--shots", 2, "--test-users", 0.25)
+    assert (
+        "fewshot train" in output and "3 users, 2 shots, 6 passes" in output and "1 users, 2 shots, 1 passes" in output
+    )
     train, test = (rows(tmp_path / "shots" / f"{name}.jsonl") for name in ("train", "test"))
     assert not {row["user_id"] for row in train} & {row["user_id"] for row in test} and len(test) == 1
     assert len(read_pairs(tmp_path / "shots")) == len(train)  # the folder's split to train on
-    call("data", "fewshot", source, "--output", tmp_path / "told", "--shots", 1, "--persona", "teacher")
-    assert all("likes user" in row["prompt"] for row in rows(tmp_path / "told" / "train.jsonl"))
+    call("data", "fewshot", source, "--output", tmp_path / "shots", "--shots", 1, "--persona", "teacher")
+    assert all("likes user" in row["prompt"] for row in rows(tmp_path / "shots" / "train.jsonl"))
 
 
-def test_no_command_writes_over_its_source_or_into_its_folder(tmp_path, source):
+def test_no_command_overwrites_its_source_or_writes_into_its_folder(tmp_path, source):
     with pytest.raises(UserError, match="is the source itself"):
         call("data", "flip", source, "--output", source, "--share", 0.1)
     with pytest.raises(UserError, match="whose tables are read together"):
@@ -187,7 +193,7 @@ def test_no_command_writes_over_its_source_or_into_its_folder(tmp_path, source):
         call("data", "flip", tmp_path / "nothing", "--output", tmp_path / "x.jsonl", "--share", 0.1)
 
 
-def test_options_of_the_format_reach_the_columns_that_go_along(tmp_path):
+def test_options_of_the_format_apply_to_unread_columns(tmp_path):
     rows_ = [{"ask": "p", "chosen": "a", "rejected": "b", "note": "x"}]
     path = fixtures.jsonl(tmp_path / "t.jsonl", rows_)
     call("data", "flip", path, "--output", tmp_path / "o.jsonl", "--share", 1, "--option", "columns={prompt: ask}")
@@ -210,7 +216,7 @@ def recipe(tmp_path, data, **values):
 
 
 @pytest.mark.parametrize("kind", ["within", "between", "strength"])
-def test_what_the_commands_write_is_trained_on(kind, tmp_path):
+def test_written_data_sets_can_be_trained_on(kind, tmp_path):
     from tests.tiny_text import text_pairs
 
     write_pairs(tmp_path / "pairs.jsonl", short := [PairRow(p) for p in text_pairs(8)])

@@ -1,4 +1,4 @@
-"""Policies that draw plain colours or say plain words, and judges of them: what a comparison must find is known."""
+"""Fake policies of plain colours or words, and fake judges, with known results of comparisons."""
 
 from contextlib import nullcontext
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 class PlainPolicy:
-    """The aligned model draws redder than its reference by ``shift``; seeds differ in the blue channel."""
+    """The aligned model's images are redder than its reference's by ``shift``; seeds differ in the blue channel."""
 
     medium = "image"
 
@@ -45,7 +45,7 @@ class Redness:
 
 
 class RedHit(Redness):
-    """A hit is an image that is redder than 120."""
+    """A hit is an image with a red channel above 120."""
 
     def scores_and_hits(self, prompts, images):
         scores = self.score(prompts, images)
@@ -53,7 +53,7 @@ class RedHit(Redness):
 
 
 class TalkingPolicy(PlainPolicy):
-    """The aligned model says "good" ``shift`` times more often than its reference does; seeds end the text."""
+    """The aligned model's texts have ``shift`` more "good" than its reference's; they end with the seed."""
 
     medium = "text"
 
@@ -65,7 +65,7 @@ class TalkingPolicy(PlainPolicy):
 
 
 class Praise:
-    """How often a text says "good"."""
+    """Number of "good" in a text."""
 
     name, unit, range, license, paper, weights, medium = "praise", "words", (0.0, 9e9), "none", "none", "", "text"
 

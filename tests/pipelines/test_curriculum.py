@@ -1,4 +1,4 @@
-"""A curriculum is trained stage after stage: every stage begins where the last one ended, and goes on when killed."""
+"""A curriculum is trained stage by stage from the weights of the previous stage, and resumes after an interruption."""
 
 import json
 import math
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def graded(pairs):
-    """Pairs with a score, the first the clearest."""
+    """Pairs with a score; the first has the largest gap."""
     return [
         PairRow(type(p)(**{**p.__dict__, "scores": {"chosen": {"score": 9.0 - n}, "rejected": {"score": 0.0}}}))
         for n, p in enumerate(pairs)
@@ -53,20 +53,20 @@ def text(tmp_path):
     return recipe_of(tmp_path, tiny_llm(tmp_path / "llm")), read_stages(tmp_path / "stages")
 
 
-def first_losses(found):
-    return [records[0]["loss"] for records in found.metrics]
+def first_losses(result):
+    return [records[0]["loss"] for records in result.metrics]
 
 
-def test_with_the_previous_stage_as_reference_every_stage_begins_at_log_two(text):
+def test_with_the_previous_stage_as_reference_every_stage_starts_at_log_two(text):
     recipe, stages = text
-    found = program.run(recipe, stages)
-    assert first_losses(found) == pytest.approx([math.log(2.0)] * 2, abs=1e-6)
-    assert [len(records) for records in found.metrics] == [2, 2]
-    assert found.artifact.exists() and found.artifact.parent.name == "stage-2"
+    result = program.run(recipe, stages)
+    assert first_losses(result) == pytest.approx([math.log(2.0)] * 2, abs=1e-6)
+    assert [len(records) for records in result.metrics] == [2, 2]
+    assert result.artifact.exists() and result.artifact.parent.name == "stage-2"
     assert "%" in (Path(recipe.output) / "stages.md").read_text()
 
 
-def test_with_a_fixed_reference_the_second_stage_begins_elsewhere_and_the_first_alike(text, tmp_path):
+def test_with_a_fixed_reference_only_the_first_stage_starts_at_log_two(text, tmp_path):
     recipe, stages = text
     moved = program.run(recipe, stages)
     fixed = program.run(recipe.model_copy(update={"output": str(tmp_path / "fixed")}), stages, reference="fixed")
@@ -74,7 +74,7 @@ def test_with_a_fixed_reference_the_second_stage_begins_elsewhere_and_the_first_
     assert abs(first_losses(fixed)[1] - math.log(2.0)) > 1e-4
 
 
-def test_each_stage_starts_from_the_weights_of_the_last(text, tmp_path):
+def test_each_stage_starts_from_the_weights_of_the_previous_one(text, tmp_path):
     recipe, stages = text
     program.run(recipe, stages)
     pool = CheckpointPool(tmp_path / "run" / "pool")
@@ -95,12 +95,12 @@ def test_one_stage_with_a_fixed_reference_is_the_plain_training(text, tmp_path):
     plain = recipe.model_copy(
         update={"output": str(tmp_path / "plain"), "train": recipe.train.model_copy(update={"steps": 4})}
     )
-    found = train(plain)
-    state = found.policy.state()
+    result = train(plain)
+    state = result.policy.state()
     assert all(torch.equal(value, state[name]) for name, value in staged.policy.state().items())
 
 
-def test_a_killed_curriculum_goes_on_and_ends_alike(text, tmp_path, monkeypatch):
+def test_an_interrupted_curriculum_resumes_with_the_same_result(text, tmp_path, monkeypatch):
     recipe, stages = text
     whole = program.run(recipe, stages).policy.state()
     killed = recipe.model_copy(
@@ -133,8 +133,8 @@ def test_a_killed_curriculum_goes_on_and_ends_alike(text, tmp_path, monkeypatch)
 def test_every_weight_may_train(text, tmp_path):
     recipe, stages = text
     model = recipe.model.model_copy(update={"adapter": None, "reference": "copy"})
-    found = program.run(recipe.model_copy(update={"model": model, "output": str(tmp_path / "full")}), stages)
-    assert first_losses(found) == pytest.approx([math.log(2.0)] * 2, abs=1e-6)
+    result = program.run(recipe.model_copy(update={"model": model, "output": str(tmp_path / "full")}), stages)
+    assert first_losses(result) == pytest.approx([math.log(2.0)] * 2, abs=1e-6)
 
 
 def test_images_take_a_curriculum_too_and_the_program_makes_its_stages(tmp_path, monkeypatch, capsys):
@@ -155,8 +155,8 @@ def test_images_take_a_curriculum_too_and_the_program_makes_its_stages(tmp_path,
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     arguments = [str(tmp_path / "recipe.yaml"), "--number", "2", "--set", "train.seed=1"]
     program.main(arguments)
-    said = capsys.readouterr().out
-    assert "stage 1:" in said and "| stage" in said and "background" in said
+    output = capsys.readouterr().out
+    assert "stage 1:" in output and "| stage" in output and "background" in output
     first = [
         json.loads((tmp_path / "run" / f"stage-{n}" / "metrics.jsonl").read_text().splitlines()[0]) for n in (1, 2)
     ]
@@ -167,13 +167,13 @@ def test_images_take_a_curriculum_too_and_the_program_makes_its_stages(tmp_path,
         program.main([str(tmp_path / "gone.yaml"), "--stages", str(tmp_path)])
 
 
-def test_settings_that_cannot_be_followed_are_told(text):
+def test_settings_that_cannot_be_applied_are_refused(text):
     recipe, stages = text
     with pytest.raises(ConfigError, match="above 0"):
         program.run(recipe, stages, epochs=0)
 
 
-def test_the_embedded_recipe_can_be_followed(monkeypatch):
+def test_the_embedded_recipe_can_be_run(monkeypatch):
     monkeypatch.chdir(ROOT)
     recipe = load_recipe("configs/emoji/curriculum.yaml")
     assert recipe.method == "diffusion_dpo" and recipe.evaluate.prompts

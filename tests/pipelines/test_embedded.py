@@ -1,4 +1,4 @@
-"""Claims of the embedded model: its grammar, its split, its tokenizer and its files."""
+"""The embedded model: its grammar, split, tokenizer and files."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_near_misses_stay_in_the_training_combinations_and_break_the_prompt():
         assert scorer_images.matches([scene], [scene, other]).tolist() == [[True, False]]
 
 
-def test_a_prompt_is_true_of_every_scene_that_has_what_it_says():
+def test_a_prompt_matches_every_scene_with_its_attributes():
     shown = [scenes.Scene("fox", 1, "flat", "blue", "left"), scenes.Scene("fox", 1, "noto", "blue", "top")]
     prompted = [scenes.Scene("fox"), scenes.Scene("fox", 1, "flat"), scenes.Scene("fox", 2), scenes.Scene("owl")]
     assert scorer_images.matches(prompted, shown).tolist() == [
@@ -68,7 +68,7 @@ def test_each_word_of_the_grammar_is_one_token_and_any_text_can_be_read(tmp_path
     assert max(len(tokenizer(scene.prompt).input_ids) for scene in some_scenes(500)) <= word_tokenizer.LENGTH
 
 
-def test_the_best_meets_the_worst_and_small_gaps_make_no_pair():
+def test_the_best_is_paired_with_the_worst_and_small_gaps_are_skipped():
     scores = np.array([[0.1, 0.9, 0.5, 0.45], [0.5, 0.5, 0.5, 0.5]])
     assert pairs.choose(scores, gap=0.2, per_prompt=2) == [(0, 1, 0)]
     assert pairs.choose(scores, gap=0.04, per_prompt=2) == [(0, 1, 0), (0, 2, 3)]

@@ -1,4 +1,4 @@
-"""Learning is proven on a preference that nobody can miss, before anything subtler."""
+"""The training loop learns an obvious preference."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ needs_assets = pytest.mark.skipif(not (ROOT / "assets" / "emoji" / "model").exis
 def test_a_favourite_background_is_drawn_where_the_prompt_names_none(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("DIFFALIGN_CACHE", str(tmp_path / "cache"))
-    found = program.run(tmp_path, colour="yellow", seed=0)
-    print(found.table())
-    assert found.base_colour.high < 0.5, "the base must not know the preference"
-    assert found.aligned_colour.rate >= 0.85
-    assert found.aligned_subject.rate >= found.base_subject.rate - 0.08, "the prompted subject must survive"
+    result = program.run(tmp_path, colour="yellow", seed=0)
+    print(result.table())
+    assert result.base_colour.high < 0.5, "the base must not know the preference"
+    assert result.aligned_colour.rate >= 0.85
+    assert result.aligned_subject.rate >= result.base_subject.rate - 0.08, "the prompted subject must survive"
 
 
 @needs_assets
-def test_pairs_name_no_background_and_differ_from_the_prompts_that_judge(tmp_path, monkeypatch):
+def test_pairs_name_no_background_and_differ_from_evaluation_prompts(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setitem(program.SAMPLING, "steps", 1)
     program.make_pairs(tmp_path / "pairs", "red", 4, seed=0)

@@ -1,4 +1,4 @@
-"""A paper's program goes from pairs to the paper's table, and goes on where it was killed."""
+"""A paper's program runs from pairs to the paper's table, and resumes after an interruption."""
 
 import json
 from functools import partial
@@ -22,7 +22,7 @@ HELD_OUT, JUDGE = f"label_hit:{ASSETS}/scorers/recogniser", f"clip:{ASSETS}/scor
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """Replaced values that make an experiment one of seconds."""
+    """Overrides that reduce an experiment to seconds."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("DIFFALIGN_CACHE", str(tmp_path / "cache"))
     prompts = (ROOT / ASSETS / "prompts" / "dev.txt").read_text().splitlines()[:3]
@@ -57,7 +57,7 @@ def test_every_recipe_of_a_program_loads_and_judges(preset, method):
     assert not set(recipe.evaluate.scorers) & set(recipe.evaluate.trained_on)
 
 
-def test_a_preset_says_what_it_needs_from_elsewhere(monkeypatch):
+def test_a_preset_lists_what_is_not_on_disk(monkeypatch):
     monkeypatch.chdir(ROOT)
     needed = paper.not_on_disk(load_recipe(paper.recipe_file("sd15", "smpo")))
     assert "stable-diffusion-v1-5/stable-diffusion-v1-5" in needed
@@ -105,16 +105,16 @@ def test_the_favourite_background_is_drawn_first_and_judged_with_the_colour_in_t
     prompts = (ROOT / ASSETS / "prompts" / "unnamed_background.txt").read_text().splitlines()[:2]
     (tmp_path / "prompts.txt").write_text("\n".join(prompts))
     values = [*small, f"data.train={tmp_path / 'pairs'}", "latents.steps=2"]
-    found = paper.run("ddim_inpo", tmp_path / "inpo", preset="background", overrides=values)
-    assert [judgement.name for judgement in found.comparison.held_out()] == [
+    result = paper.run("ddim_inpo", tmp_path / "inpo", preset="background", overrides=values)
+    assert [judgement.name for judgement in result.comparison.held_out()] == [
         f"{paper.BACKGROUND_JUDGE}, yellow background",
         HELD_OUT,
     ]
-    assert found.cost.per_pair["inversion"] > 0
+    assert result.cost.per_pair["inversion"] > 0
 
 
 @needs_assets
-def test_a_killed_program_goes_on_and_a_finished_one_is_read(tmp_path, small, monkeypatch):
+def test_an_interrupted_program_resumes_and_a_finished_one_is_read(tmp_path, small, monkeypatch):
     whole = paper.run("diffusion_dpo", tmp_path / "whole", preset="emoji", overrides=small)
 
     class Killed(Exception):
@@ -165,10 +165,12 @@ def test_what_is_common_to_compared_methods_is_equal_and_the_four_choices_are_th
         recipe = compare_methods.with_method(common, name, "emoji", [], tmp_path)
         assert recipe.train == common.train and recipe.evaluate == common.evaluate
         assert recipe.model.adapter == common.model.adapter and recipe.data.train == common.data.train
-    found = compare_methods.with_method(common, "smpo", "emoji", ["labels.gamma=3"], tmp_path)
+    result = compare_methods.with_method(common, "smpo", "emoji", ["labels.gamma=3"], tmp_path)
     own = load_recipe(paper.recipe_file("emoji", "smpo"))
-    assert found.model.latents == own.model.latents and found.loss == own.loss and found.data.scores == own.data.scores
-    assert (found.labels.name, found.labels.hyper["gamma"]) == ("score_scaled", 3)
+    assert (
+        result.model.latents == own.model.latents and result.loss == own.loss and result.data.scores == own.data.scores
+    )
+    assert (result.labels.name, result.labels.hyper["gamma"]) == ("score_scaled", 3)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,9 @@ def test_what_is_common_to_compared_methods_is_equal_and_the_four_choices_are_th
         ("mapo", [], 6, 267),
     ],
 )
-def test_equal_evaluations_are_fewer_steps_of_what_costs_more(name, settings, forwards, steps, tmp_path, monkeypatch):
+def test_with_equal_evaluations_expensive_methods_get_fewer_steps(
+    name, settings, forwards, steps, tmp_path, monkeypatch
+):
     monkeypatch.chdir(ROOT)
     common = load_recipe(paper.recipe_file("emoji", "diffusion_dpo"), ["train.steps=200", "train.warmup_steps=10"])
     recipe = compare_methods.with_method(common, name, "emoji", settings, tmp_path)
@@ -196,7 +200,7 @@ def test_equal_evaluations_are_fewer_steps_of_what_costs_more(name, settings, fo
     assert scaled.train.warmup_steps == round(steps / 20)
 
 
-def test_an_unknown_method_is_refused_before_anything_is_drawn(tmp_path):
+def test_an_unknown_method_is_refused_before_anything_is_generated(tmp_path):
     with pytest.raises(ConfigError, match="smpo"):
         compare_methods.run(tmp_path, ["smppo"])
     assert not list(tmp_path.iterdir())
@@ -206,11 +210,11 @@ def test_an_unknown_method_is_refused_before_anything_is_drawn(tmp_path):
 @needs_assets
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("method", PROGRAMS)
-def test_the_aligned_model_beats_its_base_by_a_judge_that_it_never_met(method, tmp_path, monkeypatch):
+def test_the_aligned_model_beats_its_base_by_a_held_out_judge(method, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("DIFFALIGN_CACHE", str(tmp_path / "cache"))
     values = [f"data.train={tmp_path / 'pairs'}"]
     values += [f"data.scores=[{tmp_path / 'judge.jsonl'}]"] if method == "smpo" else []
-    found = paper.run(method, tmp_path / method, overrides=values)
-    print(PROGRAMS[method].TABLE.show(found.comparison), found.cost.summary(), sep="\n")
-    assert found.comparison.held_out()[0].win.low > 0.5
+    result = paper.run(method, tmp_path / method, overrides=values)
+    print(PROGRAMS[method].TABLE.show(result.comparison), result.cost.summary(), sep="\n")
+    assert result.comparison.held_out()[0].win.low > 0.5

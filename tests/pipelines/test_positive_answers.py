@@ -1,4 +1,4 @@
-"""The demo of language models on a tiny one: from prompts to a win rate by a judge that did not make the pairs."""
+"""The text demo on a tiny language model: from prompts to a win rate by a judge that did not make the pairs."""
 
 import json
 
@@ -25,7 +25,7 @@ SMALL = [
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """Replaced parts that make the demo one of seconds: a tiny model, few prompts, a judge that tells noise apart."""
+    """Reduces the demo to seconds: a tiny model, few prompts, and a judge that distinguishes noise."""
     monkeypatch.setenv("DIFFALIGN_CACHE", str(tmp_path / "cache"))
     (tmp_path / "prompts").mkdir()
     for name, prompts in (("train", ["a fox", "an owl", "a cat"]), ("test", ["two birds", "a dog"])):
@@ -55,34 +55,34 @@ def test_the_demo_makes_pairs_trains_and_compares_by_a_judge_that_did_not_make_t
     assert found.report.is_file() and found.comparison.held_out()[0].win.prompts == 2
 
 
-def test_a_killed_demo_goes_on_and_makes_nothing_twice(tmp_path, small, monkeypatch):
-    answers, asked = LanguagePolicy.sample, []
+def test_an_interrupted_demo_resumes_and_repeats_nothing(tmp_path, small, monkeypatch):
+    sample, requests = LanguagePolicy.sample, []
 
-    def told(self, prompts, seeds, **settings):
-        asked.extend(
+    def count_and_interrupt(self, prompts, seeds, **settings):
+        requests.extend(
             (prompt, seed, settings.get("reference", False)) for prompt, seed in zip(prompts, seeds, strict=True)
         )
-        if len(asked) > limit:
+        if len(requests) > limit:
             raise KeyboardInterrupt
-        return answers(self, prompts, seeds, **settings)
+        return sample(self, prompts, seeds, **settings)
 
-    monkeypatch.setattr(LanguagePolicy, "sample", told)
+    monkeypatch.setattr(LanguagePolicy, "sample", count_and_interrupt)
     limit = 12  # the answers of the prompts to train on
     with pytest.raises(KeyboardInterrupt):
         program.run(tmp_path / "demo", **small)
     folders = [tmp_path / "demo" / "pairs" / part / "pairs.jsonl" for part in ("train", "test")]
     assert [path.exists() for path in folders] == [True, False]
 
-    asked, limit = [], 10**9
+    requests, limit = [], 10**9
     whole = program.run(tmp_path / "demo", **small)
-    assert [prompt for prompt, *_ in asked[:8]] == ["two birds"] * 4 + ["a dog"] * 4
-    asked = []
+    assert [prompt for prompt, *_ in requests[:8]] == ["two birds"] * 4 + ["a dog"] * 4
+    requests = []
     again = program.run(tmp_path / "demo", **small)
-    assert not {prompt for prompt, *_ in asked} & {"a fox", "two birds"} and again.result.steps == 2
+    assert not {prompt for prompt, *_ in requests} & {"a fox", "two birds"} and again.result.steps == 2
     assert [row["scores"] for row in again.comparison.rows] == [row["scores"] for row in whole.comparison.rows]
 
 
-def test_without_the_package_the_demo_says_what_to_type(tmp_path, monkeypatch, capsys):
+def test_without_the_package_the_demo_names_the_command_to_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="make demo-text.*--model"):
         program.run(tmp_path)

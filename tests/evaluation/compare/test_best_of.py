@@ -1,4 +1,4 @@
-"""Best of n, to the digits that were worked out; and the law that every subset counts once."""
+"""Best of n: worked examples, and the law that every subset counts once."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ from diffalign.evaluation.compare.run import compare
 from tests.evaluation.fakes import Praise, TalkingPolicy
 
 
-def test_the_worked_scores():
+def test_worked_example_scores_are_reproduced():
     gold = [0.0, 1.0, 2.0, 3.0]
     assert best_of_n(gold, gold, 1) == 1.5 and best_of_n(gold, gold, 4) == 3.0
     assert best_of_n(gold, gold, 2) == pytest.approx(2.333333, abs=5e-7)
@@ -21,13 +21,13 @@ def test_the_worked_scores():
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 7])
-def test_it_is_the_mean_over_all_subsets(n):
+def test_best_of_n_is_the_mean_over_all_subsets(n):
     picks, gold = np.random.default_rng(n).normal(size=(2, 7))
     every = [gold[max(subset, key=lambda i: picks[i])] for subset in itertools.combinations(range(7), n)]
     assert best_of_n(picks, gold, n) == pytest.approx(np.mean(every))
 
 
-def test_ties_share_what_they_get_in_any_order():
+def test_tied_samples_share_their_mean_score_in_any_order():
     assert best_of_n([1, 1, 0], [5.0, 3.0, 0.0], 3) == 4.0 == best_of_n([0, 1, 1], [0.0, 3.0, 5.0], 3)
 
 
@@ -43,26 +43,26 @@ class Late(Praise):
         return torch.tensor([float(self.of(int(text.rsplit("<", 1)[1].rstrip(">")))) for text in texts])
 
 
-def test_a_comparison_with_several_seeds_has_a_frontier(tmp_path):
+def test_a_comparison_with_several_seeds_has_a_best_of_n_curve(tmp_path):
     judges = {"trained": (Late(lambda s: s), "trained-on"), "held": (Late(lambda s: -((s - 2) ** 2)), "held-out")}
-    found = best_of_curve(compare(TalkingPolicy(), ["a", "b"], range(5), judges, folder=tmp_path))
-    assert [step.n for step in found.steps] == [1, 2, 4] and found.picker == "trained"
-    assert [step.scores["trained"] for step in found.steps] == pytest.approx([2.0, 3.0, 3.8])
-    assert found.steps[0].scores["held"] == -2.0 and math.isclose(found.steps[2].drift, kl_of_best(4))
-    held = [step.scores["held"] for step in found.steps]
+    result = best_of_curve(compare(TalkingPolicy(), ["a", "b"], range(5), judges, folder=tmp_path))
+    assert [step.n for step in result.steps] == [1, 2, 4] and result.picker == "trained"
+    assert [step.scores["trained"] for step in result.steps] == pytest.approx([2.0, 3.0, 3.8])
+    assert result.steps[0].scores["held"] == -2.0 and math.isclose(result.steps[2].drift, kl_of_best(4))
+    held = [step.scores["held"] for step in result.steps]
     assert held[1] == pytest.approx(-2.0) and held[2] < held[1]
 
 
-def test_the_parting_of_judges_under_selection_is_told(tmp_path):
+def test_disagreement_of_judges_under_selection_is_reported(tmp_path):
     judges = {"trained": (Late(lambda s: s), "trained-on"), "held": (Late(lambda s: -((s - 5) ** 2)), "held-out")}
-    found = best_of_curve(compare(TalkingPolicy(), ["a"], range(8), judges, folder=tmp_path))
+    result = best_of_curve(compare(TalkingPolicy(), ["a"], range(8), judges, folder=tmp_path))
     roles = {"trained": "trained-on", "held": "held-out"}
-    (said,) = found.summary(roles)
-    assert "best of 8 base samples by trained is worse to held than the best of 2" in said or "best of 4" in said
-    assert not found.summary({"trained": "trained-on"})
+    (summary,) = result.summary(roles)
+    assert "best of 8 base samples by trained is worse to held than the best of 2" in summary or "best of 4" in summary
+    assert not result.summary({"trained": "trained-on"})
 
 
-def test_without_a_trained_on_judge_or_several_seeds_there_is_none(tmp_path):
+def test_without_a_trained_on_judge_or_several_seeds_there_is_no_curve(tmp_path):
     held = {"held": (Praise(), "held-out")}
     assert best_of_curve(compare(TalkingPolicy(), ["a"], range(3), held, folder=tmp_path / "a")) is None
     both = {**held, "trained": (Praise(), "trained-on")}

@@ -1,4 +1,4 @@
-"""Generation that resumes, comparisons whose answer is known, and diversity."""
+"""Generation that resumes, comparisons with known results, and diversity."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from tests.evaluation.fakes import PlainPolicy, RedHit, Redness
 PROMPTS, SEEDS = ["a fox", "a red apple", "<script>alert(1)</script>"], [3, 7]
 
 
-def test_every_prompt_is_drawn_with_every_seed_and_written_down(tmp_path):
+def test_every_prompt_is_sampled_with_every_seed_and_recorded(tmp_path):
     policy, ticks = PlainPolicy(), []
     gallery = generate(
         policy, PROMPTS, SEEDS, tmp_path, batch_size=4, steps=5, progress=lambda *tick: ticks.append(tick)
@@ -30,7 +30,7 @@ def test_every_prompt_is_drawn_with_every_seed_and_written_down(tmp_path):
     assert read_gallery(tmp_path) == gallery
 
 
-def test_a_killed_generation_goes_on_and_keeps_what_is_there(tmp_path):
+def test_an_interrupted_generation_resumes_and_keeps_existing_samples(tmp_path):
     class Killed(PlainPolicy):
         def sample(self, *args, **kwargs):
             if self.drawn >= 2:
@@ -53,7 +53,7 @@ def test_another_model_or_setting_may_not_fill_the_same_folder(tmp_path):
         generate(PlainPolicy(shift=41), PROMPTS, SEEDS, tmp_path, steps=5)
 
 
-def test_nothing_to_draw_and_no_images_are_refused(tmp_path):
+def test_empty_prompts_and_samples_that_are_not_images_are_refused(tmp_path):
     with pytest.raises(UserError, match="at least one"):
         generate(PlainPolicy(), [], SEEDS, tmp_path)
     policy = PlainPolicy()
@@ -68,34 +68,34 @@ def test_a_redder_model_wins_every_comparison_on_redness(tmp_path):
         "held": (RedHit(), "held-out"),
         "against": (Redness(-1), "held-out"),
     }
-    found = compare(PlainPolicy(), PROMPTS, SEEDS, scorers, folder=tmp_path, steps=2)
-    assert [j.name for j in found.judgements] == ["held", "against", "trained"]
-    assert [j.win.rate for j in found.judgements] == [1, 0, 1]
-    held = found.held_out()[0]
+    result = compare(PlainPolicy(), PROMPTS, SEEDS, scorers, folder=tmp_path, steps=2)
+    assert [j.name for j in result.judgements] == ["held", "against", "trained"]
+    assert [j.win.rate for j in result.judgements] == [1, 0, 1]
+    held = result.held_out()[0]
     assert (held.base_hits.rate, held.aligned_hits.rate) == (0, 1)
     assert held.base_mean == pytest.approx(100 / 255) and held.aligned_mean == pytest.approx(140 / 255)
-    assert found.prompts == 3 and found.seeds == 2 and found.unpaired == 0
-    assert found.diversity.change == pytest.approx(0) and found.diversity.space == "pixels"
+    assert result.prompts == 3 and result.seeds == 2 and result.unpaired == 0
+    assert result.diversity.change == pytest.approx(0) and result.diversity.space == "pixels"
 
 
-def test_a_comparison_read_back_equals_the_one_written(tmp_path):
+def test_a_loaded_comparison_equals_the_saved_one(tmp_path):
     scorers = {"held": (RedHit(nan_at=(1,)), "held-out")}
-    found = compare(PlainPolicy(), PROMPTS, SEEDS, scorers, folder=tmp_path / "x")
+    result = compare(PlainPolicy(), PROMPTS, SEEDS, scorers, folder=tmp_path / "x")
     (tmp_path / "x").rename(tmp_path / "moved")
     again = Comparison.load(tmp_path / "moved" / "comparison.json")
-    assert again.judgements == found.judgements and again.diversity == found.diversity
+    assert again.judgements == result.judgements and again.diversity == result.diversity
     assert str(tmp_path) not in (tmp_path / "moved" / "comparison.json").read_text()
     assert Image.open(again.rows[0]["aligned"]).size == (16, 16)
-    assert found.judgements[0].win.excluded == 1
+    assert result.judgements[0].win.excluded == 1
 
 
 def test_an_untouched_model_ties_everywhere(tmp_path):
-    found = compare(PlainPolicy(shift=0), PROMPTS, SEEDS, {"held": (Redness(), "held-out")}, folder=tmp_path)
-    win = found.judgements[0].win
+    result = compare(PlainPolicy(shift=0), PROMPTS, SEEDS, {"held": (Redness(), "held-out")}, folder=tmp_path)
+    win = result.judgements[0].win
     assert win.ties == 6 and win.rate == 0.5 and win.p_value == 1 and win.low < 0.5 < win.high
 
 
-def test_a_scorer_that_cannot_judge_a_prompt_says_so_before_anything_is_drawn(tmp_path):
+def test_a_scorer_that_cannot_judge_a_prompt_fails_before_anything_is_generated(tmp_path):
     class Picky(Redness):
         def check_prompts(self, prompts):
             raise DataError("no class in the prompt")
@@ -108,7 +108,7 @@ def test_a_scorer_that_cannot_judge_a_prompt_says_so_before_anything_is_drawn(tm
     assert not policy.calls
 
 
-def test_folders_from_elsewhere_are_paired_by_prompt_and_position(tmp_path):
+def test_folders_of_other_programs_are_paired_by_prompt_and_position(tmp_path):
     for side, red in (("a", 10), ("b", 200)):
         (tmp_path / side).mkdir()
         names = ["0.png", "1.png"] + (["2.png"] if side == "b" else [])
@@ -116,8 +116,8 @@ def test_folders_from_elsewhere_are_paired_by_prompt_and_position(tmp_path):
             Image.new("RGB", (8, 8), (red, 0, 0)).save(tmp_path / side / name)
         lines = [json.dumps({"file_name": name, "text": "same"}) for name in names]
         (tmp_path / side / "metadata.jsonl").write_text("\n".join(lines))
-    found = compare_galleries(tmp_path / "a", tmp_path / "b", {"red": (Redness(), "held-out")})
-    assert found.judgements[0].win.wins == 2 and found.unpaired == 1
+    result = compare_galleries(tmp_path / "a", tmp_path / "b", {"red": (Redness(), "held-out")})
+    assert result.judgements[0].win.wins == 2 and result.unpaired == 1
 
 
 @pytest.mark.parametrize("line", ["{", '{"prompt": "x"}', "[]", '{"file_name": "gone.png", "prompt": "x"}'])
@@ -137,14 +137,14 @@ def test_folders_without_a_common_prompt_are_refused(tmp_path):
 def test_diversity_is_zero_for_copies_and_falls_when_images_become_alike():
     rng = np.random.default_rng(0)
     varied = [Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)) for _ in range(4)]
-    found = compare_diversity(varied, [varied[0]] * 4, ["a", "a", "b", "b"])
-    assert found.base > 0.2 and found.aligned == 0 and found.change == -1 and found.prompts == 2
+    result = compare_diversity(varied, [varied[0]] * 4, ["a", "a", "b", "b"])
+    assert result.base > 0.2 and result.aligned == 0 and result.change == -1 and result.prompts == 2
 
 
 def test_diversity_of_black_and_white_is_one_and_of_single_images_unknown():
     black, white = Image.new("RGB", (9, 9)), Image.new("RGB", (9, 9), (255, 255, 255))
-    found = compare_diversity([black, white], [white, white], ["a", "a"])
-    assert found.base == 1 and found.aligned == 0
+    result = compare_diversity([black, white], [white, white], ["a", "a"])
+    assert result.base == 1 and result.aligned == 0
     assert math.isnan(compare_diversity([black], [white], ["a"]).base)
 
 
@@ -155,10 +155,10 @@ def test_diversity_in_an_encoders_space_is_one_minus_the_cosine():
         def image_features(self, images):
             return np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
 
-    found = compare_diversity([0, 1, 2], [0, 1, 2], ["a"] * 3, choose_space([object(), Encoder()], PIXELS))
-    assert found.base == pytest.approx(2 / 3) and found.space == "encoder"
+    result = compare_diversity([0, 1, 2], [0, 1, 2], ["a"] * 3, choose_space([object(), Encoder()], PIXELS))
+    assert result.base == pytest.approx(2 / 3) and result.space == "encoder"
 
 
-def test_a_stride_gives_each_prompt_noises_of_its_own(tmp_path):
+def test_a_stride_gives_each_prompt_its_own_noises(tmp_path):
     gallery = generate(PlainPolicy(), PROMPTS, [3, 4], tmp_path, stride=2)
     assert [sample.seed for sample in gallery.samples] == [3, 4, 5, 6, 7, 8]

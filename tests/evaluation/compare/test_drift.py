@@ -1,4 +1,4 @@
-"""How far a policy has gone, and what both models say of samples: on tiny models whose answers can be checked."""
+"""Drift and log-probabilities of samples, on tiny models with known results."""
 
 import math
 from dataclasses import asdict, replace
@@ -23,7 +23,7 @@ def writer(tmp_path_factory):
 
 
 def move(policy, size):
-    """Adapters start at zero; this is how far they go."""
+    """Adapters start at zero; this is the scale of their change."""
     make = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in policy.trainable().values():
@@ -38,46 +38,46 @@ def galleries(policy, folder, prompts=("a b", "c d"), seeds=range(4), **settings
 
 def test_a_policy_that_equals_its_reference_has_not_drifted(writer, tmp_path):
     move(writer, 0.0)
-    found = measure_drift(writer, *galleries(writer, tmp_path))
-    assert found.drift.value == pytest.approx(0, abs=1e-5) and found.drift.samples > 4
-    assert found.dispersion.rise == pytest.approx(0, abs=1e-5) and found.evidence.spread == pytest.approx(1)
-    assert found.drift.unit == "nats per answer" and found.plain
+    result = measure_drift(writer, *galleries(writer, tmp_path))
+    assert result.drift.value == pytest.approx(0, abs=1e-5) and result.drift.samples > 4
+    assert result.dispersion.rise == pytest.approx(0, abs=1e-5) and result.evidence.spread == pytest.approx(1)
+    assert result.drift.unit == "nats per answer" and result.plain
 
 
-def test_what_is_said_of_answers_is_what_training_would_be_told(writer, tmp_path):
+def test_log_probabilities_of_samples_equal_those_in_training(writer, tmp_path):
     move(writer, 0.2)
     _, aligned = galleries(writer, tmp_path)
-    said = sample_logps(writer, [s.prompt for s in aligned.samples], aligned.contents(), batch=3)
+    logps = sample_logps(writer, [s.prompt for s in aligned.samples], aligned.contents(), batch=3)
     encoded = writer.encode([Pair("x", writer.format_prompt(aligned.samples[0].prompt), aligned.contents()[0], None)])
     with torch.no_grad():
         own, other = (
             f(encoded, Draw(0, ("x",), (0,))).candidates[0].logps for f in (writer.logps, writer.reference_logps)
         )
-    assert said.indices[0] == 0 and said.policy[0] == pytest.approx(float(own), abs=1e-4)
-    assert said.reference[0] == pytest.approx(float(other), abs=1e-4)
-    assert drift_of(said, "text").value == pytest.approx(sum(said.logratios) / len(said.logratios))
+    assert logps.indices[0] == 0 and logps.policy[0] == pytest.approx(float(own), abs=1e-4)
+    assert logps.reference[0] == pytest.approx(float(other), abs=1e-4)
+    assert drift_of(logps, "text").value == pytest.approx(sum(logps.logratios) / len(logps.logratios))
     writer.module.train()
     sample_logps(writer, ["a"], ["x"])
     assert writer.module.training, "the mode is what it was"
 
 
-def test_a_policy_that_moved_drifts_and_its_reference_is_left_behind(writer, tmp_path):
+def test_a_changed_policy_drifts_and_base_samples_become_less_likely(writer, tmp_path):
     move(writer, 0.5)
-    found = measure_drift(writer, *galleries(writer, tmp_path, seeds=range(8)))
-    assert found.drift.value > 2 * found.drift.error > 0
-    assert found.dispersion.mean < 0, "what the reference says has become less likely"
-    back = DriftMeasurement.from_dict(plain_json(asdict(found)))
-    assert back == found or math.isnan(found.evidence.entropy)
-    assert "nats per answer" in found.summary()[0]
+    result = measure_drift(writer, *galleries(writer, tmp_path, seeds=range(8)))
+    assert result.drift.value > 2 * result.drift.error > 0
+    assert result.dispersion.mean < 0, "what the reference says has become less likely"
+    back = DriftMeasurement.from_dict(plain_json(asdict(result)))
+    assert back == result or math.isnan(result.evidence.entropy)
+    assert "nats per answer" in result.summary()[0]
 
 
-def test_other_than_plain_sampling_is_named_and_has_no_entropy(writer, tmp_path):
+def test_samples_at_another_temperature_are_reported_and_have_no_entropy(writer, tmp_path):
     move(writer, 0.2)
-    found = measure_drift(writer, *galleries(writer, tmp_path, temperature=0.5))
-    assert not found.plain and found.evidence is None and "approximates a KL" in found.summary()[1]
+    result = measure_drift(writer, *galleries(writer, tmp_path, temperature=0.5))
+    assert not result.plain and result.evidence is None and "approximates a KL" in result.summary()[1]
 
 
-def test_samples_of_the_base_say_nothing_of_a_reference_that_is_another_model_by_now(writer, tmp_path):
+def test_an_earlier_policy_as_reference_has_no_dispersion_from_base_samples(writer, tmp_path):
     class EarlierReference:
         reference_kind = "earlier"
 
@@ -90,9 +90,9 @@ def test_samples_of_the_base_say_nothing_of_a_reference_that_is_another_model_by
 
 
 def test_empty_answers_are_left_out(writer):
-    said = sample_logps(writer, ["a", "b", "c"], ["x", " \n", "y"])
-    assert said.indices == (0, 2) and len(said.policy) == 2
-    assert drift_of(replace(said, indices=(), policy=(), reference=()), "text") is None
+    logps = sample_logps(writer, ["a", "b", "c"], ["x", " \n", "y"])
+    assert logps.indices == (0, 2) and len(logps.policy) == 2
+    assert drift_of(replace(logps, indices=(), policy=(), reference=()), "text") is None
 
 
 def test_images_drift_by_the_squared_change_of_predictions(make, tmp_path):
@@ -100,14 +100,14 @@ def test_images_drift_by_the_squared_change_of_predictions(make, tmp_path):
     base, aligned = galleries(policy, tmp_path / "before")
     assert measure_drift(policy, base, aligned).drift.value == pytest.approx(0, abs=1e-9)
     move(policy, 0.5)
-    found = measure_drift(policy, *galleries(policy, tmp_path / "after"))
-    assert found.drift.value > 0 and found.drift.unit.startswith("of squared change") and found.evidence is None
-    assert found.dispersion is not None
+    result = measure_drift(policy, *galleries(policy, tmp_path / "after"))
+    assert result.drift.value > 0 and result.drift.unit.startswith("of squared change") and result.evidence is None
+    assert result.dispersion is not None
 
 
 def test_a_stored_reference_gives_an_estimate_from_errors(make, tmp_path):
     policy = make(caption_dropout=0.0, flip="none", reference="stored")
     move(policy, 0.5)
-    said = sample_logps(policy, ["a"], [galleries(policy, tmp_path)[1].contents()[0]])
-    assert said.squared_change is None
-    assert drift_of(said, "image").value == pytest.approx(2 * said.logratios[0])
+    logps = sample_logps(policy, ["a"], [galleries(policy, tmp_path)[1].contents()[0]])
+    assert logps.squared_change is None
+    assert drift_of(logps, "image").value == pytest.approx(2 * logps.logratios[0])

@@ -1,4 +1,4 @@
-"""Previews judged step by step: a parting of judges is told, anything less is not."""
+"""Scores of previews step by step: over-optimisation is reported, other changes are not."""
 
 import math
 from contextlib import suppress
@@ -13,7 +13,7 @@ PROMPTS, SEEDS = [f"p{k}" for k in range(10)], [0, 1]
 
 
 class Blame(Praise):
-    """How seldom a text says "bad"."""
+    """Minus the number of "bad" in a text."""
 
     def score(self, prompts, texts):
         import torch
@@ -22,7 +22,7 @@ class Blame(Praise):
 
 
 def previews(folder, course):
-    """Texts that say "good" and "bad" so many times at each step."""
+    """Writes texts with the given numbers of "good" and "bad" at each step."""
     for step, (good, bad) in course.items():
         place = folder / "previews" / f"step-{step:08d}"
         place.mkdir(parents=True)
@@ -38,16 +38,16 @@ def course(folder, judges=None, medium="text"):
     return read_preview_curve(folder, PROMPTS, SEEDS, JUDGES if judges is None else judges, medium)
 
 
-def test_a_parting_names_the_step_after_which_it_went_wrong(tmp_path):
+def test_over_optimisation_is_reported_with_the_best_step(tmp_path):
     previews(tmp_path, {0: (0, 2), 50: (1, 1), 100: (3, 4)})
     append_drift(tmp_path, 50, Drift(0.5, 0.1, "nats per answer", 20))
     append_drift(tmp_path, 50, Drift(0.25, 0.1, "nats per answer", 20))
-    found = course(tmp_path)
-    (said,) = found.summary()
-    assert "from step 50 (drift 0.25) to the end praise (trained on) rose, while blame (held out) fell" in said
-    assert "in 0 % of 20 comparisons" in said and "about step 50" in said
-    assert found.steps == (0, 50, 100) and [found.mean("blame", k) for k in range(3)] == [-2, -1, -4]
-    assert found.win("praise", 2).rate == 1.0 and found.drifts[0] is None
+    result = course(tmp_path)
+    (summary,) = result.summary()
+    assert "from step 50 (drift 0.25) to the end praise (trained on) rose, while blame (held out) fell" in summary
+    assert "in 0 % of 20 comparisons" in summary and "about step 50" in summary
+    assert result.steps == (0, 50, 100) and [result.mean("blame", k) for k in range(3)] == [-2, -1, -4]
+    assert result.win("praise", 2).rate == 1.0 and result.drifts[0] is None
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_a_parting_names_the_step_after_which_it_went_wrong(tmp_path):
     [{0: (0, 2), 50: (1, 1), 100: (3, 0)}, {0: (0, 2), 50: (5, 1), 100: (3, 4)}, {0: (0, 2), 50: (1, 2)}],
     ids=["both rise", "both fall", "the held-out one stays"],
 )
-def test_nothing_less_is_called_over_optimisation(tmp_path, steps):
+def test_other_changes_are_not_called_over_optimisation(tmp_path, steps):
     previews(tmp_path, steps)
     assert course(tmp_path).summary() == []
 
 
-def test_a_run_without_enough_previews_or_judges_has_no_course(tmp_path):
+def test_a_run_without_enough_previews_or_judges_has_no_curve(tmp_path):
     previews(tmp_path, {0: (0, 1)})
     assert course(tmp_path) is None
     previews(tmp_path, {5: (0, 1), 9: (0, 1)})
@@ -70,7 +70,7 @@ def test_a_run_without_enough_previews_or_judges_has_no_course(tmp_path):
     assert course(tmp_path, {}) is None
 
 
-def test_a_torn_note_and_an_unknown_error_are_no_obstacle(tmp_path):
+def test_a_truncated_drift_line_and_an_infinite_error_are_read(tmp_path):
     previews(tmp_path, {0: (0, 1), 9: (1, 1)})
     append_drift(tmp_path, 0, Drift(0.0, math.inf, "nats per answer", 1))
     with (tmp_path / DRIFT_FILE).open("a") as file, suppress(OSError):

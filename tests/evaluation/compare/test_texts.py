@@ -27,7 +27,7 @@ PROMPTS = ["a fox", NASTY, *(f"prompt {number}" for number in range(10))]
 HELD = {"praise": (Praise(), "held-out")}
 
 
-def test_texts_are_files_whose_metadata_holds_them_too(tmp_path):
+def test_texts_are_written_as_files_and_into_the_metadata(tmp_path):
     ticks = []
     gallery = generate(
         TalkingPolicy(1), PROMPTS[:2], [3, 7], tmp_path, temperature=0.5, progress=lambda *tick: ticks.append(tick)
@@ -43,7 +43,7 @@ def test_texts_are_files_whose_metadata_holds_them_too(tmp_path):
     assert generate(again, PROMPTS[:2], [3, 7], tmp_path, temperature=0.5) == gallery and not again.drawn
 
 
-def test_a_policy_that_makes_something_else_than_it_says_is_refused(tmp_path):
+def test_a_policy_whose_samples_do_not_fit_its_medium_is_refused(tmp_path):
     policy = PlainPolicy()
     policy.medium = "text"
     with pytest.raises(UserError, match="Expected 1 texts .* of type Image"):
@@ -73,63 +73,65 @@ def test_folders_of_two_media_are_not_compared(tmp_path):
         read_gallery(tmp_path / "a")
 
 
-def test_a_gain_that_goes_with_length_is_told_with_a_caution(tmp_path):
-    found = compare(TalkingPolicy(2), PROMPTS, [0, 1], HELD, folder=tmp_path)
-    assert found.held_out()[0].win.rate == 1 and found.medium == "text"
-    assert found.lengths.unit == "words" and found.lengths.aligned - found.lengths.base == 2
-    assert (found.lengths.longer["praise"].rate, found.lengths.longer["praise"].n) == (1, 24)
-    said = " ".join(verdict_of(found).sentences)
-    assert "longer" in said and "praise prefers the longer of two texts in 100 %" in said and "image" not in said
-    assert Comparison.load(tmp_path / "comparison.json").lengths == found.lengths
+def test_a_gain_with_longer_samples_is_reported_with_a_caution(tmp_path):
+    result = compare(TalkingPolicy(2), PROMPTS, [0, 1], HELD, folder=tmp_path)
+    assert result.held_out()[0].win.rate == 1 and result.medium == "text"
+    assert result.lengths.unit == "words" and result.lengths.aligned - result.lengths.base == 2
+    assert (result.lengths.longer["praise"].rate, result.lengths.longer["praise"].n) == (1, 24)
+    summary = " ".join(verdict_of(result).sentences)
+    assert (
+        "longer" in summary and "praise prefers the longer of two texts in 100 %" in summary and "image" not in summary
+    )
+    assert Comparison.load(tmp_path / "comparison.json").lengths == result.lengths
 
 
-def test_a_caution_needs_a_judge_that_gains_and_goes_with_the_length(tmp_path):
-    found = compare(TalkingPolicy(2), PROMPTS, [0], HELD, folder=tmp_path)
+def test_a_length_caution_needs_a_judge_that_gains_and_prefers_that_length(tmp_path):
+    result = compare(TalkingPolicy(2), PROMPTS, [0], HELD, folder=tmp_path)
 
-    def said(base, aligned, longer):
+    def summary(base, aligned, longer):
         sizes = Lengths("words", base, aligned, {"praise": share(longer, 24)})
-        return " ".join(verdict_of(replace(found, lengths=sizes)).sentences)
+        return " ".join(verdict_of(replace(result, lengths=sizes)).sentences)
 
-    assert "prefers the longer" in said(10, 20, 20)
-    assert "100 % longer: 20 words" in said(10, 20, 12) and "of two" not in said(10, 20, 12)
-    assert "prefers the shorter of two texts in 100 %" in said(20, 10, 0) and "of two" not in said(20, 10, 24)
-    assert "longer" not in said(20, 21, 24)
+    assert "prefers the longer" in summary(10, 20, 20)
+    assert "100 % longer: 20 words" in summary(10, 20, 12) and "of two" not in summary(10, 20, 12)
+    assert "prefers the shorter of two texts in 100 %" in summary(20, 10, 0) and "of two" not in summary(20, 10, 24)
+    assert "longer" not in summary(20, 21, 24)
 
 
-def test_a_judge_that_dislikes_length_brings_no_caution_and_equal_lengths_say_nothing(tmp_path):
+def test_a_judge_of_short_texts_and_equal_lengths_give_no_caution(tmp_path):
     terse = compare(TalkingPolicy(2), PROMPTS, [0], {"terse": (Praise(-1), "held-out")}, folder=tmp_path / "a")
-    said = " ".join(verdict_of(terse).sentences)
-    assert "longer: " in said and "prefers the longer" not in said
+    summary = " ".join(verdict_of(terse).sentences)
+    assert "longer: " in summary and "prefers the longer" not in summary
     even = compare(TalkingPolicy(0), PROMPTS, [0], HELD, folder=tmp_path / "b")
     assert math.isnan(even.lengths.longer["praise"].rate) and "longer" not in " ".join(verdict_of(even).sentences)
     assert Comparison.load(tmp_path / "b" / "comparison.json").medium == "text"
 
 
-def test_who_prefers_the_longer_is_counted_over_decided_pairs_of_two_lengths():
+def test_preference_for_length_is_counted_over_decided_pairs_of_unequal_lengths():
     base, aligned = ["a b", "a", "a b c", "a"], ["a", "a b", "a", "b"]
     scores = [[0.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 5.0]]  # the shorter wins, the longer wins, a tie, equal lengths
-    found = compare_lengths(MEDIA["text"], base, aligned, {"x": scores}).longer["x"]
-    assert (found.rate, found.n) == (0.5, 2)
+    result = compare_lengths(MEDIA["text"], base, aligned, {"x": scores}).longer["x"]
+    assert (result.rate, result.n) == (0.5, 2)
     assert compare_lengths(MEDIA["image"], base, aligned, {"x": scores}) is None
 
 
 def test_diversity_of_texts_is_the_share_of_bigrams_that_are_not_shared():
     varied = ["a b c", "A  b d", "yes", "no"]
-    found = compare_diversity(varied, ["same"] * 4, ["p", "p", "q", "q"], BIGRAMS)
+    result = compare_diversity(varied, ["same"] * 4, ["p", "p", "q", "q"], BIGRAMS)
     # {.a, ab, bc, c.} and {.a, ab, bd, d.}: 4 of 6 unshared; yes and no: all of 4.
-    assert found.base == pytest.approx((4 / 6 + 1) / 2)
-    assert found.aligned == 0 and found.change == -1 and found.space == "bigrams"
+    assert result.base == pytest.approx((4 / 6 + 1) / 2)
+    assert result.aligned == 0 and result.change == -1 and result.space == "bigrams"
     assert compare_diversity(["", ""], ["", "a"], ["p", "p"], BIGRAMS).base == 0
 
 
-def test_the_page_shows_texts_escaped_and_speaks_of_texts(tmp_path):
-    found = compare(TalkingPolicy(1), PROMPTS, [0, 1], {NASTY: (Praise(), "held-out")}, folder=tmp_path)
-    page = write_report(tmp_path, comparison=found).read_text(encoding="utf-8")
+def test_the_page_shows_texts_escaped_and_uses_the_word_texts(tmp_path):
+    result = compare(TalkingPolicy(1), PROMPTS, [0, 1], {NASTY: (Praise(), "held-out")}, folder=tmp_path)
+    page = write_report(tmp_path, comparison=result).read_text(encoding="utf-8")
     read = Balanced(page)
     assert "<script" not in page and "img" not in read.tags and "blockquote" in read.tags
     assert any(NASTY in text and "good good" in text for text in read.text)
     assert "Mean length:" in page and "image" not in " ".join(read.text)
-    assert examples(found, prompts=1)[0].aligned == ["a fox\r\nis good good <0>", "a fox\r\nis good good <1>"]
+    assert examples(result, prompts=1)[0].aligned == ["a fox\r\nis good good <0>", "a fox\r\nis good good <1>"]
 
 
 ROWS = [
@@ -139,7 +141,7 @@ ROWS = [
 ]
 
 
-def test_held_out_agreement_is_that_of_the_last_look_with_wilsons_interval(tmp_path):
+def test_held_out_agreement_is_that_of_the_last_evaluation_with_wilsons_interval(tmp_path):
     implicit, ranking = agreements(ROWS)
     low, high = binomtest(48, 64).proportion_ci(method="wilson")
     assert (implicit.share.low, implicit.share.high) == pytest.approx((low, high))
@@ -152,11 +154,11 @@ def test_held_out_agreement_is_that_of_the_last_look_with_wilsons_interval(tmp_p
 
 @pytest.mark.parametrize("row", [{}, {"eval_pairs": 0}, {"eval_pairs": 3}, {"eval_pairs": 3, "eval_loss": 1.0},
                                  {"eval_pairs": 3, "eval_rewards/accuracies": math.nan}])  # fmt: skip
-def test_without_held_out_accuracies_nothing_is_claimed(row):
+def test_without_held_out_accuracies_there_are_no_agreements(row):
     assert agreements([row]) == []
 
 
-def test_a_sample_is_known_by_what_it_is(tmp_path):
+def test_the_medium_of_a_sample_is_recognised(tmp_path):
     image = PlainPolicy().sample(["x"], [0])[0]
     assert [medium_of(sample).name for sample in (image, [image, image], "x")] == ["image", "video", "text"]
     MEDIA["video"].write([image, image], tmp_path / "x.gif")

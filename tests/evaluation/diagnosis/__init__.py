@@ -1,1 +1,1 @@
-"""What models say of data sets."""
+"""Tests of measurements on data sets."""

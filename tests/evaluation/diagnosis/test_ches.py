@@ -1,4 +1,4 @@
-"""CHES by its definition, with worked numbers, and what a language model says of pairs."""
+"""CHES by its definition, with worked examples, and on pairs of a language model."""
 
 import math
 
@@ -31,7 +31,7 @@ def both(chosen, rejected, mask):
     return ches(one, other).item(), ln_ches(one, other, count, others).item()
 
 
-def test_the_worked_numbers():
+def test_worked_example_numbers_are_reproduced():
     assert both(CHOSEN, REJECTED, DEFINED) == pytest.approx((-0.25, -0.0625), abs=1e-6)
     whole = torch.ones_like(DEFINED)
     one, other = summed_states(CHOSEN, whole)[0], summed_states(REJECTED, whole)[0]
@@ -42,7 +42,7 @@ def test_the_worked_numbers():
     assert ln_ches(one, other, two, two).item() == pytest.approx(7.5 / 4)
 
 
-def test_equal_answers_are_zero_size_counts_squared_and_sides_are_not_alike():
+def test_ches_is_zero_for_equal_answers_quadratic_in_scale_and_asymmetric():
     assert both(CHOSEN, CHOSEN, DEFINED) == (0.0, 0.0)
     assert both(3 * CHOSEN, 3 * REJECTED, DEFINED)[0] == pytest.approx(9 * -0.25)
     assert both(REJECTED, CHOSEN, DEFINED)[0] != pytest.approx(-0.25)
@@ -57,7 +57,7 @@ def test_one_token_each_from_the_same_prompt_is_zero():
 
 
 def test_a_step_that_raises_the_margin_can_lower_the_chosen_token():
-    """Why it matters: three unembeddings, one state, and a step along the difference of two of them."""
+    """The motivation: three unembeddings, one state, and a step along the difference of two of them."""
     heads = torch.tensor([[1.0, 0.0], [0.9, 0.2], [2.0, -2.0]], dtype=torch.float64)
     state = torch.tensor([1.0, 0.5], dtype=torch.float64)
     before = (heads @ state).log_softmax(0)
@@ -80,8 +80,8 @@ def test_a_step_that_raises_the_margin_can_lower_the_chosen_token():
     ],
 )
 def test_edit_distance_counts_the_fewest_edits(one, other, edits):
-    found = edit_distance([ord(x) for x in one], [ord(x) for x in other])
-    assert found == pytest.approx(edits / max(len(one), len(other)))
+    result = edit_distance([ord(x) for x in one], [ord(x) for x in other])
+    assert result == pytest.approx(edits / max(len(one), len(other)))
 
 
 def test_lowest_and_quantiles():
@@ -90,7 +90,7 @@ def test_lowest_and_quantiles():
     assert list(quantiles([0.0, 1.0, 2.0]).values()) == pytest.approx([0.0, 0.1, 0.5, 1.0, 1.5, 1.9, 2.0])
 
 
-def test_filtered_lines_bring_their_numbers_and_name_what_is_left_out():
+def test_filtered_rows_carry_their_numbers_and_dropped_rows_are_listed():
     lines = [PairRow(Pair(name, "p", name, "x", source=f"t:{name}"), {"note": name}) for name in "abcd"]
     rows = {name: {"ln_ches": value, "ches": 0.0} for name, value in zip("abcd", (3.0, 1.0, 2.0, 4.0), strict=True)}
     outcome = filter_by_score(lines, rows, "ln_ches", 0.5)
@@ -114,7 +114,7 @@ def policy(tmp_path_factory):
 
 @pytest.mark.parametrize("pairs", [text_pairs(7), chat_pairs(5)])
 def test_numbers_of_a_batch_are_those_of_a_plain_pass_of_each_answer(policy, pairs):
-    _, found = ches_scores(policy, pairs, batch=3)
+    _, result = ches_scores(policy, pairs, batch=3)
     model = policy.module.model
     for pair in pairs:
         token_pair = policy.pair_tokenizer.token_pair(pair)
@@ -125,7 +125,7 @@ def test_numbers_of_a_batch_are_those_of_a_plain_pass_of_each_answer(policy, pai
                 states = model(ids, output_hidden_states=True).hidden_states[-1][0]
             sums.append(states[len(token_pair.prompt) - 1 : -1].sum(0))
             lasts.append(states[-1])
-        row = found[pair.id]
+        row = result[pair.id]
         assert row["ches"] == pytest.approx(float((sums[0] @ sums[1]) - sums[0] @ sums[0]), rel=1e-3, abs=1e-2)
         counts = [len(response.ids) for response in token_pair.responses]
         means = [s / count for s, count in zip(sums, counts, strict=True)]
@@ -134,7 +134,7 @@ def test_numbers_of_a_batch_are_those_of_a_plain_pass_of_each_answer(policy, pai
         assert tuple(row) == COLUMNS and 0 < row["edit_distance"] <= 1
 
 
-def test_a_killed_pass_goes_on_where_it_stopped(policy, tmp_path):
+def test_an_interrupted_pass_resumes_where_it_stopped(policy, tmp_path):
     pairs, target = text_pairs(6), tmp_path / "out.jsonl"
     _, whole = ches_scores(policy, pairs, batch=2)
 
@@ -146,25 +146,27 @@ def test_a_killed_pass_goes_on_where_it_stopped(policy, tmp_path):
         ches_scores(policy, pairs, target=target, batch=2, progress=kill)
     part = tmp_path / "out.jsonl.part"
     part.write_text(part.read_text() + '["torn')
-    seen = []
-    progress_file, found = ches_scores(policy, pairs, target=target, batch=1, progress=lambda *told: seen.append(told))
-    assert [told[1] for told in seen] == [5, 6]
-    assert all(found[p.id] == pytest.approx(whole[p.id], rel=1e-4) for p in pairs)
+    calls = []
+    progress_file, result = ches_scores(
+        policy, pairs, target=target, batch=1, progress=lambda *call: calls.append(call)
+    )
+    assert [call[1] for call in calls] == [5, 6]
+    assert all(result[p.id] == pytest.approx(whole[p.id], rel=1e-4) for p in pairs)
     progress_file.remove()
     assert not part.exists()
 
 
-def test_notes_of_another_model_are_not_taken(policy, tmp_path):
+def test_the_progress_of_another_model_is_not_used(policy, tmp_path):
     pairs, target = text_pairs(2), tmp_path / "out.jsonl"
     ches_scores(policy, pairs, target=target)
     part = tmp_path / "out.jsonl.part"
     part.write_text(part.read_text().replace('"model": "', '"model": "x'))
-    seen = []
-    ches_scores(policy, pairs, target=target, progress=lambda *told: seen.append(told))
-    assert seen
+    calls = []
+    ches_scores(policy, pairs, target=target, progress=lambda *call: calls.append(call))
+    assert calls
 
 
-def test_what_has_no_hidden_states_is_refused(policy):
+def test_single_examples_and_image_models_are_refused(policy):
     with pytest.raises(DataError, match="two texts"):
         ches_scores(policy, [Pair("a", "p", "x", None)])
     with pytest.raises(UserError, match="data separability"):

@@ -1,4 +1,4 @@
-"""The page and its parts: nothing of the outside gets in unescaped, nothing missing or broken stops it."""
+"""The page and its parts: text from outside is escaped, and missing or broken values cause no error."""
 
 import json
 import math
@@ -20,7 +20,7 @@ NASTY = "<script>alert('x')</script> & \"quotes\" {{ 7*7 }}"
 
 
 class Balanced(HTMLParser):
-    """Collects tags, addresses and visible text, and whether every element is closed."""
+    """Collects tags, addresses and visible text, and checks that every element is closed."""
 
     VOID = {"meta", "img", "br", "line", "circle", "path", "use", "rect", "link"}
 
@@ -71,7 +71,7 @@ def page_of(tmp_path, **parts):
     return text, Balanced(text)
 
 
-def test_the_page_stands_alone_and_escapes_everything(tmp_path, comparison):
+def test_the_page_is_self_contained_and_escapes_everything(tmp_path, comparison):
     header = {"model": NASTY, "recipe": {"beta": 2000, "seeds": [1, 2]}}
     text, page = page_of(tmp_path, comparison=comparison, metrics=rows(), header=header, health=[NASTY], title=NASTY)
     assert "script" not in page.tags and "<script" not in text
@@ -82,7 +82,7 @@ def test_the_page_stands_alone_and_escapes_everything(tmp_path, comparison):
     assert 'name="viewport"' in text and "prefers-color-scheme: dark" in text
 
 
-def test_held_out_judges_stand_before_those_trained_on(tmp_path, comparison):
+def test_held_out_judges_come_before_trained_on_judges(tmp_path, comparison):
     text, _ = page_of(tmp_path, comparison=comparison)
     table = text[text.index("<table class") :]
     assert (
@@ -97,7 +97,7 @@ def test_held_out_judges_stand_before_those_trained_on(tmp_path, comparison):
 @pytest.mark.parametrize(
     "metrics", [None, [], "missing.jsonl", [{"step": 1}], [{"step": 1, "loss": math.nan}], [{"loss": "x"}]]
 )
-def test_a_page_without_numbers_says_so(tmp_path, metrics):
+def test_a_page_without_metrics_reports_it(tmp_path, metrics):
     text, page = page_of(tmp_path, metrics=tmp_path / metrics if isinstance(metrics, str) else metrics)
     assert (
         "There are no logged metrics" in text and "Not compared with its base yet." in text and "img" not in page.tags
@@ -115,37 +115,37 @@ def test_a_single_row_is_drawn(tmp_path):
     assert page_of(tmp_path, metrics=rows(1))[0].count('class="chart"') == 5
 
 
-def test_metrics_are_read_and_a_line_cut_by_a_kill_is_skipped(tmp_path):
+def test_metrics_are_read_and_a_truncated_line_is_skipped(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows(3)) + '\n{"step": 3, "lo')
     assert [row["step"] for row in read_metrics(path)] == [0, 1, 2]
     assert len(charts(read_metrics(path))) == 5
 
 
-def test_charts_share_no_identifier_and_bring_no_style_for_the_page():
-    found = charts(rows())
-    names = [set(re.findall(r'id="([^"]+)"', chart.svg)) for chart in found]
+def test_charts_share_no_id_and_have_no_style_rules():
+    result = charts(rows())
+    names = [set(re.findall(r'id="([^"]+)"', chart.svg)) for chart in result]
     assert sum(map(len, names)) == len(set().union(*names))
-    for chart in found:
+    for chart in result:
         used = set(re.findall(r"url\(#([^)]+)\)", chart.svg)) | set(re.findall(r'href="#([^"]+)"', chart.svg))
         assert used <= set(re.findall(r'id="([^"]+)"', chart.svg))
         assert "<style" not in chart.svg and "xmlns" not in chart.svg and "currentColor" in chart.svg
         assert len(chart.svg) < 60_000
-    assert charts(rows())[0].svg == found[0].svg, "a chart must not change between two calls"
+    assert charts(rows())[0].svg == result[0].svg, "a chart must not change between two calls"
 
 
 def test_ten_thousand_rows_stay_small():
     assert all(len(chart.svg) < 100_000 for chart in charts(rows(10_000)))
 
 
-def test_the_caption_tells_where_the_curve_ended():
+def test_the_caption_has_the_final_value():
     assert "Last tenth: 0.653." in charts(rows(50))[0].caption
 
 
 def test_examples_are_spread_evenly_and_their_images_match(comparison):
-    found = examples(comparison, prompts=5, seeds=1)
-    assert [example.prompt for example in found] == [NASTY, "prompt 1", "prompt 3", "prompt 5", "prompt 7"]
-    base, aligned = Image.open(found[1].base[0]), Image.open(found[1].aligned[0])
+    result = examples(comparison, prompts=5, seeds=1)
+    assert [example.prompt for example in result] == [NASTY, "prompt 1", "prompt 3", "prompt 5", "prompt 7"]
+    base, aligned = Image.open(result[1].base[0]), Image.open(result[1].aligned[0])
     assert (base.getpixel((0, 0))[0], aligned.getpixel((0, 0))[0]) == (100, 140)
 
 
@@ -157,7 +157,7 @@ def test_the_sheet_shows_before_left_and_after_right(tmp_path):
     assert Image.open(save_sheet([Example("x", [], [blue])], tmp_path / "s.png")).size[0] > 64
 
 
-def test_images_of_training_alone_are_shown_without_a_before(tmp_path):
+def test_images_without_a_base_are_shown_without_before(tmp_path):
     text, page = page_of(tmp_path, images=[Example("step 10", [], [Image.new("RGB", (300, 500))])])
     assert "before</span>" not in text and "data:image/jpeg" in text
 
@@ -171,7 +171,7 @@ def made(tmp_path, policy, scorers, seeds=(0, 1)):
     return verdict_of(compare(policy, [f"p{i}" for i in range(12)], list(seeds), scorers, folder=tmp_path))
 
 
-def test_the_verdict_says_better_worse_mixed_or_unclear_by_held_out_judges_alone(tmp_path):
+def test_only_held_out_judges_decide_the_verdict(tmp_path):
     up, down, even = Redness(), Redness(-1), "No clear difference from its base on a and b."
     cases = [
         (PlainPolicy(40), {"a": (up, "held-out"), "b": (down, "trained-on")}, "Better than its base on a.", "good"),
@@ -181,12 +181,12 @@ def test_the_verdict_says_better_worse_mixed_or_unclear_by_held_out_judges_alone
         (PlainPolicy(40), {"a": (up, "trained-on")}, "No held-out judge was used.", "open"),
     ]  # fmt: skip
     for number, (policy, scorers, headline, tone) in enumerate(cases):
-        found = made(tmp_path / str(number), policy, scorers)
-        assert (found.headline, found.tone) == (headline, tone)
+        result = made(tmp_path / str(number), policy, scorers)
+        assert (result.headline, result.tone) == (headline, tone)
     assert "over-optimisation" in " ".join(made(tmp_path / "1", *cases[1][:2]).sentences)
 
 
-def test_the_verdict_tells_lost_diversity_and_single_seeds(tmp_path):
+def test_the_verdict_mentions_lost_diversity_and_single_seeds(tmp_path):
     class Narrow(PlainPolicy):
         def sample(self, prompts, seeds, *, reference=False, **settings):
             return super().sample(prompts, seeds if reference else [0] * len(seeds), reference=reference, **settings)

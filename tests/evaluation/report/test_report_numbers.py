@@ -1,4 +1,4 @@
-"""The page shows what held-out pairs, drift, lengths and previews say; and leaves out what there is not."""
+"""The page shows numbers of held-out pairs, drift, lengths and previews, and omits sections without numbers."""
 
 from dataclasses import replace
 
@@ -22,13 +22,13 @@ from tests.evaluation.report.test_report import NASTY, Balanced
 from tests.evaluation.stats.test_ranking_accuracy import ROW
 
 AGREED = {"eval_rewards/accuracies": 0.75, "eval_accuracy/ranking": 0.625, "eval_accuracy/ranking_per_token": 0.5}
-SAID = DriftMeasurement(
+MEASUREMENT = DriftMeasurement(
     Drift(3.5, 0.25, "nats per answer", 40), Dispersion(0.5, -2.0), DifferentialEntropy(1.5, 3.0, 0.9, 8)
 )
 
 
 class Varied(TalkingPolicy):
-    """Answers of many lengths."""
+    """Returns answers of many lengths."""
 
     def sample(self, prompts, seeds, *, reference=False, **settings):
         more = 0 if reference else self.shift
@@ -42,14 +42,14 @@ class Varied(TalkingPolicy):
 def comparison(tmp_path_factory):
     judges = {f"trained {NASTY}": (Late(lambda s: s), "trained-on"), "held": (Praise(), "held-out")}
     folder = tmp_path_factory.mktemp("compared")
-    found = compare(Varied(1), [NASTY, "ab", "abcd", "a"], range(4), judges, folder=folder)
-    found = replace(found, sampled=SAID)
-    found.save(folder / "comparison.json")
+    result = compare(Varied(1), [NASTY, "ab", "abcd", "a"], range(4), judges, folder=folder)
+    result = replace(result, sampled=MEASUREMENT)
+    result.save(folder / "comparison.json")
     return Comparison.load(folder / "comparison.json")
 
 
-def test_what_was_said_of_samples_survives_being_written(comparison):
-    assert comparison.sampled == SAID
+def test_a_drift_measurement_survives_saving_and_loading(comparison):
+    assert comparison.sampled == MEASUREMENT
     equal = comparison.lengths.controlled["held"]
     assert equal.n == 16 and equal.low < equal.rate < equal.high and comparison.lengths.aligned_median > 0
 
@@ -85,13 +85,13 @@ def test_the_page_shows_every_number_and_escapes_the_names(tmp_path, comparison)
     assert "<script" not in page and NASTY in " ".join(read.text)
 
 
-def test_a_page_without_them_has_no_empty_sections(tmp_path):
+def test_a_page_without_a_comparison_has_no_empty_sections(tmp_path):
     page = write_report(tmp_path, metrics=[{"eval_pairs": 4, **AGREED}]).read_text()
     assert "<h2>Held-out pairs" in page
     assert not [text for text in ("Drift and over", "reference right", "Best of n", "nan") if text in page]
 
 
-def test_the_verdict_tells_the_parting_of_judges(comparison):
+def test_the_verdict_reports_over_optimisation_in_previews(comparison):
     assert "Over-optimisation: from step 10" in " ".join(verdict_of(comparison, course()).sentences)
     assert "Over-optimisation" not in " ".join(verdict_of(comparison).sentences)
 
@@ -102,8 +102,10 @@ def test_the_chart_is_by_step_where_no_drift_is_known():
     assert "4 nats per answer at the end" in known.caption and "root of the drift" in known.svg
 
 
-def test_a_gain_of_length_is_told_with_the_rate_at_equal_lengths(tmp_path):
-    found = compare(TalkingPolicy(2), [f"p{k}" for k in range(12)], [0], {"x": (Praise(), "held-out")}, folder=tmp_path)
+def test_a_gain_from_length_is_reported_with_the_rate_at_equal_lengths(tmp_path):
+    result = compare(
+        TalkingPolicy(2), [f"p{k}" for k in range(12)], [0], {"x": (Praise(), "held-out")}, folder=tmp_path
+    )
     sizes = Lengths("words", 10, 20, {"x": share(20, 24)}, controlled={"x": LengthControlled(0.52, 0.4, 0.63, 2.0, 24)})
-    said = " ".join(verdict_of(replace(found, lengths=sizes)).sentences)
-    assert "so its gain may come from length. At equal lengths the aligned one would win 52 % (40 % to 63 %)" in said
+    summary = " ".join(verdict_of(replace(result, lengths=sizes)).sentences)
+    assert "so its gain may come from length. At equal lengths the aligned one would win 52 % (40 % to 63 %)" in summary

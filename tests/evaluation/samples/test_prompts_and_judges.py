@@ -1,4 +1,4 @@
-"""What users name on the command line or in a recipe: prompts, files of prompts, judges, folders to score."""
+"""Prompts, files of prompts, judges, and folders to score, as named on the command line or in a recipe."""
 
 import json
 
@@ -11,7 +11,7 @@ from diffalign.evaluation.samples.prompts import read_prompts
 from diffalign.evaluation.samples.score_folder import is_sample_folder, score_folder
 
 
-def test_a_file_of_prompts_stands_for_its_lines(tmp_path):
+def test_a_file_of_prompts_is_replaced_by_its_lines(tmp_path):
     (tmp_path / "p.txt").write_text("a fox\n\n  two owls  \n", encoding="utf-8")
     assert read_prompts(["a cat", f"@{tmp_path / 'p.txt'}"]) == ["a cat", "a fox", "two owls"]
 
@@ -21,13 +21,13 @@ def test_a_missing_file_of_prompts_is_named(tmp_path):
         read_prompts([f"@{tmp_path / 'nowhere.txt'}"])
 
 
-def test_an_empty_file_of_prompts_is_no_prompt(tmp_path):
+def test_an_empty_file_of_prompts_is_refused(tmp_path):
     (tmp_path / "p.txt").write_text("\n\n")
     with pytest.raises(UserError, match="no prompt"):
         read_prompts([f"@{tmp_path / 'p.txt'}"])
 
 
-def test_judges_keep_their_part_in_the_training():
+def test_judges_are_loaded_with_their_roles():
     judges = load_judges(["background:red"], ["background:blue"])
     assert {name: role for name, (_, role) in judges.items()} == {
         "background:red": "held-out",
@@ -49,7 +49,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_scores_are_written_beside_the_images_and_earlier_ones_stay(folder):
+def test_scores_are_added_to_the_metadata_and_other_scores_stay(folder):
     (line,) = score_folder(folder, ["background:red"])
     rows = [json.loads(text) for text in (folder / "metadata.jsonl").read_text().splitlines()]
     assert rows[0]["scores"] == {"other": 1.0, "background:red": 1.0}
@@ -71,7 +71,7 @@ def test_a_folder_without_metadata_is_refused(tmp_path):
 
 @pytest.fixture
 def texts(tmp_path):
-    """Three answers: two in files of their own, beside what another judge said."""
+    """Two answers in separate files, one with a score of another judge."""
     answers = ["It was wonderful!", "It was terrible."]
     for number, answer in enumerate(answers):
         (tmp_path / f"{number}.txt").write_text(answer)
@@ -89,7 +89,7 @@ def test_a_folder_of_texts_is_scored_text_by_text(texts):
     assert rows[0]["completion"] == "It was wonderful!" and "3.0000 +- 0.0000 (words; 2 texts)" in lines[1]
 
 
-def test_texts_may_stand_in_the_rows_alone_also_as_turns(tmp_path):
+def test_texts_may_be_in_the_metadata_only_plain_or_in_turns(tmp_path):
     turns = [{"role": "assistant", "content": "It was wonderful!"}]
     rows = [{"prompt": "How was it?", "completion": "It was terrible."}, {"prompt": "How was it?", "completion": turns}]
     path = tmp_path / "metadata.jsonl"
@@ -103,7 +103,7 @@ def test_texts_may_stand_in_the_rows_alone_also_as_turns(tmp_path):
         score_folder(tmp_path, ["polarity"])
 
 
-def test_votes_are_no_folder_of_single_samples(tmp_path):
+def test_a_folder_of_votes_is_not_a_folder_of_samples(tmp_path):
     for row in ({"prompt": "p", "completion": "x", "label": True}, {"prompt": "p", "chosen": "x", "rejected": "y"}):
         (tmp_path / "metadata.jsonl").write_text(json.dumps(row) + "\n")
         assert not is_sample_folder(tmp_path)

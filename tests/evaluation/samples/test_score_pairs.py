@@ -1,4 +1,4 @@
-"""Claims about judging pairs: every candidate once, nothing lost to a kill, and one command for pairs and images."""
+"""Scoring pairs: every candidate once, resumable, with one command for pairs and images."""
 
 import json
 import math
@@ -20,22 +20,22 @@ from tests.evaluation.fakes import Redness
 
 
 class Judge(Redness):
-    """Counts what it looked at, and may be killed after some images."""
+    """Counts its images, and raises KeyboardInterrupt after some of them."""
 
     def __init__(self, until=math.inf, weights=""):
         super().__init__()
-        self.seen, self.until, self.weights = 0, until, weights
+        self.scored, self.until, self.weights = 0, until, weights
 
     def score(self, prompts, images):
-        self.seen += len(images)
-        if self.seen > self.until:
+        self.scored += len(images)
+        if self.scored > self.until:
             raise KeyboardInterrupt
         return super().score(prompts, images)
 
 
 @pytest.fixture
 def judges(monkeypatch):
-    """Sets who answers to the name ``redness``."""
+    """Registers a judge under the name ``redness``."""
 
     def use(judge):
         monkeypatch.setitem(SCORERS, "redness", ScorerEntry(lambda argument, device: judge, "nothing", "how red"))
@@ -46,7 +46,7 @@ def judges(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five pairs: chosen images redder and redder, rejected ones black."""
+    """Five pairs with increasingly red chosen images and black rejected ones."""
     folder = pair_folder(tmp_path / "set", 5)
     for n in range(5):
         (folder / f"chosen-{n}.png").write_bytes(encoded(Image.new("RGB", (4, 4), (51 * (n + 1), 0, 0))))
@@ -61,10 +61,10 @@ def call(*arguments):
     return result.output
 
 
-def test_both_candidates_of_each_pair_are_judged_and_written_beside_the_data(folder, judges):
+def test_both_candidates_of_each_pair_are_scored_and_stored_next_to_the_data(folder, judges):
     judge, found = judges(Judge()), read_pairs(folder)
     table = score_pairs(found, "redness", batch=2)
-    assert table == read_scores(folder / "scores" / "redness.jsonl") and judge.seen == 10
+    assert table == read_scores(folder / "scores" / "redness.jsonl") and judge.scored == 10
     assert list(table.rows.values()) == [(pytest.approx((n + 1) / 5), 0.0) for n in range(5)]
     assert (table.low, table.high, table.unit) == (0.0, 1.0, "share")
     assert [p.name for p in (folder / "scores").iterdir()] == ["redness.jsonl"]
@@ -73,7 +73,7 @@ def test_both_candidates_of_each_pair_are_judged_and_written_beside_the_data(fol
     assert "5 pairs" in summary_lines(table) and "agrees with 100.0%" in summary_lines(table)
 
 
-def test_a_killed_call_goes_on_and_ends_with_the_same_table(folder, judges, tmp_path):
+def test_an_interrupted_call_resumes_and_writes_the_same_table(folder, judges, tmp_path):
     found = read_pairs(folder)
     judges(Judge())
     whole = score_pairs(found, "redness", tmp_path / "whole.jsonl")
@@ -86,26 +86,26 @@ def test_a_killed_call_goes_on_and_ends_with_the_same_table(folder, judges, tmp_
         file.write('{"id": "torn')
     judge = judges(Judge())
     assert score_pairs(found, "redness", batch=1).rows == whole.rows
-    assert judge.seen == 4 and not part.exists()
+    assert judge.scored == 4 and not part.exists()
 
 
-def test_what_other_weights_began_is_not_gone_on_with(folder, judges):
+def test_the_progress_of_other_weights_is_not_resumed(folder, judges):
     judges(Judge(until=6))
     with pytest.raises(KeyboardInterrupt):
         score_pairs(read_pairs(folder), "redness", batch=1)
     judge = judges(Judge(weights="other"))
     score_pairs(read_pairs(folder), "redness")
-    assert judge.seen == 10
+    assert judge.scored == 10
     judges(Judge())
     with pytest.raises(UserError, match="other weights"):
         score_pairs(read_pairs(folder), "redness")
 
 
-def test_only_new_pairs_are_judged_when_the_data_grew(folder, judges):
+def test_only_new_pairs_are_scored_after_the_data_grew(folder, judges):
     judges(Judge())
     score_pairs(read_pairs(folder, limit=3), "redness")
     judge = judges(Judge())
-    assert len(score_pairs(read_pairs(folder), "redness").rows) == 5 and judge.seen == 4
+    assert len(score_pairs(read_pairs(folder), "redness").rows) == 5 and judge.scored == 4
 
 
 def test_an_image_that_several_pairs_of_a_prompt_share_is_judged_once(folder, judges):
@@ -113,10 +113,10 @@ def test_an_image_that_several_pairs_of_a_prompt_share_is_judged_once(folder, ju
     names = [folder / f"chosen-{n}.png" for n in range(4)]
     pairs = [Pair(f"{a}{b}", "p", names[b], names[a]) for b in range(4) for a in range(b)]
     score_pairs(PairSet(pairs), "redness", folder / "x.jsonl", batch=2)
-    assert len(pairs) == 6 and judge.seen == 4
+    assert len(pairs) == 6 and judge.scored == 4
     other = judges(Judge())
     score_pairs(PairSet([Pair("0", "p", *names[:2]), Pair("1", "q", *names[:2])]), "redness", folder / "y.jsonl")
-    assert other.seen == 4
+    assert other.scored == 4
 
 
 def test_a_bad_image_or_score_names_the_pair_and_keeps_the_rest(folder, judges):
@@ -146,8 +146,8 @@ def test_texts_winners_hub_ids_and_foreign_files_are_refused_before_a_judge_is_l
 
 
 def test_the_command_judges_pairs_of_a_folder_and_of_a_file(folder, tmp_path):
-    said = call("score", folder, "--scorer", "background:red", "--scorer", "background:black")
-    assert "5 pairs" in said and str(folder / "scores" / "background_red.jsonl") in said
+    output = call("score", folder, "--scorer", "background:red", "--scorer", "background:black")
+    assert "5 pairs" in output and str(folder / "scores" / "background_red.jsonl") in output
     assert read_scores(folder / "scores" / "background_black.jsonl").low == 0.0
     votes = parquet(tmp_path / "votes.parquet", [vote(0), vote(1, 0.5)])
     assert "1 pairs" in call("score", votes, "--scorer", "background:red")
@@ -155,7 +155,7 @@ def test_the_command_judges_pairs_of_a_folder_and_of_a_file(folder, tmp_path):
     assert len(read_scores(tmp_path / "votes.scores.background_red.jsonl").rows) == 2
 
 
-def test_the_command_tells_pairs_from_single_images(tmp_path):
+def test_the_command_distinguishes_pairs_from_single_images(tmp_path):
     (tmp_path / "a.png").write_bytes(encoded(Image.new("RGB", (4, 4), (196, 30, 48))))
     jsonl(tmp_path / "metadata.jsonl", [{"file_name": "a.png", "prompt": "a fox"}])
     assert "1 images" in call("score", tmp_path, "--scorer", "background:red")
@@ -164,7 +164,7 @@ def test_the_command_tells_pairs_from_single_images(tmp_path):
         call("score", tmp_path, "--scorer", "background:red", "--output", tmp_path / "x.jsonl")
 
 
-def test_options_that_cannot_be_followed_are_named(folder):
+def test_options_that_cannot_be_applied_are_named(folder):
     with pytest.raises(UserError, match="one scorer"):
         call("score", folder, "--scorer", "background:red", "--scorer", "background:blue", "--output", folder / "x")
     with pytest.raises(UserError, match="NAME=VALUE"):
@@ -174,12 +174,12 @@ def test_options_that_cannot_be_followed_are_named(folder):
 
 
 def test_the_command_judges_pairs_of_texts_plain_and_in_turns(tmp_path):
-    said = {"role": "assistant"}
-    asked = [{"role": "user", "content": "How was it?"}]
+    assistant = {"role": "assistant"}
+    turns = [{"role": "user", "content": "How was it?"}]
     kind, unkind = "It was wonderful!", "It was terrible."
     rows = [
         {"prompt": "How was it?", "chosen": kind, "rejected": unkind},
-        {"prompt": asked, "chosen": [{**said, "content": kind}], "rejected": [{**said, "content": unkind}]},
+        {"prompt": turns, "chosen": [{**assistant, "content": kind}], "rejected": [{**assistant, "content": unkind}]},
     ]
     for number, row in enumerate(rows):
         source = jsonl(tmp_path / f"{number}.jsonl", [row])

@@ -1,4 +1,4 @@
-"""The length-controlled win rate: what length explains is taken away, and no more."""
+"""The length-controlled win rate removes the effect of length and nothing else."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from diffalign.evaluation.stats.length_control import length_controlled
 
 
 def simulated(n, a, b, seed=0, shift=0.0, per_prompt=1):
-    """Comparisons whose log-odds are a + b tanh(gap / sd), and the prompts they belong to."""
+    """Returns comparisons with log-odds a + b tanh(gap / sd), and their prompts."""
     draw = np.random.default_rng(seed)
     gap = draw.normal(shift, 20, n)
     odds = a + b * np.tanh(gap / gap.std(ddof=1))
@@ -15,25 +15,25 @@ def simulated(n, a, b, seed=0, shift=0.0, per_prompt=1):
     return won.astype(float), np.zeros(n) + 0.5, gap, [k // per_prompt for k in range(n)]
 
 
-def test_a_judge_that_likes_length_alone_is_seen_through():
+def test_a_judge_that_prefers_length_only_gives_a_rate_of_one_half():
     first, second, gap, prompts = simulated(4000, a=0.0, b=2.0, shift=25)
-    found = length_controlled(first, second, gap, prompts)
+    result = length_controlled(first, second, gap, prompts)
     assert (first > second).mean() > 0.7, "the plain win rate is fooled"
-    assert found.low < 0.5 < found.high and found.rate == pytest.approx(0.5, abs=0.05)
-    assert found.slope == pytest.approx(2.0, abs=0.25) and found.n == 4000
+    assert result.low < 0.5 < result.high and result.rate == pytest.approx(0.5, abs=0.05)
+    assert result.slope == pytest.approx(2.0, abs=0.25) and result.n == 4000
 
 
 def test_a_real_gain_stays():
-    found = length_controlled(*simulated(4000, a=1.0, b=1.0, shift=-10))
-    assert found.rate == pytest.approx(1 / (1 + np.exp(-1)), abs=0.04) and found.low > 0.5
+    result = length_controlled(*simulated(4000, a=1.0, b=1.0, shift=-10))
+    assert result.rate == pytest.approx(1 / (1 + np.exp(-1)), abs=0.04) and result.low > 0.5
 
 
-def test_where_length_says_nothing_it_is_the_plain_rate():
+def test_without_an_effect_of_length_it_is_the_plain_win_rate():
     first, second, gap, _ = simulated(3000, a=0.4, b=0.0)
     assert length_controlled(first, second, gap).rate == pytest.approx((first > second).mean(), abs=0.01)
 
 
-def test_it_is_what_a_general_optimiser_finds():
+def test_the_fit_equals_that_of_a_general_optimiser():
     from scipy.optimize import minimize
 
     first, second, gap, _ = simulated(60, a=0.3, b=1.0, seed=3)
@@ -46,22 +46,22 @@ def test_it_is_what_a_general_optimiser_finds():
         return (np.logaddexp(0, odds) - y * odds).sum() + tie + (w[1] / 3) ** 2 / 2
 
     best = minimize(cost, [0.0, 0.0], tol=1e-12).x
-    found = length_controlled(first, second, gap)
-    assert found.slope == pytest.approx(best[1], abs=1e-4)
-    assert found.rate == pytest.approx(1 / (1 + np.exp(-best[0])), abs=1e-5)
+    result = length_controlled(first, second, gap)
+    assert result.slope == pytest.approx(best[1], abs=1e-4)
+    assert result.rate == pytest.approx(1 / (1 + np.exp(-best[0])), abs=1e-5)
 
 
-def test_exchanging_the_sides_turns_the_rate():
+def test_swapping_the_sides_gives_one_minus_the_rate():
     first, second, gap, prompts = simulated(200, a=0.5, b=1.0)
     one, other = length_controlled(first, second, gap, prompts), length_controlled(second, first, -gap, prompts)
     assert one.rate == pytest.approx(1 - other.rate) and one.low == pytest.approx(1 - other.high)
 
 
-def test_the_interval_covers_and_knows_that_answers_of_a_prompt_agree():
+def test_the_interval_covers_the_truth_and_allows_for_dependent_answers():
     hits = 0
     for seed in range(200):
-        found = length_controlled(*simulated(80, a=0.5, b=1.0, seed=seed))
-        hits += found.low < 1 / (1 + np.exp(-0.5)) < found.high
+        result = length_controlled(*simulated(80, a=0.5, b=1.0, seed=seed))
+        hits += result.low < 1 / (1 + np.exp(-0.5)) < result.high
     assert 180 <= hits <= 199
     first, second, gap, _ = simulated(60, a=0.3, b=1.0)
     alone = length_controlled(first, second, gap)
@@ -72,13 +72,13 @@ def test_the_interval_covers_and_knows_that_answers_of_a_prompt_agree():
 
 def test_a_judge_that_always_takes_the_longer_one_stays_finite():
     gap = np.linspace(-50, 50, 40)
-    found = length_controlled(np.sign(gap), np.zeros(40), gap)
-    assert 0.2 < found.low < 0.5 < found.high < 0.8 and 1 < found.slope < 50
+    result = length_controlled(np.sign(gap), np.zeros(40), gap)
+    assert 0.2 < result.low < 0.5 < result.high < 0.8 and 1 < result.slope < 50
     every = length_controlled(np.ones(40), np.zeros(40), gap)
     assert every.rate > 0.95 and every.low > 0.8
 
 
-def test_too_little_to_go_by_gives_nothing():
+def test_too_few_comparisons_or_equal_gaps_give_none():
     assert length_controlled([1.0] * 9, [0.0] * 9, range(9)) is None
     assert length_controlled([1.0] * 20, [0.0] * 20, [3] * 20) is None
     assert length_controlled([np.nan] * 15 + [1.0] * 5, [0.0] * 20, range(20)) is None

@@ -13,8 +13,8 @@ from diffalign.evaluation.stats.statistics import share, sign_test, win_rate
 @pytest.mark.parametrize("hits, n", [(0, 5), (5, 5), (3, 10), (61, 100), (1, 1)])
 def test_share_equals_scipys_wilson_interval(hits, n):
     expected = binomtest(hits, n).proportion_ci(method="wilson")
-    found = share(hits, n)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    result = share(hits, n)
+    assert (result.low, result.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_a_share_of_nothing_is_nan():
@@ -22,10 +22,10 @@ def test_a_share_of_nothing_is_nan():
 
 
 def test_wins_losses_and_ties_are_counted_and_a_tie_is_half():
-    found = win_rate([1, 2, 3, 4], [0, 2, 5, 1])
-    assert (found.wins, found.losses, found.ties, found.rate) == (2, 1, 1, 0.625)
-    assert found.interval == "Wilson" and found.low < found.rate < found.high
-    assert found.comparisons == 4 == found.prompts
+    result = win_rate([1, 2, 3, 4], [0, 2, 5, 1])
+    assert (result.wins, result.losses, result.ties, result.rate) == (2, 1, 1, 0.625)
+    assert result.interval == "Wilson" and result.low < result.rate < result.high
+    assert result.comparisons == 4 == result.prompts
 
 
 def test_swapping_the_sides_mirrors_rate_and_interval():
@@ -38,8 +38,8 @@ def test_swapping_the_sides_mirrors_rate_and_interval():
 
 
 def test_equal_scores_are_no_evidence():
-    found = win_rate([1.0] * 9, [1.0] * 9)
-    assert found.rate == 0.5 and found.p_value == 1 and found.low < 0.5 < found.high
+    result = win_rate([1.0] * 9, [1.0] * 9)
+    assert result.rate == 0.5 and result.p_value == 1 and result.low < 0.5 < result.high
 
 
 def test_sign_test_is_scipys():
@@ -47,7 +47,7 @@ def test_sign_test_is_scipys():
 
 
 def test_seeds_of_one_prompt_are_not_counted_as_independent():
-    """Prompts that always agree with themselves: 8 seeds each say nothing more than 1."""
+    """If all seeds of a prompt agree, 8 seeds have no more information than 1."""
     outcome = np.array([1, 1, 1, 0, 1, 0, 1, 1, 0, 1], float)
     once = win_rate(outcome, 1 - outcome)
     many = win_rate(np.repeat(outcome, 8), 1 - np.repeat(outcome, 8), np.repeat(np.arange(10), 8))
@@ -57,24 +57,26 @@ def test_seeds_of_one_prompt_are_not_counted_as_independent():
 
 
 def test_unanimous_prompts_still_have_an_interval():
-    found = win_rate(np.ones(12), np.zeros(12), np.repeat(np.arange(4), 3))
-    assert found.rate == 1 and found.low == pytest.approx(share(4, 4).low) and found.interval == "Wilson over prompts"
+    result = win_rate(np.ones(12), np.zeros(12), np.repeat(np.arange(4), 3))
+    assert (
+        result.rate == 1 and result.low == pytest.approx(share(4, 4).low) and result.interval == "Wilson over prompts"
+    )
 
 
-def test_the_bootstrap_covers_the_truth_about_as_often_as_it_says():
+def test_the_bootstrap_interval_has_its_nominal_coverage():
     rng = np.random.default_rng(3)
     covered = 0
     for trial in range(60):
         chance = rng.beta(3, 2, 40)  # mean 0.6
         wins = (rng.random((40, 4)) < chance[:, None]).astype(float).reshape(-1)
-        found = win_rate(wins, 1 - wins, np.repeat(np.arange(40), 4), seed=trial)
-        covered += found.low <= 0.6 <= found.high
+        result = win_rate(wins, 1 - wins, np.repeat(np.arange(40), 4), seed=trial)
+        covered += result.low <= 0.6 <= result.high
     assert covered >= 51
 
 
 def test_scores_that_are_not_finite_are_left_out_and_counted():
-    found = win_rate([1, math.nan, 3], [0, 1, math.inf])
-    assert (found.wins, found.excluded, found.comparisons) == (1, 2, 1)
+    result = win_rate([1, math.nan, 3], [0, 1, math.inf])
+    assert (result.wins, result.excluded, result.comparisons) == (1, 2, 1)
     with pytest.raises(UserError, match="finite"):
         win_rate([math.nan], [1])
 
