@@ -158,6 +158,6 @@ def test_methods_lists_and_explains():
     assert "diffusion_dpo" in listing and "hinge" in listing
     assert "arXiv 2311.12908" in call("methods", "diffusion_dpo")
     assert "max(0, 1 - beta m)" in call("methods", "hinge")
-    assert "takes: kind = sign" in call("methods", "seppo_gate") and "asks " in call("methods", "renoise")
+    assert "takes: kind = sign" in call("methods", "seppo_gate") and "needs    a network" in call("methods", "renoise")
     with pytest.raises(UserError, match="hinge"):
         call("methods", "hing")

@@ -80,7 +80,7 @@ def test_each_stage_starts_from_the_weights_of_the_previous_one(text, tmp_path):
     pool = CheckpointPool(tmp_path / "run" / "pool")
     policy = open_model(recipe.model)
     policy.load_state(pool.load(1))
-    policy.hold_reference(pool.load(1))
+    policy.set_reference(pool.load(1))
     again = program.recipe_of_stage(recipe, stages.files[1], 2, tmp_path / "again")
     state = train(again, policy=policy).policy.state()
     kept = pool.load(2)
@@ -106,7 +106,7 @@ def test_an_interrupted_curriculum_resumes_with_the_same_result(text, tmp_path, 
     killed = recipe.model_copy(
         update={"output": str(tmp_path / "killed"), "checkpoint": recipe.checkpoint.model_copy(update={"every": 1})}
     )
-    step, done = loop.advance, []
+    step, done = loop.training_step, []
 
     def stop(run):
         if len(done) == 3:
@@ -114,10 +114,10 @@ def test_an_interrupted_curriculum_resumes_with_the_same_result(text, tmp_path, 
         done.append(run.step)
         step(run)
 
-    monkeypatch.setattr(loop, "advance", stop)
+    monkeypatch.setattr(loop, "training_step", stop)
     with pytest.raises(KeyboardInterrupt):
         program.run(killed, stages)
-    monkeypatch.setattr(loop, "advance", step)
+    monkeypatch.setattr(loop, "training_step", step)
     state = program.run(killed, stages).policy.state()
     assert all(torch.equal(value, whole[name]) for name, value in state.items())
     again = program.run(killed, stages)

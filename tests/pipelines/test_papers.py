@@ -161,7 +161,7 @@ def test_methods_are_compared_on_equal_pairs_and_against_the_same_images(tmp_pat
 def test_what_is_common_to_compared_methods_is_equal_and_the_four_choices_are_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     common = load_recipe(paper.recipe_file("emoji", "diffusion_dpo"))
-    for name in (*compare_methods.FOUR, "sft", "mapo", "diffusion_ipo"):
+    for name in (*compare_methods.DEFAULT_METHODS, "sft", "mapo", "diffusion_ipo"):
         recipe = compare_methods.with_method(common, name, "emoji", [], tmp_path)
         assert recipe.train == common.train and recipe.evaluate == common.evaluate
         assert recipe.model.adapter == common.model.adapter and recipe.data.train == common.data.train

