@@ -1,6 +1,6 @@
-"""Readers of the published formats: each turns tables into pairs and dropped rows, and this file picks one.
+"""Readers of the published formats: each converts tables to pairs and dropped rows, and :func:`read_pairs` selects one.
 
-To add a format, write one file with one function and give it one row in the catalogue's ``READERS``.
+To add a format, write one file with one function and add one entry to ``READERS`` in the registry.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ def read_pairs(
     columns: Mapping[str, str] | None = None,
     **options: Any,
 ) -> PairSet:
-    """Reads a data set of comparisons. Images and clips stay on disk; so do texts where there are many.
+    """Reads a data set of comparisons. Images and videos stay on disk; so do texts where there are many.
 
     Args:
         source: A table file, a folder, or a Hub id (``"owner/name"``).
-        format: A name of ``READERS``, or ``"auto"`` to go by the columns.
+        format: A name of ``READERS``, or ``"auto"`` to detect it by the columns.
         limit: Stop after this many pairs (dropped rows do not count).
         split: The split to read where files are named after splits.
         revision: Commit or tag of a Hub data set.
-        columns: ``{expected name: name in the file}`` for columns that go by another name.
-        options: The format's own (see its ``read`` function).
+        columns: ``{expected name: name in the file}`` for columns with another name.
+        options: Options of the format (see its ``read`` function).
 
     Raises:
-        DataError: Nothing there, a missing column, an unknown option, or no pair left to train on.
+        DataError: The source does not exist, lacks a column, or has no pair to train on; or an option is unknown.
     """
     if format != "auto" and format not in READERS:
         raise DataError(
@@ -57,19 +57,19 @@ def read_pairs(
     check_format(tables[0], reader)
     for option in options:
         if option not in reader.options():
-            known = ", ".join(reader.options())
+            names = ", ".join(reader.options())
             raise DataError(
-                f"the format {name} has no option '{option}'.{near_miss(option, reader.options())} It has: {known}."
+                f"the format {name} has no option '{option}'.{near_miss(option, reader.options())} It has: {names}."
             )
     dropped: list[Dropped] = []
-    pairs = collect(islice(_kept(reader.read(tables, **options), dropped), limit))
-    found = PairSet(pairs, dropped, name, str(source), ranges_of(pairs))
+    pairs = collect(islice(_split_off_dropped(reader.read(tables, **options), dropped), limit))
+    dataset = PairSet(pairs, dropped, name, str(source), ranges_of(pairs))
     if not pairs:
-        raise _nothing_left(found)
-    return found
+        raise _no_pairs_error(dataset)
+    return dataset
 
 
-def _kept(records: Iterable[Pair | Dropped], dropped: list[Dropped]) -> Iterator[Pair]:
+def _split_off_dropped(records: Iterable[Pair | Dropped], dropped: list[Dropped]) -> Iterator[Pair]:
     for record in records:
         if isinstance(record, Pair):
             yield record
@@ -77,18 +77,18 @@ def _kept(records: Iterable[Pair | Dropped], dropped: list[Dropped]) -> Iterator
             dropped.append(record)
 
 
-def _nothing_left(found: PairSet) -> DataError:
-    if not found.dropped:
-        return DataError(f"'{found.source}' holds no rows: there is nothing to train on.")
-    count = f"all {len(found.dropped):,} rows"
-    if set(found.reasons()) == {TIE}:
+def _no_pairs_error(dataset: PairSet) -> DataError:
+    if not dataset.dropped:
+        return DataError(f"'{dataset.source}' holds no rows: there is nothing to train on.")
+    count = f"all {len(dataset.dropped):,} rows"
+    if set(dataset.reasons()) == {TIE}:
         return DataError(
-            f"{count} of '{found.source}' are ties: they say nothing about what is better. "
+            f"{count} of '{dataset.source}' are ties, which have no preference. "
             "Expected pairs with a winner; check that the label column is the one you meant."
         )
-    why = ", ".join(f"{n:,} {reason}" for reason, n in found.reasons().items())
-    first = found.dropped[0]
+    reasons = ", ".join(f"{n:,} {reason}" for reason, n in dataset.reasons().items())
+    first = dataset.dropped[0]
     detail = f" ({first.detail})" if first.detail else ""
     return DataError(
-        f"{count} of '{found.source}' were dropped: {why}. The first is {first.source}: {first.reason}{detail}."
+        f"{count} of '{dataset.source}' were dropped: {reasons}. The first is {first.source}: {first.reason}{detail}."
     )

@@ -1,8 +1,8 @@
-"""Winners alone: images or clips with their prompts, for methods that need no rejected candidate in the data.
+"""Reads captioned images or videos: winners without a rejected candidate, for methods that need none.
 
-The ecosystem's ImageFolder with captions (``file_name`` relative to the table), or a table with the encoded bytes in
-``image``, as the Hub stores images. The prompt is ``prompt``, else ``caption``, else ``text``. Optional: ``id`` and
-numbers, which are kept with the winner.
+The format is the Hub's ImageFolder with captions (``file_name`` relative to the table), or a table with the encoded
+bytes in ``image``. The prompt is the first column out of ``prompt``, ``caption`` and ``text``. Optional columns: ``id``
+and numbers, which are kept with the winner.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from diffalign.data.readers.parse_row import Drop, Ids, digest, existing_file, require_columns, scores_of, validate_pair
 from diffalign.data.readers.tables import Table, TableRow
-from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, MISSING_FILE, Dropped, Media, Pair
+from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, MISSING_FILE, Dropped, Pair
 from diffalign.data.storage.table_cell import TableCell
 from diffalign.errors import DataError
 
@@ -24,7 +24,7 @@ UNLESS = ("label", "rank", "ranking", "chosen", "rejected")
 
 
 def read_captioned(tables: Sequence[Table], *, root: str | Path | None = None) -> Iterator[Pair | Dropped]:
-    """Yields a pair without a rejected candidate, or a dropped row, per row. Files are looked for, not opened.
+    """Yields for each row a pair without a rejected candidate, or a dropped row. Files must exist; none is opened.
 
     Args:
         tables: The tables.
@@ -39,15 +39,15 @@ def read_captioned(tables: Sequence[Table], *, root: str | Path | None = None) -
         folder = Path(root).expanduser() if root else table.folder
         for row in table.rows():
             try:
-                yield _winner(row, image, prompt, folder, ids)
+                yield _read_winner(row, image, prompt, folder, ids)
             except Drop as drop:
                 yield drop.at(row.source)
 
 
-def _winner(row: TableRow, image: str, prompt: str, folder: Path, ids: Ids) -> Pair:
+def _read_winner(row: TableRow, image: str, prompt: str, folder: Path, ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
-    chosen, name = _candidate(row.values.get(image), image, folder)
+    chosen, name = _read_candidate(row.values.get(image), image, folder)
     prompt_text = str(row.values.get(prompt) or "")
     pair = Pair(
         id="",
@@ -60,11 +60,11 @@ def _winner(row: TableRow, image: str, prompt: str, folder: Path, ids: Ids) -> P
     validate_pair(pair)
     if row.values.get("id") not in (None, ""):
         return replace(pair, id=ids.unique(str(row.values["id"])))
-    return replace(pair, id=ids.unique(digest(prompt_text, _content(chosen) if name is None else name)))
+    return replace(pair, id=ids.unique(digest(prompt_text, _id_content(chosen, name))))
 
 
-def _candidate(value: Any, column: str, folder: Path) -> tuple[Media, str | None]:
-    """The candidate, and the file's name where it is one."""
+def _read_candidate(value: Any, column: str, folder: Path) -> tuple[TableCell | bytes | Path, str | None]:
+    """Returns the candidate, and the file's name where it is a file."""
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, (TableCell, bytes)):
@@ -74,9 +74,12 @@ def _candidate(value: Any, column: str, folder: Path) -> tuple[Media, str | None
     return existing_file(folder, str(value)), str(value)
 
 
-def _content(candidate: Media) -> bytes:
-    """What an id is made of where a candidate has no name."""
+def _id_content(candidate: TableCell | bytes | Path, name: str | None) -> str | bytes:
+    """Returns the content from which an id is computed: the file's name, or the bytes of a candidate without one."""
+    if name is not None:
+        return name
+    assert not isinstance(candidate, Path), "a file has a name"
     try:
-        return candidate.read() if isinstance(candidate, TableCell) else bytes(candidate)  # type: ignore[arg-type]
+        return candidate.read() if isinstance(candidate, TableCell) else candidate
     except DataError as error:
         raise Drop(EMPTY_CANDIDATE, str(error)) from error

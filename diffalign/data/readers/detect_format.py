@@ -1,4 +1,4 @@
-"""Recognising a format by its columns, and saying what is nearest where none fits."""
+"""Detects a format by its columns, and names the nearest one where none fits."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from diffalign.errors import DataError, near_miss
 
 
 def detect_format(tables: Sequence[Table] | str | Path) -> str:
-    """The name of the format whose columns the first table has.
+    """Returns the name of the format whose columns the first table has.
 
     Raises:
-        DataError: No format fits; the message names the nearest one and what it misses.
+        DataError: No format fits; the message names the nearest one and its missing columns.
     """
     if isinstance(tables, (str, Path)):
         tables = open_tables(tables)
     table = tables[0]
     needed = {name: reader.needed(table.columns) for name, reader in READERS.items()}
-    found = {name: sum(column in table.columns for column in columns) for name, columns in needed.items()}
+    present = {name: sum(column in table.columns for column in columns) for name, columns in needed.items()}
     for name, reader in READERS.items():
-        if found[name] == len(reader.required):
-            _refuse_doubtful(table, reader)
+        if present[name] == len(reader.required):
+            _refuse_ambiguous(table, reader)
             _refuse_misspelt(table, reader)
             return name
     if not table.columns:
         raise DataError(f"'{table.path}' is empty: it has no rows and no columns.")
-    raise _lacking(table, READERS[max(found, key=lambda name: found[name])])
+    raise _missing_columns_error(table, READERS[max(present, key=lambda name: present[name])])
 
 
-def _lacking(table: Table, reader: Reader) -> DataError:
-    """What the table lacks of a format, and which formats there are."""
+def _missing_columns_error(table: Table, reader: Reader) -> DataError:
+    """Returns an error with the columns that the table lacks for a format, and the list of formats."""
     try:
         require_columns(table.columns, reader.needed(table.columns), where=str(table.path), format=reader.name)
     except DataError as error:
         formats = "; ".join(f"{name}: {', '.join(reader.required)}" for name, reader in READERS.items())
-        return DataError(f"{error} Formats that are recognised by their columns: {formats}.")
+        return DataError(f"{error} Formats that are detected by their columns: {formats}.")
     raise AssertionError("a format with missing columns passed its own check")
 
 
-def _refuse_doubtful(table: Table, reader: Reader) -> None:
+def _refuse_ambiguous(table: Table, reader: Reader) -> None:
     for column in reader.unless:
         if column in table.columns:
             raise DataError(
@@ -53,17 +53,17 @@ def _refuse_doubtful(table: Table, reader: Reader) -> None:
 
 
 def _refuse_misspelt(table: Table, reader: Reader) -> None:
-    """A larger format of which one column goes by nearly the right name: it was meant."""
+    """Raises DataError where a larger format fits except for one column with a similar name: a probable misspelling."""
     for larger in READERS.values():
         missing = set(larger.required) - set(table.columns)
         if set(larger.required) > set(reader.required) and len(missing) == 1:
             spare = [name for name in table.columns if name not in larger.required and not name.endswith("id")]
             if near_miss(missing.pop(), spare):
-                raise _lacking(table, larger)
+                raise _missing_columns_error(table, larger)
 
 
 def check_format(table: Table, reader: Reader) -> None:
-    """A format that was asked for and does not fit: names the one that does."""
+    """Raises DataError where a table lacks columns of a format. The message names the format that fits, if any."""
     try:
         require_columns(table.columns, reader.needed(table.columns), where=str(table.path), format=reader.name)
     except DataError as error:
@@ -71,5 +71,5 @@ def check_format(table: Table, reader: Reader) -> None:
         if not fits:
             raise
         raise DataError(
-            f"{error} Its columns are those of the {fits[0]} format ({READERS[fits[0]].summary}): say that, or auto."
+            f"{error} Its columns are those of the {fits[0]} format ({READERS[fits[0]].summary}): give that, or auto."
         ) from None

@@ -1,8 +1,8 @@
-"""A folder of files with ``metadata.jsonl`` (or csv, parquet) that names a chosen and a rejected file per prompt.
+"""Reads a folder of files whose ``metadata.jsonl`` (or csv, parquet) names a chosen and a rejected file per prompt.
 
 Columns: ``chosen_file_name``, ``rejected_file_name`` (relative to the table), ``prompt``; optional ``id``,
-``label_prob``, ``tie``, and numbers such as ``chosen_score`` and ``rejected_score``. This is the ecosystem's
-ImageFolder layout, which the Hub shows as images; it serves clips just as well.
+``label_prob``, ``tie``, and numbers such as ``chosen_score`` and ``rejected_score``. This is the Hub's ImageFolder
+layout, whose images the Hub shows; it holds videos as well.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REQUIRED = ("chosen_file_name", "rejected_file_name", "prompt")
 
 
 def read_pair_folder(tables: Sequence[Table], *, root: str | Path | None = None) -> Iterator[Pair | Dropped]:
-    """Yields a pair or a dropped row per line. Files are looked for, not opened.
+    """Yields a pair or a dropped row for each row. Files must exist; none is opened.
 
     Args:
         tables: The metadata tables.
@@ -40,12 +40,12 @@ def read_pair_folder(tables: Sequence[Table], *, root: str | Path | None = None)
         folder = Path(root).expanduser() if root else table.folder
         for row in table.rows():
             try:
-                yield _pair(row, folder, ids)
+                yield _read_pair(row, folder, ids)
             except Drop as drop:
                 yield drop.at(row.source)
 
 
-def _pair(row: TableRow, folder: Path, ids: Ids) -> Pair:
+def _read_pair(row: TableRow, folder: Path, ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values

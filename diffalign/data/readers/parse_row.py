@@ -1,4 +1,4 @@
-"""Rows: what all formats do with one row: numbers, files, ids, and the checks that every pair must pass."""
+"""Parsing of one row, shared by all formats: numbers, files, ids, and the checks that every pair must pass."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 ROLES = ("chosen", "rejected")
 PROBABILITY = ("label_prob", "probability")
 GROUP = ("group", "domain", "user_id")
-"""Columns that say whose judgement a row is, the first that is there."""
+"""Columns that name the annotator or domain of a row; the first one present is read."""
 
 
 class Drop(Exception):
-    """Raised while a row is read, to leave it out for a reason."""
+    """Raised while a row is parsed, to leave it out for a reason."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail
 
     def at(self, source: str) -> Dropped:
-        """The record of it."""
+        """Returns the dropped row for a report."""
         return Dropped(source, self.reason, self.detail)
 
 
 def require_columns(columns: Iterable[str], required: Iterable[str], *, where: str, format: str) -> None:
-    """Raises DataError that names each missing column, its near miss and the columns that are there."""
+    """Raises DataError where columns are missing: names each one, its near miss and the columns that exist."""
     columns = list(columns)
     missing = [name for name in required if name not in columns]
     if not missing:
@@ -56,13 +56,13 @@ def require_columns(columns: Iterable[str], required: Iterable[str], *, where: s
     names = ", ".join(f"'{name}'" for name in missing)
     raise DataError(
         f"'{where}' lacks the column{'s' * (len(missing) > 1)} {names}, which the {format} format needs.{guesses} "
-        f"Columns there: {', '.join(columns) or 'none'}. If a column goes by another name, "
-        f"say so: columns={{'{missing[0]}': '<its name in the file>'}}."
+        f"Columns there: {', '.join(columns) or 'none'}. If a column has another name, "
+        f"give it: columns={{'{missing[0]}': '<its name in the file>'}}."
     )
 
 
 def as_number(value: Any) -> float | None:
-    """A finite number, from a number or its text; None for anything else, also for NaN."""
+    """Converts a number or its text to a finite float; returns None for anything else, including NaN."""
     if value is None or isinstance(value, (bytes, list, dict)):
         return None
     try:
@@ -73,14 +73,14 @@ def as_number(value: Any) -> float | None:
 
 
 def as_bool(value: Any) -> bool:
-    """A flag, from a boolean, a number or its text."""
+    """Converts a boolean, a number or its text to a flag."""
     if isinstance(value, str):
         return value.strip().lower() in ("true", "1", "1.0", "yes")
     return bool(value)
 
 
 def label_probability(values: Mapping[str, Any]) -> float:
-    """The row's ``label_prob`` (or ``probability``), 1 when it has none. Drops ties and values outside [0, 1]."""
+    """Returns the row's ``label_prob`` (or ``probability``), 1 without one. Drops ties and values outside [0, 1]."""
     if as_bool(values.get("tie")):
         raise Drop(TIE)
     for name in PROBABILITY:
@@ -93,38 +93,38 @@ def label_probability(values: Mapping[str, Any]) -> float:
 
 
 def scores_of(values: Mapping[str, Any], used: Iterable[str]) -> dict[str, dict[str, float]]:
-    """The numeric columns that no reader used: ``chosen_x`` and ``rejected_x``, or ``x_chosen`` and ``x_rejected``, by
-    role; the rest under ``"pair"``."""
+    """Returns the numeric columns that the reader does not use: ``chosen_x`` and ``rejected_x``, or ``x_chosen`` and
+    ``x_rejected``, by role, and the others under ``"pair"``."""
     skip = {*used, *PROBABILITY, *GROUP, "id", "tie"}
     scores: dict[str, dict[str, float]] = {}
-    for name, given in values.items():
-        unused = name in skip or name.endswith("_id") or isinstance(given, str) and not given.strip()
-        value = None if unused else as_number(given)
+    for column, cell in values.items():
+        skipped = column in skip or column.endswith("_id") or isinstance(cell, str) and not cell.strip()
+        value = None if skipped else as_number(cell)
         if value is None:
             continue
-        role, _, rest = name.partition("_")
-        if role not in ROLES or not rest:
-            rest, _, role = name.rpartition("_")
-        if role not in ROLES or not rest:
-            role, rest = "pair", name
-        scores.setdefault(role, {})[rest] = value
+        role, _, name = column.partition("_")
+        if role not in ROLES or not name:
+            name, _, role = column.rpartition("_")
+        if role not in ROLES or not name:
+            role, name = "pair", column
+        scores.setdefault(role, {})[name] = value
     return scores
 
 
 def existing_file(root: Path, name: str) -> Path:
-    """The file that a cell names, which must lie within ``root`` and exist; drops the row otherwise."""
+    """Returns the file that a cell names. Drops the row unless it lies within ``root`` and exists."""
     if "://" in name:
-        raise Drop(MISSING_FILE, f"'{name}' is an address; download it first")
+        raise Drop(MISSING_FILE, f"'{name}' is a URL; download it first")
     path = inside(root, name)
     if path is None:
-        raise Drop(OUTSIDE, f"'{name}' lies outside '{root}'; if it may be read, set root to a folder that holds it")
+        raise Drop(OUTSIDE, f"'{name}' lies outside '{root}'; to allow it, set root to a folder that contains it")
     if not path.is_file():
         raise Drop(MISSING_FILE, f"'{name}'")
     return path
 
 
 def digest(*parts: str | bytes) -> str:
-    """24 hexadecimal digits of the parts, each hashed with its length so that ``ab, c`` and ``a, bc`` differ."""
+    """Hashes the parts to 24 hexadecimal digits, each with its length so that ``ab, c`` and ``a, bc`` differ."""
     state = hashlib.blake2b(digest_size=12)
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -133,33 +133,33 @@ def digest(*parts: str | bytes) -> str:
 
 
 def content_parts(text: Text) -> list[str]:
-    """What :func:`digest` is given of a text: itself, or its turns."""
+    """Returns the parts of a text for :func:`digest`: the string itself, or role and content of each turn."""
     if isinstance(text, str):
         return [text]
     return [part for turn in text.messages for part in (turn.role, turn.content)]
 
 
 def group_of(values: Mapping[str, Any]) -> str:
-    """Whose judgement the row is, or from which domain; "" where no column says."""
+    """Returns the annotator or domain of the row; "" where no column names it."""
     return next((str(values[name]) for name in GROUP if values.get(name) not in (None, "")), "")
 
 
-def row_id(values: Mapping[str, Any], otherwise: str) -> str:
-    """What the row calls itself, else ``otherwise``."""
-    return str(values["id"]) if values.get("id") not in (None, "") else otherwise
+def row_id(values: Mapping[str, Any], default: str) -> str:
+    """Returns the row's own id, or ``default`` where it has none."""
+    return str(values["id"]) if values.get("id") not in (None, "") else default
 
 
 class Ids:
-    """Keeps ids unique: the second row of the same id becomes ``id-2``, in the order of the data."""
+    """Makes ids unique: the second row with the same id becomes ``id-2``, in the order of the data."""
 
     def __init__(self) -> None:
-        self._seen = HashSet()
+        self._used = HashSet()
         self._uses: dict[str, int] = {}
 
     def unique(self, base: str) -> str:
-        """``base``, or ``base-n`` for its n-th use."""
+        """Returns ``base``, or ``base-n`` for its n-th use."""
         name, uses = base, self._uses.get(base, 1)
-        while not self._seen.add(name):
+        while not self._used.add(name):
             uses += 1
             name = f"{base}-{uses}"
         if uses > 1:
@@ -168,7 +168,7 @@ class Ids:
 
 
 def validate_pair(pair: Pair) -> Pair:
-    """The pair, when its prompt is not empty and its candidates differ; drops it otherwise."""
+    """Returns the pair. Drops it when its prompt is empty or its candidates are the same."""
     if not str(pair.prompt).strip():
         raise Drop(EMPTY_PROMPT)
     if is_same_candidate(pair.chosen, pair.rejected) and pair.rejected_prompt in (None, pair.prompt):
@@ -176,6 +176,6 @@ def validate_pair(pair: Pair) -> Pair:
     return pair
 
 
-def is_same_candidate(one: Media, other: Media | None) -> bool:
-    """Whether two candidates are the same file, handle, text or bytes. Contents of two files are not compared here."""
-    return type(one) is type(other) and one == other
+def is_same_candidate(first: Media, second: Media | None) -> bool:
+    """Returns whether two candidates are the same file, handle, text or bytes, without reading any file."""
+    return type(first) is type(second) and first == second

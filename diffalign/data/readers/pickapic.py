@@ -1,4 +1,4 @@
-"""Pick-a-Pic: two images as encoded bytes, a caption, and one person's vote, which may be a tie.
+"""Reads Pick-a-Pic: two images as encoded bytes, a caption, and one person's vote, which may be a tie.
 
 Columns: ``jpg_0``, ``jpg_1`` (bytes), ``label_0`` (1 when image 0 was preferred, 0 when image 1 was, 0.5 for a tie;
 ``label_1`` is the complement), ``caption``. The published sets are ``yuvalkirstain/pickapic_v2`` and its relatives;
@@ -34,7 +34,7 @@ _SECOND_WON = {"pair": {"first_won": 0.0}}
 def read_pickapic(
     tables: Sequence[Table], *, ties: Literal["drop", "soft"] = "drop", generator: str | None = None
 ) -> Iterator[Pair | Dropped]:
-    """Yields a pair or a dropped row per vote, without reading an image where the rows carry ids.
+    """Yields a pair or a dropped row for each vote, without reading images where the rows have ids.
 
     Args:
         tables: Parquet or Arrow tables.
@@ -50,16 +50,16 @@ def read_pickapic(
             try:
                 if row.problem:
                     raise Drop(BAD_ROW, row.problem)
-                yield _pair(row.values, row.source, ids, ties, generator)
+                yield _read_pair(row.values, row.source, ids, ties, generator)
             except Drop as drop:
                 yield drop.at(row.source)
 
 
-def _pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, generator: str | None) -> Pair:
+def _read_pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, generator: str | None) -> Pair:
     if generator and not all(generator.lower() in str(values[name] or "").lower() for name in ("model_0", "model_1")):
         raise Drop(FILTERED, f"generator '{generator}'")
-    first = _vote(values)
-    if first == 0.5 and ties == "drop":
+    first_preferred = _read_vote(values)
+    if first_preferred == 0.5 and ties == "drop":
         raise Drop(TIE)
     uids = values.get("image_0_uid"), values.get("image_1_uid")
     if all(uids) and uids[0] == uids[1]:
@@ -67,7 +67,7 @@ def _pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, generator
     images = values["jpg_0"], values["jpg_1"]
     if not all(isinstance(image, TableCell) for image in images):
         raise Drop(EMPTY_CANDIDATE, "jpg_0 and jpg_1 must be columns of bytes")
-    won, lost = (0, 1) if first >= 0.5 else (1, 0)
+    won, lost = (0, 1) if first_preferred >= 0.5 else (1, 0)
     prompt = str(values["caption"] or "")
     if values.get("ranking_id") not in (None, ""):
         name = str(values["ranking_id"])
@@ -83,7 +83,7 @@ def _pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, generator
         prompt=prompt,
         chosen=images[won],
         rejected=images[lost],
-        probability=max(first, 1.0 - first),
+        probability=max(first_preferred, 1.0 - first_preferred),
         scores=_SECOND_WON if won else _FIRST_WON,
         source=source,
     )
@@ -91,8 +91,8 @@ def _pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, generator
     return replace(pair, id=ids.unique(name))
 
 
-def _vote(values: Mapping[str, Any]) -> float:
-    """How much image 0 was preferred, in [0, 1]."""
+def _read_vote(values: Mapping[str, Any]) -> float:
+    """Returns the share of the vote for image 0, in [0, 1]."""
     if values.get("has_label") is False or values["label_0"] is None:
         raise Drop(NO_LABEL)
     first, second = as_number(values["label_0"]), as_number(values.get("label_1"))

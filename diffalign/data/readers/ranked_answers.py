@@ -1,10 +1,10 @@
-"""Several answers per prompt with scores: ``prompt``, ``completions`` (or ``responses``), ``scores`` (or ``rewards``).
+"""Reads several scored answers per prompt, as a ranked list.
 
-A completion is what a candidate of the ``trl`` format is: a text, plain or as a list of messages, a file name, bytes or
-the ecosystem's ``{"path", "bytes"}``; a list of strings is the lines of one text, the steps of a solution. Scores are
-numbers, in the completions' order; the best becomes the chosen candidate, the worst the rejected one, those between
-further answers by rank. Equal scores keep the order of the row.
-Optional columns are those of ``trl``.
+Columns: ``prompt``, ``completions`` (or ``responses``), ``scores`` (or ``rewards``). A completion has the forms of a
+candidate of the ``trl`` format: a text, plain or as a list of messages, a file name, bytes or the Hub's ``{"path",
+"bytes"}``; a list of strings is read as the lines of one text, the steps of a solution. Scores are numbers, in the
+completions' order. The best answer becomes the chosen candidate, the worst the rejected one, and those between further
+answers by rank. Equal scores keep the order of the row. Optional columns are those of ``trl``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ALIASES = {"completions": ("responses",), "scores": ("rewards",)}
 def read_ranked(
     tables: Sequence[Table], *, candidates: Literal["auto", "text", "files"] = "auto", root: str | Path | None = None
 ) -> Iterator[Pair | Dropped]:
-    """Yields a pair with all candidates, or a dropped row, per row.
+    """Yields for each row a pair with all candidates, or a dropped row.
 
     Args:
         tables: Tables in any file format whose cells can be lists.
@@ -47,92 +47,95 @@ def read_ranked(
         root: As for the ``trl`` format.
 
     Raises:
-        DataError: A missing column.
+        DataError: A column is missing.
     """
     ids = Ids()
     for table in tables:
-        names = {name: _found(name, table.columns) for name in REQUIRED}
+        names = {name: _column_for(name, table.columns) for name in REQUIRED}
         require_columns(table.columns, names.values(), where=str(table.path), format="ranked")
         files = candidates == "files" or candidates == "auto" and names_files(table, [names["completions"]])
         folder = (Path(root).expanduser() if root else table.folder) if files else None
         for row in table.rows():
             try:
-                yield _pair(row, table, names, folder, ids)
+                yield _read_list(row, table, names, folder, ids)
             except Drop as drop:
                 yield drop.at(row.source)
 
 
-def _found(name: str, columns: Sequence[str]) -> str:
-    return next((served for served in (name, *ALIASES.get(name, ())) if served in columns), name)
+def _column_for(name: str, columns: Sequence[str]) -> str:
+    return next((alias for alias in (name, *ALIASES.get(name, ())) if alias in columns), name)
 
 
-def _pair(row: TableRow, table: Table, names: Mapping[str, str], folder: Path | None, ids: Ids) -> Pair:
+def _read_list(row: TableRow, table: Table, names: Mapping[str, str], folder: Path | None, ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
     prompt = read_text(values.get("prompt"), "prompt")
-    cells, scores = _ranked(values, names)
-    columns = [f"completion {place + 1}" for place in range(len(cells))]
-    cells = [_joined(cell) for cell in cells]
-    found = [read_candidate(cell, column, table, folder) for cell, column in zip(cells, columns, strict=True)]
-    prompt, found, made = _checked(prompt, found, columns, folder or table.folder)
-    roles = ["chosen", *map(str, range(2, len(found))), "rejected"]
-    told = scores_of(values, (*REQUIRED, *names.values()))
-    for role, score in zip(roles, scores, strict=True):
-        told.setdefault(role, {})[names["scores"].removesuffix("s")] = score
+    cells, ranked_scores = _sort_by_score(values, names)
+    labels = [f"completion {rank}" for rank in range(1, len(cells) + 1)]
+    cells = [_join_steps(cell) for cell in cells]
+    candidates = [read_candidate(cell, label, table, folder) for cell, label in zip(cells, labels, strict=True)]
+    prompt, candidates, content_id = _check_candidates(prompt, candidates, labels, folder or table.folder)
+    roles = ["chosen", *map(str, range(2, len(candidates))), "rejected"]
+    scores = scores_of(values, (*REQUIRED, *names.values()))
+    for role, score in zip(roles, ranked_scores, strict=True):
+        scores.setdefault(role, {})[names["scores"].removesuffix("s")] = score
     pair = Pair(
         id="",
         prompt=prompt,
-        chosen=found[0],
-        rejected=found[-1],
-        scores=told,
+        chosen=candidates[0],
+        rejected=candidates[-1],
+        scores=scores,
         source=row.source,
-        further={role: Answer(one) for role, one in zip(roles[1:-1], found[1:-1], strict=True)},
+        further={role: Answer(candidate) for role, candidate in zip(roles[1:-1], candidates[1:-1], strict=True)},
         group=group_of(values),
     )
-    return replace(validate_pair(pair), id=ids.unique(row_id(values, made)))
+    return replace(validate_pair(pair), id=ids.unique(row_id(values, content_id)))
 
 
-def _joined(cell: Any) -> Any:
-    """Steps as one text, a line each; anything else as it is."""
+def _join_steps(cell: Any) -> Any:
+    """Joins a list of steps into one text, one line per step; returns any other cell unchanged."""
     if isinstance(cell, list) and cell and all(isinstance(step, str) for step in cell):
         return "\n".join(step.rstrip("\n") for step in cell)
     return cell
 
 
-def _ranked(values: Mapping[str, Any], names: Mapping[str, str]) -> tuple[list[Any], list[float]]:
-    """Completions and scores, the best first. Drops the row where they do not belong together."""
-    cells, given = values.get(names["completions"]), values.get(names["scores"])
-    if not isinstance(cells, list) or not isinstance(given, list):
+def _sort_by_score(values: Mapping[str, Any], names: Mapping[str, str]) -> tuple[list[Any], list[float]]:
+    """Returns completions and scores, the best first. Drops the row where they do not match."""
+    cells, score_cells = values.get(names["completions"]), values.get(names["scores"])
+    if not isinstance(cells, list) or not isinstance(score_cells, list):
         raise Drop(BAD_ROW, f"{names['completions']} and {names['scores']} must be lists")
     if cells and isinstance(cells[0], dict) and "role" in cells[0]:
         raise Drop(BAD_ROW, f"{names['completions']} is one list of messages; a list of completions was expected")
-    scores = [as_number(score) for score in given]
+    scores = [as_number(score) for score in score_cells]
     if len(scores) != len(cells):
         raise Drop(BAD_LABEL, f"{len(cells)} completions have {len(scores)} scores")
-    known = [(score, cell) for score, cell in zip(scores, cells, strict=True) if score is not None]
-    if len(known) != len(cells):
-        raise Drop(BAD_LABEL, f"each completion needs a number as its score; got {given!r}")
-    if len(known) < 2:
-        raise Drop(EMPTY_CANDIDATE, f"a ranking needs two completions; got {len(known)}")
-    known.sort(key=lambda one: -one[0])
-    if known[0][0] == known[-1][0]:
+    scored = [(score, cell) for score, cell in zip(scores, cells, strict=True) if score is not None]
+    if len(scored) != len(cells):
+        raise Drop(BAD_LABEL, f"each completion needs a number as its score; got {score_cells!r}")
+    if len(scored) < 2:
+        raise Drop(EMPTY_CANDIDATE, f"a ranking needs two completions; got {len(scored)}")
+    scored.sort(key=lambda entry: -entry[0])
+    if scored[0][0] == scored[-1][0]:
         raise Drop(TIE, "all completions have the same score")
-    return [cell for _, cell in known], [score for score, _ in known]
+    return [cell for _, cell in scored], [score for score, _ in scored]
 
 
-def _checked(prompt: Text, found: list[Media], columns: Sequence[str], folder: Path) -> tuple[Text, list[Media], str]:
-    """Prompt and candidates in one form, and an id made of them. Best and worst go first: they must differ."""
-    order = [0, len(found) - 1, *range(1, len(found) - 1)]
-    first = [found[place] for place in order]
-    texts = [one for one in first if isinstance(one, TEXT)]
-    if len(texts) == len(first):
+def _check_candidates(
+    prompt: Text, candidates: list[Media], labels: Sequence[str], folder: Path
+) -> tuple[Text, list[Media], str]:
+    """Returns prompt and candidates in one form, and an id computed from them. Best and worst come first in the check,
+    which requires them to differ."""
+    order = [0, len(candidates) - 1, *range(1, len(candidates) - 1)]
+    reordered = [candidates[rank] for rank in order]
+    texts = [candidate for candidate in reordered if isinstance(candidate, TEXT)]
+    if len(texts) == len(reordered):
         prompt, texts = align_forms(prompt, texts)
-        made = check_texts(prompt, texts, [columns[place] for place in order])
-        first = list(texts)
+        content_id = check_texts(prompt, texts, [labels[rank] for rank in order])
+        reordered = list(texts)
     elif texts:
         raise Drop(BAD_ROW, "some completions are texts and others files")
     else:
-        made = digest(*content_parts(prompt), *(content_of(one, folder) for one in first))
-    by_rank = dict(zip(order, first, strict=True))
-    return prompt, [by_rank[place] for place in range(len(found))], made
+        content_id = digest(*content_parts(prompt), *(content_of(candidate, folder) for candidate in reordered))
+    by_rank = dict(zip(order, reordered, strict=True))
+    return prompt, [by_rank[rank] for rank in range(len(candidates))], content_id

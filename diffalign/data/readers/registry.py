@@ -1,4 +1,4 @@
-"""The catalogue of formats: what each is called, which columns it is recognised by, and the function that reads it."""
+"""The registry of formats: each one's name, the columns by which it is detected, and the function that reads it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Reader:
     """A format that can be read.
 
     Args:
-        name: What users call it.
-        read: ``read(tables, **options)``, yields a pair or a dropped row per row.
-        required: The columns by which it is recognised.
+        name: The name in recipes and on the command line.
+        read: ``read(tables, **options)``, yields a pair or a dropped row for each row.
+        required: The columns by which it is detected.
         summary: One line for the documentation and the command line.
-        aliases: ``{required column: other names that serve}``.
-        unless: Columns beside which it is not recognised, only named: they say that the rows mean something else.
-        doubt: What such a ``{column}`` may mean, and what to do.
+        aliases: ``{required column: accepted other names}``.
+        unless: Columns with which the format is ambiguous: it is then read only when the user names it.
+        doubt: What such a ``{column}`` may mean, and what to do; a clause of the error message.
     """
 
     name: str
@@ -42,17 +42,17 @@ class Reader:
     doubt: str = ""
 
     def needed(self, columns: Sequence[str]) -> list[str]:
-        """The required columns, each by the name that ``columns`` has for it, by its first name where it is missing."""
-        names = [(name, *self.aliases.get(name, ())) for name in self.required]
-        return [next((name for name in served if name in columns), served[0]) for served in names]
+        """Returns the required columns, each by its name in ``columns``, or by its first name where it is missing."""
+        accepted = [(name, *self.aliases.get(name, ())) for name in self.required]
+        return [next((name for name in names if name in columns), names[0]) for names in accepted]
 
     def options(self) -> list[str]:
-        """Names of the options that ``read`` takes."""
-        kinds = inspect.signature(self.read).parameters.values()
-        return [parameter.name for parameter in kinds if parameter.kind is parameter.KEYWORD_ONLY]
+        """Returns the names of the options of ``read``."""
+        parameters = inspect.signature(self.read).parameters.values()
+        return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
 
 
-_ROWS = (
+_ENTRIES = (
     Reader(
         "pickapic", pickapic.read_pickapic, pickapic.REQUIRED, "Pick-a-Pic: two images as bytes, a caption and a vote"
     ),
@@ -86,17 +86,17 @@ _ROWS = (
         implicit_prompt.REQUIRED,
         "texts or messages with the prompt inside, as HH-RLHF writes them",
         unless=implicit_prompt.UNLESS,
-        doubt="may hold the prompt. If so, say columns={{'prompt': '{column}'}}; if chosen and rejected repeat the "
-        "prompt, say format implicit",
+        doubt="may hold the prompt. If so, give columns={{'prompt': '{column}'}}; if chosen and rejected repeat the "
+        "prompt, give format implicit",
     ),
     Reader(
         "captioned",
         captioned.read_captioned,
         captioned.REQUIRED,
-        "winners alone: images with their prompts",
+        "winners only: images with their prompts",
         captioned.ALIASES,
         captioned.UNLESS,
-        "may say that some rows are no such thing: keep those that are, or say format captioned if all are",
+        "may mark rows that are not winners. Keep the winners only, or give format captioned if all rows are winners",
     ),
 )
-READERS: dict[str, Reader] = {row.name: row for row in _ROWS}
+READERS: dict[str, Reader] = {entry.name: entry for entry in _ENTRIES}

@@ -1,7 +1,7 @@
-"""Lines: pairs together with the columns of their rows that no record has, so that what is written loses nothing.
+"""Pairs together with the columns of their rows that no reader uses, so that writing a data set loses no column.
 
-A reader keeps what training asks for. A person's remark, the language, which model answered stand in other columns; a
-command that only turns some labels round should still write them.
+A reader keeps the columns that training needs. Other columns hold a person's remark, the language, or the name of the
+model that answered; a command that only flips some labels should still write them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from diffalign.data.readers.parse_row import GROUP, PROBABILITY, as_number
 from diffalign.data.readers.parse_row import group_of as group_of
@@ -22,22 +22,22 @@ from diffalign.data.records.pair import Pair
 USED = frozenset(
     [
         name
-        for row in READERS.values()
-        for name in (*row.required, *(a for names in row.aliases.values() for a in names))
+        for reader in READERS.values()
+        for name in (*reader.required, *(alias for names in reader.aliases.values() for alias in names))
     ]
     + [name for names in FURTHER.values() for name in names]
     + [*PROBABILITY, *READERS["captioned"].unless, "id", "tie", "rejected_prompt", "augmented_prompt"]
 )
-"""Columns that readers give a meaning: of a row that was read, the record has them."""
+"""Columns that readers use: the pair holds their content."""
 
 
 @dataclass(frozen=True)
 class PairRow:
-    """One row to be written.
+    """One row of a table to write.
 
     Args:
         pair: The record.
-        columns: Further columns: text, whole numbers that name something, lists. None of :data:`USED`.
+        columns: Further columns: text, integer ids, lists. None of :data:`USED`.
     """
 
     pair: Pair
@@ -45,10 +45,10 @@ class PairRow:
 
 
 class RowsWithColumns(Sequence[PairRow]):
-    """The lines of pairs that were read, made when they are asked for.
+    """The rows of pairs that were read, made when they are indexed.
 
     Args:
-        pairs: The pairs, perhaps a lazy sequence.
+        pairs: The pairs, as a list or a lazy sequence.
         columns: ``{source of a pair: its further columns}``, see :func:`unread_columns`.
     """
 
@@ -58,12 +58,16 @@ class RowsWithColumns(Sequence[PairRow]):
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> PairRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[PairRow]: ...
+    def __getitem__(self, index: int | slice) -> PairRow | list[PairRow]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         pair = self._pairs[index]
         columns = self._columns.get(pair.source, {})
-        if not pair.group and any(name in columns for name in GROUP):  # not every format reads it
+        if not pair.group and any(name in columns for name in GROUP):  # some formats do not read it
             pair = replace(pair, group=group_of(columns))
         return PairRow(pair, {name: value for name, value in columns.items() if name != "group"})
 
@@ -71,33 +75,33 @@ class RowsWithColumns(Sequence[PairRow]):
 def unread_columns(
     source: str | Path, *, split: str = "train", revision: str | None = None, columns: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """What the rows of a data set say besides: texts, and what names something (``..._id``), by ``"file:row"``.
+    """Returns the columns that no reader uses, texts and ids (``..._id``), by ``"file:row"``.
 
-    Numbers are not among them: readers keep them with the pair. Files of the same name in two folders are left out,
-    since their rows cannot be told apart.
+    Numbers are left out, since readers keep them with the pair. So are files of the same name in two folders, since
+    their rows have the same source.
 
     Args:
-        source, split, revision, columns: As of :func:`~diffalign.data.readers.read_pairs`.
+        source, split, revision, columns: See :func:`~diffalign.data.readers.read_pairs`.
     """
     tables = open_tables(source, split=split, revision=revision, columns=columns)
-    names = Counter(table.path.name for table in tables)
-    found = {}
+    name_counts = Counter(table.path.name for table in tables)
+    columns_by_source = {}
     for table in tables:
-        if names[table.path.name] > 1:
+        if name_counts[table.path.name] > 1:
             continue
         for row in table.rows():
-            if kept := {name: value for name, value in row.values.items() if _is_further(name, value)}:
-                found[row.source] = kept
-    return found
+            if unread := {name: value for name, value in row.values.items() if _is_unread(name, value)}:
+                columns_by_source[row.source] = unread
+    return columns_by_source
 
 
 def rank_roles(pair: Pair) -> list[str]:
-    """The roles of a ranked list's answers between best and worst, by rank; none of a pair."""
+    """Returns the roles of a ranked list's answers between best and worst, by rank; empty for a pair."""
     return sorted((role for role in pair.further if role.isdigit()), key=int)
 
 
 def list_to_pair(pair: Pair) -> Pair:
-    """A ranked list's best and worst answer as a pair; what is a pair stays as it is."""
+    """Reduces a ranked list to its best and worst answer; returns a pair unchanged."""
     ranks = rank_roles(pair)
     if not ranks:
         return pair
@@ -105,7 +109,7 @@ def list_to_pair(pair: Pair) -> Pair:
     return replace(pair, further=further, scores={role: s for role, s in pair.scores.items() if role not in ranks})
 
 
-def _is_further(name: str, value: Any) -> bool:
+def _is_unread(name: str, value: Any) -> bool:
     if name in USED or value is None or value == "":
         return False
     if name.endswith("_id"):

@@ -1,4 +1,4 @@
-"""Sources: from what the user names (a file, a folder, a Hub id) to the tables of one split."""
+"""Opens the tables of one split of a source: a file, a folder or a Hub id."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 def open_tables(
     source: str | Path, *, split: str = "train", revision: str | None = None, columns: Mapping[str, str] | None = None
 ) -> list[Table]:
-    """The tables that ``source`` holds.
+    """Returns the tables of ``source``.
 
     Args:
-        source: A table file; a folder (its ``metadata.*``, else its parquet, Arrow or text tables, also under
+        source: A table file; a folder (its ``metadata.*``, otherwise its parquet, Arrow or text tables, also under
             ``data/``); or the id of a data set on the Hub, ``"owner/name"``.
         split: Where files are named after splits, only this one is read, so that a test split is never trained on.
-            A file named directly is read whatever its name.
+            A file that ``source`` names itself is always read.
         revision: The commit or tag of a Hub data set.
         columns: ``{the name that the format expects: the column's name in the file}``.
 
     Raises:
-        DataError: Nothing there, no table in it, or no such split.
+        DataError: The source does not exist, holds no table, or has no such split.
     """
-    rename = {given: expected for expected, given in (columns or {}).items()}
+    rename = {name_in_file: expected for expected, name_in_file in (columns or {}).items()}
     path = Path(source).expanduser()
     if path.is_file():
         files = [path]
         if suffix_of(path) not in SUFFIXES:
             raise DataError(f"'{source}' is not a table. Expected a folder or one of {', '.join(SUFFIXES)}.")
     elif path.is_dir():
-        files = _of_split(path, _tables_in(path), split)
+        files = _select_split(path, _tables_in(path), split)
     elif _HUB_ID.match(str(source)) and not str(source).startswith("."):
         files = hub_files(str(source), split=split, revision=revision)
     else:
-        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(
-            f"there is no data at '{source}'.{near_miss(path.name, beside)} "
+            f"there is no data at '{source}'.{near_miss(path.name, siblings)} "
             "Expected a file, a folder or a Hub id like 'owner/name'."
         )
     return [Table(file, rename) for file in files]
@@ -58,7 +58,7 @@ def hub_files(name: str, *, split: str = "train", revision: str | None = None) -
     """Downloads a split of a Hub data set and returns its memory-mapped Arrow files.
 
     Raises:
-        DataError: No such data set or split, no network, or one that needs a login.
+        DataError: The data set or split does not exist, needs a login, or cannot be reached.
     """
     import datasets
 
@@ -66,12 +66,10 @@ def hub_files(name: str, *, split: str = "train", revision: str | None = None) -
         raise DataError(f"the split '{split}' is an expression; name one split, and use `limit` to read fewer pairs.")
     try:
         loaded = datasets.load_dataset(name, split=split, revision=revision, streaming=False)
-    except Exception as error:  # the loader lets errors of a dozen libraries through
+    except Exception as error:  # the loader raises errors of a dozen libraries
         advice = "Check the id and the split, log in with `hf auth login` if it is gated, or give a downloaded folder."
         if "scripts are no longer supported" in str(error):
-            advice = (
-                "It comes as a loader script, which nothing reads any more: download its files and give the folder."
-            )
+            advice = "It is a loader script, which `datasets` no longer runs: download its files and give the folder."
         raise DataError(
             f"'{name}' (split '{split}') is no local path and cannot be loaded from the Hub: {error}. {advice}"
         ) from error
@@ -79,35 +77,34 @@ def hub_files(name: str, *, split: str = "train", revision: str | None = None) -
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    for places in (("metadata.*",), ("*/metadata.*",), ("*", "data/*", "*/*")):
-        paths = (path for place in places for path in sorted(folder.glob(place)))
-        found = [path for path in paths if path.is_file() and _is_table(path) and not is_score_file(path, folder)]
-        for suffix in SUFFIXES:  # one kind only: a folder may hold the same rows twice, in two formats
-            same = list(dict.fromkeys(path for path in found if suffix_of(path) == suffix))
-            if same:
-                return same
+    for patterns in (("metadata.*",), ("*/metadata.*",), ("*", "data/*", "*/*")):
+        paths = (path for pattern in patterns for path in sorted(folder.glob(pattern)))
+        tables = [path for path in paths if path.is_file() and _is_table(path) and not is_score_file(path, folder)]
+        for suffix in SUFFIXES:  # one suffix only: a folder may hold the same rows twice, in two formats
+            if with_suffix := list(dict.fromkeys(path for path in tables if suffix_of(path) == suffix)):
+                return with_suffix
     raise DataError(
         f"the folder '{folder}' holds no table. Expected metadata.jsonl, *.parquet or another of {', '.join(SUFFIXES)}."
     )
 
 
 def _is_table(path: Path) -> bool:
-    infos = ("dataset_info.json", "state.json", "dataset_infos.json", "dataset_dict.json")
-    return suffix_of(path) in SUFFIXES and path.name not in infos and not path.name.startswith(".")
+    metadata = ("dataset_info.json", "state.json", "dataset_infos.json", "dataset_dict.json")
+    return suffix_of(path) in SUFFIXES and path.name not in metadata and not path.name.startswith(".")
 
 
-def _of_split(root: Path, files: list[Path], split: str) -> list[Path]:
-    named: dict[str, list[Path]] = {}
+def _select_split(root: Path, files: list[Path], split: str) -> list[Path]:
+    by_split: dict[str, list[Path]] = {}
     for file in files:
         for part in reversed(file.relative_to(root).parts):
             match = _SPLIT_NAME.match(part)
             if match:
-                named.setdefault(SPLITS[match.group(1)], []).append(file)
+                by_split.setdefault(SPLITS[match.group(1)], []).append(file)
                 break
-    if not named:
+    if not by_split:
         return files
-    if split not in named:
+    if split not in by_split:
         raise DataError(
-            f"'{root}' has no split '{split}'.{near_miss(split, named)} Splits there: {', '.join(sorted(named))}."
+            f"'{root}' has no split '{split}'.{near_miss(split, by_split)} Splits there: {', '.join(sorted(by_split))}."
         )
-    return named[split]
+    return by_split[split]

@@ -1,14 +1,14 @@
-"""Step pairs: two ways to take the next step of a solution, after the steps so far.
+"""Reads pairs of steps: two candidates for the next step of a solution, after the steps so far.
 
     prompt                                      the question, text or messages
-    prefix, or initial_reason_steps             the steps that both continue; empty at the first one
+    prefix, or initial_reason_steps             the steps that both continue; empty for the first step
     chosen_step and rejected_step, or chosen and rejected
-    n_w, n_l                                    optional: how often a search visited each, which says how sure it is
-    q_w, q_l                                    optional: its values of them, kept as scores
+    n_w, n_l                                    optional: visits of each step in a tree search
+    q_w, q_l                                    optional: the search's values of the steps, kept as scores
 
-A candidate is the prefix with its step, so that it is what the model would have written; ``model.shared_start: prompt``
-judges it from where the two begin to differ. With ``e = min(1 - 1 / (1 + n_l / max(1, n_w)), 1/2)`` the chosen step is
-the better one with probability ``1 - e``: Xie et al. 2024 (arXiv 2405.00451), the released code.
+A candidate is the prefix followed by its step, as the model would write it; ``model.shared_start: prompt`` scores it
+from the first difference between the two. With ``e = min(1 - 1 / (1 + n_l / max(1, n_w)), 1/2)`` the chosen step is the
+better one with probability ``1 - e``: Xie et al. 2024 (arXiv 2405.00451), the released code.
 """
 
 from __future__ import annotations
@@ -38,54 +38,58 @@ VISITS, VALUES = ("n_w", "n_l"), ("q_w", "q_l")
 
 
 def read_steps(tables: Sequence[Table]) -> Iterator[Pair | Dropped]:
-    """Yields a pair or a dropped row per row.
+    """Yields a pair or a dropped row for each row.
 
     Args:
         tables: Tables in any file format.
 
     Raises:
-        DataError: A missing column.
+        DataError: A column is missing.
     """
     ids = Ids()
     for table in tables:
-        named = {name: _served(table.columns, name) for name in REQUIRED}
-        require_columns(table.columns, named.values(), where=str(table.path), format="steps")
+        names = {name: _column_for(name, table.columns) for name in REQUIRED}
+        require_columns(table.columns, names.values(), where=str(table.path), format="steps")
         for row in table.rows():
             try:
-                yield _pair(row, named, ids)
+                yield _read_pair(row, names, ids)
             except Drop as drop:
                 yield drop.at(row.source)
 
 
 def step_probability(visits: tuple[float, float]) -> float:
-    """How likely the chosen step is the better one, given how often a search visited it and the other: within [0.5, 1].
-    A step that was never visited counts as one visit."""
+    """Returns the probability that the chosen step is the better one, in [0.5, 1].
+
+    Args:
+        visits: How often a search visited the chosen and the rejected step. A chosen step without visits counts as
+            visited once.
+    """
     won, lost = visits
     return max(1.0 / (1.0 + lost / max(1.0, won)), 0.5)
 
 
-def _served(columns: Sequence[str], name: str) -> str:
-    return next((served for served in (name, *ALIASES.get(name, ())) if served in columns), name)
+def _column_for(name: str, columns: Sequence[str]) -> str:
+    return next((alias for alias in (name, *ALIASES.get(name, ())) if alias in columns), name)
 
 
-def _pair(row: TableRow, named: Mapping[str, str], ids: Ids) -> Pair:
+def _read_pair(row: TableRow, names: Mapping[str, str], ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
-    prompt = read_text(values.get(named["prompt"]), "prompt")
-    prefix = str(values.get(named["prefix"]) or "")
-    steps = [values.get(named[f"{role}_step"]) for role in ROLES]
+    prompt = read_text(values.get(names["prompt"]), "prompt")
+    prefix = str(values.get(names["prefix"]) or "")
+    steps = [values.get(names[f"{role}_step"]) for role in ROLES]
     for step, role in zip(steps, ROLES, strict=True):
         if not isinstance(step, str) or not step.strip():
             raise Drop(EMPTY_CANDIDATE, f"{role} step")
     prompt, answers = align_forms(prompt, [f"{prefix}{step}" for step in steps])
-    made = check_texts(prompt, answers, ROLES)
-    scores = scores_of(values, (*named.values(), *VISITS, *VALUES))
+    content_id = check_texts(prompt, answers, ROLES)
+    scores = scores_of(values, (*names.values(), *VISITS, *VALUES))
     for role, column in zip(ROLES, VALUES, strict=True):
         if (value := as_number(values.get(column))) is not None:
             scores.setdefault(role, {})["q"] = value
     pair = Pair(
-        id=ids.unique(row_id(values, made)),
+        id=ids.unique(row_id(values, content_id)),
         prompt=prompt,
         chosen=answers[0],
         rejected=answers[1],

@@ -1,4 +1,4 @@
-"""Tables: rows of a data set, whatever file holds them. Formats look at columns and never at files.
+"""Tables: the rows of a data set, independent of the type of file. Formats depend on columns, not on files.
 
 A column of encoded bytes is not read: its cells become :class:`~diffalign.data.storage.table_cell.TableCell` handles.
 """
@@ -22,18 +22,18 @@ from diffalign.errors import DataError
 BINARY = (".parquet", ".arrow")
 TEXT = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 SUFFIXES = (*BINARY, *TEXT, *(f"{suffix}.gz" for suffix in TEXT))
-LOOK = 50
-"""Text tables declare no schema: their columns are those of this many first rows."""
+FIRST_ROWS = 50
+"""Text tables have no schema: their columns are those of this many first rows."""
 
 
 def suffix_of(path: Path) -> str:
-    """What a file's name says that it is; of a compressed one with ``.gz`` behind it."""
+    """Returns a file's suffix; for a compressed file both, such as ``.jsonl.gz``."""
     return Path(path.stem).suffix + path.suffix if path.suffix == ".gz" else path.suffix
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row: its values by column, where it stands, and what is wrong with it where it could not be parsed."""
+    """One row: its position ``file:n``, its values by column, and the problem where it could not be parsed."""
 
     source: str
     values: Mapping[str, Any]
@@ -54,7 +54,7 @@ class Table:
 
     @property
     def folder(self) -> Path:
-        """Where the table lies."""
+        """The table's folder."""
         return self.path.parent
 
     @property
@@ -63,15 +63,16 @@ class Table:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The columns' names, renamed."""
+        """The columns' names, after renaming."""
         if self._kind in BINARY:
             names = list(self._schema().names)
         else:
-            names = list(dict.fromkeys(name for row in islice(self._text(), LOOK) for name in row.values))
+            names = list(dict.fromkeys(name for row in islice(self._text(), FIRST_ROWS) for name in row.values))
         return tuple(self.rename.get(name, name) for name in names)
 
     def rows(self) -> Iterator[TableRow]:
-        """The rows in order. A source reads ``file:n``: line of a text file (from 1), row of a binary one (from 0)."""
+        """Yields the rows in order. The source is ``file:n``: line n of a text file, from 1, or row n of a binary file,
+        from 0."""
         rows = self._binary() if self._kind in BINARY else self._text()
         for row in rows:
             if self.rename:
@@ -91,17 +92,17 @@ class Table:
 
     def _binary(self) -> Iterator[TableRow]:
         schema = self._schema()
-        heavy = [column.name for column in schema if _holds_bytes(column.type)]
-        light = [name for name in schema.names if name not in heavy]
+        handles = [column.name for column in schema if _holds_bytes(column.type)]
+        read = [name for name in schema.names if name not in handles]
         file, number = str(self.path), 0
-        for batch in self._batches(light, whole=not heavy):
-            for values in _dicts(batch) if light else ({} for _ in range(batch.num_rows)):
-                values.update((name, TableCell(file, name, number)) for name in heavy)
+        for batch in self._batches(read, whole=not handles):
+            for values in _dicts(batch) if read else ({} for _ in range(batch.num_rows)):
+                values.update((name, TableCell(file, name, number)) for name in handles)
                 yield TableRow(f"{self.path.name}:{number}", values)
                 number += 1
 
     def _batches(self, columns: list[str], whole: bool) -> Iterator[Any]:
-        """A few rows at a time, so that no more of a large file is in memory. ``whole``: these are all its columns."""
+        """Yields a few rows at a time, to limit memory. ``whole``: ``columns`` are all columns of the file."""
         if self.path.suffix == ".arrow":
             if whole:
                 yield from arrow_batches(self.path)
@@ -115,8 +116,8 @@ class Table:
 
     def _text(self) -> Iterator[TableRow]:
         try:
-            unpack = gzip.open if self.path.suffix == ".gz" else open
-            with unpack(self.path, "rt", encoding="utf-8-sig", newline="") as lines:
+            open_text = gzip.open if self.path.suffix == ".gz" else open
+            with open_text(self.path, "rt", encoding="utf-8-sig", newline="") as lines:
                 if self._kind in (".csv", ".tsv"):
                     yield from self._csv(lines)
                 elif self._kind == ".json":
@@ -145,15 +146,16 @@ class Table:
         try:
             rows = json.load(lines)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"'{self.path}' is not JSON: {error}. For one object a line, name it .jsonl.") from error
+            raise DataError(f"'{self.path}' is not JSON: {error}. With one object per line, name it .jsonl.") from error
         if isinstance(rows, dict):
             lists = [value for value in rows.values() if isinstance(value, list)]
             rows = lists[0] if len(lists) == 1 else None
         if not isinstance(rows, list):
             raise DataError(f"'{self.path}' must hold a list of objects, one per pair: [{{...}}, {{...}}].")
         for number, values in enumerate(rows, 1):
-            good = isinstance(values, dict)
-            yield TableRow(f"{self.path.name}:{number}", values if good else {}, "" if good else "not a JSON object")
+            is_object = isinstance(values, dict)
+            problem = "" if is_object else "not a JSON object"
+            yield TableRow(f"{self.path.name}:{number}", values if is_object else {}, problem)
 
     def _csv(self, lines: Any) -> Iterator[TableRow]:
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
@@ -178,6 +180,6 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _dicts(batch: Any, size: int = 64) -> Iterator[dict[str, Any]]:
-    """A batch's rows, a few at a time: as Python objects they are several times larger."""
+    """Yields a batch's rows as dictionaries, converted a few at a time: Python objects are several times larger."""
     for start in range(0, batch.num_rows, size):
         yield from batch.slice(start, size).to_pylist()

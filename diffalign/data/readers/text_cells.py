@@ -1,7 +1,7 @@
-"""Texts: cells that hold a prompt or an answer, plain or in turns, and what they must satisfy to be trained on.
+"""Parses cells that hold a prompt or an answer, plain or in turns, and checks that they can be trained on.
 
-An answer in turns begins and ends with one of the assistant's; a prompt ends before one. Who writes whole conversations
-into the answers' cells, prompt included, gets the prompt taken out.
+An answer in turns begins and ends with an assistant's turn; a prompt ends before one. Where the answers' cells hold
+whole conversations, the prompt is removed from them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ USER, SYSTEM = "user", "system"
 
 
 def is_turns(cell: Any) -> bool:
-    """Whether a cell holds messages: a list of them, or the lists of their parts as Arrow keeps them sometimes."""
+    """Returns whether a cell holds messages: a list of them, or lists of their parts, as Arrow may store them."""
     return isinstance(cell, list) or isinstance(cell, dict) and isinstance(cell.get("role"), list)
 
 
 def read_text(cell: Any, column: str) -> Text:
-    """A cell as a text; an absent one as ``""``. Drops the row for messages that are none."""
+    """Parses a cell into a text; an absent cell gives ``""``. Drops the row for malformed messages."""
     if cell is None:
         return ""
     if isinstance(cell, dict) and is_turns(cell):
@@ -39,13 +39,13 @@ def read_text(cell: Any, column: str) -> Text:
 
 
 def align_forms(prompt: Text, answers: Sequence[Text]) -> tuple[Text, list[Text]]:
-    """Prompt and answers in one form, all plain or all in turns, the prompt in none of the answers. Drops a row that
-    cannot be brought there.
+    """Brings prompt and answers into one form, all plain or all in turns, and removes the prompt from the answers.
+    Drops a row for which this is impossible.
 
     Args:
-        prompt: As its column holds it; ``""`` without one.
-        answers: One or two. In turns they may be whole conversations: then what both share is the prompt (of one alone
-            everything before its last turn), whatever the prompt's own column says, as TRL has it.
+        prompt: The content of its column; ``""`` without one.
+        answers: One or more. In turns they may be whole conversations. Then the turns that all share are the prompt
+            (for a single answer, all turns but its last), even where the prompt's own column differs, as in TRL.
     """
     if isinstance(prompt, str) and all(isinstance(answer, str) for answer in answers):
         return prompt, list(answers)
@@ -65,49 +65,49 @@ def align_forms(prompt: Text, answers: Sequence[Text]) -> tuple[Text, list[Text]
 
 
 def split_shared_turns(turns: Sequence[Conversation]) -> tuple[Conversation, list[Text]]:
-    """The turns that the conversations share, and the rest of each; of one alone, its last turn is the rest."""
-    shared = equal_turns([answer.messages for answer in turns]) if len(turns) > 1 else len(turns[0]) - 1
+    """Splits conversations into the turns that they share and the rest of each; a single one before its last turn."""
+    shared = count_shared_turns([answer.messages for answer in turns]) if len(turns) > 1 else len(turns[0]) - 1
     if len(turns) > 1 and turns[0] == turns[1]:
         raise Drop(IDENTICAL)
     return Conversation(turns[0].messages[:shared]), [Conversation(answer.messages[shared:]) for answer in turns]
 
 
-def equal_turns(sides: Sequence[Sequence[Any]]) -> int:
-    """How many of the first turns are the same on all sides."""
+def count_shared_turns(sides: Sequence[Sequence[Any]]) -> int:
+    """Returns how many of the first turns are equal on all sides."""
     return next((n for n, turns in enumerate(zip(*sides, strict=False)) if len(set(turns)) > 1), min(map(len, sides)))
 
 
 def check_prompt(prompt: Text) -> None:
-    """Drops the row when there is nothing to answer."""
+    """Drops the row when the prompt is empty or ends with the assistant's turn."""
     if not isinstance(prompt, Conversation):
         if not prompt.strip():
             raise Drop(EMPTY_PROMPT)
         return
     if not any(turn.role != SYSTEM and turn.content.strip() for turn in prompt.messages):
-        raise Drop(EMPTY_PROMPT, "no turn but the system's" if len(prompt) else "")
+        raise Drop(EMPTY_PROMPT, "only the system's turn" if len(prompt) else "")
     if prompt.messages[-1].role == ASSISTANT:
-        raise Drop(BAD_TURNS, "the prompt ends with the assistant's turn, and the answer would be a second one")
+        raise Drop(BAD_TURNS, "the prompt ends with the assistant's turn, which the answer would repeat")
 
 
 def check_answer(answer: Text, column: str) -> None:
-    """Drops the row when the answer is empty, or in turns that do not begin and end with the assistant's."""
+    """Drops the row when the answer is empty, or when its turns do not begin and end with the assistant's."""
     if not isinstance(answer, Conversation):
         if not answer.strip():
             raise Drop(EMPTY_CANDIDATE, column)
         return
     if not len(answer):
         raise Drop(EMPTY_CANDIDATE, f"{column} has no turn of its own")
-    for place, which in ((0, "first"), (-1, "last")):
-        role = answer.messages[place].role
+    for index, position in ((0, "first"), (-1, "last")):
+        role = answer.messages[index].role
         if role != ASSISTANT:
-            raise Drop(BAD_TURNS, f"the {which} turn of {column} is the {role}'s; the assistant's was expected")
+            raise Drop(BAD_TURNS, f"the {position} turn of {column} is the {role}'s; the assistant's was expected")
     for number, turn in enumerate(answer.messages):
         if turn.role == ASSISTANT and not turn.content.strip():
             raise Drop(EMPTY_CANDIDATE, f"{column}: turn {number} is empty")
 
 
 def check_texts(prompt: Text, answers: Sequence[Text], columns: Sequence[str]) -> str:
-    """An id made of the content; drops the row for a prompt or answers that cannot be trained on."""
+    """Returns an id computed from the content. Drops the row for a prompt or answers that cannot be trained on."""
     check_prompt(prompt)
     for answer, column in zip(answers, columns, strict=True):
         check_answer(answer, column)

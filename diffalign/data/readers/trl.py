@@ -1,11 +1,11 @@
-"""TRL's explicit preference columns ``prompt``, ``chosen``, ``rejected``, for text and for images or clips.
+"""Reads TRL's explicit preference columns ``prompt``, ``chosen``, ``rejected``, for texts and for images or videos.
 
-A candidate is a text, plain or as a list of messages; the path of a file, relative to the table; bytes; or the
-ecosystem's ``{"path", "bytes"}``. Answers in turns may repeat the prompt, as UltraFeedback's do. Optional columns are
-those of a pair folder: ``id``, ``label_prob``, ``tie``, ``chosen_score`` (or ``score_chosen``) and other numbers; a
-``group`` (``domain``, ``user_id``); a ``rejected_prompt`` where the rejected candidate answers another one; and answers
-that some losses read besides: ``gold`` (TRL's ``reference``), ``calibration``, ``rationale``, and ``augmented_chosen``
-and ``augmented_rejected`` with their ``augmented_prompt``.
+A candidate is a text, plain or as a list of messages; the path of a file, relative to the table; bytes; or the Hub's
+``{"path", "bytes"}``. Answers in turns may repeat the prompt, as UltraFeedback's do. Optional columns are those of a
+pair folder: ``id``, ``label_prob``, ``tie``, ``chosen_score`` (or ``score_chosen``) and other numbers; a ``group``
+(``domain``, ``user_id``); a ``rejected_prompt`` where the rejected candidate has another prompt; and further answers
+that some losses read: ``gold`` (TRL's ``reference``), ``calibration``, ``rationale``, and ``augmented_chosen`` and
+``augmented_rejected`` with their ``augmented_prompt``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from diffalign.data.readers.parse_row import (
     scores_of,
     validate_pair,
 )
-from diffalign.data.readers.tables import LOOK, Table, TableRow
+from diffalign.data.readers.tables import FIRST_ROWS, Table, TableRow
 from diffalign.data.readers.text_cells import align_forms, check_answer, check_texts, is_turns, read_text
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Answer, Dropped, Media, Pair
@@ -53,16 +53,16 @@ TEXT = (str, Conversation)
 def read_trl(
     tables: Sequence[Table], *, candidates: Literal["auto", "text", "files"] = "auto", root: str | Path | None = None
 ) -> Iterator[Pair | Dropped]:
-    """Yields a pair or a dropped row per row.
+    """Yields a pair or a dropped row for each row.
 
     Args:
         tables: Tables in any file format.
-        candidates: What strings are: texts or file names. ``"auto"`` takes them for files when every candidate of
-            the first rows ends like an image or clip.
+        candidates: The meaning of strings: texts or file names. With ``"auto"`` they are files when every candidate of
+            the first rows has the suffix of an image or video.
         root: Folder that file names are relative to and must stay within; each table's own folder by default.
 
     Raises:
-        DataError: A missing column.
+        DataError: A column is missing.
     """
     ids = Ids()
     for table in tables:
@@ -71,35 +71,35 @@ def read_trl(
         folder = (Path(root).expanduser() if root else table.folder) if files else None
         for row in table.rows():
             try:
-                yield _pair(row, table, folder, ids)
+                yield _read_pair(row, table, folder, ids)
             except Drop as drop:
                 yield drop.at(row.source)
 
 
-def _pair(row: TableRow, table: Table, folder: Path | None, ids: Ids) -> Pair:
+def _read_pair(row: TableRow, table: Table, folder: Path | None, ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
     prompt = read_text(values.get("prompt"), "prompt")
     chosen, rejected = (read_candidate(values.get(role), role, table, folder) for role in ROLES)
     name = row_id(values, "")
-    other = _rejected_prompt(values, prompt)
+    rejected_prompt = _read_rejected_prompt(values, prompt)
     if isinstance(chosen, TEXT) and isinstance(rejected, TEXT):
-        if other is None:
+        if rejected_prompt is None:
             prompt, (chosen, rejected) = align_forms(prompt, (chosen, rejected))
-            made = check_texts(prompt, (chosen, rejected), ROLES)
+            content_id = check_texts(prompt, (chosen, rejected), ROLES)
         else:
             prompt, (chosen,) = align_forms(prompt, (chosen,))
-            other, (rejected,) = align_forms(other, (rejected,))
-            sides = ((prompt, chosen, "chosen"), (other, rejected, "rejected"))
-            made = digest(*(check_texts(asked, (answer,), (role,)) for asked, answer, role in sides))
-        name = name or made
+            rejected_prompt, (rejected,) = align_forms(rejected_prompt, (rejected,))
+            sides = ((prompt, chosen, "chosen"), (rejected_prompt, rejected, "rejected"))
+            content_id = digest(*(check_texts(text, (answer,), (role,)) for text, answer, role in sides))
+        name = name or content_id
     elif not name:
         contents = [content_of(candidate, folder or table.folder) for candidate in (chosen, rejected)]
         if contents[0] == contents[1]:
             raise Drop(IDENTICAL)
         name = digest(*content_parts(prompt), *contents)
-    further = _further(values, prompt, table, folder)
+    further = _read_further(values, prompt, table, folder)
     used = (
         *REQUIRED,
         "rejected_prompt",
@@ -114,39 +114,40 @@ def _pair(row: TableRow, table: Table, folder: Path | None, ids: Ids) -> Pair:
         probability=label_probability(values),
         scores=scores_of(values, used),
         source=row.source,
-        rejected_prompt=other,
+        rejected_prompt=rejected_prompt,
         further=further,
         group=group_of(values),
     )
     return replace(validate_pair(pair), id=ids.unique(name))
 
 
-def _rejected_prompt(values: Mapping[str, Any], prompt: Text) -> Text | None:
-    """What the rejected candidate answers, where it is another prompt."""
+def _read_rejected_prompt(values: Mapping[str, Any], prompt: Text) -> Text | None:
+    """Returns the rejected candidate's prompt where it differs from ``prompt``, otherwise None."""
     if values.get("rejected_prompt") in (None, ""):
         return None
-    other = read_text(values["rejected_prompt"], "rejected_prompt")
-    return None if other == prompt else other
+    rejected_prompt = read_text(values["rejected_prompt"], "rejected_prompt")
+    return None if rejected_prompt == prompt else rejected_prompt
 
 
-def _further(values: Mapping[str, Any], prompt: Text, table: Table, folder: Path | None) -> dict[str, Answer]:
-    """Further answers by role, in the form of the prompt."""
-    found = {}
+def _read_further(values: Mapping[str, Any], prompt: Text, table: Table, folder: Path | None) -> dict[str, Answer]:
+    """Returns the further answers by role, in the form of the prompt."""
+    answers = {}
     for role, columns in FURTHER.items():
         value = next((values[name] for name in columns if values.get(name) not in (None, "")), None)
         if value is None:
             continue
         candidate = read_candidate(value, role, table, folder)
-        own = read_text(values.get("augmented_prompt"), "augmented_prompt") if role.startswith("augmented") else None
+        augmented = role.startswith("augmented")
+        own_prompt = read_text(values.get("augmented_prompt"), "augmented_prompt") if augmented else None
         if isinstance(candidate, TEXT):
-            _, (candidate,) = align_forms(own or prompt, (candidate,))
+            _, (candidate,) = align_forms(own_prompt or prompt, (candidate,))
             check_answer(candidate, role)
-        found[role] = Answer(candidate, own or None)
-    return found
+        answers[role] = Answer(candidate, own_prompt or None)
+    return answers
 
 
 def read_candidate(value: Any, role: str, table: Table, folder: Path | None) -> Media:
-    """A cell as a candidate: a text, bytes, or a file of ``folder`` where that is given. Drops the row for none."""
+    """Parses a cell into a candidate: a text, bytes, or a file of ``folder`` if given. Drops the row of an empty cell."""
     if is_turns(value):
         return read_text(value, role)
     if isinstance(value, dict):
@@ -160,7 +161,7 @@ def read_candidate(value: Any, role: str, table: Table, folder: Path | None) -> 
 
 
 def content_of(candidate: Media, folder: Path) -> str | bytes:
-    """What an id is made of: names of files, texts, or the bytes themselves where nothing else tells rows apart."""
+    """Returns the content from which an id is computed: the name of a file, a text, or bytes."""
     if isinstance(candidate, TableCell):
         return candidate.read()
     if isinstance(candidate, Path):
@@ -169,12 +170,14 @@ def content_of(candidate: Media, folder: Path) -> str | bytes:
 
 
 def names_files(table: Table, columns: Sequence[str] = ROLES) -> bool:
-    """Whether every candidate of a table's first rows is a string that ends like an image or clip; a cell of
-    ``columns`` holds one or a list of them."""
-    cells = [value for row in islice(table.rows(), LOOK) for value in map(row.values.get, columns) if value]
+    """Returns whether every candidate of a table's first rows is a string with the suffix of an image or video.
+
+    A cell of ``columns`` holds one candidate or a list of them.
+    """
+    cells = [value for row in islice(table.rows(), FIRST_ROWS) for value in map(row.values.get, columns) if value]
     texts = [text for cell in cells for text in (cell if isinstance(cell, list) else [cell])]
-    return bool(texts) and all(isinstance(text, str) and _names_file(text) for text in texts)
+    return bool(texts) and all(isinstance(text, str) and _is_file_name(text) for text in texts)
 
 
-def _names_file(text: str) -> bool:
+def _is_file_name(text: str) -> bool:
     return len(text) < 1024 and "\n" not in text and Path(text).suffix.lower() in MEDIA_SUFFIXES

@@ -1,6 +1,6 @@
-"""TRL's unpaired preference columns ``prompt``, ``completion``, ``label``: answers that were judged one by one.
+"""Reads TRL's unpaired preference columns ``prompt``, ``completion``, ``label``: answers that are labelled singly.
 
-A completion is a text, plain or as a list of messages; ``label`` says whether it is good. Optional columns: ``id`` and
+A completion is a text, plain or as a list of messages; ``label`` is true for a good one. Optional columns: ``id`` and
 numbers.
 """
 
@@ -15,32 +15,32 @@ from diffalign.data.readers.text_cells import align_forms, check_texts, read_tex
 from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, NO_LABEL, Dropped, Pair
 
 REQUIRED = ("prompt", "completion", "label")
-_WORDS = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no": False, "0": False, "0.0": False}
+_LABELS = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no": False, "0": False, "0.0": False}
 
 
 def read_unpaired(tables: Sequence[Table]) -> Iterator[Pair | Dropped]:
-    """Yields a pair without a rejected candidate, or a dropped row, per row. ``desirable`` is the row's label."""
+    """Yields for each row a pair without a rejected candidate, or a dropped row. ``desirable`` is the row's label."""
     ids = Ids()
     for table in tables:
         require_columns(table.columns, REQUIRED, where=str(table.path), format="unpaired")
         for row in table.rows():
             try:
-                yield _example(row, ids)
+                yield _read_example(row, ids)
             except Drop as drop:
                 yield drop.at(row.source)
 
 
-def _example(row: TableRow, ids: Ids) -> Pair:
+def _read_example(row: TableRow, ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
-    desirable = _desirable(values.get("label"))
+    desirable = _read_label(values.get("label"))
     prompt = read_text(values.get("prompt"), "prompt")
     prompt, answers = align_forms(prompt, [read_text(values.get("completion"), "completion")])
-    name = check_texts(prompt, answers, REQUIRED[1:2])
+    content_id = check_texts(prompt, answers, REQUIRED[1:2])
     scores = scores_of(values, REQUIRED)
     return Pair(
-        ids.unique(row_id(values, name)),
+        ids.unique(row_id(values, content_id)),
         prompt,
         answers[0],
         None,
@@ -50,11 +50,11 @@ def _example(row: TableRow, ids: Ids) -> Pair:
     )
 
 
-def _desirable(label: Any) -> bool:
+def _read_label(label: Any) -> bool:
     if label is None or label == "":
         raise Drop(NO_LABEL)
-    known = _WORDS.get(label.strip().lower()) if isinstance(label, str) else None
-    value = float(known) if known is not None else as_number(label)
+    word = _LABELS.get(label.strip().lower()) if isinstance(label, str) else None
+    value = float(word) if word is not None else as_number(label)
     if value not in (0.0, 1.0):
-        raise Drop(BAD_LABEL, f"label says whether the completion is good: true or false; got {label!r}")
+        raise Drop(BAD_LABEL, f"label must be true for a good completion and false for a bad one; got {label!r}")
     return bool(value)

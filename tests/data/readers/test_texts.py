@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffalign.data.readers import detect_format, read_pairs
-from diffalign.data.readers.implicit_prompt import split_text, transcript
+from diffalign.data.readers.implicit_prompt import parse_transcript, split_text
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import (
     BAD_LABEL,
@@ -135,7 +135,7 @@ def test_splitting_loses_nothing(head, one, other):
 
 def test_speakers_are_told_only_at_the_beginning_of_a_paragraph():
     text = "\n\nHuman: say\nHuman: x and Assistant: y\n\nAssistant:ok\n\nHuman:"
-    assert transcript(text) == talk("say\nHuman: x and Assistant: y", "ok", "")
+    assert parse_transcript(text) == talk("say\nHuman: x and Assistant: y", "ok", "")
 
 
 @pytest.mark.parametrize("label, good", [(True, True), (False, False), (1, True), (0.0, False), ("false", False)])
