@@ -24,7 +24,7 @@ def mean_squared_error(
 
     Returns:
         ``(B,)`` float32 (float64 for float64 inputs). Both inputs are cast *before* the subtraction: an error of 0.8
-        rounded in bfloat16 alone is a noise of 5 in the sigmoid at beta 5000.
+        rounded to bfloat16 adds a noise of 5 in the sigmoid at beta 5000.
     """
     if prediction.shape != target.shape:
         raise ValueError(f"prediction and target must agree; got {tuple(prediction.shape)} and {tuple(target.shape)}")

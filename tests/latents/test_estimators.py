@@ -97,10 +97,10 @@ def test_equal_inputs_give_equal_latents_in_any_batch(name):
     bound = LATENTS[name].bind()
     one, other = (bound(x0, t, schedule, noise=_noise(x0), predict=_network(schedule)) for _ in range(2))
     assert torch.equal(one.x_t, other.x_t) and torch.equal(one.target, other.target)
-    alone = bound(
+    single = bound(
         x0[1:2], t[1:2], schedule, noise=lambda *purpose: _noise(x0)(*purpose)[1:2], predict=_network(schedule)
     )
-    torch.testing.assert_close(alone.x_t, one.x_t[1:2], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(single.x_t, one.x_t[1:2], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", WITH_NETWORK)

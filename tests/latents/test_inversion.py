@@ -47,9 +47,9 @@ def test_a_batch_is_the_textbook_loop_row_by_row(prediction, how):
     toy = Toy(schedule, std=0.6, mean=[0.2, 0.5, 0.8, 1.1, 1.4, 1.7])
     found = renoise(x0, LEVELS, schedule, noise=never, predict=toy, **{"corrections": 0, **how})
     for b, t in enumerate(LEVELS.tolist()):
-        alone = Toy(schedule, std=0.6, mean=[float(toy.mean[b])])
+        single = Toy(schedule, std=0.6, mean=[float(toy.mean[b])])
         levels = grid(t, max(1, math.ceil(10 * (t + 1) / 1000)))
-        expected = invert_one(x0[b : b + 1], levels, schedule, alone, **how)
+        expected = invert_one(x0[b : b + 1], levels, schedule, single, **how)
         torch.testing.assert_close(found.x_t[b : b + 1], expected, rtol=1e-10, atol=1e-11)
 
 
@@ -61,9 +61,9 @@ def test_rows_of_different_levels_in_one_batch_equal_one_row_at_a_time(predictio
     together = renoise(x0, LEVELS, schedule, predict=Toy(schedule, 0.6, means), **settings)
     for b in range(6):
         row, toy = slice(b, b + 1), Toy(schedule, 0.6, means[b : b + 1])
-        alone = renoise(x0[row], LEVELS[row], schedule, predict=toy, **settings)
-        torch.testing.assert_close(together.x_t[row], alone.x_t, rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(together.target[row], alone.target, rtol=1e-9, atol=1e-9)
+        single = renoise(x0[row], LEVELS[row], schedule, predict=toy, **settings)
+        torch.testing.assert_close(together.x_t[row], single.x_t, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(together.target[row], single.target, rtol=1e-9, atol=1e-9)
 
 
 def test_a_row_at_the_end_of_its_path_is_not_evaluated_any_more():

@@ -52,27 +52,27 @@ def test_the_levels_are_those_of_stable_diffusion(t, alpha_bar, a, s, snr):
 @pytest.mark.parametrize("zero", [False, True])
 def test_the_levels_equal_those_of_diffusers(spacing, zero):
     diffusers = pytest.importorskip("diffusers")
-    theirs = diffusers.DDPMScheduler(beta_schedule=spacing, rescale_betas_zero_snr=zero, num_train_timesteps=200)
-    ours = Schedule.from_config(theirs.config)
-    assert ours.prediction == "epsilon" and ours.levels == 200
-    torch.testing.assert_close(ours.alphas_cumprod.float(), theirs.alphas_cumprod, rtol=1e-4, atol=2e-6)
+    scheduler = diffusers.DDPMScheduler(beta_schedule=spacing, rescale_betas_zero_snr=zero, num_train_timesteps=200)
+    schedule = Schedule.from_config(scheduler.config)
+    assert schedule.prediction == "epsilon" and schedule.levels == 200
+    torch.testing.assert_close(schedule.alphas_cumprod.float(), scheduler.alphas_cumprod, rtol=1e-4, atol=2e-6)
 
 
 def test_flow_levels_equal_those_of_diffusers():
     diffusers = pytest.importorskip("diffusers")
-    theirs = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     _, s = _schedule("flow").signal_noise(torch.arange(1000), torch.zeros(1000, dtype=F64))
-    torch.testing.assert_close(s.float(), theirs.sigmas[:1000].flip(0), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(s.float(), scheduler.sigmas[:1000].flip(0), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0, 5.0])
 def test_a_flow_model_takes_the_times_of_diffusers_scheduler(shift):
     diffusers = pytest.importorskip("diffusers")
-    theirs = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
-    config = {**theirs.config, "_class_name": "FlowMatchEulerDiscreteScheduler"}
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+    config = {**scheduler.config, "_class_name": "FlowMatchEulerDiscreteScheduler"}
     time = Schedule.from_config(config).model_time(torch.arange(1000))
     assert time.dtype == torch.float32
-    torch.testing.assert_close(time, theirs.timesteps.flip(0), rtol=1e-6, atol=1e-4)
+    torch.testing.assert_close(time, scheduler.timesteps.flip(0), rtol=1e-6, atol=1e-4)
 
 
 def test_a_flow_models_time_is_a_thousand_times_the_share_of_noise():
@@ -141,8 +141,8 @@ def test_error_factors_are_the_closed_forms():
 def test_each_row_of_a_batch_has_its_own_level(prediction):
     schedule, (x0, noise, _), t = _schedule(prediction), _latents(), torch.tensor([3, 998, 40, 500, 3])
     for function in (schedule.add_noise, schedule.target, schedule.to_x0, schedule.to_epsilon):
-        alone = [function(x0[i : i + 1], noise[i : i + 1], t[i : i + 1]) for i in range(5)]
-        assert torch.equal(torch.cat(alone), function(x0, noise, t))
+        single = [function(x0[i : i + 1], noise[i : i + 1], t[i : i + 1]) for i in range(5)]
+        assert torch.equal(torch.cat(single), function(x0, noise, t))
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)

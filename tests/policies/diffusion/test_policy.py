@@ -87,8 +87,8 @@ def test_a_second_preparation_encodes_nothing(make, pairs, monkeypatch):
 def test_four_pairs_together_equal_four_times_one(make, pairs):
     policy = shake(make(caption_dropout=0.5))
     together = margin(policy, policy.encode(pairs), draw_for(pairs))
-    alone = torch.cat([margin(policy, policy.encode([pair]), draw_for([pair])) for pair in pairs])
-    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-6)
+    single = torch.cat([margin(policy, policy.encode([pair]), draw_for([pair])) for pair in pairs])
+    torch.testing.assert_close(single, together, rtol=1e-4, atol=1e-6)
 
 
 def test_a_state_comes_back_exactly(make, pairs):

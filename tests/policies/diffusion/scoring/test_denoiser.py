@@ -86,8 +86,8 @@ def test_four_pairs_at_once_equal_four_times_one():
             {name: value[i : i + 1] for name, value in batch.conditioning.items()},
             batch.empty,
         )
-        alone = logps_of(settings, one, Draw(3, random.ids[i : i + 1], (0,))).candidates[0].logps
-        torch.testing.assert_close(alone, together[i : i + 1], rtol=1e-6, atol=1e-7)
+        single = logps_of(settings, one, Draw(3, random.ids[i : i + 1], (0,))).candidates[0].logps
+        torch.testing.assert_close(single, together[i : i + 1], rtol=1e-6, atol=1e-7)
 
 
 def test_both_candidates_of_a_pair_lose_their_prompt_together():

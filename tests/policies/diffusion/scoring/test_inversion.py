@@ -132,9 +132,9 @@ def test_an_autocast_block_does_not_reuse_casts_of_other_weights(make, pairs):
                 assert torch.equal(compute(state), there)
 
 
-@pytest.mark.parametrize("alone", [False, True], ids=["pairs", "winners"])
-def test_stored_latents_equal_live_ones_and_cost_nothing_while_training(make, pairs, alone):
-    pairs = winners(pairs) if alone else pairs
+@pytest.mark.parametrize("single", [False, True], ids=["pairs", "winners"])
+def test_stored_latents_equal_live_ones_and_cost_nothing_while_training(make, pairs, single):
+    pairs = winners(pairs) if single else pairs
     live, stored = make(latents=BY_REFERENCE), make(latents=STORED)
     assert stored.prepare_reference(pairs, PLAN, seed=0, batch=4) == len(PLAN)
     for policy in (live, stored):
@@ -144,7 +144,7 @@ def test_stored_latents_equal_live_ones_and_cost_nothing_while_training(make, pa
         encoded = stored.encode(pairs)
         there, count = with_inversions(stored, partial(inputs_of, stored, encoded, draw))
         assert count == 0 and same_latents(there, inputs_of(live, live.encode(pairs), draw))
-        assert len(there.t) == len(pairs) * (1 if alone else 2)
+        assert len(there.t) == len(pairs) * (1 if single else 2)
         one, other = (policy.logps(policy.encode(pairs), draw).candidates for policy in (live, stored))
         assert all(torch.equal(a.logps, b.logps) for a, b in zip(one, other, strict=True))
 
@@ -254,8 +254,8 @@ def test_pairs_of_different_levels_in_one_batch_equal_one_pair_at_a_time(make, p
     margins = margin(policy, policy.encode(pairs), draw)
     for i, pair in enumerate(pairs):
         encoded, own = policy.encode([pair]), draw_for([pair], visit=1)
-        alone = inputs_of(policy, encoded, own)
-        torch.testing.assert_close(alone.x_t, together.x_t[i::4], rtol=1e-4, atol=1e-4)
+        single = inputs_of(policy, encoded, own)
+        torch.testing.assert_close(single.x_t, together.x_t[i::4], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(margin(policy, encoded, own), margins[i : i + 1], rtol=1e-3, atol=1e-5)
 
 

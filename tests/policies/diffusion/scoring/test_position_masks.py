@@ -46,8 +46,8 @@ def test_parts_add_up_to_the_log_probability_and_divergences_to_the_gap(make, pa
 @pytest.mark.parametrize("reference", ["adapter_off", "copy"])
 def test_divergences_are_zero_before_the_first_step(make, pairs, reference):
     policy = make(reference=reference)
-    ours, theirs = policy.compare_parts(policy.encode(pairs), draw_for(pairs))
-    for one, other in zip(ours.candidates, theirs.candidates, strict=True):
+    by_policy, by_reference = policy.compare_parts(policy.encode(pairs), draw_for(pairs))
+    for one, other in zip(by_policy.candidates, by_reference.candidates, strict=True):
         assert torch.equal(one.divergence, torch.zeros_like(one.divergence)) and torch.equal(one.parts, other.parts)
 
 
@@ -127,23 +127,23 @@ def test_masked_positions_do_not_count(make, pairs, tmp_path):
         for pair in pairs:
             painted(tmp_path / f"{pair.id}.png", shade, shade)
         policy = shake(make(masks=RegionConfig(kind="files", folder=tmp_path)))
-        ours, theirs = policy.compare_parts(policy.encode(pairs), draw_for(pairs))
-        return loss_named("sparse_po").bind(beta=2000.0)(PairLogps(*ours.candidates, *theirs.candidates))
+        by_policy, by_reference = policy.compare_parts(policy.encode(pairs), draw_for(pairs))
+        return loss_named("sparse_po").bind(beta=2000.0)(PairLogps(*by_policy.candidates, *by_reference.candidates))
 
     assert torch.equal(loss(0), torch.full((len(pairs),), 2.0).log())
     unmasked = shake(make())
-    ours, theirs = unmasked.compare_parts(unmasked.encode(pairs), draw_for(pairs))
-    whole = loss_named("sparse_po").bind(beta=2000.0)(PairLogps(*ours.candidates, *theirs.candidates))
+    by_policy, by_reference = unmasked.compare_parts(unmasked.encode(pairs), draw_for(pairs))
+    whole = loss_named("sparse_po").bind(beta=2000.0)(PairLogps(*by_policy.candidates, *by_reference.candidates))
     torch.testing.assert_close(loss(255), whole)
 
 
 def test_masks_from_the_middle_block_span_zero_to_one_and_carry_no_gradient(make, pairs):
     policy = shake(make(masks=RegionConfig(kind="activations")))
-    ours, _ = policy.compare_parts(policy.encode(pairs), draw_for(pairs))
-    for scores in ours.candidates:
+    by_policy, _ = policy.compare_parts(policy.encode(pairs), draw_for(pairs))
+    for scores in by_policy.candidates:
         assert scores.masks.shape == (2, len(pairs), 64) and not scores.masks.requires_grad
         assert (scores.masks.amin(-1) == 0).all() and (scores.masks.amax(-1) == 1).all()
-    assert ours.info["mask/mean_reward/chosen"].shape == (len(pairs),)
+    assert by_policy.info["mask/mean_reward/chosen"].shape == (len(pairs),)
     assert not policy.module.mid_block._forward_hooks
 
 
