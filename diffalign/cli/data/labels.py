@@ -167,8 +167,8 @@ def density(
         f"{max(undesirable):.3g}, mean {sum(undesirable) / len(undesirable):.3g}; written to {table.path}"
     )
     typer.echo(
-        f"the classifier is right on {density_weights.told:.0%} of held-out prompts; at 50% (chance) no weights are "
-        "needed"
+        f"the classifier is right on {density_weights.accuracy:.0%} of held-out prompts; at 50% (chance) no weights "
+        "are needed"
     )
 
 

@@ -50,12 +50,12 @@ class DensityWeights:
 
     Args:
         rows: ``{id: weight}``, 1 for good examples.
-        told: Share of the prompts that were told apart while held out, both kinds counting alike; one half: the two
-            kinds share their prompts, and no weight is needed.
+        accuracy: Balanced accuracy of the classifier on held-out prompts. At one half the two kinds share their
+            prompts, and no weights are needed.
     """
 
     rows: dict[str, float]
-    told: float
+    accuracy: float
 
 
 def hash_words(texts: Sequence[str]) -> HashedWords:
@@ -130,9 +130,9 @@ def density_weights(pairs: Sequence[Pair], *, per_kind: int = 1024) -> DensityWe
         asked = list(dict.fromkeys(halves[half, True] + halves[half, False]))
         chance |= dict(zip(asked, torch.sigmoid(logits(hash_words(asked), weights)).tolist(), strict=True))
     right = {kind: [(chance[text] > 0.5) == side for text, side in prompts if side == kind] for kind in (True, False)}
-    told = sum(sum(found) / len(found) for found in right.values()) / 2
+    accuracy = sum(sum(found) / len(found) for found in right.values()) / 2
     ratio = lambda f: min(max(f / (1.0 - f + 1e-8), LOW), HIGH)
-    return DensityWeights({p.id: 1.0 if p.desirable else ratio(chance[str(p.prompt)]) for p in pairs}, told)
+    return DensityWeights({p.id: 1.0 if p.desirable else ratio(chance[str(p.prompt)]) for p in pairs}, accuracy)
 
 
 def write_density_weights(

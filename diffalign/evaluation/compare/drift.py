@@ -5,8 +5,7 @@
                 pairs: the weighted integral of it over levels is the KL of the two samplers
 
 Samples of the *reference* show where the probability went that training removed from both sides of the pairs, see
-`losses.diagnostics.monitors.dispersion`. Answers are tokenised again from their text, and an answer that was truncated
-counts as ended there: both effects are small next to the drift itself.
+`losses.diagnostics.monitors.dispersion`.
 """
 
 from __future__ import annotations
@@ -18,36 +17,13 @@ from typing import Any
 
 import torch
 
-from diffalign.data.records.pair import Pair
 from diffalign.evaluation.compare.differential_entropy import DifferentialEntropy, mean_differential_entropy
+from diffalign.evaluation.compare.sample_logps import SampleLogps, sample_logps
 from diffalign.evaluation.samples.generate import Gallery
 from diffalign.losses.diagnostics.monitors import Dispersion, dispersion
 from diffalign.policies.policy import Policy
-from diffalign.randomness import Draw
 
 PLAIN_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
-
-
-@dataclass(frozen=True)
-class SampleLogps:
-    """Log-probabilities of samples under policy and reference; empty answers are left out.
-
-    Args:
-        indices: Indices of the samples that have content.
-        policy, reference: Log-probabilities, means over draws, in the order of ``indices``.
-        squared_change: Mean squared differences of the two predictions; None for texts, and if the reference is stored
-            as numbers.
-    """
-
-    indices: tuple[int, ...]
-    policy: tuple[float, ...]
-    reference: tuple[float, ...]
-    squared_change: tuple[float, ...] | None = None
-
-    @property
-    def logratios(self) -> tuple[float, ...]:
-        """Log-probability under the policy minus that under the reference, for each sample."""
-        return tuple(a - b for a, b in zip(self.policy, self.reference, strict=True))
 
 
 @dataclass(frozen=True)
@@ -108,60 +84,6 @@ class DriftMeasurement:
 
         parts = {"drift": Drift, "dispersion": Dispersion, "evidence": DifferentialEntropy}
         return cls(**{name: restore(kind, values[name]) for name, kind in parts.items()}, plain=values["plain"])
-
-
-@torch.no_grad()
-def sample_logps(
-    policy: Policy,
-    prompts: Sequence[Any],
-    contents: Sequence[Any],
-    *,
-    seed: int = 0,
-    batch: int = 8,
-    settings: Mapping[str, Any] | None = None,
-) -> SampleLogps:
-    """Computes the log-probabilities of samples under policy and reference.
-
-    Args:
-        policy: The aligned model with its reference.
-        prompts, contents: ``N`` each; a text as a string, an image as any type that data sets may hold, such as a path.
-        seed: Seed of the noise at which a denoiser is evaluated.
-        batch: Samples per forward pass.
-        settings: Sampling settings; they decide how a chat model's prompt is formatted.
-    """
-    indices = [k for k, content in enumerate(contents) if not isinstance(content, str) or content.strip()]
-    # A stored reference has errors only, so there are no predictions to compare.
-    has_predictions = policy.medium != "text" and policy.reference_kind != "stored"
-    columns: list[list[float]] = [[], [], []]
-    training = policy.module.training
-    policy.module.eval()
-    try:
-        for start in range(0, len(indices), batch):
-            part = indices[start : start + batch]
-            pairs = [
-                Pair(f"sample/{k}", policy.format_prompt(prompts[k], **(settings or {})), contents[k], None)
-                for k in part
-            ]
-            encoded = policy.encode(pairs)
-            draws = []
-            for number in range(policy.eval_draws):
-                draw = Draw(seed, tuple(pair.id for pair in pairs), (-1 - number,) * len(pairs))
-                if has_predictions:
-                    sides = [side.candidates[0] for side in policy.compare_parts(encoded, draw)]
-                    divergence = sides[0].divergence
-                    assert divergence is not None, "compare_parts returns divergences"
-                    squared_change = [2.0 * divergence.sum(1)]
-                else:
-                    sides = [logps(encoded, draw).candidates[0] for logps in (policy.logps, policy.reference_logps)]
-                    squared_change = []
-                rows = [*(side.logps for side in sides), *squared_change]
-                draws.append(torch.stack([row.double().cpu() for row in rows]))
-            for column, values in zip(columns, torch.stack(draws).mean(0).tolist(), strict=False):
-                column += values
-    finally:
-        policy.module.train(training)
-    policy_logps, reference_logps, changes = map(tuple, columns)
-    return SampleLogps(tuple(indices), policy_logps, reference_logps, changes or None)
 
 
 def drift_of(logps: SampleLogps, medium: str) -> Drift | None:

@@ -16,7 +16,7 @@ AGREEMENT_METRICS = {
     "eval_rewards/accuracies": ("implicit accuracy", "its implicit reward ranks chosen above rejected"),
     "eval_accuracy/ranking": (
         "ranking accuracy",
-        "it gives chosen the higher probability, whatever its reference says",
+        "it gives chosen the higher probability, independent of its reference",
     ),
     "eval_accuracy/ranking_per_token": (
         "ranking accuracy per token",

@@ -40,14 +40,14 @@ def test_bad_answers_to_prompts_of_the_good_ones_weigh_more():
     # The true ratio is 3 for cats and 1/3 for cars, which the lower limit makes one half.
     assert 2.0 < mean(pairs, found.rows, "cats") < 4.5 and mean(pairs, found.rows, "cars") < 0.7
     assert all(found.rows[p.id] == 1.0 for p in pairs if p.desirable)
-    assert all(0.5 <= weight <= 10.0 for weight in found.rows.values()) and found.told > 0.65
+    assert all(0.5 <= weight <= 10.0 for weight in found.rows.values()) and found.accuracy > 0.65
 
 
 def test_where_both_kinds_share_their_prompts_weights_are_about_one():
     pairs = examples({"cats": 100, "cars": 100}, {"cats": 100, "cars": 100})
     found = density_weights(pairs)
     assert 0.8 < mean(pairs, found.rows, "cats") < 1.3 and 0.8 < mean(pairs, found.rows, "cars") < 1.3
-    assert 0.4 < found.told < 0.6
+    assert 0.4 < found.accuracy < 0.6
 
 
 def test_how_many_there_are_of_a_kind_does_not_matter():
@@ -59,7 +59,7 @@ def test_prompts_without_anything_in_common_reach_the_limits():
     pairs = [Pair(f"a{k}", f"cat {k}", "x", None) for k in range(200)]
     pairs += [Pair(f"b{k}", f"car {k}", "x", None, desirable=False) for k in range(200)]
     found = density_weights(pairs)
-    assert {weight for name, weight in found.rows.items() if name[0] == "b"} == {0.5} and found.told > 0.98
+    assert {weight for name, weight in found.rows.items() if name[0] == "b"} == {0.5} and found.accuracy > 0.98
 
 
 def test_weights_are_the_same_whatever_the_order_of_the_rows():

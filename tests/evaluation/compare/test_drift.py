@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from diffalign.data.records.pair import Pair
-from diffalign.evaluation.compare.drift import DriftMeasurement, drift_of, measure_drift, sample_logps
+from diffalign.evaluation.compare.drift import DriftMeasurement, drift_of, measure_drift
 from diffalign.evaluation.compare.result import plain_json
+from diffalign.evaluation.compare.sample_logps import sample_logps
 from diffalign.evaluation.samples.generate import generate
 from diffalign.policies.config import AdapterConfig
 from diffalign.policies.language.load import LanguageConfig, load_policy
