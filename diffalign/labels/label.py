@@ -1,12 +1,12 @@
-"""A label: how sure we are that the candidate called *chosen* is the better one, and how much the pair counts.
+"""A label: how certain it is that the chosen candidate is the better one, and the weight of the pair.
 
-What is known can enter a loss ``L`` of the logratios ``R_w`` (chosen) and ``R_l`` (rejected) in four places, ``g``,
-``s``, ``p`` and ``f``, which are different things (only to first order at margin 0 do some of them agree):
+A label can enter a loss ``L`` of the logratios ``R_w`` (chosen) and ``R_l`` (rejected) in four places, ``g``, ``s``,
+``p`` and ``f``. They differ; some of them agree to first order at margin 0:
 
     loss_b = f_b [ p_b L(s_b R_w, s_b g_b R_l) + (1 - p_b) L(s_b g_b R_l, s_b R_w) ]
 
-A fifth, ``o``, is for losses of one margin: how much reward the chosen candidate is known to be ahead. It is taken off
-``beta`` times the margin, so that the policy owes it.
+A fifth, ``o``, is for losses of one margin: the reward by which the chosen candidate is known to be ahead. It is
+subtracted from ``beta`` times the margin.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from diffalign.losses.objective import Objective, single_loss_objective, total
 from diffalign.losses.pair_logps import PairLogps
 
 Gate = Callable[[PairLogps], Tensor]
-"""Scores without gradient in, ``(B,)`` out: the factor on each rejected logratio."""
+"""Log-probabilities without gradient in, ``(B,)`` out: the factor on each rejected logratio."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """What is known about a batch of comparisons. Kept on the CPU: it is a few numbers per pair.
+    """The labels of a batch of pairs: a few numbers per pair, kept on the CPU.
 
     Args:
-        probability: ``p``, ``(B,)`` float64 in [0, 1]: how likely the chosen candidate is truly the better one.
+        probability: ``p``, ``(B,)`` float64 in [0, 1]: the probability that the chosen candidate is the better one.
         weight: ``f``, ``(B,)`` float64, 0 or more: factor on the pair's loss.
         scale: ``s``, ``(B,)`` float64 or None for 1: factor on the logratios inside the loss, a beta for each pair.
-            Negative: the other candidate is the better one. 0: the pair teaches nothing.
-        gate: ``g``, None for 1, or what computes it from the scores, because the policy itself decides.
-        relabels: Whether a negative scale says which candidate is called the chosen one from now on.
+            Negative: the other candidate is the better one. 0: the pair has no gradient.
+        gate: ``g``, None for 1, or a function that computes it, where it depends on the policy.
+        relabels: Whether metrics swap pairs of negative scale.
         offset: ``o``, ``(B,)`` float64 or None for 0, in units of reward.
     """
 
@@ -63,52 +63,53 @@ class ExpectedLoss:
     terms: Mapping[str, Tensor]
 
 
-def expected(loss: BoundLoss | Objective, scores: PairLogps, label: Label) -> Tensor:
+def expected(loss: BoundLoss | Objective, logps: PairLogps, label: Label) -> Tensor:
     """Returns the total of :func:`expected_terms`, ``(B,)``."""
-    return expected_terms(loss, scores, label).total
+    return expected_terms(loss, logps, label).total
 
 
-def expected_terms(loss: BoundLoss | Objective, scores: PairLogps, label: Label) -> ExpectedLoss:
+def expected_terms(loss: BoundLoss | Objective, logps: PairLogps, label: Label) -> ExpectedLoss:
     """Returns the loss under the label: its gate, then its scale, its uncertainty and its weight.
 
-        loss_b = f_b [ p_b L(scores_b) + (1 - p_b) L(swapped scores_b) ]
+        loss_b = f_b [ p_b L(logps_b) + (1 - p_b) L(swapped logps_b) ]
 
     Args:
-        loss: A bound loss, or a sum of them. A term that looks at single candidates sees the chosen one in either case.
-        scores: ``B`` pairs, or single candidates where the loss takes them and every p is 1.
+        loss: A bound loss, or a sum of them. A term on single candidates reads the chosen one in either case.
+        logps: ``B`` pairs, or single candidates where the loss takes them and every p is 1.
         label: Their ``B`` labels.
 
     Returns:
-        One number per pair, on the scores' device, and the same of each term. No gradient reaches the label.
+        One number per pair, on the device of the log-probabilities, and the same of each term. No gradient reaches the
+        label.
 
     Raises:
         ValueError: Another number of labels than of pairs; a gate or a scale where the loss does not compare logratios.
 
-    Facts: where every p is 1 the swapped loss is not computed at all, so a sure label costs nothing and changes no bit;
-        neither does a gate or a scale of 1. Of a loss that compares logratios alone: at margin 0, and for a scale of 0
-        at every margin, the value is the weight times the loss at zero, for every p; swapping a pair and the sign of
-        its scale changes nothing.
+    Facts: where every p is 1 the swapped loss is not computed, so a certain label costs nothing and changes no bit;
+        neither does a gate or a scale of 1. For a loss that is a pure function of the margin: at margin 0, and for a
+        scale of 0 at every margin, the value is the weight times the loss at zero, for every p; swapping a pair and the
+        sign of its scale changes nothing.
     """
-    count = len(scores.chosen.logps)
+    count = len(logps.chosen.logps)
     if len(label) != count:
         raise ValueError(f"expected one label per pair; got {len(label)} labels for {count} pairs")
     if isinstance(loss, BoundLoss):
         loss = single_loss_objective(loss)
     if label.gate is not None:
-        scores = scores.gated(label.gate(scores.detach()).detach())
+        logps = logps.gated(label.gate(logps.detach()).detach())
     if label.scale is not None:
         if not loss.is_pure_margin:
             raise ValueError(
-                f"these labels scale the logratios, but the loss '{loss.name}' does not compare two of them alone; "
-                "take one that does, such as logistic, or labels without a scale, such as hard"
+                f"these labels scale the logratios, but the loss '{loss.name}' is no function of their difference; "
+                "choose one that is, such as logistic, or labels without a scale, such as hard"
             )
-        scores = scores.scaled(label.scale.detach())
+        logps = logps.scaled(label.scale.detach())
     offset = None if label.offset is None else label.offset.detach()
-    straight = loss.term_losses(scores, offset=offset)
+    straight = loss.term_losses(logps, offset=offset)
     swapped: Mapping[str, Tensor] = {}
     if not bool(torch.all(label.probability == 1.0)):
         opposite = None if offset is None else -offset
-        swapped = loss.term_losses(scores, swapped=scores.swapped(), offset=opposite)
+        swapped = loss.term_losses(logps, swapped=logps.swapped(), offset=opposite)
 
     def mean(straight: Tensor, swapped: Tensor | None) -> Tensor:
         weight = label.weight.detach().to(straight)
@@ -125,22 +126,21 @@ def expected_terms(loss: BoundLoss | Objective, scores: PairLogps, label: Label)
     return ExpectedLoss(whole, terms)
 
 
-def swapped_by(scores: PairLogps, label: Label) -> PairLogps:
-    """The scores as the label calls the candidates: rows of negative scale swapped where the label relabels.
+def swapped_by(logps: PairLogps, label: Label) -> PairLogps:
+    """Returns the pairs in the label's order: rows of negative scale are swapped where the label relabels.
 
     For metrics: a margin is then positive where the policy agrees with the label, not with the order of the data. The
-    very same scores come back where there is nothing to swap.
+    same object is returned where there is nothing to swap.
     """
     if not label.relabels or label.scale is None or not bool((label.scale < 0).any()):
-        return scores
-    return scores.swapped(label.scale < 0)
+        return logps
+    return logps.swapped(label.scale < 0)
 
 
 def without_gradient(label: Label) -> Tensor:
-    """``(B,)`` of booleans: pairs that cannot teach, because their scale or their weight is exactly 0.
+    """Returns ``(B,)`` of booleans: the pairs without gradient, because their scale or their weight is exactly 0.
 
-    The loss of such a pair is its weight times the loss at zero whatever the policy says, its gradient exactly zero: it
-    need not be scored at all.
+    The loss of such a pair is its weight times the loss at zero for every policy, so it need not be computed.
     """
-    still = label.weight == 0.0
-    return still if label.scale is None else still | (label.scale == 0.0)
+    weightless = label.weight == 0.0
+    return weightless if label.scale is None else weightless | (label.scale == 0.0)

@@ -196,11 +196,11 @@ class BoundLoss:
                 is subtracted from the margin, in units of ``1 / beta``.
         """
         if self.loss.takes != "margin":
-            return self.loss.function(self.with_settings(logps), **self.own)
+            return self.loss.function(self.with_settings(logps), **self.arguments)
         margin = self.margin(logps)
         if offset is not None:
             margin = margin - offset.to(margin) / self.beta
-        return self.loss.function(margin, **self.own)
+        return self.loss.function(margin, **self.arguments)
 
     def with_settings(self, logps: PairLogps) -> PairLogps:
         """Returns the log-probabilities that the function reads, after the settings of `settings`. Rewards and margins
@@ -228,8 +228,8 @@ class BoundLoss:
         return self.loss.name
 
     @property
-    def own(self) -> Hyper:
-        """The function's hyperparameters, without the settings that losses share."""
+    def arguments(self) -> Hyper:
+        """The keyword arguments of the function: the hyperparameters without the settings that losses share."""
         return {name: value for name, value in self.hyper.items() if name not in SETTINGS}
 
     @property
@@ -258,7 +258,7 @@ class BoundLoss:
             raise ValueError(f"the loss '{self.name}' is no function of one margin, so it has no slope by it")
         with torch.enable_grad():
             leaf = upcast(margin).detach().clone().requires_grad_(True)
-            total = self.loss.function(leaf, **self.own).sum()
+            total = self.loss.function(leaf, **self.arguments).sum()
         return torch.autograd.grad(total, leaf)[0]
 
     def saturation(self, logps: PairLogps) -> Tensor:

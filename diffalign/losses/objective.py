@@ -1,9 +1,9 @@
-"""An objective: one loss, or several with factors, summed per example. What the loop asks of a loss it asks of this.
+"""An objective: one loss, or several with factors, summed per example. It has the interface of a loss for the loop.
 
     loss_b = sum over terms of times_k L_k,b
 
-The first term leads: rewards, margins and what the run reports of them are its own. On pairs a further term may be one
-that looks at single candidates, such as ``sft``: it sees the chosen one.
+The first term leads: rewards, margins and their metrics are its own. On pairs a further term may be a loss on single
+candidates, such as ``sft``: it reads the chosen one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Term:
         if not (isinstance(self.times, (int, float)) and 0.0 < self.times < math.inf):
             raise ValueError(
                 f"times is the factor of the loss '{self.loss.name}' in a sum, so it must be a positive number; got "
-                f"{self.times!r}. A loss that shall not count is left out."
+                f"{self.times!r}. Leave out a loss that should not count."
             )
 
 
@@ -106,17 +106,17 @@ class Objective:
 
     @property
     def kind(self) -> str:
-        """What one example is: the lead's."""
+        """The kind of example, that of the lead."""
         return self.lead.loss.kind
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the scores must carry for all terms."""
+        """The inputs that some term needs."""
         return frozenset(need for term in self.terms for need in term.loss.loss.needs)
 
     @property
     def needs_reference(self) -> bool:
-        """Whether the reference has to be scored."""
+        """Whether some term reads the reference's log-probabilities."""
         return "reference" in self.needs
 
     @property
@@ -131,12 +131,12 @@ class Objective:
 
     @property
     def allows_only_undesirable(self) -> bool:
-        """Whether undesirable examples alone are enough."""
+        """Whether undesirable examples are enough."""
         return all(term.loss.loss.allows_only_undesirable for term in self.terms)
 
     @property
     def is_pure_margin(self) -> bool:
-        """Whether every term looks at the two logratios of a pair and at nothing else."""
+        """Whether every term is a function of the difference of the two logratios only."""
         return all(term.loss.loss.is_pure_margin for term in self.terms)
 
     @property
@@ -151,7 +151,7 @@ class Objective:
 
     @property
     def media(self) -> tuple[str, ...]:
-        """Where every term has a meaning."""
+        """The media that every term applies to."""
         return tuple(m for m in self.lead.loss.media if all(m in t.loss.loss.media for t in self.terms))
 
     @property
@@ -174,28 +174,28 @@ class Objective:
         """The lead's inverse temperature."""
         return self.lead.beta
 
-    def rewards(self, scores: PairLogps) -> tuple[Tensor, Tensor | None]:
+    def rewards(self, logps: PairLogps) -> tuple[Tensor, Tensor | None]:
         """The lead's implicit rewards."""
-        return self.lead.rewards(scores)
+        return self.lead.rewards(logps)
 
     @property
     def settings(self) -> dict[str, Any]:
         """Every hyperparameter; those of further terms under ``NAME.KEY``."""
         lead, *others = self.terms
-        found = dict(lead.loss.hyper) if lead.times == 1.0 else {**lead.loss.hyper, "times": lead.times}
+        settings = dict(lead.loss.hyper) if lead.times == 1.0 else {**lead.loss.hyper, "times": lead.times}
         for term in others:
-            found |= {f"{term.loss.name}.{key}": x for key, x in {**term.loss.hyper, "times": term.times}.items()}
-        return found
+            settings |= {f"{term.loss.name}.{key}": x for key, x in {**term.loss.hyper, "times": term.times}.items()}
+        return settings
 
     @property
     def shown_settings(self) -> dict[str, Any]:
-        """The hyperparameters that a reader wants to see: all but the settings that stand at their defaults."""
+        """The hyperparameters to show: all but the settings that have their default values."""
         usual = {name: x for term in self.terms for name, x in settings_of(term.loss.loss).items() if name != PER_TOKEN}
         return {key: x for key, x in self.settings.items() if usual.get(key.rpartition(".")[2], object()) != x}
 
     @property
     def source(self) -> str:
-        """Where the terms come from."""
+        """The sources of the terms."""
         return "; ".join(dict.fromkeys(term.loss.loss.source for term in self.terms))
 
     @property
@@ -208,7 +208,7 @@ class Objective:
 
 
 def single_loss_objective(loss: BoundLoss) -> Objective:
-    """An objective of one loss."""
+    """Returns an objective of one loss."""
     return Objective((Term(loss),))
 
 

@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "logic.md").read_text()
 @pytest.mark.parametrize("name", TABLE)
 def test_a_form_shows_its_worlds_statements_and_formula(name):
     output, row = call("logic", name), TABLE[name]
-    assert row.says in output and f"P      {row.core}" in output and f"P_C    {row.constraint}" in output
+    assert row.meaning in output and f"P      {row.core}" in output and f"P_C    {row.constraint}" in output
     assert f"P_A    {row.additive}" in output and "rho    log [ " in output and f"form: {name}}}" in output
     assert len(re.findall(r"^  [01] {4}", output, re.MULTILINE)) == (4 if row.structure.count == 2 else 7)
 

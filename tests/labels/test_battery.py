@@ -152,7 +152,7 @@ def test_silent_pairs_of_a_label_are_those_that_it_cannot_teach_with(name):
 def test_a_loss_without_a_reference_takes_no_scale_and_no_gate(name):
     scores, loss = drawn(2), LOSSES[name].bind()
     bare = PairLogps(scores.chosen, scores.rejected)
-    with pytest.raises(ValueError, match=f"'{name}' does not compare two of them alone; take one that does"):
+    with pytest.raises(ValueError, match=f"'{name}' is no function of their difference; choose one that is"):
         expected(loss, bare, label(scale=[1.0, 2.0]))
     with pytest.raises(ValueError, match="compares with a reference"):
         expected(loss, bare, label(gate=[1.0, 2.0]))
@@ -162,7 +162,7 @@ def test_a_loss_in_which_a_likelihood_counts_takes_a_doubt_and_no_scale():
     scores, loss = drawn(2), LOSSES["rpo"].bind(beta=1.0)
     mixed = 0.7 * loss(scores) + 0.3 * loss(scores.swapped())
     torch.testing.assert_close(expected(loss, scores, label([0.7, 0.7])), mixed)
-    with pytest.raises(ValueError, match="'rpo' does not compare two of them alone"):
+    with pytest.raises(ValueError, match="'rpo' is no function of their difference"):
         expected(loss, scores, label(scale=[1.0, 2.0]))
 
 

@@ -353,7 +353,9 @@ def test_half_precision_scores_are_upcast_before_anything_is_subtracted(loss, dt
     assert torch.equal(loss(low), loss(high))
     if loss.loss.takes == "margin":
         margin = low.chosen.logps
-        assert torch.equal(loss.loss.function(margin, **loss.own), loss.loss.function(margin.float(), **loss.own))
+        assert torch.equal(
+            loss.loss.function(margin, **loss.arguments), loss.loss.function(margin.float(), **loss.arguments)
+        )
 
 
 @pytest.mark.parametrize(

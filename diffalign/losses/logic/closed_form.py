@@ -14,10 +14,10 @@ LETTERS = ("p_w", "p_l", "r_w", "r_l")
 
 def closed_form(structure: Structure) -> str:
     """Returns rho as text, in probabilities."""
-    alone = structure.without_reference
-    worlds = (structure.top, structure.bottom) if alone is None else (alone.top, alone.bottom)
+    model_only = structure.without_reference
+    worlds = (structure.top, structure.bottom) if model_only is None else (model_only.top, model_only.bottom)
     top, bottom = (weight(some, len(next(iter(some)))) for some in worlds)
-    if alone is not None and structure.count == 4:
+    if model_only is not None and structure.count == 4:
         top, bottom = (f"{_inside(part)} {letter}" for part, letter in ((top, "r_l"), (bottom, "r_w")))
     return f"log [ {_inside(top)} / {bottom if bottom in LETTERS else f'({bottom})'} ]"
 
@@ -46,8 +46,8 @@ def _sum(tree: Tree) -> str:
     letter = LETTERS[tree.place]
     terms = [_times(letter, tree.true)] if tree.true is not None else []
     if tree.false is not None:
-        alone = f"1 - {letter}" if tree.false is True else _times(f"(1 - {letter})", tree.false)
-        terms.append(alone)
+        term = f"1 - {letter}" if tree.false is True else _times(f"(1 - {letter})", tree.false)
+        terms.append(term)
     return " + ".join(terms)
 
 

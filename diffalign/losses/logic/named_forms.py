@@ -22,14 +22,14 @@ class Named:
         core: P as text.
         constraint: P_C.
         additive: P_A.
-        says: Its meaning in words.
+        meaning: Its meaning in words.
     """
 
     name: str
     core: str
     constraint: str = "true"
     additive: str = "false"
-    says: str = ""
+    meaning: str = ""
 
     @cached_property
     def structure(self) -> Structure:
@@ -40,21 +40,23 @@ class Named:
 _IF = "if the rejected answer is valid, the chosen one is"
 _DPO = ("R_w and M_l", "M_w and R_l")
 _ROWS = (
-    Named("CE", "M_w", says="the chosen answer is valid: fine-tuning"),
-    Named("CEUnl", "M_w and not M_l", says="the chosen answer is valid and the rejected one is not"),
-    Named("CPO", "M_l -> M_w", "M_w or M_l", "M_w and M_l", says=f"{_IF}; at least one is; both count on both sides"),
-    Named("ORPO", "M_l -> M_w", "M_w xor M_l", says=f"{_IF}; exactly one is"),
-    Named("unCPO", "M_l -> M_w", says=f"{_IF}; nothing is ruled out"),
-    Named("cCPO", "M_l -> M_w", "M_w or M_l", says=f"{_IF}; at least one is"),
-    Named("cUnl", "M_w and not M_l", "M_w or M_l", says="only the chosen answer is valid; at least one is"),
-    Named("fUnl", "not M_l", says="the rejected answer is not valid"),
-    Named("qfUnl", "M_l -> M_w", "not (M_w and M_l)", says=f"{_IF}; not both are"),
+    Named("CE", "M_w", meaning="the chosen answer is valid: fine-tuning"),
+    Named("CEUnl", "M_w and not M_l", meaning="the chosen answer is valid and the rejected one is not"),
+    Named(
+        "CPO", "M_l -> M_w", "M_w or M_l", "M_w and M_l", meaning=f"{_IF}; at least one is; both count on both sides"
+    ),
+    Named("ORPO", "M_l -> M_w", "M_w xor M_l", meaning=f"{_IF}; exactly one is"),
+    Named("unCPO", "M_l -> M_w", meaning=f"{_IF}; nothing is ruled out"),
+    Named("cCPO", "M_l -> M_w", "M_w or M_l", meaning=f"{_IF}; at least one is"),
+    Named("cUnl", "M_w and not M_l", "M_w or M_l", meaning="only the chosen answer is valid; at least one is"),
+    Named("fUnl", "not M_l", meaning="the rejected answer is not valid"),
+    Named("qfUnl", "M_l -> M_w", "not (M_w and M_l)", meaning=f"{_IF}; not both are"),
     Named(
         "DPO",
         f"({_DPO[0]}) -> ({_DPO[1]})",
         f"({_DPO[0]}) or ({_DPO[1]})",
         "M_w and M_l and R_w and R_l",
-        says="where model and reference disagree about which answer is the valid one, the model is right",
+        meaning="where model and reference disagree about which answer is the valid one, the model is right",
     ),
 )
 TABLE: Mapping[str, Named] = {row.name: row for row in _ROWS}

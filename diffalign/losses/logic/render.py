@@ -32,7 +32,7 @@ def page(text: str, at: Sequence[float] = ()) -> str:
         if row
         else map(str, (structure.core, structure.constraint, structure.additive))
     )
-    lines = [f"{row.name}: {row.says}" if row else f"{structure}: a form without a name", ""]
+    lines = [f"{row.name}: {row.meaning}" if row else f"{structure}: a form without a name", ""]
     lines += [*_truth_table(structure), ""]
     lines += [f"  P      {core}", f"  P_C    {constraint}", f"  P_A    {additive}", ""]
     lines += [f"  rho    {closed_form(structure)}", "  loss   -log s(beta rho)"]

@@ -143,7 +143,7 @@ def _ideal(lead: BoundLoss, gap: Tensor, reference_gap: Tensor, share: Tensor) -
     found = {"accuracy/ranking_ideal": ideal, "ranking/gap": ideal - _mean(accuracy(gap))}
     wrong = -reference_gap[reference_gap < 0]
     if row.takes == "margin" and len(wrong):
-        threshold = flip_threshold(wrong, lambda margin: row.function(margin, **lead.own), optimum=optimum)
+        threshold = flip_threshold(wrong, lambda margin: row.function(margin, **lead.arguments), optimum=optimum)
         found["ranking/flip_loss"] = float(threshold.nanmean())
         found["ranking/unreachable"] = _mean(threshold.isnan())
     return found

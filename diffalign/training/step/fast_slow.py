@@ -45,7 +45,7 @@ def gap_terms(loss: BoundLoss, fast: Tensor, slow: Tensor, alpha: float) -> tupl
     bound = MAX_SCALED_GAP / loss.beta
 
     def curve(gap: Tensor) -> Tensor:
-        return loss.loss.function(gap.clamp(-bound, bound), **loss.own)
+        return loss.loss.function(gap.clamp(-bound, bound), **loss.arguments)
 
     return alpha * curve(fast - slow.detach()), -alpha * curve(fast.detach() - slow)
 

@@ -24,7 +24,7 @@ def test_the_objectives_and_slopes_are_those_worked_out_by_hand():
     # Margins 3 and 2, beta 0.1, alpha 0.1: losses 0.554355 and 0.598139, the curve of the gap 0.644397.
     fast, slow = numbers(3.0, 2.0)
     ahead, behind = gap_terms(DPO, fast, slow, 0.1)
-    function = lambda m: DPO.loss.function(m, **DPO.own)
+    function = lambda m: DPO.loss.function(m, **DPO.arguments)
     objectives = function(fast) + ahead, function(slow) + behind
     assert [x.item() for x in objectives] == pytest.approx([0.618795, 0.533699], abs=5e-7)
     (objectives[0] + objectives[1]).sum().backward()
