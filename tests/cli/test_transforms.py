@@ -35,7 +35,7 @@ def rows(path):
 def test_flip_flips_a_share_and_reports_it(tmp_path, source):
     out = tmp_path / "flipped.jsonl"
     output = call("data", "flip", source, "--output", out, "--share", 0.1, "--seed", 3)
-    assert f"flip: 21 rows in, 20 out to {out}; dropped 1: 1 tie" in output and "2 of 20 labels turned round" in output
+    assert f"flip: 21 rows in, 20 out to {out}; dropped 1: 1 tie" in output and "2 of 20 labels flipped" in output
     before, after = rows(source), rows(out)
     turned = [new for new in after if new["flipped"] == 1.0]
     assert len(turned) == 2 and all(new["language"] == "en" for new in after)
@@ -52,7 +52,7 @@ def test_flip_takes_ids_or_scores(tmp_path, source):
     scores = {pair.id: (0.0, 1.0) for pair in read_pairs(source).pairs}
     write_scores(tmp_path / "rm.jsonl", "rm", scores)
     output = call("data", "flip", source, "--output", tmp_path / "c.jsonl", "--scores", tmp_path / "rm.jsonl")
-    assert "20 of 20 labels turned round, which the scores contradict" in output
+    assert "20 of 20 labels flipped, which the scores contradict" in output
     for wrong in ([], ["--share", 0.1, "--scorer", "judge0"]):
         with pytest.raises(UserError, match="choose which labels"):
             call("data", "flip", source, "--output", tmp_path / "d.jsonl", *wrong)

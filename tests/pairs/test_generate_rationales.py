@@ -34,7 +34,7 @@ class Speaker:
 def test_the_better_answer_is_named_by_the_letter_that_training_gives_it(pairs, style):
     progress_file, result = add_rationales(Speaker(), [PairRow(pair) for pair in pairs], style=style, batch=7)
     letters = set()
-    for line in result.lines:
+    for line in result.rows:
         asked = rationale_request(line.pair, style)
         trained = with_rationale_prompt(line.pair)
         letter = str(trained.further["rationale"].candidate).split("Answer ")[1][0]
@@ -50,7 +50,7 @@ def test_the_better_answer_is_named_by_the_letter_that_training_gives_it(pairs, 
 def test_pairs_with_an_empty_rationale_are_left_out_and_counted():
     pairs = text_pairs(4)
     _, result = add_rationales(Speaker(empty_for=[str(pairs[1].chosen).strip()]), [PairRow(pair) for pair in pairs])
-    assert [line.pair.id for line in result.lines] == ["text0", "text2", "text3"]
+    assert [line.pair.id for line in result.rows] == ["text0", "text2", "text3"]
     assert [row.source for row in result.dropped] == ["text1"]
 
 
@@ -65,7 +65,7 @@ def test_an_interrupted_call_generates_only_the_rest(tmp_path):
         add_rationales(Speaker(), lines, target=tmp_path / "out.jsonl", batch=2, progress=kill)
     again = Speaker()
     progress_file, result = add_rationales(again, lines, target=tmp_path / "out.jsonl", batch=2)
-    assert len(again.requests) == 1 and len(list(result.lines)) == 5
+    assert len(again.requests) == 1 and len(list(result.rows)) == 5
     other = Speaker()
     add_rationales(other, lines, target=tmp_path / "out.jsonl", batch=2, style="specific")
     assert len(other.requests) == 5  # another style: the progress file is not used

@@ -64,7 +64,7 @@ def save_result(command: str, pair_set: PairSet, result: TransformResult, path: 
     from diffalign.data.transforms.result import count_reasons
     from diffalign.data.writing.jsonl import write_pairs
 
-    count = write_pairs(path, result.lines)
+    count = write_pairs(path, result.rows)
     dropped = [*pair_set.dropped, *result.dropped]
     reasons = f"; dropped {len(dropped):,}: {count_reasons(dropped)}" if dropped else ""
     typer.echo(f"{command}: {len(pair_set) + len(pair_set.dropped):,} rows in, {count:,} out to {path}{reasons}")

@@ -147,7 +147,7 @@ def _read_further(values: Mapping[str, Any], prompt: Text, table: Table, folder:
 
 
 def read_candidate(value: Any, role: str, table: Table, folder: Path | None) -> Media:
-    """Parses a cell into a candidate: a text, bytes, or a file of ``folder`` if given. Drops the row of an empty cell."""
+    """Parses a cell into a candidate: text, bytes, or with ``folder`` a file in it. Drops the row of an empty cell."""
     if is_turns(value):
         return read_text(value, role)
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Transforms: data sets made of data sets, before training. Each is one file, from rows to an
+"""Transforms of a data set into another one, before training. Each is one file, from rows to a
 :class:`TransformResult` or to stages.
 
-Results are written by `data.writing.jsonl` and read like any other data; `diffalign data NAME` runs them.
+`data.writing.jsonl` writes the results, which are read like any other data; `diffalign data NAME` runs a transform.
 """
 
 from diffalign.data.transforms.curriculum import Curriculum, build_curriculum

@@ -1,4 +1,4 @@
-"""Stages on disk: one file per stage, and ``curriculum.yaml``, which says in which order they are trained."""
+"""Writes and reads the stages of a curriculum: one file per stage, and ``curriculum.yaml`` with their order."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ INDEX = "curriculum.yaml"
 REFERENCES = ("previous_stage", "fixed")
 _HEAD = """# Stages of `diffalign data curriculum`, trained one after the other:
 #   python -m pipelines.curriculum RECIPE --stages {folder}
-# reference: previous_stage compares each stage with the model at its beginning, fixed with the one before all stages.
+# reference: previous_stage is the model at the beginning of each stage, fixed the model before all stages.
 """
 
 
 @dataclass(frozen=True)
 class StageFiles:
-    """Stages as they lie on disk.
+    """The stages of a curriculum on disk.
 
     Args:
         files: The tables, in order.
-        pairs: How many pairs each has.
+        pairs: Number of pairs in each.
         reference: ``"previous_stage"`` or ``"fixed"``.
     """
 
@@ -36,33 +36,33 @@ class StageFiles:
     reference: str = "previous_stage"
 
     def steps(self, batch_size: int, epochs: float = 1.0) -> list[int]:
-        """Optimizer steps of each stage, so that each pair is met ``epochs`` times."""
+        """Returns the optimizer steps of each stage, in which each pair is trained on ``epochs`` times."""
         return [max(1, math.ceil(epochs * count / batch_size)) for count in self.pairs]
 
 
-def write_stages(folder: str | Path, made: Curriculum, reference: str = "previous_stage") -> StageFiles:
-    """Writes ``stage-1.jsonl``, ... and :data:`INDEX`; stages of an earlier call that are too many go.
+def write_stages(folder: str | Path, curriculum: Curriculum, reference: str = "previous_stage") -> StageFiles:
+    """Writes ``stage-1.jsonl``, ... and :data:`INDEX`, and removes further stages of an earlier call.
 
     Raises:
-        UserError: No such reference.
+        UserError: ``reference`` is unknown.
     """
     import yaml
 
     check_reference(reference)
     folder = Path(folder).expanduser()
-    files = [folder / f"stage-{number}.jsonl" for number in range(1, len(made.stages) + 1)]
-    pairs = [write_pairs(file, stage) for file, stage in zip(files, made.stages, strict=True)]
-    for left in folder.glob("stage-*.jsonl"):
-        if left not in files:
-            left.unlink()
+    files = [folder / f"stage-{number}.jsonl" for number in range(1, len(curriculum.stages) + 1)]
+    pairs = [write_pairs(file, stage) for file, stage in zip(files, curriculum.stages, strict=True)]
+    for file in folder.glob("stage-*.jsonl"):
+        if file not in files:
+            file.unlink()
     rows = [{"file": file.name, "pairs": count} for file, count in zip(files, pairs, strict=True)]
     text = _HEAD.format(folder=folder.name) + yaml.safe_dump({"reference": reference, "stages": rows}, sort_keys=False)
-    write_atomically(folder / INDEX, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_atomically(folder / INDEX, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return StageFiles(tuple(files), tuple(pairs), reference)
 
 
 def read_stages(folder: str | Path) -> StageFiles:
-    """Reads :data:`INDEX`. Raises DataError where it is absent, or a stage that it names."""
+    """Reads :data:`INDEX`. Raises DataError where it, or a stage that it names, is missing."""
     import yaml
 
     path = Path(folder).expanduser() / INDEX
@@ -85,12 +85,12 @@ def read_stages(folder: str | Path) -> StageFiles:
     check_reference(stages.reference)
     for file in stages.files:
         if not file.is_file():
-            raise DataError(f"{path} names '{file.name}', which is not there. Make the stages anew.")
+            raise DataError(f"{path} names '{file.name}', which does not exist. Make the stages again.")
     return stages
 
 
 def check_reference(reference: str) -> None:
-    """Raises UserError for a word that is none of :data:`REFERENCES`."""
+    """Raises UserError unless ``reference`` is one of :data:`REFERENCES`."""
     if reference not in REFERENCES:
         raise UserError(
             f"reference is one of {', '.join(REFERENCES)}; got '{reference}'.{near_miss(reference, REFERENCES)}"

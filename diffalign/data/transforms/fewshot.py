@@ -1,4 +1,4 @@
-"""Few shots: a user's earlier judgements stand in the prompt, so that one model answers each user as that user likes.
+"""Adds few-shot examples of a user's other preferences to the prompt, so that one model can adapt to each user.
 
     Example 1
     Question: ...
@@ -7,17 +7,17 @@
 
     Answer the next question the way this person prefers.
 
-    <the query, as it stood>
+    <the query, unchanged>
 
 Source: Singh et al. 2025, FSPO (arXiv 2502.19312): windows of N shots and a query, 2 (N + 1) passes with new shuffles,
-descriptions of the user as a chain of thought or given. Their loader leaves one row out between windows, and leaves to
-chance how often a row is asked; here windows touch, and rows are asked equally often, give or take one.
+descriptions of the user as a chain of thought or given. Their loader leaves one row out between windows, and how often
+a row is the query is random; here windows are adjacent, and every row is the query equally often, up to one time.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -34,7 +34,7 @@ NO_USER, FEW, NO_TEXT, NO_PERSONA = "no user", "too few rows of the user", "not 
 
 
 def fewshot(
-    lines: Sequence[PairRow],
+    rows: Sequence[PairRow],
     *,
     shots: int = 4,
     group_by: str = "group",
@@ -45,24 +45,24 @@ def fewshot(
     task: str = TASK,
     seed: int = 0,
 ) -> TransformResult:
-    """Rows whose prompts show ``shots`` other judgements of the same user.
+    """Makes rows whose prompts show ``shots`` other preferences of the same user.
 
     Args:
-        lines: Pairs of texts with their users.
-        shots: N, at least 0. With 0 every row is there once, with the task line before its prompt.
-        group_by: The column that names the user; ``"group"`` is what the reader took for it (``group``, ``domain``,
-            ``user_id``).
-        passes: How often each user's rows are shuffled and walked through; by default ``2 (N + 1)``, with no shots 1.
-        persona: ``"teacher"``: the user's description stands in the prompt. ``"cot"``: the answers begin with one, the
-            chosen with the user's own and the rejected with that of somebody else, so that the model learns to tell
-            whom it answers. ``"none"``: no description.
+        rows: Pairs of texts with their users.
+        shots: N, at least 0. With 0 every row occurs once, with the task before its prompt.
+        group_by: The column that names the user; ``"group"`` is the column that the reader uses (``group``, ``domain``
+            or ``user_id``).
+        passes: How often each user's rows are shuffled and read; by default ``2 (N + 1)``, without shots 1.
+        persona: ``"teacher"``: the user's description is part of the prompt. ``"cot"``: the answers begin with a
+            description, the chosen one with the user's own and the rejected one with another user's, so that the model
+            learns to identify the user. ``"none"``: no description.
         persona_column: The column with descriptions.
-        rejected_too: Show the other answer of each shot beside the preferred one.
-        task: The line before the query.
-        seed: Of the shuffles.
+        rejected_too: Show the rejected answer of each shot in addition to the preferred one.
+        task: The instruction before the query.
+        seed: Seed of the shuffles.
 
     Raises:
-        UserError: A setting out of its range.
+        UserError: A setting is out of its range.
         DataError: No user has enough rows.
     """
     if persona not in get_args(Persona):
@@ -72,153 +72,155 @@ def fewshot(
     if shots < 0 or passes is not None and passes < 1:
         raise UserError(f"shots is 0 or more and passes 1 or more; got {shots} and {passes}.")
     dropped: list[Dropped] = []
-    users = users_of(lines, group_by, dropped)
+    users = users_of(rows, group_by, dropped)
     personas = {}
     if persona != "none":
         for name, indices in users.items():
-            found = (lines[i].columns.get(persona_column) for i in indices)
-            personas[name] = next((str(text) for text in found if text), "")
-    kept = {}
+            descriptions = (rows[i].columns.get(persona_column) for i in indices)
+            personas[name] = next((str(text) for text in descriptions if text), "")
+    kept_users = {}
     for name, indices in users.items():
         reason = FEW if len(indices) <= shots else NO_PERSONA if persona != "none" and not personas[name] else ""
         if reason:
-            dropped += [Dropped(lines[i].pair.source, reason, name) for i in indices]
+            dropped += [Dropped(rows[i].pair.source, reason, name) for i in indices]
         else:
-            kept[name] = indices
-    if not kept:
+            kept_users[name] = indices
+    if not kept_users:
         raise DataError(
-            f"no user has {shots + 1} rows of text{' and a description' * (persona != 'none')}. Users are told apart "
-            f"by --group-by, here '{group_by}'; take fewer --shots, or name another column."
+            f"no user has {shots + 1} rows of text{' and a description' * (persona != 'none')}. --group-by names the "
+            f"column of users, here '{group_by}'; give fewer --shots, or another column."
         )
-    if persona == "cot" and len({personas[name] for name in kept}) < 2:
+    if persona == "cot" and len({personas[name] for name in kept_users}) < 2:
         raise UserError(
-            "with persona cot the rejected answer begins with somebody else's description; there is only one."
+            "with persona cot the rejected answer begins with another user's description, but there is only one "
+            "description. Give --persona teacher or none."
         )
     rounds = passes or (2 * (shots + 1) if shots else 1)
 
-    def made() -> Iterator[PairRow]:
-        for name, indices in kept.items():
-            others = [text for other, text in personas.items() if other in kept and text != personas.get(name)]
-            for number, query, shown in windows(indices, shots, rounds, f"{seed}/{name}"):
-                examples = [lines[i].pair for i in shown]
-                told = personas.get(name, "") if persona == "teacher" else ""
-                before = preamble(examples, task, told, rejected_too)
-                line = with_preamble(lines[query], before, name, number)
+    def make_rows() -> Iterator[PairRow]:
+        for name, indices in kept_users.items():
+            others = [text for other, text in personas.items() if other in kept_users and text != personas.get(name)]
+            for number, query, shot_indices in windows(indices, shots, rounds, f"{seed}/{name}"):
+                examples = [rows[i].pair for i in shot_indices]
+                description = personas.get(name, "") if persona == "teacher" else ""
+                before = preamble(examples, task, description, rejected_too)
+                row = with_preamble(rows[query], before, name, number)
                 if persona == "cot":
-                    stranger = random.Random(f"{seed}/{line.pair.id}").choice(sorted(others))
-                    line = PairRow(with_persona(line.pair, personas[name], stranger), line.columns)
-                yield PairRow(line.pair, {**line.columns, "user_id": name, "shot_ids": [pair.id for pair in examples]})
+                    other_persona = random.Random(f"{seed}/{row.pair.id}").choice(sorted(others))
+                    row = PairRow(with_persona(row.pair, personas[name], other_persona), row.columns)
+                yield PairRow(row.pair, {**row.columns, "user_id": name, "shot_ids": [pair.id for pair in examples]})
 
-    note = f"{len(kept):,} users, {shots} shots, {rounds} passes"
-    return TransformResult(made(), dropped, [note])
+    note = f"{len(kept_users):,} users, {shots} shots, {rounds} passes"
+    return TransformResult(make_rows(), dropped, [note])
 
 
-def users_of(lines: Sequence[PairRow], group_by: str, dropped: list[Dropped]) -> dict[str, list[int]]:
-    """``{user: indices of the rows}``; what has no user or is no pair of texts goes to ``dropped``."""
+def users_of(rows: Sequence[PairRow], group_by: str, dropped: list[Dropped]) -> dict[str, list[int]]:
+    """Returns ``{user: indices of the rows}``. Rows without a user, and pairs of other media, go to ``dropped``."""
     users: dict[str, list[int]] = {}
-    for index, line in enumerate(lines):
-        pair = line.pair
-        text = all(isinstance(side, (str, Conversation)) for side in (pair.chosen, pair.rejected))
-        name = user_of(line, group_by)
-        if name and text:
+    for index, row in enumerate(rows):
+        pair = row.pair
+        is_text = all(isinstance(side, (str, Conversation)) for side in (pair.chosen, pair.rejected))
+        name = user_of(row, group_by)
+        if name and is_text:
             users.setdefault(name, []).append(index)
         else:
             dropped.append(Dropped(pair.source, NO_TEXT if name else NO_USER))
     return users
 
 
-def user_of(line: PairRow, group_by: str) -> str:
-    """Who judged the row; "" where its column is empty or absent."""
-    value = line.pair.group if group_by == "group" else line.columns.get(group_by)
+def user_of(row: PairRow, group_by: str) -> str:
+    """Returns the user who labelled the row; "" where its column is empty or absent."""
+    value = row.pair.group if group_by == "group" else row.columns.get(group_by)
     if value is None:
-        value = line.pair.scores.get("pair", {}).get(group_by)
+        value = row.pair.scores.get("pair", {}).get(group_by)
         value = int(value) if isinstance(value, float) and value.is_integer() else value
     return "" if value is None else str(value)
 
 
 def split_users(
-    lines: Sequence[PairRow], group_by: str, share: float, seed: int = 0
+    rows: Sequence[PairRow], group_by: str, share: float, seed: int = 0
 ) -> tuple[list[PairRow], list[PairRow]]:
-    """The lines in two parts that share no user: to train on, and a ``share`` of the users to test on.
+    """Splits the rows into two parts that share no user: for training, and with a ``share`` of the users for testing.
 
     Raises:
-        UserError: A share that leaves one of the parts without a user.
+        UserError: One of the parts would have no user.
     """
-    names = sorted({user_of(line, group_by) for line in lines} - {""}, key=lambda name: digest(str(seed), name))
+    names = sorted({user_of(row, group_by) for row in rows} - {""}, key=lambda name: digest(str(seed), name))
     count = int(share * len(names) + 0.5)
     if not 0 < count < len(names):
         raise UserError(f"a share of {share} of {len(names)} users is {count}: both parts need at least one.")
-    held = set(names[:count])
-    kept = [line for line in lines if user_of(line, group_by) not in held]
-    return kept, [line for line in lines if user_of(line, group_by) in held]
+    test_users = set(names[:count])
+    train_rows = [row for row in rows if user_of(row, group_by) not in test_users]
+    return train_rows, [row for row in rows if user_of(row, group_by) in test_users]
 
 
 def windows(indices: Sequence[int], shots: int, passes: int, seed: str) -> Iterator[tuple[int, int, list[int]]]:
-    """``(pass, query, shots)``: within a pass no row stands in two windows, and a query is never among its shots.
+    """Yields ``(pass, query, shots)``. Within a pass the windows share no row, and a query is never among its shots.
 
-    Those asked least so far are asked first, so that over the passes rows are asked equally often, give or take one.
+    Rows that were the query least often come first, so that over the passes all are queries equally often, up to one.
     """
-    rng, asked_times = random.Random(seed), dict.fromkeys(indices, 0)
+    rng, query_counts = random.Random(seed), dict.fromkeys(indices, 0)
     for number in range(passes):
         order = list(indices)
         rng.shuffle(order)
         count = len(order) // (shots + 1)
-        queries = sorted(order, key=asked_times.__getitem__)[:count]
-        taken = set(queries)
-        rest = [index for index in order if index not in taken]
-        for place, query in enumerate(queries):
-            asked_times[query] += 1
-            yield number, query, rest[place * shots : (place + 1) * shots]
+        queries = sorted(order, key=query_counts.__getitem__)[:count]
+        query_set = set(queries)
+        shot_pool = [index for index in order if index not in query_set]
+        for position, query in enumerate(queries):
+            query_counts[query] += 1
+            yield number, query, shot_pool[position * shots : (position + 1) * shots]
 
 
 def preamble(shots: Sequence[Pair], task: str, persona: str = "", rejected_too: bool = True) -> str:
-    """What stands before the query."""
+    """Returns the text before the query: the user's description, the examples and the task."""
     parts = [f"About the one who asks: {persona}"] if persona else []
     for number, pair in enumerate(shots, 1):
-        lines = [f"Example {number}", f"Question: {inline_text(pair.prompt)}"]
-        lines.append(f"Preferred answer: {inline_text(pair.chosen)}")
+        example = [f"Example {number}", f"Question: {inline_text(pair.prompt)}"]
+        example.append(f"Preferred answer: {inline_text(pair.chosen)}")
         if rejected_too:
-            lines.append(f"Other answer: {inline_text(pair.rejected)}")
-        parts.append("\n".join(lines))
+            example.append(f"Other answer: {inline_text(pair.rejected)}")
+        parts.append("\n".join(example))
     return "\n\n".join([*parts, task])
 
 
 def inline_text(text: Media | None) -> str:
-    """A text within another: one turn without its role, several with theirs."""
+    """Returns a text to embed in another one: a single turn without its role, several turns with theirs."""
     if isinstance(text, Conversation) and len(text) == 1:
         text = text.messages[0].content
     return str(text).strip()
 
 
-def with_preamble(line: PairRow, before: str, user: str, number: int) -> PairRow:
-    """The line with ``before`` at the head of what the user says first; its answers stay as they are."""
-    pair = list_to_pair(line.pair)
-    changed = replace(
+def with_preamble(row: PairRow, before: str, user: str, number: int) -> PairRow:
+    """Puts ``before`` at the beginning of the user's first turn. The answers are unchanged."""
+    pair = list_to_pair(row.pair)
+    pair = replace(
         pair,
         id=f"{pair.id}/{number}" if number else pair.id,
-        prompt=_headed(pair.prompt, before),
-        rejected_prompt=None if pair.rejected_prompt is None else _headed(pair.rejected_prompt, before),
+        prompt=_prepend(pair.prompt, before),
+        rejected_prompt=None if pair.rejected_prompt is None else _prepend(pair.rejected_prompt, before),
         group=user,
         further={},
     )
-    return PairRow(changed, line.columns)
+    return PairRow(pair, row.columns)
 
 
-def with_persona(pair: Pair, own: str, other: str) -> Pair:
-    """The pair with a description of the user at the head of both answers, the true one at the chosen's."""
-    form: Callable[[str], str] = lambda text: f"The one who asks: {text}"
+def with_persona(pair: Pair, own_persona: str, other_persona: str) -> Pair:
+    """Puts a description at the beginning of both answers: the user's own for the chosen one, another's for the
+    rejected one."""
     chosen, rejected = (
-        _headed(side, form(text), ASSISTANT) for side, text in ((pair.chosen, own), (pair.rejected, other))
+        _prepend(side, f"The one who asks: {text}", ASSISTANT)
+        for side, text in ((pair.chosen, own_persona), (pair.rejected, other_persona))
     )
     return replace(pair, chosen=chosen, rejected=rejected)
 
 
-def _headed(text: Media | None, before: str, role: str = "user") -> Text:
+def _prepend(text: Media | None, before: str, role: str = "user") -> Text:
     if not isinstance(text, Conversation):
         return f"{before}\n\n{text!s}"
     turns = list(text.messages)
-    place = next((i for i, turn in enumerate(turns) if turn.role == role), None)
-    if place is None:
+    index = next((i for i, turn in enumerate(turns) if turn.role == role), None)
+    if index is None:
         return Conversation((Message(role, before), *turns))
-    turns[place] = Message(role, f"{before}\n\n{turns[place].content}")
+    turns[index] = Message(role, f"{before}\n\n{turns[index].content}")
     return Conversation(tuple(turns))

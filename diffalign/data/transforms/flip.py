@@ -1,4 +1,4 @@
-"""Flips: labels turned round, some at random to see what noise does, or those that somebody found to be wrong."""
+"""Flips labels: a random share, to study label noise, or labels that were found to be wrong."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from diffalign.data.transforms.result import TransformResult
 from diffalign.errors import DataError, UserError, near_miss
 
 SIGNED = ("margin", "strength_mean", "gap")
-"""Numbers of a pair that say how far the chosen candidate is ahead: they change their sign."""
+"""Numbers of a pair that measure the gap of chosen over rejected: a flip changes their sign."""
 
-_OTHER = {"chosen": "rejected", "rejected": "chosen"}
-_OTHER |= {f"augmented_{role}": f"augmented_{other}" for role, other in _OTHER.items()}
+_OTHER_ROLE = {"chosen": "rejected", "rejected": "chosen"}
+_OTHER_ROLE |= {f"augmented_{role}": f"augmented_{other}" for role, other in _OTHER_ROLE.items()}
 _Value = TypeVar("_Value")
 
 
 def flip(pair: Pair) -> Pair:
-    """The pair with the other candidate chosen; of a single example the other judgement.
+    """Swaps chosen and rejected; for a single example, negates ``desirable``.
 
-    Candidates change places with their prompts and scores, a ranked list is reversed, and numbers in :data:`SIGNED`
-    change their sign. The probability stays: what is turned round is the label, not the opinion of it.
+    The candidates are swapped with their prompts and scores, a ranked list is reversed, and numbers in :data:`SIGNED`
+    change their sign. The probability stays: only the label is flipped, not the confidence in it.
 
     Facts: ``flip(flip(pair)) == pair``. Training on the flipped pair is training on the pair with probability 0.
     """
@@ -32,87 +32,85 @@ def flip(pair: Pair) -> Pair:
         return replace(pair, desirable=not pair.desirable)
     prompt = pair.prompt if pair.rejected_prompt is None else pair.rejected_prompt
     ranks = rank_roles(pair)
-    other = {**_OTHER, **dict(zip(ranks, reversed(ranks), strict=True))}
-    scores = _renamed(pair.scores, other)
-    if both := pair.scores.get("pair"):
-        scores["pair"] = {name: _turned(name, value) for name, value in both.items()}
-    further = {role: Answer(a.candidate, _unless(prompt, pair.prompt_of(role))) for role, a in pair.further.items()}
+    other_role = {**_OTHER_ROLE, **dict(zip(ranks, reversed(ranks), strict=True))}
+    scores = _rename_roles(pair.scores, other_role)
+    if pair_numbers := pair.scores.get("pair"):
+        scores["pair"] = {name: _flip_number(name, value) for name, value in pair_numbers.items()}
+    further = {
+        role: Answer(a.candidate, _none_if_equal(pair.prompt_of(role), prompt)) for role, a in pair.further.items()
+    }
     return replace(
         pair,
         prompt=prompt,
         chosen=pair.rejected,
         rejected=pair.chosen,
-        rejected_prompt=_unless(prompt, pair.prompt),
+        rejected_prompt=_none_if_equal(pair.prompt, prompt),
         scores=scores,
-        further=_renamed(further, other),
+        further=_rename_roles(further, other_role),
     )
 
 
-def flip_row(line: PairRow, wrong: bool) -> PairRow:
-    """The line, turned round where ``wrong``; ``flipped`` among its pair's numbers says which it is, 1 or 0. A row that
-    was turned round before and is again counts as it was."""
-    before = line.pair.scores.get("pair", {}).get("flipped", 0.0)
-    pair = flip(line.pair) if wrong else line.pair
-    now = 1.0 - before if wrong else before
-    return PairRow(
-        replace(pair, scores={**pair.scores, "pair": {**pair.scores.get("pair", {}), "flipped": now}}), line.columns
-    )
+def flip_row(row: PairRow, wrong: bool) -> PairRow:
+    """Flips the row where ``wrong``, and stores ``flipped``, 1 or 0, with the pair. A second flip sets it back to 0."""
+    was_flipped = row.pair.scores.get("pair", {}).get("flipped", 0.0)
+    pair = flip(row.pair) if wrong else row.pair
+    pair_numbers = {**pair.scores.get("pair", {}), "flipped": 1.0 - was_flipped if wrong else was_flipped}
+    return PairRow(replace(pair, scores={**pair.scores, "pair": pair_numbers}), row.columns)
 
 
-def flip_share(lines: Sequence[PairRow], *, share: float, seed: int = 0) -> TransformResult:
-    """Turns a share of the labels round, drawn by the rows' ids: noise of a known size.
+def flip_share(rows: Sequence[PairRow], *, share: float, seed: int = 0) -> TransformResult:
+    """Flips a share of the labels, drawn by the rows' ids: label noise of a known size.
 
     Args:
-        lines: The rows.
-        share: How many, in [0, 1]; of ``n`` rows the nearest whole number to ``share * n``.
-        seed: Another seed, other rows. The same seed turns the same rows round, whatever their order.
+        rows: The rows.
+        share: Share of the labels, in [0, 1]; of ``n`` rows the nearest whole number to ``share * n``.
+        seed: Seed of the draw. The same seed flips the same rows in any order of the data.
 
     Raises:
         UserError: A share outside [0, 1].
     """
     if not 0.0 <= share <= 1.0:
-        raise UserError(f"share is how many labels are turned round, in [0, 1]; got {share}. A tenth is 0.1.")
-    count = int(share * len(lines) + 0.5)
-    names = sorted((digest(str(seed), line.pair.id), line.pair.id) for line in lines)
-    wrong = {name for _, name in names[:count]}
-    return _outcome(lines, lambda line: line.pair.id in wrong, f"drawn with seed {seed}", len(wrong))
+        raise UserError(f"share is the share of labels to flip, in [0, 1]; got {share}. A tenth is 0.1.")
+    count = int(share * len(rows) + 0.5)
+    by_digest = sorted((digest(str(seed), row.pair.id), row.pair.id) for row in rows)
+    return _flip_ids(rows, {name for _, name in by_digest[:count]}, f"drawn with seed {seed}")
 
 
-def flip_named(lines: Sequence[PairRow], ids: Collection[str]) -> TransformResult:
-    """Turns the named rows round.
+def flip_named(rows: Sequence[PairRow], ids: Collection[str]) -> TransformResult:
+    """Flips the rows with these ids.
 
     Raises:
-        DataError: An id that no row has.
+        DataError: No row has one of the ids.
     """
-    wanted, known = set(ids), {line.pair.id for line in lines}
-    if missing := sorted(wanted - known):
+    named_ids, all_ids = set(ids), {row.pair.id for row in rows}
+    if missing := sorted(named_ids - all_ids):
         raise DataError(
-            f"{len(missing):,} of {len(wanted):,} ids are no rows, the first is '{missing[0]}'."
-            f"{near_miss(missing[0], list(known)[:10_000])} They are those of the column id."
+            f"{len(missing):,} of {len(named_ids):,} ids belong to no row, the first is '{missing[0]}'."
+            f"{near_miss(missing[0], list(all_ids)[:10_000])} Give ids of the column id."
         )
-    return _outcome(lines, lambda line: line.pair.id in wanted, "named", len(wanted))
+    return _flip_ids(rows, named_ids, "named")
 
 
-def flip_disputed(lines: Sequence[PairRow], strength: Callable[[Pair], float]) -> TransformResult:
-    """Turns those rows round whose other candidate scores higher: ``strength(pair) < 0``."""
-    wrong = {line.pair.id for line in lines if strength(line.pair) < 0.0}
-    return _outcome(lines, lambda line: line.pair.id in wrong, "which the scores contradict", len(wrong))
+def flip_disputed(rows: Sequence[PairRow], strength: Callable[[Pair], float]) -> TransformResult:
+    """Flips the rows whose rejected candidate scores higher: ``strength(pair) < 0``."""
+    disputed = {row.pair.id for row in rows if strength(row.pair) < 0.0}
+    return _flip_ids(rows, disputed, "which the scores contradict")
 
 
-def _outcome(lines: Sequence[PairRow], wrong: Callable[[PairRow], bool], which: str, count: int) -> TransformResult:
-    note = f"{count:,} of {len(lines):,} labels turned round, {which}; the column flipped says which"
-    return TransformResult((flip_row(line, wrong(line)) for line in lines), notes=[note])
+def _flip_ids(rows: Sequence[PairRow], ids: set[str], reason: str) -> TransformResult:
+    note = f"{len(ids):,} of {len(rows):,} labels flipped, {reason}; the column flipped marks them"
+    return TransformResult((flip_row(row, row.pair.id in ids) for row in rows), notes=[note])
 
 
-def _turned(name: str, value: float) -> float:
+def _flip_number(name: str, value: float) -> float:
     if name == "first_won":
         return 1.0 - value
-    return 0.0 - value if name in SIGNED else value  # never a negative zero
+    return 0.0 - value if name in SIGNED else value  # 0 - value: never a negative zero
 
 
-def _renamed(values: Mapping[str, _Value], other: Mapping[str, str]) -> dict[str, _Value]:
-    return {other.get(name, name): value for name, value in values.items()}
+def _rename_roles(values: Mapping[str, _Value], new_role: Mapping[str, str]) -> dict[str, _Value]:
+    return {new_role.get(role, role): value for role, value in values.items()}
 
 
-def _unless(prompt: object, own: _Value) -> _Value | None:
-    return None if own == prompt else own
+def _none_if_equal(value: _Value, other: object) -> _Value | None:
+    return None if value == other else value

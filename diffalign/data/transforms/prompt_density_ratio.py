@@ -1,14 +1,14 @@
-"""Density ratio: how much likelier a prompt is among the good examples than among the bad ones.
+"""Weights undesirable examples by the density ratio of their prompts: desirable over undesirable examples.
 
-    w(x) = f / (1 - f),      f = P(good | prompt x), both kinds taken as equally many
+    w(x) = f / (1 - f),      f = P(desirable | prompt x), with both classes balanced
 
-Where good and bad answers were given to different prompts, a classifier of answers may learn the prompts instead.
-Undesirable examples weighed by ``w``, within limits, are as if they answered the good ones' prompts. ``f`` is a
-logistic regression on hashed words and neighbours of words, fitted on one half of the prompts and asked about the
-other: a prompt that was fitted on would be given away as good or bad by its own words.
+Where desirable and undesirable answers have different prompts, a classifier of answers may learn the prompts instead.
+Weighted by ``w``, within limits, undesirable examples have the prompt distribution of the desirable ones. ``f`` is a
+logistic regression on hashed words and pairs of neighbouring words, fitted on one half of the prompts and evaluated on
+the other: on a prompt that it was fitted on, its own words would reveal the class.
 
-Source: Jung et al. 2024 (arXiv 2404.04656), section 4, underlying distribution matching; embeddings of prompts are the
-features there, words here, so that no further model is needed.
+Source: Jung et al. 2024 (arXiv 2404.04656), section 4, underlying distribution matching. Their features are embeddings
+of prompts; here they are words, so that no further model is needed.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from diffalign.data.records.score_table import ScoreTable, scores_path, write_sc
 from diffalign.errors import DataError, UserError
 
 WEIGHT = "weight"
-"""The column that the weights become: ``labels: {name: column, weight: weight}``."""
+"""Name of the weights as a column: ``labels: {name: column, weight: weight}``."""
 SIZE = 2**13
 LOW, HIGH = 0.5, 10.0
 _WORD = re.compile(r"\w+")
 
 
 class HashedWords(NamedTuple):
-    """Features of texts: which of :data:`SIZE` are there, text by text, each text's of length 1 together."""
+    """Features of texts, out of :data:`SIZE`, as the input of an embedding bag; each text's features have norm 1."""
 
     indices: Tensor
     offsets: Tensor
@@ -46,51 +46,52 @@ class HashedWords(NamedTuple):
 
 @dataclass(frozen=True)
 class DensityWeights:
-    """Weights of examples, and how sure the classifier was.
+    """Weights of examples, and the accuracy of the classifier.
 
     Args:
-        rows: ``{id: weight}``, 1 for good examples.
-        accuracy: Balanced accuracy of the classifier on held-out prompts. At one half the two kinds share their
+        weights: ``{id: weight}``, 1 for desirable examples.
+        accuracy: Balanced accuracy of the classifier on held-out prompts. At one half both classes have the same
             prompts, and no weights are needed.
     """
 
-    rows: dict[str, float]
+    weights: dict[str, float]
     accuracy: float
 
 
 def hash_words(texts: Sequence[str]) -> HashedWords:
-    """Words, and each two that follow each other, by their hash; the same on every machine."""
+    """Hashes words, and pairs of neighbouring words; the hashes are the same on every machine."""
     indices: list[int] = []
     offsets, values = [], []
     for text in texts:
         words = _WORD.findall(text.lower())
         grams = [*words, *(f"{one} {other}" for one, other in zip(words, words[1:], strict=False))]
-        there = sorted({zlib.crc32(gram.encode("utf-8", "surrogatepass")) % SIZE for gram in grams})
+        hashes = sorted({zlib.crc32(gram.encode("utf-8", "surrogatepass")) % SIZE for gram in grams})
         offsets.append(len(indices))
-        indices += there
-        values += [1.0 / math.sqrt(len(there))] * len(there) if there else []
+        indices += hashes
+        values += [1.0 / math.sqrt(len(hashes))] * len(hashes) if hashes else []
     return HashedWords(torch.tensor(indices, dtype=torch.long), torch.tensor(offsets), torch.tensor(values).double())
 
 
-def logits(bag: HashedWords, weights: Tensor) -> Tensor:
-    """``(B,)``: of ``SIZE`` weights and, behind them, the constant."""
+def logits(features: HashedWords, weights: Tensor) -> Tensor:
+    """Computes the logits ``(B,)`` from ``SIZE`` weights followed by the constant."""
     table = weights[:-1].unsqueeze(1)
-    found = F.embedding_bag(bag.indices, table, bag.offsets, mode="sum", per_sample_weights=bag.values)
-    return found.squeeze(1) + weights[-1]
+    sums = F.embedding_bag(features.indices, table, features.offsets, mode="sum", per_sample_weights=features.values)
+    return sums.squeeze(1) + weights[-1]
 
 
-def fit_classifier(texts: Sequence[str], good: Sequence[bool]) -> Tensor:
-    """Weights of the logistic regression: both kinds count alike, ridge 1, until nothing moves."""
-    bag, sides = hash_words(texts), torch.tensor(good)
-    share = torch.where(sides, sides.sum(), (~sides).sum()).double()
-    counts = len(texts) / (2.0 * share)
-    signs = torch.where(sides, 1.0, -1.0).double()
+def fit_classifier(texts: Sequence[str], desirable: Sequence[bool]) -> Tensor:
+    """Fits a logistic regression with balanced classes and ridge 1 to convergence, and returns its weights."""
+    features, is_desirable = hash_words(texts), torch.tensor(desirable)
+    class_size = torch.where(is_desirable, is_desirable.sum(), (~is_desirable).sum()).double()
+    class_weights = len(texts) / (2.0 * class_size)
+    signs = torch.where(is_desirable, 1.0, -1.0).double()
     weights = torch.zeros(SIZE + 1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, tolerance_grad=1e-8, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = (counts * F.softplus(-signs * logits(bag, weights))).sum() + 0.5 * weights[:-1].square().sum()
+        losses = class_weights * F.softplus(-signs * logits(features, weights))
+        loss = losses.sum() + 0.5 * weights[:-1].square().sum()
         loss.backward()
         return loss
 
@@ -98,69 +99,73 @@ def fit_classifier(texts: Sequence[str], good: Sequence[bool]) -> Tensor:
     return weights.detach()
 
 
-def density_weights(pairs: Sequence[Pair], *, per_kind: int = 1024) -> DensityWeights:
-    """Weights of single examples that were judged good or bad.
+def density_weights(pairs: Sequence[Pair], *, per_class: int = 1024) -> DensityWeights:
+    """Computes the weights of single examples.
 
     Args:
-        pairs: Single examples.
-        per_kind: At most so many distinct prompts of each kind are fitted on, in each half.
+        pairs: Single examples, desirable and undesirable.
+        per_class: Maximum number of distinct prompts of each class to fit on, in each half.
 
     Raises:
-        DataError: Pairs; too few distinct prompts of a kind.
+        DataError: The data has pairs, or too few distinct prompts of a class.
     """
     if compared := next((pair for pair in pairs if pair.rejected is not None), None):
         raise DataError(
-            f"{compared.source or compared.id} compares two answers to one prompt: good and bad ones share their "
-            "prompts, so every weight would be 1. The density ratio is for answers that were judged one by one."
+            f"{compared.source or compared.id} compares two answers to one prompt: chosen and rejected share their "
+            "prompts, so every weight would be 1. The density ratio is for answers that are labelled singly."
         )
     prompts: dict[tuple[str, bool], None] = dict.fromkeys((str(pair.prompt), pair.desirable) for pair in pairs)
-    halves: dict[tuple[int, bool], list[str]] = {(half, kind): [] for half in (0, 1) for kind in (True, False)}
-    for text, kind in prompts:
-        halves[_half(text), kind].append(text)
+    halves: dict[tuple[int, bool], list[str]] = {(half, label): [] for half in (0, 1) for label in (True, False)}
+    for text, label in prompts:
+        halves[_half(text), label].append(text)
     if any(len(texts) < 2 for texts in halves.values()):
-        good = sum(kind for _, kind in prompts)
+        count = sum(label for _, label in prompts)
         raise DataError(
-            f"there are {good} distinct prompts of desirable and {len(prompts) - good} of undesirable examples: too "
+            f"there are {count} distinct prompts of desirable and {len(prompts) - count} of undesirable examples: too "
             "few to learn how the two differ. Train without weights: --set labels=hard"
         )
-    chance: dict[str, float] = {}
+    probability: dict[str, float] = {}
     for half in (0, 1):
-        shown = {kind: sorted(halves[1 - half, kind], key=_rank)[:per_kind] for kind in (True, False)}
-        weights = fit_classifier([*shown[True], *shown[False]], [True] * len(shown[True]) + [False] * len(shown[False]))
-        asked = list(dict.fromkeys(halves[half, True] + halves[half, False]))
-        chance |= dict(zip(asked, torch.sigmoid(logits(hash_words(asked), weights)).tolist(), strict=True))
-    right = {kind: [(chance[text] > 0.5) == side for text, side in prompts if side == kind] for kind in (True, False)}
-    accuracy = sum(sum(found) / len(found) for found in right.values()) / 2
+        fit_on = {label: sorted(halves[1 - half, label], key=_hash)[:per_class] for label in (True, False)}
+        labels = [True] * len(fit_on[True]) + [False] * len(fit_on[False])
+        weights = fit_classifier([*fit_on[True], *fit_on[False]], labels)
+        held_out = list(dict.fromkeys(halves[half, True] + halves[half, False]))
+        probability |= dict(zip(held_out, torch.sigmoid(logits(hash_words(held_out), weights)).tolist(), strict=True))
+    correct = {
+        label: [(probability[text] > 0.5) == label for text, its_label in prompts if its_label == label]
+        for label in (True, False)
+    }
+    accuracy = sum(sum(of_class) / len(of_class) for of_class in correct.values()) / 2
     ratio = lambda f: min(max(f / (1.0 - f + 1e-8), LOW), HIGH)
-    return DensityWeights({p.id: 1.0 if p.desirable else ratio(chance[str(p.prompt)]) for p in pairs}, accuracy)
+    return DensityWeights({p.id: 1.0 if p.desirable else ratio(probability[str(p.prompt)]) for p in pairs}, accuracy)
 
 
 def write_density_weights(
-    found: PairSet, path: Path | None = None, *, split: str = "train"
+    dataset: PairSet, path: Path | None = None, *, split: str = "train"
 ) -> tuple[ScoreTable, DensityWeights]:
-    """Computes the weights of a data set and writes them as a file that ``data.scores`` reads.
+    """Computes the weights of a data set and writes them to a file that ``data.scores`` reads.
 
     Args:
-        found: The examples, as :func:`~diffalign.data.readers.read_pairs` gives them.
-        path: The file; None for the place that :func:`~diffalign.data.records.score_table.scores_path` gives.
-        split: Which split they are, for that place.
+        dataset: The examples, as :func:`~diffalign.data.readers.read_pairs` returns them.
+        path: The file; None for that of :func:`~diffalign.data.records.score_table.scores_path`.
+        split: The split of the examples, for that path.
 
     Raises:
-        UserError: No place to write to.
-        DataError: As :func:`density_weights`.
+        UserError: The data set is not local, and no path is given.
+        DataError: See :func:`density_weights`.
     """
-    path = path or scores_path(found.source, WEIGHT, split)
+    path = path or scores_path(dataset.source, WEIGHT, split)
     if path is None:
-        raise UserError(f"'{found.source}' is no local file or folder. Say where the weights shall go: --output FILE")
-    made = density_weights(found.pairs)
-    rows = {name: (weight,) for name, weight in made.rows.items()}
-    return write_scores(path, WEIGHT, rows, unit="factor", roles=("pair",)), made
+        raise UserError(f"'{dataset.source}' is no local file or folder. Give the file for the weights: --output FILE")
+    density = density_weights(dataset.pairs)
+    rows = {name: (weight,) for name, weight in density.weights.items()}
+    return write_scores(path, WEIGHT, rows, unit="factor", roles=("pair",)), density
 
 
-def _rank(text: str) -> int:
+def _hash(text: str) -> int:
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))
 
 
 def _half(text: str) -> int:
-    """In which half a prompt is: the same for both kinds."""
-    return _rank(text) >> 31
+    """Returns the half of a prompt, 0 or 1: the same for both classes."""
+    return _hash(text) >> 31

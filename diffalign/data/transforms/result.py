@@ -1,4 +1,4 @@
-"""What a transform gives: lines to be written, rows left out, and what there is to tell."""
+"""The result of a transform: the rows to write, the rows left out, and notes for the user."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from diffalign.data.records.pair import Dropped
 
 @dataclass
 class TransformResult:
-    """A transform's result. Lines may be made one by one, so the rest is complete when they have been taken.
+    """A transform's result. ``rows`` may be lazy; ``dropped`` is complete after they have been read.
 
     Args:
-        lines: The rows, in order.
+        rows: The rows, in order.
         dropped: The rows left out, each with its reason.
         notes: Sentences for the user.
     """
 
-    lines: Iterable[PairRow]
+    rows: Iterable[PairRow]
     dropped: list[Dropped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def reasons(self) -> str:
-        """``"2 tie, 1 no user"``; empty where nothing was dropped."""
+        """Returns the reasons as ``"2 tie, 1 no user"``; empty where nothing was dropped."""
         return count_reasons(self.dropped)
 
 
 def count_reasons(dropped: Iterable[Dropped]) -> str:
-    """How many rows were left out for which reason, the most frequent first."""
+    """Counts the rows left out by reason, the most frequent first: ``"2 tie, 1 no user"``."""
     return ", ".join(f"{n:,} {why}" for why, n in Counter(row.reason for row in dropped).most_common())

@@ -1,7 +1,7 @@
-"""Instructions that can be checked by looking at an answer: a table of rules, each with its words and its checker.
+"""Verifiable instructions: rules that a program can check on an answer, each with its wording and its checker.
 
-A rule proposes an argument that one answer fulfils and, where it can, another one does not. Two rules ``about`` the
-same thing never stand in one prompt. A language is not among them: to tell it a model would be needed.
+A rule proposes an argument that one answer fulfils and, where possible, another one does not. Two rules ``about`` the
+same property are never combined in one prompt. No rule is about the language, which only a model could detect.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 Facts = str | Mapping[str, str]
-"""What a checker sees: an answer's text, or an image's attributes."""
+"""The input of a checker: an answer's text, or an image's attributes."""
 
 
 @dataclass(frozen=True)
@@ -25,118 +25,120 @@ class Rule:
 
     Args:
         name: Its name.
-        about: What it restricts.
-        say: The instruction with an argument, as a sentence (of an image: as a phrase).
+        about: The property that it restricts.
+        format: The instruction with an argument, as a sentence (for an image: as a phrase).
         holds: Whether an answer follows it: ``holds(answer, argument)``.
-        propose: ``propose(answer, other, random)``: an argument that ``answer`` follows, one that tells it from
-            ``other`` where there is one; None where the rule has nothing to say.
+        propose: ``propose(answer, other, random)``: an argument that ``answer`` follows, and ``other`` does not where
+            there is one; None where the rule does not apply.
     """
 
     name: str
     about: str
-    say: Callable[[Any], str]
+    format: Callable[[Any], str]
     holds: Callable[[Any, Any], bool]
     propose: Callable[[Any, Any, Random], Any]
 
 
 @lru_cache(maxsize=64)
 def words(text: str) -> tuple[str, ...]:
-    """Its words: runs of letters, digits and apostrophes."""
+    """Returns the words of a text: runs of letters, digits and apostrophes."""
     return tuple(re.findall(r"[^\W_]+(?:['’][^\W_]+)*", text))
 
 
 @lru_cache(maxsize=64)
-def lowered(text: str) -> Counter[str]:
-    """How often each word occurs, in small letters."""
+def count_words(text: str) -> Counter[str]:
+    """Counts each word, in lower case."""
     return Counter(map(str.lower, words(text)))
 
 
-def sentences(text: str) -> int:
-    """How many stretches end in ``.``, ``!`` or ``?``, or at the end of a line or of the text."""
+def count_sentences(text: str) -> int:
+    """Counts the parts that end in ``.``, ``!`` or ``?``, or at the end of a line or of the text."""
     return sum(bool(words(part)) for line in text.splitlines() for part in re.split(r"[.!?]+(?=\s|$)", line))
 
 
-def paragraphs(text: str) -> int:
-    """How many blocks are parted by empty lines."""
+def count_paragraphs(text: str) -> int:
+    """Counts the blocks that are separated by empty lines."""
     return sum(bool(block.strip()) for block in re.split(r"\n\s*\n", text))
 
 
-def bullets(text: str) -> int:
-    """How many lines begin with ``-``, ``*``, ``•`` or a number with a dot or bracket."""
+def count_bullets(text: str) -> int:
+    """Counts the lines that begin with ``-``, ``*``, ``•`` or a number with a dot or bracket."""
     return sum(bool(re.match(r"\s*(?:[-*•]|\d+[.)])\s+\S", line)) for line in text.splitlines())
 
 
 def has_word(text: str, word: str) -> bool:
-    """Whether the word occurs, in capitals or not."""
-    return word.lower() in lowered(text)
+    """Returns whether the word occurs, in any case."""
+    return word.lower() in count_words(text)
 
 
 def is_json(text: str) -> bool:
-    """Whether the text is an object or a list in JSON."""
+    """Returns whether the text is an object or a list in JSON."""
     try:
         return isinstance(json.loads(text), (dict, list))
     except (ValueError, RecursionError):
         return False
 
 
-def _length(text: str, other: str, random: Random) -> tuple[str, int] | None:
-    """A bound between the two lengths where they differ, else one around the own length."""
-    own, second = len(words(text)), len(words(other))
-    if own < 2:
+def _propose_length(text: str, other: str, random: Random) -> tuple[str, int] | None:
+    """Returns a bound between the two lengths where they differ, otherwise one near the text's own length."""
+    own_length, other_length = len(words(text)), len(words(other))
+    if own_length < 2:
         return None
-    if own > second:
-        return "at least", _round(random.randint(max(second + 1, own * 2 // 3), own), -1, second + 1, own)
-    top = second - 1 if second > own else own + own // 2
-    return "at most", _round(random.randint(own, max(own, min(top, 2 * own))), +1, own, max(own, top))
+    if own_length > other_length:
+        low = other_length + 1
+        return "at least", _round(random.randint(max(low, own_length * 2 // 3), own_length), -1, low, own_length)
+    top = other_length - 1 if other_length > own_length else own_length + own_length // 2
+    bound = random.randint(own_length, max(own_length, min(top, 2 * own_length)))
+    return "at most", _round(bound, +1, own_length, max(own_length, top))
 
 
-def _round(number: int, way: int, low: int, high: int) -> int:
-    """A multiple of five nearby, where that stays within the bounds: people ask for round numbers."""
-    near = (number + (4 if way > 0 else 0)) // 5 * 5
-    return near if near >= 10 and low <= near <= high else number
+def _round(number: int, direction: int, low: int, high: int) -> int:
+    """Rounds down or up to a multiple of five, as people would ask for, where that is at least 10 and in bounds."""
+    rounded = (number + (4 if direction > 0 else 0)) // 5 * 5
+    return rounded if rounded >= 10 and low <= rounded <= high else number
 
 
-def _keyword(text: str, other: str, random: Random) -> str | None:
-    found = _long(text)
-    own = [word for word in found if word not in lowered(other)]
-    return random.choice(own or found) if found else None
+def _propose_keyword(text: str, other: str, random: Random) -> str | None:
+    candidates = _long_words(text)
+    missing_in_other = [word for word in candidates if word not in count_words(other)]
+    return random.choice(missing_in_other or candidates) if candidates else None
 
 
-def _often(text: str, other: str, random: Random) -> tuple[str, int] | None:
-    count, there = lowered(text), lowered(other)
-    found = sorted(w for w, n in count.items() if n >= 2 and there[w] < n and len(w) >= 3 and w.isalpha())
-    if not found:
+def _propose_keyword_count(text: str, other: str, random: Random) -> tuple[str, int] | None:
+    counts, other_counts = count_words(text), count_words(other)
+    candidates = sorted(w for w, n in counts.items() if n >= 2 and other_counts[w] < n and len(w) >= 3 and w.isalpha())
+    if not candidates:
         return None
-    word = random.choice(found)
-    return word, count[word]
+    word = random.choice(candidates)
+    return word, counts[word]
 
 
-def _absent(text: str, other: str, random: Random) -> str | None:
-    found = [word for word in _long(other) if word not in lowered(text)]
-    return random.choice(found) if found else None
+def _propose_absent_word(text: str, other: str, random: Random) -> str | None:
+    candidates = [word for word in _long_words(other) if word not in count_words(text)]
+    return random.choice(candidates) if candidates else None
 
 
-def _long(text: str) -> list[str]:
-    return sorted(word for word in lowered(text) if len(word) >= 4 and word.isalpha())
+def _long_words(text: str) -> list[str]:
+    return sorted(word for word in count_words(text) if len(word) >= 4 and word.isalpha())
 
 
-def _case(text: str, other: str, random: Random) -> str | None:
+def _propose_case(text: str, other: str, random: Random) -> str | None:
     return "small letters" if text.islower() else "capital letters" if text.isupper() else None
 
 
-def _start(text: str, other: str, random: Random) -> str | None:
+def _propose_start(text: str, other: str, random: Random) -> str | None:
     line = text.lstrip().partition("\n")[0]
-    return _phrase(" ".join(line.split(" ")[:3]))
+    return _quotable(" ".join(line.split(" ")[:3]))
 
 
-def _end(text: str, other: str, random: Random) -> str | None:
+def _propose_end(text: str, other: str, random: Random) -> str | None:
     line = text.rstrip().rpartition("\n")[2]
-    return _phrase(" ".join(line.split(" ")[-3:]))
+    return _quotable(" ".join(line.split(" ")[-3:]))
 
 
-def _phrase(found: str) -> str | None:
-    found = found.strip()
-    return found if words(found) and '"' not in found and len(found) <= 60 else None
+def _quotable(phrase: str) -> str | None:
+    phrase = phrase.strip()
+    return phrase if words(phrase) and '"' not in phrase and len(phrase) <= 60 else None
 
 
 MARKS = {
@@ -149,73 +151,73 @@ MARKS = {
 }
 
 
-def _used(text: str, other: str, random: Random) -> str | None:
-    found = [mark for mark in MARKS if mark in text and mark not in other]
-    return random.choice(found) if found else None
+def _propose_mark(text: str, other: str, random: Random) -> str | None:
+    candidates = [mark for mark in MARKS if mark in text and mark not in other]
+    return random.choice(candidates) if candidates else None
 
 
-def _unused(text: str, other: str, random: Random) -> str | None:
-    free = [mark for mark in MARKS if mark not in text]
-    telling = [mark for mark in free if mark in other]
-    return random.choice(telling or free) if free else None
+def _propose_absent_mark(text: str, other: str, random: Random) -> str | None:
+    unused = [mark for mark in MARKS if mark not in text]
+    used_by_other = [mark for mark in unused if mark in other]
+    return random.choice(used_by_other or unused) if unused else None
 
 
-def _exactly(count: int, what: str) -> str:
-    return f"exactly {count} {what}{'s' * (count != 1)}" if count else f"no {what}s"
+def _exactly(count: int, noun: str) -> str:
+    return f"exactly {count} {noun}{'s' * (count != 1)}" if count else f"no {noun}s"
 
 
-def _held(length: tuple[str, int], text: str) -> bool:
-    way, bound = length
-    return len(words(text)) >= bound if way == "at least" else len(words(text)) <= bound
+def _has_length(text: str, length: tuple[str, int]) -> bool:
+    comparison, bound = length
+    return len(words(text)) >= bound if comparison == "at least" else len(words(text)) <= bound
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("words", "length", lambda a: f"Use {a[0]} {a[1]} words.", lambda text, a: _held(a, text), _length),
+    Rule("words", "length", lambda a: f"Use {a[0]} {a[1]} words.", _has_length, _propose_length),
     Rule(
         "sentences",
         "sentences",
         lambda n: f"Write {_exactly(n, 'sentence')}.",
-        lambda text, n: sentences(text) == n,
-        lambda text, other, random: sentences(text) or None,
+        lambda text, n: count_sentences(text) == n,
+        lambda text, other, random: count_sentences(text) or None,
     ),
     Rule(
         "paragraphs",
         "paragraphs",
         lambda n: f"Write {_exactly(n, 'paragraph')}, parted by empty lines.",
-        lambda text, n: paragraphs(text) == n,
-        lambda text, other, random: paragraphs(text) or None,
+        lambda text, n: count_paragraphs(text) == n,
+        lambda text, other, random: count_paragraphs(text) or None,
     ),
     Rule(
         "bullets",
         "bullets",
         lambda n: f"Use {_exactly(n, 'list item')}.",
-        lambda text, n: bullets(text) == n,
-        lambda text, other, random: bullets(text),
+        lambda text, n: count_bullets(text) == n,
+        lambda text, other, random: count_bullets(text),
     ),
-    Rule("keyword", "keyword", lambda word: f'Use the word "{word}".', has_word, _keyword),
+    Rule("keyword", "keyword", lambda word: f'Use the word "{word}".', has_word, _propose_keyword),
     Rule(
         "no_keyword",
         "absent word",
         lambda word: f'Do not use the word "{word}".',
         lambda text, word: not has_word(text, word),
-        _absent,
+        _propose_absent_word,
     ),
     Rule(
         "keyword_count",
         "keyword count",
         lambda a: f'Use the word "{a[0]}" {a[1]} times or more.',
-        lambda text, a: lowered(text)[a[0]] >= a[1],
-        _often,
+        lambda text, a: count_words(text)[a[0]] >= a[1],
+        _propose_keyword_count,
     ),
     Rule(
         "case",
         "case",
         lambda case: f"Write in {case} only.",
         lambda text, case: text.islower() if case == "small letters" else text.isupper(),
-        _case,
+        _propose_case,
     ),
-    Rule("start", "start", lambda p: f'Begin with "{p}".', lambda text, p: text.lstrip().startswith(p), _start),
-    Rule("end", "end", lambda p: f'End with "{p}".', lambda text, p: text.rstrip().endswith(p), _end),
+    Rule("start", "start", lambda p: f'Begin with "{p}".', lambda text, p: text.lstrip().startswith(p), _propose_start),
+    Rule("end", "end", lambda p: f'End with "{p}".', lambda text, p: text.rstrip().endswith(p), _propose_end),
     Rule(
         "json",
         "form",
@@ -223,17 +225,23 @@ RULES: tuple[Rule, ...] = (
         lambda text, wanted: is_json(text) == wanted,
         lambda text, other, random: is_json(text) if is_json(text) or is_json(other) else None,
     ),
-    Rule("mark", "mark", lambda m: f"Use {MARKS[m]}.", lambda text, mark: mark in text, _used),
-    Rule("no_mark", "absent mark", lambda m: f"Do not use {MARKS[m]}.", lambda text, mark: mark not in text, _unused),
+    Rule("mark", "mark", lambda m: f"Use {MARKS[m]}.", lambda text, mark: mark in text, _propose_mark),
+    Rule(
+        "no_mark",
+        "absent mark",
+        lambda m: f"Do not use {MARKS[m]}.",
+        lambda text, mark: mark not in text,
+        _propose_absent_mark,
+    ),
 )
 
 
 def attribute(name: str, phrase: str = "{}") -> Rule:
-    """A rule about an attribute of images, such as a colour or a count.
+    """Returns a rule about an attribute of images, such as a colour or a count.
 
     Args:
         name: The attribute.
-        phrase: Its words; ``{}`` stands for the value: ``"at the {}"``.
+        phrase: Its wording, with ``{}`` in place of the value: ``"at the {}"``.
     """
     return Rule(
         name,

@@ -1,4 +1,4 @@
-"""Votes: several judges, or several trainings of one reward model, say how far each chosen candidate is ahead.
+"""Votes: the score differences of several judges, or of several trainings of one reward model, for each pair.
 
     d_bm = r_m(chosen_b) - r_m(rejected_b),     mu_b = mean_m d_bm,     sigma_b = std_m d_bm   (divided by M)
 
@@ -21,12 +21,12 @@ Scale = Literal["none", "deviation"]
 
 @dataclass(frozen=True)
 class Votes:
-    """What the judges say of the pairs.
+    """Mean and spread of the judges' score differences.
 
     Args:
         means: ``mu``, one number per pair.
-        deviations: ``sigma``.
-        judges: How many there are.
+        deviations: ``sigma``, one number per pair.
+        judges: Number of judges.
     """
 
     means: Sequence[float] = field(default_factory=list)
@@ -37,49 +37,49 @@ class Votes:
 def collect_votes(
     pairs: Sequence[Pair], tables: Sequence[ScoreTable], columns: Sequence[str] = (), scale: Scale = "none"
 ) -> Votes:
-    """Mean and population deviation of the judges' differences.
+    """Computes mean and population deviation of the judges' score differences.
 
     Args:
         pairs: The pairs.
-        tables: Files of scores, each a judge, also where several bear one name.
-        columns: Names of scores that the pairs bring, each a judge.
+        tables: Files of scores, each a judge, even where several have one name.
+        columns: Names of scores stored with the pairs, each a judge.
         scale: ``"deviation"`` divides each judge's differences by their root mean square over all pairs, for judges
-            that measure in different units; ``"none"`` takes them as they are.
+            with different units; ``"none"`` leaves them unscaled.
 
     Raises:
-        DataError: No judge, or a pair that one did not judge.
+        DataError: There is no judge, or a pair has no score by one of them.
     """
     if not tables and not columns:
         raise DataError(
             "strength needs judges. Make scores with `diffalign score DATA --scorer NAME` and give the files, --scores "
-            "FILE for each, or name scores that the pairs bring: --scorer NAME."
+            "FILE for each, or name scores that are stored with the pairs: --scorer NAME."
         )
-    judged = [[_difference(pair, table) for pair in pairs] for table in tables]
-    judged += [[column_gap(pair, name) for pair in pairs] for name in columns]
+    by_judge = [[_table_gap(pair, table) for pair in pairs] for table in tables]
+    by_judge += [[column_gap(pair, name) for pair in pairs] for name in columns]
     if scale == "deviation":
-        sizes = [math.sqrt(math.fsum(d * d for d in row) / max(len(row), 1)) for row in judged]
-        judged = [[d / size if size else 0.0 for d in row] for row, size in zip(judged, sizes, strict=True)]
-    means, deviations, count = [], [], len(judged)
-    for found in zip(*judged, strict=True):
-        mean = math.fsum(found) / count
+        sizes = [math.sqrt(math.fsum(gap * gap for gap in gaps) / max(len(gaps), 1)) for gaps in by_judge]
+        by_judge = [[gap / size if size else 0.0 for gap in gaps] for gaps, size in zip(by_judge, sizes, strict=True)]
+    means, deviations, count = [], [], len(by_judge)
+    for gaps_of_pair in zip(*by_judge, strict=True):
+        mean = math.fsum(gaps_of_pair) / count
         means.append(mean)
-        deviations.append(math.sqrt(math.fsum((d - mean) ** 2 for d in found) / count))
+        deviations.append(math.sqrt(math.fsum((gap - mean) ** 2 for gap in gaps_of_pair) / count))
     return Votes(means, deviations, count)
 
 
 def column_gap(pair: Pair, name: str) -> float:
-    """How far the chosen candidate is ahead by scores that the pair brings. Raises DataError where it has none."""
+    """Returns the difference of chosen and rejected in a stored score. Raises DataError where one has no such score."""
     chosen, rejected = (pair.scores.get(role, {}) for role in ("chosen", "rejected"))
     if name not in chosen or name not in rejected:
-        there = ", ".join(sorted(set(chosen) & set(rejected))) or "none"
+        names = ", ".join(sorted(set(chosen) & set(rejected))) or "none"
         raise DataError(
             f"{pair.source or pair.id} has no scores of both candidates by '{name}'.{near_miss(name, chosen)} Scores "
-            f"there: {there}."
+            f"there: {names}."
         )
     return chosen[name] - rejected[name]
 
 
-def _difference(pair: Pair, table: ScoreTable) -> float:
+def _table_gap(pair: Pair, table: ScoreTable) -> float:
     if pair.id not in table.rows:
         raise DataError(
             f"{pair.source or pair.id} has no score by '{table.scorer}' in {table.path}. Was the file made of these "

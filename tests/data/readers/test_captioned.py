@@ -70,14 +70,14 @@ def test_no_pair_format_is_mistaken_for_winners(tmp_path, name):
 
 
 @pytest.mark.parametrize("column", ["label", "rank", "rejected"])
-def test_rows_that_may_be_no_winners_are_asked_about(tmp_path, column):
+def test_rows_that_may_not_be_winners_need_the_format_named(tmp_path, column):
     folder = image_folder(tmp_path / "set", **{column: 1})
-    with pytest.raises(DataError, match=f"also '{column}'.*say format captioned"):
+    with pytest.raises(DataError, match=f"also '{column}'.*give format captioned"):
         read_pairs(folder)
     assert len(read_pairs(folder, format="captioned")) == 3
 
 
-def test_a_pair_folder_with_two_misspelt_columns_is_not_told_about_captions(tmp_path):
+def test_a_pair_folder_with_two_misspelt_columns_is_not_taken_for_captions(tmp_path):
     row = {"prompt": "p", "chosen_filename": "a.png", "rejected_filename": "b.png"}
     with pytest.raises(DataError, match="needs.*'chosen_file_name'|lacks the columns 'chosen_file_name'"):
         read_pairs(jsonl(tmp_path / "a.jsonl", [row]))

@@ -109,7 +109,7 @@ def test_transcripts_as_text_are_cut_after_the_last_shared_colon(tmp_path):
         assert (pair.prompt + pair.chosen, pair.prompt + pair.rejected) == (row["chosen"], row["rejected"])
         assert pair.prompt.endswith("\n\nAssistant:")
     assert found.pairs[0].chosen == " Knead it.\n\nLet it rest." and found.pairs[1].prompt.count("Assistant") == 1
-    with pytest.raises(DataError, match="turns says what transcripts become.*Did you mean 'messages'"):
+    with pytest.raises(DataError, match="turns is the form of transcripts.*Did you mean 'messages'"):
         read_pairs(jsonl(tmp_path / "a.jsonl", rows), turns="message")
 
 

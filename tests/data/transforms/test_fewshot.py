@@ -21,7 +21,7 @@ def base(line):
 
 
 def test_without_shots_the_rows_are_as_they_were_with_the_task_line():
-    made = list(fewshot(LINES, shots=0).lines)
+    made = list(fewshot(LINES, shots=0).rows)
     assert {line.pair.id for line in made} == {line.pair.id for line in LINES} and len(made) == len(LINES)
     before = {line.pair.id: line.pair for line in LINES}
     for line in made:
@@ -31,7 +31,7 @@ def test_without_shots_the_rows_are_as_they_were_with_the_task_line():
 
 def test_shots_are_of_the_same_user_and_never_the_query():
     users = {line.pair.id: line.pair.group for line in LINES}
-    made = list(fewshot(LINES, shots=3).lines)
+    made = list(fewshot(LINES, shots=3).rows)
     assert len(made) == 3 * 2 * 8  # users, windows of 4 among 8 rows, passes
     assert len({line.pair.id for line in made}) == len(made)
     for line in made:
@@ -52,28 +52,28 @@ def test_rows_are_asked_equally_often_give_or_take_one():
 
 
 def test_other_shuffles_change_prompts_and_no_label():
-    one, two = (list(fewshot(LINES, shots=2, passes=1, seed=seed).lines) for seed in (0, 1))
+    one, two = (list(fewshot(LINES, shots=2, passes=1, seed=seed).rows) for seed in (0, 1))
     assert [line.pair.prompt for line in one] != [line.pair.prompt for line in two]
     labels = {line.pair.id: (line.pair.chosen, line.pair.rejected) for line in LINES}
     assert all((line.pair.chosen, line.pair.rejected) == labels[base(line)] for line in (*one, *two))
-    assert one == list(fewshot(LINES, shots=2, passes=1, seed=0).lines)
+    assert one == list(fewshot(LINES, shots=2, passes=1, seed=0).rows)
 
 
 def test_a_prompt_shows_questions_with_both_answers_and_ends_with_the_query():
-    line = next(iter(fewshot(LINES, shots=1, passes=1).lines))
+    line = next(iter(fewshot(LINES, shots=1, passes=1).rows))
     shot = next(other.pair for other in LINES if other.pair.id == line.columns["shot_ids"][0])
     query = next(other.pair for other in LINES if other.pair.id == base(line))
     assert line.pair.prompt == (
         f"Example 1\nQuestion: {shot.prompt}\nPreferred answer: {shot.chosen.strip()}\nOther answer: "
         f"{shot.rejected.strip()}\n\n{TASK}\n\n{query.prompt}"
     )
-    short = next(iter(fewshot(LINES, shots=1, passes=1, rejected_too=False, task="Go.").lines)).pair.prompt
+    short = next(iter(fewshot(LINES, shots=1, passes=1, rejected_too=False, task="Go.").rows)).pair.prompt
     assert "Other answer" not in short and short.endswith(f"Go.\n\n{query.prompt}")
 
 
 def test_in_turns_the_shots_stand_in_what_the_user_says_first():
     lines = texts(12, users=2, chat=True)
-    line = next(iter(fewshot(lines, shots=1, passes=1, persona="teacher").lines))
+    line = next(iter(fewshot(lines, shots=1, passes=1, persona="teacher").rows))
     query = next(other.pair for other in lines if other.pair.id == base(line))
     system, user = line.pair.prompt.messages
     assert system == query.prompt.messages[0] and user.content.endswith(f"{TASK}\n\n{query.prompt.messages[1].content}")
@@ -87,7 +87,7 @@ def test_in_turns_the_shots_stand_in_what_the_user_says_first():
 def test_a_description_before_the_answers_is_the_users_own_and_anothers(chat):
     lines = texts(24, users=3, chat=chat)
     old = {line.pair.id: line.pair for line in lines}
-    for line in fewshot(lines, shots=1, persona="cot").lines:
+    for line in fewshot(lines, shots=1, persona="cot").rows:
         chosen, rejected = (
             side.messages[0].content if isinstance(side, Conversation) else side
             for side in (line.pair.chosen, line.pair.rejected)
@@ -113,8 +113,8 @@ def test_the_user_may_stand_in_any_column():
         PairRow(replace(line.pair, scores={"pair": {"rater": float(n % 2)}}), {"city": "x"})
         for n, line in enumerate(LINES)
     ]
-    assert {line.columns["user_id"] for line in fewshot(lines, shots=1, group_by="rater").lines} == {"0", "1"}
-    assert {line.columns["user_id"] for line in fewshot(lines, shots=1, group_by="city").lines} == {"x"}
+    assert {line.columns["user_id"] for line in fewshot(lines, shots=1, group_by="rater").rows} == {"0", "1"}
+    assert {line.columns["user_id"] for line in fewshot(lines, shots=1, group_by="city").rows} == {"x"}
 
 
 def test_rows_that_cannot_be_used_are_counted():
@@ -125,7 +125,7 @@ def test_rows_that_cannot_be_used_are_counted():
         *[PairRow(replace(LINES[0].pair, id=f"d{n}", group="silent")) for n in range(2)],
     ]
     outcome = fewshot([*LINES, *odd], shots=1, persona="teacher")
-    list(outcome.lines)
+    list(outcome.rows)
     assert Counter(row.reason for row in outcome.dropped) == {NO_USER: 1, FEW: 1, NO_TEXT: 1, NO_PERSONA: 2}
     with pytest.raises(DataError, match="no user has 10 rows.*'group'"):
         fewshot(LINES, shots=9)

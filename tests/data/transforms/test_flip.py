@@ -85,31 +85,31 @@ def test_a_single_example_is_judged_the_other_way():
 @pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.25, 5), (0.13, 3), (1.0, 20)])
 def test_a_share_is_that_many_and_the_same_rows_in_any_order(share, count):
     lines = texts(20)
-    done = list(flip_share(lines, share=share, seed=1).lines)
+    done = list(flip_share(lines, share=share, seed=1).rows)
     assert [line.pair.id for line in done] == [line.pair.id for line in lines]
     turned = {line.pair.id for line in done if line.pair.scores["pair"]["flipped"] == 1.0}
     assert len(turned) == count
     for line, made in zip(lines, done, strict=True):
         assert made.columns == line.columns
         assert (made.pair.chosen == line.pair.rejected) == (line.pair.id in turned)
-    again = flip_share(lines[::-1], share=share, seed=1).lines
+    again = flip_share(lines[::-1], share=share, seed=1).rows
     assert {line.pair.id for line in again if line.pair.scores["pair"]["flipped"]} == turned
     if 0 < share < 1:
-        other = flip_share(lines, share=share, seed=2).lines
+        other = flip_share(lines, share=share, seed=2).rows
         assert {line.pair.id for line in other if line.pair.scores["pair"]["flipped"]} != turned
 
 
 def test_a_row_that_is_turned_round_again_counts_as_it_was():
-    once = list(flip_share(texts(6), share=1.0).lines)
-    twice = [line.pair for line in flip_share(once, share=1.0).lines]
+    once = list(flip_share(texts(6), share=1.0).rows)
+    twice = [line.pair for line in flip_share(once, share=1.0).rows]
     assert [(p.chosen, p.scores["pair"]["flipped"]) for p in twice] == [(line.pair.chosen, 0.0) for line in texts(6)]
 
 
 def test_named_rows_alone_are_turned_round():
     lines = texts(6)
     outcome = flip_named(lines, ["id1", "id4"])
-    assert [line.pair.scores["pair"]["flipped"] for line in outcome.lines] == [0, 1, 0, 0, 1, 0]
-    assert "2 of 6 labels turned round, named" in outcome.notes[0]
+    assert [line.pair.scores["pair"]["flipped"] for line in outcome.rows] == [0, 1, 0, 0, 1, 0]
+    assert "2 of 6 labels flipped, named" in outcome.notes[0]
     with pytest.raises(DataError, match=r"1 of 2 ids are no rows, the first is 'id19'. Did you mean 'id1'"):
         flip_named(lines, ["id1", "id19"])
 
@@ -117,7 +117,7 @@ def test_named_rows_alone_are_turned_round():
 def test_rows_that_scores_contradict_are_turned_round_and_ties_are_not():
     lines = texts(3)
     gaps = dict(zip(["id0", "id1", "id2"], [0.5, -0.5, 0.0], strict=True))
-    done = flip_disputed(lines, lambda pair: gaps[pair.id]).lines
+    done = flip_disputed(lines, lambda pair: gaps[pair.id]).rows
     assert [line.pair.scores["pair"]["flipped"] for line in done] == [0, 1, 0]
 
 
@@ -129,5 +129,5 @@ def test_a_share_is_a_share():
 def test_the_rows_that_came_in_are_left_as_they_were():
     lines = texts(4)
     before = [replace(line.pair) for line in lines]
-    list(flip_share(lines, share=1.0).lines)
+    list(flip_share(lines, share=1.0).rows)
     assert [line.pair for line in lines] == before

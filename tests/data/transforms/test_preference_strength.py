@@ -67,7 +67,7 @@ def test_values_may_be_the_cuts_and_equal_means_go_by_their_order():
 def made(means, **settings):
     lines = texts(len(means))
     outcome = treat_by_strength(lines, Votes(means, [0.1] * len(means)), **settings)
-    return lines, list(outcome.lines), outcome
+    return lines, list(outcome.rows), outcome
 
 
 def test_each_bucket_is_treated_and_the_order_stays():

@@ -38,33 +38,33 @@ def test_bad_answers_to_prompts_of_the_good_ones_weigh_more():
     pairs = examples({"cats": 120, "cars": 40}, {"cats": 40, "cars": 120})
     found = density_weights(pairs)
     # The true ratio is 3 for cats and 1/3 for cars, which the lower limit makes one half.
-    assert 2.0 < mean(pairs, found.rows, "cats") < 4.5 and mean(pairs, found.rows, "cars") < 0.7
-    assert all(found.rows[p.id] == 1.0 for p in pairs if p.desirable)
-    assert all(0.5 <= weight <= 10.0 for weight in found.rows.values()) and found.accuracy > 0.65
+    assert 2.0 < mean(pairs, found.weights, "cats") < 4.5 and mean(pairs, found.weights, "cars") < 0.7
+    assert all(found.weights[p.id] == 1.0 for p in pairs if p.desirable)
+    assert all(0.5 <= weight <= 10.0 for weight in found.weights.values()) and found.accuracy > 0.65
 
 
 def test_where_both_kinds_share_their_prompts_weights_are_about_one():
     pairs = examples({"cats": 100, "cars": 100}, {"cats": 100, "cars": 100})
     found = density_weights(pairs)
-    assert 0.8 < mean(pairs, found.rows, "cats") < 1.3 and 0.8 < mean(pairs, found.rows, "cars") < 1.3
+    assert 0.8 < mean(pairs, found.weights, "cats") < 1.3 and 0.8 < mean(pairs, found.weights, "cars") < 1.3
     assert 0.4 < found.accuracy < 0.6
 
 
 def test_how_many_there_are_of_a_kind_does_not_matter():
     pairs = examples({"cats": 30, "cars": 30}, {"cats": 150, "cars": 150})
-    assert 0.75 < mean(pairs, density_weights(pairs).rows, "cats") < 1.4
+    assert 0.75 < mean(pairs, density_weights(pairs).weights, "cats") < 1.4
 
 
 def test_prompts_without_anything_in_common_reach_the_limits():
     pairs = [Pair(f"a{k}", f"cat {k}", "x", None) for k in range(200)]
     pairs += [Pair(f"b{k}", f"car {k}", "x", None, desirable=False) for k in range(200)]
     found = density_weights(pairs)
-    assert {weight for name, weight in found.rows.items() if name[0] == "b"} == {0.5} and found.accuracy > 0.98
+    assert {weight for name, weight in found.weights.items() if name[0] == "b"} == {0.5} and found.accuracy > 0.98
 
 
 def test_weights_are_the_same_whatever_the_order_of_the_rows():
     pairs = examples({"cats": 20, "cars": 10}, {"cats": 10, "cars": 20})
-    one, other = density_weights(pairs).rows, density_weights(pairs[::-1]).rows
+    one, other = density_weights(pairs).weights, density_weights(pairs[::-1]).weights
     assert one == pytest.approx(other, rel=1e-6)
 
 
@@ -91,5 +91,5 @@ def test_the_weights_are_read_as_a_column_of_the_example(tmp_path):
     assert "30 undesirable examples of 60: weights from 0." in result.output and "right on" in result.output
     table = read_scores(tmp_path / "thumbs.scores.weight.jsonl")
     found = with_scores(read_pairs(path), [table])
-    assert {p.id: p.scores["pair"]["weight"] for p in found.pairs} == density_weights(pairs).rows
+    assert {p.id: p.scores["pair"]["weight"] for p in found.pairs} == density_weights(pairs).weights
     assert "weight" not in found.ranges and table == write_density_weights(read_pairs(path))[0]

@@ -11,7 +11,13 @@ from diffalign.data.readers.rows_with_columns import PairRow
 from diffalign.data.records.pair import Pair
 from diffalign.data.transforms import RULES, attribute, between, within
 from diffalign.data.transforms.prompt_pairs import ALIKE, checkable_facts, select_rules
-from diffalign.data.transforms.verifiable_instructions import bullets, is_json, paragraphs, sentences, words
+from diffalign.data.transforms.verifiable_instructions import (
+    count_bullets,
+    count_paragraphs,
+    count_sentences,
+    is_json,
+    words,
+)
 from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import UserError
 from tests.data import fixtures
@@ -32,13 +38,13 @@ def test_what_a_rule_proposes_holds(text, other, seed):
         argument = rule.propose(text, other, random.Random(seed))
         if argument is not None:
             assert rule.holds(text, argument), (rule.name, argument)
-            assert rule.say(argument)
+            assert rule.format(argument)
 
 
 @given(TEXTS, TEXTS, st.sampled_from(["some", "none"]), st.integers(0, 99))
 @settings(max_examples=150, deadline=None)
 def test_every_row_within_a_sample_passes_its_checkers(good, bad, fits, seed):
-    for line in within(plain(good, bad), fits=fits, seed=seed, least=1).lines:
+    for line in within(plain(good, bad), fits=fits, seed=seed, least=1).rows:
         pair, asked = line.pair, line.columns["rules"]
         assert pair.chosen == pair.rejected and pair.prompt != pair.rejected_prompt
         own, other = (good, bad) if pair.chosen == good else (bad, good)
@@ -49,8 +55,8 @@ def test_every_row_within_a_sample_passes_its_checkers(good, bad, fits, seed):
         assert all(BY_NAME[a["rule"]].holds(other, a["rejected_prompt"]) for a in asked)
         assert len({BY_NAME[a["rule"]].about for a in asked}) == len(asked) <= 5
         for a in asked:
-            assert BY_NAME[a["rule"]].say(a["prompt"]) in pair.prompt
-            assert BY_NAME[a["rule"]].say(a["rejected_prompt"]) in pair.rejected_prompt
+            assert BY_NAME[a["rule"]].format(a["prompt"]) in pair.prompt
+            assert BY_NAME[a["rule"]].format(a["rejected_prompt"]) in pair.rejected_prompt
         assert pair.prompt.endswith("\n\nwhy?") and pair.rejected_prompt.endswith("\n\nwhy?")
 
 
@@ -58,7 +64,7 @@ def test_every_row_within_a_sample_passes_its_checkers(good, bad, fits, seed):
 @settings(max_examples=100, deadline=None)
 def test_every_row_between_samples_passes_its_checkers(good, bad, seed):
     for conflicting in (0.0, 1.0):
-        for line in between(plain(good, bad), seed=seed, least=1, conflicting=conflicting).lines:
+        for line in between(plain(good, bad), seed=seed, least=1, conflicting=conflicting).rows:
             pair, asked = line.pair, line.columns["rules"]
             assert (pair.chosen, pair.rejected) == (good, bad)
             counts = [sum(BY_NAME[a["rule"]].holds(t, a["augmented_prompt"]) for a in asked) for t in (good, bad)]
@@ -78,9 +84,9 @@ def test_every_row_between_samples_passes_its_checkers(good, bad, seed):
 def test_random_answers_give_rows_of_every_rule():
     lines = texts(300)
     outcome = within(lines)
-    rows = list(outcome.lines)
+    rows = list(outcome.rows)
     asked = {a["rule"] for line in rows for a in line.columns["rules"]}
-    asked |= {a["rule"] for line in between(lines).lines for a in line.columns["rules"]}
+    asked |= {a["rule"] for line in between(lines).rows for a in line.columns["rules"]}
     assert asked == set(BY_NAME)
     assert len(rows) > 550 and len(rows) + len(outcome.dropped) == 600
     assert {2, 3, 4, 5} == {len(line.columns["rules"]) for line in rows}
@@ -89,7 +95,7 @@ def test_random_answers_give_rows_of_every_rule():
 def test_rows_are_read_back(tmp_path):
     for chat in (False, True):
         for name, made in (("within", within(texts(12, chat=chat))), ("between", between(texts(12, chat=chat)))):
-            lines = list(made.lines)
+            lines = list(made.rows)
             write_pairs(tmp_path / f"{name}.jsonl", lines)
             again = read_pairs(tmp_path / f"{name}.jsonl")
             assert not again.dropped and len(again) == len(lines)
@@ -98,16 +104,16 @@ def test_rows_are_read_back(tmp_path):
 
 
 def test_in_turns_instructions_follow_what_the_user_says():
-    line = next(iter(within(texts(4, chat=True)).lines))
+    line = next(iter(within(texts(4, chat=True)).rows))
     system, user = line.pair.prompt.messages
     assert system.content == "be kind" and user.content.startswith("question 0?\n\n")
 
 
 def test_the_checkers_count_as_people_do():
     text = "One two. Is it? Yes!\n\n- an item\n- another\n3) third"
-    assert sentences(text) == 6 and paragraphs(text) == 2 and bullets(text) == 3
+    assert count_sentences(text) == 6 and count_paragraphs(text) == 2 and count_bullets(text) == 3
     assert words("it's a well-known test") == ("it's", "a", "well", "known", "test")
-    assert sentences("3.5 is a number.") == 1 and is_json("[1]") and not is_json("1") and not is_json("{")
+    assert count_sentences("3.5 is a number.") == 1 and is_json("[1]") and not is_json("1") and not is_json("{")
     assert not BY_NAME["keyword"].holds("carpet", "car") and BY_NAME["keyword"].holds("A Car.", "car")
 
 
@@ -119,12 +125,12 @@ def test_instructions_read_as_sentences():
         ("no_mark", ","): "Do not use commas.",
         ("json", False): "Do not answer with JSON.",
     }
-    assert {key: BY_NAME[key[0]].say(key[1]) for key in said} == said
+    assert {key: BY_NAME[key[0]].format(key[1]) for key in said} == said
 
 
 def test_answers_that_no_rule_tells_apart_are_counted():
     outcome = within(plain("ok.", "ok. "))
-    assert not list(outcome.lines) and [row.reason for row in outcome.dropped] == [ALIKE] * 2
+    assert not list(outcome.rows) and [row.reason for row in outcome.dropped] == [ALIKE] * 2
 
 
 def images(folder, attributes=None):
@@ -138,7 +144,7 @@ def images(folder, attributes=None):
 def test_images_get_prompts_from_their_columns_and_from_another_rows(tmp_path):
     lines = list(images(tmp_path))
     rules = (attribute("subject", "a {}"), attribute("colour", "on {}"))
-    rows = list(within(lines, rules=rules, least=1).lines)
+    rows = list(within(lines, rules=rules, least=1).rows)
     assert len(rows) == 12
     for line in rows:
         own = checkable_facts(
@@ -155,7 +161,7 @@ def test_images_get_prompts_from_their_columns_and_from_another_rows(tmp_path):
 
 def test_a_template_is_the_whole_prompt_of_an_image(tmp_path):
     rules = (attribute("subject"), attribute("colour"))
-    rows = list(within(images_list := list(images(tmp_path)), rules=rules, template="a {subject} on {colour}").lines)
+    rows = list(within(images_list := list(images(tmp_path)), rules=rules, template="a {subject} on {colour}").rows)
     assert len(rows) == 2 * len(images_list)
     assert rows[0].pair.prompt == "a fox on red" and rows[0].pair.rejected_prompt.startswith("a ")
 
@@ -163,7 +169,7 @@ def test_a_template_is_the_whole_prompt_of_an_image(tmp_path):
 def test_images_that_differ_in_a_column_of_their_own_give_pairs_of_pairs(tmp_path):
     lines = list(images(tmp_path, lambda n: {"chosen_colour": "red", "rejected_colour": ["red", "blue"][n % 2]}))
     outcome = between(lines, rules=(attribute("subject", "a {}"), attribute("colour", "on {}")), least=1)
-    rows = list(outcome.lines)
+    rows = list(outcome.rows)
     assert len(rows) == 3 and len(outcome.dropped) == 3
     assert all(", on red" in str(line.pair.prompt_of("augmented_chosen")) for line in rows)
     assert {line.pair.scores["rejected"]["n_sat"] for line in rows} <= {0.0, 1.0}
@@ -183,7 +189,7 @@ def test_the_embedded_images_take_their_attributes_from_what_their_prompts_say(t
         columns = {"subject": scene.subject, "count": str(scene.count), "colour": scene.background}
         lines.append(PairRow(line.pair, columns))
     rules = select_rules([], {"subject": "{}", "count": "{}", "colour": "on a {} background"})
-    for line in within(lines, rules=rules, template="{count} {subject} {colour}").lines:
+    for line in within(lines, rules=rules, template="{count} {subject} {colour}").rows:
         assert {line.pair.prompt, line.pair.rejected_prompt} == {
             "2 dolphin on a black background",
             "1 fox on a blue background",

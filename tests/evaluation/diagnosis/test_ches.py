@@ -94,11 +94,11 @@ def test_filtered_rows_carry_their_numbers_and_dropped_rows_are_listed():
     lines = [PairRow(Pair(name, "p", name, "x", source=f"t:{name}"), {"note": name}) for name in "abcd"]
     rows = {name: {"ln_ches": value, "ches": 0.0} for name, value in zip("abcd", (3.0, 1.0, 2.0, 4.0), strict=True)}
     outcome = filter_by_score(lines, rows, "ln_ches", 0.5)
-    kept = list(outcome.lines)
+    kept = list(outcome.rows)
     assert [line.pair.id for line in kept] == ["b", "c"] and [line.columns["note"] for line in kept] == ["b", "c"]
     assert kept[0].pair.scores["pair"] == {"ln_ches": 1.0, "ches": 0.0}
     assert [(row.source, row.detail) for row in outcome.dropped] == [("t:a", "ln_ches 3"), ("t:d", "ln_ches 4")]
-    assert len(list(filter_by_score(lines, rows).lines)) == 4
+    assert len(list(filter_by_score(lines, rows).rows)) == 4
     assert share_to_keep(None, 0.25) == 0.75 and share_to_keep(0.05, None) == 0.05 and share_to_keep(None, None) is None
     with pytest.raises(UserError, match="Give one of them"):
         share_to_keep(0.5, 0.5)
