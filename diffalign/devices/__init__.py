@@ -1,1 +1,1 @@
-"""Devices: what fits where, which device to take, and whether it computes in bf16."""
+"""Devices: the bytes of weights and of free memory, the device to use, and whether it computes in bf16."""

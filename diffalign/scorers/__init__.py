@@ -1,4 +1,4 @@
-"""Scorers: judges of images and of texts, and the table that names them.
+"""Scorers of images and texts, and their registry.
 
     scorer = load_scorer("clip:openai/clip-vit-large-patch14")
     scorer.score(["a fox on a blue background"], [image])          # (1,) float32, higher is better
@@ -30,17 +30,17 @@ SCORERS: dict[str, ScorerEntry] = {
     "pickscore": ScorerEntry(
         PickScore.load,
         "folder of the weights; the published ones without",
-        "what people chose between two images for one prompt: logit",
+        "which image people prefer for a prompt: logit",
     ),
     "label_hit": ScorerEntry(
         LabelHit.load,
         "folder or hub id of an image classifier",
-        "whether a classifier sees what the prompt names: probability of that class",
+        "whether a classifier recognises the subject of the prompt: probability of that class",
     ),
     "background": ScorerEntry(
         Background.load,
         "a colour, or 'prompt' for the colour that each prompt names",
-        "share of the image's border in a colour: a preference to check by eye",
+        "share of the image's border in a colour: a preference that is easy to see",
     ),
     "sentiment": ScorerEntry(
         Sentiment.load,
@@ -59,13 +59,13 @@ SCORERS: dict[str, ScorerEntry] = {
     "length": ScorerEntry(
         Length.load,
         "folder or hub id of a tokenizer; words without",
-        "how long the text is: a preference to check by eye",
+        "how long the text is: a preference that is easy to see",
         medium="text",
     ),
     "reward": ScorerEntry(
         Reward.load,
         "folder or hub id of a sequence classifier with one label",
-        "what a reward model thinks of the answer: logit",
+        "the score of a reward model: logit",
         medium="text",
     ),
 }
@@ -75,22 +75,22 @@ def load_scorer(spec: str, device: str = "cpu") -> Scorer:
     """Loads ``"name"`` or ``"name:argument"``.
 
     Args:
-        spec: A name of :data:`SCORERS`, and what may follow its colon.
-        device: Where a scorer with weights shall compute.
+        spec: A name of :data:`SCORERS`, with an optional argument after a colon.
+        device: The device of a scorer with weights.
 
     Raises:
-        UserError: An unknown name, with its near miss; an argument that the scorer cannot take.
+        UserError: The name is unknown, or the scorer does not accept the argument.
     """
     return scorer_entry(spec).load(spec.partition(":")[2], device)
 
 
 def scorer_entry(spec: str) -> ScorerEntry:
-    """The row that ``"name"`` or ``"name:argument"`` means; loads nothing. Raises UserError for an unknown name."""
+    """Returns the entry of ``"name"`` or ``"name:argument"``; loads nothing. Raises UserError for an unknown name."""
     name = spec.partition(":")[0]
     if name not in SCORERS:
         raise UserError(
             f"There is no scorer '{name}'.{near_miss(name, SCORERS)} Known: "
-            + "; ".join(f"{known} ({row.argument})" for known, row in SCORERS.items())
+            + "; ".join(f"{name} ({entry.argument})" for name, entry in SCORERS.items())
             + "."
         )
     return SCORERS[name]

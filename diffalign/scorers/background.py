@@ -1,9 +1,9 @@
 """Background: the share of an image's border that has a named colour.
 
-    score = |{border pixels whose nearest palette colour is the wanted one}| / |border pixels|
+    score = |{border pixels whose nearest palette colour is the target}| / |border pixels|
 
-A preference that anybody can check by eye, for tests and demonstrations: "people here like red backgrounds". The border
-is a frame of 1/32 of the short side; nearest is Euclidean in 8-bit RGB.
+A preference that is easy to see, for tests and demonstrations: "people here like red backgrounds". The border is a
+frame of 1/32 of the short side; the nearest colour is by Euclidean distance in 8-bit RGB.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Background:
         colour: A name of :data:`PALETTE`, or ``"prompt"`` for the colour that each prompt names first.
 
     Raises:
-        UserError: Another colour, with the near miss.
+        UserError: The colour is unknown.
     """
 
     medium = "image"
@@ -51,47 +51,47 @@ class Background:
 
     def __init__(self, colour: str) -> None:
         if colour not in (*PALETTE, "prompt"):
-            given = f"'{colour}'" if colour else "nothing"
+            got = f"'{colour}'" if colour else "nothing"
             raise UserError(
                 f"background takes a colour: {', '.join(PALETTE)}, or 'prompt' for the one each prompt names; "
-                f"got {given}.{near_miss(colour, PALETTE)} Write background:red, for example."
+                f"got {got}.{near_miss(colour, PALETTE)} Write background:red, for example."
             )
         self.colour, self.name = colour, f"background:{colour}"
 
     @classmethod
     def load(cls, argument: str, device: str = "cpu") -> Background:
-        """The table's loader; there is nothing to put on a device."""
+        """Builds the scorer for the registry; it uses no device."""
         return cls(argument)
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
-        """Raises :class:`DataError` when the prompt shall name the colour and one names none."""
+        """Raises :class:`DataError` when the prompts must name the colour and one does not."""
         for prompt in prompts:
-            self._wanted(prompt)
+            self._target_colour(prompt)
 
-    def _wanted(self, prompt: str) -> str:
+    def _target_colour(self, prompt: str) -> str:
         if self.colour != "prompt":
             return self.colour
-        found = re.search(rf"\b(?:{'|'.join(PALETTE)})\b", prompt.lower())
-        if found is None:
+        match = re.search(rf"\b(?:{'|'.join(PALETTE)})\b", prompt.lower())
+        if match is None:
             raise DataError(
-                f"The prompt '{prompt}' names no colour out of {', '.join(PALETTE)}. Leave it out, or ask for one "
-                "colour with background:red."
+                f"The prompt '{prompt}' names no colour out of {', '.join(PALETTE)}. Leave it out, or give one colour "
+                "for all prompts with background:red."
             )
-        return found[0]
+        return match[0]
 
     def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
-        """Shares, ``(B,)`` float32."""
+        """Returns shares, ``(B,)`` float32."""
         check_prompt_count(prompts, images)
         names = list(PALETTE)
         shares = []
         for prompt, image in zip(prompts, images, strict=True):
             counts = np.bincount(_nearest(_border(np.asarray(as_rgb(image)))), minlength=len(names))
-            shares.append(counts[names.index(self._wanted(prompt))] / counts.sum())
+            shares.append(counts[names.index(self._target_colour(prompt))] / counts.sum())
         return torch.tensor(shares, dtype=torch.float32)
 
 
 def _border(pixels: np.ndarray) -> np.ndarray:
-    """The frame of ``(H, W, 3)`` as ``(N, 3)``, each pixel once."""
+    """Returns the frame of ``(H, W, 3)`` as ``(N, 3)``, each pixel once."""
     width = max(1, round(min(pixels.shape[:2]) / 32))
     frame = np.ones(pixels.shape[:2], bool)
     frame[width:-width, width:-width] = False
@@ -99,6 +99,6 @@ def _border(pixels: np.ndarray) -> np.ndarray:
 
 
 def _nearest(pixels: np.ndarray) -> np.ndarray:
-    """Index of the nearest palette colour for each pixel, ``(N,)``."""
+    """Returns the index of the nearest palette colour for each pixel, ``(N,)``."""
     distances = pixels[:, None].astype(np.int64) - np.array(list(PALETTE.values()))
     return (distances**2).sum(-1).argmin(1)

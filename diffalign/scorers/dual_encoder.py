@@ -2,8 +2,8 @@
 
     score_b = <f(x_b), g(c_b)> / (|f(x_b)| |g(c_b)|)        f: image encoder, g: text encoder
 
-Serves every dual encoder of transformers that has ``get_image_features`` and ``get_text_features``: CLIP, SigLIP,
-ALIGN, ``VisionTextDualEncoderModel``. The number is the bare cosine; "CLIP score" tables print 100 times it.
+Supports every dual encoder of transformers that has ``get_image_features`` and ``get_text_features``: CLIP, SigLIP,
+ALIGN, ``VisionTextDualEncoderModel``. The score is the cosine itself; tables of "CLIP scores" print 100 times it.
 
 Source: Hessel et al. 2021 (arXiv 2104.08718), eq. 1 without its weight 2.5 and without clipping at 0.
 """
@@ -32,9 +32,9 @@ class DualEncoder:
     Args:
         model: The transformers model, already on its device.
         tokenizer: Its tokenizer.
-        preprocessing: How its images are prepared.
-        name: How reports call it.
-        batch_size: Images that go through the model at once; the scores do not depend on it.
+        preprocessing: Its image preprocessing.
+        name: Its name in reports.
+        batch_size: Images per forward pass; the scores do not depend on it.
     """
 
     medium = "image"
@@ -55,9 +55,9 @@ class DualEncoder:
 
         Args:
             argument: Folder or hub id; empty for OpenAI's CLIP L/14.
-            device: Where it shall compute.
+            device: The device to load it on.
             name: First part of its name in reports.
-            processor: Folder or hub id of tokenizer and preprocessing, where the weights come without them.
+            processor: Folder or hub id of tokenizer and preprocessing, where they are not stored with the weights.
 
         Raises:
             UserError: The model is no dual encoder, or cannot be loaded.
@@ -69,7 +69,11 @@ class DualEncoder:
             with quiet():
                 model = AutoModel.from_pretrained(source).float().to(device)
                 tokenizer = AutoTokenizer.from_pretrained(processor or source)
-        except (OSError, ValueError, KeyError) as error:  # KeyError: transformers 4 knows no tokenizer for its kind
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+        ) as error:  # KeyError: transformers 4 has no tokenizer for this model type
             raise UserError(
                 f"Cannot load a dual encoder from '{source}': {str(error).splitlines()[0]} Expected a folder or a hub "
                 f"id with config.json, weights and a tokenizer, as in --scorer clip:{DEFAULT}"
@@ -77,13 +81,13 @@ class DualEncoder:
         if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
             raise UserError(
                 f"'{source}' is a {type(model).__name__}, which does not embed images and texts in one space. "
-                "Expected a dual encoder such as CLIPModel; a classifier goes in as label_hit:FOLDER."
+                "Expected a dual encoder such as CLIPModel; for a classifier write label_hit:FOLDER."
             )
         return cls(model, tokenizer, load_preprocessing(processor or source), name=f"{name}:{source}")
 
     @cached_property
     def weights(self) -> str:
-        """Hash of the model's parameters, computed when first asked for."""
+        """Hash of the model's parameters, computed on first access."""
         return state_hash(self.model.state_dict())
 
     @property
@@ -92,18 +96,18 @@ class DualEncoder:
 
     @torch.no_grad()
     def image_features(self, images: Sequence[Any]) -> Tensor:
-        """Embeddings of unit length, ``(B, D)`` float32 on the CPU."""
+        """Returns embeddings of unit length, ``(B, D)`` float32 on the CPU."""
         parts = [
-            self._unit(self.model.get_image_features(pixel_values=self.preprocessing(part).to(self._device)))
+            self._normalise(self.model.get_image_features(pixel_values=self.preprocessing(part).to(self._device)))
             for part in chunks(images, self.batch_size)
         ]
         return torch.cat(parts)
 
     @torch.no_grad()
     def text_features(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings of unit length, ``(B, D)`` float32 on the CPU; longer prompts are cut at the model's length."""
-        text = self.model.config.text_config
-        length = min(int(self.tokenizer.model_max_length), int(getattr(text, "max_position_embeddings", 1 << 30)))
+        """Returns embeddings of unit length, ``(B, D)`` float32 on the CPU. Long prompts are truncated."""
+        config = self.model.config.text_config
+        length = min(int(self.tokenizer.model_max_length), int(getattr(config, "max_position_embeddings", 1 << 30)))
         # SigLIP was trained on padded texts and attends to the padding; the others mask it
         padding: Any = "max_length" if self.model.config.model_type.startswith("siglip") else True
         parts = []
@@ -111,16 +115,16 @@ class DualEncoder:
             tokens = self.tokenizer(
                 list(part), padding=padding, truncation=True, max_length=length, return_tensors="pt"
             )
-            parts.append(self._unit(self.model.get_text_features(**tokens.to(self._device))))
+            parts.append(self._normalise(self.model.get_text_features(**tokens.to(self._device))))
         return torch.cat(parts)
 
     @staticmethod
-    def _unit(output: Any) -> Tensor:
+    def _normalise(output: Any) -> Tensor:
         features = getattr(output, "pooler_output", output)  # transformers 5 wraps the tensor that 4.57 returned
         return F.normalize(features.float(), dim=-1).cpu()
 
     def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
-        """Cosines, ``(B,)`` float32."""
+        """Returns cosines, ``(B,)`` float32."""
         check_prompt_count(prompts, images)
         if not len(images):
             return torch.zeros(0)

@@ -1,7 +1,7 @@
-"""Images at the scorers' border: whatever came in becomes RGB once, then the tensor that a vision model knows.
+"""Converts the images that scorers receive to RGB, then to the input tensor of a vision model.
 
-Preprocessing follows a model's own ``preprocessor_config.json`` with PIL and numpy alone. torchvision is not needed:
-its wheels bind one torch release, and a mismatch breaks every vision model of transformers at import.
+Preprocessing follows a model's own ``preprocessor_config.json`` with PIL and numpy only. torchvision is not used: its
+wheels require one torch release, and a mismatch breaks every vision model of transformers at import.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from diffalign.errors import UserError
 
 
 def as_rgb(image: Any) -> Image.Image:
-    """One image as an RGB PIL image.
+    """Converts an image to an RGB PIL image.
 
     Args:
         image: PIL image of any mode, uint8 array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``, path, encoded bytes, or a
-            handle of a data set. Transparency is laid on white, as a viewer would; published processors drop it, which
-            uncovers whatever colour was stored beneath.
+            handle of a data set. Transparency is composited on white, as a viewer would; published processors drop the
+            alpha channel, which shows the colour that is stored beneath.
 
     Raises:
-        DataError: A file that is missing or is no image.
-        UserError: Something that is no image, with what to pass instead.
+        DataError: The file is missing or is no image.
+        UserError: The argument is no image.
     """
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         image = Image.fromarray(image)
@@ -45,7 +45,7 @@ def as_rgb(image: Any) -> Image.Image:
         return open_image(Path(image) if isinstance(image, str) else image)
     raise UserError(
         f"An image must be a PIL image, a uint8 array (H, W, 3), a path or encoded bytes; got {_kind(image)}. "
-        "Turn a float tensor in [0, 1] into one with (x * 255).round().byte().permute(1, 2, 0).numpy()."
+        "Convert a float tensor in [0, 1] with (x * 255).round().byte().permute(1, 2, 0).numpy()."
     )
 
 
@@ -56,14 +56,15 @@ def _kind(image: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What a vision model's images go through: resize, centre crop, scale, normalise.
+    """The image preprocessing of a vision model: resize, centre crop, scale, normalise.
 
     Args:
-        shortest_edge: Length of the short side after the resize, the aspect kept; ``None`` with ``exact`` or no resize.
-        exact: (height, width) to resize to, the aspect given up; ``None`` with ``shortest_edge`` or for no resize.
+        shortest_edge: Length of the short side after the resize, at the same aspect ratio; ``None`` with ``exact`` or
+            without a resize.
+        exact: (height, width) to resize to, at any aspect ratio; ``None`` with ``shortest_edge`` or without a resize.
         resample: PIL's number of the filter; 3 is bicubic.
         crop: (height, width) of the centre crop, padded with black where the image is smaller; ``None`` for no crop.
-        scale: What 8-bit values are multiplied with.
+        scale: Factor on the 8-bit values.
         mean, std: Per channel, applied after the scale.
     """
 
@@ -77,7 +78,7 @@ class Preprocessing:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Preprocessing:
-        """Reads the values of a ``preprocessor_config.json``; a size is an integer in its old form."""
+        """Reads the values of a ``preprocessor_config.json``; in its old form a size is an integer."""
         size, shortest, exact = config.get("size"), None, None
         if config.get("do_resize", True) and size is not None:
             if isinstance(size, Mapping) and "shortest_edge" in size:
@@ -106,14 +107,15 @@ class Preprocessing:
         )
 
     def __call__(self, images: Sequence[Any]) -> Tensor:
-        """Images of any size and mode to ``(B, 3, H, W)`` float32."""
-        return torch.stack([torch.from_numpy(self._one(as_rgb(image))) for image in images])
+        """Converts images of any size and mode to ``(B, 3, H, W)`` float32."""
+        return torch.stack([torch.from_numpy(self._preprocess(as_rgb(image))) for image in images])
 
-    def _one(self, image: Image.Image) -> np.ndarray:
+    def _preprocess(self, image: Image.Image) -> np.ndarray:
         if self.shortest_edge is not None:
             short, long = sorted(image.size)
-            other = int(self.shortest_edge * long / short)  # truncated, as the processors of transformers do
-            size = (self.shortest_edge, other) if image.width <= image.height else (other, self.shortest_edge)
+            longest_edge = int(self.shortest_edge * long / short)  # truncated, as in the processors of transformers
+            edges = (self.shortest_edge, longest_edge)
+            size = edges if image.width <= image.height else edges[::-1]
             image = image.resize(size, resample=self.resample)
         elif self.exact is not None:
             image = image.resize((self.exact[1], self.exact[0]), resample=self.resample)
@@ -133,10 +135,10 @@ def _height_width(size: Any) -> tuple[int, int]:
 
 
 def load_preprocessing(model: str) -> Preprocessing:
-    """The preprocessing that a model folder or hub id states.
+    """Loads the preprocessing of a model folder or hub id.
 
     Raises:
-        UserError: Neither ``preprocessor_config.json`` nor an image processor in ``processor_config.json``.
+        UserError: There is no ``preprocessor_config.json``, and no image processor in ``processor_config.json``.
     """
     from transformers.utils import cached_file
 
@@ -149,6 +151,6 @@ def load_preprocessing(model: str) -> Preprocessing:
         if "size" in config or "image_mean" in config:
             return Preprocessing.from_config(config)
     raise UserError(
-        f"'{model}' says nothing of how its images are prepared: expected preprocessor_config.json beside the "
-        "weights. Save the model's image processor there with processor.save_pretrained(folder)."
+        f"'{model}' has no image preprocessing: expected preprocessor_config.json next to the weights. Save the "
+        "model's image processor there with processor.save_pretrained(folder)."
     )

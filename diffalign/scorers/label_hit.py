@@ -1,10 +1,10 @@
-"""Label hits: does a classifier see in the image what the prompt names?
+"""Label hits: whether a classifier recognises in the image the class that the prompt names.
 
     score_b = p(class named in c_b | x_b),      hit_b = [argmax_k p(k | x_b) = class named in c_b]
 
-Any image classifier of transformers serves whose class names occur in the prompts as words; plurals and the synonyms
-that ImageNet's names list after commas count. A prompt that names several classes means the longest name, then the
-first.
+Supports any image classifier of transformers whose class names occur in the prompts as words; plurals, and the synonyms
+that ImageNet's names list after commas, count. In a prompt that names several classes the longest name counts, and of
+equally long ones the first.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class LabelHit:
 
     Args:
         model: The transformers classifier, already on its device; ``config.id2label`` names its classes.
-        preprocessing: How its images are prepared.
-        name: How reports call it.
-        batch_size: Images that go through the model at once.
+        preprocessing: Its image preprocessing.
+        name: Its name in reports.
+        batch_size: Images per forward pass.
     """
 
     medium = "image"
@@ -48,10 +48,10 @@ class LabelHit:
 
     @classmethod
     def load(cls, argument: str, device: str = "cpu") -> LabelHit:
-        """Loads the classifier in a folder or under a hub id.
+        """Loads the classifier of a folder or hub id.
 
         Raises:
-            UserError: No argument, or nothing that classifies images there.
+            UserError: The argument is missing, or names no image classifier.
         """
         from transformers import AutoModelForImageClassification
 
@@ -69,32 +69,32 @@ class LabelHit:
 
     @cached_property
     def weights(self) -> str:
-        """Hash of the classifier's parameters, computed when first asked for."""
+        """Hash of the classifier's parameters, computed on first access."""
         return state_hash(self.model.state_dict())
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
-        """Raises :class:`DataError` when a prompt names no class, before any image is made for it."""
+        """Raises :class:`DataError` when a prompt names no class, before any image is generated for it."""
         for prompt in prompts:
-            self.prompted(prompt)
+            self.class_of(prompt)
 
-    def prompted(self, prompt: str) -> int:
-        """Index of the class that the prompt names."""
-        found = [
+    def class_of(self, prompt: str) -> int:
+        """Returns the index of the class that the prompt names."""
+        matches = [
             (len(match[0]), -match.start(), index)
             for index, pattern in self._classes
             if (match := pattern.search(prompt.lower()))
         ]
-        if not found:
+        if not matches:
             names = list(self.model.config.id2label.values())
             raise DataError(
                 f"The prompt '{prompt}' names none of the {len(names)} classes of {self.name} "
                 f"({', '.join(names[:6])}, ...). Leave it out of the prompts, or leave this scorer out."
             )
-        return max(found)[2]
+        return max(matches)[2]
 
     @torch.no_grad()
     def probabilities(self, images: Sequence[Any]) -> Tensor:
-        """Class probabilities, ``(B, K)`` float32 on the CPU."""
+        """Returns class probabilities, ``(B, K)`` float32 on the CPU."""
         device = next(self.model.parameters()).device
         parts = [
             self.model(pixel_values=self.preprocessing(part).to(device)).logits.float().softmax(-1).cpu()
@@ -103,23 +103,23 @@ class LabelHit:
         return torch.cat(parts) if parts else torch.zeros(0, self.model.config.num_labels)
 
     def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
-        """Probability of the prompted class, ``(B,)`` float32."""
+        """Returns the probability of the prompt's class, ``(B,)`` float32."""
         return self.scores_and_hits(prompts, images)[0]
 
     def hits(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
-        """Whether the likeliest class is the prompted one, ``(B,)`` bool."""
+        """Returns whether the most likely class is that of the prompt, ``(B,)`` bool."""
         return self.scores_and_hits(prompts, images)[1]
 
     def scores_and_hits(self, prompts: Sequence[str], images: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """Scores and hits from one pass through the classifier."""
+        """Returns scores and hits from one pass through the classifier."""
         check_prompt_count(prompts, images)
-        classes = torch.tensor([self.prompted(prompt) for prompt in prompts], dtype=torch.long)
+        classes = torch.tensor([self.class_of(prompt) for prompt in prompts], dtype=torch.long)
         probabilities = self.probabilities(images)
         return probabilities[torch.arange(len(classes)), classes], probabilities.argmax(-1) == classes
 
 
 def _patterns(id2label: Mapping[int, str]) -> list[tuple[int, re.Pattern[str]]]:
-    """One pattern per class: any of its synonyms as whole words, singular or plural."""
+    """Returns one pattern per class, which matches its synonyms as whole words, singular or plural."""
     patterns = []
     for index, label in id2label.items():
         words = {name.strip().lower().replace("_", " ") for name in label.split(",")} - {""}

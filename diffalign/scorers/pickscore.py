@@ -1,9 +1,9 @@
-"""PickScore: a CLIP H/14 trained on half a million choices of people between two images for one prompt.
+"""PickScore: a CLIP H/14 trained on half a million human choices between two images for one prompt.
 
     score_b = exp(logit_scale) cos(x_b, c_b)            difference of two scores = logit of "the first is preferred"
 
-Three scales circulate under this name: this one (about 19 to 24), the bare cosine (about 0.21), and a division by 26.
-This one is the model's own: the softmax over the images of one prompt is its choice probability.
+Three scales are in use under this name: this one (about 19 to 24), the cosine itself (about 0.21), and a division by
+26. This one is the model's own: the softmax over the images of one prompt is its choice probability.
 
 Source: Kirstain et al. 2023 (arXiv 2305.01569), section 3 and the model card; raw prompt, no template.
 """
@@ -34,18 +34,18 @@ class PickScore(DualEncoder):
     def load(
         cls, argument: str = "", device: str = "cpu", *, name: str = "pickscore", processor: str = ""
     ) -> PickScore:
-        """Loads the published weights, or those in the folder ``argument``, which then holds the processor too."""
+        """Loads the published weights, or those in the folder ``argument``, which must also hold the processor."""
         scorer = super().load(argument or MODEL, device, name=name, processor=processor or argument or PROCESSOR)
         assert isinstance(scorer, cls)
         if getattr(scorer.model, "logit_scale", None) is None:
             raise UserError(
                 f"'{argument}' is a {type(scorer.model).__name__} without a logit scale, so it cannot be a PickScore. "
-                f"Leave the argument away for {MODEL}, or score its cosine with clip:{argument}"
+                f"Omit the argument for {MODEL}, or score its cosine with clip:{argument}"
             )
         if not argument:
             scorer.name = name
         return scorer
 
     def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
-        """Scaled cosines, ``(B,)`` float32."""
+        """Returns scaled cosines, ``(B,)`` float32."""
         return super().score(prompts, images) * self.model.logit_scale.detach().float().exp().cpu()

@@ -1,11 +1,11 @@
-"""Polarity: how friendly a text is, by the lexicon of Pattern as TextBlob carries it.
+"""Polarity: how friendly a text is, by the lexicon of Pattern in TextBlob.
 
-    score_b = mean of the polarities of the answer's known words, each in [-1, 1]
+    score_b = mean of the polarities of the answer's words in the lexicon, each in [-1, 1]
 
-An intensity before a word scales it ("very great"), a negation halves and turns it ("not great"); words that the
-lexicon does not know do not count, and a text without known words scores 0. A mean, so that a text does not win by
-being long. Other words, rated by other people, than VADER's: it can hold out as the judge where `sentiment` made the
-pairs. The prompt is not read.
+An intensifier before a word scales it ("very great"), a negation halves it and changes its sign ("not great"). Words
+that are not in the lexicon do not count, and a text without any scores 0. Because the score is a mean, long texts have
+no advantage. Its words and raters differ from VADER's, so it can serve as a held-out judge of pairs that `sentiment`
+made. The prompt is not read.
 
 Source: De Smedt and Daelemans 2012 (JMLR 13), "Pattern for Python"; package textblob, lexicon en-sentiment.xml 1.3.
 """
@@ -24,7 +24,7 @@ from diffalign.scorers.text_input import as_answer, missing_package
 
 
 class Polarity:
-    """Mean polarity of the answer's known words."""
+    """Mean polarity of the answer's words that are in the lexicon."""
 
     medium = "text"
     unit = "mean polarity of known words"
@@ -43,12 +43,12 @@ class Polarity:
 
     @classmethod
     def load(cls, argument: str = "", device: str = "cpu") -> Polarity:
-        """The table's loader; there is nothing to put on a device."""
+        """Builds the scorer for the registry; it uses no device."""
         if argument:
             raise UserError(f"polarity takes no argument; got '{argument}'. Write: --scorer polarity")
         return cls()
 
     def score(self, prompts: Sequence[Any], texts: Sequence[Any]) -> Tensor:
-        """Mean polarities, ``(B,)`` float32."""
+        """Returns mean polarities, ``(B,)`` float32."""
         check_prompt_count(prompts, texts)
         return torch.tensor([self._read(as_answer(text)).sentiment.polarity for text in texts], dtype=torch.float32)

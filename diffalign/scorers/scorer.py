@@ -1,7 +1,7 @@
 """The scorer interface: prompts and samples (images or texts) in, one number per sample out, higher is better.
 
-A scorer states its unit and range, because published numbers of "the same" scorer differ by factors of 26 and 100, and
-the hash of its weights, because two checkpoints under one name are two scorers.
+A scorer has a unit and a range, because published numbers of "the same" scorer differ by factors of 26 and 100, and a
+hash of its weights, because two checkpoints with one name are two scorers.
 
 :class:`Scorer` holds what every scorer implements. The small protocols after it are optional abilities; a caller checks
 for them with ``isinstance``.
@@ -21,10 +21,10 @@ from diffalign.errors import UserError
 
 
 class Scorer(Protocol):
-    """A judge of samples."""
+    """The interface that evaluation and pair making require of a judge."""
 
     name: str
-    """Its name in reports, the model included: ``"clip:openai/clip-vit-large-patch14"``."""
+    """Its name in reports, including the model: ``"clip:openai/clip-vit-large-patch14"``."""
 
     unit: str
     """Unit of a score: ``"cosine"``, ``"probability"``, ``"share of border pixels"``."""
@@ -36,10 +36,10 @@ class Scorer(Protocol):
     """Licence of the published weights, or ``"see the model's page"`` where the user names the model."""
 
     paper: str
-    """Where it is described."""
+    """The paper that describes it."""
 
     medium: str
-    """The kind of samples that it scores: ``"image"`` or ``"text"``."""
+    """Medium of its samples: ``"image"`` or ``"text"``."""
 
     @property
     def weights(self) -> str:
@@ -81,13 +81,13 @@ class SupportsImageFeatures(Protocol):
 
 @dataclass(frozen=True)
 class ScorerEntry:
-    """A row of the table: scorers are too heavy to be imported before they are wanted.
+    """An entry of the registry, which loads a scorer on demand.
 
     Args:
-        load: ``load(argument, device)`` returns the scorer; the argument is what follows the colon, perhaps empty.
-        argument: What may follow the colon, in words.
+        load: ``load(argument, device)`` returns the scorer; the argument follows the colon and may be empty.
+        argument: Description of the argument.
         summary: One line for lists.
-        medium: What the scorer judges: ``"image"`` or ``"text"``.
+        medium: Medium of its samples: ``"image"`` or ``"text"``.
         extra: The extra to install for it; empty when diffalign's own dependencies suffice.
     """
 
@@ -108,12 +108,13 @@ def check_prompt_count(prompts: Sequence[Any], samples: Sequence[Any]) -> None:
 
 
 def chunks(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    """``values`` in parts of at most ``size``, in order."""
+    """Splits ``values`` into parts of at most ``size``, in order."""
     return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names and values of a state dictionary, first 16 hex digits; the file layout does not matter."""
+    """Returns the first 16 hex digits of the SHA-256 over names and values of a state dictionary; it does not depend on
+    the layout of a file."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().to("cpu").contiguous()

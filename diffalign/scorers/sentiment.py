@@ -2,8 +2,8 @@
 
     score_b = S / sqrt(S^2 + 15),      S = sum of the valences of the answer's words, with negations and intensities
 
-The published compound number, rounded to four decimals as the package gives it. It saturates: a long friendly text and
-a longer one score alike. The prompt is not read.
+The score is the published compound number, rounded to four decimals by the package. It saturates: a long friendly text
+and a longer one have nearly the same score. The prompt is not read.
 
 Source: Hutto and Gilbert 2014 (ICWSM), "VADER: A parsimonious rule-based model for sentiment analysis"; package
 vaderSentiment.
@@ -42,13 +42,13 @@ class Sentiment:
 
     @classmethod
     def load(cls, argument: str = "", device: str = "cpu") -> Sentiment:
-        """The table's loader; there is nothing to put on a device."""
+        """Builds the scorer for the registry; it uses no device."""
         if argument:
             raise UserError(f"sentiment takes no argument; got '{argument}'. Write: --scorer sentiment")
         return cls()
 
     def score(self, prompts: Sequence[Any], texts: Sequence[Any]) -> Tensor:
-        """Compound sentiments, ``(B,)`` float32."""
+        """Returns compound sentiments, ``(B,)`` float32."""
         check_prompt_count(prompts, texts)
         scores = [self._vader.polarity_scores(as_answer(text))["compound"] for text in texts]
         return torch.tensor(scores, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Texts at the scorers' border: whatever came in becomes the words that are judged, or the turns of a chat."""
+"""Converts the texts that scorers receive to a plain answer, or to the turns of a chat."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from diffalign.errors import DataError, UserError
 
 
 def as_answer(text: Any) -> str:
-    """What the model says in a candidate.
+    """Returns the model's text in a candidate.
 
     Args:
-        text: A string; a conversation, of which the assistant's turns count, a line each; or the path of a text file.
+        text: A string; a conversation, of which the assistant's turns are joined by line breaks; or the path of a text
+            file.
 
     Raises:
-        DataError: A file that is missing or is no text.
-        UserError: Something that is no text.
+        DataError: The file is missing or is no text.
+        UserError: The argument is no text.
     """
     if isinstance(text, str):
         return text
@@ -32,14 +33,17 @@ def as_answer(text: Any) -> str:
 
 
 def as_chat(prompt: Any, answer: Any) -> list[dict[str, str]]:
-    """Prompt and answer as the turns of one chat: a plain prompt is a user's turn, a plain answer the assistant's."""
-    asked = prompt if isinstance(prompt, Conversation) else Conversation((Message("user", as_answer(prompt)),))
-    said = answer if isinstance(answer, Conversation) else Conversation((Message(ASSISTANT, as_answer(answer)),))
-    return (asked + said).rows()
+    """Returns prompt and answer as turns of one chat; a plain prompt is the user's turn, a plain answer the
+    assistant's."""
+    if not isinstance(prompt, Conversation):
+        prompt = Conversation((Message("user", as_answer(prompt)),))
+    if not isinstance(answer, Conversation):
+        answer = Conversation((Message(ASSISTANT, as_answer(answer)),))
+    return (prompt + answer).rows()
 
 
 def missing_package(scorer: str, package: str) -> UserError:
-    """The error of a scorer whose package is not installed."""
+    """Returns the error of a scorer whose package is not installed."""
     return UserError(
         f"The scorer '{scorer}' needs {package}, which is not installed. Type: pip install 'diffalign[text]'"
     )

@@ -1,4 +1,4 @@
-"""Length: how long a text is. A preference to check by eye, and the number to hold beside every other judge.
+"""Length: how long a text is. A preference that is easy to see, and a control for every other judge.
 
 score_b = number of the answer's words, or of its tokens
 """
@@ -23,8 +23,8 @@ class Length:
     """Length of the answer.
 
     Args:
-        tokenizer: What counts tokens; None counts what whitespace separates.
-        name: How reports call it.
+        tokenizer: Counts the tokens; with None, words separated by whitespace are counted.
+        name: Its name in reports.
     """
 
     medium = "text"
@@ -39,10 +39,10 @@ class Length:
 
     @classmethod
     def load(cls, argument: str = "", device: str = "cpu") -> Length:
-        """Words without an argument (or with ``words``), else tokens of the tokenizer in that folder or hub id.
+        """Counts words without an argument (or with ``words``), otherwise tokens of that folder or hub id.
 
         Raises:
-            UserError: No tokenizer there.
+            UserError: There is no tokenizer.
         """
         if argument in ("", WORDS):
             return cls()
@@ -59,7 +59,7 @@ class Length:
         return cls(tokenizer, f"length:{argument}")
 
     def score(self, prompts: Sequence[Any], texts: Sequence[Any]) -> Tensor:
-        """Lengths, ``(B,)`` float32."""
+        """Returns lengths, ``(B,)`` float32."""
         check_prompt_count(prompts, texts)
         return torch.tensor([self._count(as_answer(text)) for text in texts], dtype=torch.float32)
 

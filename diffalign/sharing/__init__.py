@@ -1,1 +1,1 @@
-"""Sharing: the files that users pass on. Adapters with metadata, model cards, and writing that a kill cannot halve."""
+"""Sharing: adapter files with metadata, model cards, and atomic writes."""

@@ -1,10 +1,10 @@
-"""Adapter files: ``pytorch_lora_weights.safetensors`` as diffusers writes and reads it, with what the adapter is.
+"""Adapter files: ``pytorch_lora_weights.safetensors`` as diffusers writes and reads it, with metadata.
 
-    file:  A' = A,   B' = scale B,   alpha' = rank         so that every reader, told alpha or not, computes W + B' A'
+    file:  A' = A,   B' = scale B,   alpha' = rank         so that readers with or without alpha compute W + B' A'
 
-``alpha`` has no tensor in this format, and readers that do not know the metadata assume alpha = rank; folding the scale
-into ``B`` makes them right. Metadata (strings all): ``lora_adapter_metadata`` in diffusers' own shape, and
-``diffalign.*``: how the adapter was aligned and the fingerprint of its base. DoRA's magnitudes ride along as
+``alpha`` has no tensor in this format, and readers that ignore the metadata assume alpha = rank, which the scale folded
+into ``B`` makes correct. The metadata are strings: ``lora_adapter_metadata`` in diffusers' own form, and
+``diffalign.*`` with the training method and the fingerprint of the base. DoRA's magnitudes are stored as
 ``lora_magnitude_vector``; diffusers with peft reads them, other programs do not.
 """
 
@@ -26,7 +26,7 @@ FILE_NAME = "pytorch_lora_weights.safetensors"
 PREFIX = "diffalign."
 COMPONENT = "unet"
 COMPONENTS = (COMPONENT, "transformer")
-"""What pipelines call their denoiser: the prefixes that a file's layers may have."""
+"""Names of the denoiser in pipelines: the prefixes that a file's layers may have."""
 
 
 def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any], component: str = COMPONENT) -> Path:
@@ -34,10 +34,10 @@ def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any], comp
 
     Args:
         module: A network with a peft adapter named ``default``.
-        folder: Made if need be.
-        about: What to tell: method, beta, base_model, base_fingerprint, dataset, eval ... Values that are not strings
-            are stored as JSON; None is left out.
-        component: What the pipeline calls the network.
+        folder: Created where it is missing.
+        about: Facts for the metadata: method, beta, base_model, base_fingerprint, dataset, eval ... Values that are not
+            strings are stored as JSON; None is left out.
+        component: The name of the network in its pipeline.
 
     Returns:
         The file's path.
@@ -45,7 +45,7 @@ def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any], comp
     from safetensors.torch import save_file
 
     folded = adapter_tensors(module, folded=True)
-    tensors = _named_alike(folded) if component == COMPONENT else folded  # only UNets have older names
+    tensors = _rename_uniformly(folded) if component == COMPONENT else folded  # only UNets have older names
     named = {f"{component}.{key}": value for key, value in tensors.items()}
     config = module.peft_config["default"].to_dict()  # type: ignore[union-attr, index, operator]
     config |= {"lora_alpha": config["r"], "use_rslora": False, "target_modules": sorted(layers(folded))}
@@ -62,12 +62,12 @@ def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any], comp
 
 
 def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors of a file with peft's names (``layer.lora_A.weight``), and what it says about itself.
+    """Reads the tensors of a file, with peft's names (``layer.lora_A.weight``), and its metadata.
 
-    ``about`` holds the ``diffalign.*`` facts without their prefix and, where there is one, diffusers' ``config``.
+    The metadata hold the ``diffalign.*`` facts without their prefix and, where there is one, diffusers' ``config``.
 
     Raises:
-        ConfigError: no such file, not safetensors, or no adapter of a denoiser in it.
+        ConfigError: The file does not exist, is not safetensors, or holds no adapter of a denoiser.
     """
     from diffusers.utils import convert_unet_state_dict_to_peft
     from safetensors import SafetensorError, safe_open
@@ -80,25 +80,25 @@ def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{file} cannot be read as safetensors ({error}). Give the adapter file itself.") from error
     present = {key.partition(".")[0] for key in tensors}
-    start = next((name for name in COMPONENTS if name in present), COMPONENT) + "."
-    own = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
-    if not own:
-        some = ", ".join(sorted(tensors)[:2]) or "nothing"
+    prefix = next((name for name in COMPONENTS if name in present), COMPONENT) + "."
+    network_tensors = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    if not network_tensors:
+        names = ", ".join(sorted(tensors)[:2]) or "nothing"
         raise ConfigError(
-            f"{file} holds no adapter of a denoiser in diffusers' format (it holds {some}). Kohya files are converted"
-            " by loading them in diffusers (load_lora_weights) and saving them (save_lora_weights)."
+            f"{file} holds no adapter of a denoiser in diffusers' format (it holds {names}). To convert a Kohya file,"
+            " load it in diffusers (load_lora_weights) and save it (save_lora_weights)."
         )
     about: dict[str, Any] = {
-        key.removeprefix(PREFIX): _decoded(value) for key, value in metadata.items() if key.startswith(PREFIX)
+        key.removeprefix(PREFIX): _decode(value) for key, value in metadata.items() if key.startswith(PREFIX)
     }
     if "lora_adapter_metadata" in metadata:
         config = json.loads(metadata["lora_adapter_metadata"])
-        about["config"] = {key.removeprefix(start): value for key, value in config.items()}
-    return convert_unet_state_dict_to_peft(own), about
+        about["config"] = {key.removeprefix(prefix): value for key, value in config.items()}
+    return convert_unet_state_dict_to_peft(network_tensors), about
 
 
 def find_adapter_file(path: Path) -> Path:
-    """The adapter file that a path means: itself, or the one of that name in a folder."""
+    """Returns the adapter file of a path: the file itself, or ``FILE_NAME`` in a folder."""
     path = Path(path)
     file = path / FILE_NAME if path.is_dir() else path
     if not file.exists():
@@ -109,20 +109,20 @@ def find_adapter_file(path: Path) -> Path:
 
 
 def adapter_shape(path: Path) -> AdapterShape:
-    """Rank and layers of a file, read from its tensors."""
+    """Reads the rank and the layers of a file from its tensors."""
     return shape_of(read_adapter(path)[0], path)
 
 
 def load_into(module: nn.Module, path: Path, *, base: tuple[str, str] | None = None) -> dict[str, Any]:
-    """Puts a file's adapter on a network that has one of the same layers and rank; returns what the file says.
+    """Loads a file's adapter into a network that has one with the same layers and rank; returns the file's metadata.
 
     Args:
         module: The network.
         path: File, or its folder.
-        base: ``(fingerprint, name)`` of the network's base, to be compared with the file's; None compares shapes only.
+        base: ``(fingerprint, name)`` of the network's base, to compare with the file's; None compares shapes only.
 
     Raises:
-        ConfigError: the file was made for another base, or for other layers or another rank.
+        ConfigError: The file was made for another base, other layers or another rank.
     """
     tensors, about = read_adapter(path)
     check_base(about, base, path)
@@ -132,11 +132,11 @@ def load_into(module: nn.Module, path: Path, *, base: tuple[str, str] | None = N
     return about
 
 
-def _named_alike(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Diffusers' older names (``lora.down``, ``lora.up``) where they exist for every tensor, else peft's for all.
+def _rename_uniformly(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns diffusers' older names (``lora.down``, ``lora.up``) where every tensor has one, otherwise peft's.
 
-    Only attention has older names. A file that mixes both, which diffusers' own converter writes for adapters on more
-    than attention, loses its attention part when diffusers (0.42) loads it.
+    Only attention has older names. A file with both, as diffusers' own converter writes it for adapters on more than
+    attention, loses its attention part when diffusers (0.42) loads it.
     """
     from diffusers.utils import convert_state_dict_to_diffusers
 
@@ -146,13 +146,13 @@ def _named_alike(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _plain(value: Any) -> Any:
-    """A peft setting as JSON can hold it."""
+    """Converts a setting of peft to a value for JSON."""
     if isinstance(value, set | tuple):
         return sorted(value)
     return getattr(value, "value", value)
 
 
-def _decoded(value: str) -> Any:
+def _decode(value: str) -> Any:
     try:
         return json.loads(value)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Adapters as tensors: taking them off a network, putting them on one, and refusing those of another base.
+"""Extracts an adapter's tensors from a network, loads them into one, and refuses those of another base.
 
 Names are peft's: ``layer.lora_A.weight`` ``(rank, in)``, ``layer.lora_B.weight`` ``(out, rank)``, and for DoRA
-``layer.lora_magnitude_vector`` ``(out,)``. A delta is ``scale B A``; who writes a file decides whether the scale stands
-beside the tensors or is folded into ``B``.
+``layer.lora_magnitude_vector`` ``(out,)``. A delta is ``scale B A``; each file format either stores the scale next to
+the tensors or folds it into ``B``.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from torch import Tensor, nn
 
 from diffalign.errors import ConfigError, RunError
 
-KNOWN = (".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector")
+SUPPORTED_SUFFIXES = (".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector")
 
 
 @dataclass(frozen=True)
 class AdapterShape:
-    """What is needed to build the adapter that a file fits.
+    """The settings of an adapter into which a file can be loaded.
 
     Args:
-        rank: Width of the delta.
+        rank: Rank of the delta.
         targets: Full names of the layers.
-        dora: Whether magnitudes are learnt apart.
+        dora: Whether magnitudes are learnt separately (DoRA).
     """
 
     rank: int
@@ -36,12 +36,12 @@ class AdapterShape:
 
 
 def adapter_tensors(module: nn.Module, *, folded: bool) -> dict[str, Tensor]:
-    """The adapter named ``default`` as float32 on the CPU; ``folded``: with the scale in B."""
+    """Returns the adapter named ``default`` as float32 on the CPU; with ``folded``, the scale is folded into B."""
     from peft.utils import get_peft_model_state_dict
 
     scales = layer_scales(module) if folded else {}
     tensors = {}
-    # "auto" would ask the hub whether the vocabulary has grown
+    # "auto" would query the hub for the size of the vocabulary
     for key, value in get_peft_model_state_dict(module, save_embedding_layers=False).items():
         value = value.detach().float().cpu()
         layer, _, tail = key.partition(".lora_B")
@@ -50,24 +50,24 @@ def adapter_tensors(module: nn.Module, *, folded: bool) -> dict[str, Tensor]:
 
 
 def layer_scales(module: nn.Module) -> dict[str, float]:
-    """What each adapted layer multiplies ``B A`` with."""
+    """Returns the factor on ``B A`` of each adapted layer."""
     from peft.tuners.lora import LoraLayer
 
     return {name: layer.scaling["default"] for name, layer in module.named_modules() if isinstance(layer, LoraLayer)}
 
 
 def layers(tensors: Mapping[str, Tensor]) -> set[str]:
-    """Full names of the layers that have a delta."""
+    """Returns the full names of the layers that have a delta."""
     return {key.split(".lora_")[0] for key in tensors}
 
 
 def shape_of(tensors: Mapping[str, Tensor], path: Path) -> AdapterShape:
-    """Rank and layers. Raises ConfigError where the ranks differ, or where there is more than a LoRA."""
-    odd = [key for key in tensors if not key.endswith(KNOWN)]
-    if odd:
+    """Returns rank and layers. Raises ConfigError where the ranks differ, or where some tensors are not LoRA's."""
+    unsupported = [key for key in tensors if not key.endswith(SUPPORTED_SUFFIXES)]
+    if unsupported:
         raise ConfigError(
-            f"{path} holds more than a LoRA on linear and convolution layers, first {odd[0]}: merge it into its base"
-            " with merge_and_unload() in peft, and give the merged model as model.path."
+            f"{path} holds more than a LoRA on linear and convolution layers, first {unsupported[0]}. Merge it into its"
+            " base with merge_and_unload() in peft, and give the merged model as model.path."
         )
     ranks = {value.shape[0] for key, value in tensors.items() if ".lora_A." in key}
     if len(ranks) != 1:
@@ -76,14 +76,14 @@ def shape_of(tensors: Mapping[str, Tensor], path: Path) -> AdapterShape:
 
 
 def check_base(about: Mapping[str, Any], base: tuple[str, str] | None, path: Path) -> None:
-    """Raises ConfigError when a file says that it was made for other weights than those of ``base``: fingerprint and
-    name, or None for no check."""
+    """Raises ConfigError when a file was made for other weights than those of ``base``, its fingerprint and name. None
+    skips the check."""
     made_for = about.get("base_fingerprint")
     if base is not None and made_for is not None and made_for != base[0]:
         raise ConfigError(
             f"the adapter {path} was trained on {about.get('base_model', 'another base')} (weights {made_for[:8]}),"
-            f" but this model is {base[1]} (weights {base[0][:8]}). Load its own base, or load it"
-            " all the same with any_base=True."
+            f" but this model is {base[1]} (weights {base[0][:8]}). Load its own base, or skip this check with"
+            " any_base=True."
         )
 
 
@@ -91,29 +91,30 @@ def check_base(about: Mapping[str, Any], base: tuple[str, str] | None, path: Pat
 def load_tensors(
     module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, scale: float = 1.0, made_for: str, name: str = ""
 ) -> None:
-    """Puts tensors on a network that has an adapter of the same layers and rank.
+    """Loads tensors into a network that has an adapter with the same layers and rank.
 
     Args:
         module: The network.
-        tensors: As a file holds them.
+        tensors: The tensors of a file.
         path: The file, for messages.
-        scale: What the file's ``B A`` is multiplied with.
+        scale: The factor on the file's ``B A``.
         made_for: The base that the file names, for messages.
-        name: What this network is called, for messages.
+        name: The name of this network, for messages.
 
     Raises:
-        ConfigError: other layers or another rank.
+        ConfigError: The layers or the rank differ.
     """
     from peft.utils import set_peft_model_state_dict
 
-    own = adapter_tensors(module, folded=False)
-    mine, theirs = ({key: tuple(value.shape) for key, value in part.items()} for part in (own, tensors))
-    if mine != theirs:
-        odd = sorted(set(mine.items()) ^ set(theirs.items()))[0]
+    module_tensors = adapter_tensors(module, folded=False)
+    module_shapes, file_shapes = (
+        {key: tuple(value.shape) for key, value in part.items()} for part in (module_tensors, tensors)
+    )
+    if module_shapes != file_shapes:
+        layer, shape = sorted(set(module_shapes.items()) ^ set(file_shapes.items()))[0]
         raise ConfigError(
             f"the adapter {path} ({made_for}) does not fit this model{' ' + name if name else ''}: layers or ranks"
-            f" differ, first at {odd[0]} {odd[1]}. Load it with load_aligned, which takes rank and layers from the"
-            " file."
+            f" differ, first at {layer} {shape}. Load it with load_aligned, which takes rank and layers from the file."
         )
     scales = layer_scales(module)
     unfolded = {

@@ -1,4 +1,4 @@
-"""Writing that a kill or a full disk cannot halve: beside the target, flushed to disk, then renamed onto it."""
+"""Atomic writes: to a temporary file next to the target, flushed to disk, then renamed to the target."""
 
 from __future__ import annotations
 
@@ -14,56 +14,56 @@ from diffalign.errors import RunError
 
 
 def write_atomically(path: Path, writer: Callable[[Path], object]) -> Path:
-    """Calls ``writer(beside)`` and renames the result onto ``path``: the file is the old one or the new one, whole.
+    """Calls ``writer(temporary)`` and renames the result to ``path``, which is always a complete file.
 
     Raises:
-        RunError: when the disk is full or the folder cannot be written; nothing half-written stays behind.
+        RunError: The disk is full or the folder cannot be written. No partial file remains.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{path.suffix}")
-    with _mended(path):
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    with _explain_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            writer(beside)
-            _flush(beside)
-            os.replace(beside, path)
+            writer(temporary)
+            _flush(temporary)
+            os.replace(temporary, path)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         _flush(path.parent)
     return path
 
 
 def replace_folder(path: Path, writer: Callable[[Path], object]) -> Path:
-    """Calls ``writer(folder)`` with a fresh folder beside ``path`` and puts it in the place of ``path``.
+    """Calls ``writer(folder)`` with a new folder next to ``path`` and replaces ``path`` by it.
 
-    Between taking the old folder away and renaming the new one there is a moment with neither; the old one is then
-    found beside it under a name that ends in ``.old``.
+    For a moment after the old folder is renamed and before the new one is, neither has the name ``path``; the old one
+    then has a name that ends in ``.old``.
     """
     path = Path(path)
     token = uuid.uuid4().hex[:8]
-    beside, old = path.with_name(f".{path.name}.{token}"), path.with_name(f".{path.name}.{token}.old")
-    with _mended(path):
+    temporary, old = path.with_name(f".{path.name}.{token}"), path.with_name(f".{path.name}.{token}.old")
+    with _explain_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.mkdir()
+        temporary.mkdir()
         try:
-            writer(beside)
-            for file in beside.rglob("*"):
+            writer(temporary)
+            for file in temporary.rglob("*"):
                 _flush(file)
             if path.exists():
                 os.replace(path, old)
-            os.replace(beside, path)
+            os.replace(temporary, path)
         finally:
             if old.exists() and not path.exists():
                 os.replace(old, path)
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
         _flush(path.parent)
     return path
 
 
 @contextmanager
-def _mended(path: Path) -> Iterator[None]:
-    """Turns what the operating system or safetensors says of a full disk into a sentence for users."""
+def _explain_errors(path: Path) -> Iterator[None]:
+    """Raises RunError in place of the errors that the system or safetensors raises for a full disk or no permission."""
     try:
         yield
     except Exception as error:
@@ -71,8 +71,8 @@ def _mended(path: Path) -> Iterator[None]:
         text = str(error)
         if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or "os error 28" in text:
             raise RunError(
-                f"{path} could not be written: the disk is full. Free some space or give another folder; the file that"
-                " was there before is untouched."
+                f"{path} could not be written: the disk is full. Free some space or give another folder; an earlier"
+                " file of this name is unchanged."
             ) from error
         if isinstance(error, OSError) and number in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise RunError(f"{path} could not be written ({text}). Give a folder that you may write to.") from error

@@ -1,6 +1,6 @@
-"""Model cards: the README.md beside what was trained, with the front matter that the hub reads and how it was aligned.
+"""Model cards: the README.md of a trained model, with front matter for the hub and a description of its training.
 
-What differs between kinds of models is a :class:`CardStyle`, made in `card_styles`; nothing here asks for the kind.
+Everything that differs between kinds of models is in a :class:`CardStyle`, made in `card_templates`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from diffalign.sharing.public_name import public_name
 ALIGNED = ("preference-optimization", "diffalign")
 
 Example = tuple[str, Path | str]
-"""A prompt, and what the aligned model made of it: the file of an image, or a text."""
+"""A prompt, and a sample of the aligned model for it: the file of an image, or a text."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a model card tells besides what the policy knows of itself.
+    """The content of a model card that the policy does not provide.
 
     Args:
         method: Short name of the preference method.
-        datasets: Names of the preference data; of local ones the last part is told.
-        training: What to show of the run, in order: ``{"beta": 2000, "steps": 500}``.
-        evaluation: Rows of one table; equal keys, the first row's order.
-        examples: Prompts with what the aligned model makes of them.
+        datasets: Names of the preference data; of a local path only the last part is published.
+        training: Settings of the run to show, in order: ``{"beta": 2000, "steps": 500}``.
+        evaluation: Rows of one table; equal keys, in the first row's order.
+        examples: Prompts with samples of the aligned model.
     """
 
     method: str
@@ -41,11 +41,11 @@ class Card:
 
 @dataclass(frozen=True)
 class CardExamples:
-    """Examples, as a card shows them.
+    """The parts of a card that show examples.
 
     Args:
-        widget: What the hub's page shows beside the card.
-        above, below: Markdown before the snippet and at the end, perhaps empty.
+        widget: Entries of the hub's widget next to the card.
+        above, below: Markdown before the snippet and at the end; may be empty.
     """
 
     widget: Sequence[Mapping[str, Any]] = ()
@@ -55,17 +55,17 @@ class CardExamples:
 
 @dataclass(frozen=True)
 class CardStyle:
-    """What differs between the cards of kinds of models.
+    """The parts of a card that depend on the kind of model.
 
     Args:
-        base_model: Hub name of the base, or what it is called.
-        adapter: Whether the folder holds an adapter on the base, not a whole model.
-        library: Which library loads it, as the hub names it.
+        base_model: Hub name of the base, or another name.
+        adapter: Whether the folder holds an adapter of the base, not a whole model.
+        library: The hub's name of the library that loads it.
         task: The hub's pipeline tag.
         tags: Further tags.
-        snippet: Python lines that use it, from the name of its folder or repository.
-        show: Makes examples fit for a card; may copy files into the folder given.
-        license: The base's licence: what was made of it inherits it.
+        snippet: Returns Python lines that use it, from the name of its folder or repository.
+        show: Converts examples to parts of a card; may copy files into the given folder.
+        license: The base's licence, which the trained model inherits.
     """
 
     base_model: str
@@ -78,16 +78,15 @@ class CardStyle:
     license: str = "other"
 
 
-def write_card(folder: Path, style: CardStyle, told: Card) -> Path:
-    """Writes ``folder/README.md``, and what its examples need beside it; returns its path."""
+def write_card(folder: Path, style: CardStyle, card: Card) -> Path:
+    """Writes ``folder/README.md`` and the files of its examples; returns its path."""
     folder = Path(folder)
-    text = _text(
-        folder.resolve().name, style, told, style.show(folder, told.examples) if told.examples else CardExamples()
-    )
+    examples = style.show(folder, card.examples) if card.examples else CardExamples()
+    text = _render(folder.resolve().name, style, card, examples)
     return write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def _text(name: str, style: CardStyle, told: Card, shown: CardExamples) -> str:
+def _render(name: str, style: CardStyle, card: Card, examples: CardExamples) -> str:
     import yaml
 
     front: dict[str, Any] = {
@@ -96,27 +95,27 @@ def _text(name: str, style: CardStyle, told: Card, shown: CardExamples) -> str:
         "base_model": style.base_model,
         "base_model_relation": "adapter" if style.adapter else "finetune",
         "pipeline_tag": style.task,
-        "datasets": [public_name(dataset) for dataset in told.datasets],
-        "tags": [*style.tags, *ALIGNED, told.method],
-        "widget": list(shown.widget),
+        "datasets": [public_name(dataset) for dataset in card.datasets],
+        "tags": [*style.tags, *ALIGNED, card.method],
+        "widget": list(examples.widget),
     }
     head = yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False, allow_unicode=True)
-    what = f"A LoRA for `{style.base_model}`" if style.adapter else f"A fine-tuned `{style.base_model}`"
+    model = f"A LoRA for `{style.base_model}`" if style.adapter else f"A fine-tuned `{style.base_model}`"
     parts = [f"---\n{head}---", f"# {name}"]
-    parts += [f"{what}, aligned with preferences by {told.method} (diffalign {__version__}).", shown.above]
+    parts += [f"{model}, aligned with preferences by {card.method} (diffalign {__version__}).", examples.above]
     parts += ["## Use", f"```python\n{style.snippet(name)}\n```"]
-    if told.training:
-        rows = [{"setting": key, "value": value} for key, value in told.training.items()]
+    if card.training:
+        rows = [{"setting": key, "value": value} for key, value in card.training.items()]
         parts += ["## How it was trained", _table(rows)]
-    if told.evaluation:
-        parts += ["## Evaluation", _table(told.evaluation)]
-    return "\n\n".join(filter(None, [*parts, shown.below])) + "\n"
+    if card.evaluation:
+        parts += ["## Evaluation", _table(card.evaluation)]
+    return "\n\n".join(filter(None, [*parts, examples.below])) + "\n"
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    heads = list(rows[0])
-    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    lines += ["| " + " | ".join(_cell(row.get(head)) for head in heads) + " |" for row in rows]
+    headers = list(rows[0])
+    lines = ["| " + " | ".join(headers) + " |", "|" + " --- |" * len(headers)]
+    lines += ["| " + " | ".join(_cell(row.get(header)) for header in headers) + " |" for row in rows]
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Styles of model cards: what the hub and its readers need to know of a kind of model, and how examples are shown."""
+"""Card styles of image and language models: metadata for the hub, a usage snippet, and the display of examples."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from diffalign.sharing.card import CardExamples, CardStyle, Example
 
 IMAGES = ("text-to-image", "diffusers", "diffusers-training")
 ADAPTED_IMAGES = (*IMAGES, "lora", "template:sd-lora")
-LONGEST = 1200  # characters of an example's text on a card
+MAX_CHARACTERS = 1200  # of an example's text on a card
 
 
 def image_style(base_model: str, pipeline: str, weight_name: str | None) -> CardStyle:
-    """Of an adapter that plain diffusers loads into ``pipeline``, or of a whole pipeline (``weight_name`` None)."""
+    """Returns the style of an adapter that diffusers loads into ``pipeline``, or of a whole pipeline (``weight_name``
+    None)."""
     family = "stable-diffusion-xl" if "XL" in pipeline else "stable-diffusion"
 
     def snippet(name: str) -> str:
@@ -42,10 +43,10 @@ def image_style(base_model: str, pipeline: str, weight_name: str | None) -> Card
 
 
 def language_style(base_model: str, adapter: bool, *, chat: bool = False) -> CardStyle:
-    """Of an adapter that plain peft loads, or of a whole causal language model.
+    """Returns the style of an adapter that peft loads, or of a whole causal language model.
 
     Args:
-        base_model: Hub name of the base, or what it is called.
+        base_model: Hub name of the base, or another name.
         adapter: Whether the folder holds an adapter.
         chat: Whether prompts go through the tokenizer's chat template.
     """
@@ -93,23 +94,23 @@ def show_images(folder: Path, examples: Sequence[Example]) -> CardExamples:
 
 
 def show_texts(folder: Path, examples: Sequence[Example]) -> CardExamples:
-    """Quotes the texts; of a file its content."""
+    """Quotes the texts, or the contents of text files."""
     texts = [
         (prompt, answer.read_text(encoding="utf-8") if isinstance(answer, Path) else answer)
         for prompt, answer in examples
     ]
-    quoted = [f"**{_inert(' '.join(prompt.split()))}**\n\n{_quote(answer)}" for prompt, answer in texts]
+    quoted = [f"**{_escape(' '.join(prompt.split()))}**\n\n{_quote(answer)}" for prompt, answer in texts]
     widget = [{"text": prompt, "output": {"text": answer}} for prompt, answer in texts]
     return CardExamples(widget=widget, below="\n\n".join(["## Examples", *quoted]))
 
 
 def _quote(text: str) -> str:
-    """A text as a Markdown quotation with its own line breaks, cut where it is long."""
+    """Formats a text as a Markdown quotation with its own line breaks, truncated where it is long."""
     text = text.strip()
-    text = text if len(text) <= LONGEST else text[:LONGEST].rstrip() + " ..."
-    return "\n".join(f"> {_inert(line.strip())}".rstrip() + "  " for line in text.splitlines() or [""])
+    text = text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS].rstrip() + " ..."
+    return "\n".join(f"> {_escape(line.strip())}".rstrip() + "  " for line in text.splitlines() or [""])
 
 
-def _inert(line: str) -> str:
-    """A line that shows as it is: neither Markdown nor HTML in it does anything."""
+def _escape(line: str) -> str:
+    """Escapes Markdown and HTML, so that a line is shown literally."""
     return re.sub(r"([\\`*_\[\]|~]|^[-+=#])", r"\\\1", html.escape(line, quote=False))

@@ -1,9 +1,9 @@
-"""Merging adapters of one base: a weighted sum of what they do, exactly, as one adapter.
+"""Merges adapters of one base into one adapter: the exact weighted sum of their deltas.
 
     W + sum_i w_i scale_i B_i A_i  =  W + [w_1 scale_1 B_1 | w_2 scale_2 B_2 | ...] [A_1; A_2; ...]
 
-The *products* are summed: adding the factors B and A themselves would mix what belongs to different adapters. The rank
-of the result is the sum of the ranks, and readers need no scale (alpha is the rank).
+The *products* are summed: sums of the factors B and A would also contain products of different adapters. The rank of
+the result is the sum of the ranks, and readers need no scale (alpha is the rank).
 
 Source: the combination across domains of Qi et al. 2024 (arXiv 2406.05534), COFS-DPO.
 """
@@ -30,13 +30,13 @@ from diffalign.sharing.peft_folder import PREFIX as PEFT_PREFIX
 
 @dataclass(frozen=True)
 class Delta:
-    """What an adapter adds to its base: ``B A`` per layer, its scale in ``B``.
+    """The delta of an adapter: ``B A`` per layer, with the scale folded into ``B``.
 
     Args:
-        path: Where it was read.
+        path: The file or folder that was read.
         tensors: By peft's names, ``layer.lora_A.weight`` and ``layer.lora_B.weight``.
-        about: What the file says of itself.
-        folder: Whether it is a folder as peft writes it.
+        about: The metadata of the file.
+        folder: Whether it is a folder in peft's format.
     """
 
     path: Path
@@ -46,14 +46,14 @@ class Delta:
 
 
 def read_delta(path: Path) -> Delta:
-    """Reads an adapter of either format. Raises ConfigError where there is none, or one with magnitudes (DoRA): its
-    effect is no sum."""
+    """Reads an adapter of either format. Raises ConfigError where there is none, or one with magnitudes (DoRA), whose
+    deltas cannot be summed."""
     folder = is_peft_folder(path)
     tensors, about = read_peft(path) if folder else read_adapter(path)
     if shape_of(tensors, path).dora:
         raise ConfigError(
-            f"{path} learns magnitudes apart (DoRA), so what it does is no sum of matrices. Merge it into its base "
-            "with merge_and_unload() in peft instead."
+            f"{path} has separate magnitudes (DoRA), so its delta cannot be summed. Merge it into its base with "
+            "merge_and_unload() in peft instead."
         )
     scale = about["scale"] if folder else 1.0
     scaled = {key: value.float() * (scale if ".lora_B" in key else 1.0) for key, value in tensors.items()}
@@ -61,10 +61,11 @@ def read_delta(path: Path) -> Delta:
 
 
 def merge_deltas(deltas: Sequence[Delta], weights: Sequence[float]) -> dict[str, Tensor]:
-    """Tensors of the weighted sum. A layer that one adapter leaves alone gets zeros there, so that the rank is one.
+    """Computes the tensors of the weighted sum. Layers that an adapter lacks are filled with zeros, so that all layers
+    have one rank.
 
     Raises:
-        ConfigError: Another number of weights; adapters of two formats, or made for different bases.
+        ConfigError: The number of weights differs; the adapters have two formats, or different bases.
     """
     if len(weights) != len(deltas) or len(deltas) < 1:
         raise ConfigError(
@@ -95,16 +96,16 @@ def merge_deltas(deltas: Sequence[Delta], weights: Sequence[float]) -> dict[str,
 
 
 def write_merged(deltas: Sequence[Delta], weights: Sequence[float], output: Path) -> Path:
-    """Writes the weighted sum in the format of its parts, with where it comes from; returns file or folder."""
+    """Writes the weighted sum in the format of its parts, with their names and weights; returns the file or folder."""
     from safetensors.torch import save_file
 
     tensors, first = merge_deltas(deltas, weights), deltas[0]
     rank = next(iter(tensors.values())).shape[0]
     parts = [{"adapter": delta.path.name, "weight": float(w)} for delta, w in zip(deltas, weights, strict=True)]
-    kept: dict[str, Any] = {
+    base_facts: dict[str, Any] = {
         key: first.about[key] for key in ("base_model", "base_revision", "base_fingerprint") if key in first.about
     }
-    facts: dict[str, Any] = {"version": __version__, **kept, "merged_from": parts}
+    facts: dict[str, Any] = {"version": __version__, **base_facts, "merged_from": parts}
     config: dict[str, Any] = {**first.about.get("config", {}), "r": rank, "lora_alpha": rank, "use_rslora": False}
     output = Path(output)
     if first.folder:
@@ -127,7 +128,7 @@ def write_merged(deltas: Sequence[Delta], weights: Sequence[float], output: Path
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2, sort_keys=True, default=str)
-    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _zeros(like: Tensor, axis: int, rank: int) -> Tensor:

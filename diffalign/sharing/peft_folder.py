@@ -1,12 +1,12 @@
-"""Adapter folders: what peft writes and reads, so that plain peft and transformers load a language model's adapter.
+"""Adapter folders in peft's format, so that peft and transformers load a language model's adapter.
 
     folder/adapter_model.safetensors    base_model.model.LAYER.lora_A.weight, ...
     folder/adapter_config.json          rank, alpha, layers, and the name of the base
-    folder/diffalign.json               how it came about, and the fingerprint of its base
+    folder/diffalign.json               how it was trained, and the fingerprint of its base
 
-Alpha stands in the configuration, where every reader of this format looks for it. Only rsLoRA's scale,
-alpha / sqrt(rank), is folded into ``B`` (and alpha set to the rank): programs beside peft do not know it. DoRA's
-magnitudes load in peft; transformers 5 leaves them out.
+Alpha is stored in the configuration, where every reader of this format expects it. Only rsLoRA's scale,
+alpha / sqrt(rank), is folded into ``B`` (and alpha set to the rank), since programs other than peft do not support it.
+DoRA's magnitudes load in peft; transformers 5 leaves them out.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ PREFIX = "base_model.model."
 
 
 def save_peft(module: nn.Module, folder: Path, about: Mapping[str, Any]) -> Path:
-    """Writes the adapter on ``module`` into ``folder``, each file as a whole or not at all; other files stay.
+    """Writes the adapter on ``module`` into ``folder``, each file atomically; other files stay.
 
     Args:
         module: A model of transformers with a peft adapter named ``default``.
-        folder: Made if need be.
-        about: What to tell: base_model, base_revision, base_fingerprint, method, beta, dataset, eval ...; None is left
-            out. The first two also name the base in peft's own file.
+        folder: Created where it is missing.
+        about: Facts for ``diffalign.json``: base_model, base_revision, base_fingerprint, method, beta, dataset, eval
+            ...; None is left out. The first two also name the base in peft's own file.
 
     Returns:
         The folder.
@@ -46,7 +46,7 @@ def save_peft(module: nn.Module, folder: Path, about: Mapping[str, Any]) -> Path
     if config["use_rslora"]:
         config |= {"use_rslora": False, "lora_alpha": config["r"]}
     config |= {
-        "target_modules": _short(module, layers(tensors)),
+        "target_modules": _shortest_suffixes(module, layers(tensors)),
         "base_model_name_or_path": about.get("base_model"),
         "revision": about.get("base_revision"),
         "inference_mode": True,
@@ -60,19 +60,19 @@ def save_peft(module: nn.Module, folder: Path, about: Mapping[str, Any]) -> Path
 
 
 def is_peft_folder(path: Path) -> bool:
-    """Whether ``path`` is a folder as peft writes it, or its weights."""
+    """Returns whether ``path`` is a folder in peft's format, or the file of its weights."""
     path = Path(path)
     return ((path if path.is_dir() else path.parent) / CONFIG).is_file()
 
 
 def read_peft(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors of a folder with peft's names (``layer.lora_A.weight``), and what it says about itself.
+    """Reads the tensors of a folder, with peft's names (``layer.lora_A.weight``), and its metadata.
 
-    ``about`` holds the facts of ``diffalign.json``, peft's own ``config``, and ``scale``. A folder of another program
-    has its base's name from the configuration.
+    The metadata hold the facts of ``diffalign.json``, peft's own ``config``, and ``scale``. For a folder of another
+    program the name of the base comes from the configuration.
 
     Raises:
-        ConfigError: no such folder, a file that cannot be read, or an adapter of another kind than LoRA and DoRA.
+        ConfigError: The folder does not exist, a file cannot be read, or the adapter is neither LoRA nor DoRA.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -97,38 +97,39 @@ def read_peft(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def find_peft(path: Path) -> Path:
-    """The folder that a path means: itself, or the one of the weights.
+    """Returns the folder of a path: the folder itself, or that of the weights.
 
     Raises:
-        ConfigError: no such folder, or one without both of peft's files.
+        ConfigError: The folder does not exist, or lacks one of peft's files.
     """
     path = Path(path)
     folder = path.parent if path.is_file() else path
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if missing:
-        older = ", which loads code: save it anew as safetensors" if (folder / "adapter_model.bin").is_file() else ""
+        has_pickle = (folder / "adapter_model.bin").is_file()
+        advice = " Its adapter_model.bin can run code when it is loaded: save it as safetensors." if has_pickle else ""
         raise ConfigError(
-            f"{path} is no adapter folder: it has no {' and no '.join(missing)}{older}. Give the folder of a finished"
+            f"{path} is no adapter folder: it has no {' and no '.join(missing)}.{advice} Give the folder of a finished"
             " run, or one that peft's save_pretrained wrote."
         )
     return folder
 
 
 def peft_shape(path: Path) -> AdapterShape:
-    """Rank and layers of a folder, read from its tensors."""
+    """Reads the rank and the layers of a folder from its tensors."""
     return shape_of(read_peft(path)[0], Path(path))
 
 
 def load_peft(module: nn.Module, path: Path, *, base: tuple[str, str] | None = None) -> dict[str, Any]:
-    """Puts a folder's adapter on a model that has one of the same layers and rank; returns what the folder says.
+    """Loads a folder's adapter into a model that has one with the same layers and rank; returns the metadata.
 
     Args:
-        module: The model. Its own alpha may differ: the delta is the folder's.
+        module: The model. Its own alpha may differ: the loaded delta is that of the folder.
         path: The folder.
-        base: ``(fingerprint, name)`` of the model's base, to be compared with the folder's; None compares shapes only.
+        base: ``(fingerprint, name)`` of the model's base, to compare with the folder's; None compares shapes only.
 
     Raises:
-        ConfigError: the adapter was made for another base, or for other layers or another rank.
+        ConfigError: The adapter was made for another base, other layers or another rank.
     """
     tensors, about = read_peft(path)
     check_base(about, base, path)
@@ -142,30 +143,30 @@ def _config(module: nn.Module) -> dict[str, Any]:
     return {key: getattr(value, "value", value) for key, value in config.items()}
 
 
-def _short(module: nn.Module, names: set[str]) -> list[str]:
-    """The shortest ends that mean just these layers: ``q_proj`` where it is adapted in every block."""
-    every = {name for name, _ in module.named_modules()}
-    for length in range(1, 1 + max(name.count(".") for name in every)):
-        ends = {".".join(name.split(".")[-length:]) for name in names}
-        if {name for name in every if any(name == end or name.endswith("." + end) for end in ends)} == names:
-            return sorted(ends)
+def _shortest_suffixes(module: nn.Module, names: set[str]) -> list[str]:
+    """Returns the shortest suffixes that match exactly these layers: ``q_proj`` where every block has it adapted."""
+    module_names = {name for name, _ in module.named_modules()}
+    for length in range(1, 1 + max(name.count(".") for name in module_names)):
+        suffixes = {".".join(name.split(".")[-length:]) for name in names}
+        if {name for name in module_names if any(name == s or name.endswith("." + s) for s in suffixes)} == names:
+            return sorted(suffixes)
     return sorted(names)
 
 
 def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
-    odd = [key for key in ("modules_to_save", "alpha_pattern", "target_parameters") if config.get(key)]
+    unsupported = [key for key in ("modules_to_save", "alpha_pattern", "target_parameters") if config.get(key)]
     kind = config.get("peft_type", "LORA")
-    if kind != "LORA" or odd:
-        what = f"of kind {kind}" if kind != "LORA" else f"with {odd[0]}"
+    if kind != "LORA" or unsupported:
+        problem = f"of kind {kind}" if kind != "LORA" else f"with {unsupported[0]}"
         raise ConfigError(
-            f"{folder} holds an adapter {what}, and LoRA or DoRA of one strength can be loaded. Merge it into its base"
-            " with merge_and_unload() in peft, and give the merged model as model.path."
+            f"{folder} holds an adapter {problem}; only LoRA and DoRA with one alpha can be loaded. Merge it into its"
+            " base with merge_and_unload() in peft, and give the merged model as model.path."
         )
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, default=_plain) + "\n"
-    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _plain(value: Any) -> Any:

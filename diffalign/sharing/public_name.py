@@ -1,4 +1,4 @@
-"""Names that may be shared: a hub name tells about a model, a path about a machine."""
+"""Names for publication: a hub name identifies a model, while a local path reveals details of a machine."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def public_name(path: str) -> str:
-    """A hub name as it is; of a local file or folder its last part."""
+    """Returns a hub name unchanged, and only the last part of a local path."""
     return Path(path).resolve().name if Path(path).exists() else path

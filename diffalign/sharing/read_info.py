@@ -1,4 +1,4 @@
-"""Reading back what a shared adapter says about itself: what it is, how it was aligned, and from which base."""
+"""Reads the facts of a shared adapter: its kind, its training, and its base."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from diffalign.sharing.peft_folder import WEIGHTS, find_peft, is_peft_folder, re
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """Facts about an adapter, diffusers' file or peft's folder, in the order in which to show them.
+    """Returns facts about an adapter, diffusers' file or peft's folder, in display order.
 
-    ``file``, ``bytes``, ``kind`` (LoRA or DoRA), ``rank``, ``scale``, ``layers``, ``parameters``, then what it says of
-    itself (method, beta, base_model, eval ...). Those of other programs have the first part only.
+    ``file``, ``bytes``, ``kind`` (LoRA or DoRA), ``rank``, ``scale``, ``layers``, ``parameters``, then its metadata
+    (method, beta, base_model, eval ...), which adapters of other programs lack.
     """
     if is_peft_folder(path):
         file = find_peft(path) / WEIGHTS

@@ -83,7 +83,7 @@ def test_separability_finds_a_shortcut_and_drops_the_easiest_pairs(place, tmp_pa
     given = [{**row, "id": f"s{n}"} for n, row in enumerate(given)]
     source = write(tmp_path / "short.jsonl", given)
     output = call("data", "separability", source, "--output", tmp_path / "out.jsonl", "--drop-top", 0.5)
-    assert "SUSPICIOUS: by first 20 tokens" in output and "36 pairs of 36 prompts" in output and "as rough" in output
+    assert "SUSPICIOUS: by first 20 tokens" in output and "36 pairs of 36 prompts" in output and "inaccurate" in output
     written = rows(tmp_path / "out.jsonl")
     assert len(written) == 18 and all(isinstance(row["probe_margin"], float) for row in written)
     with pytest.raises(UserError, match="Give a file: --output"):

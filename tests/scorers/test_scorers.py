@@ -121,7 +121,7 @@ def test_a_classifier_is_no_dual_encoder(labels):
      ("a pineapple and an apple", 2), ("three pineapples", 2)],
 )  # fmt: skip
 def test_the_prompt_names_its_class(labels, prompt, expected):
-    assert load_scorer(f"label_hit:{labels}").prompted(prompt) == expected
+    assert load_scorer(f"label_hit:{labels}").class_of(prompt) == expected
 
 
 def test_plurals_of_every_kind_are_found():

@@ -109,7 +109,7 @@ def test_what_is_too_long_loses_its_beginning(rewards, family):
 
 
 def test_folders_that_hold_no_reward_model_are_refused(tmp_path):
-    with pytest.raises(UserError, match="tells 2 classes apart.*reward:Skywork"):
+    with pytest.raises(UserError, match="has 2 classes.*reward:Skywork"):
         load_scorer(f"reward:{tiny.reward_model(tmp_path / 'two', labels=2)}")
     writer = tiny_llm(tmp_path / "llm")
     config = json.loads((writer / "config.json").read_text())

@@ -1,10 +1,10 @@
-"""Separability: can a linear rule tell chosen from rejected without knowing what was asked?
+"""Separability: whether a linear classifier can separate chosen from rejected candidates without the prompt.
 
-Where it can, the set has a shortcut: the chosen answers come from another model, are longer, open with the same words;
-the chosen images from another generator or codec. Training learns the shortcut first. A probe is fitted on some
-prompts and judged on others, beside probes that may see less (`study`); `words` and `looks` describe texts and
-images in numbers.
+Where it can, the data set has a shortcut: the chosen answers come from another model, are longer, or begin with the
+same words; the chosen images come from another generator or codec. Training learns the shortcut first. A probe is
+fitted on some prompts and evaluated on others, and compared with probes on fewer features (`study`). `text_features`
+and `image_features` compute the features.
 
-Source: that answers of several models are linearly separable, and what comes of training on them, is Wang et al. 2025
-(arXiv 2504.02193). Their probe is not published; this one, and its thresholds, are ours.
+Source: Wang et al. 2025 (arXiv 2504.02193) show that answers of several models are linearly separable, and the effect
+of training on them. Their probe is not published; this one, and its thresholds, are ours.
 """

@@ -1,4 +1,4 @@
-"""Images in numbers: what differs between two generators, resolutions or codecs, whatever is shown."""
+"""Features of images that differ between generators, resolutions or codecs, independent of the motif."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diffalign.data.separability.probe import Array
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 CODEC = ("log width", "log height", "log aspect", "bytes per pixel", *FORMATS, "JPEG quantisation", "JPEG subsampling")
-"""Names of what :func:`codec` measures, in its order."""
+"""Names of the features of :func:`codec`, in order."""
 
 STATISTICS = (
     *(f"mean {channel}" for channel in "RGB"),
@@ -25,39 +25,39 @@ STATISTICS = (
     "blocks of 8",
     "black or white pixels",
 )
-"""Names of what :func:`statistics` measures, in its order."""
+"""Names of the features of :func:`statistics`, in order."""
 
-LARGEST = 512  # pixels of the longer side that the statistics are taken at
+MAX_SIDE = 512  # pixels of the longer side at which the statistics are computed
 
 
 def codec(images: Sequence[Media]) -> Array:
-    """``(N, D)``: size, file format and compression of each image; its content is not looked at."""
+    """Returns size, file format and compression of each image, ``(N, D)``, without decoding its pixels."""
     return np.array([_codec(image) for image in images]).reshape(len(images), len(CODEC))
 
 
 def statistics(images: Sequence[Media]) -> Array:
-    """``(N, D)``: colours, sharpness (the logarithm of the Laplacian's variance) and traces of 8 x 8 blocks."""
+    """Returns colours, sharpness (the logarithm of the Laplacian's variance) and traces of 8 x 8 blocks, ``(N, D)``."""
     return np.array([_statistics(image) for image in images]).reshape(len(images), len(STATISTICS))
 
 
 def _codec(media: Media) -> list[float]:
     content = media_bytes(media)
-    (width, height), kind = image_size(content), image_format(content)
-    tables, sampling = 0.0, 0.0
-    if kind == "JPEG":
+    (width, height), format = image_size(content), image_format(content)
+    quantisation, sampling = 0.0, 0.0
+    if format == "JPEG":
         from PIL import JpegImagePlugin
 
         with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-            given = getattr(image, "quantization", {}).values()
-            tables = math.log1p(float(np.mean([np.mean(table) for table in given] or [0.0])))
+            tables = getattr(image, "quantization", {}).values()
+            quantisation = math.log1p(float(np.mean([np.mean(table) for table in tables] or [0.0])))
             sampling = float(JpegImagePlugin.get_sampling(image))
     sizes = [math.log(width), math.log(height), math.log(width / height), len(content) / (width * height)]
-    return [*sizes, *(float(kind == name) for name in FORMATS), tables, sampling]
+    return [*sizes, *(float(format == name) for name in FORMATS), quantisation, sampling]
 
 
 def _statistics(media: Media) -> list[float]:
     image = open_image(media)
-    image.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
+    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX)
     pixels = np.asarray(image, dtype=np.float64) / 255.0
     grey = pixels.mean(2)
     saturation = pixels.max(2) - pixels.min(2)
@@ -82,7 +82,7 @@ def _sharpness(grey: Array) -> float:
 
 
 def _blocks(grey: Array) -> float:
-    """How much larger the steps across borders of 8 x 8 blocks are than the others."""
+    """Returns the log ratio of the mean step across borders of 8 x 8 blocks to the mean step elsewhere."""
     steps = np.abs(np.diff(grey, axis=1))
     if steps.shape[1] < 16:
         return 0.0

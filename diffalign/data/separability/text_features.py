@@ -1,4 +1,4 @@
-"""Texts in numbers: what can be seen of an answer without understanding it."""
+"""Features of texts that need no understanding of their content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diffalign.data.records.conversation import ASSISTANT, Text
 from diffalign.data.separability.probe import Array
 
 FIRST = 20
-"""Words and marks of an answer's beginning that the hashed features see."""
+"""Words and marks at an answer's beginning that the hashed features cover."""
 
 BUCKETS = 256
 MARKS = ("!", "?", ",", ".", ":", ";", "'", '"', "(", "-", "*", "#", "`", "|", "\n")
@@ -54,28 +54,28 @@ SURFACE = (
     "other alphabets",
     *(f"says {phrase!r}" for phrase in REFUSALS),
 )
-"""Names of what :func:`surface` counts, in its order."""
+"""Names of the features of :func:`surface`, in order."""
 
 
-def words_of(text: Text) -> str:
-    """What an answer says: itself, or the assistant's turns."""
+def answer_text(text: Text) -> str:
+    """Returns the text of an answer: the string itself, or the assistant's turns."""
     if isinstance(text, str):
         return text
     return "\n".join(turn.content for turn in text.messages if turn.role == ASSISTANT)
 
 
 def surface(texts: Sequence[str]) -> Array:
-    """``(N, D)``: lengths, rates of marks per character, list markers and refusals of each text."""
+    """Returns lengths, rates of marks per character, list markers and refusals of each text, ``(N, D)``."""
     return np.array([_surface(text) for text in texts], dtype=np.float64).reshape(len(texts), len(SURFACE))
 
 
 def length(texts: Sequence[str]) -> Array:
-    """``(N, 2)``: logarithms of characters and words, what the baseline of lengths sees."""
+    """Returns the logarithms of the numbers of characters and words, ``(N, 2)``, the features of a length baseline."""
     return surface(texts)[:, :2]
 
 
 def opening(texts: Sequence[str]) -> Array:
-    """``(N, 256)``: which of the first 20 words and marks, and which two in a row, hashed into buckets."""
+    """Hashes the first 20 words and marks, and their neighbouring pairs, into ``(N, 256)`` indicators."""
     table = np.zeros((len(texts), BUCKETS))
     for row, text in enumerate(texts):
         pieces = [piece.lower() for piece in _PIECE.findall(text[: FIRST * 64])[:FIRST]]

@@ -121,7 +121,7 @@ def test_a_shortcut_is_found_and_named():
     pairs = texts(120, lambda text: f"Certainly! {text}", plain)
     found = study_separability(pairs, surface_features(pairs))
     assert list(found.probes) == ["length", "first 20 tokens", "surface"]
-    assert found.suspicious and any("by first 20 tokens alone" in reason for reason in found.reasons)
+    assert found.suspicious and any("by first 20 tokens only" in reason for reason in found.reasons)
     assert found.probes["surface"].auc > 0.99 and found.probes["surface"].paired > 0.99
     assert abs(found.permuted.auc - 0.5) < 0.15
     assert all(margin > 0 for margin in found.margins.values()) and set(found.margins) == {p.id for p in pairs}
@@ -173,7 +173,7 @@ def test_what_cannot_be_compared_is_refused():
     same = [Pair(str(n), "one prompt", f"x{n}", f"y{n}") for n in range(4)]
     with pytest.raises(DataError, match="all pairs have one prompt"):
         study_separability(same, surface_features(same))
-    with pytest.raises(DataError, match="like with like"):
+    with pytest.raises(DataError, match="of one medium"):
         surface_features([Pair("a", "p", "x", "y"), Pair("b", "p", b"x", b"y")])
 
 

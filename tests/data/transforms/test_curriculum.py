@@ -90,7 +90,7 @@ def test_a_prompt_with_other_numbers_of_pairs_is_spread_evenly():
     assert of("six") == [["six0", "six1"], ["six2", "six3"], ["six4", "six5"]]
 
 
-def test_settings_that_are_none_and_empty_stages_are_told():
+def test_unknown_settings_and_empty_stages_are_errors():
     lines = [PairRow(Pair("1", "p", "a", "b", scores={"pair": {"m": 1.0}}))]
     with pytest.raises(UserError, match="Did you mean 'easy_first'"):
         build_curriculum(lines, key="m", order="easyfirst")
@@ -113,14 +113,14 @@ def test_stages_on_disk_say_their_order_and_reference(tmp_path):
     assert read == [line.pair.id for stage in made.stages for line in stage]
 
 
-def test_folders_without_stages_are_told(tmp_path):
+def test_folders_without_stages_are_errors(tmp_path):
     with pytest.raises(DataError, match="there is no curriculum.yaml"):
         read_stages(tmp_path)
     (tmp_path / "curriculum.yaml").write_text("stages: [{file: a.jsonl}]")
     with pytest.raises(DataError, match="does not list stages"):
         read_stages(tmp_path)
     (tmp_path / "curriculum.yaml").write_text("stages: [{file: a.jsonl, pairs: 3}]")
-    with pytest.raises(DataError, match="names 'a.jsonl', which is not there"):
+    with pytest.raises(DataError, match="names 'a.jsonl', which does not exist"):
         read_stages(tmp_path)
     (tmp_path / "curriculum.yaml").write_text("stages: []\nreference: previous")
     with pytest.raises(UserError, match="Did you mean 'previous_stage'"):

@@ -105,16 +105,16 @@ def test_a_row_that_is_turned_round_again_counts_as_it_was():
     assert [(p.chosen, p.scores["pair"]["flipped"]) for p in twice] == [(line.pair.chosen, 0.0) for line in texts(6)]
 
 
-def test_named_rows_alone_are_turned_round():
+def test_only_named_rows_are_flipped():
     lines = texts(6)
     outcome = flip_named(lines, ["id1", "id4"])
     assert [line.pair.scores["pair"]["flipped"] for line in outcome.rows] == [0, 1, 0, 0, 1, 0]
     assert "2 of 6 labels flipped, named" in outcome.notes[0]
-    with pytest.raises(DataError, match=r"1 of 2 ids are no rows, the first is 'id19'. Did you mean 'id1'"):
+    with pytest.raises(DataError, match=r"1 of 2 ids belong to no row, the first is 'id19'. Did you mean 'id1'"):
         flip_named(lines, ["id1", "id19"])
 
 
-def test_rows_that_scores_contradict_are_turned_round_and_ties_are_not():
+def test_rows_that_scores_contradict_are_flipped_and_ties_are_not():
     lines = texts(3)
     gaps = dict(zip(["id0", "id1", "id2"], [0.5, -0.5, 0.0], strict=True))
     done = flip_disputed(lines, lambda pair: gaps[pair.id]).rows
