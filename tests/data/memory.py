@@ -1,4 +1,4 @@
-"""A child process that says what its memory peaked at over a data set: ``python -m tests.data.memory PATH STEP...``."""
+"""A child process that prints its peak memory for a data set: ``python -m tests.data.memory PATH STEP...``."""
 
 import random
 import sys
@@ -9,7 +9,7 @@ from diffalign.data.readers import read_pairs
 
 
 def peak() -> int:
-    """Most bytes that this process has held, the mapped pages of files included."""
+    """Returns the peak memory of this process in bytes, including mapped pages of files."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -17,24 +17,25 @@ def peak() -> int:
 
 
 def main(path: str, steps: list[str]) -> None:
-    """Reads; then, as asked, looks at all pairs, at some in random order, checks them, makes a data set of them."""
+    """Reads a data set; then, by step, reads all pairs, reads some at random, checks them, or makes a pair source."""
     begin = time.perf_counter()
-    found = read_pairs(path)
+    dataset = read_pairs(path)
     for step in steps:
-        if step == "look":
-            assert sum(len(str(pair.chosen)) for pair in found.pairs) > 0
+        if step == "all":
+            assert sum(len(str(pair.chosen)) for pair in dataset.pairs) > 0
         elif step == "random":
-            for index in random.Random(0).choices(range(len(found)), k=2000):
-                assert found.pairs[index].id
+            for index in random.Random(0).choices(range(len(dataset)), k=2000):
+                assert dataset.pairs[index].id
         elif step == "check":
             from diffalign.data.check.run import check_pairs
 
-            assert check_pairs(found).severity == "note"
+            assert check_pairs(dataset).severity == "note"
         else:
-            from diffalign.pairs.dataset import DatasetPairs, dataset
+            from diffalign.pairs.dataset import DatasetPairs
+            from diffalign.pairs.dataset import dataset as make_source
 
-            assert dataset(DatasetPairs(found.pairs)).summary()
-    print(len(found), peak(), f"{time.perf_counter() - begin:.1f} s")
+            assert make_source(DatasetPairs(dataset.pairs)).summary()
+    print(len(dataset), peak(), f"{time.perf_counter() - begin:.1f} s")
 
 
 if __name__ == "__main__":

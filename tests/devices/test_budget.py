@@ -22,5 +22,5 @@ def test_the_best_device_can_hold_a_tensor():
     assert torch.zeros(1, device=best_device()).item() == 0
 
 
-def test_bytes_in_words():
+def test_bytes_are_formatted_in_decimal_units():
     assert [format_bytes(n) for n in (12, 3400, 12_000_000, 3_440_000_000)] == ["12 bytes", "3.4 kB", "12 MB", "3.4 GB"]

@@ -106,7 +106,7 @@ def test_odd_sizes_are_scored(scorer, size):
     assert scorer.score(PROMPTS[:1], [Image.new("RGB", size, (200, 30, 40))]).isfinite().all()
 
 
-def test_what_it_is_is_stated(scorer):
+def test_name_unit_and_range_are_stated(scorer):
     assert scorer.name and scorer.unit and scorer.license and scorer.paper
     assert scorer.range[0] < scorer.range[1]
     assert scorer.medium == "image"

@@ -58,7 +58,7 @@ def test_a_processor_config_with_an_image_processor_inside_is_read(dual, tmp_pat
     assert load_preprocessing(str(tmp_path)) == load_preprocessing(str(dual))
 
 
-def test_a_folder_without_preprocessing_says_what_to_save(tmp_path):
+def test_a_folder_without_preprocessing_is_an_error_with_a_fix(tmp_path):
     with pytest.raises(UserError, match="preprocessor_config.json"):
         load_preprocessing(str(tmp_path))
 

@@ -86,14 +86,14 @@ def test_odd_texts_are_scored(scorer, text):
     assert scorer.score(["x"], [text]).isfinite().all() and scorer.score([text], ["x"]).isfinite().all()
 
 
-def test_what_is_no_text_is_refused(scorer, tmp_path):
+def test_objects_that_are_no_text_are_refused(scorer, tmp_path):
     with pytest.raises(UserError, match="must be a string, a conversation or the path"):
         scorer.score(["x"], [3])
     with pytest.raises(DataError, match="nothing.txt"):
         scorer.score(["x"], [tmp_path / "nothing.txt"])
 
 
-def test_what_it_is_is_stated(scorer):
+def test_name_unit_and_range_are_stated(scorer):
     assert scorer.name and scorer.unit and scorer.license and scorer.paper and scorer.medium == "text"
     assert scorer.range[0] < scorer.range[1]
     assert isinstance(scorer.weights, str) and scorer.weights == scorer.weights

@@ -43,7 +43,7 @@ def test_sentiment_gives_the_numbers_of_vaders_own_page(text, compound):
         ("a table", 0.0),
     ],
 )
-def test_polarity_is_the_mean_over_the_words_that_the_lexicon_knows(text, polarity):
+def test_polarity_is_the_mean_over_the_words_in_the_lexicon(text, polarity):
     assert load_scorer("polarity").score(["x"], [text]).item() == pytest.approx(polarity, abs=1e-6)
 
 
@@ -62,7 +62,7 @@ def test_length_counts_words_or_tokens(rewards):
 
 
 @torch.no_grad()
-def test_a_reward_is_what_the_model_says_of_the_chat(rewards):
+def test_a_reward_is_the_output_of_the_model_for_the_chat(rewards):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     model = AutoModelForSequenceClassification.from_pretrained(rewards["llama"]).eval()
@@ -89,7 +89,7 @@ def test_a_reward_without_a_template_reads_two_texts_or_one_behind_the_other(rew
 
 
 @torch.no_grad()
-def test_a_reward_stands_at_the_last_token_where_no_padding_is_named(tmp_path):
+def test_a_reward_is_read_at_the_last_token_without_a_padding_token(tmp_path):
     """Transformers refuses such a batch; with the end token as padding it would judge one token too early."""
     scorer = load_scorer(f"reward:{tiny.reward_model(tmp_path, 'gpt2', pad=None)}")
     prompts, answers = ["Why?", "How is it?"], ["So.", "A longer answer."]
@@ -100,7 +100,7 @@ def test_a_reward_stands_at_the_last_token_where_no_padding_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("family", tiny.REWARDS)
-def test_what_is_too_long_loses_its_beginning(rewards, family):
+def test_long_texts_are_truncated_at_the_beginning(rewards, family):
     scorer = load_scorer(f"reward:{rewards[family]}")
     one, other, end = scorer.score(["fox " * 300, "apple " + "fox " * 299, "fox " * 300], ["good", "good", "bad"])
     assert end != one
@@ -144,7 +144,7 @@ def test_a_missing_package_names_the_extra(monkeypatch, name, package):
     assert scorer_entry(name).extra == "text"
 
 
-def test_rows_say_what_they_judge_without_loading_it():
+def test_entries_state_their_medium_without_loading():
     assert {name for name, row in SCORERS.items() if row.medium == "text"} == {
         "sentiment",
         "polarity",
@@ -154,7 +154,7 @@ def test_rows_say_what_they_judge_without_loading_it():
     assert scorer_entry("reward:/nowhere/at/all").medium == "text"
 
 
-def test_a_conversation_is_judged_by_what_the_assistant_says():
+def test_a_conversation_is_judged_by_the_turns_of_the_assistant():
     turns = (Message("assistant", "One."), Message("user", "Two?"), Message("assistant", "Three."))
     assert as_answer(Conversation(turns)) == "One.\nThree."
     assert [row["role"] for row in as_chat("Zero?", Conversation(turns))] == ["user", "assistant", "user", "assistant"]

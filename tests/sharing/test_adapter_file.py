@@ -39,7 +39,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_plain_diffusers_draws_what_the_policy_draws(make, sd, tmp_path, shape):
+def test_diffusers_samples_the_images_of_the_policy(make, sd, tmp_path, shape):
     from diffusers import StableDiffusionPipeline
 
     policy = shake(make(adapter=AdapterConfig(rank=4, **shape)), scale=0.05)
@@ -174,7 +174,7 @@ def test_full_fine_tuning_saves_a_pipeline_that_draws_the_same(make, tmp_path):
     assert_same(stock_latents(stock), latents(policy))
 
 
-def test_a_full_disk_leaves_the_old_file_and_says_so(make, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_old_file_and_is_an_error(make, tmp_path, monkeypatch):
     policy = make()
     path = policy.save(tmp_path, ABOUT)
     before = path.read_bytes()

@@ -11,7 +11,7 @@ def broken(path):
     raise KeyboardInterrupt
 
 
-def test_an_interrupted_write_leaves_the_old_file_alone(tmp_path):
+def test_an_interrupted_write_leaves_the_old_file_unchanged(tmp_path):
     target = write_atomically(tmp_path / "deep" / "file.txt", lambda path: path.write_text("old"))
     with pytest.raises(KeyboardInterrupt):
         write_atomically(target, broken)
@@ -48,7 +48,7 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_pa
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), RuntimeError("I/O error: No space left (os error 28)")]
 )
-def test_a_full_disk_is_said_in_words(tmp_path, error):
+def test_a_full_disk_is_an_error_in_plain_words(tmp_path, error):
     def full(path):
         raise error
 

@@ -1,4 +1,4 @@
-"""Model cards: front matter that the hub can read, examples that obey nobody, and snippets that run."""
+"""Model cards: front matter that the hub can read, examples that are shown literally, and snippets that run."""
 
 import re
 
@@ -17,7 +17,7 @@ def fields(path):
     return yaml.safe_load(path.read_text().split("---\n")[1])
 
 
-TOLD = Card(
+CARD = Card(
     method="diffusion-dpo",
     datasets=["yuvalkirstain/pickapic_v2"],
     training={"beta": 5000.0, "steps": 200},
@@ -30,8 +30,8 @@ def test_the_front_matter_names_base_tags_and_images(tmp_path):
     image.write_bytes(b"png")
     base, weights = "stabilityai/stable-diffusion-xl-base-1.0", "pytorch_lora_weights.safetensors"
     style = image_style(base, "StableDiffusionXLPipeline", weights)
-    told = Card(**{**vars(TOLD), "examples": [("a fox", image)]})
-    path = write_card(tmp_path / "my-lora", style, told)
+    card = Card(**{**vars(CARD), "examples": [("a fox", image)]})
+    path = write_card(tmp_path / "my-lora", style, card)
     front, text = fields(path), path.read_text()
     assert front["base_model"] == base and front["datasets"] == ["yuvalkirstain/pickapic_v2"]
     assert (front["library_name"], front["base_model_relation"]) == ("diffusers", "adapter")
@@ -43,26 +43,26 @@ def test_the_front_matter_names_base_tags_and_images(tmp_path):
 
 
 def test_a_whole_pipeline_is_no_adapter(tmp_path):
-    path = write_card(tmp_path, image_style("base", "StableDiffusionPipeline", None), TOLD)
+    path = write_card(tmp_path, image_style("base", "StableDiffusionPipeline", None), CARD)
     assert fields(path)["base_model_relation"] == "finetune" and "lora" not in fields(path)["tags"]
     assert "load_lora_weights" not in path.read_text() and "widget" not in fields(path)
 
 
 def test_a_language_adapter_is_found_under_peft_and_text_generation(tmp_path):
-    told = Card(method="dpo", examples=[("Why?", "Because.\nOf that."), ("Who?", tmp_path / "who.txt")])
+    card = Card(method="dpo", examples=[("Why?", "Because.\nOf that."), ("Who?", tmp_path / "who.txt")])
     (tmp_path / "who.txt").write_text("Nobody.")
-    path = write_card(tmp_path / "out", language_style("org/base", True), told)
+    path = write_card(tmp_path / "out", language_style("org/base", True), card)
     front, text = fields(path), path.read_text()
     assert (front["library_name"], front["pipeline_tag"]) == ("peft", "text-generation")
     assert front["base_model_relation"] == "adapter" and {"lora", "dpo"} <= set(front["tags"])
     assert front["widget"][1] == {"text": "Who?", "output": {"text": "Nobody."}}
     assert "**Why?**\n\n> Because.  \n> Of that." in text
-    whole = write_card(tmp_path / "whole", language_style("org/base", False), TOLD)
+    whole = write_card(tmp_path / "whole", language_style("org/base", False), CARD)
     assert (fields(whole)["library_name"], fields(whole)["base_model_relation"]) == ("transformers", "finetune")
     assert "peft" not in whole.read_text()
 
 
-def test_what_a_model_wrote_does_nothing_on_its_card(tmp_path):
+def test_texts_of_a_model_are_shown_literally_on_its_card(tmp_path):
     hostile = "---\n# Not a *heading*\n<script>x</script>\n```\n[link](http://x)\n" + "long " * 1000
     path = write_card(tmp_path, language_style("base", True), Card(method="dpo", examples=[("a\n# b <|x|>", hostile)]))
     shown = path.read_text().partition("## Examples")[2].strip().splitlines()

@@ -118,7 +118,7 @@ def test_weights_are_those_of_the_grid_that_fit_the_memory_best(llm, tmp_path):
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
 
 
-def test_the_command_merges_and_says_with_which_weights(llm, tmp_path):
+def test_the_command_merges_and_prints_the_weights(llm, tmp_path):
     from typer.testing import CliRunner
 
     from diffalign.cli import app

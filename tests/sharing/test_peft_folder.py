@@ -54,14 +54,14 @@ def logits(model):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_plain_peft_and_transformers_compute_what_the_trained_model_computes(bases, tmp_path, family, shape):
+def test_peft_and_transformers_compute_the_outputs_of_the_trained_model(bases, tmp_path, family, shape):
     from peft import PeftModel
 
     model = trained(bases[family], **shape)
     folder = save_peft(model, tmp_path / "out", ABOUT)
     ours = logits(model)
     assert (ours - logits(plain(bases[family]))).abs().max() > 0.1
-    # folding a rank-stabilised scale rounds anew; otherwise the file holds what was trained, to the last bit
+    # folding a rank-stabilised scale rounds again; otherwise the file holds what was trained, to the last bit
     tolerance = {"rtol": 0, "atol": 1e-4 if shape.get("rslora") else 0}
     by_peft = PeftModel.from_pretrained(plain(bases[family]), folder).eval()
     torch.testing.assert_close(logits(by_peft), ours, **tolerance)
@@ -81,7 +81,7 @@ def test_transformers_finds_the_base_by_the_name_in_the_folder(bases, tmp_path, 
     torch.testing.assert_close(logits(plain(folder)), logits(model), rtol=0, atol=0)
 
 
-def test_the_folder_holds_what_peft_writes_and_how_it_came_about(bases, tmp_path):
+def test_the_folder_holds_the_files_of_peft_and_the_facts_of_its_training(bases, tmp_path):
     folder = save_peft(trained(bases["gpt2"]), tmp_path, {**ABOUT, "dataset": None, "base_revision": "main"})
     config, facts = (json.loads((folder / name).read_text()) for name in (CONFIG, FACTS))
     assert config["target_modules"] == ["attn.c_attn", "attn.c_proj"]  # not mlp.c_proj
@@ -181,7 +181,7 @@ def test_folders_that_hold_no_such_adapter_are_refused(bases, tmp_path):
             peft_shape(tmp_path / str(number))
 
 
-def test_tensors_beside_the_deltas_are_named(bases, tmp_path):
+def test_tensors_that_are_not_deltas_are_named(bases, tmp_path):
     folder = save_peft(trained(bases["llama"]), tmp_path, ABOUT)
     tensors = load_file(folder / WEIGHTS)
     save_file({**tensors, "base_model.model.lm_head.bias": torch.zeros(3)}, folder / WEIGHTS)
@@ -189,21 +189,21 @@ def test_tensors_beside_the_deltas_are_named(bases, tmp_path):
         peft_shape(folder)
 
 
-def test_info_reads_back_what_the_folder_is(bases, tmp_path):
+def test_info_reads_the_facts_of_a_folder(bases, tmp_path):
     model = trained(bases["llama"], alpha=8.0)
     info = read_info(save_peft(model, tmp_path, ABOUT))
     assert (info["rank"], info["scale"], info["kind"], info["beta"], info["layers"]) == (4, 2.0, "LoRA", 0.1, 8)
     assert info["parameters"] == sum(value.numel() for value in model.parameters() if value.requires_grad)
 
 
-def test_the_command_shows_what_the_folder_is(bases, tmp_path):
+def test_the_command_prints_the_facts_of_a_folder(bases, tmp_path):
     folder = save_peft(trained(bases["llama"]), tmp_path, ABOUT)
     shown = dict(line.split(maxsplit=1) for line in CliRunner().invoke(app, ["info", str(folder)]).output.splitlines())
     assert (shown["kind"], shown["rank"], shown["beta"]) == ("LoRA", "4", "0.1")
     assert shown["base_model"] == "base" and json.loads(shown["eval"]) == {"wins": 0.6}
 
 
-def test_a_full_disk_leaves_the_old_weights_and_says_so(bases, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_old_weights_and_is_an_error(bases, tmp_path, monkeypatch):
     model = trained(bases["llama"])
     folder = save_peft(model, tmp_path, ABOUT)
     before = (folder / WEIGHTS).read_bytes()

@@ -107,7 +107,7 @@ def test_votes_that_follow_the_position_are_reported(share, suspicious):
     assert report.facts["first slot won"] == f"{share:.1%}"
 
 
-def test_what_gives_the_label_away_is_reported():
+def test_shortcuts_to_the_label_are_reported():
     rows = [(f"p{n}", image(2 * n, (16, 16)), image(2 * n + 1, (8, 8), "JPEG")) for n in range(20)]
     names = " ".join(findings_of(check_pairs(pairs(*rows))))
     assert "chosen files are PNG and all rejected ones JPEG" in names and "larger image in 100%" in names
@@ -199,7 +199,7 @@ def test_single_answers_judged_both_ways_are_reported(tmp_path):
 
 
 def test_long_texts_in_both_sets_are_errors_and_short_ones_are_not():
-    quote = "a sentence that nobody writes twice, " * 3
+    quote = "a sentence that is not written twice, " * 3
     train, test = pairs(("p", " yes", f" {quote}")), pairs(("q", " yes", f" {quote}"))
     report = check_pairs(train, test)
     assert findings_of(report)["candidates in both the training and the evaluation set"].count == 1

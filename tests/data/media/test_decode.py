@@ -64,7 +64,7 @@ def test_a_truncated_file_is_an_error_that_names_it(tmp_path, format):
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
-def test_what_is_no_raster_image_is_refused(content):
+def test_bytes_that_are_no_raster_image_are_refused(content):
     with pytest.raises(DataError, match="unknown image format"):
         open_image(content)
 
@@ -168,7 +168,7 @@ def test_the_middle_is_cut_out_and_the_cut_can_be_moved():
     assert frame((30, 10), 10, crop="at", position=(1.0, 0.5)).left == 20
 
 
-def test_flip_mirrors_left_and_right_of_the_asked_candidate_only():
+def test_flip_mirrors_only_the_requested_candidate():
     image = half((255, 0, 0), (0, 0, 255))
     plain, mirrored = prepare_pair(image, image, (4, 8), flip=(False, True))
     assert torch.equal(plain.flip(2), mirrored) and not torch.equal(plain, mirrored)
@@ -182,7 +182,7 @@ def test_flip_mirrors_left_and_right_of_the_asked_candidate_only():
     st.sampled_from(["center", "at", "squash", "none"]),
     st.tuples(st.floats(0, 1), st.floats(0, 1)),
 )
-def test_every_cut_lies_within_the_resized_image(size, resolution, crop, position):
+def test_every_crop_lies_within_the_resized_image(size, resolution, crop, position):
     fit = frame(size, resolution, crop=crop, position=position)
     assert 0 <= fit.left <= fit.width - fit.crop_width and 0 <= fit.top <= fit.height - fit.crop_height
     if crop == "none":

@@ -23,12 +23,12 @@ def image_folder(folder, count=3, prompt="text", **columns):
 @pytest.mark.parametrize("prompt", ["prompt", "caption", "text"])
 def test_an_image_folder_with_captions_is_winners(tmp_path, prompt):
     folder = image_folder(tmp_path / "set", prompt=prompt, aesthetic=5.5)
-    found = read_pairs(folder)
-    assert found.format == "captioned" and found.summary().startswith("3 winners from")
-    winner = found.pairs[1]
+    dataset = read_pairs(folder)
+    assert dataset.format == "captioned" and dataset.summary().startswith("3 winners from")
+    winner = dataset.pairs[1]
     assert (winner.chosen, winner.rejected, winner.prompt) == (folder / "1.png", None, "thing 1")
     assert winner.scores == {"pair": {"aesthetic": 5.5}} and winner.source == "metadata.jsonl:2"
-    assert found.ranges == {}
+    assert dataset.ranges == {}
 
 
 def test_images_in_parquet_stay_there_until_they_are_read(tmp_path):
@@ -52,8 +52,8 @@ def test_each_bad_row_is_dropped_for_its_own_reason(tmp_path):
     with (folder / "metadata.jsonl").open("a") as file:
         file.writelines(json.dumps(row) + "\n" for row, _ in bad)
         file.write("{not json\n")
-    found = read_pairs(folder)
-    assert len(found) == 1 and [row.reason for row in found.dropped] == [*(reason for _, reason in bad), BAD_ROW]
+    dataset = read_pairs(folder)
+    assert len(dataset) == 1 and [row.reason for row in dataset.dropped] == [*(reason for _, reason in bad), BAD_ROW]
     rows = [{"image": image(0), "text": "p"}, {"image": None, "text": "p"}]
     assert [row.reason for row in read_pairs(parquet(tmp_path / "a.parquet", rows)).dropped] == [EMPTY_CANDIDATE]
 
@@ -99,7 +99,7 @@ def test_the_check_looks_at_winners(tmp_path):
     assert found["pairs with an image smaller than 17 pixels"].count == 4
 
 
-def test_winners_and_pairs_are_searched_for_what_they_share(tmp_path):
+def test_winners_and_pairs_are_checked_for_shared_candidates(tmp_path):
     winners = read_pairs(image_folder(tmp_path / "winners", 1))
     pairs = read_pairs(pair_folder(tmp_path / "pairs", 1))
     for one, other in ((winners, pairs), (pairs, winners)):

@@ -36,12 +36,12 @@ def test_every_row_is_kept_or_dropped_with_its_reason(tmp_path):
         vote(5, label_1=1.0),
         vote(6, label_0=3.0),
     ]
-    found = read_pairs(parquet(tmp_path / "votes.parquet", rows))
-    assert len(found) == 1
-    reasons = [row.reason for row in found.dropped]
+    dataset = read_pairs(parquet(tmp_path / "votes.parquet", rows))
+    assert len(dataset) == 1
+    reasons = [row.reason for row in dataset.dropped]
     assert reasons == [TIE, NO_LABEL, EMPTY_PROMPT, IDENTICAL, BAD_LABEL, BAD_LABEL]
-    assert found.dropped[0].source == "votes.parquet:1"
-    assert "dropped 6" in found.summary() and "2 bad label" in found.summary()
+    assert dataset.dropped[0].source == "votes.parquet:1"
+    assert "dropped 6" in dataset.summary() and "2 bad label" in dataset.summary()
 
 
 def test_ties_may_be_kept_as_soft_labels_and_soft_votes_keep_their_probability(tmp_path):
@@ -85,18 +85,18 @@ def test_without_id_columns_the_content_is_the_id(tmp_path):
     keep = ("jpg_0", "jpg_1", "label_0", "caption")
     rows = [{name: vote(n)[name] for name in keep} for n in range(4)]
     rows[3]["jpg_1"] = rows[3]["jpg_0"]
-    found = read_pairs(parquet(tmp_path / "a.parquet", rows))
+    dataset = read_pairs(parquet(tmp_path / "a.parquet", rows))
     backwards = read_pairs(parquet(tmp_path / "b.parquet", rows[::-1], row_group_size=2))
-    assert [pair.id for pair in found.pairs] == [pair.id for pair in backwards.pairs][::-1]
-    assert len({pair.id for pair in found.pairs}) == 3
-    assert [row.reason for row in found.dropped] == [IDENTICAL]
+    assert [pair.id for pair in dataset.pairs] == [pair.id for pair in backwards.pairs][::-1]
+    assert len({pair.id for pair in dataset.pairs}) == 3
+    assert [row.reason for row in dataset.dropped] == [IDENTICAL]
 
 
 def test_pairs_may_be_kept_by_generator(tmp_path):
     dream = "Dreamlike-art/dreamlike-diffusion-1.0"
     path = parquet(tmp_path / "votes.parquet", [vote(0), vote(1, model_1=dream)])
-    found = read_pairs(path, generator="dream")
-    assert [pair.id for pair in found.pairs] == ["1001"] and found.reasons() == {FILTERED: 1}
+    dataset = read_pairs(path, generator="dream")
+    assert [pair.id for pair in dataset.pairs] == ["1001"] and dataset.reasons() == {FILTERED: 1}
 
 
 def test_limit_counts_kept_pairs(tmp_path):
@@ -116,7 +116,7 @@ def test_handles_read_in_any_order_and_survive_pickling(tmp_path, monkeypatch):
             assert handle == pairs[n].rejected and handle.read() == rows[n]["jpg_1"]
 
 
-def test_a_handle_on_a_lost_file_says_so(tmp_path):
+def test_a_handle_of_a_missing_file_is_an_error(tmp_path):
     path = parquet(tmp_path / "votes.parquet", [vote(0)])
     handle = read_pairs(path).pairs[0].chosen
     table_cell._open_tables.clear()
@@ -144,7 +144,7 @@ def test_reading_many_rows_touches_no_image(tmp_path, monkeypatch):
     assert time.process_time() - start < 20
 
 
-def test_only_the_asked_split_of_a_folder_is_read(tmp_path):
+def test_only_the_requested_split_of_a_folder_is_read(tmp_path):
     parquet(tmp_path / "set" / "data" / "train-00000-of-00001.parquet", [vote(0), vote(1)])
     parquet(tmp_path / "set" / "data" / "validation_unique-00000-of-00001.parquet", [vote(2)])
     parquet(tmp_path / "set" / "data" / "test-00000-of-00001.parquet", [vote(3)])
@@ -187,7 +187,7 @@ def test_a_hub_set_that_cannot_be_loaded_is_explained(monkeypatch):
         hub_files("owner/votes", split="train[:10]")
 
 
-def test_images_of_the_image_feature_are_read_from_bytes_or_from_beside_the_table(tmp_path):
+def test_images_of_the_image_feature_are_read_from_bytes_or_from_files_next_to_the_table(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(image(1))
     beside = {"bytes": None, "path": "images/a.png"}

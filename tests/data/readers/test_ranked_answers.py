@@ -20,9 +20,9 @@ def order(pair):
 
 
 def test_candidates_are_ranked_by_their_scores(tmp_path):
-    found = read(tmp_path, ROW)
-    (pair,) = found.pairs
-    assert found.format == "ranked" and pair.prompt == "Sky?" and pair.source == "a.jsonl:1"
+    tensors = read(tmp_path, ROW)
+    (pair,) = tensors.pairs
+    assert tensors.format == "ranked" and pair.prompt == "Sky?" and pair.source == "a.jsonl:1"
     assert order(pair) == [" Blue.", " Grey.", " Green.", " Red."]
     assert {role: said["score"] for role, said in pair.scores.items()} == {"chosen": 9.5, "2": 4, "3": 1, "rejected": 0}
 
@@ -30,12 +30,12 @@ def test_candidates_are_ranked_by_their_scores(tmp_path):
 def test_other_names_and_other_files_read_alike(tmp_path):
     other = {"prompt": "Sky?", "responses": ROW["completions"], "rewards": ROW["scores"]}
     one = read(tmp_path, ROW).pairs[0]
-    found = read_pairs(parquet(tmp_path / "b.parquet", [other]))
-    assert found.format == "ranked" and order(found.pairs[0]) == order(one) and found.pairs[0].id == one.id
-    assert found.pairs[0].scores["chosen"] == {"reward": 9.5} and found.ranges["reward"] == (0.0, 9.5)
+    dataset = read_pairs(parquet(tmp_path / "b.parquet", [other]))
+    assert dataset.format == "ranked" and order(dataset.pairs[0]) == order(one) and dataset.pairs[0].id == one.id
+    assert dataset.pairs[0].scores["chosen"] == {"reward": 9.5} and dataset.ranges["reward"] == (0.0, 9.5)
 
 
-def test_equal_scores_keep_the_order_of_the_row_and_what_else_is_said_is_kept(tmp_path):
+def test_equal_scores_keep_the_order_of_the_row_and_further_columns_are_kept(tmp_path):
     row = {**ROW, "scores": [2, 2, 1, 2], "id": "r", "difficulty": 3, "user_id": 7, "correct_chosen": 1}
     (pair,) = read(tmp_path, row).pairs
     assert order(pair) == [" Green.", " Blue.", " Grey.", " Red."] and (pair.id, pair.group) == ("r", "7")
@@ -55,7 +55,7 @@ def test_steps_become_lines(tmp_path):
     assert order(pair) == [" 2 + 3 = 5\n5 + 4 = 9", " 9"]
 
 
-def test_images_are_files_beside_the_table_or_bytes(tmp_path):
+def test_images_are_files_next_to_the_table_or_bytes(tmp_path):
     for k in range(3):
         (tmp_path / f"{k}.png").write_bytes(image(k))
     rows = {"prompt": "a fox", "completions": ["0.png", "1.png", "2.png"], "scores": [1, 3, 2]}
@@ -82,8 +82,8 @@ def test_images_are_files_beside_the_table_or_bytes(tmp_path):
     ],
 )
 def test_rows_that_rank_nothing_are_dropped_with_a_reason(tmp_path, change, reason):
-    found = read(tmp_path, ROW, {**ROW, **change})
-    assert len(found.pairs) == 1 and [row.reason for row in found.dropped] == [reason]
+    tensors = read(tmp_path, ROW, {**ROW, **change})
+    assert len(tensors.pairs) == 1 and [row.reason for row in tensors.dropped] == [reason]
 
 
 def test_a_ranking_is_recognised_and_a_misspelt_column_named(tmp_path):

@@ -29,13 +29,13 @@ TEXTS = [{"prompt": f"q{n}", "chosen": f"good {n}", "rejected": f"bad {n}"} for 
 
 def test_a_pair_folder_yields_paths_and_scores(tmp_path):
     folder = pair_folder(tmp_path / "set", chosen_score=0.9, rejected_score=0.1, label_prob=0.8, seed=3, note="hello")
-    found = read_pairs(folder)
-    assert found.format == "pair_folder"
-    pair = found.pairs[0]
+    dataset = read_pairs(folder)
+    assert dataset.format == "pair_folder"
+    pair = dataset.pairs[0]
     assert pair.chosen == folder / "chosen-0.png" and pair.rejected == folder / "rejected-0.png"
     assert pair.probability == 0.8
     assert pair.scores == {"chosen": {"score": 0.9}, "rejected": {"score": 0.1}, "pair": {"seed": 3.0}}
-    assert read_pairs(folder / "metadata.jsonl").pairs == found.pairs
+    assert read_pairs(folder / "metadata.jsonl").pairs == dataset.pairs
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json", ".tsv"])
@@ -69,8 +69,8 @@ def test_names_that_leave_the_folder_are_not_followed(tmp_path, name):
     with (folder / "metadata.jsonl").open("a") as file:
         row = {"chosen_file_name": name, "rejected_file_name": "rejected-0.png", "prompt": "p"}
         file.write(json.dumps(row) + "\n")
-    found = read_pairs(folder)
-    assert len(found) == 3 and [row.reason for row in found.dropped] == [OUTSIDE]
+    dataset = read_pairs(folder)
+    assert len(dataset) == 3 and [row.reason for row in dataset.dropped] == [OUTSIDE]
 
 
 def test_a_wider_root_admits_files_outside_the_table_s_folder(tmp_path):
@@ -103,10 +103,10 @@ def test_each_bad_row_of_a_pair_folder_is_dropped_for_its_own_reason(tmp_path):
     with (folder / "metadata.jsonl").open("a") as file:
         file.writelines(json.dumps(row) + "\n" for row, _ in bad)
         file.write("{not json\n[1]\n")
-    found = read_pairs(folder)
-    assert len(found) == 1
-    assert [row.reason for row in found.dropped] == [reason for _, reason in bad] + [BAD_ROW, BAD_ROW]
-    assert found.dropped[-1].source == "metadata.jsonl:11"
+    dataset = read_pairs(folder)
+    assert len(dataset) == 1
+    assert [row.reason for row in dataset.dropped] == [reason for _, reason in bad] + [BAD_ROW, BAD_ROW]
+    assert dataset.dropped[-1].source == "metadata.jsonl:11"
 
 
 def test_text_pairs_are_read_from_every_kind_of_table(tmp_path):
@@ -118,10 +118,10 @@ def test_text_pairs_are_read_from_every_kind_of_table(tmp_path):
         table.writeheader()
         table.writerows(TEXTS)
     for suffix in ("jsonl", "parquet", "json", "csv"):
-        found = read_pairs(tmp_path / f"a.{suffix}")
-        assert found.format == "trl"
-        assert [(p.prompt, p.chosen, p.rejected) for p in found.pairs] == [tuple(row.values()) for row in TEXTS]
-        assert len({pair.id for pair in found.pairs}) == 3
+        dataset = read_pairs(tmp_path / f"a.{suffix}")
+        assert dataset.format == "trl"
+        assert [(p.prompt, p.chosen, p.rejected) for p in dataset.pairs] == [tuple(row.values()) for row in TEXTS]
+        assert len({pair.id for pair in dataset.pairs}) == 3
 
 
 def test_strings_that_end_like_images_are_files_and_others_are_texts(tmp_path):
@@ -152,8 +152,8 @@ def test_parquet_bytes_stay_in_the_file_until_they_are_read(tmp_path):
 
 def test_bad_text_pairs_are_dropped(tmp_path):
     rows = [*TEXTS, {**TEXTS[0], "chosen": ""}, {**TEXTS[0], "rejected": TEXTS[0]["chosen"]}, {"prompt": "only"}]
-    found = read_pairs(jsonl(tmp_path / "a.jsonl", rows))
-    assert [row.reason for row in found.dropped] == [EMPTY_CANDIDATE, IDENTICAL, EMPTY_CANDIDATE]
+    dataset = read_pairs(jsonl(tmp_path / "a.jsonl", rows))
+    assert [row.reason for row in dataset.dropped] == [EMPTY_CANDIDATE, IDENTICAL, EMPTY_CANDIDATE]
 
 
 def test_every_format_is_recognised_by_its_own_columns(tmp_path):
@@ -181,7 +181,7 @@ def test_unknown_columns_formats_options_and_paths_name_the_near_miss(tmp_path):
         read_pairs(tmp_path / "empty")
 
 
-def test_files_that_are_not_what_their_name_says_are_explained(tmp_path):
+def test_files_with_the_wrong_suffix_are_explained(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 nonsense")
     (tmp_path / "a.json").write_text("{")
     (tmp_path / "a.csv").write_bytes(b"prompt,chosen,rejected\n\xff\xfe,b,c\n")
@@ -232,7 +232,7 @@ def test_compressed_tables_are_read_like_plain_ones(tmp_path):
             read_pairs(folder / name)
 
 
-def test_splits_of_preferences_are_told_from_those_for_fine_tuning(tmp_path):
+def test_splits_of_preferences_are_distinguished_from_those_for_fine_tuning(tmp_path):
     for split in ("train_prefs", "test_prefs", "train_sft", "train_gen"):
         rows = [ultrafeedback(n, prompt_id=split) for n in range(len(split))]
         parquet(tmp_path / "data" / f"{split}-00000-of-00001-0123456789abcdef.parquet", rows)

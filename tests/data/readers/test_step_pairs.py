@@ -21,9 +21,9 @@ PUBLISHED = {  # the columns of the published step pairs for mathematics
 
 def test_a_candidate_is_the_steps_so_far_and_one_more(tmp_path):
     for path in (jsonl(tmp_path / "a.jsonl", [ROW]), parquet(tmp_path / "a.parquet", [ROW])):
-        found = read_pairs(path)
-        (pair,) = found.pairs
-        assert found.format == "steps" and pair.probability == 1.0
+        dataset = read_pairs(path)
+        (pair,) = dataset.pairs
+        assert dataset.format == "steps" and pair.probability == 1.0
         assert (pair.prompt, pair.chosen, pair.rejected) == (
             "2+3*4?",
             "3*4=12. 2+12=14.",
@@ -32,8 +32,8 @@ def test_a_candidate_is_the_steps_so_far_and_one_more(tmp_path):
 
 
 def test_published_step_pairs_keep_the_steps_before(tmp_path):
-    found = read_pairs(jsonl(tmp_path / "a.jsonl", [PUBLISHED]))
-    assert found.format == "steps" and found.pairs[0].chosen == "Step 1: 3*4=12.\nStep 2: 2+12=14."
+    dataset = read_pairs(jsonl(tmp_path / "a.jsonl", [PUBLISHED]))
+    assert dataset.format == "steps" and dataset.pairs[0].chosen == "Step 1: 3*4=12.\nStep 2: 2+12=14."
 
 
 def test_the_first_step_has_none_before_it_and_a_prompt_in_turns_makes_it_the_assistants(tmp_path):
@@ -43,7 +43,7 @@ def test_the_first_step_has_none_before_it_and_a_prompt_in_turns_makes_it_the_as
     assert pair.chosen == Conversation((Message("assistant", "2+12=14."),))
 
 
-def test_visits_say_how_sure_a_pair_is_and_values_are_kept(tmp_path):
+def test_visits_give_the_probability_of_a_pair_and_values_are_kept(tmp_path):
     rows = [
         {**ROW, "n_w": 5, "n_l": 2, "q_w": 0.8, "q_l": 0.1, "depth": 3},
         {**ROW, "rejected_step": "other", "n_w": 1, "n_l": 9},
@@ -61,8 +61,8 @@ def test_rows_that_cannot_be_trained_on_are_dropped_with_a_reason(tmp_path):
         {**ROW, "n_w": 3},
         {**ROW, "n_w": -1, "n_l": 2},
     ]
-    found = read_pairs(jsonl(tmp_path / "a.jsonl", rows))
-    assert [row.reason for row in found.dropped] == [EMPTY_CANDIDATE, IDENTICAL, BAD_LABEL, BAD_LABEL]
+    dataset = read_pairs(jsonl(tmp_path / "a.jsonl", rows))
+    assert [row.reason for row in dataset.dropped] == [EMPTY_CANDIDATE, IDENTICAL, BAD_LABEL, BAD_LABEL]
 
 
 def test_two_steps_of_one_question_after_other_steps_are_two_pairs(tmp_path):

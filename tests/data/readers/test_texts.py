@@ -30,13 +30,13 @@ def answer(text: str) -> Conversation:
 
 def read_rows(tmp_path, rows, **options):
     """The same rows as JSON lines and as parquet, which must read alike."""
-    found = read_pairs(jsonl(tmp_path / "a.jsonl", rows), **options)
+    dataset = read_pairs(jsonl(tmp_path / "a.jsonl", rows), **options)
     columns = {name for row in rows for name in row}
     binary = read_pairs(parquet(tmp_path / "a.parquet", [dict.fromkeys(columns) | row for row in rows]), **options)
-    assert [(p.id, p.prompt, p.chosen, p.rejected) for p in found.pairs] == [
+    assert [(p.id, p.prompt, p.chosen, p.rejected) for p in dataset.pairs] == [
         (p.id, p.prompt, p.chosen, p.rejected) for p in binary.pairs
     ]
-    return found
+    return dataset
 
 
 def test_conversational_rows_become_a_prompt_and_two_answers(tmp_path):
@@ -48,20 +48,20 @@ def test_conversational_rows_become_a_prompt_and_two_answers(tmp_path):
             "rejected": turns("Up?", "Yes", "Green", first="assistant"),
         }
     ]
-    found = read_rows(tmp_path, rows)
-    pair = found.pairs[0]
-    assert found.format == "trl"
+    dataset = read_rows(tmp_path, rows)
+    pair = dataset.pairs[0]
+    assert dataset.format == "trl"
     assert pair.prompt == Conversation((Message("system", "Be brief."), *talk("Hi", "Hello", "Sky?").messages))
     assert pair.chosen == answer("Blue") and pair.rejected == talk("Up?", "Yes", "Green", first="assistant")
 
 
 def test_answers_that_repeat_the_prompt_lose_it(tmp_path):
-    found = read_rows(tmp_path, [ultrafeedback(n) for n in range(2)])
-    assert found.format == "trl"
-    pair = found.pairs[1]
+    dataset = read_rows(tmp_path, [ultrafeedback(n) for n in range(2)])
+    assert dataset.format == "trl"
+    pair = dataset.pairs[1]
     assert pair.prompt == talk("What is 1 + 1?") and pair.chosen == answer("It is 2.")
     assert pair.scores == {"chosen": {"score": 8.5}, "rejected": {"score": 3.0}}
-    assert found.ranges == {"score": (3.0, 8.5)}
+    assert dataset.ranges == {"score": (3.0, 8.5)}
     rows = [{"prompt": turns("Sky?"), "chosen": turns("Sky?", "Blue"), "rejected": turns("Sky?", "Green")}]
     again = read_rows(tmp_path, rows).pairs[0]
     assert (again.prompt, again.chosen, again.rejected) == (talk("Sky?"), answer("Blue"), answer("Green"))
@@ -86,16 +86,16 @@ def test_messages_that_arrow_keeps_as_lists_of_parts_are_read(tmp_path):
 
 def test_implicit_turns_part_where_they_differ(tmp_path):
     rows = [{"chosen": turns("Hi", "Hello", "Sky?", "Blue"), "rejected": turns("Hi", "Hello", "Sky?", "Green")}]
-    found = read_rows(tmp_path, rows)
-    assert found.format == "implicit"
-    pair = found.pairs[0]
+    dataset = read_rows(tmp_path, rows)
+    assert dataset.format == "implicit"
+    pair = dataset.pairs[0]
     assert (pair.prompt, pair.chosen, pair.rejected) == (talk("Hi", "Hello", "Sky?"), answer("Blue"), answer("Green"))
 
 
 def test_transcripts_become_turns(tmp_path):
-    found = read_rows(tmp_path, hh_rlhf())
-    first, second = found.pairs
-    assert found.format == "implicit"
+    dataset = read_rows(tmp_path, hh_rlhf())
+    first, second = dataset.pairs
+    assert dataset.format == "implicit"
     assert first.prompt == talk("How do I bake bread?", "With flour.", "And then?")
     assert (first.chosen, first.rejected) == (answer("Knead it.\n\nLet it rest."), answer("I don't know."))
     assert second.prompt == talk("Hi")
@@ -104,11 +104,11 @@ def test_transcripts_become_turns(tmp_path):
 
 def test_transcripts_as_text_are_cut_after_the_last_shared_colon(tmp_path):
     rows = hh_rlhf()
-    found = read_rows(tmp_path, rows, turns="text")
-    for pair, row in zip(found.pairs, rows, strict=True):
+    dataset = read_rows(tmp_path, rows, turns="text")
+    for pair, row in zip(dataset.pairs, rows, strict=True):
         assert (pair.prompt + pair.chosen, pair.prompt + pair.rejected) == (row["chosen"], row["rejected"])
         assert pair.prompt.endswith("\n\nAssistant:")
-    assert found.pairs[0].chosen == " Knead it.\n\nLet it rest." and found.pairs[1].prompt.count("Assistant") == 1
+    assert dataset.pairs[0].chosen == " Knead it.\n\nLet it rest." and dataset.pairs[1].prompt.count("Assistant") == 1
     with pytest.raises(DataError, match="turns is the form of transcripts.*Did you mean 'messages'"):
         read_pairs(jsonl(tmp_path / "a.jsonl", rows), turns="message")
 
@@ -133,7 +133,7 @@ def test_splitting_loses_nothing(head, one, other):
     assert [prompt + answer for answer in answers] == [chosen, rejected]
 
 
-def test_speakers_are_told_only_at_the_beginning_of_a_paragraph():
+def test_speakers_are_detected_only_at_the_beginning_of_a_paragraph():
     text = "\n\nHuman: say\nHuman: x and Assistant: y\n\nAssistant:ok\n\nHuman:"
     assert parse_transcript(text) == talk("say\nHuman: x and Assistant: y", "ok", "")
 
@@ -141,11 +141,11 @@ def test_speakers_are_told_only_at_the_beginning_of_a_paragraph():
 @pytest.mark.parametrize("label, good", [(True, True), (False, False), (1, True), (0.0, False), ("false", False)])
 def test_unpaired_rows_are_single_examples_with_their_label(tmp_path, label, good):
     rows = [{"prompt": "Sky?", "completion": "Blue", "label": label}, {"prompt": "q", "completion": "a", "label": True}]
-    found = read_pairs(jsonl(tmp_path / "a.jsonl", rows))
-    assert found.format == "unpaired"
-    pair = found.pairs[0]
+    dataset = read_pairs(jsonl(tmp_path / "a.jsonl", rows))
+    assert dataset.format == "unpaired"
+    pair = dataset.pairs[0]
     assert (pair.prompt, pair.chosen, pair.rejected, pair.desirable) == ("Sky?", "Blue", None, good)
-    assert found.summary().startswith("2 winners" if good else "2 examples")
+    assert dataset.summary().startswith("2 winners" if good else "2 examples")
 
 
 def test_unpaired_rows_may_be_in_turns(tmp_path):
@@ -177,11 +177,11 @@ def test_each_malformed_conversation_is_dropped_with_its_row_and_reason(tmp_path
         ({"prompt": [{"role": "system", "content": "Be brief."}]}, EMPTY_PROMPT, "system"),
         ({"prompt": 3.5, "chosen": "", "rejected": "b"}, EMPTY_CANDIDATE, "chosen"),
     ]
-    found = read_pairs(jsonl(tmp_path / "a.jsonl", [good, *({**good, **change} for change, _, _ in bad)]))
-    assert len(found) == 1
-    assert [row.source for row in found.dropped] == [f"a.jsonl:{n}" for n in range(2, len(bad) + 2)]
-    assert [row.reason for row in found.dropped] == [reason for _, reason, _ in bad]
-    for row, (_, _, detail) in zip(found.dropped, bad, strict=True):
+    dataset = read_pairs(jsonl(tmp_path / "a.jsonl", [good, *({**good, **change} for change, _, _ in bad)]))
+    assert len(dataset) == 1
+    assert [row.source for row in dataset.dropped] == [f"a.jsonl:{n}" for n in range(2, len(bad) + 2)]
+    assert [row.reason for row in dataset.dropped] == [reason for _, reason, _ in bad]
+    for row, (_, _, detail) in zip(dataset.dropped, bad, strict=True):
         assert detail in row.detail
 
 
@@ -194,8 +194,8 @@ def test_each_malformed_implicit_or_unpaired_row_is_dropped_for_its_own_reason(t
         ({"chosen": turns("Sky?", "Blue")}, BAD_TURNS),
         ({"chosen": {"role": 1}}, BAD_ROW),
     ]
-    found = read_pairs(jsonl(tmp_path / "a.jsonl", [good, *({**good, **change} for change, _ in bad)]))
-    assert len(found) == 1 and [row.reason for row in found.dropped] == [reason for _, reason in bad]
+    dataset = read_pairs(jsonl(tmp_path / "a.jsonl", [good, *({**good, **change} for change, _ in bad)]))
+    assert len(dataset) == 1 and [row.reason for row in dataset.dropped] == [reason for _, reason in bad]
     good = {"prompt": "q", "completion": "a", "label": True}
     bad = [
         ({"label": None}, NO_LABEL),
@@ -204,8 +204,8 @@ def test_each_malformed_implicit_or_unpaired_row_is_dropped_for_its_own_reason(t
         ({"completion": ""}, EMPTY_CANDIDATE),
         ({"prompt": None}, EMPTY_PROMPT),
     ]
-    found = read_pairs(jsonl(tmp_path / "b.jsonl", [good, *({**good, **change} for change, _ in bad)]))
-    assert len(found) == 1 and [row.reason for row in found.dropped] == [reason for _, reason in bad]
+    dataset = read_pairs(jsonl(tmp_path / "b.jsonl", [good, *({**good, **change} for change, _ in bad)]))
+    assert len(dataset) == 1 and [row.reason for row in dataset.dropped] == [reason for _, reason in bad]
 
 
 def test_an_implicit_prompt_is_not_assumed_where_a_column_may_hold_it(tmp_path):
@@ -237,6 +237,6 @@ def test_a_format_that_does_not_fit_names_the_one_that_does(tmp_path):
 def test_turns_and_plain_texts_get_ids_of_their_own(tmp_path):
     plain = {"prompt": "q", "chosen": "a", "rejected": "b"}
     chat = {"prompt": turns("q"), "chosen": turns("a", first="assistant"), "rejected": turns("b", first="assistant")}
-    found = read_pairs(jsonl(tmp_path / "a.jsonl", [plain, chat, {**plain, "id": 0}, plain]))
-    ids = [pair.id for pair in found.pairs]
+    dataset = read_pairs(jsonl(tmp_path / "a.jsonl", [plain, chat, {**plain, "id": 0}, plain]))
+    ids = [pair.id for pair in dataset.pairs]
     assert len(set(ids)) == 4 and ids[2] == "0" and ids[3] == f"{ids[0]}-2"

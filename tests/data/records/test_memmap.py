@@ -39,23 +39,25 @@ def some_pairs(count: int = 40) -> list[Pair]:
 
 def test_mapped_pairs_come_back_as_they_were():
     pairs = some_pairs()
-    found = MappedPairs(iter(pairs))
-    assert len(found) == len(pairs) and list(found) == pairs
-    assert [found[n] for n in (5, -1, 0)] == [pairs[5], pairs[-1], pairs[0]]
+    mapped = MappedPairs(iter(pairs))
+    assert len(mapped) == len(pairs) and list(mapped) == pairs
+    assert [mapped[n] for n in (5, -1, 0)] == [pairs[5], pairs[-1], pairs[0]]
     assert (
-        list(found[3:30:4]) == pairs[3:30:4] and list(found[::-1]) == pairs[::-1] and list(found[2:][1:3]) == pairs[3:5]
+        list(mapped[3:30:4]) == pairs[3:30:4]
+        and list(mapped[::-1]) == pairs[::-1]
+        and list(mapped[2:][1:3]) == pairs[3:5]
     )
-    assert list(reversed(found)) == pairs[::-1] and pairs[7] in found
+    assert list(reversed(mapped)) == pairs[::-1] and pairs[7] in mapped
     for index in (len(pairs), -len(pairs) - 1):
         with pytest.raises(IndexError):
-            found[index]
+            mapped[index]
     assert len(MappedPairs([])) == 0 and list(MappedPairs([])) == []
 
 
-def test_a_slice_of_mapped_pairs_reads_nothing_before_it_is_asked(monkeypatch):
-    found = MappedPairs(some_pairs())
+def test_a_slice_of_mapped_pairs_reads_nothing_before_it_is_indexed(monkeypatch):
+    mapped = MappedPairs(some_pairs())
     monkeypatch.setattr(MappedPairs, "at", lambda self, index: pytest.fail("read"))
-    assert len(found[10:20]) == 10
+    assert len(mapped[10:20]) == 10
 
 
 def test_few_pairs_stay_in_a_list_and_many_go_to_the_disk():
@@ -64,18 +66,18 @@ def test_few_pairs_stay_in_a_list_and_many_go_to_the_disk():
     assert isinstance(many := collect(iter(pairs), max_in_list=len(pairs) - 1), MappedPairs) and list(many) == pairs
 
 
-def test_a_full_disk_is_told_with_the_way_out(monkeypatch):
+def test_a_full_disk_is_an_error_with_a_fix(monkeypatch):
     class Full:
         def write(self, data):
             raise OSError(28, "No space left on device")
 
-    found = MappedPairs([])
+    mapped = MappedPairs([])
     with pytest.raises(DataError, match="No space left.*TMPDIR=FOLDER"):
-        found._write(Full(), iter(some_pairs()))
+        mapped._write(Full(), iter(some_pairs()))
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_what_is_made_of_many_pairs_is_lazy_and_the_same(lazy):
+def test_functions_of_many_pairs_are_lazy_and_give_the_same_pairs(lazy):
     pairs = some_pairs()
     given_pairs = MappedPairs(pairs) if lazy else pairs
 
@@ -96,12 +98,12 @@ def test_a_reader_puts_many_pairs_on_the_disk_with_limits_and_scores(tmp_path, m
     table = jsonl(tmp_path / "a.jsonl", [ultrafeedback(n) for n in range(30)])
     listed = read_pairs(table)
     monkeypatch.setattr(memmap.collect, "__defaults__", (10,))
-    found = read_pairs(table)
-    assert isinstance(found.pairs, MappedPairs) and list(found.pairs) == listed.pairs
-    assert found.summary() == listed.summary() and found.ranges == listed.ranges
+    dataset = read_pairs(table)
+    assert isinstance(dataset.pairs, MappedPairs) and list(dataset.pairs) == listed.pairs
+    assert dataset.summary() == listed.summary() and dataset.ranges == listed.ranges
     assert list(read_pairs(table, limit=20).pairs) == listed.pairs[:20]
     scores = ScoreTable("length", {pair.id: (2.0, 1.0) for pair in listed.pairs}, 1.0, 2.0)
-    judged = with_scores(found, [scores])
+    judged = with_scores(dataset, [scores])
     assert isinstance(judged.pairs, LazyPairs) and list(judged.pairs) == with_scores(listed, [scores]).pairs
 
 
@@ -143,7 +145,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 
 @needs_proc
 def test_four_times_the_pairs_need_no_more_memory(tmp_path):
-    few, many = (peak(write_rows(tmp_path / f"{n}.jsonl", n), "look", "random") for n in (10_000, 40_000))
+    few, many = (peak(write_rows(tmp_path / f"{n}.jsonl", n), "all", "random") for n in (10_000, 40_000))
     assert many - few < SLACK, f"{few:,} bytes for 10,000 pairs, {many:,} for 40,000"
 
 
@@ -151,5 +153,5 @@ def test_four_times_the_pairs_need_no_more_memory(tmp_path):
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_hundred_thousand_pairs_are_read_checked_and_made_a_data_set_in_the_memory_of_ten_thousand(tmp_path):
-    few, many = (peak(write_rows(tmp_path / f"{n}.jsonl", n), "look", "check", "source") for n in (10_000, 100_000))
+    few, many = (peak(write_rows(tmp_path / f"{n}.jsonl", n), "all", "check", "source") for n in (10_000, 100_000))
     assert many - few < SLACK, f"{few:,} bytes for 10,000 pairs, {many:,} for 100,000"

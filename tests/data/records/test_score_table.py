@@ -48,14 +48,14 @@ def test_every_id_and_every_float_survives_the_file(tmp_path_factory, rows):
 def test_pairs_gain_the_scores_of_all_tables_and_keep_their_own(tmp_path):
     pairs = [replace(pair, scores={"chosen": {"own": 1.0}, "pair": {"seed": 7.0}}) for pair in PAIRS]
     tables = [table(tmp_path / "a.jsonl"), table(tmp_path / "b.jsonl", dict.fromkeys(ROWS, (9.0, 8.0)), "other")]
-    found = with_scores(PairSet(pairs, format="trl", source="set"), tables)
-    assert found.pairs[0].scores == {
+    dataset = with_scores(PairSet(pairs, format="trl", source="set"), tables)
+    assert dataset.pairs[0].scores == {
         "chosen": {"own": 1.0, "judge": ROWS["a"][0], "other": 9.0},
         "rejected": {"judge": -1.5, "other": 8.0},
         "pair": {"seed": 7.0},
     }
-    assert found.ranges == {"judge": (-1.5, 3.0), "other": (8.0, 9.0)}
-    assert (found.format, found.source) == ("trl", "set")
+    assert dataset.ranges == {"judge": (-1.5, 3.0), "other": (8.0, 9.0)}
+    assert (dataset.format, dataset.source) == ("trl", "set")
     assert pairs[0].scores == {"chosen": {"own": 1.0}, "pair": {"seed": 7.0}}
 
 
@@ -81,8 +81,8 @@ def test_tables_of_one_scorer_serve_as_one_unless_they_contradict(tmp_path):
 def test_scores_in_columns_give_ranges_too(tmp_path):
     rows = [{"prompt": "p", "chosen": f"a{n}", "rejected": f"b{n}", "chosen_x": n, "rejected_x": -n} for n in range(3)]
     rows[2] |= {"chosen_alone": 5}
-    found = read_pairs(jsonl(tmp_path / "a.jsonl", rows))
-    assert found.ranges == {"x": (-2.0, 2.0)} == ranges_of(found.pairs)
+    dataset = read_pairs(jsonl(tmp_path / "a.jsonl", rows))
+    assert dataset.ranges == {"x": (-2.0, 2.0)} == ranges_of(dataset.pairs)
     assert read_pairs(tmp_path / "a.jsonl", limit=2).ranges == {"x": (-1.0, 1.0)}
 
 
@@ -106,7 +106,7 @@ def test_a_file_that_is_not_whole_names_the_line(tmp_path, change, says):
         read_scores(path)
 
 
-def test_a_file_that_is_not_there_says_what_to_type(tmp_path):
+def test_a_missing_file_is_an_error_with_the_command_to_type(tmp_path):
     table(tmp_path / "pickscore.jsonl")
     with pytest.raises(DataError, match="Did you mean 'pickscore.jsonl'.*diffalign score"):
         read_scores(tmp_path / "pikscore.jsonl")
@@ -115,7 +115,7 @@ def test_a_file_that_is_not_there_says_what_to_type(tmp_path):
         read_scores(tmp_path / "clip.jsonl")
 
 
-def test_scores_lie_beside_the_data_under_a_name_that_every_system_takes(tmp_path):
+def test_scores_are_stored_next_to_the_data_under_a_portable_name(tmp_path):
     file = jsonl(tmp_path / "votes.jsonl", [{}])
     name = "clip_openai_clip-vit-large-patch14"
     assert scores_path(tmp_path, "clip:openai/clip-vit-large-patch14") == tmp_path / "scores" / f"{name}.jsonl"

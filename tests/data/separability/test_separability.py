@@ -119,23 +119,23 @@ def plain(text):
 
 def test_a_shortcut_is_found_and_named():
     pairs = texts(120, lambda text: f"Certainly! {text}", plain)
-    found = study_separability(pairs, surface_features(pairs))
-    assert list(found.probes) == ["length", "first 20 tokens", "surface"]
-    assert found.suspicious and any("by first 20 tokens only" in reason for reason in found.reasons)
-    assert found.probes["surface"].auc > 0.99 and found.probes["surface"].paired > 0.99
-    assert abs(found.permuted.auc - 0.5) < 0.15
-    assert all(margin > 0 for margin in found.margins.values()) and set(found.margins) == {p.id for p in pairs}
-    assert "SUSPICIOUS" in found.render()
+    study = study_separability(pairs, surface_features(pairs))
+    assert list(study.probes) == ["length", "first 20 tokens", "surface"]
+    assert study.suspicious and any("by first 20 tokens only" in reason for reason in study.reasons)
+    assert study.probes["surface"].auc > 0.99 and study.probes["surface"].paired > 0.99
+    assert abs(study.permuted.auc - 0.5) < 0.15
+    assert all(margin > 0 for margin in study.margins.values()) and set(study.margins) == {p.id for p in pairs}
+    assert "SUSPICIOUS" in study.render()
 
 
 def test_answers_of_one_source_are_not_suspicious():
     pairs = texts(150, plain, plain)
-    found = study_separability(pairs, surface_features(pairs))
-    assert not found.suspicious and "nothing suspicious" in found.render()
-    assert all(abs(told.auc - 0.5) < 0.12 for told in found.probes.values())
+    study = study_separability(pairs, surface_features(pairs))
+    assert not study.suspicious and "nothing suspicious" in study.render()
+    assert all(abs(result.auc - 0.5) < 0.12 for result in study.probes.values())
 
 
-def test_length_alone_is_told_apart_from_the_opening():
+def test_a_difference_in_length_only_is_not_found_in_the_opening():
     pairs = texts(120, lambda text: f"{text} {text} {text} {text}", plain)
     found = study_separability(pairs, surface_features(pairs)).probes
     assert found["length"].auc > 0.85 > 0.75 > found["first 20 tokens"].auc
@@ -147,9 +147,9 @@ def test_a_probe_that_beats_the_judge_of_quality_is_suspicious():
         Pair(p.id, p.prompt, p.chosen, p.rejected, scores={"chosen": {"rm": n % 2}, "rejected": {"rm": 0.5}})
         for n, p in enumerate(pairs)
     ]
-    found = study_separability(scored, surface_features(scored), quality="rm")
-    assert found.quality == ("rm", 0.5)
-    assert found.probes["surface"].paired > 0.6 and any("agrees with 50.0%" in reason for reason in found.reasons)
+    study = study_separability(scored, surface_features(scored), quality="rm")
+    assert study.quality == ("rm", 0.5)
+    assert study.probes["surface"].paired > 0.6 and any("agrees with 50.0%" in reason for reason in study.reasons)
     with pytest.raises(DataError, match="no score 'other'.*it has: rm"):
         study_separability(scored, surface_features(scored), quality="other")
 
@@ -166,7 +166,7 @@ def test_the_pairs_mean_can_be_taken_away():
     assert apart.auc < 0.6 < 0.99 < within.auc
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_sets_that_cannot_be_compared_are_refused():
     single = [Pair("a", "p", "x", None)]
     with pytest.raises(DataError, match="a has one"):
         study_separability(single, {})
@@ -177,7 +177,7 @@ def test_what_cannot_be_compared_is_refused():
         surface_features([Pair("a", "p", "x", "y"), Pair("b", "p", b"x", b"y")])
 
 
-def test_surface_features_see_what_they_are_named_after():
+def test_surface_features_measure_their_names():
     def seen(text):
         return dict(zip(text_features.SURFACE, text_features.surface([text])[0], strict=True))
 
@@ -204,15 +204,15 @@ def image(rng, kind="PNG", quality=90, blur=False, size=32):
     return out.getvalue()
 
 
-def test_images_of_two_codecs_or_two_sharpnesses_are_told_apart_and_those_of_one_are_not():
+def test_images_of_two_codecs_or_two_sharpnesses_are_separated_and_those_of_one_are_not():
     rng = np.random.default_rng(0)
 
     def pairs(chosen, rejected, count=40):
         return [Pair(str(n), f"p{n}", image(rng, **chosen), image(rng, **rejected)) for n in range(count)]
 
     codecs = pairs({"kind": "JPEG", "quality": 95}, {"kind": "JPEG", "quality": 40})
-    found = study_separability(codecs, surface_features(codecs))
-    assert list(found.probes) == ["size and codec", "image statistics"] and found.probes["size and codec"].auc == 1.0
+    study = study_separability(codecs, surface_features(codecs))
+    assert list(study.probes) == ["size and codec", "image statistics"] and study.probes["size and codec"].auc == 1.0
     blurred = pairs({}, {"blur": True})
     features = {
         "pixels": tuple(image_features.statistics([getattr(p, r) for p in blurred]) for r in ("chosen", "rejected"))

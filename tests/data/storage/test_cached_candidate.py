@@ -18,18 +18,18 @@ def entry(folder, value=1.0, maker="m", key="k"):
     return CachedCandidate(str(folder), maker, key)
 
 
-def test_it_reads_what_was_stored(tmp_path):
-    kept = entry(tmp_path)
-    assert torch.equal(kept.read()["latent"], torch.ones(2, 3))
-    assert torch.equal(pickle.loads(pickle.dumps(kept)).read()["latent"], torch.ones(2, 3))
+def test_a_handle_reads_the_stored_tensors(tmp_path):
+    handle = entry(tmp_path)
+    assert torch.equal(handle.read()["latent"], torch.ones(2, 3))
+    assert torch.equal(pickle.loads(pickle.dumps(handle)).read()["latent"], torch.ones(2, 3))
 
 
-def test_it_sees_what_was_stored_after_it_first_looked(tmp_path):
+def test_entries_that_are_stored_later_are_read(tmp_path):
     entry(tmp_path).read()
     assert torch.equal(entry(tmp_path, 2.0, key="later").read()["latent"], torch.full((2, 3), 2.0))
 
 
-def test_what_is_gone_is_told_and_nothing_is_made(tmp_path):
+def test_missing_entries_are_errors_and_no_folder_is_created(tmp_path):
     entry(tmp_path)
     for kept in (CachedCandidate(str(tmp_path), "m", "other"), CachedCandidate(str(tmp_path / "nowhere"), "m", "k")):
         with pytest.raises(DataError, match="gone or damaged.*--resume"):
@@ -46,7 +46,7 @@ def test_a_deleted_shard_is_an_error_for_people(tmp_path):
         other.read()
 
 
-def test_names_tell_them_apart_without_reading(tmp_path):
+def test_digests_of_names_identify_them_without_reading(tmp_path):
     names = [
         CachedCandidate("f", "m", "k"),
         CachedCandidate("g", "m", "k"),
@@ -60,9 +60,9 @@ def test_names_tell_them_apart_without_reading(tmp_path):
     assert Pair("a", "p", "x", names[0]).rejected is names[0]
 
 
-def test_it_is_not_an_image():
-    kept = CachedCandidate("folder", "m", "0123456789")
-    assert media_name(kept) == "sample 01234567 in 'folder'"
+def test_a_handle_is_not_an_image():
+    handle = CachedCandidate("folder", "m", "0123456789")
+    assert media_name(handle) == "sample 01234567 in 'folder'"
     for read in (media_bytes, open_image):
         with pytest.raises(DataError, match="sample 01234567 in 'folder' is tensors"):
-            read(kept)
+            read(handle)

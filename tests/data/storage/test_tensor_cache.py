@@ -30,10 +30,10 @@ def shard_files(cache: TensorCache) -> list:
 def test_tensors_come_back_exactly(tmp_path, dtype):
     tensor = (torch.randn(3, 5, generator=torch.Generator().manual_seed(1)) * 3).to(dtype)
     TensorCache(tmp_path, "m").put_many({"k": {"a": tensor, "scalar": tensor[0, 0], "none": tensor[:0]}})
-    found = TensorCache(tmp_path, "m").get("k")
-    assert set(found) == {"a", "scalar", "none"}
-    assert found["a"].dtype == dtype and torch.equal(found["a"], tensor)
-    assert torch.equal(found["scalar"], tensor[0, 0]) and found["none"].shape == (0, 5)
+    tensors = TensorCache(tmp_path, "m").get("k")
+    assert set(tensors) == {"a", "scalar", "none"}
+    assert tensors["a"].dtype == dtype and torch.equal(tensors["a"], tensor)
+    assert torch.equal(tensors["scalar"], tensor[0, 0]) and tensors["none"].shape == (0, 5)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -43,16 +43,16 @@ def test_any_key_comes_back(tmp_path, keys):
     cache = TensorCache(tmp_path, maker)
     entries = {key: {"x": torch.tensor([value % 1000])} for key, value in keys.items()}
     cache.put_many(entries)
-    again = TensorCache(tmp_path, maker)
-    assert set(again.keys()) == set(keys) and again.missing(keys) == []
-    assert all(again.get(key)["x"].item() == value % 1000 for key, value in keys.items())
+    reopened = TensorCache(tmp_path, maker)
+    assert set(reopened.keys()) == set(keys) and reopened.missing(keys) == []
+    assert all(reopened.get(key)["x"].item() == value % 1000 for key, value in keys.items())
 
 
 PARTS = st.lists(st.one_of(st.text(), st.binary(), st.integers(), st.booleans(), st.none()))
 
 
 @given(PARTS, PARTS)
-def test_content_keys_tell_contents_and_types_apart(one, other):
+def test_content_keys_distinguish_contents_and_types(one, other):
     exact = [(type(part), part) for part in one] == [(type(part), part) for part in other]
     assert (content_key(*one) == content_key(*other)) == exact
 
@@ -84,7 +84,7 @@ def test_the_newest_entry_of_a_key_wins(tmp_path):
     assert cache.get("k")["x"] == 2.0 == TensorCache(tmp_path, "m").get("k")["x"]
 
 
-def test_what_another_process_wrote_is_seen(tmp_path):
+def test_shards_of_other_processes_are_listed(tmp_path):
     reader, writer = TensorCache(tmp_path, "m"), TensorCache(tmp_path, "m")
     writer.put_many({"k": ENTRY})
     assert "k" not in reader
@@ -150,9 +150,9 @@ def test_a_truncated_shard_is_ignored_with_a_warning_and_can_be_written_again(tm
     content = shard.read_bytes()
     shard.write_bytes(content[:keep])
     with pytest.warns(RuntimeWarning, match="damaged.*computed again"):
-        again = TensorCache(tmp_path, "m")
-    assert again.missing(["k"]) == ["k"]
-    again.put_many({"k": ENTRY})
+        reopened = TensorCache(tmp_path, "m")
+    assert reopened.missing(["k"]) == ["k"]
+    reopened.put_many({"k": ENTRY})
     assert torch.equal(TensorCache(tmp_path, "m").get("k")["latent"], ENTRY["latent"])
 
 
@@ -163,21 +163,21 @@ def test_a_flipped_bit_is_noticed_when_it_is_read(tmp_path):
     content = bytearray(shard.read_bytes())
     content[-3] ^= 1
     shard.write_bytes(content)
-    again = TensorCache(tmp_path, "m")
+    reopened = TensorCache(tmp_path, "m")
     with pytest.warns(RuntimeWarning, match="checksum"):
-        damaged = [again.get("k"), again.get("other")]
+        damaged = [reopened.get("k"), reopened.get("other")]
     assert None in damaged
-    assert again.missing(["k", "other"]) == ["k", "other"]
+    assert reopened.missing(["k", "other"]) == ["k", "other"]
 
 
 def test_a_foreign_file_in_the_folder_does_no_harm(tmp_path):
     cache = TensorCache(tmp_path, "m")
     save_file({"weight": torch.zeros(2)}, str(cache.folder / "model.safetensors"))
-    again = TensorCache(tmp_path, "m")
-    assert len(again) == 0 and again.missing(["k"]) == ["k"]
+    reopened = TensorCache(tmp_path, "m")
+    assert len(reopened) == 0 and reopened.missing(["k"]) == ["k"]
 
 
-def test_a_full_disk_says_what_to_do_and_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_with_a_fix_and_leaves_no_partial_file(tmp_path, monkeypatch):
     cache = TensorCache(tmp_path, "m")
     cache.put_many({"before": ENTRY})
     usage = types.SimpleNamespace(free=1000)

@@ -102,7 +102,7 @@ def test_unknown_settings_and_empty_stages_are_errors():
         build_curriculum(lines, key="m", stages=3)
 
 
-def test_stages_on_disk_say_their_order_and_reference(tmp_path):
+def test_stages_on_disk_store_their_order_and_reference(tmp_path):
     made = build_curriculum(texts(30), key="judge0", stages=3, by="global")
     write_stages(tmp_path, build_curriculum(texts(30), key="judge0", stages=5, by="global"), "fixed")
     written = write_stages(tmp_path, made)
@@ -127,7 +127,7 @@ def test_folders_without_stages_are_errors(tmp_path):
         read_stages(tmp_path)
 
 
-def test_the_best_rated_answer_is_chosen_wherever_it_stands():
+def test_the_best_rated_answer_is_chosen_at_any_position():
     made = build_curriculum([ranked(3, 9, 5, 7)], key="rating", stages=1)
     assert [line.pair.chosen for line in made.stages[0]] == ["answer 9 of 2"] * 3
     assert gaps(made.stages[0]) == [6.0, 4.0, 2.0]

@@ -40,7 +40,7 @@ def test_shots_are_of_the_same_user_and_never_the_query():
         assert {users[name] for name in (*shown, base(line))} == {line.columns["user_id"]} == {line.pair.group}
 
 
-def test_rows_are_asked_equally_often_give_or_take_one():
+def test_rows_are_queries_equally_often_up_to_one():
     for rows, shots, passes in ((8, 3, 8), (7, 2, 5), (11, 4, 10), (5, 4, 3)):
         asked = Counter(dict.fromkeys(range(rows), 0))
         for number in range(passes):
@@ -71,7 +71,7 @@ def test_a_prompt_shows_questions_with_both_answers_and_ends_with_the_query():
     assert "Other answer" not in short and short.endswith(f"Go.\n\n{query.prompt}")
 
 
-def test_in_turns_the_shots_stand_in_what_the_user_says_first():
+def test_in_turns_the_shots_precede_the_first_turn_of_the_user():
     lines = texts(12, users=2, chat=True)
     line = next(iter(fewshot(lines, shots=1, passes=1, persona="teacher").rows))
     query = next(other.pair for other in lines if other.pair.id == base(line))
@@ -108,7 +108,7 @@ def test_train_and_test_share_no_user():
         split_users(texts(10, users=2), "group", 0.1)
 
 
-def test_the_user_may_stand_in_any_column():
+def test_the_user_may_be_named_in_any_column():
     lines = [
         PairRow(replace(line.pair, scores={"pair": {"rater": float(n % 2)}}), {"city": "x"})
         for n, line in enumerate(LINES)

@@ -121,7 +121,7 @@ def test_rows_that_scores_contradict_are_flipped_and_ties_are_not():
     assert [line.pair.scores["pair"]["flipped"] for line in done] == [0, 1, 0]
 
 
-def test_a_share_is_a_share():
+def test_a_share_lies_between_zero_and_one():
     with pytest.raises(UserError, match="A tenth is 0.1"):
         flip_share(texts(3), share=10)
 

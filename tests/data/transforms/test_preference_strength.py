@@ -19,30 +19,30 @@ def table(gaps, name="rm"):
 
 
 def test_mean_and_deviation_of_ten_votes_are_the_published_ones():
-    found = collect_votes([Pair("id0", "p", "a", "b")], [table([d]) for d in D])
-    assert found.judges == 10
-    assert found.means[0] == pytest.approx(0.400000, abs=5e-7)
-    assert found.deviations[0] == pytest.approx(0.382099, abs=5e-7)
+    votes = collect_votes([Pair("id0", "p", "a", "b")], [table([d]) for d in D])
+    assert votes.judges == 10
+    assert votes.means[0] == pytest.approx(0.400000, abs=5e-7)
+    assert votes.deviations[0] == pytest.approx(0.382099, abs=5e-7)
 
 
 def test_files_of_one_scorers_name_are_several_judges_and_columns_are_judges_too():
     lines = texts(2)
     pairs = [line.pair for line in lines]
-    found = collect_votes(pairs, [table([1.0, 2.0]), table([3.0, -2.0])], ["judge1"])
+    votes = collect_votes(pairs, [table([1.0, 2.0]), table([3.0, -2.0])], ["judge1"])
     gap = pairs[0].scores["chosen"]["judge1"] - pairs[0].scores["rejected"]["judge1"]
-    assert found.judges == 3 and found.means[0] == pytest.approx((1 + 3 + gap) / 3)
+    assert votes.judges == 3 and votes.means[0] == pytest.approx((1 + 3 + gap) / 3)
 
 
 def test_judges_in_other_units_weigh_alike_when_they_are_scaled():
     pairs = [line.pair for line in texts(3)]
     small, large = [0.1, -0.2, 0.3], [-100.0, 50.0, 200.0]
-    found = collect_votes(pairs, [table(small), table(large)], scale="deviation")
+    votes = collect_votes(pairs, [table(small), table(large)], scale="deviation")
     size = lambda row: math.sqrt(sum(d * d for d in row) / 3)
-    assert found.means == pytest.approx(
+    assert votes.means == pytest.approx(
         [(a / size(small) + b / size(large)) / 2 for a, b in zip(small, large, strict=True)]
     )
     rescaled = collect_votes(pairs, [table([7 * d for d in small]), table(large)], scale="deviation")
-    assert rescaled.means == pytest.approx(found.means)
+    assert rescaled.means == pytest.approx(votes.means)
     assert collect_votes(pairs, [table([0.0] * 3)], scale="deviation").means == [0.0] * 3
 
 
@@ -107,12 +107,12 @@ def test_treatments_are_choices():
         ({"cuts": Cuts(top=1.5)}, r"top is a share of the pairs"),
     ],
 )
-def test_settings_out_of_their_range_are_told(settings, message):
+def test_settings_out_of_their_range_are_errors(settings, message):
     with pytest.raises(UserError, match=message):
         made([0.1, 0.2], **settings)
 
 
-def test_missing_votes_are_told():
+def test_missing_votes_are_errors():
     pairs = [line.pair for line in texts(2)]
     with pytest.raises(DataError, match="t.jsonl:1 has no score by 'rm' in rm.jsonl"):
         collect_votes(pairs, [table([1.0])])

@@ -36,18 +36,18 @@ def mean(pairs, weights, topic):
 
 def test_bad_answers_to_prompts_of_the_good_ones_weigh_more():
     pairs = examples({"cats": 120, "cars": 40}, {"cats": 40, "cars": 120})
-    found = density_weights(pairs)
+    density = density_weights(pairs)
     # The true ratio is 3 for cats and 1/3 for cars, which the lower limit makes one half.
-    assert 2.0 < mean(pairs, found.weights, "cats") < 4.5 and mean(pairs, found.weights, "cars") < 0.7
-    assert all(found.weights[p.id] == 1.0 for p in pairs if p.desirable)
-    assert all(0.5 <= weight <= 10.0 for weight in found.weights.values()) and found.accuracy > 0.65
+    assert 2.0 < mean(pairs, density.weights, "cats") < 4.5 and mean(pairs, density.weights, "cars") < 0.7
+    assert all(density.weights[p.id] == 1.0 for p in pairs if p.desirable)
+    assert all(0.5 <= weight <= 10.0 for weight in density.weights.values()) and density.accuracy > 0.65
 
 
 def test_where_both_kinds_share_their_prompts_weights_are_about_one():
     pairs = examples({"cats": 100, "cars": 100}, {"cats": 100, "cars": 100})
-    found = density_weights(pairs)
-    assert 0.8 < mean(pairs, found.weights, "cats") < 1.3 and 0.8 < mean(pairs, found.weights, "cars") < 1.3
-    assert 0.4 < found.accuracy < 0.6
+    density = density_weights(pairs)
+    assert 0.8 < mean(pairs, density.weights, "cats") < 1.3 and 0.8 < mean(pairs, density.weights, "cars") < 1.3
+    assert 0.4 < density.accuracy < 0.6
 
 
 def test_how_many_there_are_of_a_kind_does_not_matter():
@@ -58,8 +58,8 @@ def test_how_many_there_are_of_a_kind_does_not_matter():
 def test_prompts_without_anything_in_common_reach_the_limits():
     pairs = [Pair(f"a{k}", f"cat {k}", "x", None) for k in range(200)]
     pairs += [Pair(f"b{k}", f"car {k}", "x", None, desirable=False) for k in range(200)]
-    found = density_weights(pairs)
-    assert {weight for name, weight in found.weights.items() if name[0] == "b"} == {0.5} and found.accuracy > 0.98
+    density = density_weights(pairs)
+    assert {weight for name, weight in density.weights.items() if name[0] == "b"} == {0.5} and density.accuracy > 0.98
 
 
 def test_weights_are_the_same_whatever_the_order_of_the_rows():
@@ -75,7 +75,7 @@ def test_a_text_is_its_words_and_their_neighbours():
     assert other.indices[:3].tolist() != other.indices[3:].tolist()
 
 
-def test_pairs_and_one_kind_alone_are_refused():
+def test_pairs_and_examples_of_one_class_are_refused():
     with pytest.raises(DataError, match="share their prompts"):
         density_weights([Pair("a", "p", "x", "y")])
     with pytest.raises(DataError, match="30 distinct prompts of desirable and 0 of undesirable"):
@@ -90,6 +90,6 @@ def test_the_weights_are_read_as_a_column_of_the_example(tmp_path):
     assert result.exit_code == 0, result.output
     assert "30 undesirable examples of 60: weights from 0." in result.output and "right on" in result.output
     table = read_scores(tmp_path / "thumbs.scores.weight.jsonl")
-    found = with_scores(read_pairs(path), [table])
-    assert {p.id: p.scores["pair"]["weight"] for p in found.pairs} == density_weights(pairs).weights
-    assert "weight" not in found.ranges and table == write_density_weights(read_pairs(path))[0]
+    dataset = with_scores(read_pairs(path), [table])
+    assert {p.id: p.scores["pair"]["weight"] for p in dataset.pairs} == density_weights(pairs).weights
+    assert "weight" not in dataset.ranges and table == write_density_weights(read_pairs(path))[0]

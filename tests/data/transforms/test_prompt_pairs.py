@@ -33,7 +33,7 @@ def plain(good, bad):
 
 @given(TEXTS, TEXTS, st.integers(0, 99))
 @settings(max_examples=150, deadline=None)
-def test_what_a_rule_proposes_holds(text, other, seed):
+def test_an_answer_follows_the_proposals_made_for_it(text, other, seed):
     for rule in RULES:
         argument = rule.propose(text, other, random.Random(seed))
         if argument is not None:
@@ -51,7 +51,7 @@ def test_every_row_within_a_sample_passes_its_checkers(good, bad, fits, seed):
         right = [BY_NAME[a["rule"]].holds(own, a["prompt"]) for a in asked]
         wrong = [BY_NAME[a["rule"]].holds(own, a["rejected_prompt"]) for a in asked]
         assert all(right) and not all(wrong) and (fits == "some" or not any(wrong))
-        # No contradiction: somebody follows all of the other prompt.
+        # No contradiction: some answer follows all of the other prompt.
         assert all(BY_NAME[a["rule"]].holds(other, a["rejected_prompt"]) for a in asked)
         assert len({BY_NAME[a["rule"]].about for a in asked}) == len(asked) <= 5
         for a in asked:
@@ -97,13 +97,13 @@ def test_rows_are_read_back(tmp_path):
         for name, made in (("within", within(texts(12, chat=chat))), ("between", between(texts(12, chat=chat)))):
             lines = list(made.rows)
             write_pairs(tmp_path / f"{name}.jsonl", lines)
-            again = read_pairs(tmp_path / f"{name}.jsonl")
-            assert not again.dropped and len(again) == len(lines)
-            for line, pair in zip(lines, again.pairs, strict=True):
+            reread = read_pairs(tmp_path / f"{name}.jsonl")
+            assert not reread.dropped and len(reread) == len(lines)
+            for line, pair in zip(lines, reread.pairs, strict=True):
                 assert pair == type(pair)(**{**line.pair.__dict__, "source": pair.source})
 
 
-def test_in_turns_instructions_follow_what_the_user_says():
+def test_in_turns_instructions_follow_the_turn_of_the_user():
     line = next(iter(within(texts(4, chat=True)).rows))
     system, user = line.pair.prompt.messages
     assert system.content == "be kind" and user.content.startswith("question 0?\n\n")
@@ -128,7 +128,7 @@ def test_instructions_read_as_sentences():
     assert {key: BY_NAME[key[0]].format(key[1]) for key in said} == said
 
 
-def test_answers_that_no_rule_tells_apart_are_counted():
+def test_answers_that_no_rule_distinguishes_are_counted():
     outcome = within(plain("ok.", "ok. "))
     assert not list(outcome.rows) and [row.reason for row in outcome.dropped] == [ALIKE] * 2
 
@@ -155,8 +155,8 @@ def test_images_get_prompts_from_their_columns_and_from_another_rows(tmp_path):
         assert any(a["prompt"] != a["rejected_prompt"] for a in line.columns["rules"])
         assert line.pair.prompt.startswith("thing ") and line.pair.chosen == line.pair.rejected
     write_pairs(tmp_path / "within.jsonl", rows)
-    again = read_pairs(tmp_path / "within.jsonl")
-    assert [p.rejected_prompt for p in again.pairs] == [line.pair.rejected_prompt for line in rows]
+    reread = read_pairs(tmp_path / "within.jsonl")
+    assert [p.rejected_prompt for p in reread.pairs] == [line.pair.rejected_prompt for line in rows]
 
 
 def test_a_template_is_the_whole_prompt_of_an_image(tmp_path):
@@ -177,7 +177,7 @@ def test_images_that_differ_in_a_column_of_their_own_give_pairs_of_pairs(tmp_pat
     assert len(read_pairs(tmp_path / "between.jsonl")) == 3
 
 
-def test_the_embedded_images_take_their_attributes_from_what_their_prompts_say(tmp_path):
+def test_the_embedded_images_take_their_attributes_from_their_prompts(tmp_path):
     scenes = pytest.importorskip("pipelines.embedded.scenes")
     prompts = [
         "a drawing of two dolphins on a black background, at the bottom",
@@ -196,7 +196,7 @@ def test_the_embedded_images_take_their_attributes_from_what_their_prompts_say(t
         }
 
 
-def test_settings_out_of_their_range_are_told():
+def test_settings_out_of_their_range_are_errors():
     with pytest.raises(UserError, match="1 <= least <= most"):
         within(texts(1), least=3, most=2)
     with pytest.raises(UserError, match="fits is one of some, none"):

@@ -113,19 +113,19 @@ SETS = {
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_what_is_written_is_read_back_as_it_was(name, tmp_path):
+def test_written_pairs_are_read_back_unchanged(name, tmp_path):
     source = SETS[name](tmp_path)
     options = {"ties": "soft"} if name == "pickapic_soft" else {}
-    found = read_pairs(source, **options)
+    dataset = read_pairs(source, **options)
     out = tmp_path / "out" / "table.jsonl"
-    lines = RowsWithColumns(found.pairs, unread_columns(source))
-    assert write_pairs(out, lines) == len(found) > 0
-    again = read_pairs(out)
-    assert not again.dropped and len(again) == len(found)
-    for line, pair in zip(lines, again.pairs, strict=True):
+    lines = RowsWithColumns(dataset.pairs, unread_columns(source))
+    assert write_pairs(out, lines) == len(dataset) > 0
+    reread = read_pairs(out)
+    assert not reread.dropped and len(reread) == len(dataset)
+    for line, pair in zip(lines, reread.pairs, strict=True):
         assert same(line.pair, pair), (line.pair, pair)
     second = tmp_path / "out" / "second.jsonl"
-    write_pairs(second, RowsWithColumns(again.pairs, unread_columns(out)))
+    write_pairs(second, RowsWithColumns(reread.pairs, unread_columns(out)))
     assert second.read_bytes() == out.read_bytes()  # images too: those of a table's folder keep their names
 
 
@@ -135,22 +135,22 @@ def test_single_images_are_written_as_winners(tmp_path):
     source = fixtures.jsonl(
         tmp_path / "set" / "metadata.jsonl", [{"file_name": "a.png", "text": "a fox", "aesthetic": 5.5}]
     )
-    found = read_pairs(source)
-    write_pairs(tmp_path / "out" / "winners.jsonl", RowsWithColumns(found.pairs))
-    again = read_pairs(tmp_path / "out" / "winners.jsonl")
-    assert again.format == "captioned" and same(found.pairs[0], again.pairs[0])
+    dataset = read_pairs(source)
+    write_pairs(tmp_path / "out" / "winners.jsonl", RowsWithColumns(dataset.pairs))
+    reread = read_pairs(tmp_path / "out" / "winners.jsonl")
+    assert reread.format == "captioned" and same(dataset.pairs[0], reread.pairs[0])
     with pytest.raises(DataError, match="an undesirable one has no format"):
-        write_pairs(tmp_path / "bad.jsonl", [PairRow(replace(found.pairs[0], desirable=False))])
+        write_pairs(tmp_path / "bad.jsonl", [PairRow(replace(dataset.pairs[0], desirable=False))])
 
 
 def test_images_are_named_within_the_folder_and_linked_from_elsewhere(tmp_path):
     source = fixtures.pair_folder(tmp_path / "set")
-    found = read_pairs(source)
-    write_pairs(source / "beside.jsonl", RowsWithColumns(found.pairs))
+    dataset = read_pairs(source)
+    write_pairs(source / "beside.jsonl", RowsWithColumns(dataset.pairs))
     row = json.loads((source / "beside.jsonl").read_text().splitlines()[0])
     assert row["chosen"] == "chosen-0.png" and not (source / "files").exists()
     for _ in range(2):  # the second time the links are there
-        write_pairs(tmp_path / "out" / "else.jsonl", RowsWithColumns(found.pairs))
+        write_pairs(tmp_path / "out" / "else.jsonl", RowsWithColumns(dataset.pairs))
     names = sorted(path.name for path in (tmp_path / "out" / "files").iterdir())
     assert names == sorted(f"{role}-{n}.png" for n in range(3) for role in ("chosen", "rejected"))
     assert (tmp_path / "out" / "files" / "chosen-0.png").samefile(source / "chosen-0.png")
@@ -161,7 +161,7 @@ def test_files_of_one_name_in_two_folders_stay_two(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.png").write_bytes(fixtures.image(seed))
     (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "x").write_bytes(fixtures.image(1))  # the same image again, and no suffix
+    (tmp_path / "c" / "x").write_bytes(fixtures.image(1))  # the same image reread, and no suffix
     first = Pair("1", "p", tmp_path / "a" / "x.png", tmp_path / "b" / "x.png")
     second = Pair("2", "p", tmp_path / "a" / "x.png", tmp_path / "c" / "x")
     for _ in range(2):
@@ -169,8 +169,8 @@ def test_files_of_one_name_in_two_folders_stay_two(tmp_path):
         rows = [json.loads(line) for line in (tmp_path / "out" / "t.jsonl").read_text().splitlines()]
         assert [row["chosen"] for row in rows] == ["files/x.png", "files/x.png"]
         assert [row["rejected"] for row in rows] == ["files/x-2.png", "files/x-3.png"]
-        again = read_pairs(tmp_path / "out" / "t.jsonl")
-        assert same(first, again.pairs[0]) and same(second, again.pairs[1])
+        reread = read_pairs(tmp_path / "out" / "t.jsonl")
+        assert same(first, reread.pairs[0]) and same(second, reread.pairs[1])
 
 
 def test_images_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
@@ -178,12 +178,12 @@ def test_images_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
         raise OSError("cross-device link")
 
     monkeypatch.setattr("os.link", refuse)
-    found = read_pairs(fixtures.pair_folder(tmp_path / "set"))
-    write_pairs(tmp_path / "out" / "t.jsonl", RowsWithColumns(found.pairs))
-    assert all(same(a, b) for a, b in zip(found.pairs, read_pairs(tmp_path / "out" / "t.jsonl").pairs, strict=True))
+    dataset = read_pairs(fixtures.pair_folder(tmp_path / "set"))
+    write_pairs(tmp_path / "out" / "t.jsonl", RowsWithColumns(dataset.pairs))
+    assert all(same(a, b) for a, b in zip(dataset.pairs, read_pairs(tmp_path / "out" / "t.jsonl").pairs, strict=True))
 
 
-def test_columns_that_no_record_has_go_along(tmp_path):
+def test_columns_that_no_reader_uses_are_written_too(tmp_path):
     rows = [talk("p", "a", "b", language="de", prompt_id="7f", note="", model_id=3), talk("q", "a", "b", user_id="ann")]
     source = fixtures.jsonl(tmp_path / "t.jsonl", rows)
     lines = RowsWithColumns(read_pairs(source).pairs, unread_columns(source))
@@ -223,7 +223,7 @@ PLAIN = Pair("1", "p", "a", "b")
         ([PairRow(replace(PLAIN, id=""))], "has no id"),
     ],
 )
-def test_what_would_not_be_read_back_is_refused_and_leaves_the_old_file(lines, message, tmp_path):
+def test_rows_that_would_not_be_read_back_are_refused_and_the_old_file_stays(lines, message, tmp_path):
     (tmp_path / "t.jsonl").write_text("old")
     with pytest.raises(DataError, match=message):
         write_pairs(tmp_path / "t.jsonl", lines)
