@@ -160,7 +160,9 @@ def density(
     pair_set = read_pairs(source, format=format_, split=split, **parse_format_options(option))
     table, density_weights = write_density_weights(pair_set, output, split=split)
     undesirable = [
-        weight for pair, weight in zip(pair_set.pairs, density_weights.weights.values(), strict=True) if not pair.desirable
+        weight
+        for pair, weight in zip(pair_set.pairs, density_weights.weights.values(), strict=True)
+        if not pair.desirable
     ]
     typer.echo(
         f"{len(undesirable):,} undesirable examples of {len(pair_set):,}: weights from {min(undesirable):.3g} to "
