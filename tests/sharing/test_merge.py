@@ -94,7 +94,7 @@ def test_a_merged_image_adapter_is_a_file_of_diffusers(sd, tmp_path):
 
 def test_adapters_that_cannot_be_summed_are_refused(llm, tmp_path):
     one = adapter(llm, tmp_path / "one", 2, 0)
-    with pytest.raises(ConfigError, match="magnitudes apart"):
+    with pytest.raises(ConfigError, match="separate magnitudes"):
         read_delta(adapter(llm, tmp_path / "dora", 2, 0, dora=True))
     elsewhere = tiny_llm(tmp_path / "base", seed=5)
     with pytest.raises(ConfigError, match="only adapters of one base"):
