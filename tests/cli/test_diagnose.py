@@ -267,7 +267,7 @@ def test_difficulty_and_embeddings_of_images(tmp_path):
     base = ["data", "difficulty", tmp_path / "pairs", "--model", tmp_path / "model", "--beta", 2000]
     base += ["--model-setting", f"resolution={RESOLUTION}", "--model-setting", f"cache={tmp_path / 'cache'}"]
     assert "difficulty: 6 rows in, 6 out" in call(*base, "--output", tmp_path / "judged" / "a.jsonl", "--looks", 2)
-    call(*base, "--output", tmp_path / "judged" / "b.jsonl", "--looks", 2, "--batch", 1)
+    call(*base, "--output", tmp_path / "judged" / "b.jsonl", "--eval-draws", 2, "--batch", 1)
     one, other = ({r["id"]: r["difficulty"] for r in rows(tmp_path / "judged" / f"{n}.jsonl")} for n in "ab")
     assert one == pytest.approx(other, rel=1e-3, abs=1e-5) and len(set(one.values())) == 6
     output = call("data", "separability", tmp_path / "pairs", "--scorer", f"clip:{tmp_path / 'clip'}", "--folds", 2)
