@@ -162,7 +162,7 @@ def test_a_language_model_takes_an_adapter_and_loses_it_exactly(family, settings
     model, ids = tiny_model(family), torch.arange(10, 20)[None]
     before = model(input_ids=ids).logits
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # peft warns where weights are transposed and nobody said so
+        warnings.simplefilter("error")  # peft warns where weights are transposed without a setting for that
         add_adapter(model, AdapterConfig(rank=3, **settings))
     model.eval()
     torch.testing.assert_close(model(input_ids=ids).logits, before, rtol=0, atol=1e-4 if settings.get("dora") else 0.0)
