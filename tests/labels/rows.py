@@ -44,7 +44,7 @@ def label(probability=1.0, weight=1.0, scale=None, gate=None, count=None, relabe
     given = (probability, weight, scale, gate)
     count = count or max(len(x) for x in given if isinstance(x, list))
     full = lambda x: torch.tensor(x if isinstance(x, list) else [x] * count, dtype=torch.float64)
-    gates = None if gate is None else (lambda scores: full(gate))
+    gates = None if gate is None else (lambda batch: full(gate))
     return Label(full(probability), full(weight), None if scale is None else full(scale), gates, relabels)
 
 

@@ -51,7 +51,7 @@ def test_the_first_label_is_the_hard_one():
     }.items() <= LABELS.items()
 
 
-def test_what_each_label_says_of_a_record():
+def test_each_label_gives_its_probability_of_a_record():
     pairs = _pairs(1.0, 0.7, 0.0)
     assert hard(pairs).probability.tolist() == [1.0, 1.0, 1.0]
     assert label_noise(pairs, flip=0.1).probability.tolist() == [0.9, 0.9, 0.9]
@@ -75,37 +75,37 @@ def test_an_impossible_probability_names_its_row(probability):
 
 @pytest.mark.parametrize("bound", OF_TWO)
 def test_a_sure_label_changes_no_bit_and_computes_no_swapped_loss(bound):
-    (loss, calls), scores = _counting(bound), fit(bound, drawn(5, dtype=torch.float32))
-    assert torch.equal(expected(loss, scores, _label(1, 1, 1, 1, 1)), bound(scores))
+    (loss, calls), batch = _counting(bound), fit(bound, drawn(5, dtype=torch.float32))
+    assert torch.equal(expected(loss, batch, _label(1, 1, 1, 1, 1)), bound(batch))
     assert len(calls) == 1
-    expected(loss, scores, _label(1, 1, 0.9, 1, 1))
+    expected(loss, batch, _label(1, 1, 0.9, 1, 1))
     assert len(calls) == 3
 
 
 def test_a_flipped_label_with_the_logistic_loss_is_its_own_flip():
-    scores = from_margins(MARGINS)
-    found = expected(LOSSES["logistic"].bind(beta=3.0), scores, label_noise(_pairs(*[1.0] * 5), flip=0.2))
-    torch.testing.assert_close(found, LOSSES["logistic"].bind(beta=3.0, flip=0.2)(scores), rtol=1e-14, atol=0)
+    batch = from_margins(MARGINS)
+    found = expected(LOSSES["logistic"].bind(beta=3.0), batch, label_noise(_pairs(*[1.0] * 5), flip=0.2))
+    torch.testing.assert_close(found, LOSSES["logistic"].bind(beta=3.0, flip=0.2)(batch), rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("loss", OF_TWO)
 def test_the_opposite_certainty_is_the_swapped_pair(loss):
-    scores = fit(loss, drawn(3))
-    assert torch.equal(expected(loss, scores, _label(0, 0, 0)), loss(scores.swapped()))
+    batch = fit(loss, drawn(3))
+    assert torch.equal(expected(loss, batch, _label(0, 0, 0)), loss(batch.swapped()))
 
 
-def test_weights_scale_each_pair_alone():
-    scores, loss = from_margins(MARGINS), LOSSES["hinge"].bind(beta=1.0)
+def test_weights_scale_each_pair_independently():
+    batch, loss = from_margins(MARGINS), LOSSES["hinge"].bind(beta=1.0)
     weight = torch.tensor([0.0, 1.0, 2.0, 0.5, 3.0], dtype=torch.float64)
-    sure = expected(loss, scores, Label(torch.ones(5, dtype=torch.float64), weight))
-    torch.testing.assert_close(sure, weight * loss(scores))
-    unsure = expected(loss, scores, Label(torch.full((5,), 0.9, dtype=torch.float64), weight))
-    torch.testing.assert_close(unsure, weight * (0.9 * loss(scores) + 0.1 * loss(scores.swapped())))
+    sure = expected(loss, batch, Label(torch.ones(5, dtype=torch.float64), weight))
+    torch.testing.assert_close(sure, weight * loss(batch))
+    unsure = expected(loss, batch, Label(torch.full((5,), 0.9, dtype=torch.float64), weight))
+    torch.testing.assert_close(unsure, weight * (0.9 * loss(batch) + 0.1 * loss(batch.swapped())))
 
 
 def test_the_expected_loss_keeps_the_dtype_of_the_loss():
-    scores = drawn(2, dtype=torch.float32)
-    assert expected(LOSSES["logistic"].bind(beta=1.0), scores, _label(0.9, 1.0)).dtype == torch.float32
+    batch = drawn(2, dtype=torch.float32)
+    assert expected(LOSSES["logistic"].bind(beta=1.0), batch, _label(0.9, 1.0)).dtype == torch.float32
 
 
 def test_a_label_for_another_number_of_pairs_is_refused():

@@ -21,7 +21,7 @@ def _slope(u, **given):
 
 
 @pytest.mark.parametrize("w", [0.15, 1.0, 4.6212])
-def test_the_slopes_at_margin_zero_are_what_each_place_says(w):
+def test_the_slopes_at_margin_zero_are_those_of_each_place(w):
     assert _slope(0.0, scale=w) == pytest.approx(-w / 2, rel=1e-15)
     assert _slope(0.0, weight=w) == pytest.approx(-w / 2, rel=1e-15)
 
@@ -55,9 +55,9 @@ def test_a_soft_label_is_least_at_its_logit_and_a_scaled_or_weighted_pair_nowher
 
 def test_a_scaled_pair_gives_the_published_number():
     # Raw scores 0.22 and 0.20 at gamma 10, beta 2000; excess errors -0.001 and 0.002.
-    scores = from_errors([0.099], [0.302], [0.1], [0.3])
+    batch = from_errors([0.099], [0.302], [0.1], [0.3])
     loss = LOSSES["logistic"].bind(beta=2000.0)
-    assert expected(loss, scores, label(scale=[0.5995904742])).item() == pytest.approx(0.1531519774, abs=1e-9)
+    assert expected(loss, batch, label(scale=[0.5995904742])).item() == pytest.approx(0.1531519774, abs=1e-9)
 
 
 def test_the_gradient_of_a_scaled_pair_is_linear_in_its_scale():

@@ -79,7 +79,7 @@ def test_alpha_one_and_gamma_one_are_the_plain_loss_bit_for_bit():
     assert torch.equal(expected(loss, scores, label), expected(loss, scores, hard(pairs)))
 
 
-def test_equal_scores_cost_log_two_and_teach_nothing():
+def test_equal_scores_cost_log_two_and_have_no_gradient():
     assert scale((0.2, 0.2)) == [0.0]
     leaf = torch.tensor([0.3], dtype=torch.float64, requires_grad=True)
     zero = CandidateLogps(torch.zeros(1, dtype=torch.float64))

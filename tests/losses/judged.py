@@ -20,17 +20,17 @@ def answered(logp, reference=0.0, tokens=None):
     )
 
 
-def known(scores, further=None, previous=None, rewards=None, prompts=None):
-    """The scores with further answers (numbers are logratios), the previous policy's log-probabilities of the two
+def known(batch, further=None, previous=None, rewards=None, prompts=None):
+    """The batch with further answers (numbers are logratios), the previous policy's log-probabilities of the two
     candidates, their rewards, and the prompts' logratios."""
     further = {r: a if isinstance(a, AnswerLogps) else answered(a) for r, a in (further or {}).items()}
     beside = {} if previous is None else {"previous": tuple(CandidateLogps(column(x)) for x in previous)}
     rewards = {} if rewards is None else dict(zip(("chosen", "rejected"), map(column, rewards), strict=True))
     sides = {}
     for side, gain in zip(("chosen", "rejected"), prompts or (), strict=False):
-        sides[side] = replace(getattr(scores, side), prompts=column(gain) - 7.0)
-        sides[f"reference_{side}"] = replace(getattr(scores, f"reference_{side}"), prompts=column(-7.0))
-    return replace(scores, further=further, extra_models=beside, rewards=rewards, **sides)
+        sides[side] = replace(getattr(batch, side), prompts=column(gain) - 7.0)
+        sides[f"reference_{side}"] = replace(getattr(batch, f"reference_{side}"), prompts=column(-7.0))
+    return replace(batch, further=further, extra_models=beside, rewards=rewards, **sides)
 
 
 def language(**besides):

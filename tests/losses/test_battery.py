@@ -32,7 +32,7 @@ CASES = [
     for hyper in (PLAIN[name].settings if name in PLAIN else ())
 ]
 ON_A_MARGIN = [case for case in CASES if case.values[0].loss.takes == "margin"]
-ON_ALL_SCORES = [case for case in CASES if case.values[0].loss.takes == "logps"]
+ON_ALL_LOGPS = [case for case in CASES if case.values[0].loss.takes == "logps"]
 AGAINST_A_REFERENCE = [case for case in CASES if case.values[0].loss.needs_reference]
 FIXED_AT_ZERO = [case for case in AGAINST_A_REFERENCE if not case.values[0].loss.uses_absolute_logps]
 ON_PAIRS = [case for case in CASES if case.values[0].loss.kind == "pair"]
@@ -94,7 +94,7 @@ def test_the_battery_leaves_out_only_what_a_row_cannot_have():
         row.name for row in rows if row.uses_absolute_logps
     } & _names(AGAINST_A_REFERENCE)
     assert set(LOSSES) - _names(ON_PAIRS) == {row.name for row in rows if row.kind != "pair"}
-    for part in (ON_A_MARGIN, ON_ALL_SCORES, AGAINST_A_REFERENCE, FIXED_AT_ZERO, ON_PAIRS):
+    for part in (ON_A_MARGIN, ON_ALL_LOGPS, AGAINST_A_REFERENCE, FIXED_AT_ZERO, ON_PAIRS):
         assert 0 < len(part) < len(CASES)
     aside = {name for name, plain in PLAIN.items() if plain.aside}
     assert {"rationale", "content_degree"} <= aside and len(aside) < len(LOSSES) / 8
@@ -102,8 +102,8 @@ def test_the_battery_leaves_out_only_what_a_row_cannot_have():
     assert len(turned) < len(LOSSES) / 2  # of the others the battery asks that they pull the way of the label
 
 
-def replace_logps(scores, side, logps):
-    return dataclasses.replace(getattr(scores, side), logps=logps)
+def replace_logps(batch, side, logps):
+    return dataclasses.replace(getattr(batch, side), logps=logps)
 
 
 def _names(cases) -> set[str]:
@@ -119,52 +119,52 @@ def test_the_function_equals_the_plain_formula(loss, reach):
     assert found == pytest.approx(value(loss, Example(margin)), rel=1e-12, abs=1e-12)
 
 
-@pytest.mark.parametrize("loss", ON_ALL_SCORES)
+@pytest.mark.parametrize("loss", ON_ALL_LOGPS)
 @given(logps=st.lists(REACHES, min_size=4, max_size=4))
 @QUIET
-def test_the_function_of_all_scores_equals_the_plain_formula(loss, logps):
+def test_the_function_of_all_logps_equals_the_plain_formula(loss, logps):
     # Twice: of single examples the second is an undesirable one.
     unit = loss.beta if loss.loss.needs_reference else 1.0
-    scores = fit(loss, from_logps(*([x / unit] * 2 for x in logps)))
-    assert loss(scores).tolist() == pytest.approx(values(loss, examples(scores)), rel=1e-9, abs=1e-12)
+    batch = fit(loss, from_logps(*([x / unit] * 2 for x in logps)))
+    assert loss(batch).tolist() == pytest.approx(values(loss, examples(batch)), rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("reference_lengths", [True, False])
 @pytest.mark.parametrize("loss", CASES)
-def test_tokens_and_lengths_enter_as_the_plain_formula_says(loss, reference_lengths):
+def test_tokens_and_lengths_enter_as_in_the_plain_formula(loss, reference_lengths):
     # A stored reference may be one number per candidate, without a length: it is the same candidate's.
-    scores = fit(loss, with_tokens(scale=1 / loss.beta, reference_lengths=reference_lengths))
-    assert len(set(scores.chosen.lengths.tolist())) > 2
-    assert loss(scores).tolist() == pytest.approx(values(loss, examples(scores)), rel=1e-10, abs=1e-12)
+    batch = fit(loss, with_tokens(scale=1 / loss.beta, reference_lengths=reference_lengths))
+    assert len(set(batch.chosen.lengths.tolist())) > 2
+    assert loss(batch).tolist() == pytest.approx(values(loss, examples(batch)), rel=1e-10, abs=1e-12)
 
 
 @pytest.mark.parametrize("loss", [case for case in CASES if case.values[0].hyper.get("per_token")])
-def test_a_mean_over_tokens_is_a_choice_and_scores_without_lengths_are_of_length_one(loss):
-    scores = fit(loss, with_tokens(scale=1 / loss.beta))
+def test_a_mean_over_tokens_is_a_setting_and_logps_without_lengths_have_length_one(loss):
+    batch = fit(loss, with_tokens(scale=1 / loss.beta))
     summed = loss.loss.bind(**{**loss.hyper, "per_token": False})
-    bare = bared(scores)
-    assert torch.equal(loss(bare), summed(bare)) and torch.equal(summed(scores), summed(bare))
-    assert not torch.equal(loss(scores), summed(scores))
+    bare = bared(batch)
+    assert torch.equal(loss(bare), summed(bare)) and torch.equal(summed(batch), summed(bare))
+    assert not torch.equal(loss(batch), summed(batch))
     # Rewards and margins are those that the loss sees.
-    for found, expected in zip(loss.rewards(scores), summed.rewards(scores.per_token()), strict=True):
-        assert torch.equal(found, expected) and not torch.equal(found, loss.beta * scores.chosen_logratio)
+    for found, expected in zip(loss.rewards(batch), summed.rewards(batch.per_token()), strict=True):
+        assert torch.equal(found, expected) and not torch.equal(found, loss.beta * batch.chosen_logratio)
     if loss.loss.takes == "margin":
-        assert torch.equal(loss.saturation(scores), summed.saturation(scores.per_token()))
+        assert torch.equal(loss.saturation(batch), summed.saturation(batch.per_token()))
 
 
 @pytest.mark.parametrize("loss", FIXED_AT_ZERO)
 def test_an_equal_policy_and_reference_cost_what_is_claimed(loss):
     logps = torch.tensor([-0.03, -120.5, 0.0], dtype=torch.float64)
-    scores = fit(loss, PairLogps(*map(CandidateLogps, (logps, 2 * logps, logps, 2 * logps))), baseline=0.0)
-    scores = everywhere_equal(scores)
-    assert torch.equal(scores.margin, torch.zeros(3, dtype=torch.float64))
+    batch = fit(loss, PairLogps(*map(CandidateLogps, (logps, 2 * logps, logps, 2 * logps))), baseline=0.0)
+    batch = everywhere_equal(batch)
+    assert torch.equal(batch.margin, torch.zeros(3, dtype=torch.float64))
     if loss.at_zero is None and loss.loss.kind == "list":  # then its length and rewards fix it, and no likelihood
-        torch.testing.assert_close(loss(with_logps(scores, lambda x: 3 * x - 1)), loss(scores), rtol=1e-14, atol=0)
+        torch.testing.assert_close(loss(with_logps(batch, lambda x: 3 * x - 1)), loss(batch), rtol=1e-14, atol=0)
         return
     if loss.at_zero is None:  # weights of their own for the two sides, or a reference that counts in part
-        assert len(set(loss(scores).tolist())) > 1
+        assert len(set(loss(batch).tolist())) > 1
         return
-    torch.testing.assert_close(loss(scores), torch.full((3,), loss.at_zero, dtype=torch.float64), rtol=1e-15, atol=0)
+    torch.testing.assert_close(loss(batch), torch.full((3,), loss.at_zero, dtype=torch.float64), rtol=1e-15, atol=0)
 
 
 @pytest.mark.parametrize("loss", ON_A_MARGIN)
@@ -196,8 +196,8 @@ def test_the_loss_falls_to_the_claimed_optimum_and_rises_after_it(loss):
 @given(reach=REACHES)
 @QUIET
 def test_swapping_the_label_costs_the_claimed_multiple_of_the_margin(loss, reach):
-    scores = from_margins([reach / loss.beta])
-    difference = (loss(scores) - loss(scores.swapped())).item()
+    batch = from_margins([reach / loss.beta])
+    difference = (loss(batch) - loss(batch.swapped())).item()
     assert difference == pytest.approx(loss.loss.skew(loss.hyper) * reach / loss.beta, rel=1e-9, abs=1e-12)
 
 
@@ -220,46 +220,44 @@ def test_a_larger_beta_is_a_larger_margin(loss, reach, factor):
 
 @pytest.mark.parametrize("loss", CASES)
 def test_permuting_the_batch_permutes_the_losses(loss):
-    scores, order = fit(loss, drawn(9, scale=1 / loss.beta)), torch.tensor([3, 0, 8, 1, 7, 2, 6, 5, 4])
-    assert torch.equal(loss(taken(scores, order)), loss(scores)[order])
+    batch, order = fit(loss, drawn(9, scale=1 / loss.beta)), torch.tensor([3, 0, 8, 1, 7, 2, 6, 5, 4])
+    assert torch.equal(loss(taken(batch, order)), loss(batch)[order])
 
 
 @pytest.mark.parametrize("loss", [case for case in CASES if not case.values[0].loss.needs_whole_batch])
-def test_a_pair_costs_the_same_alone_as_in_a_batch(loss):
-    scores = fit(loss, drawn(5, scale=1 / loss.beta))
-    alone = [loss(taken(scores, slice(i, i + 1))) for i in range(5)]
-    torch.testing.assert_close(torch.cat(alone), loss(scores), rtol=1e-14, atol=0)
+def test_a_pair_costs_the_same_by_itself_as_in_a_batch(loss):
+    batch = fit(loss, drawn(5, scale=1 / loss.beta))
+    alone = [loss(taken(batch, slice(i, i + 1))) for i in range(5)]
+    torch.testing.assert_close(torch.cat(alone), loss(batch), rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("loss", CASES)
 def test_a_gradient_reaches_the_policy_and_none_the_reference(loss):
-    scores = fit(loss, from_logps(*([-3.0, -3.0] for _ in range(4))), baseline=0.0)
+    batch = fit(loss, from_logps(*([-3.0, -3.0] for _ in range(4))), baseline=0.0)
     leaf = lambda s: dataclasses.replace(s, logps=s.logps.detach().clone().requires_grad_(True))
-    scores = dataclasses.replace(
-        scores,
-        **{side: leaf(getattr(scores, side)) for side in SIDES},
-        further={role: AnswerLogps(leaf(a.policy), leaf(a.reference)) for role, a in scores.further.items()},
-        rewards={role: x.requires_grad_(True) for role, x in scores.rewards.items()},
-        extra_models={
-            n: tuple(map(leaf, pair)) if n == "previous" else pair for n, pair in scores.extra_models.items()
-        },
-        baseline=None if scores.baseline is None else scores.baseline.requires_grad_(True),
+    batch = dataclasses.replace(
+        batch,
+        **{side: leaf(getattr(batch, side)) for side in SIDES},
+        further={role: AnswerLogps(leaf(a.policy), leaf(a.reference)) for role, a in batch.further.items()},
+        rewards={role: x.requires_grad_(True) for role, x in batch.rewards.items()},
+        extra_models={n: tuple(map(leaf, pair)) if n == "previous" else pair for n, pair in batch.extra_models.items()},
+        baseline=None if batch.baseline is None else batch.baseline.requires_grad_(True),
     )
     if loss.loss.accepts_undesirable:
-        scores = dataclasses.replace(scores, desirable=torch.tensor([True, False]))
+        batch = dataclasses.replace(batch, desirable=torch.tensor([True, False]))
     if "parts" in loss.loss.needs:
         return  # what is a gradient of parts, their own tests look at
-    loss(scores).sum().backward()
-    chosen, rejected, *references = (getattr(scores, side).logps.grad for side in SIDES)
+    loss(batch).sum().backward()
+    chosen, rejected, *references = (getattr(batch, side).logps.grad for side in SIDES)
     still = [
         *references,
-        *(x.grad for x in scores.rewards.values()),
-        scores.baseline.grad if loss.loss.accepts_undesirable else None,
+        *(x.grad for x in batch.rewards.values()),
+        batch.baseline.grad if loss.loss.accepts_undesirable else None,
     ]
-    still += [s.logps.grad for pair in scores.extra_models.values() for s in pair if s.logps.requires_grad]
-    still += [answer.reference.logps.grad for answer in scores.further.values()]
+    still += [s.logps.grad for pair in batch.extra_models.values() for s in pair if s.logps.requires_grad]
+    still += [answer.reference.logps.grad for answer in batch.further.values()]
     assert all(gradient is None for gradient in still)
-    moved = [answer.policy.logps.grad for answer in scores.further.values()]
+    moved = [answer.policy.logps.grad for answer in batch.further.values()]
     assert all((gradient != 0).any() for gradient in moved)
     if PLAIN[loss.name].aside:
         assert chosen is None and rejected is None and all((gradient < 0).all() for gradient in moved)
@@ -272,13 +270,13 @@ def test_a_gradient_reaches_the_policy_and_none_the_reference(loss):
 
 @pytest.mark.parametrize("loss", CASES)
 def test_the_gradient_is_the_slope_of_the_loss(loss):
-    scores, step = fit(loss, drawn(6, seed=4, scale=1 / loss.beta)), 1e-5 / loss.beta
+    batch, step = fit(loss, drawn(6, seed=4, scale=1 / loss.beta)), 1e-5 / loss.beta
     for side in ("chosen",) if loss.loss.kind == "single" else ("chosen", "rejected"):
-        logps = getattr(scores, side).logps
+        logps = getattr(batch, side).logps
         leaf = logps.clone().requires_grad_(True)
         if "parts" in loss.loss.needs or PLAIN[loss.name].aside:  # parts are moved by their own tests
             continue
-        moved = lambda x, side=side: loss(dataclasses.replace(scores, **{side: replace_logps(scores, side, x)}))
+        moved = lambda x, side=side: loss(dataclasses.replace(batch, **{side: replace_logps(batch, side, x)}))
         (found,) = torch.autograd.grad(moved(leaf).sum(), leaf)
         slope = (moved(logps + step) - moved(logps - step)) / (2 * step)
         if loss.loss.needs_whole_batch:  # an example's score may count in another one's loss
@@ -289,13 +287,13 @@ def test_the_gradient_is_the_slope_of_the_loss(loss):
 
 @pytest.mark.parametrize("loss", [case for case in CASES if case.values[0].loss.roles])
 def test_the_gradient_by_a_further_answer_is_the_slope_of_the_loss(loss):
-    scores, step = fit(loss, drawn(6, seed=4, scale=1 / loss.beta)), 1e-5 / loss.beta
-    for role, answer in scores.further.items():
+    batch, step = fit(loss, drawn(6, seed=4, scale=1 / loss.beta)), 1e-5 / loss.beta
+    for role, answer in batch.further.items():
         logps = answer.policy.logps
 
         def moved(x, role=role, answer=answer):
             other = AnswerLogps(dataclasses.replace(answer.policy, logps=x), answer.reference)
-            return loss(dataclasses.replace(scores, further={**scores.further, role: other}))
+            return loss(dataclasses.replace(batch, further={**batch.further, role: other}))
 
         leaf = logps.clone().requires_grad_(True)
         (found,) = torch.autograd.grad(moved(leaf).sum(), leaf)
@@ -308,37 +306,37 @@ def test_the_gradient_by_a_further_answer_is_the_slope_of_the_loss(loss):
 @pytest.mark.parametrize("loss", CASES)
 def test_extreme_margins_stay_finite(loss, dtype):
     # Twice, so that of single examples each is once desirable and once not; a sure candidate is among them.
-    scores = from_margins([-1e4, 1e4, -1e4 / loss.beta, 1e4 / loss.beta, 0.0] * 2, dtype)
-    scores = fit(loss, scores)
+    batch = from_margins([-1e4, 1e4, -1e4 / loss.beta, 1e4 / loss.beta, 0.0] * 2, dtype)
+    batch = fit(loss, batch)
     if loss.loss.accepts_undesirable:
-        scores = dataclasses.replace(scores, desirable=torch.arange(10) < 5, baseline=torch.tensor(1e3, dtype=dtype))
+        batch = dataclasses.replace(batch, desirable=torch.arange(10) < 5, baseline=torch.tensor(1e3, dtype=dtype))
     read = "parts" if "parts" in loss.loss.needs else "logps"
-    leaves = [getattr(side, read).clone().requires_grad_(True) for side in scores.pair]
-    sides = (dataclasses.replace(s, **{read: x}) for s, x in zip(scores.pair, leaves, strict=True))
-    found = loss(dataclasses.replace(scores, **dict(zip(("chosen", "rejected"), sides, strict=True))))
+    leaves = [getattr(side, read).clone().requires_grad_(True) for side in batch.pair]
+    sides = (dataclasses.replace(s, **{read: x}) for s, x in zip(batch.pair, leaves, strict=True))
+    found = loss(dataclasses.replace(batch, **dict(zip(("chosen", "rejected"), sides, strict=True))))
     if PLAIN[loss.name].aside:
         found = found + 0.0 * sum(leaves)
     gradients = torch.autograd.grad(found.sum(), leaves, materialize_grads=True, allow_unused=True)
     assert found.isfinite().all() and all(gradient.isfinite().all() for gradient in gradients)
     if loss.loss.takes == "margin":
-        assert loss.saturation(scores).isfinite().all()
+        assert loss.saturation(batch).isfinite().all()
 
 
 @pytest.mark.parametrize("loss", [case for case in CASES if case not in AGAINST_A_REFERENCE])
 def test_a_loss_that_needs_no_reference_reads_none(loss):
-    scores = fit(loss, drawn(4))
+    batch = fit(loss, drawn(4))
     nothing = CandidateLogps(torch.full((4,), math.nan))
-    with_ = lambda x: dataclasses.replace(scores, reference_chosen=x, reference_rejected=x)
-    assert torch.equal(loss(with_(None)), loss(scores)) and torch.equal(loss(with_(nothing)), loss(scores))
+    with_ = lambda x: dataclasses.replace(batch, reference_chosen=x, reference_rejected=x)
+    assert torch.equal(loss(with_(None)), loss(batch)) and torch.equal(loss(with_(nothing)), loss(batch))
     assert loss.at_zero is None and loss.loss.at_zero is None
 
 
 @pytest.mark.parametrize("loss", CASES)
 def test_single_candidates_are_trained_on_or_refused_with_what_to_take(loss):
-    scores = fit(loss, drawn(4))
-    single = dataclasses.replace(scores, rejected=None, reference_rejected=None)
+    batch = fit(loss, drawn(4))
+    single = dataclasses.replace(batch, rejected=None, reference_rejected=None)
     if loss.loss.kind == "single":
-        assert torch.equal(loss(single), loss(scores))
+        assert torch.equal(loss(single), loss(batch))
     else:
         with pytest.raises(ValueError, match="rejected is None.*such as sft or kto"):
             loss(single)
@@ -346,7 +344,7 @@ def test_single_candidates_are_trained_on_or_refused_with_what_to_take(loss):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("loss", CASES)
-def test_half_precision_scores_are_upcast_before_anything_is_subtracted(loss, dtype):
+def test_half_precision_logps_are_upcast_before_any_subtraction(loss, dtype):
     low = fit(loss, drawn(6, dtype=dtype))
     high = with_logps(low, torch.Tensor.float)
     assert loss(low).dtype == torch.float32
@@ -364,21 +362,21 @@ def test_half_precision_scores_are_upcast_before_anything_is_subtracted(loss, dt
 @given(shift=st.floats(-2.0, 2.0))
 @QUIET
 def test_what_both_candidates_gain_alike_changes_nothing(loss, shift):
-    scores = fit(loss, drawn(4, scale=1 / loss.beta))
+    batch = fit(loss, drawn(4, scale=1 / loss.beta))
     moved = dataclasses.replace(
-        scores,
-        chosen=replace_logps(scores, "chosen", scores.chosen.logps + shift),
-        rejected=replace_logps(scores, "rejected", scores.rejected.logps + shift),
+        batch,
+        chosen=replace_logps(batch, "chosen", batch.chosen.logps + shift),
+        rejected=replace_logps(batch, "rejected", batch.rejected.logps + shift),
     )
-    torch.testing.assert_close(loss(moved), loss(scores), rtol=1e-9, atol=1e-9 / loss.beta**2)
+    torch.testing.assert_close(loss(moved), loss(batch), rtol=1e-9, atol=1e-9 / loss.beta**2)
 
 
 @pytest.mark.parametrize("loss", BY_THEMSELVES)
-def test_where_a_likelihood_counts_by_itself_a_common_gain_is_told(loss):
-    scores = fit(loss, drawn(4, scale=1 / loss.beta))
-    gain = lambda side: replace_logps(scores, side, getattr(scores, side).logps - 0.1 / loss.beta)
-    both = dataclasses.replace(scores, chosen=gain("chosen"), rejected=gain("rejected"))
-    assert ((loss(both) - loss(scores)).abs() > 1e-4).all()
+def test_where_a_likelihood_counts_itself_a_common_gain_changes_the_loss(loss):
+    batch = fit(loss, drawn(4, scale=1 / loss.beta))
+    gain = lambda side: replace_logps(batch, side, getattr(batch, side).logps - 0.1 / loss.beta)
+    both = dataclasses.replace(batch, chosen=gain("chosen"), rejected=gain("rejected"))
+    assert ((loss(both) - loss(batch)).abs() > 1e-4).all()
 
 
 @pytest.mark.parametrize("loss", ON_A_MARGIN)

@@ -64,6 +64,6 @@ def test_restating_twice_comes_back(beta, name, elements):
         ({"beta": 1.0, "elements": 4, "convention": "paper"}, "mean_half, mean, sum_half, sum"),
     ],
 )
-def test_what_cannot_be_restated_is_refused(arguments, said):
+def test_an_invalid_beta_or_convention_is_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
         equivalent_betas(**arguments)

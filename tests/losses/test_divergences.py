@@ -40,16 +40,16 @@ def test_the_known_pair_under_each_divergence(divergence, alpha, chosen, rejecte
 
 @pytest.mark.parametrize("end, divergence", [(1e-6, "reverse_kl"), (1 - 1e-6, "forward_kl")])
 def test_the_alpha_divergence_lies_between_the_two(end, divergence):
-    scores = drawn(20)
-    between, limit = (bound("logistic", *d, beta=0.5)(scores) for d in (("alpha", end), (divergence, 0.5)))
+    batch = drawn(20)
+    between, limit = (bound("logistic", *d, beta=0.5)(batch) for d in (("alpha", end), (divergence, 0.5)))
     torch.testing.assert_close(between, limit, rtol=1e-5, atol=1e-5)
-    middle = bound("logistic", "alpha", 0.5, beta=0.5)(scores)
+    middle = bound("logistic", "alpha", 0.5, beta=0.5)(batch)
     assert (middle - limit).abs().max() > 1e-3
 
 
 def test_without_another_divergence_nothing_is_changed():
-    scores = drawn(9)
-    assert torch.equal(bound("logistic", "reverse_kl", beta=0.5)(scores), LOSSES["logistic"].bind(beta=0.5)(scores))
+    batch = drawn(9)
+    assert torch.equal(bound("logistic", "reverse_kl", beta=0.5)(batch), LOSSES["logistic"].bind(beta=0.5)(batch))
 
 
 @pytest.mark.parametrize("divergence, alpha", EACH)
@@ -68,9 +68,9 @@ def test_the_slope_of_each_transform_is_positive_and_the_known_one(divergence, a
 
 @pytest.mark.parametrize("divergence, alpha", EACH)
 def test_at_equal_logratios_it_is_log_two(divergence, alpha):
-    scores = from_logps([0.3, -2.0], [0.3, -2.0], [0.0, 0.0], [0.0, 0.0])
+    batch = from_logps([0.3, -2.0], [0.3, -2.0], [0.0, 0.0], [0.0, 0.0])
     expected = torch.full((2,), math.log(2.0), dtype=torch.float64)
-    torch.testing.assert_close(bound("logistic", divergence, alpha, beta=5.0)(scores), expected, rtol=1e-15, atol=0)
+    torch.testing.assert_close(bound("logistic", divergence, alpha, beta=5.0)(batch), expected, rtol=1e-15, atol=0)
 
 
 def test_under_js_the_rejected_candidate_is_pushed_more_than_the_chosen_one_is_pulled():
@@ -93,19 +93,19 @@ def test_under_js_the_rejected_candidate_is_pushed_more_than_the_chosen_one_is_p
     ],
 )
 def test_a_loss_of_a_margin_is_the_same_function_of_the_bent_one(name, hyper, divergence, alpha):
-    scores = drawn(11)
-    chosen, rejected = (divergence_reward(x, divergence, alpha) for x in scores.logratios)
+    batch = drawn(11)
+    chosen, rejected = (divergence_reward(x, divergence, alpha) for x in batch.logratios)
     bent = chosen - rejected
     expected = LOSSES[name].bind(**hyper)(from_margins(bent))
-    torch.testing.assert_close(bound(name, divergence, alpha, **hyper)(scores), expected, rtol=1e-13, atol=0)
+    torch.testing.assert_close(bound(name, divergence, alpha, **hyper)(batch), expected, rtol=1e-13, atol=0)
 
 
 def test_means_over_tokens_are_taken_and_logps_stretched_before_a_logratio_is_bent():
-    scores = with_tokens()
+    batch = with_tokens()
     loss = bound("ipo", "js", beta=0.5, logp_scale=3.0)
-    means = scores.per_token()
+    means = batch.per_token()
     bent = [torch.nn.functional.logsigmoid(3.0 * x) for x in means.logratios]
-    torch.testing.assert_close(loss.margin(scores), bent[0] - bent[1], rtol=1e-13, atol=1e-15)
+    torch.testing.assert_close(loss.margin(batch), bent[0] - bent[1], rtol=1e-13, atol=1e-15)
 
 
 def test_near_the_reference_all_divergences_are_one_but_for_js_that_has_half_of_it():
@@ -119,10 +119,10 @@ def test_near_the_reference_all_divergences_are_one_but_for_js_that_has_half_of_
 def test_logratios_far_out_stay_finite(divergence, alpha, dtype):
     far = [-100.0, 100.0, -1e4, 1e4]
     zeros = [0.0] * 4
-    for scores in (from_logps(zeros, far, zeros, zeros, dtype), from_logps(far, zeros, zeros, zeros, dtype)):
+    for batch in (from_logps(zeros, far, zeros, zeros, dtype), from_logps(far, zeros, zeros, zeros, dtype)):
         loss = bound("logistic", divergence, alpha, beta=0.1)
-        chosen, rejected = slopes(loss, scores)
-        assert loss(scores).isfinite().all() and all(map(math.isfinite, [*chosen, *rejected]))
+        chosen, rejected = slopes(loss, batch)
+        assert loss(batch).isfinite().all() and all(map(math.isfinite, [*chosen, *rejected]))
 
 
 def divergence_of(name, alpha, u):
@@ -135,7 +135,7 @@ def divergence_of(name, alpha, u):
 
 
 @pytest.mark.parametrize("divergence, alpha", EACH)
-def test_the_best_policy_of_a_bandit_has_the_rewards_that_the_transform_says(divergence, alpha):
+def test_the_best_policy_of_a_bandit_has_the_rewards_of_the_transform(divergence, alpha):
     # What f-DPO relies on: at the maximum of E r - beta D_f the rewards' differences are beta (s - s').
     reference = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
     reward, beta = torch.tensor([1.0, 0.2, -0.5], dtype=torch.float64), 0.7

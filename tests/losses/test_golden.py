@@ -20,10 +20,10 @@ DENOISER = [
 
 @pytest.mark.parametrize("beta, d_w, d_l, u, printed", DENOISER)
 def test_denoiser_errors_give_the_published_convention(beta, d_w, d_l, u, printed):
-    scores = from_errors([0.1 + d_w], [0.3 + d_l], [0.1], [0.3])
-    assert beta * scores.margin.item() == pytest.approx(u, rel=1e-12)
+    batch = from_errors([0.1 + d_w], [0.3 + d_l], [0.1], [0.3])
+    assert beta * batch.margin.item() == pytest.approx(u, rel=1e-12)
     digits = len(printed.split("e")[0]) - 2
-    assert f"{LOSSES['logistic'].bind(beta=beta)(scores).item():.{digits}e}" == printed
+    assert f"{LOSSES['logistic'].bind(beta=beta)(batch).item():.{digits}e}" == printed
 
 
 # One language pair of 6 and 10 tokens: log-probabilities -12 and -15, reference -13 and -14.5, so the margin is 1.5.
@@ -42,24 +42,24 @@ LANGUAGE = [
 
 @pytest.mark.parametrize("name, hyper, printed", LANGUAGE)
 def test_token_log_probabilities_give_the_known_losses(name, hyper, printed):
-    scores = from_logps([-12.0], [-15.0], [-13.0], [-14.5], tokens=([6], [10]))
-    assert scores.margin.item() == 1.5
-    assert f"{LOSSES[name].bind(**hyper)(scores).item():.6f}" == printed
+    batch = from_logps([-12.0], [-15.0], [-13.0], [-14.5], tokens=([6], [10]))
+    assert batch.margin.item() == 1.5
+    assert f"{LOSSES[name].bind(**hyper)(batch).item():.6f}" == printed
 
 
 def test_ipo_sees_the_margin_of_means_as_its_authors_confirmed():
-    scores = from_logps([-12.0], [-15.0], [-13.0], [-14.5], tokens=([6], [10]))
+    batch = from_logps([-12.0], [-15.0], [-13.0], [-14.5], tokens=([6], [10]))
     margin = 1.0 / 6 + 0.5 / 10
-    assert LOSSES["ipo"].bind(beta=0.1)(scores).item() == pytest.approx((margin - 5.0) ** 2, rel=1e-14)
+    assert LOSSES["ipo"].bind(beta=0.1)(batch).item() == pytest.approx((margin - 5.0) ** 2, rel=1e-14)
 
 
 def test_the_odds_ratio_of_a_known_pair():
     # Means -0.7 and -1.2: the log-odds differ by 0.827959, the odds' loss is 0.362516, with the likelihood 0.736252.
-    scores = from_logps([-1.4], [-3.6], [0.0], [0.0], tokens=([2], [3]))
+    batch = from_logps([-1.4], [-3.6], [0.0], [0.0], tokens=([2], [3]))
     means = torch.tensor([-0.7, -1.2], dtype=torch.float64)
     assert f"{-log_odds(means).diff().item():.6f}" == "0.827959"
-    assert f"{LOSSES['orpo'].bind(weight=0.1)(scores).item():.6f}" == "0.736252"
-    assert f"{LOSSES['orpo'].bind(weight=1.0)(scores).item() - 0.7:.6f}" == "0.362516"
+    assert f"{LOSSES['orpo'].bind(weight=0.1)(batch).item():.6f}" == "0.736252"
+    assert f"{LOSSES['orpo'].bind(weight=1.0)(batch).item() - 0.7:.6f}" == "0.362516"
 
 
 def test_log_odds_are_precise_at_both_ends():
@@ -73,20 +73,20 @@ def test_log_odds_are_precise_at_both_ends():
 
 def test_simpo_of_equal_lengths_is_the_logistic_loss_without_a_reference_at_beta_by_the_length():
     # Ten and fourteen nats over eight tokens at beta 2, no margin to win by: 0.313262.
-    scores = from_logps([-10.0], [-14.0], [0.0], [0.0], tokens=([8], [8]))
-    found = LOSSES["simpo"].bind(beta=2.0, gamma_beta_ratio=0.0)(scores).item()
+    batch = from_logps([-10.0], [-14.0], [0.0], [0.0], tokens=([8], [8]))
+    found = LOSSES["simpo"].bind(beta=2.0, gamma_beta_ratio=0.0)(batch).item()
     assert f"{found:.6f}" == "0.313262"
-    assert found == pytest.approx(LOSSES["logistic"].bind(beta=0.25)(scores).item(), rel=1e-14)
+    assert found == pytest.approx(LOSSES["logistic"].bind(beta=0.25)(batch).item(), rel=1e-14)
     twice = from_logps([-20.0], [-14.0], [0.0], [0.0], tokens=([16], [8]))
-    assert LOSSES["simpo"].bind()(twice).item() == LOSSES["simpo"].bind()(scores).item()
+    assert LOSSES["simpo"].bind()(twice).item() == LOSSES["simpo"].bind()(batch).item()
 
 
 def test_rpo_is_the_logistic_loss_and_a_pull_that_does_not_end():
-    scores = from_margins([-3.0, 0.0, 40.0])
+    batch = from_margins([-3.0, 0.0, 40.0])
     clean, pulled = LOSSES["logistic"].bind(beta=2.0), LOSSES["rpo"].bind(beta=2.0, eta=0.25)
-    torch.testing.assert_close(pulled(scores) - clean(scores), -0.5 * scores.chosen.logps)
-    leaf = scores.chosen.logps.clone().requires_grad_(True)
-    (slope,) = torch.autograd.grad(pulled(replace(scores, chosen=CandidateLogps(leaf))).sum(), leaf)
+    torch.testing.assert_close(pulled(batch) - clean(batch), -0.5 * batch.chosen.logps)
+    leaf = batch.chosen.logps.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(pulled(replace(batch, chosen=CandidateLogps(leaf))).sum(), leaf)
     assert slope[2].item() == pytest.approx(-0.5) and slope[0] < slope[1] < slope[2]
 
 
@@ -100,11 +100,11 @@ def kto_of(logratios, desirable, point):
 
 def test_thumbs_cost_a_half_at_the_start_and_pull_with_a_quarter_beta():
     # Logratio 0, point 0: 1 - s(0) = 1/2, with slope -y beta s(0) (1 - s(0)).
-    scores = kto_of([0.0, 0.0], [True, False], 0.0)
+    batch = kto_of([0.0, 0.0], [True, False], 0.0)
     loss = LOSSES["kto"].bind(beta=0.1)
-    assert loss(scores).tolist() == [0.5, 0.5] and loss.at_zero == 0.5
-    leaf = scores.chosen.logps.requires_grad_(True)
-    (slope,) = torch.autograd.grad(loss(scores).sum(), leaf)
+    assert loss(batch).tolist() == [0.5, 0.5] and loss.at_zero == 0.5
+    leaf = batch.chosen.logps.requires_grad_(True)
+    (slope,) = torch.autograd.grad(loss(batch).sum(), leaf)
     assert slope.tolist() == pytest.approx([-0.025, 0.025])
 
 
@@ -178,26 +178,26 @@ def test_the_gradient_of_a_two_parameter_model_is_half_beta_times_the_lost_share
         assert found[i].item() == pytest.approx(slope.item(), rel=1e-5)
 
 
-def test_identical_candidates_have_no_margin_whatever_the_policy_says():
+def test_identical_candidates_have_margin_zero_under_every_policy():
     assert from_errors([0.7], [0.7], [0.2], [0.2]).margin.item() == 0.0
 
 
 def test_the_robust_loss_is_unbiased_under_its_noise():
     clean, corrected = LOSSES["logistic"].bind(beta=3.0), LOSSES["robust"].bind(beta=3.0, flip=0.2)
-    scores = from_margins([-2.0, -0.1, 0.0, 0.4, 5.0])
-    mixed = 0.8 * corrected(scores) + 0.2 * corrected(scores.swapped())
-    torch.testing.assert_close(mixed, clean(scores), rtol=1e-13, atol=1e-15)
+    batch = from_margins([-2.0, -0.1, 0.0, 0.4, 5.0])
+    mixed = 0.8 * corrected(batch) + 0.2 * corrected(batch.swapped())
+    torch.testing.assert_close(mixed, clean(batch), rtol=1e-13, atol=1e-15)
 
 
 def test_the_two_noisy_losses_are_the_clean_one_and_a_line():
-    scores = from_margins([-2.0, -0.1, 0.0, 0.4, 5.0])
-    clean = LOSSES["logistic"].bind(beta=3.0)(scores)
-    u = 3.0 * scores.margin
-    torch.testing.assert_close(LOSSES["logistic"].bind(beta=3.0, flip=0.2)(scores), clean + 0.2 * u)
-    torch.testing.assert_close(LOSSES["robust"].bind(beta=3.0, flip=0.2)(scores), clean - 0.2 / 0.6 * u)
+    batch = from_margins([-2.0, -0.1, 0.0, 0.4, 5.0])
+    clean = LOSSES["logistic"].bind(beta=3.0)(batch)
+    u = 3.0 * batch.margin
+    torch.testing.assert_close(LOSSES["logistic"].bind(beta=3.0, flip=0.2)(batch), clean + 0.2 * u)
+    torch.testing.assert_close(LOSSES["robust"].bind(beta=3.0, flip=0.2)(batch), clean - 0.2 / 0.6 * u)
 
 
 def test_saturation_of_the_logistic_loss_is_twice_the_lost_share():
-    scores = from_margins([-1.0, 0.0, 0.5, 40.0])
-    found = LOSSES["logistic"].bind(beta=2.0).saturation(scores)
-    torch.testing.assert_close(found, 2 * torch.sigmoid(-2.0 * scores.margin))
+    batch = from_margins([-1.0, 0.0, 0.5, 40.0])
+    found = LOSSES["logistic"].bind(beta=2.0).saturation(batch)
+    torch.testing.assert_close(found, 2 * torch.sigmoid(-2.0 * batch.margin))

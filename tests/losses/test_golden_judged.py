@@ -43,7 +43,7 @@ LANGUAGE = [
 
 
 @pytest.mark.parametrize("name, hyper, besides, printed", LANGUAGE)
-def test_a_known_pair_costs_what_is_printed(name, hyper, besides, printed):
+def test_a_known_pair_has_the_published_loss(name, hyper, besides, printed):
     assert f"{LOSSES[name].bind(**hyper)(language(**besides)).item():.6f}" == printed
 
 
@@ -63,10 +63,10 @@ def test_a_soft_label_has_its_minimum_where_the_rewards_say():
     ],
 )
 def test_three_answers_cost_what_is_printed(name, hyper, logps, tokens, nll, pair, total):
-    scores = from_logps([logps[0]], [logps[1]], [0.0], [0.0], tokens=([tokens[0]], [tokens[1]]))
-    scores = known(scores, further={"gold": answered(-7 * nll, tokens=7)})
-    assert f"{LOSSES[name].bind(**{**hyper, 'alpha': 0.0})(scores).item():.6f}" == pair
-    assert f"{LOSSES[name].bind(**hyper)(scores).item():.6f}" == total
+    batch = from_logps([logps[0]], [logps[1]], [0.0], [0.0], tokens=([tokens[0]], [tokens[1]]))
+    batch = known(batch, further={"gold": answered(-7 * nll, tokens=7)})
+    assert f"{LOSSES[name].bind(**{**hyper, 'alpha': 0.0})(batch).item():.6f}" == pair
+    assert f"{LOSSES[name].bind(**hyper)(batch).item():.6f}" == total
 
 
 @pytest.mark.parametrize(
@@ -80,34 +80,34 @@ def test_three_answers_cost_what_is_printed(name, hyper, logps, tokens, nll, pai
 )
 def test_a_calibration_answer_costs_what_is_printed(sign, alpha, printed):
     # Log-probabilities -10 and -15, reference -12 and -14: the pair alone costs 0.554355.
-    scores = known(from_logps([-10.0], [-15.0], [-12.0], [-14.0]), further={"calibration": 1.5})
-    assert f"{LOSSES['logistic'].bind(beta=0.1)(scores).item():.6f}" == "0.554355"
-    assert f"{LOSSES['vpo'].bind(beta=0.1, alpha=alpha, sign=sign)(scores).item():.6f}" == printed
+    batch = known(from_logps([-10.0], [-15.0], [-12.0], [-14.0]), further={"calibration": 1.5})
+    assert f"{LOSSES['logistic'].bind(beta=0.1)(batch).item():.6f}" == "0.554355"
+    assert f"{LOSSES['vpo'].bind(beta=0.1, alpha=alpha, sign=sign)(batch).item():.6f}" == printed
 
 
-def test_a_rationale_beside_the_logistic_loss_costs_what_is_printed():
-    scores = language(further={"rationale": answered(-40.0)})
+def test_a_rationale_added_to_the_logistic_loss_has_the_published_loss():
+    batch = language(further={"rationale": answered(-40.0)})
     for form, printed in {"nll": "4.620957", "logsigmoid": "4.639107"}.items():
         terms = Term(LOSSES["logistic"].bind(beta=0.1)), Term(LOSSES["rationale"].bind(gamma=0.1, form=form))
-        assert f"{Objective(terms)(scores).item():.6f}" == printed
+        assert f"{Objective(terms)(batch).item():.6f}" == printed
 
 
 def test_one_answer_under_two_prompts_is_the_logistic_loss():
     # Logratios 1.0 and -0.3 of one answer under two prompts: 0.630258.
-    scores = from_logps([-9.0], [-9.3], [-10.0], [-9.0])
-    assert f"{LOSSES['logistic'].bind(beta=0.1)(scores).item():.6f}" == "0.630258"
+    batch = from_logps([-9.0], [-9.3], [-10.0], [-9.0])
+    assert f"{LOSSES['logistic'].bind(beta=0.1)(batch).item():.6f}" == "0.630258"
 
 
 def test_two_margins_against_each_other_cost_what_is_printed():
     # Margins 0.20 and 0.15 in units of reward: 0.668460.
-    scores = known(from_margins([1.5]), further={"augmented_chosen": 1.2, "augmented_rejected": -0.8})
-    assert f"{LOSSES['margin_contrast'].bind(beta=0.1)(scores).item():.6f}" == "0.668460"
+    batch = known(from_margins([1.5]), further={"augmented_chosen": 1.2, "augmented_rejected": -0.8})
+    assert f"{LOSSES['margin_contrast'].bind(beta=0.1)(batch).item():.6f}" == "0.668460"
 
 
 def test_prompts_and_answers_together_cost_what_is_printed():
-    scores = from_logps([-8.5], [-11.0], [-10.0], [-10.0])
-    assert f"{LOSSES['dove'].bind(beta=0.1)(scores).item():.6f}" == "0.575939"
-    assert f"{LOSSES['dove'].bind(beta=0.1)(known(scores, prompts=(2.0, -1.0))).item():.6f}" == "0.455492"
+    batch = from_logps([-8.5], [-11.0], [-10.0], [-10.0])
+    assert f"{LOSSES['dove'].bind(beta=0.1)(batch).item():.6f}" == "0.575939"
+    assert f"{LOSSES['dove'].bind(beta=0.1)(known(batch, prompts=(2.0, -1.0))).item():.6f}" == "0.455492"
 
 
 def test_win_rates_of_one_and_nothing_are_half_of_what_trl_prints():
@@ -126,6 +126,6 @@ def test_at_the_start_the_regressions_are_as_far_off_as_their_targets():
 
 def test_the_gradient_by_a_gold_answer_is_its_weight_by_its_length():
     gold = torch.tensor([-10.5], dtype=torch.float64, requires_grad=True)
-    scores = known(from_logps([-10.0], [-12.0], [0.0], [0.0]), further={"gold": answered(gold, tokens=7)})
-    (slope,) = torch.autograd.grad(LOSSES["tpo"].bind(alpha=0.9)(scores).sum(), gold)
+    batch = known(from_logps([-10.0], [-12.0], [0.0], [0.0]), further={"gold": answered(gold, tokens=7)})
+    (slope,) = torch.autograd.grad(LOSSES["tpo"].bind(alpha=0.9)(batch).sum(), gold)
     assert slope.item() == pytest.approx(-0.9 / 7, rel=1e-14)

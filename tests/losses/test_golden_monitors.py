@@ -91,7 +91,7 @@ def test_a_larger_beta_never_makes_the_ideal_better_where_the_reference_is_wrong
     assert rates == sorted(rates, reverse=True) and rates[0] > rates[-1]
 
 
-def test_rater_shares_are_assumed_for_plain_votes_alone():
+def test_rater_shares_are_assumed_for_plain_votes_only():
     assert rater_shares(t(1.0, 0.0, 1.0)).tolist() == [0.75, 0.25, 0.75]
     assert rater_shares(t(1.0, 0.6, 0.0)).tolist() == [0.999, 0.6, pytest.approx(0.001)]
 
@@ -177,7 +177,7 @@ def test_true_probabilities_are_calibrated_and_overconfident_ones_are_found_out(
     assert loud.error > 0.1 and loud.factor == pytest.approx(0.25, abs=0.02)
 
 
-def test_a_model_that_says_nothing_is_worth_a_coin():
+def test_an_uninformative_model_has_the_brier_score_of_a_coin():
     found = calibration(t(0, 0, 0), t(1, 1, 0))
     assert math.isnan(found.factor)
     assert (found.error, found.brier, found.nll) == (0.0, 0.25, pytest.approx(math.log(2)))

@@ -73,10 +73,10 @@ def test_the_hinge_without_a_reference_is_that_of_slic():
     assert f"{LOSSES['hinge'].bind(beta=0.05)(indifferent).item():.6f}" == "0.850000"
 
 
-def slopes(loss, scores):
+def slopes(loss, batch):
     """Derivatives by the chosen and by the rejected log-probability."""
-    (chosen, rejected), leaves = scores.pair, [s.logps.clone().requires_grad_(True) for s in scores.pair]
-    moved = replace(scores, chosen=replace(chosen, logps=leaves[0]), rejected=replace(rejected, logps=leaves[1]))
+    (chosen, rejected), leaves = batch.pair, [s.logps.clone().requires_grad_(True) for s in batch.pair]
+    moved = replace(batch, chosen=replace(chosen, logps=leaves[0]), rejected=replace(rejected, logps=leaves[1]))
     return [x.tolist() for x in torch.autograd.grad(loss(moved).sum(), leaves, materialize_grads=True)]
 
 
@@ -109,8 +109,8 @@ def test_the_parts_of_asft_on_the_known_pair():
 
 def test_asft_of_a_denoiser_takes_a_scaled_error_for_a_probability():
     # Errors 0.30 and 0.25 times 5 are the means above: a logp is half an error, so the scale is 10.
-    scores = from_errors([0.30], [0.25], [0.0], [0.0])
-    assert f"{LOSSES['asft'].bind(logp_scale=10.0)(scores).item():.6f}" == "3.337580"
+    batch = from_errors([0.30], [0.25], [0.0], [0.0])
+    assert f"{LOSSES['asft'].bind(logp_scale=10.0)(batch).item():.6f}" == "3.337580"
 
 
 def test_cpl_with_a_bias_raises_the_loss_when_both_segments_become_unlikelier():
@@ -133,10 +133,10 @@ def test_the_smoothed_logistic_loss_is_least_where_it_is_known_to_be():
 
 def test_ranks_pair_the_gaps_of_three_pairs():
     # Gaps 3, -1, 0.5 of the policy and 1, 2, -2 of the reference: 3 meets 2, -1 meets -2, 0.5 meets 1.
-    scores = from_logps([3.0, -1.0, 0.5], [0.0] * 3, [1.0, 2.0, -2.0], [0.0] * 3)
-    found = LOSSES["aot"].bind(beta=0.5)(scores).tolist()
+    batch = from_logps([3.0, -1.0, 0.5], [0.0] * 3, [1.0, 2.0, -2.0], [0.0] * 3)
+    found = LOSSES["aot"].bind(beta=0.5)(batch).tolist()
     assert [f"{x:.6f}" for x in found] == ["0.474077", "0.474077", "0.825939"]
-    by_pair = LOSSES["logistic"].bind(beta=0.5)(scores).tolist()
+    by_pair = LOSSES["logistic"].bind(beta=0.5)(batch).tolist()
     assert [f"{x:.6f}" for x in by_pair] == ["0.313262", "1.701413", "0.251929"]
 
 
@@ -159,8 +159,8 @@ def test_a_toy_of_shared_parameters_loses_the_chosen_answer_under_dpo_and_keeps_
         theta = torch.zeros((), dtype=torch.float64, requires_grad=True)
         for _ in range(steps):
             logps = (theta * features).log_softmax(0)
-            scores = from_logps(logps[:1], logps[1:2], start[:1], start[1:])
-            (slope,) = torch.autograd.grad(loss(scores).sum() - pull * logps[0], theta)
+            batch = from_logps(logps[:1], logps[1:2], start[:1], start[1:])
+            (slope,) = torch.autograd.grad(loss(batch).sum() - pull * logps[0], theta)
             theta = (theta - slope).detach().requires_grad_(True)
         p = (theta * features).softmax(0).detach()
         return [f"{x:.6f}" for x in (p[0].item(), p[1].item(), p[2:].sum().item())]
@@ -174,6 +174,6 @@ def test_a_toy_of_shared_parameters_loses_the_chosen_answer_under_dpo_and_keeps_
 
 def test_the_likelihood_of_cpo_is_per_token_of_the_chosen_answer():
     plain = LOSSES["cpo"].bind(beta=0.1, weight=0.0)
-    scores = known()
-    bare = replace(scores, chosen=CandidateLogps(scores.chosen.logps))  # without a length: one part
+    batch = known()
+    bare = replace(batch, chosen=CandidateLogps(batch.chosen.logps))  # without a length: one part
     assert LOSSES["cpo"].bind(beta=0.1)(bare).item() - plain(bare).item() == pytest.approx(12.0)

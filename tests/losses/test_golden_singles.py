@@ -48,9 +48,9 @@ def test_a_thumb_up_and_one_down_at_a_shift(shift, up, down, both):
     ],
 )
 def test_what_is_to_be_forgotten_and_how_hard_it_pulls(logratio, printed, slope):
-    scores = judged([logratio], False)
-    leaf = scores.chosen.logps.requires_grad_(True)
-    found = LOSSES["npo"].bind(beta=0.1)(scores)
+    batch = judged([logratio], False)
+    leaf = batch.chosen.logps.requires_grad_(True)
+    found = LOSSES["npo"].bind(beta=0.1)(batch)
     (pull,) = torch.autograd.grad(found.sum(), leaf)
     assert (f"{found.item():.6f}", f"{pull.item():.6f}") == (printed, slope)
 
@@ -67,8 +67,8 @@ def test_forgetting_slows_down_where_gradient_ascent_goes_on():
     ratio = torch.zeros(1, dtype=torch.float64)
     for step in range(2000):
         leaf = ratio.clone().requires_grad_(True)
-        scores = PairLogps(CandidateLogps(leaf), None, CandidateLogps(torch.zeros(1)), desirable=torch.tensor([False]))
-        ratio = ratio - 0.1 * torch.autograd.grad(loss(scores).sum(), leaf)[0]
+        batch = PairLogps(CandidateLogps(leaf), None, CandidateLogps(torch.zeros(1)), desirable=torch.tensor([False]))
+        ratio = ratio - 0.1 * torch.autograd.grad(loss(batch).sum(), leaf)[0]
         if step + 1 in (100, 2000):
             found.append(f"{ratio.item():.6f}")
     assert found == ["-7.935368", "-36.218764"]
@@ -85,8 +85,8 @@ def test_forgetting_slows_down_where_gradient_ascent_goes_on():
     ],
 )
 def test_a_demonstration_by_each_divergence(phi, printed, weight):
-    scores = judged([1.0])
-    leaf = scores.chosen.logps.requires_grad_(True)
-    found = LOSSES["f_sft"].bind(beta=0.1, phi=phi)(scores)
+    batch = judged([1.0])
+    leaf = batch.chosen.logps.requires_grad_(True)
+    found = LOSSES["f_sft"].bind(beta=0.1, phi=phi)(batch)
     (pull,) = torch.autograd.grad(found.sum(), leaf)
     assert (f"{found.item():.6f}", f"{-pull.item() / 0.1:.6f}") == (printed, weight)

@@ -18,7 +18,7 @@ def tensor(*values):
     return torch.tensor([values], dtype=torch.float64)
 
 
-def scores(parts, divergence=None, masks=None):
+def batch(parts, divergence=None, masks=None):
     parts = tensor(*parts)
     masks = None if masks is None else torch.tensor(masks, dtype=torch.float64)[:, None]
     return CandidateLogps(
@@ -26,9 +26,9 @@ def scores(parts, divergence=None, masks=None):
     )
 
 
-CHOSEN = scores((-1.0, -2.0, -0.5), (0.02, 0.10, 0.04), ((1, 0, 0.5), (0.5, 0, 1)))
-REJECTED = scores((-0.8, -1.0), (0.03, 0.05), ((0.5, 1), (1, 1)))
-EXAMPLE = PairLogps(CHOSEN, REJECTED, scores((-1.2, -1.5, -0.7)), scores((-0.7, -1.3)))
+CHOSEN = batch((-1.0, -2.0, -0.5), (0.02, 0.10, 0.04), ((1, 0, 0.5), (0.5, 0, 1)))
+REJECTED = batch((-0.8, -1.0), (0.03, 0.05), ((0.5, 1), (1, 1)))
+EXAMPLE = PairLogps(CHOSEN, REJECTED, batch((-1.2, -1.5, -0.7)), batch((-0.7, -1.3)))
 
 
 def masked(reward, divergence):
@@ -76,6 +76,6 @@ def test_a_step_pair_is_as_sure_as_its_visits():
 def test_a_segment_that_regrets_less_is_preferred():
     # Regrets 0 and 1 at beta 1: an advantage of -1 is the second segment's regret.
     segment = loss_named("segment").bind(beta=1.0)
-    still = scores((0.0, 0.0))
-    pair = PairLogps(still, scores((-0.25, -0.75)), still, still)
+    still = batch((0.0, 0.0))
+    pair = PairLogps(still, batch((-0.25, -0.75)), still, still)
     assert torch.exp(-segment(pair)).item() == pytest.approx(0.731059, abs=5e-7)

@@ -20,9 +20,9 @@ SAME_AS_DPO = [
 ]
 
 
-def assert_same(one, other, scores):
-    torch.testing.assert_close(one(scores), other(scores), rtol=1e-12, atol=1e-15)
-    for found, expected in zip(slopes(one, scores), slopes(other, scores), strict=True):
+def assert_same(one, other, batch):
+    torch.testing.assert_close(one(batch), other(batch), rtol=1e-12, atol=1e-15)
+    for found, expected in zip(slopes(one, batch), slopes(other, batch), strict=True):
         assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -49,24 +49,24 @@ def test_without_a_reference_that_has_an_opinion_three_losses_are_dpo():
 
 @pytest.mark.parametrize("flip", [0.1, 0.3])
 def test_the_noisy_losses_are_dpo_and_a_line(flip):
-    scores = drawn(20, scale=3.0)
-    line = BETA * scores.margin
-    robust, smoothed = (LOSSES[name].bind(beta=BETA, flip=flip)(scores) for name in ("robust", "logistic"))
-    torch.testing.assert_close(robust, DPO(scores) - flip / (1 - 2 * flip) * line, rtol=1e-12, atol=1e-13)
-    torch.testing.assert_close(smoothed, DPO(scores) + flip * line, rtol=1e-12, atol=1e-13)
+    batch = drawn(20, scale=3.0)
+    line = BETA * batch.margin
+    robust, smoothed = (LOSSES[name].bind(beta=BETA, flip=flip)(batch) for name in ("robust", "logistic"))
+    torch.testing.assert_close(robust, DPO(batch) - flip / (1 - 2 * flip) * line, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(smoothed, DPO(batch) + flip * line, rtol=1e-12, atol=1e-13)
 
 
 def test_the_likelihood_of_rpo_is_all_that_it_adds():
-    scores = drawn(9)
-    more = LOSSES["rpo"].bind(beta=BETA, eta=0.2)(scores) - DPO(scores)
-    torch.testing.assert_close(more, -0.2 * BETA * scores.chosen.logps, rtol=1e-12, atol=1e-14)
+    batch = drawn(9)
+    more = LOSSES["rpo"].bind(beta=BETA, eta=0.2)(batch) - DPO(batch)
+    torch.testing.assert_close(more, -0.2 * BETA * batch.chosen.logps, rtol=1e-12, atol=1e-14)
 
 
 def test_simpo_of_equal_lengths_is_dpo_without_its_reference():
     rows = [getattr(drawn(9), side).logps for side in SIDES]
-    scores = from_logps(*rows, tokens=([8] * 9, [8] * 9))
+    batch = from_logps(*rows, tokens=([8] * 9, [8] * 9))
     simpo = LOSSES["simpo"].bind(beta=2.0, gamma_beta_ratio=0.0)
-    assert_same(simpo, LOSSES["dpo_gamma"].bind(beta=0.25, gamma=0.0), scores)
+    assert_same(simpo, LOSSES["dpo_gamma"].bind(beta=0.25, gamma=0.0), batch)
 
 
 def test_a_biased_cpl_against_a_reference_is_flex_dpo():
@@ -75,48 +75,48 @@ def test_a_biased_cpl_against_a_reference_is_flex_dpo():
 
 
 def test_asft_without_its_odds_is_fine_tuning():
-    scores = with_logps(drawn(9), lambda x: -x.abs() - 0.1)
-    assert torch.equal(LOSSES["asft"].bind(lam=0.0)(scores), LOSSES["sft"].bind()(scores))
-    assert slopes(LOSSES["asft"].bind(lam=0.0), scores)[1] == [0.0] * 9
+    batch = with_logps(drawn(9), lambda x: -x.abs() - 0.1)
+    assert torch.equal(LOSSES["asft"].bind(lam=0.0)(batch), LOSSES["sft"].bind()(batch))
+    assert slopes(LOSSES["asft"].bind(lam=0.0), batch)[1] == [0.0] * 9
 
 
-def test_the_divergence_of_exo_is_that_of_the_smoothed_logistic_loss_turned_round():
+def test_the_divergence_of_exo_is_the_reverse_of_the_smoothed_logistic_loss():
     # Both are least at the same margin, and both are the divergence of two coins there: 0, up to the label's entropy.
     flip = 0.1
     exo, smoothed = (LOSSES[name].bind(beta=BETA, flip=flip) for name in ("exo", "logistic"))
     assert exo.loss.optimum(exo.hyper) == pytest.approx(smoothed.loss.optimum(smoothed.hyper), rel=1e-12)
-    scores = drawn(9)
-    q, p = torch.sigmoid(BETA * scores.margin), torch.tensor(1 - flip, dtype=torch.float64)
+    batch = drawn(9)
+    q, p = torch.sigmoid(BETA * batch.margin), torch.tensor(1 - flip, dtype=torch.float64)
     divergence = lambda a, b: a * (a / b).log() + (1 - a) * ((1 - a) / (1 - b)).log()
     entropy = -(p * p.log() + (1 - p) * (1 - p).log())
-    torch.testing.assert_close(exo(scores), divergence(q, p), rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(smoothed(scores), divergence(p, q) + entropy, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(exo(batch), divergence(q, p), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(smoothed(batch), divergence(p, q) + entropy, rtol=1e-12, atol=1e-14)
 
 
 def test_sppo_with_hard_labels_is_twice_sppo_with_win_rates_of_one_and_nothing():
-    scores = drawn(5)
+    batch = drawn(5)
     sure = {"chosen": torch.ones(5, dtype=torch.float64), "rejected": torch.zeros(5, dtype=torch.float64)}
-    rated = PairLogps(*(getattr(scores, side) for side in SIDES), rewards=sure)
+    rated = PairLogps(*(getattr(batch, side) for side in SIDES), rewards=sure)
     half = LOSSES["sppo"].bind(beta=0.1)(rated)
-    torch.testing.assert_close(LOSSES["sppo_hard"].bind(beta=0.1)(scores), 2 * half, rtol=1e-13, atol=0)
+    torch.testing.assert_close(LOSSES["sppo_hard"].bind(beta=0.1)(batch), 2 * half, rtol=1e-13, atol=0)
 
 
 def test_with_one_objective_that_counts_modpo_is_dpo():
     rewards = {side: torch.zeros(9, dtype=torch.float64) for side in ("chosen", "rejected")}
-    scores = PairLogps(*(getattr(drawn(9), side) for side in SIDES), rewards=rewards)
-    assert_same(LOSSES["modpo"].bind(beta=BETA, weight=1.0), DPO, scores)
+    batch = PairLogps(*(getattr(drawn(9), side) for side in SIDES), rewards=rewards)
+    assert_same(LOSSES["modpo"].bind(beta=BETA, weight=1.0), DPO, batch)
 
 
 def test_bco_without_a_shift_on_the_two_candidates_is_its_form_on_pairs():
-    scores, zero = drawn(6), torch.zeros((), dtype=torch.float64)
+    batch, zero = drawn(6), torch.zeros((), dtype=torch.float64)
     each = [
         LOSSES["bco"].bind(beta=BETA)(PairLogps(one, None, reference, desirable=torch.full((6,), good), baseline=zero))
         for one, reference, good in (
-            (scores.chosen, scores.reference_chosen, True),
-            (scores.rejected, scores.reference_rejected, False),
+            (batch.chosen, batch.reference_chosen, True),
+            (batch.rejected, batch.reference_rejected, False),
         )
     ]
-    torch.testing.assert_close(LOSSES["bco_pair"].bind(beta=BETA)(scores), sum(each), rtol=1e-13, atol=0)
+    torch.testing.assert_close(LOSSES["bco_pair"].bind(beta=BETA)(batch), sum(each), rtol=1e-13, atol=0)
 
 
 HALVES = [

@@ -16,8 +16,8 @@ from tests.losses.plain import PLAIN
 ON_FURTHER = [name for name, row in LOSSES.items() if row.roles]
 
 
-def of(name, scores, **hyper):
-    return LOSSES[name].bind(**hyper)(scores)
+def of(name, batch, **hyper):
+    return LOSSES[name].bind(**hyper)(batch)
 
 
 def random_pairs(**besides):
@@ -28,11 +28,11 @@ def close(found, wanted):
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 
-def same_loss_and_slope(found, wanted, scores):
-    """Two functions of scores: equal in value and by the chosen candidate's log-probability."""
-    leaf = scores.chosen.logps.clone().requires_grad_(True)
-    scores = replace(scores, chosen=replace(scores.chosen, logps=leaf))
-    values = found(scores), wanted(scores)
+def same_loss_and_slope(found, wanted, batch):
+    """Compares two functions of a batch: equal in value and by the chosen candidate's log-probability."""
+    leaf = batch.chosen.logps.clone().requires_grad_(True)
+    batch = replace(batch, chosen=replace(batch.chosen, logps=leaf))
+    values = found(batch), wanted(batch)
     close(*values)
     close(*(torch.autograd.grad(value.sum(), leaf)[0] for value in values))
 
@@ -54,8 +54,8 @@ def test_what_adds_nothing_leaves_the_logistic_loss(name):
 
 
 def test_equal_rewards_of_the_others_sharpen_the_logistic_loss():
-    scores = random_pairs(rewards=(torch.full((6,), 3.0), torch.full((6,), 3.0)))
-    close(of("modpo", scores, beta=0.1, weight=0.25), of("logistic", scores, beta=0.4))
+    batch = random_pairs(rewards=(torch.full((6,), 3.0), torch.full((6,), 3.0)))
+    close(of("modpo", batch, beta=0.1, weight=0.25), of("logistic", batch, beta=0.4))
 
 
 def test_what_others_say_for_the_chosen_candidate_has_to_be_outdone():
@@ -69,22 +69,22 @@ def test_what_others_say_for_the_chosen_candidate_has_to_be_outdone():
 
 def test_doubt_about_a_label_is_a_straight_line():
     gap = torch.linspace(-2.0, 2.0, 6, dtype=torch.float64)
-    scores = random_pairs(rewards=(gap, torch.zeros(6)))
+    batch = random_pairs(rewards=(gap, torch.zeros(6)))
     z = torch.sigmoid(3.0 * gap)
-    line = of("logistic", scores, beta=0.1) + (1 - z) * 0.1 * scores.margin
-    close(of("dno", scores, beta=0.1, scale=3.0), line)
-    close(of("dno", scores.swapped(), beta=0.1, scale=3.0), line)
+    line = of("logistic", batch, beta=0.1) + (1 - z) * 0.1 * batch.margin
+    close(of("dno", batch, beta=0.1, scale=3.0), line)
+    close(of("dno", batch.swapped(), beta=0.1, scale=3.0), line)
 
 
 def test_pairs_with_too_small_a_gap_do_not_count():
-    scores = random_pairs(rewards=(torch.tensor([0.0, 0.2, 0.5, 0.6, -0.7, 0.4]), torch.zeros(6)))
-    found = of("dno", scores, beta=0.1, target="hard", gap=0.5)
+    batch = random_pairs(rewards=(torch.tensor([0.0, 0.2, 0.5, 0.6, -0.7, 0.4]), torch.zeros(6)))
+    found = of("dno", batch, beta=0.1, target="hard", gap=0.5)
     counts = torch.tensor([False, False, True, True, True, False])
-    assert torch.equal(found, torch.where(counts, of("logistic", scores, beta=0.1), 0.0))
+    assert torch.equal(found, torch.where(counts, of("logistic", batch, beta=0.1), 0.0))
     assert LOSSES["dno"].bind(beta=0.1, gap=0.5).at_zero is None
 
 
-def test_scores_less_than_a_half_are_win_rates():
+def test_gpo_with_win_rates_minus_a_half_is_sppo():
     won, lost = torch.rand(2, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     score = random_pairs(rewards=(won - 0.5, lost - 0.5))
     close(of("gpo", score, beta=0.01), of("sppo", random_pairs(rewards=(won, lost)), beta=0.01))
@@ -114,8 +114,8 @@ def test_win_rates_that_are_none_are_refused(rewards):
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("name, hyper", [("gpo", {}), ("sppo", {}), ("inpo", {})])
 def test_a_relative_regression_is_the_same_one_measured_in_targets(name, hyper, relative):
-    scores = random_pairs(rewards=(torch.full((6,), 0.9), torch.full((6,), 0.2)), previous=drawn_twice())
-    plain, scaled = (of(name, scores, beta=0.01, relative=r) for r in (False, True))
+    batch = random_pairs(rewards=(torch.full((6,), 0.9), torch.full((6,), 0.2)), previous=drawn_twice())
+    plain, scaled = (of(name, batch, beta=0.01, relative=r) for r in (False, True))
     close(1e-4 * plain, scaled)
 
 
@@ -125,27 +125,27 @@ def drawn_twice():
 
 
 def test_in_the_first_round_the_previous_policy_is_the_reference():
-    scores = drawn(6, seed=3, scale=10.0)
-    scores = known(scores, previous=(scores.reference_chosen.logps, scores.reference_rejected.logps))
+    batch = drawn(6, seed=3, scale=10.0)
+    batch = known(batch, previous=(batch.reference_chosen.logps, batch.reference_rejected.logps))
     for share in (0.0, 0.3, 1.0):
         found = lambda s, share=share: of("inpo", s, beta=0.1, tau_over_eta=share)
-        same_loss_and_slope(found, lambda s: of("ipo", s, beta=0.1, per_token=False), scores)
+        same_loss_and_slope(found, lambda s: of("ipo", s, beta=0.1, per_token=False), batch)
 
 
 def test_a_share_of_one_forgets_the_previous_policy_and_of_none_the_reference():
-    scores, other = random_pairs(previous=drawn_twice()), drawn(6, seed=9, scale=10.0)
+    batch, other = random_pairs(previous=drawn_twice()), drawn(6, seed=9, scale=10.0)
     found = lambda s, share: of("inpo", s, beta=0.1, tau_over_eta=share)
-    moved = replace(scores, extra_models={"previous": (other.chosen, other.rejected)})
-    assert torch.equal(found(moved, 1.0), found(scores, 1.0)) and not torch.equal(found(moved, 0.5), found(scores, 0.5))
-    moved = replace(scores, reference_chosen=other.chosen, reference_rejected=other.rejected)
-    close(found(moved, 0.0), found(scores, 0.0))
+    moved = replace(batch, extra_models={"previous": (other.chosen, other.rejected)})
+    assert torch.equal(found(moved, 1.0), found(batch, 1.0)) and not torch.equal(found(moved, 0.5), found(batch, 0.5))
+    moved = replace(batch, reference_chosen=other.chosen, reference_rejected=other.rejected)
+    close(found(moved, 0.0), found(batch, 0.0))
 
 
 def test_a_margin_against_the_previous_policy_weighs_its_tokens_too():
-    scores = fit(LOSSES["inpo"].bind(beta=0.1), with_tokens())
-    previous = (scores.chosen, scores.rejected)
-    scores = replace(scores, extra_models={"previous": previous})
-    found = LOSSES["inpo"].bind(beta=0.1, tau_over_eta=0.0, ld_alpha=0.25)(scores)
+    batch = fit(LOSSES["inpo"].bind(beta=0.1), with_tokens())
+    previous = (batch.chosen, batch.rejected)
+    batch = replace(batch, extra_models={"previous": previous})
+    found = LOSSES["inpo"].bind(beta=0.1, tau_over_eta=0.0, ld_alpha=0.25)(batch)
     close(found, torch.full_like(found, 25.0))  # the policy is the previous one: no margin
 
 
@@ -153,13 +153,13 @@ def test_longer_answers_have_no_tokens_behind_a_third_one():
     assert {name for name in ON_FURTHER if "ld_alpha" in settings_of(LOSSES[name])} == set()
 
 
-def test_a_loss_of_the_previous_policy_says_what_is_missing():
+def test_a_loss_of_the_previous_policy_is_refused_without_it():
     with pytest.raises(ValueError, match="log-probabilities under the previous policy.*compute them too"):
         of("inpo", language(), beta=0.1)
 
 
 @pytest.mark.parametrize("name", ["gpo", "sppo", "dno", "odpo", "modpo"])
-def test_a_loss_of_rewards_says_what_is_missing_and_takes_no_scaled_logratios(name):
+def test_a_loss_of_rewards_is_refused_without_them_and_with_scaled_logratios(name):
     hyper = {"beta": 0.1, **({"weight": 0.5} if name == "modpo" else {})}
     with pytest.raises(ValueError, match="there is none of the chosen candidate.*diffalign score"):
         of(name, language(), **hyper)
@@ -169,92 +169,92 @@ def test_a_loss_of_rewards_says_what_is_missing_and_takes_no_scaled_logratios(na
 
 
 def test_without_revisions_the_joint_term_is_the_squared_loss_of_a_target_twice_as_far():
-    scores = random_pairs(further=dict.fromkeys(ROLES, answered(torch.zeros(6))))
+    batch = random_pairs(further=dict.fromkeys(ROLES, answered(torch.zeros(6))))
     found = lambda s: of("srpo", s, beta=0.1, mix=1.0)
-    same_loss_and_slope(found, lambda s: 4 * of("ipo", s, beta=0.05, relative=True, per_token=False), scores)
+    same_loss_and_slope(found, lambda s: 4 * of("ipo", s, beta=0.05, relative=True, per_token=False), batch)
 
 
 def test_without_a_reference_the_better_two_of_three_are_compared_as_ever():
-    scores = random_pairs(further={"gold": answered(torch.zeros(6))})
+    batch = random_pairs(further={"gold": answered(torch.zeros(6))})
     zero = CandidateLogps(torch.zeros(6, dtype=torch.float64))
-    free = replace(scores, reference_chosen=zero, reference_rejected=zero)
+    free = replace(batch, reference_chosen=zero, reference_rejected=zero)
     same_loss_and_slope(
         lambda s: of("tpo", s, beta=0.2, alpha=0.0),
         lambda s: of("logistic", replace(free, chosen=s.chosen), beta=0.2),
-        scores,
+        batch,
     )
 
 
 def test_the_chosen_answer_as_gold_adds_fine_tuning():
-    scores = with_tokens()
-    scores = replace(scores, further={"gold": answered(scores.chosen.logps)})
-    scores.further["gold"] = replace(scores.further["gold"], policy=scores.chosen)
-    difference = of("tpo", scores, beta=0.2, alpha=0.7) - of("tpo", scores, beta=0.2, alpha=0.0)
-    close(difference, 0.7 * of("sft", scores))
-    simpo = of("simpo", scores, beta=2.0, gamma_beta_ratio=0.25)
-    close(of("tpo_l", scores, beta=2.0, gamma=0.5, alpha=0.0), simpo)
+    batch = with_tokens()
+    batch = replace(batch, further={"gold": answered(batch.chosen.logps)})
+    batch.further["gold"] = replace(batch.further["gold"], policy=batch.chosen)
+    difference = of("tpo", batch, beta=0.2, alpha=0.7) - of("tpo", batch, beta=0.2, alpha=0.0)
+    close(difference, 0.7 * of("sft", batch))
+    simpo = of("simpo", batch, beta=2.0, gamma_beta_ratio=0.25)
+    close(of("tpo_l", batch, beta=2.0, gamma=0.5, alpha=0.0), simpo)
 
 
 def test_the_chosen_answer_as_calibration_is_the_regularised_loss():
-    scores = random_pairs()
-    chosen = answered(scores.chosen.logps, scores.reference_chosen.logps)
-    scores = replace(scores, further={"calibration": chosen})
-    constant = 0.3 * 0.1 * scores.reference_chosen.logps
-    close(of("vpo", scores, beta=0.1, alpha=0.3), of("rpo", scores, beta=0.1, eta=0.3) + constant)
+    batch = random_pairs()
+    chosen = answered(batch.chosen.logps, batch.reference_chosen.logps)
+    batch = replace(batch, further={"calibration": chosen})
+    constant = 0.3 * 0.1 * batch.reference_chosen.logps
+    close(of("vpo", batch, beta=0.1, alpha=0.3), of("rpo", batch, beta=0.1, eta=0.3) + constant)
 
 
 def test_a_calibration_answer_pulls_with_its_weight_until_it_is_clipped():
     for sign, way in (("offline", -1), ("online", 1)):
         logp = torch.tensor([2.0, 4.0], dtype=torch.float64, requires_grad=True)
-        scores = known(from_margins([0.0, 0.0]), further={"calibration": answered(logp, torch.zeros(2))})
-        found = of("vpo", scores, beta=0.5, alpha=0.2, sign=sign, clip=1.5).sum()
+        batch = known(from_margins([0.0, 0.0]), further={"calibration": answered(logp, torch.zeros(2))})
+        found = of("vpo", batch, beta=0.5, alpha=0.2, sign=sign, clip=1.5).sum()
         (slope,) = torch.autograd.grad(found, logp)
         assert slope.tolist() == pytest.approx([way * 0.2 * 0.5, 0.0])
 
 
-def test_what_explains_a_choice_stands_beside_it():
-    scores = random_pairs(further={"rationale": answered(torch.full((6,), -40.0))})
-    assert torch.equal(of("rationale", scores, gamma=0.0), torch.zeros(6, dtype=torch.float64))
-    close(of("rationale", scores, gamma=0.0, form="logsigmoid"), torch.full((6,), math.log(2), dtype=torch.float64))
+def test_a_rationale_is_a_term_that_reads_a_further_answer_only():
+    batch = random_pairs(further={"rationale": answered(torch.full((6,), -40.0))})
+    assert torch.equal(of("rationale", batch, gamma=0.0), torch.zeros(6, dtype=torch.float64))
+    close(of("rationale", batch, gamma=0.0, form="logsigmoid"), torch.full((6,), math.log(2), dtype=torch.float64))
 
 
 def test_equal_prompts_cost_log_two_and_teach_nothing():
     leaf = torch.tensor([1.5, -2.0], dtype=torch.float64, requires_grad=True)
     zero = CandidateLogps(torch.zeros(2, dtype=torch.float64))
-    scores = PairLogps(CandidateLogps(leaf), zero, zero, zero)
+    batch = PairLogps(CandidateLogps(leaf), zero, zero, zero)
     same = {"augmented_chosen": answered(leaf, torch.zeros(2)), "augmented_rejected": answered(torch.zeros(2))}
-    found = of("margin_contrast", known(scores, further=same), beta=0.1)
+    found = of("margin_contrast", known(batch, further=same), beta=0.1)
     (slope,) = torch.autograd.grad(found.sum(), leaf)
     assert found.tolist() == pytest.approx([math.log(2)] * 2) and slope.tolist() == [0.0, 0.0]
 
 
-def test_a_denoiser_gives_prompts_no_probability_and_none_is_asked():
-    scores = random_pairs()
-    assert scores.chosen.prompts is None
-    close(of("dove", scores, beta=0.1), of("logistic", scores, beta=0.1))
+def test_a_denoiser_has_no_prompt_probability_and_needs_none():
+    batch = random_pairs()
+    assert batch.chosen.prompts is None
+    close(of("dove", batch, beta=0.1), of("logistic", batch, beta=0.1))
 
 
 def test_a_prompt_is_taught_only_where_the_two_differ():
     def slope(one, other):
         policy = torch.tensor([one], dtype=torch.float64, requires_grad=True)
-        scores = known(from_margins([0.3]), prompts=(0.0, other))
-        scores = replace(scores, chosen=replace(scores.chosen, prompts=policy))
+        batch = known(from_margins([0.3]), prompts=(0.0, other))
+        batch = replace(batch, chosen=replace(batch.chosen, prompts=policy))
         if one == other:  # the same prompt: one tensor on both sides
-            scores = replace(scores, rejected=replace(scores.rejected, prompts=policy))
-        return torch.autograd.grad(of("dove", scores, beta=0.1).sum(), policy)[0].item()
+            batch = replace(batch, rejected=replace(batch.rejected, prompts=policy))
+        return torch.autograd.grad(of("dove", batch, beta=0.1).sum(), policy)[0].item()
 
     assert slope(1.0, 1.0) == 0.0 and slope(1.0, 2.0) < 0.0
 
 
 def test_a_gate_that_drops_a_candidate_drops_its_prompt():
-    scores = known(from_margins([0.3]), prompts=(2.0, -1.0)).gated(torch.zeros(1))
-    assert scores.rejected.prompts.tolist() == scores.reference_rejected.prompts.tolist()
+    batch = known(from_margins([0.3]), prompts=(2.0, -1.0)).gated(torch.zeros(1))
+    assert batch.rejected.prompts.tolist() == batch.reference_rejected.prompts.tolist()
 
 
 def test_turning_a_pair_round_turns_its_mirrored_answers_round():
     named = {"chosen_after_rejected": 1.0, "rejected_after_chosen": -0.5}
-    scores = language(further={**named, "gold": 7.0}, rewards=(0.9, 0.2))
-    turned = scores.swapped()
+    batch = language(further={**named, "gold": 7.0}, rewards=(0.9, 0.2))
+    turned = batch.swapped()
     found = {role: answer.logratio.item() for role, answer in turned.further.items()}
     assert found == {"chosen_after_rejected": -0.5, "rejected_after_chosen": 1.0, "gold": 7.0}
     assert [turned.reward(role).item() for role in ("chosen", "rejected")] == [0.2, 0.9]
@@ -262,17 +262,17 @@ def test_turning_a_pair_round_turns_its_mirrored_answers_round():
     assert {role: a.logratio.item() for role, a in back.further.items()} == {**named, "gold": 7.0}
 
 
-def test_a_revised_pair_turned_round_has_the_bracket_s_negative():
-    scores = fit(LOSSES["srpo"].bind(beta=1.0), drawn(5))
+def test_swapping_a_pair_with_revisions_negates_the_bracket():
+    batch = fit(LOSSES["srpo"].bind(beta=1.0), drawn(5))
     bracket = lambda s: 1.0 - of("srpo", s, beta=1.0, mix=1.0).sqrt()
     reviser = PLAIN["srpo"].formula
-    turned = [reviser(e, beta=1.0, mix=0.0) for e in examples(scores.swapped())]
-    assert of("srpo", scores.swapped(), beta=1.0, mix=0.0).tolist() == pytest.approx(turned)
+    turned = [reviser(e, beta=1.0, mix=0.0) for e in examples(batch.swapped())]
+    assert of("srpo", batch.swapped(), beta=1.0, mix=0.0).tolist() == pytest.approx(turned)
     total = lambda s: (
         s.chosen_logratio - s.rejected_logratio + s.further[ROLES[0]].logratio - s.further[ROLES[1]].logratio
     )
-    close(total(scores.swapped()), -total(scores))
-    assert bracket(scores).isfinite().all()
+    close(total(batch.swapped()), -total(batch))
+    assert bracket(batch).isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -280,10 +280,10 @@ def test_a_revised_pair_turned_round_has_the_bracket_s_negative():
 def test_extreme_further_answers_stay_finite(name, dtype):
     for hyper in PLAIN[name].settings:
         loss = LOSSES[name].bind(**hyper)
-        scores = fit(loss, from_margins([0.0, 1e4, -1e4], dtype))
+        batch = fit(loss, from_margins([0.0, 1e4, -1e4], dtype))
         leaf = torch.tensor([1e4, -1e4, 1e4], dtype=dtype, requires_grad=True)
-        further = {r: replace(a, policy=replace(a.policy, logps=leaf)) for r, a in scores.further.items()}
-        found = loss(replace(scores, further=further))
+        further = {r: replace(a, policy=replace(a.policy, logps=leaf)) for r, a in batch.further.items()}
+        found = loss(replace(batch, further=further))
         (slope,) = torch.autograd.grad(found.sum(), leaf)
         assert found.isfinite().all() and slope.isfinite().all()
 

@@ -53,8 +53,8 @@ def test_a_step_of_mirror_descent_towards_the_nash_policy():
     before = PREVIOUS.log()
 
     def mean(policy):
-        scores = pairs(policy, REFERENCE.log(), previous=(before[FIRST], before[SECOND]))
-        return (often * loss(scores)).sum()
+        batch = pairs(policy, REFERENCE.log(), previous=(before[FIRST], before[SECOND]))
+        return (often * loss(batch)).sum()
 
     (found,) = minimised(mean, 3)
     same(found, ((BEATS @ PREVIOUS) / beta + share * REFERENCE.log() + (1 - share) * before).softmax(0))
@@ -97,8 +97,8 @@ def test_two_objectives_are_weighed_as_one_reward_would_be():
     wanted = (REFERENCE.log() + (weight * one + others) / beta).softmax(0)
     same(found, wanted)
     # There every pair's logit is the first objective's difference.
-    scores = pairs(wanted.log(), REFERENCE.log(), rewards=(others[FIRST], others[SECOND]))
-    same(loss(scores), -torch.nn.functional.logsigmoid(one[FIRST] - one[SECOND]))
+    batch = pairs(wanted.log(), REFERENCE.log(), rewards=(others[FIRST], others[SECOND]))
+    same(loss(batch), -torch.nn.functional.logsigmoid(one[FIRST] - one[SECOND]))
 
 
 def test_soft_labels_end_at_the_reference_times_the_exponent_of_the_win_rate():

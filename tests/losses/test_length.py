@@ -16,11 +16,11 @@ def of_tokens(*answers, padding=0):
     """Scores of one pair, token by token: chosen, rejected, and both under the reference."""
     width = max(map(len, answers)) + padding
 
-    def scores(tokens):
+    def batch(tokens):
         row = torch.tensor([[*tokens, *[0.0] * (width - len(tokens))]], dtype=torch.float64)
         return CandidateLogps(row.sum(1), row, torch.tensor([len(tokens)]))
 
-    return PairLogps(*map(scores, answers))
+    return PairLogps(*map(batch, answers))
 
 
 def pair(**kwargs):
@@ -40,29 +40,29 @@ def test_the_known_answers_of_four_and_two_tokens(alpha, margin, loss):
 
 
 def test_equally_long_answers_do_not_notice():
-    scores = of_tokens(CHOSEN, (*REJECTED, -0.1, -3.0), CHOSEN_REFERENCE, (*REJECTED_REFERENCE, -0.2, -2.0))
-    assert logistic(0.0)(scores).item() == pytest.approx(logistic(1.0)(scores).item(), rel=1e-15)
+    batch = of_tokens(CHOSEN, (*REJECTED, -0.1, -3.0), CHOSEN_REFERENCE, (*REJECTED_REFERENCE, -0.2, -2.0))
+    assert logistic(0.0)(batch).item() == pytest.approx(logistic(1.0)(batch).item(), rel=1e-15)
 
 
 def test_the_margin_is_a_line_in_alpha():
-    scores = with_tokens()
-    low, middle, high = (logistic(a).margin(scores) for a in (0.0, 0.25, 1.0))
+    batch = with_tokens()
+    low, middle, high = (logistic(a).margin(batch) for a in (0.0, 0.25, 1.0))
     torch.testing.assert_close(middle, 0.75 * low + 0.25 * high, rtol=1e-13, atol=1e-15)
     assert (high - low).abs().max() > 0.1
 
 
 def test_a_token_behind_the_common_length_pulls_by_alpha():
-    scores = pair()
-    leaf = scores.chosen.parts.clone().requires_grad_(True)
-    chosen = replace(scores.chosen, parts=leaf, logps=leaf.sum(1))
-    (slope,) = torch.autograd.grad(logistic(0.3)(replace(scores, chosen=chosen)).sum(), leaf)
+    batch = pair()
+    leaf = batch.chosen.parts.clone().requires_grad_(True)
+    chosen = replace(batch.chosen, parts=leaf, logps=leaf.sum(1))
+    (slope,) = torch.autograd.grad(logistic(0.3)(replace(batch, chosen=chosen)).sum(), leaf)
     common, also, behind, last = slope[0].tolist()
     assert common == also < 0 and behind == last == pytest.approx(0.3 * common, rel=1e-12)
 
 
 def test_swapping_the_pair_negates_the_margin():
-    scores = with_tokens()
-    torch.testing.assert_close(logistic(0.3).margin(scores.swapped()), -logistic(0.3).margin(scores))
+    batch = with_tokens()
+    torch.testing.assert_close(logistic(0.3).margin(batch.swapped()), -logistic(0.3).margin(batch))
 
 
 def test_padding_does_not_matter():
@@ -77,14 +77,14 @@ def test_whichever_answer_is_the_longer_one_is_shortened():
 @pytest.mark.parametrize(
     "name, hyper", [("hinge", {}), ("robust", {"flip": 0.1}), ("nca", {}), ("aot", {}), ("exo", {})]
 )
-def test_other_losses_see_the_same_shortened_scores(name, hyper):
-    scores = with_tokens()
-    short = LOSSES[name].bind(beta=0.1, ld_alpha=0.4, **hyper)(scores)
-    by_hand = LOSSES[name].bind(beta=0.1, **hyper)(scores.length_desensitised(0.4))
-    assert torch.equal(short, by_hand) and not torch.equal(short, LOSSES[name].bind(beta=0.1, **hyper)(scores))
+def test_other_losses_read_the_same_desensitised_logps(name, hyper):
+    batch = with_tokens()
+    short = LOSSES[name].bind(beta=0.1, ld_alpha=0.4, **hyper)(batch)
+    by_hand = LOSSES[name].bind(beta=0.1, **hyper)(batch.length_desensitised(0.4))
+    assert torch.equal(short, by_hand) and not torch.equal(short, LOSSES[name].bind(beta=0.1, **hyper)(batch))
 
 
-def test_scores_that_are_sums_alone_are_refused():
+def test_logps_that_are_sums_are_refused():
     bare = PairLogps(*(CandidateLogps(torch.zeros(2), lengths=torch.tensor([1, 2])) for _ in range(4)))
     with pytest.raises(ValueError, match="ld_alpha needs each token's log-probability"):
         logistic(0.5)(bare)

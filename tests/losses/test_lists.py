@@ -13,38 +13,38 @@ from tests.losses.logps import drawn, fit
 from tests.losses.test_golden_lists import listed
 
 
-def in_order(scores, order):
+def in_order(batch, order):
     """The same candidates at other places of the list."""
-    answers, names = list(scores.ranked.values()), list(scores.ranked)
+    answers, names = list(batch.ranked.values()), list(batch.ranked)
     picked = [answers[k] for k in order]
     first, *between, last = picked
     return PairLogps(
         *(first.policy, last.policy, first.reference, last.reference),
         further=dict(zip(names[1:-1], between, strict=True)),
-        rewards={name: scores.rewards[names[k]] for name, k in zip(names, order, strict=True)},
+        rewards={name: batch.rewards[names[k]] for name, k in zip(names, order, strict=True)},
     )
 
 
-def pulls(loss, scores):
+def pulls(loss, batch):
     """The derivative by each candidate's log-probability, best first."""
-    leaves = {role: a.policy.logps.clone().requires_grad_(True) for role, a in scores.ranked.items()}
+    leaves = {role: a.policy.logps.clone().requires_grad_(True) for role, a in batch.ranked.items()}
     answers = {
-        role: AnswerLogps(replace(a.policy, logps=leaves[role]), a.reference) for role, a in scores.ranked.items()
+        role: AnswerLogps(replace(a.policy, logps=leaves[role]), a.reference) for role, a in batch.ranked.items()
     }
     further = {role: a for role, a in answers.items() if role.isdigit()}
-    given = replace(scores, chosen=answers["chosen"].policy, rejected=answers["rejected"].policy, further=further)
+    given = replace(batch, chosen=answers["chosen"].policy, rejected=answers["rejected"].policy, further=further)
     return torch.stack(torch.autograd.grad(loss(given).sum(), list(leaves.values())))
 
 
 @pytest.mark.parametrize("beta", [0.1, 2000.0])
 def test_two_candidates_are_a_pair(beta):
-    scores = drawn(6, scale=1 / beta)
+    batch = drawn(6, scale=1 / beta)
     torch.testing.assert_close(
-        LOSSES["plackett_luce"].bind(beta=beta)(scores), LOSSES["logistic"].bind(beta=beta)(scores)
+        LOSSES["plackett_luce"].bind(beta=beta)(batch), LOSSES["logistic"].bind(beta=beta)(batch)
     )
     rewards = {"chosen": torch.ones(6), "rejected": torch.zeros(6)}
     uniform = LOSSES["tree_po"].bind(beta=beta, weights="uniform")
-    torch.testing.assert_close(uniform(replace(scores, rewards=rewards)), LOSSES["logistic"].bind(beta=beta)(scores))
+    torch.testing.assert_close(uniform(replace(batch, rewards=rewards)), LOSSES["logistic"].bind(beta=beta)(batch))
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
@@ -55,9 +55,9 @@ def test_at_the_start_a_ranking_costs_the_logarithm_of_the_number_of_orders(coun
 
 def test_rewards_of_equal_gaps_make_the_ranking_without_a_reference_a_simple_one():
     # Two candidates, gap 1: the logistic loss of means without a reference.
-    scores = listed((-3.0, -5.0), rewards=(1.0, 0.0), tokens=(3, 4))
+    batch = listed((-3.0, -5.0), rewards=(1.0, 0.0), tokens=(3, 4))
     expected = math.log1p(math.exp(-(-1.0 + 1.25)))
-    assert LOSSES["pro"].bind(sft=0.0)(scores).item() == pytest.approx(expected, rel=1e-14)
+    assert LOSSES["pro"].bind(sft=0.0)(batch).item() == pytest.approx(expected, rel=1e-14)
 
 
 @pytest.mark.parametrize("name, hyper", [("plackett_luce", {"beta": 0.7}), ("tree_po", {"beta": 0.7}), ("pro", {})])
@@ -74,9 +74,9 @@ def test_what_lies_between_goes_either_way():
 
 def test_a_tree_does_not_ask_in_which_order_its_leaves_stand():
     loss = LOSSES["tree_po"].bind(beta=0.5)
-    scores = fit(loss, drawn(5, scale=2.0))
+    batch = fit(loss, drawn(5, scale=2.0))
     for order in ([3, 2, 1, 0], [1, 3, 0, 2]):
-        torch.testing.assert_close(loss(in_order(scores, order)), loss(scores), rtol=1e-13, atol=0)
+        torch.testing.assert_close(loss(in_order(batch, order)), loss(batch), rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize("name", ["tree_po", "plackett_luce"])
@@ -92,8 +92,8 @@ def test_ties_teach_nothing():
     half = listed((1.0, -2.0, 0.5), rewards=(0.5, 0.5, 0.0))
     assert pulls(loss, half)[2] > 0
     flat = LOSSES["pro"].bind(sft=0.0)
-    scores = listed((-1.0, -2.0, -0.5), rewards=(0.5, 0.5, 0.5), tokens=(1, 1, 1))
-    assert flat(scores).item() == pytest.approx(math.log(6), rel=1e-14) and not pulls(flat, scores).any()
+    batch = listed((-1.0, -2.0, -0.5), rewards=(0.5, 0.5, 0.5), tokens=(1, 1, 1))
+    assert flat(batch).item() == pytest.approx(math.log(6), rel=1e-14) and not pulls(flat, batch).any()
 
 
 def test_weights_are_those_of_the_ranks_now_and_carry_no_gradient():
@@ -163,9 +163,9 @@ def test_what_a_longer_answer_has_more_belongs_to_its_last_shared_step():
 def test_step_by_step_with_states_that_have_nothing_in_common_is_whole_by_whole(weights):
     axes = torch.eye(3).tolist()
     answers = [stepped([x, 0.2 * x], [axis, axis]) for x, axis in zip((0.4, 0.9, -1.0), axes, strict=True)]
-    scores = stepwise(answers, (1.0, 0.5, 0.0))
-    whole = LOSSES["tree_po"].bind(beta=0.7, weights=weights)(scores)
-    torch.testing.assert_close(LOSSES["tree_po_steps"].bind(beta=0.7, weights=weights)(scores), whole)
+    batch = stepwise(answers, (1.0, 0.5, 0.0))
+    whole = LOSSES["tree_po"].bind(beta=0.7, weights=weights)(batch)
+    torch.testing.assert_close(LOSSES["tree_po_steps"].bind(beta=0.7, weights=weights)(batch), whole)
     alike = stepwise([stepped([x], [(2, 1)]) for x in (0.4, 0.9, -1.0)], (1.0, 0.5, 0.0))
     double = LOSSES["tree_po"].bind(beta=1.4, weights=weights)(alike)
     torch.testing.assert_close(LOSSES["tree_po_steps"].bind(beta=0.7, weights=weights)(alike), double)
@@ -180,12 +180,12 @@ def test_step_by_step_the_gradient_reaches_tokens_and_no_state():
     assert (parts[0].grad < 0).all() and (parts[-1].grad > 0).all()
 
 
-def test_sums_alone_have_no_steps():
+def test_sums_have_no_steps():
     with pytest.raises(ValueError, match="hidden states"):
         LOSSES["tree_po_steps"].bind(beta=1.0)(listed((1.0, 0.0, -1.0), rewards=(1.0, 0.5, 0.0)))
 
 
-def test_without_rewards_a_list_says_what_is_missing():
+def test_a_list_without_rewards_is_refused():
     with pytest.raises(ValueError, match="diffalign score"):
         LOSSES["tree_po"].bind(beta=1.0)(listed((1.0, 0.0, -1.0)))
 
@@ -193,19 +193,19 @@ def test_without_rewards_a_list_says_what_is_missing():
 def test_a_reward_that_contradicts_the_order_counts_as_equal():
     loss = LOSSES["pro"].bind(sft=0.0)
     wrong, equal = (listed((-1.0, -2.0, -3.0), rewards=(0.5, r, 0.1), tokens=(1, 1, 1)) for r in (0.9, 0.5))
-    first = lambda scores: loss(scores).item() - LOSSES["pro"].bind(sft=0.0)(tail(scores)).item()
+    first = lambda batch: loss(batch).item() - LOSSES["pro"].bind(sft=0.0)(tail(batch)).item()
     assert first(wrong) == pytest.approx(first(equal), rel=1e-13)
 
 
-def tail(scores):
+def tail(batch):
     """The list without its best candidate."""
-    second = scores.further["2"]
-    rewards = {"chosen": scores.rewards["2"], "rejected": scores.rewards["rejected"]}
-    return PairLogps(second.policy, scores.rejected, second.reference, scores.reference_rejected, rewards=rewards)
+    second = batch.further["2"]
+    rewards = {"chosen": batch.rewards["2"], "rejected": batch.rewards["rejected"]}
+    return PairLogps(second.policy, batch.rejected, second.reference, batch.reference_rejected, rewards=rewards)
 
 
-def test_scores_are_read_as_means_where_a_ranking_asks_for_them():
+def test_logps_are_read_as_means_where_a_ranking_needs_them():
     loss = LOSSES["pro"].bind(sft=0.0)
-    scores = listed((-4.0, -6.0, -9.0), rewards=(1.0, 0.5, 0.0), tokens=(2, 3, 3))
+    batch = listed((-4.0, -6.0, -9.0), rewards=(1.0, 0.5, 0.0), tokens=(2, 3, 3))
     bare = listed((-2.0, -2.0, -3.0), rewards=(1.0, 0.5, 0.0))
-    assert loss(scores).item() == pytest.approx(loss(bare).item(), rel=1e-14)
+    assert loss(batch).item() == pytest.approx(loss(bare).item(), rel=1e-14)

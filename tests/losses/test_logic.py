@@ -118,7 +118,7 @@ def test_statements_are_read_as_they_are_usually_meant(text, same):
         ("1111 / 01", "two digits .* or four"),
     ],
 )
-def test_what_cannot_be_read_is_told_with_what_can(text, says):
+def test_a_text_that_cannot_be_parsed_is_refused_with_an_example(text, says):
     with pytest.raises(ValueError, match=says):
         structure_of(text)
 

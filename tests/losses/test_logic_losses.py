@@ -61,9 +61,9 @@ def test_dpo_has_its_published_numbers_by_worlds_and_by_differences():
 
 
 def test_a_statement_costs_the_logarithm_of_its_probability():
-    scores = scores_of(0.6, 0.3)
+    batch = scores_of(0.6, 0.3)
     for core, probability in {"M_w": 0.6, "M_w and not M_l": 0.42, "M_l -> M_w": 0.88, "not M_l": 0.7}.items():
-        assert LOSSES["structure"].bind(form=core)(scores).item() == pytest.approx(-math.log(probability), rel=1e-14)
+        assert LOSSES["structure"].bind(form=core)(batch).item() == pytest.approx(-math.log(probability), rel=1e-14)
 
 
 @pytest.mark.parametrize("references", [(), (0.5, 0.45)])
@@ -132,23 +132,23 @@ HYPER = {
 }
 
 
-def compiled(name, hyper, scores):
+def compiled(name, hyper, batch):
     """The sum of a loss's structures, at its own settings."""
     bound = LOSSES[name].bind(**hyper, **FORMS[name].where)
-    total = torch.zeros_like(scores.chosen.logps)
+    total = torch.zeros_like(batch.chosen.logps)
     for term in FORMS[name].terms:
         by_hand = bound.hyper[term.ahead] if term.ahead else 0.0
         row = LOSSES["structure_reference" if TABLE[term.form].structure.count == 4 or term.ahead else "structure"]
         settings = {"form": term.form, "link": term.link, "beta": bound.hyper["beta"] if term.beta else 1.0}
         structure = row.bind(**settings, per_token=term.mean or bool(bound.hyper.get("per_token")))
-        seen = scores
+        seen = batch
         if term.ahead:
-            constant = lambda x: CandidateLogps(torch.full_like(scores.chosen.logps, x))
+            constant = lambda x: CandidateLogps(torch.full_like(batch.chosen.logps, x))
             seen = replace(
-                structure.with_settings(scores), reference_chosen=constant(0.0), reference_rejected=constant(-by_hand)
+                structure.with_settings(batch), reference_chosen=constant(0.0), reference_rejected=constant(-by_hand)
             )
         total = total + math.prod(bound.hyper[key] for key in term.factor) * structure(seen)
-    return bound(scores), total
+    return bound(batch), total
 
 
 @pytest.mark.parametrize("name, hyper", [(name, hyper) for name, every in HYPER.items() for hyper in every])
@@ -162,24 +162,24 @@ def test_every_form_of_the_catalogue_is_verified():
 
 
 def test_worlds_statements_and_names_make_the_same_loss():
-    scores = with_tokens()
+    batch = with_tokens()
     ways = [{"form": "cCPO"}, {"top": "11, 10", "bottom": "01"}, {"top": "M_w", "bottom": "M_l and not M_w"}]
     ways += [{"form": "Ml -> Mw given Mw or Ml"}, {"form": "11,10 / 01"}]
-    first, *others = (LOSSES["structure"].bind(**way)(scores) for way in ways)
+    first, *others = (LOSSES["structure"].bind(**way)(batch) for way in ways)
     assert all(torch.equal(first, other) for other in others)
 
 
 def test_a_reference_that_finds_both_answers_alike_changes_nothing():
-    scores = from_logps([-0.5, -0.1], [-0.9, -2.0], [-0.7, -0.2], [-0.7, -0.2])
+    batch = from_logps([-0.5, -0.1], [-0.9, -2.0], [-0.7, -0.2], [-0.7, -0.2])
     for form in NUMBERS:
-        one, other = (LOSSES[name].bind(form=form)(scores) for name in ("structure", "structure_reference"))
+        one, other = (LOSSES[name].bind(form=form)(batch) for name in ("structure", "structure_reference"))
         torch.testing.assert_close(one, other, rtol=1e-14, atol=1e-15)
 
 
 def test_a_denoiser_has_probabilities_through_the_scale():
     # Errors 0.1 and 0.3, scale 10: p = exp(-10 e / 2).
-    scores = PairLogps(*(CandidateLogps(torch.tensor([-e / 2], dtype=torch.float64)) for e in (0.1, 0.3)))
-    found = LOSSES["structure"].bind(form="cCPO", logp_scale=10.0)(scores).item()
+    batch = PairLogps(*(CandidateLogps(torch.tensor([-e / 2], dtype=torch.float64)) for e in (0.1, 0.3)))
+    found = LOSSES["structure"].bind(form="cCPO", logp_scale=10.0)(batch).item()
     p_w, p_l = math.exp(-0.5), math.exp(-1.5)
     assert found == pytest.approx(math.log1p(p_l * (1 - p_w) / p_w), rel=1e-12)
 

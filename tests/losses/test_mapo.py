@@ -48,8 +48,8 @@ def test_equal_errors_cost_the_error_and_a_tenth_of_log_two():
 
 
 def test_a_margin_of_weight_zero_is_fine_tuning_on_the_squared_error_to_the_bit():
-    scores = drawn(20)
-    assert torch.equal(LOSSES["mapo"].bind(weight=0.0)(scores), LOSSES["sft"].bind(scale=2.0)(scores))
+    batch = drawn(20)
+    assert torch.equal(LOSSES["mapo"].bind(weight=0.0)(batch), LOSSES["sft"].bind(scale=2.0)(batch))
 
 
 def test_fine_tuning_at_scale_two_is_the_squared_error_itself():

@@ -34,7 +34,7 @@ def test_the_push_of_cpl_is_its_bias_times_the_pull(lam):
     assert [-r / c for c, r in zip(chosen, rejected, strict=True)] == pytest.approx([lam] * 7, rel=1e-12)
 
 
-def test_a_wrongly_ranked_pair_costs_at_least_what_its_reference_misses_until_it_is_turned_round():
+def test_a_wrongly_ranked_pair_costs_at_least_the_reference_gap_until_its_order_is_corrected():
     # The reference is wrong by c: dpo at beta c where the policy ranks the two alike.
     for c in (5.5, 50.0):
         tie = from_logps([-10.0], [-10.0], [-10.0 - c], [-10.0])
@@ -47,9 +47,9 @@ def test_both_forms_of_asft_agree():
         torch.linspace(-5.0, -0.01, 30, dtype=torch.float64),
         torch.linspace(-0.02, -7.0, 30, dtype=torch.float64),
     )
-    scores = from_logps(a_w, a_l, a_w, a_l)
+    batch = from_logps(a_w, a_l, a_w, a_l)
     plain = -1.5 * a_w - 0.5 * torch.log(-torch.expm1(a_l))
-    torch.testing.assert_close(LOSSES["asft"].bind(lam=0.5)(scores), plain, rtol=1e-13, atol=0)
+    torch.testing.assert_close(LOSSES["asft"].bind(lam=0.5)(batch), plain, rtol=1e-13, atol=0)
 
 
 def test_asft_pulls_constantly_and_lets_its_push_die_out():
@@ -59,15 +59,15 @@ def test_asft_pulls_constantly_and_lets_its_push_die_out():
 
 
 def test_asft_is_not_antisymmetric():
-    loss, scores = LOSSES["asft"].bind(), along([-1.5], [-1.25])
-    assert abs(loss(scores).item() - loss(scores.swapped()).item()) > 0.1
+    loss, batch = LOSSES["asft"].bind(), along([-1.5], [-1.25])
+    assert abs(loss(batch).item() - loss(batch.swapped()).item()) > 0.1
 
 
 def test_orpo_is_never_above_asft_and_by_the_known_difference():
     a_w, a_l = -drawn(20).chosen.logps.abs() - 0.01, -drawn(20, seed=3).chosen.logps.abs() - 0.01
-    scores, lam = from_logps(a_w, a_l, a_w, a_l), 0.7
+    batch, lam = from_logps(a_w, a_l, a_w, a_l), 0.7
     p_w, p_l = a_w.exp(), a_l.exp()
-    less = LOSSES["orpo"].bind(weight=lam)(scores) - LOSSES["asft"].bind(lam=lam)(scores)
+    less = LOSSES["orpo"].bind(weight=lam)(batch) - LOSSES["asft"].bind(lam=lam)(batch)
     assert (less < 0).all()
     torch.testing.assert_close(less, lam * torch.log(p_w * (1 - p_l) + p_l * (1 - p_w)), rtol=1e-9, atol=1e-12)
     assert (log_odds(a_w) < 20).all()
@@ -114,15 +114,13 @@ def test_the_anchors_hold_both_candidates():
 
 
 def test_apo_zero_is_kto_on_both_candidates_with_its_point_at_zero():
-    scores = drawn(5)
+    batch = drawn(5)
     z = torch.zeros((), dtype=torch.float64)
     single = lambda one, reference, good: LOSSES["kto"].bind(beta=0.7)(
-        type(scores)(one, None, reference, desirable=torch.full((5,), good), baseline=z)
+        type(batch)(one, None, reference, desirable=torch.full((5,), good), baseline=z)
     )
-    both = single(scores.chosen, scores.reference_chosen, True) + single(
-        scores.rejected, scores.reference_rejected, False
-    )
-    torch.testing.assert_close(LOSSES["apo_zero"].bind(beta=0.7)(scores), both, rtol=1e-14, atol=0)
+    both = single(batch.chosen, batch.reference_chosen, True) + single(batch.rejected, batch.reference_rejected, False)
+    torch.testing.assert_close(LOSSES["apo_zero"].bind(beta=0.7)(batch), both, rtol=1e-14, atol=0)
 
 
 def test_nca_leads_the_chosen_candidate_to_a_place():
@@ -133,9 +131,9 @@ def test_nca_leads_the_chosen_candidate_to_a_place():
 
 
 def test_a_pair_judged_apart_is_never_cheaper_than_the_pair_by_the_known_gap():
-    scores = drawn(50, scale=3.0)
-    apart, pair = LOSSES["bco_pair"].bind(beta=0.8)(scores), LOSSES["logistic"].bind(beta=0.8)(scores)
-    x, y = 0.8 * scores.chosen_logratio, -0.8 * scores.rejected_logratio
+    batch = drawn(50, scale=3.0)
+    apart, pair = LOSSES["bco_pair"].bind(beta=0.8)(batch), LOSSES["logistic"].bind(beta=0.8)(batch)
+    x, y = 0.8 * batch.chosen_logratio, -0.8 * batch.rejected_logratio
     gap = torch.log1p((torch.exp(-x) + torch.exp(-y)) / (1 + torch.exp(-x - y)))
     assert (apart > pair).all()
     torch.testing.assert_close(apart - pair, gap, rtol=1e-9, atol=1e-12)
@@ -152,23 +150,23 @@ def test_sppo_has_a_goal_for_each_candidate():
 
 @pytest.mark.parametrize("flip", [0.0, 0.2])
 def test_no_matching_of_gaps_costs_less_than_the_one_by_rank(flip):
-    scores = drawn(5, scale=2.0)
-    by_rank = LOSSES["aot"].bind(beta=0.7, flip=flip)(scores).mean()
+    batch = drawn(5, scale=2.0)
+    by_rank = LOSSES["aot"].bind(beta=0.7, flip=flip)(batch).mean()
     pairwise = LOSSES["logistic"].bind(beta=0.7, flip=flip)
-    gaps = scores.chosen.logps - scores.rejected.logps
-    reference = scores.reference_chosen.logps - scores.reference_rejected.logps
+    gaps = batch.chosen.logps - batch.rejected.logps
+    reference = batch.reference_chosen.logps - batch.reference_rejected.logps
     others = [pairwise(from_margins(gaps - reference[list(p)])).mean() for p in permutations(range(5))]
     assert by_rank <= min(others) + 1e-15 and max(others) > by_rank + 0.01
 
 
 def test_without_pairs_the_rejected_candidates_may_change_places():
-    scores, order = drawn(6), torch.tensor([4, 0, 5, 2, 1, 3])
-    mixed = type(scores)(
-        scores.chosen, taken(scores, order).rejected, scores.reference_chosen, taken(scores, order).reference_rejected
+    batch, order = drawn(6), torch.tensor([4, 0, 5, 2, 1, 3])
+    mixed = type(batch)(
+        batch.chosen, taken(batch, order).rejected, batch.reference_chosen, taken(batch, order).reference_rejected
     )
     unpaired, paired = LOSSES["aot_unpaired"].bind(beta=0.5), LOSSES["aot"].bind(beta=0.5)
-    torch.testing.assert_close(unpaired(mixed), unpaired(scores), rtol=1e-14, atol=0)
-    assert (paired(mixed).mean() - paired(scores).mean()).abs() > 1e-3
+    torch.testing.assert_close(unpaired(mixed), unpaired(batch), rtol=1e-14, atol=0)
+    assert (paired(mixed).mean() - paired(batch).mean()).abs() > 1e-3
 
 
 def test_the_hinge_pulls_no_more_once_it_is_won():

@@ -30,7 +30,7 @@ def test_hyperparameters_come_from_the_signature():
     assert hyperparameters(LOSSES["robust"]) == {"beta": None, "flip": None}
 
 
-def test_a_mean_over_tokens_is_a_setting_of_those_losses_alone_that_say_so():
+def test_a_mean_over_tokens_is_a_setting_of_those_losses_only_that_declare_it():
     has = {name: settings_of(row).get("per_token") for name, row in LOSSES.items()}
     assert has == {name: row.per_token for name, row in LOSSES.items()}
     assert (has["logistic"], has["ipo"], has["kto"]) == (False, True, None)
@@ -70,11 +70,11 @@ def test_a_switch_that_is_neither_true_nor_false_is_refused():
         LOSSES["ipo"].bind(beta=1.0, relative="yes")
 
 
-def test_a_loss_on_all_scores_fits_the_same_row():
+def test_a_loss_on_all_logps_fits_the_same_row():
     # No margin, no reference, no beta.
     row = Loss(
         name="winner",
-        function=lambda scores: -scores.chosen.logps,
+        function=lambda batch: -batch.chosen.logps,
         takes="logps",
         kind="single",
         needs=(),
@@ -86,9 +86,9 @@ def test_a_loss_on_all_scores_fits_the_same_row():
         at_zero=None,
     )
     bound = row.bind()
-    scores = PairLogps(CandidateLogps(torch.tensor([-2.0])), CandidateLogps(torch.tensor([-3.0])))
-    assert bound(scores).tolist() == [2.0]
-    assert [reward.tolist() for reward in bound.rewards(scores)] == [[-2.0], [-3.0]]
+    batch = PairLogps(CandidateLogps(torch.tensor([-2.0])), CandidateLogps(torch.tensor([-3.0])))
+    assert bound(batch).tolist() == [2.0]
+    assert [reward.tolist() for reward in bound.rewards(batch)] == [[-2.0], [-3.0]]
     assert not row.needs_reference and bound.beta == 1.0 and bound.at_zero is None
     assert "the policy only" in row.explain()
     with pytest.raises(ValueError, match="no function of one margin"):

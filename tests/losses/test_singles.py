@@ -40,10 +40,10 @@ def halved(loss, pairs, shifts):
 
 
 def test_at_the_shift_an_example_costs_log_two_and_pulls_with_half_of_beta():
-    scores = judged([0.7, 0.7], [True, False], 0.7)
-    scores.chosen.logps.requires_grad_(True)
-    found = LOSSES["bco"].bind(beta=0.1)(scores)
-    (pull,) = torch.autograd.grad(found.sum(), scores.chosen.logps)
+    batch = judged([0.7, 0.7], [True, False], 0.7)
+    batch.chosen.logps.requires_grad_(True)
+    found = LOSSES["bco"].bind(beta=0.1)(batch)
+    (pull,) = torch.autograd.grad(found.sum(), batch.chosen.logps)
     assert found.tolist() == [math.log(2)] * 2 and pull.tolist() == pytest.approx([-0.05, 0.05], rel=1e-14)
 
 
@@ -58,14 +58,14 @@ def test_unlike_kto_no_example_is_given_up():
     assert abs(pull("kto")) < 1e-10 and pull("bco") == pytest.approx(-1.0)
 
 
-def test_a_shift_that_is_missing_is_told():
+def test_a_missing_shift_is_refused():
     with pytest.raises(ValueError, match="running shift"):
         LOSSES["bco"].bind(beta=1.0)(replace(judged([1.0]), baseline=None))
 
 
-def slope(loss, scores):
-    leaf = scores.chosen.logps.clone().requires_grad_(True)
-    given = replace(scores, chosen=replace(scores.chosen, logps=leaf))
+def slope(loss, batch):
+    leaf = batch.chosen.logps.clone().requires_grad_(True)
+    given = replace(batch, chosen=replace(batch.chosen, logps=leaf))
     return torch.autograd.grad(loss(given).sum(), leaf)[0].item()
 
 
@@ -83,12 +83,12 @@ def test_the_first_step_of_forgetting_is_gradient_ascent_whatever_beta(beta):
 
 
 def test_what_is_retained_is_fine_tuned_on_per_token():
-    scores = judged([-6.0, -9.0], True, tokens=[2, 9])
-    found = LOSSES["npo"].bind(beta=0.1, retain=0.5)(scores)
-    torch.testing.assert_close(found, 0.5 * LOSSES["sft"].bind()(scores))
+    batch = judged([-6.0, -9.0], True, tokens=[2, 9])
+    found = LOSSES["npo"].bind(beta=0.1, retain=0.5)(batch)
+    torch.testing.assert_close(found, 0.5 * LOSSES["sft"].bind()(batch))
 
 
-def test_undesirable_examples_alone_are_enough_where_a_row_says_so():
+def test_undesirable_examples_are_enough_where_a_row_declares_it():
     assert [name for name, row in LOSSES.items() if row.allows_only_undesirable] == ["npo"]
     assert all(row.accepts_undesirable for row in LOSSES.values() if row.allows_only_undesirable)
 
@@ -100,10 +100,10 @@ def test_every_curve_begins_as_fine_tuning(phi):
 
 
 def test_the_straight_curve_is_fine_tuning_and_a_constant_of_the_reference():
-    scores = drawn(5)
-    found = LOSSES["f_sft"].bind(beta=0.3, phi="identity")(scores)
-    plain = LOSSES["sft"].bind(scale=0.3, per_token=False)(scores)
-    torch.testing.assert_close(found - plain, 0.3 * scores.reference_chosen.logps)
+    batch = drawn(5)
+    found = LOSSES["f_sft"].bind(beta=0.3, phi="identity")(batch)
+    plain = LOSSES["sft"].bind(scale=0.3, per_token=False)(batch)
+    torch.testing.assert_close(found - plain, 0.3 * batch.reference_chosen.logps)
 
 
 @pytest.mark.parametrize("phi", [name for name in PHI if name != "identity"])

@@ -75,7 +75,7 @@ def test_a_shaping_potential_leaves_the_policy_as_it_is():
             assert turned == pytest.approx(second[i][j])
 
 
-def test_what_is_masked_counts_nothing_whatever_it_is():
+def test_masked_tokens_do_not_count():
     logp = torch.tensor([[-1.0, float("nan"), -2.0]])
     ref = torch.tensor([[-2.0, float("-inf"), -1.5]])
     mask = torch.tensor([[True, False, True]])
