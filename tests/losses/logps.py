@@ -11,7 +11,7 @@ SIDES = ("chosen", "rejected", "reference_chosen", "reference_rejected")
 
 
 def from_logps(chosen, rejected, reference_chosen, reference_rejected, dtype=torch.float64, tokens=None):
-    """Returns a batch from four lists (or tensors) of log-probabilities; ``tokens`` are lists of lengths, chosen and rejected."""
+    """Returns a batch from four lists or tensors; ``tokens`` are lists of lengths, chosen and rejected."""
     lengths = [None if tokens is None else torch.tensor(tokens[k % 2]) for k in range(4)]
     as_tensor = lambda x: x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=dtype)
     given = (chosen, rejected, reference_chosen, reference_rejected)
