@@ -67,7 +67,7 @@ def test_equal_policy_and_reference_cost_log_two_and_a_moved_one_stays_finite_at
     assert all(latents.isfinite().all() for latents in inputs_of(policy, encoded, draw).latents)
     candidates = [*policy.logps(encoded, draw).candidates, *policy.reference_logps(encoded, draw).candidates]
     assert all(scores.logps.isfinite().all() for scores in candidates)
-    scores = PairLogps(*candidates, point=torch.zeros(()))
+    scores = PairLogps(*candidates, baseline=torch.zeros(()))
     assert torch.equal(scores.margin, torch.zeros(6))
     for row in LOSSES.values():
         if row.at_zero is not None and row.takes == "margin" and not row.limits.keys() - {"beta", "flip"}:
