@@ -36,7 +36,7 @@ class Bf16:
 
 def try_bf16(device: torch.device | str) -> Bf16:
     """Whether bf16 is worth it on ``device``: what a GPU says of itself, and on a CPU a trial of milliseconds, once per
-    process. A CPU's own flags are not asked: libraries may have been told to leave its units unused."""
+    process. A CPU's own flags are not read: libraries may be configured not to use its units."""
     device = torch.device(device)
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
