@@ -99,7 +99,7 @@ def prepare_diffalign(
 ) -> Callable[[], Any]:
     """Sets up a run of diffalign and returns its step."""
     from diffalign.training.loop import training_step
-    from diffalign.training.setup.open_run import open_run
+    from diffalign.training.setup.assemble_run import open_run
 
     recipe = make_recipe(
         root,

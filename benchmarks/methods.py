@@ -107,7 +107,7 @@ def prepare_step(bench: Bench, method: str, **changes: Any) -> Callable[[], Step
     from diffalign.pairs import DatasetPairs, read_dataset
     from diffalign.policies.diffusion.load import load_policy
     from diffalign.training.loop import training_step
-    from diffalign.training.setup.open_run import open_run
+    from diffalign.training.setup.assemble_run import open_run
     from diffalign.training.step.batch_order import BatchOrder
 
     sections = {name: changes.pop(name) for name in ("pairs", "latents") if name in changes}

@@ -113,7 +113,7 @@ def prepare_diffalign(
     from diffalign.data.records.pair import Pair
     from diffalign.training.loop import training_step
     from diffalign.training.recipe.load import make_recipe
-    from diffalign.training.setup.open_run import open_run
+    from diffalign.training.setup.assemble_run import open_run
 
     folder = Path(tempfile.mkdtemp(dir=root))
     recipe = make_recipe(

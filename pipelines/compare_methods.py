@@ -28,9 +28,9 @@ from diffalign.evaluation.samples.generate import Gallery
 from diffalign.methods import METHODS
 from diffalign.pairs.dataset import read_dataset
 from diffalign.sharing.atomic import write_atomically
+from diffalign.training.recipe.apply_preset import AXES
 from diffalign.training.recipe.load import Recipe, load_recipe, make_recipe
 from diffalign.training.recipe.model_kinds import open_model
-from diffalign.training.recipe.presets import AXES
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.storage.run_folder import dump
 from pipelines import paper

@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffalign.data.readers import read_pairs
-from diffalign.data.readers.rows_with_columns import RowsWithColumns, unread_columns
+from diffalign.data.readers.pairs_with_extra_columns import RowsWithColumns, unread_columns
 from diffalign.data.records.score_table import read_scores, with_scores
 from diffalign.data.transforms import build_curriculum
 from diffalign.data.transforms.curriculum_files import INDEX, StageFiles, check_reference, read_stages, write_stages
-from diffalign.devices.budget import best_device
+from diffalign.devices.device_memory import best_device
 from diffalign.errors import ConfigError, UserError
 from diffalign.evaluation.compare.judges import check_judges, load_judges
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import compare
-from diffalign.evaluation.report.plots import read_metrics
+from diffalign.evaluation.report.training_curves import read_metrics
 from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.samples.prompts import read_prompts
 from diffalign.pairs.checkpoint_pool import CheckpointPool

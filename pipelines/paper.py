@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffalign.data.readers import read_pairs
-from diffalign.devices.budget import best_device
+from diffalign.devices.device_memory import best_device
 from diffalign.errors import ConfigError, UserError
 from diffalign.evaluation.compare.judges import check_judges, load_judges
 from diffalign.evaluation.compare.result import Comparison, Judgement, Role

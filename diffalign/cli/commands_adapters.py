@@ -68,10 +68,10 @@ def _choose_weights(
 ) -> list[float]:
     """Returns the weights with the lowest loss on the memory, and prints the range of losses on the grid."""
     from diffalign.cli.key_value_settings import Model
-    from diffalign.evaluation.merge_weights import choose_weights, weight_setter
+    from diffalign.evaluation.choose_merge_weights import choose_weights, weight_setter
     from diffalign.pairs.dataset import read_dataset
     from diffalign.policies.policy import no_progress
-    from diffalign.sharing.adapter_tensors import shape_of
+    from diffalign.sharing.adapter_state_dict import shape_of
     from diffalign.sharing.merge import write_merged
     from diffalign.training.report.progress import ProgressReport
 

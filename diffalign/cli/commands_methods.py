@@ -42,7 +42,7 @@ def logic(
     """Show the logic of a loss on pairs (truth table, statements, closed form); without a name, list all forms."""
     from diffalign.losses import LOSSES, find
     from diffalign.losses.logic.named_forms import TABLE
-    from diffalign.losses.logic.render import lattice_page, overview, page, page_of_loss
+    from diffalign.losses.logic.structure_page import lattice_page, overview, page, page_of_loss
 
     try:
         points = [float(number) for number in at.split(",")] if at else []

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from diffalign.devices.precision import Bf16
+    from diffalign.devices.bf16_support import Bf16
 
 State = Literal["ok", "note", "problem"]
 
@@ -116,8 +116,8 @@ def _device() -> list[Finding]:
         return []
     import torch
 
-    from diffalign.devices.budget import available_bytes, best_device
-    from diffalign.devices.precision import try_bf16
+    from diffalign.devices.bf16_support import try_bf16
+    from diffalign.devices.device_memory import available_bytes, best_device
 
     device = best_device()
     gib = available_bytes(device) / 2**30

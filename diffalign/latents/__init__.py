@@ -5,8 +5,8 @@ model. To add an estimator, write one file with a function and its row, and add 
 table here.
 """
 
-from diffalign.latents.alphas import rescale_zero_terminal_snr
-from diffalign.latents.ddim import DDIM_INVERSION, ddim_inversion
+from diffalign.latents.alphas_from_config import rescale_zero_terminal_snr
+from diffalign.latents.ddim_inversion import DDIM_INVERSION, ddim_inversion
 from diffalign.latents.estimator import BoundEstimator, Estimator, Latent, Noise, Predict, table
 from diffalign.latents.forward import FORWARD, forward_noising, timesteps
 from diffalign.latents.inversion import invert

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import ConfigError, near_miss
-from diffalign.latents import alphas
+from diffalign.latents import alphas_from_config
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 
@@ -70,8 +70,8 @@ class Schedule:
     def from_config(cls, config: Mapping[str, Any]) -> Schedule:
         """Builds it from a diffusers scheduler's config. Raises ConfigError for an unsupported one."""
         if str(config.get("_class_name", "")).startswith("FlowMatch"):
-            return cls.from_flow_levels(alphas.flow_levels(config))
-        return cls(alphas.alphas_cumprod(config), config.get("prediction_type", "epsilon"))
+            return cls.from_flow_levels(alphas_from_config.flow_levels(config))
+        return cls(alphas_from_config.alphas_cumprod(config), config.get("prediction_type", "epsilon"))
 
     @classmethod
     def from_flow_levels(cls, levels: Tensor) -> Schedule:
@@ -108,7 +108,7 @@ class Schedule:
 
     def zero_terminal(self) -> Schedule:
         """Returns the schedule rescaled so that its last level is pure noise (Lin et al. 2023, arXiv 2305.08891)."""
-        return replace(self, alphas_cumprod=alphas.rescale_zero_terminal_snr(self.alphas_cumprod))
+        return replace(self, alphas_cumprod=alphas_from_config.rescale_zero_terminal_snr(self.alphas_cumprod))
 
     def signal_noise(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """Returns ``(a_t, s_t)`` as ``(B, 1, ...)``, computed in float64, in the dtype of ``like``.

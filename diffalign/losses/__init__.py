@@ -14,7 +14,7 @@ A new loss is one function with its row, one line in its folder's table, one pla
 
 from collections.abc import Mapping
 
-from diffalign.losses.beta import equivalent_betas
+from diffalign.losses.beta_conventions import equivalent_betas
 from diffalign.losses.candidate_logps import CandidateLogps, upcast
 from diffalign.losses.lists import LISTS
 from diffalign.losses.loss import BoundLoss, Loss, hyperparameters
@@ -31,7 +31,7 @@ from diffalign.losses.pairs.simpo import simpo
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import find, table
 from diffalign.losses.rewards import accuracy, implicit_rewards
-from diffalign.losses.settings import SETTINGS, settings_of
+from diffalign.losses.shared_loss_settings import SETTINGS, settings_of
 from diffalign.losses.singles import SINGLES
 from diffalign.losses.singles.kto import kto
 from diffalign.losses.singles.sft import sft

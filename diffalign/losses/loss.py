@@ -29,7 +29,15 @@ from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import Range
 from diffalign.losses.rewards import implicit_rewards
-from diffalign.losses.settings import F_ALPHA, F_DIVERGENCE, LD_ALPHA, LOGP_SCALE, PER_TOKEN, SETTINGS, settings_of
+from diffalign.losses.shared_loss_settings import (
+    F_ALPHA,
+    F_DIVERGENCE,
+    LD_ALPHA,
+    LOGP_SCALE,
+    PER_TOKEN,
+    SETTINGS,
+    settings_of,
+)
 
 Claim = Callable[[Mapping[str, float]], float]
 """A claimed number as a function of the hyperparameters that are numbers or switches."""

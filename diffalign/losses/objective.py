@@ -17,7 +17,7 @@ from torch import Tensor
 
 from diffalign.losses.loss import BoundLoss
 from diffalign.losses.pair_logps import PairLogps
-from diffalign.losses.settings import PER_TOKEN, settings_of
+from diffalign.losses.shared_loss_settings import PER_TOKEN, settings_of
 
 
 @dataclass(frozen=True)

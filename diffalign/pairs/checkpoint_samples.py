@@ -20,7 +20,7 @@ from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.errors import ConfigError, near_miss
 from diffalign.pairs.checkpoint_pool import SELECTIONS, CheckpointPool, select
 from diffalign.pairs.dataset import DatasetPairs
-from diffalign.pairs.reference_samples import SampleRequest, make_samples
+from diffalign.pairs.make_reference_samples import SampleRequest, make_samples
 from diffalign.pairs.source import PairSource, RoundContext
 from diffalign.pairs.winners import WinnerPairs, winners
 

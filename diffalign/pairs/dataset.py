@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from diffalign.data.records.lazy import map_pairs
+from diffalign.data.records.lazy_pairs import map_pairs
 from diffalign.data.records.memmap import collect
 from diffalign.data.records.pair import Dropped, Pair, pairs_noun
 from diffalign.data.storage.hash_set import HashSet

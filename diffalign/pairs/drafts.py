@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
-from diffalign.data.records.lazy import map_pairs
+from diffalign.data.records.lazy_pairs import map_pairs
 from diffalign.data.records.pair import Answer, Pair
 from diffalign.errors import DataError
 from diffalign.pairs.dataset import DatasetPairs, dataset

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diffalign.data.records.lazy import filter_pairs, map_pairs
+from diffalign.data.records.lazy_pairs import filter_pairs, map_pairs
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
 from diffalign.pairs.dataset import DatasetPairs, count_prompts, describe_dropped

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from diffalign.data.readers.parse_row import digest
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message
-from diffalign.data.records.lazy import filter_pairs, map_pairs
+from diffalign.data.records.lazy_pairs import filter_pairs, map_pairs
 from diffalign.data.records.pair import Answer, Pair
 from diffalign.errors import DataError
 from diffalign.pairs.dataset import DatasetPairs, dataset

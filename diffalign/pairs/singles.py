@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diffalign.data.records.lazy import LazyPairs
+from diffalign.data.records.lazy_pairs import LazyPairs
 from diffalign.data.records.pair import Pair
 from diffalign.pairs.dataset import DatasetPairs, count_prompts, describe_dropped, without_middle_ranks
 from diffalign.pairs.source import FixedPairs

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from diffalign.devices.budget import available_bytes, format_bytes, module_bytes
+from diffalign.devices.device_memory import available_bytes, format_bytes, module_bytes
 from diffalign.errors import RunError
 from diffalign.policies.adapters import adapter_off
 from diffalign.policies.config import BaseModelConfig

@@ -9,15 +9,15 @@ A name may carry an argument after a colon: a model's folder or hub id, or a col
 from __future__ import annotations
 
 from diffalign.errors import UserError, near_miss
-from diffalign.scorers.background import Background
+from diffalign.scorers.background_colour import Background
 from diffalign.scorers.dual_encoder import DualEncoder
 from diffalign.scorers.label_hit import LabelHit
 from diffalign.scorers.pickscore import PickScore
 from diffalign.scorers.polarity import Polarity
 from diffalign.scorers.reward_model import Reward
 from diffalign.scorers.scorer import Scorer, ScorerEntry
-from diffalign.scorers.sentiment import Sentiment
 from diffalign.scorers.text_length import Length
+from diffalign.scorers.vader_sentiment import Sentiment
 
 __all__ = ["SCORERS", "Scorer", "ScorerEntry", "load_scorer", "scorer_entry"]
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffalign.data.media.decode import open_image
-from diffalign.data.storage.table_cell import TableCell
+from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import UserError
 
 

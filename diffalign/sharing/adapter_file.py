@@ -19,7 +19,14 @@ from torch import Tensor, nn
 
 from diffalign import __version__
 from diffalign.errors import ConfigError
-from diffalign.sharing.adapter_tensors import AdapterShape, adapter_tensors, check_base, layers, load_tensors, shape_of
+from diffalign.sharing.adapter_state_dict import (
+    AdapterShape,
+    adapter_tensors,
+    check_base,
+    layers,
+    load_tensors,
+    shape_of,
+)
 from diffalign.sharing.atomic import write_atomically
 
 FILE_NAME = "pytorch_lora_weights.safetensors"

@@ -22,7 +22,7 @@ from torch import Tensor
 from diffalign import __version__
 from diffalign.errors import ConfigError
 from diffalign.sharing.adapter_file import COMPONENT, FILE_NAME, read_adapter
-from diffalign.sharing.adapter_tensors import layers, shape_of
+from diffalign.sharing.adapter_state_dict import layers, shape_of
 from diffalign.sharing.atomic import write_atomically
 from diffalign.sharing.peft_folder import CONFIG, FACTS, WEIGHTS, is_peft_folder, read_peft
 from diffalign.sharing.peft_folder import PREFIX as PEFT_PREFIX

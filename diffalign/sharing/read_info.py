@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.sharing.adapter_file import find_adapter_file, read_adapter
-from diffalign.sharing.adapter_tensors import shape_of
+from diffalign.sharing.adapter_state_dict import shape_of
 from diffalign.sharing.peft_folder import WEIGHTS, find_peft, is_peft_folder, read_peft
 
 

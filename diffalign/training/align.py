@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffalign.devices.budget import best_device
+from diffalign.devices.device_memory import best_device
 from diffalign.errors import ConfigError
 from diffalign.evaluation.compare.judges import check_judges, load_judges
 from diffalign.evaluation.compare.preview_curve import read_preview_curve
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import add_drift, compare
-from diffalign.evaluation.report.plots import read_metrics
 from diffalign.evaluation.report.sheet import evenly_spaced_rows, examples, save_sheet
+from diffalign.evaluation.report.training_curves import read_metrics
 from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
 from diffalign.evaluation.samples.medium import find_medium
@@ -23,11 +23,11 @@ from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
 from diffalign.evaluation.stats.statistics import Share, WinRate, percent
 from diffalign.policies.policy import Card
 from diffalign.training.loop import Result, train
-from diffalign.training.precision import NAMES
 from diffalign.training.recipe.model_kinds import model_kind
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.previews import has_preview_curve
 from diffalign.training.report.progress import ProgressReport
+from diffalign.training.resolve_mixed_precision import NAMES
 from diffalign.training.storage.run_folder import dump
 
 

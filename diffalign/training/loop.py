@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.data.records.pair import Pair
-from diffalign.devices.budget import peak_bytes
+from diffalign.devices.device_memory import peak_bytes
 from diffalign.errors import RunError
 from diffalign.pairs.dataset import DatasetPairs
 from diffalign.policies.policy import Policy
@@ -18,7 +18,7 @@ from diffalign.training.optim.optimizer import learning_rate, set_learning_rate
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.health import first_loss_alarm
 from diffalign.training.report.previews import has_preview_curve, measure_drift, save_previews
-from diffalign.training.setup.open_run import open_run
+from diffalign.training.setup.assemble_run import open_run
 from diffalign.training.state import Run
 from diffalign.training.step.batch_order import Visit
 from diffalign.training.step.spike_guard import Verdict

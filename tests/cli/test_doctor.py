@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from diffalign.cli import doctor
-from diffalign.devices import precision
+from diffalign.devices import bf16_support as precision
 
 
 def by_word(findings, word):

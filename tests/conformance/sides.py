@@ -28,7 +28,7 @@ from diffalign.policies.language.scoring.batch import EncodedTexts
 from diffalign.policies.language.tokens.token_pair import TokenPair
 from diffalign.policies.policy import Policy
 from diffalign.training.recipe.load import make_recipe
-from diffalign.training.setup.open_run import open_run
+from diffalign.training.setup.assemble_run import open_run
 from diffalign.training.state import Run
 
 TRL = importlib.metadata.version("trl") if importlib.util.find_spec("trl") else "0.0"

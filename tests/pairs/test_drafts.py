@@ -3,7 +3,7 @@
 import pytest
 
 from diffalign.data.records.conversation import Conversation, Message
-from diffalign.data.records.lazy import LazyPairs
+from diffalign.data.records.lazy_pairs import LazyPairs
 from diffalign.data.records.pair import Answer, Pair
 from diffalign.errors import DataError
 from diffalign.losses.pairs.srpo import ROLES

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffalign.errors import ConfigError
-from diffalign.evaluation.merge_weights import choose_weights, simplex, weight_setter
+from diffalign.evaluation.choose_merge_weights import choose_weights, simplex, weight_setter
 from diffalign.policies.adapters import AdapterConfig
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.load import load_aligned, load_policy

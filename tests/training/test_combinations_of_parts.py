@@ -14,8 +14,8 @@ from diffalign.training.optim.ema import Ema
 from diffalign.training.optim.optimizer import OPTIMIZERS, learning_rate, make_optimizer
 from diffalign.training.recipe.schema import Train
 from diffalign.training.report.trackers import PACKAGES, MetricsFile, check_trackers
-from diffalign.training.step.metric_rows import metric_rows
 from diffalign.training.step.metrics import Metrics
+from diffalign.training.step.micro_batch_metrics import metric_rows
 from diffalign.training.storage.checkpoint import (
     Snapshot,
     check_disk,

@@ -11,12 +11,12 @@ import pytest
 import torch
 import yaml
 
-from diffalign.devices.precision import Bf16
+from diffalign.devices.bf16_support import Bf16
 from diffalign.errors import RunError
-from diffalign.training import precision
+from diffalign.training import resolve_mixed_precision
 from diffalign.training.loop import train
-from diffalign.training.precision import settle_precision
 from diffalign.training.recipe.schema import Train
+from diffalign.training.resolve_mixed_precision import settle_precision
 from diffalign.training.storage.run_folder import RunFolder
 from tests.tiny_text import text_pairs, tiny_llm
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
@@ -28,7 +28,7 @@ FAST, SLOW = Bf16(True, "bf16 is fast", 0.5), Bf16(False, "bf16 takes 33 times a
 @pytest.fixture
 def device(monkeypatch):
     """Says how the device does in bf16."""
-    return lambda found: monkeypatch.setattr(precision, "try_bf16", lambda place: found)
+    return lambda found: monkeypatch.setattr(resolve_mixed_precision, "try_bf16", lambda place: found)
 
 
 def run(folder, wanted="auto", resume=False, **changes):
@@ -82,7 +82,7 @@ def test_bf16_that_was_asked_for_where_it_is_slow_is_warned_of_with_the_factor(t
 
 
 def test_float32_that_was_asked_for_costs_no_trial(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(precision, "try_bf16", lambda place: pytest.fail("a trial"))
+    monkeypatch.setattr(resolve_mixed_precision, "try_bf16", lambda place: pytest.fail("a trial"))
     run(tmp_path, "no")
     assert header(capsys.readouterr().err) == "precision float32"
 
@@ -131,7 +131,7 @@ def test_what_a_reference_said_in_one_precision_is_not_taken_for_another(tmp_pat
 
 SETTLED = """
 import os, sys
-from diffalign.devices.precision import Bf16
+from diffalign.devices.bf16_support import Bf16
 from diffalign.training import precision
 from diffalign.training.storage.run_folder import RunFolder
 from tests.training.toy import toy_recipe

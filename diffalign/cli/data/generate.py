@@ -47,7 +47,7 @@ def make(
     model_setting: ModelSettings = [],  # noqa: B006
 ) -> None:
     """Generate several answers per prompt, score them, and write pairs of the best and the worst answer."""
-    from diffalign.devices.budget import best_device
+    from diffalign.devices.device_memory import best_device
     from diffalign.evaluation.samples.prompts import read_prompts
     from diffalign.pairs.best_worst import make_pairs
     from diffalign.scorers import load_scorer

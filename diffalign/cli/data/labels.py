@@ -129,7 +129,7 @@ def design_rejected(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Sample the rejected answer of several so that DPO on the written pairs recovers a target policy."""
-    from diffalign.data.transforms.design_rejected import design_rejected
+    from diffalign.data.transforms.sample_rejected import design_rejected
 
     divisor = beta if reward_beta is None else reward_beta
     if beta <= 0 or divisor <= 0:

@@ -115,13 +115,13 @@ def separability(
     pairs = pair_set.pairs[:limit] if limit else pair_set.pairs
     features: dict[str, Features] = surface_features(pairs)
     if model:
-        from diffalign.evaluation.diagnosis.hidden_states import hidden_states
+        from diffalign.evaluation.diagnosis.probe_features import hidden_states
 
         policy = Model.language(model, model_setting, adapter).open()
         features["hidden states"] = hidden_states(policy, pairs, batch=batch, progress=show_progress)
     if scorer:
-        from diffalign.devices.budget import best_device
-        from diffalign.evaluation.diagnosis.hidden_states import image_embeddings
+        from diffalign.devices.device_memory import best_device
+        from diffalign.evaluation.diagnosis.probe_features import image_embeddings
         from diffalign.scorers import load_scorer
 
         features["embeddings"] = image_embeddings(load_scorer(scorer, str(best_device())), pairs)
@@ -163,7 +163,7 @@ def difficulty(
 
     Also computes the loss at which training ranks the pair right.
     """
-    from diffalign.data.readers.rows_with_columns import PairRow
+    from diffalign.data.readers.pairs_with_extra_columns import PairRow
     from diffalign.data.transforms.filter_by_score import filter_by_score, share_to_keep
     from diffalign.evaluation.diagnosis.difficulty import ref_logps, summary_lines, with_difficulty
 

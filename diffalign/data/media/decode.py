@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media
 from diffalign.data.storage.cached_candidate import CachedCandidate
-from diffalign.data.storage.table_cell import TableCell
+from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError
 
 MAX_PIXELS = 64_000_000

@@ -15,7 +15,7 @@ from typing import Any
 from diffalign.data.readers.parse_row import Drop, Ids, digest, existing_file, require_columns, scores_of, validate_pair
 from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, MISSING_FILE, Dropped, Pair
-from diffalign.data.storage.table_cell import TableCell
+from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError
 
 REQUIRED = ("file_name", "prompt")

@@ -28,7 +28,7 @@ from diffalign.data.readers.text_cells import (
 from diffalign.data.readers.trl import names_files
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
 from diffalign.data.records.pair import BAD_ROW, BAD_TURNS, EMPTY_CANDIDATE, EMPTY_PROMPT, IDENTICAL, Dropped, Pair
-from diffalign.data.storage.table_cell import TableCell
+from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError, near_miss
 
 REQUIRED = ROLES

@@ -21,7 +21,7 @@ from diffalign.data.records.pair import (
     Pair,
 )
 from diffalign.data.storage.hash_set import HashSet
-from diffalign.data.storage.table_cell import inside
+from diffalign.data.storage.lazy_table_cell import inside
 from diffalign.errors import DataError, near_miss
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".jxl"))

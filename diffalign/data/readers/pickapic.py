@@ -24,7 +24,7 @@ from diffalign.data.records.pair import (
     Dropped,
     Pair,
 )
-from diffalign.data.storage.table_cell import TableCell
+from diffalign.data.storage.lazy_table_cell import TableCell
 
 REQUIRED = ("jpg_0", "jpg_1", "label_0", "caption")
 _FIRST_WON = {"pair": {"first_won": 1.0}}

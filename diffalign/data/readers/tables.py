@@ -1,6 +1,6 @@
 """Tables: the rows of a data set, independent of the type of file. Formats depend on columns, not on files.
 
-A column of encoded bytes is not read: its cells become :class:`~diffalign.data.storage.table_cell.TableCell` handles.
+A column of encoded bytes is not read: its cells become `lazy_table_cell.TableCell` handles.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.storage.table_cell import TableCell, arrow_batches, arrow_table
+from diffalign.data.storage.lazy_table_cell import TableCell, arrow_batches, arrow_table
 from diffalign.errors import DataError
 
 BINARY = (".parquet", ".arrow")

@@ -36,7 +36,7 @@ from diffalign.data.readers.tables import FIRST_ROWS, Table, TableRow
 from diffalign.data.readers.text_cells import align_forms, check_answer, check_texts, is_turns, read_text
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Answer, Dropped, Media, Pair
-from diffalign.data.storage.table_cell import TableCell
+from diffalign.data.storage.lazy_table_cell import TableCell
 
 REQUIRED = ("prompt", "chosen", "rejected")
 FURTHER = {

@@ -17,7 +17,7 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import IO
 
-from diffalign.data.records.lazy import LazyPairs
+from diffalign.data.records.lazy_pairs import LazyPairs
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
 

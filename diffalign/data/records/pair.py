@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diffalign.data.records.conversation import Text
 from diffalign.data.storage.cached_candidate import CachedCandidate
-from diffalign.data.storage.table_cell import TableCell
+from diffalign.data.storage.lazy_table_cell import TableCell
 
 Media = Path | bytes | Text | TableCell | CachedCandidate
 """A candidate: an image or video as a path, as encoded bytes or as a handle of them; a text as a string or as turns; or

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.records.lazy import map_pairs
+from diffalign.data.records.lazy_pairs import map_pairs
 from diffalign.data.records.pair import Pair, PairSet
 from diffalign.errors import DataError, near_miss
 from diffalign.sharing.atomic import write_atomically

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from diffalign.data.readers.rows_with_columns import PairRow, rank_roles
+from diffalign.data.readers.pairs_with_extra_columns import PairRow, rank_roles
 from diffalign.data.records.pair import TIE, Dropped, Pair
 from diffalign.data.transforms.result import count_reasons
 from diffalign.data.transforms.votes import column_gap

@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from diffalign.data.readers.pairs_with_extra_columns import USED, PairRow, rank_roles
 from diffalign.data.readers.parse_row import ROLES, scores_of
-from diffalign.data.readers.rows_with_columns import USED, PairRow, rank_roles
 from diffalign.data.readers.trl import FURTHER
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import Media, Pair

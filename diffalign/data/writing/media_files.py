@@ -11,7 +11,7 @@ from pathlib import Path
 
 from diffalign.data.readers.parse_row import MEDIA_SUFFIXES
 from diffalign.data.storage.cached_candidate import CachedCandidate
-from diffalign.data.storage.table_cell import TableCell
+from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError
 from diffalign.sharing.atomic import write_atomically
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from diffalign.evaluation.compare.differential_entropy import DifferentialEntropy, mean_differential_entropy
+from diffalign.evaluation.compare.differential_information_entropy import DifferentialEntropy, mean_differential_entropy
 from diffalign.evaluation.compare.sample_logps import SampleLogps, sample_logps
 from diffalign.evaluation.samples.generate import Gallery
 from diffalign.losses.diagnostics.monitors import Dispersion, dispersion

@@ -16,7 +16,7 @@ import torch
 from diffalign.data.records.pair import Pair
 from diffalign.data.records.progress_file import Progress
 from diffalign.errors import DataError, UserError
-from diffalign.losses.diagnostics.credit import token_rewards
+from diffalign.losses.diagnostics.token_credit import token_rewards
 from diffalign.policies.language.policy import LanguagePolicy
 from diffalign.randomness import Draw
 from diffalign.sharing.atomic import write_atomically

@@ -6,7 +6,7 @@ import math
 
 from diffalign.evaluation.compare.preview_curve import PreviewCurve
 from diffalign.evaluation.compare.result import Role
-from diffalign.evaluation.report.plots import FIRST, INK, SECOND, Chart, as_svg, blank
+from diffalign.evaluation.report.training_curves import FIRST, INK, SECOND, Chart, as_svg, blank
 
 STYLES = ("-", "--", ":", "-.")
 

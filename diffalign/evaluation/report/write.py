@@ -10,8 +10,8 @@ from diffalign.evaluation.compare.best_of import best_of_curve
 from diffalign.evaluation.compare.preview_curve import PreviewCurve
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.report.plot_preview_curve import preview_curve_chart
-from diffalign.evaluation.report.plots import charts, read_metrics
 from diffalign.evaluation.report.sheet import Example, examples
+from diffalign.evaluation.report.training_curves import charts, read_metrics
 from diffalign.evaluation.report.verdict import direction, verdict_of
 from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.stats.heldout_agreement import agreements

@@ -22,7 +22,7 @@ Source: Richardson et al. 2024 (arXiv 2412.17696).
 
 from diffalign.losses.logic.model_counting import rho, rho_against
 from diffalign.losses.logic.named_forms import TABLE
-from diffalign.losses.logic.parse import structure_of
+from diffalign.losses.logic.parse_structure import structure_of
 from diffalign.losses.logic.strictness import lattice, stricter
 from diffalign.losses.logic.structures import Structure
 

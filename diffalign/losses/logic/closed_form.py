@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from diffalign.losses.logic.expansion import Choice, Tree, complements, expansion
+from diffalign.losses.logic.decision_tree import Choice, Tree, complements, expansion
 from diffalign.losses.logic.shortest_statement import worlds_over
 from diffalign.losses.logic.structures import Structure
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffalign.losses.logic.expansion import Choice, Tree, expansion
+from diffalign.losses.logic.decision_tree import Choice, Tree, expansion
 from diffalign.losses.logic.structures import Structure
 from diffalign.losses.probability import log1mexp
 

@@ -4,26 +4,26 @@ from diffalign.losses.loss import Loss
 from diffalign.losses.pairs.aot import AOT, AOT_UNPAIRED
 from diffalign.losses.pairs.apo import APO_DOWN, APO_ZERO
 from diffalign.losses.pairs.asft import ASFT
-from diffalign.losses.pairs.bco_pair import BCO_PAIR, NCA
-from diffalign.losses.pairs.content_degree import CONTENT_DEGREE
+from diffalign.losses.pairs.bco_pair_and_nca import BCO_PAIR, NCA
+from diffalign.losses.pairs.content_degree_prediction import CONTENT_DEGREE
 from diffalign.losses.pairs.cpl import CPL, CPL_KL
 from diffalign.losses.pairs.cpo import CPO
 from diffalign.losses.pairs.discopop import DISCOPOP
 from diffalign.losses.pairs.dno import DNO
 from diffalign.losses.pairs.dove import DOVE
-from diffalign.losses.pairs.dpo_variants import DPO_GAMMA, FLEX_DPO
+from diffalign.losses.pairs.dpo_gamma_and_flex_dpo import DPO_GAMMA, FLEX_DPO
 from diffalign.losses.pairs.exo import EXO
-from diffalign.losses.pairs.gpo import GPO
+from diffalign.losses.pairs.gpo_general_preference import GPO
 from diffalign.losses.pairs.hinge import HINGE
 from diffalign.losses.pairs.inpo import INPO
 from diffalign.losses.pairs.ipo import IPO
 from diffalign.losses.pairs.logic_loss import STRUCTURE, STRUCTURE_REFERENCE
 from diffalign.losses.pairs.logistic import LOGISTIC, ROBUST
 from diffalign.losses.pairs.mapo import MAPO
-from diffalign.losses.pairs.margin_contrast import MARGIN_CONTRAST
 from diffalign.losses.pairs.modpo import MODPO
 from diffalign.losses.pairs.odpo import ODPO
 from diffalign.losses.pairs.orpo import ORPO
+from diffalign.losses.pairs.prompt_margin_contrast import MARGIN_CONTRAST
 from diffalign.losses.pairs.rationale import RATIONALE
 from diffalign.losses.pairs.rpo import RPO
 from diffalign.losses.pairs.simpo import SIMPO

@@ -11,7 +11,7 @@ from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.hyperparameters import Hyper, Value
 from diffalign.losses.logic.model_counting import rho, rho_against
 from diffalign.losses.logic.named_forms import TABLE
-from diffalign.losses.logic.parse import between, structure_of
+from diffalign.losses.logic.parse_structure import between, structure_of
 from diffalign.losses.logic.structures import Structure, worlds
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
-from diffalign.losses.pairs.bco_pair import BCO_PAPER
+from diffalign.losses.pairs.bco_pair_and_nca import BCO_PAPER
 from diffalign.losses.ranges import BETA
 from diffalign.losses.singles.sides import gains
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from diffalign.devices.budget import best_device
+from diffalign.devices.device_memory import best_device
 from diffalign.errors import ConfigError
 from diffalign.latents import LATENTS
 from diffalign.policies.adapters import AdapterConfig, add_adapter
@@ -17,7 +17,7 @@ from diffalign.policies.diffusion.encoding.frozen_components import FrozenCompon
 from diffalign.policies.diffusion.model_folder import family_of, find_folder
 from diffalign.policies.diffusion.policy import ImagePolicy
 from diffalign.policies.diffusion.scoring.attention import choose_attention
-from diffalign.policies.diffusion.scoring.denoiser import Denoiser
+from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser
 from diffalign.policies.module_utils import disable_dropout
 from diffalign.sharing.adapter_file import adapter_shape
 

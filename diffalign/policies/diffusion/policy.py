@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diffalign.data.records.conversation import Text, plain_text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
-from diffalign.devices.budget import format_bytes, module_bytes
+from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.errors import ConfigError
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.encoding.encode import CachedEncoder
@@ -21,7 +21,7 @@ from diffalign.policies.diffusion.encoding.frozen_components import FrozenCompon
 from diffalign.policies.diffusion.sampling.candidates import make_candidates
 from diffalign.policies.diffusion.sampling.sample import sample
 from diffalign.policies.diffusion.scoring.batch import candidates_of, encode_image_pairs
-from diffalign.policies.diffusion.scoring.denoiser import Denoiser, EncodedImages
+from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, EncodedImages
 from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
 from diffalign.policies.diffusion.scoring.policy_and_reference import PolicyAndReference
 from diffalign.policies.diffusion.scoring.position_masks import check_masks

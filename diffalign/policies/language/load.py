@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from diffalign.devices.budget import best_device
+from diffalign.devices.device_memory import best_device
 from diffalign.errors import ConfigError, RunError, near_miss
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.policies.language.config import LanguageConfig
+from diffalign.policies.language.network.choose_fastest_forward import choose_forward_mode
 from diffalign.policies.language.network.content_degree_head import DegreeHead
-from diffalign.policies.language.network.forward_mode import choose_forward_mode
 from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.network.token_masks import make_mask_network
 from diffalign.policies.language.policy import LanguagePolicy

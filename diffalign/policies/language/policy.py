@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
-from diffalign.devices.budget import format_bytes, module_bytes
+from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.errors import ConfigError
 from diffalign.policies.language import saving
 from diffalign.policies.language.config import LanguageConfig
@@ -22,11 +22,11 @@ from diffalign.policies.language.network.content_degree_head import LogpsAndDegr
 from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.network.token_kl import LogpsAndDivergence
 from diffalign.policies.language.scoring.batch import EncodedTexts, encode_pairs, microbatch_order
+from diffalign.policies.language.scoring.compute_cost import TokenCounts
 from diffalign.policies.language.scoring.logps_by_role import logps_and_degree_by_role, logps_by_role
 from diffalign.policies.language.scoring.reference import LanguageReference
 from diffalign.policies.language.scoring.step_states import StepSplitter, with_steps
-from diffalign.policies.language.scoring.token_counts import TokenCounts
-from diffalign.policies.language.tokens.render_pair import render_pair
+from diffalign.policies.language.tokens.show_token_pair import render_pair
 from diffalign.policies.language.tokens.tokenize import PairTokenizer
 from diffalign.policies.module_utils import unwrap, weights_digest
 from diffalign.policies.policy import BatchLogps, Plan, Progress, no_progress

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from diffalign.data.records.lazy import filter_pairs, map_pairs
+from diffalign.data.records.lazy_pairs import filter_pairs, map_pairs
 from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError, DataError
 from diffalign.labels import expected_terms, swapped_by
@@ -25,9 +25,9 @@ from diffalign.training.recipe.schema import Data
 from diffalign.training.step.batch_order import Visit, micro_batches, process_share
 from diffalign.training.step.forward import in_microbatch_order, pair_logps
 from diffalign.training.step.gradients import GradientComputer
-from diffalign.training.step.metric_rows import metric_rows
 from diffalign.training.step.metrics import Metrics
-from diffalign.training.step.micro_batch import Labeller
+from diffalign.training.step.micro_batch_metrics import metric_rows
+from diffalign.training.step.micro_batch_step import Labeller
 
 
 @dataclass(frozen=True)

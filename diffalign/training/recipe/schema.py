@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from diffalign.named_choice import Choice
+from diffalign.training.recipe.apply_preset import with_preset
 from diffalign.training.recipe.bind import as_choice, bind_label, bind_loss, bind_pairs
 from diffalign.training.recipe.model_kinds import kind_of, model_kind, resolve_model
-from diffalign.training.recipe.presets import with_preset
 
 
 class Section(BaseModel):

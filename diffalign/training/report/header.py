@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from diffalign.devices.budget import available_bytes, format_bytes
+from diffalign.devices.device_memory import available_bytes, format_bytes
 from diffalign.losses import Objective, equivalent_betas
 from diffalign.named_choice import Choice
 from diffalign.pairs.source import PairSource

@@ -12,9 +12,9 @@ from diffalign.training.report.health import Health
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.report.trackers import MetricsFile
 from diffalign.training.rounds import Rounds
-from diffalign.training.setup.bind import BoundRecipe
-from diffalign.training.setup.open import OpenedModel
-from diffalign.training.setup.schedule import BatchSchedule
+from diffalign.training.setup.batch_schedule import BatchSchedule
+from diffalign.training.setup.bind_recipe import BoundRecipe
+from diffalign.training.setup.open_accelerator_and_policy import OpenedModel
 from diffalign.training.state import Run
 from diffalign.training.step.bco_shift import BcoShift, bco_shift_rule
 from diffalign.training.step.gradients import GradientComputer

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffalign.data.records.lazy import concat_pairs
+from diffalign.data.records.lazy_pairs import concat_pairs
 from diffalign.policies.policy import Policy
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.progress import ProgressReport
-from diffalign.training.setup.bind import BoundRecipe
-from diffalign.training.setup.open import OpenedModel
-from diffalign.training.setup.schedule import BatchSchedule
+from diffalign.training.setup.batch_schedule import BatchSchedule
+from diffalign.training.setup.bind_recipe import BoundRecipe
+from diffalign.training.setup.open_accelerator_and_policy import OpenedModel
 from diffalign.training.step.batch_order import Visit, draws_of_visits
 from diffalign.training.step.kto_baseline import MismatchedPairs, mismatched_pairs
 from diffalign.training.storage.checkpoint import check_disk

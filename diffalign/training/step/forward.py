@@ -14,7 +14,7 @@ from diffalign.losses import AnswerLogps, CandidateLogps, Objective, PairLogps
 from diffalign.policies.policy import BatchLogps, Policy, SupportsContentDegree, SupportsSteps
 from diffalign.randomness import Draw
 from diffalign.training.step.batch_order import Visit, draws_of_visits
-from diffalign.training.step.dataset_rewards import rewards_of
+from diffalign.training.step.stored_scores import rewards_of
 
 CANDIDATES = {"chosen", "rejected"}
 ByModel = dict[str, tuple[CandidateLogps, ...]]

@@ -21,14 +21,14 @@ from diffalign.losses import Objective
 from diffalign.policies.policy import Policy
 from diffalign.training.step.batch_order import Visit, micro_batches, process_share
 from diffalign.training.step.bco_shift import BcoShift
+from diffalign.training.step.check_halving_helps import check_that_halving_helps
 from diffalign.training.step.fast_slow import FastSlow
 from diffalign.training.step.forward import in_microbatch_order
 from diffalign.training.step.group_weights import group_weights
 from diffalign.training.step.kto_baseline import kto_baseline
 from diffalign.training.step.metrics import Metrics
-from diffalign.training.step.micro_batch import Labeller, MicroBatchResult, micro_batch_step
-from diffalign.training.step.out_of_memory import check_that_halving_helps
-from diffalign.training.step.skipped_pairs import skip_pairs_without_gradient
+from diffalign.training.step.micro_batch_step import Labeller, MicroBatchResult, micro_batch_step
+from diffalign.training.step.skip_zero_weight_pairs import skip_pairs_without_gradient
 from diffalign.training.step.step_stats import StepStats, local_sums, not_finite_error, step_stats
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffalign.data.records.lazy import LazyPairs
+from diffalign.data.records.lazy_pairs import LazyPairs
 from diffalign.data.records.pair import Pair
 from diffalign.training.step.batch_order import Visit, micro_batches, process_share
 from diffalign.training.step.forward import ForwardContext, in_microbatch_order, pair_logps

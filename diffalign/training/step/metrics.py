@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from diffalign.losses import Objective
-from diffalign.training.step.metric_rows import Rows
-from diffalign.training.step.skipped_pairs import SkippedPairs
+from diffalign.training.step.micro_batch_metrics import Rows
+from diffalign.training.step.skip_zero_weight_pairs import SkippedPairs
 
 
 class Metrics:

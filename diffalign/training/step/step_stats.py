@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import RunError
-from diffalign.training.step.micro_batch import MicroBatchResult
-from diffalign.training.step.skipped_pairs import SkippedPairs
+from diffalign.training.step.micro_batch_step import MicroBatchResult
+from diffalign.training.step.skip_zero_weight_pairs import SkippedPairs
 
 
 @dataclass(frozen=True)

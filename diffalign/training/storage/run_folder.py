@@ -9,7 +9,7 @@ import yaml
 
 from diffalign.errors import RunError
 from diffalign.sharing.atomic import write_atomically
-from diffalign.training.recipe.aliases import with_table_names
+from diffalign.training.recipe.loss_and_label_aliases import with_table_names
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.storage.checkpoint import complete_checkpoints
 

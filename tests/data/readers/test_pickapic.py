@@ -10,8 +10,8 @@ from diffalign.data.media.decode import open_image
 from diffalign.data.readers import read_pairs
 from diffalign.data.readers.sources import hub_files
 from diffalign.data.records.pair import BAD_LABEL, EMPTY_PROMPT, FILTERED, IDENTICAL, NO_LABEL, TIE
-from diffalign.data.storage import table_cell
-from diffalign.data.storage.table_cell import TableCell
+from diffalign.data.storage import lazy_table_cell
+from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError
 from tests.data.fixtures import image, parquet, vote
 
@@ -108,9 +108,9 @@ def test_handles_read_in_any_order_and_survive_pickling(tmp_path, monkeypatch):
     rows = [vote(n) for n in range(11)]
     path = parquet(tmp_path / "votes.parquet", rows, row_group_size=5)
     pairs = read_pairs(path).pairs
-    for group_bytes in (table_cell.GROUP_BYTES, 1):  # whole row groups, then a walk in small batches
-        monkeypatch.setattr(table_cell, "GROUP_BYTES", group_bytes)
-        table_cell._open_tables.clear()
+    for group_bytes in (lazy_table_cell.GROUP_BYTES, 1):  # whole row groups, then a walk in small batches
+        monkeypatch.setattr(lazy_table_cell, "GROUP_BYTES", group_bytes)
+        lazy_table_cell._open_tables.clear()
         for n in (10, 0, 7, 6, 3, 4, 10, 0):
             handle = pickle.loads(pickle.dumps(pairs[n].rejected))
             assert handle == pairs[n].rejected and handle.read() == rows[n]["jpg_1"]
@@ -119,7 +119,7 @@ def test_handles_read_in_any_order_and_survive_pickling(tmp_path, monkeypatch):
 def test_a_handle_of_a_missing_file_is_an_error(tmp_path):
     path = parquet(tmp_path / "votes.parquet", [vote(0)])
     handle = read_pairs(path).pairs[0].chosen
-    table_cell._open_tables.clear()
+    lazy_table_cell._open_tables.clear()
     path.unlink()
     with pytest.raises(DataError, match="votes.parquet:0:jpg_0.*moved or rewritten"):
         handle.read()

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from diffalign.data.readers import read_pairs
 from diffalign.data.records import memmap
 from diffalign.data.records.conversation import Conversation
-from diffalign.data.records.lazy import LazyPairs, concat_pairs, filter_pairs, map_pairs
+from diffalign.data.records.lazy_pairs import LazyPairs, concat_pairs, filter_pairs, map_pairs
 from diffalign.data.records.memmap import MappedPairs, collect
 from diffalign.data.records.pair import Pair
 from diffalign.data.records.score_table import ScoreTable, with_scores
 from diffalign.data.storage.hash_set import HashSet
-from diffalign.data.storage.table_cell import TableCell
+from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError
 from tests.data.fixtures import jsonl, turns, ultrafeedback
 

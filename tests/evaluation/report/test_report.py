@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from diffalign.evaluation.compare.run import compare
-from diffalign.evaluation.report.plots import charts, read_metrics
 from diffalign.evaluation.report.sheet import Example, examples, save_sheet, sheet
+from diffalign.evaluation.report.training_curves import charts, read_metrics
 from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
 from diffalign.evaluation.samples.medium import data_uri

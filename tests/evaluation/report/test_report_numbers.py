@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from diffalign.evaluation.compare.differential_entropy import DifferentialEntropy
+from diffalign.evaluation.compare.differential_information_entropy import DifferentialEntropy
 from diffalign.evaluation.compare.drift import Drift, DriftMeasurement
 from diffalign.evaluation.compare.lengths import Lengths
 from diffalign.evaluation.compare.preview_curve import PreviewCurve

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffalign.losses.diagnostics.credit import token_rewards
+from diffalign.losses.diagnostics.token_credit import token_rewards
 
 BETA = 0.5
 REF_FIRST, REF_SECOND = [0.6, 0.4], [[0.3, 0.7], [0.8, 0.2]]

@@ -87,7 +87,7 @@ REFUSED = {
     "latents=ddim_invesion": r"there is no latents 'ddim_invesion'.*Did you mean 'ddim_inversion'\?",
     "latents.stps=5": r"'ddim_inversion' takes .*it has no 'stps'\. Did you mean 'steps'\?",
     "latents.steps=0": r"latents: .*steps.*got 0",
-    "latents.store=true": r"policy that computes them changes.*--set latents.inverter=reference.*--set latents.refresh=100",
+    "latents.store=true": r"policy that computes them changes.*latents.inverter=reference.*--set latents.refresh=100",
     "latents={name: forward, inverter: reference}": r"needs no network, so there is no inverter to set",
     "latents={name: ddim_inversion, inverter: reference, refresh: 5}": r"never changes.*--set latents.store=true",
     "latents.inverter=polcy": r"latents.inverter: .*'policy' or 'reference'; got 'polcy'",

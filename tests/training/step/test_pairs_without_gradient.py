@@ -9,7 +9,7 @@ import torch
 from diffalign.pairs import DatasetPairs
 from diffalign.training.loop import train
 from diffalign.training.step.gradients import GradientComputer
-from diffalign.training.step.skipped_pairs import SkippedPairs
+from diffalign.training.step.skip_zero_weight_pairs import SkippedPairs
 from diffalign.training.storage.checkpoint import complete_checkpoints, read_checkpoint
 from tests.training.test_resume import metrics
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe

@@ -10,8 +10,8 @@ from diffalign.labels import Label, expected, expected_terms
 from diffalign.losses import LOSSES, Objective, Term
 from diffalign.pairs import DatasetPairs
 from diffalign.training.loop import train
-from diffalign.training.step.metric_rows import metric_rows
 from diffalign.training.step.metrics import Metrics
+from diffalign.training.step.micro_batch_metrics import metric_rows
 from tests.losses.logps import drawn
 from tests.tiny_text import text_pairs
 from tests.training.step.test_sums_of_losses import DPO, llm, recipe, records  # noqa: F401

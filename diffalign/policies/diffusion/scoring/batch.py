@@ -12,7 +12,7 @@ from diffalign.data.records.pair import Media, Pair
 from diffalign.policies.answer_roles import roles_of
 from diffalign.policies.diffusion.config import RegionConfig
 from diffalign.policies.diffusion.encoding.encode import CachedEncoder
-from diffalign.policies.diffusion.scoring.denoiser import EncodedImages
+from diffalign.policies.diffusion.scoring.denoiser_scoring import EncodedImages
 from diffalign.policies.diffusion.scoring.position_masks import read_masks
 
 

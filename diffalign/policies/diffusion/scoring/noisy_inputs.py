@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from diffalign.policies.diffusion.scoring.denoiser import Denoiser, DenoiserInputs, EncodedImages, NetworkCall
+from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, DenoiserInputs, EncodedImages, NetworkCall
 from diffalign.policies.diffusion.scoring.stored_results import StoredLatents
 from diffalign.randomness import Draw
 

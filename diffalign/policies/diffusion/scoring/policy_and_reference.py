@@ -15,7 +15,7 @@ from diffalign.data.storage.tensor_cache import TensorCache, Writer
 from diffalign.errors import ConfigError
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.families import Family
-from diffalign.policies.diffusion.scoring.denoiser import (
+from diffalign.policies.diffusion.scoring.denoiser_scoring import (
     Denoiser,
     DenoiserInputs,
     EncodedImages,
@@ -27,8 +27,8 @@ from diffalign.policies.diffusion.scoring.noisy_inputs import NoisyInputs
 from diffalign.policies.diffusion.scoring.position_masks import middle_block_outputs, position_masks
 from diffalign.policies.diffusion.scoring.stored_results import StoredErrors, StoredLatents
 from diffalign.policies.diffusion.scoring.visits import Visits
+from diffalign.policies.divergence_and_mask_metrics import part_diagnostics
 from diffalign.policies.module_utils import WriteCounter, unwrap, without_cast_cache
-from diffalign.policies.part_diagnostics import part_diagnostics
 from diffalign.policies.policy import BatchLogps, Plan, Progress
 from diffalign.policies.references import EarlierCheckpoint, Reference, base_network, choose_reference
 from diffalign.policies.second_adapter import SecondAdapter

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from diffalign.data.media.decode import open_image
 from diffalign.data.media.preprocess import prepare_image
 from diffalign.data.records.pair import Answer, Pair
-from diffalign.data.storage.table_cell import inside
+from diffalign.data.storage.lazy_table_cell import inside
 from diffalign.errors import DataError
 from diffalign.policies.diffusion.config import RegionConfig
 

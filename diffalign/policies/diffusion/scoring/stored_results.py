@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diffalign.data.storage.tensor_cache import TensorCache, Writer
-from diffalign.devices.budget import format_bytes
+from diffalign.devices.device_memory import format_bytes
 from diffalign.errors import RunError
 
 

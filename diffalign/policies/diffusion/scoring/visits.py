@@ -8,7 +8,7 @@ import torch
 
 from diffalign.data.records.pair import Pair
 from diffalign.data.storage.tensor_cache import content_key
-from diffalign.policies.diffusion.scoring.denoiser import EncodedImages
+from diffalign.policies.diffusion.scoring.denoiser_scoring import EncodedImages
 from diffalign.policies.diffusion.scoring.stored_results import StoredErrors, StoredLatents
 from diffalign.policies.module_utils import mixed_precision
 from diffalign.policies.policy import Plan

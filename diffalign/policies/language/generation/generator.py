@@ -11,10 +11,10 @@ from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache
-from diffalign.policies.language.generation.answer import NetworkContext, answer_ids
 from diffalign.policies.language.generation.decode import decode_answers
+from diffalign.policies.language.generation.generate_answers import NetworkContext, answer_ids
 from diffalign.policies.language.network.network import LanguageNetwork
-from diffalign.policies.language.scoring.token_counts import TokenCounts
+from diffalign.policies.language.scoring.compute_cost import TokenCounts
 from diffalign.policies.language.tokens.tokenize import PairTokenizer
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import CandidateLogps
+from diffalign.policies.divergence_and_mask_metrics import part_diagnostics
 from diffalign.policies.language.network.content_degree_head import LogpsAndDegree
 from diffalign.policies.language.scoring.batch import EncodedTexts
-from diffalign.policies.part_diagnostics import part_diagnostics
 from diffalign.policies.policy import BatchLogps
 
 

@@ -17,7 +17,7 @@ from diffalign.policies.language.network.layout import Layout
 from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.network.token_kl import ReferenceStates
 from diffalign.policies.language.scoring.batch import EncodedTexts
-from diffalign.policies.language.scoring.token_counts import TokenCounts
+from diffalign.policies.language.scoring.compute_cost import TokenCounts
 from diffalign.policies.language.tokens.token_pair import Response
 from diffalign.policies.module_utils import mixed_precision, without_cast_cache
 from diffalign.policies.references import EarlierCheckpoint, Reference, base_network, choose_reference

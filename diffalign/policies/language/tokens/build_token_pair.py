@@ -24,7 +24,7 @@ from diffalign.errors import DataError
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.tokens.chat import ChatTemplate
 from diffalign.policies.language.tokens.exchange import AnswerText, Exchange
-from diffalign.policies.language.tokens.spans import SpanFilter
+from diffalign.policies.language.tokens.thinking_span_filter import SpanFilter
 from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 from diffalign.policies.language.tokens.tokenizer_info import begin_ids, encode, token_id
 

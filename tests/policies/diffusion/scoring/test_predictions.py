@@ -47,7 +47,7 @@ def six(tmp_path_factory):
 def every_level(monkeypatch):
     """Gives the pairs of a batch the levels of LEVELS instead of drawn ones."""
     monkeypatch.setattr(
-        "diffalign.policies.diffusion.scoring.denoiser.timesteps", lambda *_, **__: torch.tensor(LEVELS)
+        "diffalign.policies.diffusion.scoring.denoiser_scoring.timesteps", lambda *_, **__: torch.tensor(LEVELS)
     )
 
 

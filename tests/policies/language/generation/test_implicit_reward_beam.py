@@ -8,7 +8,7 @@ import torch
 from diffalign.errors import ConfigError
 from diffalign.policies.adapters import AdapterConfig
 from diffalign.policies.language.config import LanguageConfig
-from diffalign.policies.language.generation.answer import CachedNextTokens
+from diffalign.policies.language.generation.generate_answers import CachedNextTokens
 from diffalign.policies.language.generation.implicit_reward_beam import implicit_beam_search, likely_tokens
 from diffalign.policies.language.generation.settings import TextSampling
 from diffalign.policies.language.load import load_policy

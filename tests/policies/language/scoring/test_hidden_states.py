@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffalign.policies.language.network.forward_mode import choose_forward_mode
+from diffalign.policies.language.network.choose_fastest_forward import choose_forward_mode
 from diffalign.policies.language.network.layout import lay_out
 from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.scoring.hidden_states import reduce_states

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffalign.losses import CandidateLogps
-from diffalign.policies.language.network.forward_mode import choose_forward_mode
+from diffalign.policies.language.network.choose_fastest_forward import choose_forward_mode
 from diffalign.policies.language.network.layout import lay_out
 from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.scoring.batch import EncodedTexts

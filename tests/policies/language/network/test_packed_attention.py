@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diffalign.policies.language.network import attention
-from diffalign.policies.language.network.attention import attend
+from diffalign.policies.language.network import packed_attention
+from diffalign.policies.language.network.packed_attention import attend
 
 
 def heads(rows, columns, dtype=torch.float32):
@@ -60,7 +60,7 @@ def test_in_half_precision_few_rows_use_the_formula_and_many_the_kernel(monkeypa
         return kernel(query, *args, **settings)
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
-    monkeypatch.setattr(attention, "FEW_ROWS", 6)
+    monkeypatch.setattr(packed_attention, "FEW_ROWS", 6)
     for rows in (6, 7):
         query, key, value = heads(rows, 12, torch.bfloat16)
         mask = seen(rows, 12)

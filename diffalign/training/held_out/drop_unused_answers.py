@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from diffalign.data.records.lazy import map_pairs
+from diffalign.data.records.lazy_pairs import map_pairs
 from diffalign.data.records.pair import Pair
 from diffalign.pairs import DatasetPairs, PairSource
 from diffalign.training.held_out.evaluate import HeldOut

@@ -8,7 +8,7 @@ import torch
 from diffalign.latents import LATENTS
 from diffalign.latents.schedule import Schedule
 from diffalign.policies.diffusion.families.family import LatentScale
-from diffalign.policies.diffusion.scoring.denoiser import Denoiser, EncodedImages
+from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, EncodedImages
 from diffalign.randomness import Draw
 from tests.tiny import SCHEDULER
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from diffalign.errors import ConfigError
-from diffalign.policies.language.network import attention
+from diffalign.policies.language.network import packed_attention
 from diffalign.policies.language.network.layout import lay_out
 from diffalign.policies.language.network.network import ForwardMode, LanguageNetwork
 from diffalign.policies.language.tokens.token_pair import Response, TokenPair
@@ -58,7 +58,7 @@ def choose_forward_mode(network: LanguageNetwork, requested: str = "auto") -> Fo
     Raises:
         ConfigError: The requested mode is not correct for this architecture.
     """
-    attention.keep_soft_cap(network.model)
+    packed_attention.keep_soft_cap(network.model)
     rejected: dict[ForwardMode, str] = {}
     for mode in FORWARD_MODES if requested == "auto" else [mode for mode in FORWARD_MODES if mode == requested]:
         # In the model's own precision: a copy may be loaded in the middle of a step, under the run's autocast.
@@ -87,7 +87,7 @@ def _find_fault(network: LanguageNetwork, mode: ForwardMode) -> str | None:
         with network.using_forward_mode("plain"):
             expected = network(layout)
         if mode == "shared":
-            model.set_attn_implementation(attention.register())
+            model.set_attn_implementation(packed_attention.register())
         with network.using_forward_mode(mode), _record_windows() as windows:
             computed = network(layout)
         difference = float((computed - expected).abs().max())
@@ -99,7 +99,7 @@ def _find_fault(network: LanguageNetwork, mode: ForwardMode) -> str | None:
             return None
     except Exception as error:  # architectures fail in different ways
         text = str(error).splitlines()[0] if str(error) else ""
-        unsupported = isinstance(error, attention.UnsupportedAttention)
+        unsupported = isinstance(error, packed_attention.UnsupportedAttention)
         fault = str(error) if unsupported else f"{type(error).__name__}: {text}"[:120]
     finally:
         network.train(training_before)
@@ -126,13 +126,13 @@ class _record_windows:
 
         def recording_attention(*args: Any, **options: Any) -> Any:
             windows.append(options.get("sliding_window"))
-            return attention.attention(*args, **options)
+            return packed_attention.attention(*args, **options)
 
-        AttentionInterface.register(attention.NAME, recording_attention)
+        AttentionInterface.register(packed_attention.NAME, recording_attention)
         return windows
 
     def __exit__(self, *_: Any) -> None:
-        attention.register()
+        packed_attention.register()
 
 
 def _configured_windows(config: Any) -> list[int | str | None]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from diffalign.errors import ConfigError, near_miss
 from diffalign.methods import METHODS
-from diffalign.training.recipe.aliases import with_table_names
 from diffalign.training.recipe.bind import as_choice, merged
+from diffalign.training.recipe.loss_and_label_aliases import with_table_names
 
 AXES = ("pairs", "latents", "labels", "loss")
 """Sections that are choices: a name with its hyperparameters, replaced as a whole when the name differs."""

@@ -12,14 +12,14 @@ from diffalign.data.records.pair import Pair
 from diffalign.losses import Objective
 from diffalign.pairs.dataset import DatasetPairs, from_memory, read_dataset
 from diffalign.pairs.source import PairSource
+from diffalign.training.held_out.drop_unused_answers import drop_unused_answers, like_training_pairs
 from diffalign.training.held_out.evaluate import HeldOut
-from diffalign.training.held_out.prune import drop_unused_answers, like_training_pairs
 from diffalign.training.recipe.bind import bind_label, bind_loss, bind_pairs
 from diffalign.training.recipe.compatibility import check_answers, check_loss_and_data, check_model
 from diffalign.training.recipe.model_kinds import model_kind
 from diffalign.training.recipe.schema import Recipe
-from diffalign.training.step.dataset_rewards import rewards_of
-from diffalign.training.step.micro_batch import Labeller
+from diffalign.training.step.micro_batch_step import Labeller
+from diffalign.training.step.stored_scores import rewards_of
 
 
 @dataclass(frozen=True)

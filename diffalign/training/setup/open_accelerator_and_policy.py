@@ -15,7 +15,7 @@ from diffalign.training.recipe.compatibility import check_medium
 from diffalign.training.recipe.model_kinds import open_model
 from diffalign.training.recipe.schema import Recipe, Train
 from diffalign.training.rounds import check_lengths
-from diffalign.training.setup.bind import BoundRecipe
+from diffalign.training.setup.bind_recipe import BoundRecipe
 from diffalign.training.step.fast_slow import FastSlow
 from diffalign.training.storage.run_folder import RunFolder
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from diffalign.devices import precision
-from diffalign.devices.precision import try_bf16
+from diffalign.devices import bf16_support as precision
+from diffalign.devices.bf16_support import try_bf16
 
 
 @pytest.fixture
@@ -82,6 +82,6 @@ def test_other_devices_stay_with_float32():
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the limit is one for x86 processors")
 def test_units_that_libraries_must_not_use_do_not_count():
     limits = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-    code = "from diffalign.devices.precision import try_bf16; print(try_bf16('cpu').pays)"
+    code = "from diffalign.devices.bf16_support import try_bf16; print(try_bf16('cpu').pays)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **limits})
     assert done.stdout.strip() == "False", done.stderr

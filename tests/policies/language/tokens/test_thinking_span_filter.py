@@ -11,7 +11,7 @@ from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError, DataError
 from diffalign.policies.language.config import LanguageConfig, SpanConfig
-from diffalign.policies.language.tokens.spans import after_last, hide_share
+from diffalign.policies.language.tokens.thinking_span_filter import after_last, hide_share
 from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 from diffalign.policies.language.tokens.tokenize import PairTokenizer
 from tests.tiny_text import tiny_tokenizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffalign.devices.precision import Bf16, try_bf16
+from diffalign.devices.bf16_support import Bf16, try_bf16
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.storage.run_folder import RunFolder, stored_precision
 

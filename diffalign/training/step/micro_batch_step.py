@@ -15,7 +15,7 @@ from diffalign.losses import Objective, PairLogps
 from diffalign.training.step.batch_order import Visit
 from diffalign.training.step.fast_slow import FastSlow
 from diffalign.training.step.forward import ForwardContext, pair_logps
-from diffalign.training.step.metric_rows import Rows, metric_rows
+from diffalign.training.step.micro_batch_metrics import Rows, metric_rows
 
 Labeller = Callable[[Sequence[Pair]], Label]
 

@@ -8,7 +8,7 @@ from diffalign.errors import ConfigError
 from diffalign.losses import Objective
 from diffalign.policies.policy import Policy
 from diffalign.training.recipe.schema import Train
-from diffalign.training.setup.bind import BoundRecipe
+from diffalign.training.setup.bind_recipe import BoundRecipe
 from diffalign.training.step.batch_order import BatchOrder
 
 DEFAULT_MICRO_BATCH = 8

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from diffalign.devices.budget import available_bytes, best_device, format_bytes, module_bytes
+from diffalign.devices.device_memory import available_bytes, best_device, format_bytes, module_bytes
 
 
 def test_a_module_weighs_its_parameters_and_buffers_once():

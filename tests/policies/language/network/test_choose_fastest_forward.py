@@ -5,8 +5,8 @@ import torch
 
 from diffalign.errors import ConfigError
 from diffalign.policies.adapters import AdapterConfig, adapter_off, add_adapter
-from diffalign.policies.language.network import attention
-from diffalign.policies.language.network.forward_mode import choose_forward_mode
+from diffalign.policies.language.network import packed_attention
+from diffalign.policies.language.network.choose_fastest_forward import choose_forward_mode
 from diffalign.policies.language.network.layout import lay_out
 from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.tokens.token_pair import Response, TokenPair
@@ -42,9 +42,9 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def attend(monkeypatch):
     """Replaces our attention for one test."""
-    yield lambda wrong: monkeypatch.setattr(attention, "attention", wrong)
+    yield lambda wrong: monkeypatch.setattr(packed_attention, "attention", wrong)
     monkeypatch.undo()
-    attention.register()
+    packed_attention.register()
 
 
 def load(folder, **settings):
@@ -119,16 +119,16 @@ def test_windows_and_soft_caps_matter_in_this_batch(folders, family):
     network, _ = network_of(load(folders(family)))
     layout = batch(network.model.config.vocab_size)
     want = numbers(network, "shared", layout)[0]
-    without_both = lambda *args, **settings: attention.attention(
+    without_both = lambda *args, **settings: packed_attention.attention(
         *args, **{**settings, "sliding_window": None, "softcap": None}
     )
     from transformers import AttentionInterface
 
-    AttentionInterface.register(attention.NAME, without_both)
+    AttentionInterface.register(packed_attention.NAME, without_both)
     try:
         assert (numbers(network, "shared", layout)[0] - want).abs().max() > 1e-2
     finally:
-        attention.register()
+        packed_attention.register()
 
 
 def test_the_plain_mode_keeps_the_soft_cap(folders):
@@ -216,7 +216,7 @@ def test_a_model_whose_layers_ignore_its_window_does_not_get_the_shared_mode():
     model = of_config("mistral", sliding_window=64)
     for layer in model.model.layers:
         layer.self_attn.config = type(model.config)(**{**model.config.to_dict(), "sliding_window": None})
-        layer.self_attn.config._attn_implementation = attention.register()
+        layer.self_attn.config._attn_implementation = packed_attention.register()
     network = LanguageNetwork(model).eval()
     choice = choose_forward_mode(network)
     assert choice.mode == "padded" and "64" in choice.rejected["shared"]
@@ -251,7 +251,7 @@ def test_answers_that_see_each_other_are_a_fault_in_any_precision(folders, famil
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_a_soft_cap_that_is_left_out_is_a_fault_in_any_precision(folders, dtype, attend):
-    ours = attention.attention
+    ours = packed_attention.attention
     attend(lambda *args, **given: ours(*args, **{**given, "softcap": None}))
     choice = choose_forward_mode(LanguageNetwork(load(folders("gemma2"), dtype=dtype)).eval())
     assert choice.mode == "padded" and "differ" in choice.rejected["shared"]

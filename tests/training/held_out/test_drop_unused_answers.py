@@ -8,8 +8,8 @@ import pytest
 from diffalign.data.records.pair import Answer
 from diffalign.errors import ConfigError, DataError
 from diffalign.losses import LOSSES
+from diffalign.training.held_out.drop_unused_answers import drop_unused_answers
 from diffalign.training.held_out.evaluate import HeldOut
-from diffalign.training.held_out.prune import drop_unused_answers
 from diffalign.training.loop import train
 from tests.tiny_text import text_pairs
 from tests.training.everything import examples_for, sections_for

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from diffalign.data.readers.rows_with_columns import PairRow
+from diffalign.data.readers.pairs_with_extra_columns import PairRow
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Pair
 from diffalign.data.transforms import fewshot, split_users
-from diffalign.data.transforms.fewshot import FEW, NO_PERSONA, NO_TEXT, NO_USER, TASK, windows
+from diffalign.data.transforms.user_fewshot_prompts import FEW, NO_PERSONA, NO_TEXT, NO_USER, TASK, windows
 from diffalign.errors import DataError, UserError
 from tests.data.transforms.sets import texts
 

@@ -5,7 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from diffalign.evaluation.compare.differential_entropy import differential_entropy, mean_differential_entropy
+from diffalign.evaluation.compare.differential_information_entropy import (
+    differential_entropy,
+    mean_differential_entropy,
+)
 
 REFERENCE, POLICY = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.5])
 

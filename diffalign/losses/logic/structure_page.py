@@ -12,7 +12,7 @@ from diffalign.losses.logic.closed_form import closed_form, has_complement
 from diffalign.losses.logic.formulas import PROPOSITIONS
 from diffalign.losses.logic.model_counting import log_weight, rho, rho_against
 from diffalign.losses.logic.named_forms import TABLE, named
-from diffalign.losses.logic.parse import structure_of
+from diffalign.losses.logic.parse_structure import structure_of
 from diffalign.losses.logic.shortest_statement import worlds_over
 from diffalign.losses.logic.strictness import chains, lattice, stricter
 from diffalign.losses.logic.structures import Structure

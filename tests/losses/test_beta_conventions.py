@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffalign.losses import equivalent_betas
-from diffalign.losses.beta import CONVENTIONS
+from diffalign.losses.beta_conventions import CONVENTIONS
 
 SD15, SDXL = 4 * 64 * 64, 4 * 128 * 128
 
