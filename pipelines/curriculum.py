@@ -25,7 +25,7 @@ from diffalign.data.transforms import build_curriculum
 from diffalign.data.transforms.curriculum_files import INDEX, StageFiles, check_reference, read_stages, write_stages
 from diffalign.devices.device_memory import best_device
 from diffalign.errors import ConfigError, UserError
-from diffalign.evaluation.compare.judges import check_judges, load_judges
+from diffalign.evaluation.compare.load_judges import check_judges, load_judges
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import compare
 from diffalign.evaluation.report.training_curves import read_metrics

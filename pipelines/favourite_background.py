@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffalign.evaluation.compare.judges import load_judges
+from diffalign.evaluation.compare.load_judges import load_judges
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import compare
 from diffalign.evaluation.samples.generate import generate

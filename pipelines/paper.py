@@ -18,7 +18,7 @@ from pathlib import Path
 from diffalign.data.readers import read_pairs
 from diffalign.devices.device_memory import best_device
 from diffalign.errors import ConfigError, UserError
-from diffalign.evaluation.compare.judges import check_judges, load_judges
+from diffalign.evaluation.compare.load_judges import check_judges, load_judges
 from diffalign.evaluation.compare.result import Comparison, Judgement, Role
 from diffalign.evaluation.compare.run import compare_galleries
 from diffalign.evaluation.samples.generate import Gallery, generate

@@ -81,7 +81,7 @@ def compare(
     model_setting: ModelSettings = [],  # noqa: B006
 ) -> None:
     """Compare an aligned model with its base on the same prompts and seeds, and write win rates into report.html."""
-    from diffalign.evaluation.compare.judges import check_judges, load_judges
+    from diffalign.evaluation.compare.load_judges import check_judges, load_judges
     from diffalign.evaluation.compare.run import add_drift, compare_galleries
     from diffalign.evaluation.compare.run import compare as compare_models
     from diffalign.evaluation.report.verdict import verdict_of

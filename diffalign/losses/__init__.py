@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from diffalign.losses.beta_conventions import equivalent_betas
 from diffalign.losses.candidate_logps import CandidateLogps, upcast
 from diffalign.losses.lists import LISTS
+from diffalign.losses.logp_settings import SETTINGS, settings_of
 from diffalign.losses.loss import BoundLoss, Loss, hyperparameters
 from diffalign.losses.objective import Objective, Term, single_loss_objective
 from diffalign.losses.pair_logps import AnswerLogps, PairLogps
@@ -31,7 +32,6 @@ from diffalign.losses.pairs.simpo import simpo
 from diffalign.losses.ranges import Range
 from diffalign.losses.registry import find, table
 from diffalign.losses.rewards import accuracy, implicit_rewards
-from diffalign.losses.shared_loss_settings import SETTINGS, settings_of
 from diffalign.losses.singles import SINGLES
 from diffalign.losses.singles.kto import kto
 from diffalign.losses.singles.sft import sft

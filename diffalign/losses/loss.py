@@ -25,11 +25,7 @@ from diffalign.losses.hyperparameters import (
     nearest,
     numbers_in,
 )
-from diffalign.losses.pair_logps import PairLogps
-from diffalign.losses.paper import Paper
-from diffalign.losses.ranges import Range
-from diffalign.losses.rewards import implicit_rewards
-from diffalign.losses.shared_loss_settings import (
+from diffalign.losses.logp_settings import (
     F_ALPHA,
     F_DIVERGENCE,
     LD_ALPHA,
@@ -38,6 +34,10 @@ from diffalign.losses.shared_loss_settings import (
     SETTINGS,
     settings_of,
 )
+from diffalign.losses.pair_logps import PairLogps
+from diffalign.losses.paper import Paper
+from diffalign.losses.ranges import Range
+from diffalign.losses.rewards import implicit_rewards
 
 Claim = Callable[[Mapping[str, float]], float]
 """A claimed number as a function of the hyperparameters that are numbers or switches."""

@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
+from diffalign.losses.logp_settings import PER_TOKEN, settings_of
 from diffalign.losses.loss import BoundLoss
 from diffalign.losses.pair_logps import PairLogps
-from diffalign.losses.shared_loss_settings import PER_TOKEN, settings_of
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diffalign.devices.device_memory import best_device
 from diffalign.errors import ConfigError
-from diffalign.evaluation.compare.judges import check_judges, load_judges
+from diffalign.evaluation.compare.load_judges import check_judges, load_judges
 from diffalign.evaluation.compare.preview_curve import read_preview_curve
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import add_drift, compare

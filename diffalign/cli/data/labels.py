@@ -129,7 +129,7 @@ def design_rejected(
     option: FormatOptions = [],  # noqa: B006
 ) -> None:
     """Sample the rejected answer of several so that DPO on the written pairs recovers a target policy."""
-    from diffalign.data.transforms.sample_rejected import design_rejected
+    from diffalign.data.transforms.choose_rejected_from_list import design_rejected
 
     divisor = beta if reward_beta is None else reward_beta
     if beta <= 0 or divisor <= 0:
@@ -155,7 +155,7 @@ def density(
     the file under data.scores of the recipe and set labels: {name: column, weight: weight}.
     """
     from diffalign.data.readers import read_pairs
-    from diffalign.data.transforms.prompt_density_ratio import write_density_weights
+    from diffalign.data.transforms.weight_by_prompt_classifier import write_density_weights
 
     pair_set = read_pairs(source, format=format_, split=split, **parse_format_options(option))
     table, density_weights = write_density_weights(pair_set, output, split=split)

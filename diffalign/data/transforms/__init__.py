@@ -6,12 +6,12 @@
 
 from diffalign.data.transforms.curriculum import Curriculum, build_curriculum
 from diffalign.data.transforms.flip import flip, flip_disputed, flip_named, flip_share
-from diffalign.data.transforms.preference_strength import Cuts, treat_by_strength
+from diffalign.data.transforms.judge_score_gaps import Votes, collect_votes
 from diffalign.data.transforms.prompt_pairs import between, within
 from diffalign.data.transforms.result import TransformResult
+from diffalign.data.transforms.treat_by_strength import Cuts, treat_by_strength
 from diffalign.data.transforms.user_fewshot_prompts import fewshot, split_users
 from diffalign.data.transforms.verifiable_instructions import RULES, Rule, attribute
-from diffalign.data.transforms.votes import Votes, collect_votes
 
 __all__ = [
     "RULES",

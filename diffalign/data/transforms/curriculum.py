@@ -18,8 +18,8 @@ from typing import Literal, get_args
 
 from diffalign.data.readers.pairs_with_extra_columns import PairRow, rank_roles
 from diffalign.data.records.pair import TIE, Dropped, Pair
+from diffalign.data.transforms.judge_score_gaps import column_gap
 from diffalign.data.transforms.result import count_reasons
-from diffalign.data.transforms.votes import column_gap
 from diffalign.errors import DataError, UserError, near_miss
 
 Order = Literal["easy_first", "hard_first", "shuffled"]

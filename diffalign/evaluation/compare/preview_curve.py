@@ -17,7 +17,7 @@ from pathlib import Path
 
 from diffalign.errors import UserError
 from diffalign.evaluation.compare.drift import Drift
-from diffalign.evaluation.compare.judges import check_judges
+from diffalign.evaluation.compare.load_judges import check_judges
 from diffalign.evaluation.compare.result import Role
 from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.stats.statistics import WinRate, percent, win_rate

@@ -14,8 +14,8 @@ from typing import Any
 
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.compare.drift import measure_drift
-from diffalign.evaluation.compare.judges import check_judges
 from diffalign.evaluation.compare.lengths import compare_lengths
+from diffalign.evaluation.compare.load_judges import check_judges
 from diffalign.evaluation.compare.result import Comparison, Judgement, Role
 from diffalign.evaluation.samples.diversity import choose_space, compare_diversity
 from diffalign.evaluation.samples.generate import Gallery, Sample, generate, read_gallery

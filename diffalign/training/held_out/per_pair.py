@@ -26,7 +26,7 @@ from diffalign.losses.diagnostics.ranking import (
     ranks_right,
     rater_shares,
 )
-from diffalign.losses.shared_loss_settings import F_DIVERGENCE
+from diffalign.losses.logp_settings import F_DIVERGENCE
 
 SIDES = ("chosen", "rejected", "reference_chosen", "reference_rejected")
 COLUMNS = (*SIDES, *(f"seen_{side}" for side in SIDES), "length_chosen", "length_rejected", "margin", "turned", "looks")

@@ -9,7 +9,7 @@ from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError
 from diffalign.labels import Label
 from diffalign.losses import LOSSES, Objective
-from diffalign.losses.shared_loss_settings import LD_ALPHA
+from diffalign.losses.logp_settings import LD_ALPHA
 from diffalign.pairs.source import PairSource
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from diffalign.losses import Objective
-from diffalign.losses.shared_loss_settings import SHIFT
+from diffalign.losses.logp_settings import SHIFT
 
 
 def bco_shift_rule(loss: Objective) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
 from diffalign.losses import Objective
-from diffalign.losses.shared_loss_settings import REWARDS
+from diffalign.losses.logp_settings import REWARDS
 
 
 def rewards_of(loss: Objective, pairs: Sequence[Pair]) -> dict[str, Tensor]:

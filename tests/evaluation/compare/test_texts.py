@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import binomtest
 
 from diffalign.errors import DataError, UserError
-from diffalign.evaluation.compare.judges import check_judges
 from diffalign.evaluation.compare.lengths import Lengths, compare_lengths
+from diffalign.evaluation.compare.load_judges import check_judges
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import compare, compare_galleries
 from diffalign.evaluation.report.sheet import examples

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from diffalign.errors import DataError, UserError
-from diffalign.evaluation.compare.judges import load_judges
+from diffalign.evaluation.compare.load_judges import load_judges
 from diffalign.evaluation.samples.prompts import read_prompts
 from diffalign.evaluation.samples.score_folder import is_sample_folder, score_folder
 

@@ -9,7 +9,7 @@ from diffalign.cli import app
 from diffalign.data.readers import read_pairs
 from diffalign.data.records.pair import Pair
 from diffalign.data.records.score_table import read_scores, with_scores
-from diffalign.data.transforms.prompt_density_ratio import density_weights, hash_words, write_density_weights
+from diffalign.data.transforms.weight_by_prompt_classifier import density_weights, hash_words, write_density_weights
 from diffalign.errors import DataError
 from tests.data.fixtures import jsonl
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from diffalign.data.readers.pairs_with_extra_columns import PairRow
 from diffalign.data.records.pair import FILTERED, Dropped
 from diffalign.data.transforms.flip import flip_row
+from diffalign.data.transforms.judge_score_gaps import Votes
 from diffalign.data.transforms.result import TransformResult
-from diffalign.data.transforms.votes import Votes
 from diffalign.errors import UserError, near_miss
 
 BUCKETS = ("wrong", "ambiguous", "normal", "top")

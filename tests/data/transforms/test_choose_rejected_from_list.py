@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from diffalign.data.records.pair import Answer, Pair
-from diffalign.data.transforms.sample_rejected import draw_rejected, gains_of, rejection_weights
+from diffalign.data.transforms.choose_rejected_from_list import draw_rejected, gains_of, rejection_weights
 from diffalign.errors import DataError
 
 REFERENCE, WANTED, BETA = (0.5, 0.3, 0.2), (0.2, 0.3, 0.5), 0.5
