@@ -1,4 +1,5 @@
-"""The links of docs/one-step.md to lines of code; ``python -m tests.one_step`` writes the present line numbers."""
+"""The links of docs/one-step.md to lines of code; ``python -m tests.one_step`` writes the present files and line
+numbers."""
 
 from __future__ import annotations
 
@@ -43,18 +44,25 @@ def definitions(path: str) -> dict[str, int]:
     return lines
 
 
-def write_lines() -> None:
-    """Writes the present line numbers into the page."""
+def where(link: Link) -> Link:
+    """Returns the link with the present file and line of its name; unchanged where it is ambiguous or undefined."""
+    paths = [link.path, *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "diffalign").rglob("*.py"))]
+    found = [path for path in dict.fromkeys(paths) if link.name in definitions(path)]
+    if found and (found[0] == link.path or len(found) == 1):
+        return Link(link.name, found[0], definitions(found[0])[link.name])
+    print(f"{link.path} does not define {link.name}, but {' and '.join(found) or 'no file'}; change the link by hand")
+    return link
+
+
+def write_links() -> None:
+    """Writes the present files and line numbers into the page."""
 
     def updated(match: re.Match[str]) -> str:
-        line = definitions(match["path"]).get(match["name"])
-        if line is None:
-            print(f"{match['path']} does not define {match['name']}; link where it is now")
-            return match[0]
-        return f"[`{match['name']}`](../{match['path']}#L{line})"
+        link = where(Link(match["name"], match["path"], int(match["line"])))
+        return f"[`{link.name}`](../{link.path}#L{link.line})"
 
     PAGE.write_text(LINK.sub(updated, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write_lines()
+    write_links()

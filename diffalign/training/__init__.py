@@ -1,1 +1,1 @@
-"""Training: recipes, the one loop, its state on disk, and what it says about itself."""
+"""Training: recipes, the loop, its state on disk, and its reports."""

@@ -1,4 +1,4 @@
-"""The whole job: train as a recipe says, compare with the base on fresh prompts, and tell it on one page."""
+"""Trains as a recipe says, compares the result with the base model on new prompts, and writes a report."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from diffalign.training.recipe.model_kinds import model_kind
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.previews import has_preview_curve
 from diffalign.training.report.progress import ProgressReport
-from diffalign.training.resolve_mixed_precision import NAMES
+from diffalign.training.setup.resolve_mixed_precision import NAMES
 from diffalign.training.storage.run_folder import dump
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """What the whole job leaves.
+    """The results of training and comparison.
 
     Args:
-        result: The training's result.
+        result: The result of the training.
         comparison: Aligned against base; None where the recipe names no prompts, and on all processes but the first.
         report: ``report.html``, or None.
     """
@@ -49,21 +49,21 @@ class Aligned:
 def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> Aligned:
     """Trains, then compares base and aligned model as ``recipe.evaluate`` says, and writes ``report.html``.
 
-    Prompts are read and judges are loaded before the training starts: what they lack is told before work is lost.
+    Prompts are read and judges are loaded before the training starts, so that an error in them costs no training.
 
     Args:
         recipe: Everything that decides the run.
-        resume: Go on with the run in ``recipe.output``.
-        check_only: Look at recipe, data, model and judges, print the header, and stop.
+        resume: Continue the run in ``recipe.output``.
+        check_only: Check recipe, data, model and judges, print the header, and stop.
 
     Raises:
-        UserError: As :func:`~diffalign.training.loop.train`; also a scorer or a file of prompts that is not there.
+        UserError: As :func:`~diffalign.training.loop.train`; also a scorer or a file of prompts that does not exist.
     """
-    wanted = recipe.evaluate
-    prompts = read_prompts(wanted.prompts) if wanted.prompts else []
-    if prompts and not (wanted.scorers or wanted.trained_on):
+    settings = recipe.evaluate
+    prompts = read_prompts(settings.prompts) if settings.prompts else []
+    if prompts and not (settings.scorers or settings.trained_on):
         raise ConfigError("evaluate.prompts are given, but no judge. Type for example: --set evaluate.scorers=[clip]")
-    judges = load_judges(wanted.scorers, wanted.trained_on, str(best_device())) if prompts else {}
+    judges = load_judges(settings.scorers, settings.trained_on, str(best_device())) if prompts else {}
     check_judges(judges, prompts, model_kind(recipe.model).medium)
     result = train(recipe, resume=resume, check_only=check_only)
     if result.artifact is None:
@@ -74,28 +74,30 @@ def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> 
             comparison = compare(
                 result.policy,
                 prompts,
-                range(recipe.train.seed, recipe.train.seed + wanted.seeds_per_prompt),
+                range(recipe.train.seed, recipe.train.seed + settings.seeds_per_prompt),
                 judges,
                 folder=result.output / "evaluation",
-                stride=wanted.seeds_per_prompt,
-                batch_size=wanted.batch,
+                stride=settings.seeds_per_prompt,
+                batch_size=settings.batch,
                 progress=progress.preparing,
-                **wanted.sampling,
+                **settings.sampling,
             )
-        comparison, why = add_drift(comparison, result.policy, result.output / "evaluation", batch=wanted.batch)
-        if why:
-            print(f"warning: {why}", flush=True)
-        shown = recipe.previews
+        comparison, problem = add_drift(comparison, result.policy, result.output / "evaluation", batch=settings.batch)
+        if problem:
+            print(f"warning: {problem}", flush=True)
+        previews = recipe.previews
         if has_preview_curve(recipe):
-            preview_curve = read_preview_curve(result.output, shown.prompts, shown.seeds, judges, result.policy.medium)
+            preview_curve = read_preview_curve(
+                result.output, previews.prompts, previews.seeds, judges, result.policy.medium
+            )
         if find_medium(comparison.medium).sheet:
             save_sheet(examples(comparison), result.output / "before_after.png")
         verdict = verdict_of(comparison, preview_curve)
         print("\n".join((verdict.headline, *verdict.sentences)), flush=True)
     metrics = read_metrics(result.output / "metrics.jsonl")
     held_out = agreements(metrics)
-    for text in (*(agreement.summary() for agreement in held_out), *held_out_numbers(metrics).summary()):
-        print(text, flush=True)
+    for sentence in (*(agreement.summary() for agreement in held_out), *held_out_numbers(metrics).summary()):
+        print(sentence, flush=True)
     result.policy.card(result.artifact, _card(result.recipe, comparison, held_out))
     report = write_report(
         result.output,
@@ -125,7 +127,7 @@ def _card(recipe: Recipe, comparison: Comparison | None, held_out: Sequence[Agre
         f"win rate against the base, by {j.name} ({j.role})": j.win for j in judgements
     }
     agreed: dict[str, Share | WinRate] = {
-        f"{found.name} on {found.share.n} held-out pairs": found.share for found in held_out
+        f"{agreement.name} on {agreement.share.n} held-out pairs": agreement.share for agreement in held_out
     }
     shown = evenly_spaced_rows(comparison, prompts=4, seeds=1) if comparison else {}
     return Card(
@@ -133,12 +135,12 @@ def _card(recipe: Recipe, comparison: Comparison | None, held_out: Sequence[Agre
         datasets=[recipe.data.train],
         training=training,
         evaluation=[
-            {"measured": name, "result": percent(found.rate), "95 % interval": _interval(found)}
-            for name, found in {**judged, **agreed}.items()
+            {"measured": name, "result": percent(share.rate), "95 % interval": _interval(share)}
+            for name, share in {**judged, **agreed}.items()
         ],
         examples=[(prompt, Path(rows[0]["aligned"])) for prompt, rows in shown.items()],
     )
 
 
-def _interval(found: Share | WinRate) -> str:
-    return f"{percent(found.low)} to {percent(found.high)}"
+def _interval(share: Share | WinRate) -> str:
+    return f"{percent(share.low)} to {percent(share.high)}"

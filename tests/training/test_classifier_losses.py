@@ -28,11 +28,19 @@ def run(folder, rows=None, **changes):
 def met(monkeypatch):
     """Of each step: its shift, and its examples' logratios and kinds once they are known."""
     steps = []
-    plain, note = GradientComputer._accumulate, BcoShift.update
-    begin = lambda self, mine, total, point: steps.append([point.item()]) or plain(self, mine, total, point)
-    monkeypatch.setattr(GradientComputer, "_accumulate", begin)
-    keep = lambda self, ratios, good, reduce: steps[-1].append((ratios, good)) or note(self, ratios, good, reduce)
-    monkeypatch.setattr(BcoShift, "update", keep)
+    baseline, update = GradientComputer.baseline, BcoShift.update
+
+    def recorded_baseline(self, pairs, batch):
+        shift = baseline(self, pairs, batch)
+        steps.append([shift.item()])
+        return shift
+
+    def recorded_update(self, logratios, desirable, reduce):
+        steps[-1].append((logratios, desirable))
+        update(self, logratios, desirable, reduce)
+
+    monkeypatch.setattr(GradientComputer, "baseline", recorded_baseline)
+    monkeypatch.setattr(BcoShift, "update", recorded_update)
     return steps
 
 
@@ -55,7 +63,7 @@ def test_it_learns_which_examples_are_good(tmp_path):
     _, result = run(tmp_path, **BCO, train__steps=60, log__every=1)
     assert metrics(tmp_path)[0]["loss"] == pytest.approx(0.693147, abs=1e-5)
     assert result.metrics["loss"] < 0.5 and result.metrics["rewards/accuracies"] > 0.8
-    assert "bco_shift" in result.metrics and "kl" not in result.metrics
+    assert "shift" in result.metrics and "kl" not in result.metrics
 
 
 def test_a_killed_run_goes_on_with_its_shift_bit_for_bit(tmp_path):
@@ -90,7 +98,7 @@ def singles(*good):
 def test_what_is_to_be_forgotten_may_be_alone_and_what_is_to_be_retained_may_not(tmp_path):
     _, result = run(tmp_path / "a", singles(*[False] * 8), **NPO, train__steps=40)
     assert result.metrics["rewards/rejected"] < 0.0 and result.metrics["loss"] < 2 / 100.0 * 0.6932
-    with pytest.raises(ConfigError, match=r"'npo' weighs .* all 8 are desirable"):
+    with pytest.raises(ConfigError, match=r"'npo' compares .* all 8 are desirable"):
         run(tmp_path / "b", singles(*[True] * 8), **NPO)
     with pytest.raises(ConfigError, match="all 8 are undesirable"):
         run(tmp_path / "c", singles(*[False] * 8), **BCO)

@@ -23,7 +23,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def die(monkeypatch):
-    """``die("score", 3)``: the third call from now on kills the run."""
+    """``die("logps", 3)``: the third call from now on kills the run."""
 
     def arm(name, call):
         plain, calls = getattr(ImagePolicy, name), []
@@ -46,7 +46,7 @@ def test_a_run_killed_in_sampling_and_in_training_ends_in_the_same_weights(model
     straight = run(model, tmp_path / "straight", pairs, **settings)
     parts = tmp_path / "parts"
     left = []
-    for name, call in (("make_candidates", 4), ("score", 2), ("score", 2)):
+    for name, call in (("make_candidates", 4), ("logps", 2), ("logps", 2)):
         die(name, call)
         with pytest.raises(Killed):
             run(model, parts, pairs, resume=bool(left), **settings)

@@ -32,15 +32,16 @@ def run(folder, rows=None, policy=None, **changes):
 
 @pytest.fixture
 def points(monkeypatch):
-    """The points of a run's steps."""
-    found = []
-    plain = GradientComputer._accumulate
-    monkeypatch.setattr(
-        GradientComputer,
-        "_accumulate",
-        lambda self, mine, total, point: found.append(point) or plain(self, mine, total, point),
-    )
-    return found
+    """The KTO baselines of a run's steps."""
+    baselines = []
+    baseline = GradientComputer.baseline
+
+    def recorded(self, pairs, batch):
+        baselines.append(baseline(self, pairs, batch))
+        return baselines[-1]
+
+    monkeypatch.setattr(GradientComputer, "baseline", recorded)
+    return baselines
 
 
 def test_it_starts_at_a_half_and_learns_which_examples_are_good(tmp_path):
@@ -120,11 +121,11 @@ def test_the_point_is_the_mean_of_the_stray_logratios_and_never_negative(tmp_pat
     # In the first step policy and reference are equal; then a policy that makes everything likelier, or unlikelier.
     for sign in (1.0, -1.0):
         policy = ToyPolicy()
-        reference = policy.reference
+        reference = policy.reference_logps
         moved = lambda encoded, draw, of=reference, by=0.3 * sign: replace(
             found := of(encoded, draw), candidates=tuple(replace(c, logps=c.logps - by) for c in found.candidates)
         )
-        policy.reference = moved
+        policy.reference_logps = moved
         run(tmp_path / f"{sign}", policy=policy, train__steps=1)
     assert [float(point) for point in points] == pytest.approx([0.3, 0.0], abs=1e-6)
 
@@ -175,14 +176,14 @@ def judged(*thumbs):
 @pytest.mark.parametrize(
     ("changes", "rows", "says"),
     [
-        ({"pairs": "dataset"}, toy_pairs(4), r"'kto' looks at one candidate alone.*--set pairs=singles"),
-        ({"pairs": "winners"}, toy_pairs(4), r"'kto' weighs .* all 4 are desirable.*--set pairs=singles"),
+        ({"pairs": "dataset"}, toy_pairs(4), r"'kto' looks at one candidate only.*--set pairs=singles"),
+        ({"pairs": "winners"}, toy_pairs(4), r"'kto' compares .* all 4 are desirable.*--set pairs=singles"),
         ({}, judged(False, False), r"all 2 are undesirable"),
         ({"loss": "sft"}, toy_pairs(4), r"'sft' .* 4 of 8 examples are undesirable.*--set pairs=winners"),
         ({"loss": "sft"}, judged(True, False), r"1 of 2 examples are undesirable.*--set pairs=winners"),
         ({"loss": {"name": "logistic", "beta": 1.0}}, judged(True, False), r"compares two.*--set loss=kto"),
-        ({"labels": "seppo_gate"}, toy_pairs(4), r"'kto' does not compare these alone.*--set labels=hard"),
-        ({"labels": {"name": "label_noise", "flip": 0.1}}, toy_pairs(4), r"doubt which .* --set labels=hard"),
+        ({"labels": "seppo_gate"}, toy_pairs(4), r"'kto' reads more than these.*--set labels=hard"),
+        ({"labels": {"name": "label_noise", "flip": 0.1}}, toy_pairs(4), r"uncertain which .* --set labels=hard"),
         (
             {
                 "pairs": "dataset",
@@ -190,7 +191,7 @@ def judged(*thumbs):
                 "labels": {"name": "score_scaled", "alpha": 1.0},
             },
             toy_pairs(4),
-            r"'rpo' does not compare these alone",
+            r"'rpo' reads more than these",
         ),
         (
             {"pairs": "dataset", "loss": "simpo"},

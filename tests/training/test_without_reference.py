@@ -38,7 +38,7 @@ def test_fine_tuning_asks_for_winners_alone_and_tells_of_nothing_else(tmp_path):
     assert not [name for name in told if any(part in name for part in (*REJECTED, "error/", "saturated"))]
     assert "logps/chosen" in told and "eval_logps/chosen" in told
     assert policy.encoded == {1}  # no rejected candidate was encoded, not of the held-out pairs either
-    assert result.summary and "no margins to judge by" in result.summary[0] and "likelier" not in result.summary[0]
+    assert result.summary and "no margins to diagnose" in result.summary[0] and "likelier" not in result.summary[0]
 
 
 def test_a_winner_trains_alike_whoever_lost_beside_it(tmp_path):
@@ -81,16 +81,16 @@ def test_a_run_without_a_reference_resumes_to_the_bit(tmp_path, settings):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"loss": "sft"}, r"'sft' looks at one candidate alone.*--set pairs=winners"),
+        ({"loss": "sft"}, r"'sft' looks at one candidate only.*--set pairs=winners"),
         ({"pairs": "winners"}, r"'logistic' compares two.*--set loss=sft.*--set pairs=checkpoint"),
         ({"loss": "sft", "pairs": {"name": "checkpoint", "every": 2}}, r"--set pairs=winners"),
-        ({**SFT, "labels": "seppo_gate"}, r"'sft' has none\. Type: --set labels=hard"),
-        ({**MAPO, "labels": "seppo_gate"}, r"'mapo' has none\. Type: --set labels=hard"),
+        ({**SFT, "labels": "seppo_gate"}, r"'sft' has no reference\. Type: --set labels=hard"),
+        ({**MAPO, "labels": "seppo_gate"}, r"'mapo' has no reference\. Type: --set labels=hard"),
         (
             {**MAPO, "labels": {"name": "score_scaled", "alpha": 1.0, "gamma": 1.0}},
-            r"'mapo' has none\. Type: --set labels",
+            r"'mapo' has no reference\. Type: --set labels",
         ),
-        ({**SFT, "labels": {"name": "label_noise", "flip": 0.1}}, r"doubt which .* --set labels=hard"),
+        ({**SFT, "labels": {"name": "label_noise", "flip": 0.1}}, r"uncertain which .* --set labels=hard"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_before_anything_is_written(tmp_path, changes, says):

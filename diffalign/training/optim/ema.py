@@ -2,7 +2,7 @@
 
     shadow <- d shadow + (1 - d) parameter,      d = min(decay, (1 + n) / (10 + n)) after n updates
 
-The warm-up of d keeps the first random steps from lingering; it depends on n alone, so a resumed run repeats it.
+The warm-up of d lets the first, random steps fade; it depends only on n, so a resumed run repeats it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """The average. Starts as a copy of the parameters.
+    """The average; it starts as a copy of the parameters.
 
     Args:
-        parameters: What is averaged, by name.
-        decay: Upper limit of d, in [0, 1). 0.999 remembers about a thousand updates.
+        parameters: The parameters to average, by name.
+        decay: Upper limit of d, in [0, 1). At 0.999 it averages over about a thousand updates.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
@@ -30,7 +30,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes one step towards the present parameters."""
+        """Moves the average towards the present parameters."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         targets = [self.parameters[name].detach().float() for name in self.shadow]
@@ -38,16 +38,16 @@ class Ema:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """Within this block the model holds the average; afterwards the trained parameters, to the bit."""
-        kept = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        """Within this block the model has the average as its weights; afterwards the trained parameters, to the bit."""
+        trained = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self._write(self.shadow)
         try:
             yield
         finally:
-            self._write(kept)
+            self._write(trained)
 
     def commit(self) -> None:
-        """The model holds the average from now on."""
+        """Makes the average the model's weights, for good."""
         self._write(self.shadow)
 
     @torch.no_grad()
@@ -56,11 +56,11 @@ class Ema:
             parameter.copy_(values[name])
 
     def state(self) -> dict[str, Tensor]:
-        """The average, for a checkpoint."""
+        """Returns the average, for a checkpoint."""
         return self.shadow
 
     def load_state(self, state: Mapping[str, Tensor], updates: int) -> None:
-        """Puts a checkpoint's average back."""
+        """Restores the average of a checkpoint."""
         self.updates = updates
         for name, tensor in self.shadow.items():
             tensor.copy_(state[name])

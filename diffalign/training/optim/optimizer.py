@@ -1,7 +1,7 @@
 """Optimizers and learning-rate schedules.
 
 The rate is a function of the step's number, written into the optimizer before each step. There is no scheduler object:
-nothing to save, and nothing that counts a step once per process.
+nothing has to be saved, and nothing counts a step once per process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from diffalign.training.recipe.schema import Train
 
 
 def learning_rate(train: Train, step: int) -> float:
-    """The rate of optimizer step ``step``, counted from 0.
+    """Returns the rate of optimizer step ``step``, counted from 0.
 
     base = learning_rate * (batch_size if scale_lr else 1)
     warm-up: base (step + 1) / warmup_steps while step < warmup_steps
@@ -36,13 +36,13 @@ def learning_rate(train: Train, step: int) -> float:
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Writes the rate into every group."""
+    """Writes the rate into every parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def make_optimizer(train: Train, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """Builds the optimizer that a recipe names."""
+    """Returns the optimizer that a recipe names."""
     return OPTIMIZERS[train.optimizer](train, list(parameters))
 
 

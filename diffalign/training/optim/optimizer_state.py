@@ -1,6 +1,7 @@
-"""An optimizer's state as named tensors and JSON, and back, to the bit.
+"""Converts an optimizer's state to named tensors and JSON, and back, to the bit.
 
-``optimizer.load_state_dict`` would cast tensors to the parameter's type and place; here each tensor returns as it was.
+``optimizer.load_state_dict`` would cast tensors to the parameter's type and device; here each
+tensor is restored as it was.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ def flatten(optimizer: Optimizer, names: Mapping[str, nn.Parameter]) -> tuple[di
     """Splits the state into tensors (``"parameter\\x1fentry"``) and plain values.
 
     Args:
-        optimizer: Whose state.
-        names: The parameters that it steps, by name.
+        optimizer: The optimizer.
+        names: The parameters that it updates, by name.
     """
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
@@ -40,12 +41,12 @@ def flatten(optimizer: Optimizer, names: Mapping[str, nn.Parameter]) -> tuple[di
 def restore(
     optimizer: Optimizer, names: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
 ) -> None:
-    """Puts a flattened state back."""
+    """Restores a flattened state."""
     optimizer.state.clear()
-    apart = set(facts["on_cpu"])
+    on_cpu = set(facts["on_cpu"])
     for key, value in {**tensors, **facts["plain"]}.items():
         name, entry = key.split(SEPARATOR)
         parameter = names[name]
         if isinstance(value, Tensor):
-            value = value.to(torch.device("cpu") if key in apart else parameter.device, copy=True)
+            value = value.to(torch.device("cpu") if key in on_cpu else parameter.device, copy=True)
         optimizer.state[parameter][entry] = value

@@ -1,4 +1,4 @@
-"""A method's defaults under a recipe's own values."""
+"""Puts the defaults of a method under the values of a recipe."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ AXES = ("pairs", "latents", "labels", "loss")
 
 
 def with_latents(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Moves ``latents`` from beside the other axes into the model's section, where the policy looks for it. Where both
-    are given the one beside the axes is the later word: it is what `--set` over a written recipe says."""
+    """Moves ``latents`` from the top level into the model section, where the policy reads it. Where both are given,
+    the one at the top level wins: it is the one that `--set` over a written recipe sets."""
     result = dict(values)
     latents, model = result.pop("latents", None), result.get("model", {})
     if latents is not None and isinstance(model, Mapping):
@@ -25,7 +25,7 @@ def with_latents(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Puts the preset that ``method`` names under the given values; what is given wins, key by key."""
+    """Puts the preset that ``method`` names under the given values, which win key by key."""
     values = with_table_names(with_latents(values))
     name = values.get("method")
     if name is None:

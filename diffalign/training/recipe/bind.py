@@ -1,4 +1,4 @@
-"""A recipe's choices, bound to what they name; and a preset's choice under a recipe's own."""
+"""Binds the choices of a recipe to functions, and merges a preset's choice with a recipe's."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from diffalign.named_choice import Choice, bind_name, bind_settings
 from diffalign.pairs import PAIRS, DatasetPairs, PairSource
 
 PLUS, TIMES = "plus", "times"
-"""Keys of a loss in a recipe that are not its own: what is added to it, and its factor in the sum."""
+"""Keys of a loss in a recipe that are not hyperparameters: the losses that are added to it, and its factor."""
 
 
 def bind_loss(choice: Choice) -> Objective:
-    """The loss that a recipe names, or the sum of several, with their hyperparameters. Raises ValueError naming what is
-    wrong."""
+    """Returns the loss that a recipe names, or the sum of several, with their hyperparameters. Raises ValueError for an
+    unknown name or a wrong value."""
     hyper = dict(choice.hyper)
     plus = hyper.pop(PLUS, ())
     if isinstance(plus, (str, Mapping)):
@@ -37,7 +37,7 @@ def _term(name: str, hyper: Mapping[str, Any]) -> Term:
 
 
 def as_choice(value: Any) -> Any:
-    """A recipe's loss where it is a list: the first one leads, the others are added to it."""
+    """Returns a recipe's loss in the form of one choice: of a list the first leads, the others are added to it."""
     if not isinstance(value, (list, tuple)):
         return value
     if not value:
@@ -50,7 +50,7 @@ def as_choice(value: Any) -> Any:
 def bind_label(
     choice: Choice, ranges: Mapping[str, tuple[float, float]] | None = None
 ) -> Callable[[Sequence[Pair]], Label]:
-    """The label that a recipe names, with its settings. Raises ValueError naming what is wrong.
+    """Returns the label that a recipe names, with its settings. Raises ValueError for an unknown name or a wrong value.
 
     Args:
         choice: Name and settings.
@@ -66,17 +66,17 @@ def bind_label(
 
 
 def bind_pairs(choice: Choice, candidates: type[BaseModel] | None = None) -> Callable[[DatasetPairs], PairSource]:
-    """The pair source that a recipe names, with its :func:`pair_settings`. Raises ValueError naming what is wrong."""
+    """Returns the pair source that a recipe names, with its :func:`pair_settings`; errors as there."""
     settings = pair_settings(choice, candidates)
     return lambda data: PAIRS[choice.name](data, **settings)
 
 
 def pair_settings(choice: Choice, candidates: type[BaseModel] | None = None) -> dict[str, Any]:
-    """Every setting of the pair source that a recipe names. Raises ValueError naming what is wrong.
+    """Returns all settings of the pair source that a recipe names. Raises ValueError for a wrong one.
 
     Args:
         choice: Name and settings.
-        candidates: How the recipe's model makes candidates: further settings of a source that lets it make some.
+        candidates: The settings with which the recipe's model makes candidates; a source that uses them has them too.
     """
     function = PAIRS[bind_name("source of pairs", choice.name, PAIRS)]
     parameters = inspect.signature(function).parameters.values()
@@ -89,7 +89,7 @@ def pair_settings(choice: Choice, candidates: type[BaseModel] | None = None) -> 
 
 
 def _checked(model: type[BaseModel], values: Mapping[str, Any], section: str) -> dict[str, Any]:
-    """The values as the model reads them. Raises ValueError in a recipe's words for the first that it refuses."""
+    """Returns the values as the model reads them. Raises ValueError, worded for a recipe, for a wrong one."""
     try:
         return model.model_validate(values).model_dump()
     except ValidationError as error:
@@ -106,7 +106,7 @@ def _checked(model: type[BaseModel], values: Mapping[str, Any], section: str) ->
 
 
 def merged(preset: Any, given: Any) -> Any:
-    """A preset's choice with a recipe's over it. Another name drops the preset's hyperparameters: not its own."""
+    """Returns a preset's choice with the recipe's values over it; another name drops the preset's hyperparameters."""
     preset = {"name": preset} if isinstance(preset, str) else dict(preset)
     given = {"name": given} if isinstance(given, str) else given
     if not isinstance(given, Mapping) or given.get("name", preset.get("name")) != preset.get("name"):

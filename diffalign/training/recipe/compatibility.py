@@ -1,4 +1,4 @@
-"""Fit: which loss goes with which pairs, labels and models, told before anything is computed."""
+"""Checks that a loss fits pairs, labels and model, before anything is computed."""
 
 from __future__ import annotations
 
@@ -14,47 +14,49 @@ from diffalign.pairs.source import PairSource
 
 
 def check_loss_and_data(loss: Objective, data: PairSource, label: Label) -> None:
-    """Raises ConfigError where a loss on single examples meets pairs, or a loss on pairs single examples; where one for
-    desirable examples meets others, or one for both kinds finds one kind alone; and where a label says what the loss
-    has no use for."""
-    alone = not data.every and all(pair.rejected is None for pair in data.pairs)
-    if loss.kind == "single" and not alone:
+    """Raises ConfigError where pairs or labels do not fit the loss.
+
+    These are: pairs for a loss on single examples and the reverse; undesirable examples for a loss on desirable ones;
+    only one kind for a loss that needs both; labels with values that the loss cannot use.
+    """
+    are_singles = not data.every and all(pair.rejected is None for pair in data.pairs)
+    if loss.kind == "single" and not are_singles:
         raise ConfigError(
-            f"the loss '{loss.name}' looks at one candidate alone, but pairs bring two, and both would be computed. "
+            f"the loss '{loss.name}' looks at one candidate only, but pairs have two, and both would be computed. "
             f"Type: --set pairs={'singles' if loss.accepts_undesirable else 'winners'}"
         )
-    if loss.kind != "single" and alone:
+    if loss.kind != "single" and are_singles:
         raise ConfigError(
-            f"the loss '{loss.name}' compares two candidates, but there are single examples alone. Type: --set "
+            f"the loss '{loss.name}' compares two candidates, but there are only single examples. Type: --set "
             "loss=sft for winners, --set loss=kto for examples that are judged good or bad, or let an earlier "
-            "checkpoint bring the others: --set pairs=checkpoint"
+            "checkpoint make the rejected ones: --set pairs=checkpoint"
         )
     if loss.kind == "single":
         _check_sides(loss, data)
     if not loss.needs_reference and (label.gate is not None or label.scale is not None):
         raise ConfigError(
-            f"these labels act on what the policy gained against its reference, but the loss '{loss.name}' has none. "
+            f"these labels act on the logratios of policy and reference, but the loss '{loss.name}' has no reference. "
             "Type: --set labels=hard   or take a loss that compares: --set loss.name=logistic --set loss.beta=2000"
         )
     if (label.scale is not None and not loss.is_pure_margin) or (label.gate is not None and loss.kind == "single"):
         raise ConfigError(
-            f"these labels act on the two logratios of a pair, but the loss '{loss.name}' does not compare these "
-            "alone. Type: --set labels=hard   or take a loss that does, such as logistic"
+            f"these labels act on the two logratios of a pair, but the loss '{loss.name}' reads more than these. "
+            "Type: --set labels=hard   or take a loss that does, such as logistic"
         )
     if label.offset is not None and any(term.loss.loss.takes != "margin" for term in loss):
         raise ConfigError(
-            f"these labels say by how much the chosen candidate is ahead, but the loss '{loss.name}' is no function of "
-            "one margin. Type: --set labels=hard   or take a loss that is, such as logistic"
+            f"these labels contain by how much the chosen candidate is ahead, but the loss '{loss.name}' is no "
+            "function of one margin. Type: --set labels=hard   or take a loss that is, such as logistic"
         )
     if loss.kind == "single" and bool((label.probability < 1.0).any()):
         raise ConfigError(
-            f"these labels doubt which candidate is the better one, but the loss '{loss.name}' looks at one alone. "
+            f"these labels are uncertain which candidate is better, but the loss '{loss.name}' looks at one only. "
             "Type: --set labels=hard"
         )
 
 
 def check_answers(loss: Objective, pairs: Sequence[Pair]) -> None:
-    """Raises ConfigError where a loss reads further answers or lists that the pairs do not have."""
+    """Raises ConfigError where the pairs lack further answers or lists that the loss reads."""
     if not loss.roles and loss.kind != "list":
         return
     for pair in pairs:
@@ -63,11 +65,11 @@ def check_answers(loss: Objective, pairs: Sequence[Pair]) -> None:
             raise ConfigError(
                 f"the loss '{loss.name}' reads further answers ({', '.join(loss.roles)}), but {pair.source or pair.id} "
                 f"has no {', '.join(missing)}. Give the data a column of that name"
-                + (", or let them be made: --set pairs=drafts" if any("after" in role for role in missing) else "")
+                + (", or generate them: --set pairs=drafts" if any("after" in role for role in missing) else "")
             )
         if loss.kind == "list" and "2" not in pair.further:
             raise ConfigError(
-                f"the loss '{loss.name}' ranks lists, but {pair.source or pair.id} has two candidates alone. "
+                f"the loss '{loss.name}' ranks lists, but {pair.source or pair.id} has only two candidates. "
                 "Type: --set pairs=lists   with data that have several per prompt, or take a loss on pairs"
             )
 
@@ -76,59 +78,59 @@ def _check_sides(loss: Objective, data: PairSource) -> None:
     bad = sum(not pair.desirable for pair in data.pairs)
     if bad and not loss.accepts_undesirable:
         raise ConfigError(
-            f"the loss '{loss.name}' makes every candidate likelier, but {bad} of {len(data)} examples are "
-            "undesirable. Type: --set pairs=winners   to leave them out, or --set loss=kto to learn from both kinds"
+            f"the loss '{loss.name}' increases the probability of every candidate, but {bad} of {len(data)} examples "
+            "are undesirable. Type: --set pairs=winners   to leave them out, or --set loss=kto to learn from both kinds"
         )
     if loss.accepts_undesirable and (bad == 0 or bad == len(data) and not loss.allows_only_undesirable):
-        there = "desirable" if not bad else "undesirable"
+        kind = "desirable" if not bad else "undesirable"
         raise ConfigError(
-            f"the loss '{loss.name}' weighs desirable examples against undesirable ones, but all {len(data)} are "
-            f"{there}. Type: --set pairs=singles   where the data are pairs; for good examples alone: "
+            f"the loss '{loss.name}' compares desirable examples with undesirable ones, but all {len(data)} are "
+            f"{kind}. Type: --set pairs=singles   where the data are pairs; for good examples alone: "
             "--set pairs=winners --set loss=sft"
         )
 
 
 def check_model(loss: Objective, model: Any) -> None:
-    """Raises ConfigError where the model's section asks for what the loss does not use, or lacks what it needs.
+    """Raises ConfigError where the model section has settings that the loss does not use, or lacks some that it needs.
 
     Args:
-        loss: What is trained on.
-        model: The model's section of the recipe.
+        loss: The loss that is trained on.
+        model: The model section of the recipe.
     """
     by_parts = "divergence" in loss.needs
     if getattr(model, "masks", None) is not None and not by_parts:
         raise ConfigError(
-            f"model.masks weighs parts one by one, but the loss '{loss.name}' sees their sums alone. Type: --set "
+            f"model.masks weighs parts one by one, but the loss '{loss.name}' reads only their sums. Type: --set "
             "model.masks=null   or take a loss that looks at parts: --set loss.name=sparse_po"
         )
     if by_parts and getattr(model, "reference", "") == "stored":
         raise ConfigError(
-            f"the loss '{loss.name}' compares policy and reference part by part, but of a stored reference its numbers "
-            "alone are kept. Type: --set model.reference=auto"
+            f"the loss '{loss.name}' compares policy and reference part by part, but a stored reference consists of "
+            "numbers per candidate. Type: --set model.reference=auto"
         )
-    tells = "degree" in loss.needs
-    if tells and by_parts:
+    reads_degrees = "degree" in loss.needs
+    if reads_degrees and by_parts:
         raise ConfigError(
-            f"'{loss.name}' asks the policy for its distributions and for degrees of removed content, which it tells "
-            "one at a time. Take one of the two terms out of the sum."
+            f"'{loss.name}' reads distributions and degrees of removed content, which a policy computes in separate "
+            "forward passes. Take one of the two terms out of the sum."
         )
-    if tells != (getattr(model, "degree", None) is not None):
+    if reads_degrees != (getattr(model, "degree", None) is not None):
         raise ConfigError(
-            f"the loss '{loss.name}' tells degrees of removed content apart, and the model has none. Type: --set "
+            f"the loss '{loss.name}' distinguishes degrees of removed content, and the model has none. Type: --set "
             "model.degree={}"
-            if tells
+            if reads_degrees
             else f"model.degree trains a head, but the loss '{loss.name}' does not use it. Type: --set "
             "model.degree=null   or add the loss degree to a sum"
         )
 
 
 def check_medium(loss: Objective, medium: str) -> None:
-    """Raises ConfigError where a loss has no meaning for what the policy makes."""
+    """Raises ConfigError where the loss has no meaning for the policy's medium."""
     if medium not in loss.media:
-        fit = [name for name, row in LOSSES.items() if medium in row.media and row.kind == loss.kind]
+        fitting = [name for name, row in LOSSES.items() if medium in row.media and row.kind == loss.kind]
         raise ConfigError(
             f"the loss '{loss.name}' is made for {' and '.join(loss.media)}, but this model makes {medium}. "
-            f"Losses for it: {', '.join(fit)}. Type for example: --set loss.name={fit[0]}"
+            f"Losses for it: {', '.join(fitting)}. Type for example: --set loss.name={fitting[0]}"
         )
     for term in loss:
         if medium != "text" and term.loss.hyper.get(LD_ALPHA, 1.0) != 1.0:

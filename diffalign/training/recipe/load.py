@@ -1,4 +1,4 @@
-"""Reading a recipe: YAML, replaced values, and one message for everything that is wrong with it."""
+"""Reads a recipe: YAML, replaced values, and one message for all of its errors."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"there is no recipe '{path}'. Give a YAML file; configs/ holds some to start from.")
+        raise ConfigError(f"there is no recipe '{path}'. Give a YAML file; configs/ contains some to start from.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{path} holds {type(values).__name__}, but a recipe is a table of sections: model, data, ..."
+            f"{path} contains {type(values).__name__}, but a recipe is a table of sections: model, data, ..."
         )
     for override in overrides:
         _replace(values, override)
@@ -59,7 +59,7 @@ def _replace(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(
-            f"--set {override}: '{text}' is not YAML. Put quotes around a text with special signs."
+            f"--set {override}: '{text}' is not YAML. Put quotes around a text with special characters."
         ) from None
     for step in keys[:-1]:
         inner = values.get(step)
@@ -69,8 +69,8 @@ def _replace(values: dict[str, Any], override: str) -> None:
     values[keys[-1]] = value
 
 
-def _known(values: Mapping[str, Any], loc: Sequence[Any]) -> Sequence[str]:
-    """The names that the section at ``loc`` has; the model's section, and sampling settings, are those of its kind."""
+def _names_at(values: Mapping[str, Any], loc: Sequence[Any]) -> Sequence[str]:
+    """Returns the names of the section at ``loc``; those of models and of sampling depend on the model's kind."""
     model: Any = Recipe
     if loc[:1] == ("model",):
         model, loc = MODELS[kind_named(values["model"])].config(), loc[1:]
@@ -80,12 +80,12 @@ def _known(values: Mapping[str, Any], loc: Sequence[Any]) -> Sequence[str]:
         model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
         if model is None:
             return ()
-    further = MODELS[kind_named(values["model"])].sampling().model_fields if issubclass(model, Sampled) else ()
-    return [*model.model_fields, *further]
+    sampling = MODELS[kind_named(values["model"])].sampling().model_fields if issubclass(model, Sampled) else ()
+    return [*model.model_fields, *sampling]
 
 
-def _elsewhere(values: Mapping[str, Any], loc: Sequence[Any]) -> str:
-    """Where a name of the model's section, or a sampling setting, is known of another kind of model."""
+def _other_kind(values: Mapping[str, Any], loc: Sequence[Any]) -> str:
+    """Returns advice where a model or sampling setting exists for another kind of model."""
     kinds = [name for name, kind in MODELS.items() if name != kind_named(values["model"])]
     section = {"model": "config", "previews": "sampling", "evaluate": "sampling"}.get(str(loc[0]))
     has = [name for name in kinds if section and loc[1] in getattr(MODELS[name], section)().model_fields]
@@ -102,12 +102,12 @@ def _explain(error: ValidationError, values: Mapping[str, Any], name: str) -> st
     for detail in details:
         key = ".".join(map(str, detail["loc"]))
         if detail["type"] == "extra_forbidden":
-            known = _known(values, detail["loc"][:-1])
+            names = _names_at(values, detail["loc"][:-1])
             *parents, last = key.split(".")
-            guess = near_miss(last, known)
+            guess = near_miss(last, names)
             better = ".".join([*parents, guess.split("'")[1]]) if guess else ""
-            other = "" if guess or len(detail["loc"]) != 2 else _elsewhere(values, detail["loc"])
-            advice = f" Type: --set {better}={detail['input']}" if guess else f" Known here: {', '.join(known)}.{other}"
+            other = "" if guess or len(detail["loc"]) != 2 else _other_kind(values, detail["loc"])
+            advice = f" Type: --set {better}={detail['input']}" if guess else f" Known here: {', '.join(names)}.{other}"
             lines.append(f"{key} is not a setting.{guess}{advice}")
         elif detail["type"] != "missing":
             message = str(detail.get("ctx", {}).get("error", detail["msg"]))

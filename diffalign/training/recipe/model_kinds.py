@@ -1,7 +1,7 @@
-"""Kinds of policies that a recipe can name in ``model.kind``: how each is configured, opened and asked for samples.
+"""Kinds of policies that a recipe can name in ``model.kind``: how each is configured, opened and sampled.
 
-The loop knows the seam alone; this table is the only place that says which policies there are. A kind is loaded when a
-recipe names it.
+The loop uses only the policy interface; this table is the only list of the policies. A kind is imported when a recipe
+names it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class ModelKind:
 
     Args:
         medium: What its samples are: ``"image"``, ``"video"`` or ``"text"``.
-        config: Returns the pydantic model that stands beside the policy.
-        open: Builds the policy from such a model.
+        config: Returns the pydantic model of its configuration.
+        open: Builds the policy from a configuration.
         aligned: Builds it with a shared adapter on it.
         sampling: Returns the pydantic model of its settings of ``sample``, for previews and evaluation.
-        candidates: Returns that of its settings of ``make_candidates``, for pairs that it makes itself.
-        recognises: Whether a folder holds a model of this kind, where a recipe does not say.
+        candidates: Returns that of its settings of ``make_candidates``, for pairs of its own samples.
+        recognises: Whether a folder contains a model of this kind, where a recipe names none.
     """
 
     medium: str
@@ -102,7 +102,10 @@ def _text_candidates() -> type[BaseModel]:
 
 
 def _is_text(folder: Path) -> bool:
-    """A transformers model's config.json, or a GGUF file; a single part of a diffusers pipeline has the former too."""
+    """Returns whether a folder has a transformers model's config.json, or a GGUF file.
+
+    A single part of a diffusers pipeline has a config.json too, which names diffusers.
+    """
     if (folder / "model_index.json").exists():
         return False
     if not (folder / "config.json").exists():
@@ -133,11 +136,11 @@ MODELS: dict[str, ModelKind] = {
         _is_text,
     ),
 }
-"""Every kind by name; the first is taken where neither the recipe nor the model's folder says which it is."""
+"""Every kind by name; the first is the default where neither the recipe nor the model's folder shows the kind."""
 
 
 def kind_named(section: Mapping[str, Any]) -> str:
-    """The kind of a recipe's ``model`` section: the one that it names, or else the one that its folder looks like.
+    """Returns the kind of a recipe's ``model`` section: the one that it names, otherwise the one that its folder shows.
 
     Raises:
         ConfigError: There is no such kind.
@@ -155,7 +158,7 @@ def kind_named(section: Mapping[str, Any]) -> str:
 
 
 def resolve_model(value: Any) -> Any:
-    """A recipe's ``model`` section as the model of its kind. Pydantic reports what does not fit."""
+    """Returns a recipe's ``model`` section as the pydantic model of its kind, which reports errors."""
     if not isinstance(value, Mapping):
         return value
     config = MODELS[kind_named(value)].config()
@@ -164,17 +167,17 @@ def resolve_model(value: Any) -> Any:
 
 
 def kind_of(config: Any) -> str:
-    """The kind that a model section belongs to."""
+    """Returns the name of the kind of a model section."""
     return next(name for name, kind in MODELS.items() if isinstance(config, kind.config()))
 
 
 def model_kind(config: Any) -> ModelKind:
-    """The row of the kind that a model section belongs to."""
+    """Returns the row of the kind of a model section."""
     return MODELS[kind_of(config)]
 
 
 def open_model(config: Any, **shared: Any) -> Policy:
-    """Opens the policy of a recipe. ``shared`` are values of other sections that the policy also has a place for."""
+    """Opens the policy of a recipe. ``shared`` are values of other sections, for fields of its configuration."""
     fields = type(config).model_fields
     update = {name: value for name, value in shared.items() if name in fields and value is not None}
     return model_kind(config).open(config.model_copy(update=update))

@@ -1,4 +1,4 @@
-"""The recipe: everything that decides a run, as frozen values. Each section stands for one part of the loop."""
+"""The schema of a recipe: everything that decides a run, as frozen values, one section for each part of the loop."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from diffalign.training.recipe.model_kinds import kind_of, model_kind, resolve_m
 
 
 class Section(BaseModel):
-    """A part of a recipe: frozen, and closed against unknown names."""
+    """A part of a recipe: frozen, without unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class Data(Section):
-    """Which pairs. ``train`` and ``eval`` are a folder, a file or a Hub id; ``limit`` takes the first so many."""
+    """The pairs. ``train`` and ``eval`` are a folder, a file or a Hub id; ``limit`` takes the first N rows."""
 
     train: str
     format: str = "auto"
     limit: int | None = Field(default=None, ge=1)
     scores: tuple[str, ...] = Field(default=(), description="files of scores, as `diffalign score` writes them")
-    options: Mapping[str, Any] = Field(default_factory=dict, description="further arguments of the reader")
+    options: Mapping[str, Any] = Field(default_factory=dict, description="additional arguments of the reader")
     eval: str | None = Field(default=None, description="held-out pairs: their implicit accuracy is logged")
     eval_options: Mapping[str, Any] = Field(default_factory=dict, description="as options, for the held-out pairs")
     eval_scores: tuple[str, ...] = Field(default=(), description="as scores, for the held-out pairs")
     eval_limit: int = Field(default=64, ge=1)
     eval_every: int = Field(
-        default=0, ge=0, description="steps between looks at the held-out pairs; 0: at the end only"
+        default=0, ge=0, description="steps between evaluations of the held-out pairs; 0: at the end only"
     )
 
 
-class Chase(Section):
-    """Two adapters, a fast and a slow one, that chase each other (OFS-DPO); the fast one is what is shared.
+class FastSlowConfig(Section):
+    """A fast and a slow adapter, each driven by the other's margin (OFS-DPO). The result is the fast one.
 
-    ``alpha`` weighs the chase, ``rate`` is the slow one's learning rate as a share of the fast one's, and every
-    ``interval`` steps it is decided anew who is fast.
+    ``alpha`` weighs the gap terms, ``rate`` is the slow adapter's learning rate as a share of the fast one's. Every
+    ``interval`` steps the adapter with the smaller mean loss becomes the fast one.
     """
 
     alpha: float = Field(default=0.1, ge=0)
@@ -49,7 +49,7 @@ class Chase(Section):
 
 
 class Train(Section):
-    """The optimizer's side. ``batch_size`` is effective, in pairs: over all processes and micro-batches."""
+    """Optimization. ``batch_size`` is the effective one, in pairs, over all processes and micro-batches."""
 
     steps: int = Field(ge=1)
     batch_size: int = Field(default=8, ge=1)
@@ -68,16 +68,24 @@ class Train(Section):
     ema_decay: float | None = Field(default=None, ge=0, lt=1)
     seed: int = Field(default=0, ge=0)
     draws_per_pair: int | None = Field(
-        default=None, ge=1, description="noises that a denoiser's scores are means over; unset: 2 for squared losses"
+        default=None,
+        ge=1,
+        description="draws over which a denoiser's log-probabilities are averaged; unset: 2 for squared losses",
     )
     previous_every: int = Field(
-        default=0, ge=0, description="steps between two looks back, for losses that read the policy as it was; 0: never"
+        default=0,
+        ge=0,
+        description="steps between two snapshots, for losses that read the policy as it was; 0: only the first",
     )
-    fast_slow: Chase | None = Field(default=None, description="two adapters that chase each other; {}: usual values")
+    fast_slow: FastSlowConfig | None = Field(
+        default=None, description="a fast and a slow adapter; {}: usual values; null: one adapter"
+    )
     group_robust: float | None = Field(
-        default=None, gt=0, description="weighs groups of pairs by softmax(mean loss / this): small is the worst group"
+        default=None,
+        gt=0,
+        description="weighs groups of pairs by softmax(mean loss / value); a small value takes only the worst group",
     )
-    gradient_checkpointing: bool | None = Field(default=None, description="unset: as the model's section says")
+    gradient_checkpointing: bool | None = Field(default=None, description="unset: as in the model section")
 
     @field_validator("mixed_precision", mode="before")
     @classmethod
@@ -95,21 +103,21 @@ class Train(Section):
 
 
 class Log(Section):
-    """Metrics are means over ``every`` steps. ``trackers`` beside the JSON lines: tensorboard, wandb, ..."""
+    """Metrics are means over ``every`` steps. ``trackers`` in addition to the JSON lines: tensorboard, wandb, ..."""
 
     every: int = Field(default=10, ge=1)
     trackers: tuple[str, ...] = ()
 
 
 class Checkpoints(Section):
-    """A checkpoint each ``every`` steps and after the last; the last ``keep`` stay. ``every: 0``: the last alone."""
+    """A checkpoint each ``every`` steps and after the last; the last ``keep`` are kept. ``every: 0``: only the last."""
 
     every: int = Field(default=100, ge=0)
     keep: int = Field(default=2, ge=1)
 
 
 class Sampled(Section):
-    """A section with samples: every further key is a sampling setting, of those that the model's kind has."""
+    """A section with samples: every additional key is a sampling setting of the model's kind."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -120,7 +128,7 @@ class Sampled(Section):
 
 
 class Previews(Sampled):
-    """Samples of fixed prompts and seeds before, while (each ``every`` steps; 0: never) and after training."""
+    """Samples of fixed prompts and seeds before, during (each ``every`` steps; 0: never) and after training."""
 
     prompts: tuple[str, ...] = ()
     every: int = Field(default=0, ge=0)
@@ -128,22 +136,22 @@ class Previews(Sampled):
 
 
 class Evaluate(Sampled):
-    """The comparison with the base after training; none without prompts. A prompt ``@FILE`` stands for a file's lines.
+    """The comparison with the base after training; none without prompts. A prompt ``@FILE`` means the lines of a file.
 
-    ``trained_on`` names judges that made the training pairs: a report shows them apart from the held-out ``scorers``.
+    ``trained_on`` names judges that made the training pairs: a report separates them from the held-out ``scorers``.
     """
 
     prompts: tuple[str, ...] = ()
     scorers: tuple[str, ...] = ()
     trained_on: tuple[str, ...] = ()
     seeds_per_prompt: int = Field(default=1, ge=1)
-    batch: int = Field(default=8, ge=1, description="samples made at once")
+    batch: int = Field(default=8, ge=1, description="samples per batch")
 
 
 class Guard(Section):
-    """What happens at a spike: ``patience`` steps in a row that stand ``threshold`` robust deviations above the last
-    ``window``. ``rollback`` goes back to the last checkpoint and leaves the offending batches out, ``skip`` drops each
-    outlying step, ``stop`` ends the run, ``warn`` says it, ``off`` does not look."""
+    """The reaction to a spike: ``patience`` steps in a row that are ``threshold`` robust deviations above the last
+    ``window``. ``rollback`` returns to the last checkpoint and leaves the batches of the spike out, ``skip`` leaves
+    each outlying update out, ``stop`` ends the run, ``warn`` prints a warning, ``off`` checks nothing."""
 
     action: Literal["rollback", "skip", "stop", "warn", "off"] = "rollback"
     threshold: float = Field(default=10.0, gt=0)
@@ -156,11 +164,11 @@ class Guard(Section):
 class Recipe(Section):
     """A run. Read it from YAML with :func:`~diffalign.training.recipe.load.load_recipe`.
 
-    ``method`` names a preset whose values are defaults here. ``model.kind`` says which policy is built (unset: what
-    the model's folder looks like, else ``image``); the rest of ``model`` is that policy's own, and so are the sampling
-    settings in ``previews``, ``evaluate`` and ``pairs``. ``pairs``, ``latents``, ``labels`` and ``loss`` are the four
-    choices; ``latents`` may stand beside the others and belongs to the model's section. ``loss`` may be a list: a sum,
-    each with its factor ``times``; the first one leads.
+    ``method`` names a preset whose values are defaults here. ``model.kind`` names the kind of policy (unset: the kind
+    that the model's folder has, otherwise ``image``); the rest of ``model`` are settings of this kind, and so are the
+    sampling settings in ``previews``, ``evaluate`` and ``pairs``. ``pairs``, ``latents``, ``labels`` and ``loss`` are
+    the four choices; ``latents`` belongs to the model section and may also be given next to the others. ``loss`` may be
+    a list: a sum, each term with its factor ``times``; the first one leads.
     """
 
     method: str | None = None
@@ -201,7 +209,7 @@ class Recipe(Section):
     @field_validator("pairs")
     @classmethod
     def _pairs(cls, value: Choice, info: ValidationInfo) -> Choice:
-        if (model := info.data.get("model")) is not None:  # else what is wrong with it is told, and this is not known
+        if (model := info.data.get("model")) is not None:  # otherwise pydantic reports the error in the model section
             bind_pairs(value, model_kind(model).candidates())
         return value
 
@@ -211,13 +219,13 @@ class Recipe(Section):
         if (model := info.data.get("model")) is None:
             return value
         settings = model_kind(model).sampling().model_validate(value.sampling)
-        own = {name: getattr(value, name) for name in type(value).model_fields}
-        return type(value).model_validate({**own, **settings.model_dump()})
+        fields = {name: getattr(value, name) for name in type(value).model_fields}
+        return type(value).model_validate({**fields, **settings.model_dump()})
 
     @field_validator("labels")
     @classmethod
     def _labels(cls, value: Choice) -> Choice:
-        bind_label(value)([])  # of no pairs: settings that are out of their range are told here
+        bind_label(value)([])  # of no pairs: raises for settings that are out of range
         return value
 
     @field_serializer("model")

@@ -1,4 +1,4 @@
-"""The header: what a run is about to do, told once, before it does it."""
+"""The header of a run: its parts, batches, precision and memory, printed before the first step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diffalign.training.optim.optimizer import learning_rate
 from diffalign.training.recipe.schema import Recipe
 
 OPTIMIZER_BYTES = {"adamw": 8, "adamw8bit": 2, "adafactor": 0.1, "sgd": 0}
-"""State per trained number, bytes."""
+"""State per trained number, in bytes."""
 
 
 def header(
@@ -26,7 +26,7 @@ def header(
     micro: int,
     precision: str,
 ) -> str:
-    """Model, data, the four parts, batch arithmetic, beta in other conventions, memory; one line each."""
+    """Returns one line each for model, data, the four choices, batches, beta in other conventions, and memory."""
     rows = {
         **policy.describe(),
         "data": data.summary(),
@@ -44,7 +44,7 @@ def header(
 
 
 def batch_line(recipe: Recipe, pairs: int, processes: int, micro: int) -> str:
-    """How the effective batch comes about, and how often each pair will be seen."""
+    """Returns how the effective batch is divided, and how often each pair will be seen."""
     train = recipe.train
     share = -(-train.batch_size // processes)
     accumulated = -(-share // micro)
@@ -84,7 +84,7 @@ def _optimizer_line(recipe: Recipe) -> str:
 
 
 def _beta_rows(recipe: Recipe, policy: Policy, loss: Objective) -> Mapping[str, str]:
-    """One beta in the conventions of other programs; only for log-probabilities that are errors of a latent."""
+    """Returns beta in the conventions of other programs; only for log-probabilities that are errors of a latent."""
     if not isinstance(policy, LatentPolicy) or "beta" not in loss.lead.hyper:
         return {}
     ours = "sum_half" if getattr(recipe.model, "reduction", "mean") == "sum" else "mean_half"

@@ -1,250 +1,77 @@
-"""Health: what the curves of a run say, in words. Is it learning, is it still learning, is it forgetting?
-
-A diagnosis reads the records of ``metrics.jsonl`` and nothing else, so it can be made again from an old run's file.
-A mean counts as different from zero when it lies two standard errors of the window's records away.
-"""
+"""Follows the curves of a run: warnings while it trains, a summary at its end."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
-from diffalign.training.report.trends import Mean, Record, change
-
-WINDOW = 10
-"""Records that a smoothed value is the mean of."""
-STILL = 0.02
-"""A mean |reward margin| below this has not moved: the loss is within 1 % of its value at zero."""
+from diffalign.training.report.diagnosis import WINDOW, diagnose
+from diffalign.training.report.trends import Mean, Record
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that the curves say.
-
-    Args:
-        name: Short and stable: ``both_worse``, ``displaced``, ``saturated``, ``still``, ``levels``, ``wrong_way``,
-            ``learning``.
-        state: "good", "note" or "alarm".
-        text: What is seen, what it means, what to try.
-    """
-
-    name: str
-    state: Literal["good", "note", "alarm"]
-    text: str
-
-
-def diagnose(records: Sequence[Record], *, beta: float, learning_rate: float, reference: bool = True) -> list[Finding]:
-    """Everything that the last records show.
-
-    Args:
-        records: Metric records of a run, oldest first.
-        beta: The run's beta, for advice.
-        learning_rate: The run's peak learning rate, for advice.
-        reference: Whether rewards are against a reference. Without one nothing is found: either candidate may be the
-            likelier one from the start, so neither size nor sign of a margin says what was learned.
-    """
-    records = [record for record in records if "rewards/margins" in record]
-    if not records or not reference:
-        return []
-    found = [finding for look in LOOKS if (finding := look(records[-WINDOW:], beta, learning_rate)) is not None]
-    if (parted := _displaced(records, beta, learning_rate)) is None:
-        return found
-    return [*(finding for finding in found if finding.name != "both_worse"), parted]  # which it says more closely
-
-
-def _both_worse(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
-    chosen, rejected = Mean.of(records, "rewards/chosen"), Mean.of(records, "rewards/rejected")
-    if not (chosen.below(-STILL) and rejected.below(-STILL)):
-        return None
-    shown = f"reward {chosen.value:.3g} of the chosen, {rejected.value:.3g} of the rejected candidates"
-    if "error/chosen_change" in records[-1]:
-        errors = [Mean.of(records, f"error/{side}_change").value for side in ("chosen", "rejected")]
-        shown += f"; errors {errors[0]:+.3g} and {errors[1]:+.3g} against the reference"
-    return Finding(
-        "both_worse",
-        "alarm",
-        f"Both candidates have become less likely than under the reference ({shown}): the margin grows because the "
-        f"rejected ones lose more, and samples may degrade while the loss still falls. Lower the learning rate (now "
-        f"{rate:g}; try {rate / 3:.2g}), raise beta (now {beta:g}; try {beta * 2:g}), or take an earlier checkpoint.",
-    )
-
-
-def _displaced(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
-    """Looks at two windows: the chosen candidates fall, below where they were before training, while margins grow."""
-    moved = Mean.of(records[-WINDOW:], "displacement/chosen")
-    fell, grew = (change(records, name, WINDOW) for name in ("displacement/chosen", "rewards/margins"))
-    if not (moved.below(0.0) and fell.below(0.0) and grew.above(0.0)):
-        return None
-    return Finding(
-        "displaced",
-        "alarm",
-        f"Likelihood displacement: margins grow (by {grew.value:.3g} from one window to the next) while the chosen "
-        f"candidates become less likely (log-probability {moved.value:.3g} against the start, {fell.value:.3g} since "
-        "the window before): probability goes to answers that are neither chosen nor rejected. Add the chosen ones' "
-        "likelihood (the loss rpo, or sft as a further term), leave out pairs whose two answers are nearly alike, or "
-        f"lower the learning rate (now {rate:g}).",
-    )
-
-
-def _saturated(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
-    share = Mean.of(records, "health/saturated").value
-    if not share > 0.5:
-        return None
-    size = Mean.of(records, "health/margin_size").value
-    advice = suggested_beta(beta, size)
-    return Finding(
-        "saturated",
-        "alarm",
-        f"{share:.0%} of the pairs no longer teach: their margins are won or lost so clearly (mean size {size:.3g}) "
-        f"that the slope of the loss is gone. Stop here, or lower beta (now {beta:g}; about {advice:.2g} would bring "
-        "the mean margin to 1) if the samples still look like the reference's.",
-    )
-
-
-def _still(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
-    size = Mean.of(records, "health/margin_size")
-    if len(records) < WINDOW or not size.value < STILL:
-        return None
-    return Finding(
-        "still",
-        "alarm",
-        f"The margins do not move (mean size {size.value:.2g}): the policy is still its reference. If the learning "
-        f"rate (now {rate:g}) is past its warm-up, raise it tenfold ({rate * 10:.2g}); an adapter wants 1e-5 to 1e-3. "
-        f"With small margins beta (now {beta:g}) may also be raised.",
-    )
-
-
-def _wrong_way(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
-    right = Mean.of(records, "rewards/accuracies")
-    if len(records) < WINDOW or not right.below(0.5 - 0.02):
-        return None
-    return Finding(
-        "wrong_way",
-        "alarm",
-        f"The policy disagrees with the labels of the pairs it trains on (accuracy {right.value:.2f}). Look whether "
-        "chosen and rejected are swapped in the data, and whether the learning rate is so high that steps overshoot.",
-    )
-
-
-def _levels(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
-    names = sorted({name for record in records for name in record if name.startswith("accuracy/level_")})
-    means = {name.removeprefix("accuracy/level_"): Mean.of(records, name) for name in names}
-    learned = [name for name, mean in means.items() if mean.above(0.55)]
-    lost = [name for name, mean in means.items() if mean.below(0.5)]
-    if len(records) < WINDOW or not learned or not (lost or len(learned) < len(means)):
-        return None
-    text = f"Noise levels {', '.join(learned)} have learned"
-    idle = [name for name in means if name not in learned and name not in lost]
-    if lost:
-        text += f"; {', '.join(lost)} got worse than chance"
-    if idle:
-        text += f"; {', '.join(idle)} are at chance"
-    numbers = ", ".join(f"{name}: {mean.value:.2f}" for name, mean in means.items())
-    return Finding("levels", "note", f"{text} (accuracy by level, 1 is pure noise: {numbers}).")
-
-
-def _learning(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
-    right = Mean.of(records, "rewards/accuracies")
-    margin = Mean.of(records, "rewards/margins")
-    chosen = Mean.of(records, "rewards/chosen")
-    if len(records) < 3 or not (right.above(0.52) and margin.above(0.0)):
-        return None
-    both = (
-        "the chosen candidates gained against the reference"
-        if chosen.value > 0
-        else "the rejected candidates lost more"
-    )
-    return Finding(
-        "learning",
-        "good",
-        f"It learns: accuracy {right.value:.2f}, mean reward margin {margin.value:.3g}; {both}. {_near_zero(records)}"
-        "Judge by accuracy, margins and samples.",
-    )
-
-
-def _near_zero(records: Sequence[Record]) -> str:
-    """What a denoiser's loss may look like; its records hold errors, those of a language model do not."""
-    if "error/chosen_change" not in records[-1]:
-        return ""
-    return (
-        "A loss near its value at zero (0.693 for the logistic loss) is normal for a denoiser: one noise level tells "
-        "little about a pair. "
-    )
-
-
-Look = Callable[[Sequence[Record], float, float], Finding | None]
-LOOKS: tuple[Look, ...] = (_learning, _both_worse, _saturated, _still, _wrong_way, _levels)
-
-
-def suggested_beta(beta: float, margin_size: float) -> float:
-    """The beta at which the present gaps would make margins of mean size 1: clearly won, and still teaching."""
-    return beta / margin_size if margin_size > 0 else beta
-
-
-def words(records: Sequence[Record], *, beta: float, learning_rate: float, reference: bool = True) -> list[str]:
-    """What to tell at the end of a run: one sentence or two per finding; never empty."""
+def summary(records: Sequence[Record], *, beta: float, learning_rate: float, reference: bool = True) -> list[str]:
+    """Returns the summary at the end of a run: one sentence or two per finding; never empty."""
     findings = diagnose(records, beta=beta, learning_rate=learning_rate, reference=reference)
     if records and not (reference and "rewards/margins" in records[-1]):
-        return [_plain_words(records)]
+        return [_without_margins(records)]
     if not findings:
-        return ["The run was too short, or too noisy, to say whether it learns; look at the samples."]
+        return ["The run was too short, or too noisy, to show whether it learns; look at the samples."]
     return [finding.text for finding in findings]
 
 
-def _plain_words(records: Sequence[Record]) -> str:
-    """What can be said without margins against a reference: where a run began and where it ended."""
+def _without_margins(records: Sequence[Record]) -> str:
+    """Returns the summary of a run without margins against a reference: its first and its last numbers."""
     shown = {"loss": "mean loss", "rewards/accuracies": "share of pairs whose chosen candidate is the likelier one"}
     parts = [(Mean.of(records[:WINDOW], name), Mean.of(records[-WINDOW:], name), text) for name, text in shown.items()]
     went = [f"the {text} went from {a.value:.4g} to {b.value:.4g}" for a, b, text in parts if not math.isnan(b.value)]
     return (
-        "Without two sides and a reference there are no margins to judge by. In the first and last "
+        "Without two sides and a reference there are no margins to diagnose. In the first and last "
         f"{WINDOW} records {' and '.join(went)}; look at the samples."
     )
 
 
 class Health:
-    """Follows a run: each alarm is told once, when it first shows in two looks in a row.
+    """Follows a run: each alarm is reported once, when it first occurs in two records in a row.
 
     Args:
         beta: For advice.
         learning_rate: The peak rate, for advice.
         records: Records of an earlier part of the run.
-        reference: Whether rewards are against a reference.
+        reference: Whether rewards are relative to a reference.
     """
 
     def __init__(
         self, beta: float, learning_rate: float, records: Sequence[Record] = (), reference: bool = True
     ) -> None:
-        self._how: dict[str, Any] = {"beta": beta, "learning_rate": learning_rate, "reference": reference}
+        self._settings: dict[str, Any] = {"beta": beta, "learning_rate": learning_rate, "reference": reference}
         self.records: list[Record] = []
-        self.shown_settings: set[str] = set()
+        self.reported: set[str] = set()
         self.pending: set[str] = set()
         for record in records:
             self.observe(record)
 
     def observe(self, record: Record) -> list[str]:
-        """Takes a new record; returns alarms that are new."""
+        """Adds a record and returns the new alarms."""
         self.records.append(record)
-        found = diagnose(self.records, **self._how)
+        found = diagnose(self.records, **self._settings)
         alarms = {finding.name: finding.text for finding in found if finding.state == "alarm"}
-        new = [name for name in alarms if name in self.pending and name not in self.shown_settings]
+        new = [name for name in alarms if name in self.pending and name not in self.reported]
         self.pending = set(alarms)
-        self.shown_settings |= set(new)
+        self.reported |= set(new)
         return [alarms[name] for name in new]
 
     def summary(self) -> list[str]:
-        """What the curves say so far."""
-        return words(self.records, **self._how)
+        """Returns the summary of the curves so far."""
+        return summary(self.records, **self._settings)
 
     def again(self, records: Sequence[Record]) -> Health:
-        """A new one for the same run, that has seen these records."""
-        return Health(**self._how, records=records)
+        """Returns a fresh one for the same run, after these records."""
+        return Health(**self._settings, records=records)
 
 
 def first_loss_alarm(loss: float, at_zero: float) -> str | None:
-    """Before the first update the policy is its reference, so the loss is known. Returns what is wrong, or None.
+    """Returns a warning where the loss before the first update is not the loss of a policy equal to its reference.
 
     Args:
         loss: Mean loss of the first step.
@@ -253,7 +80,7 @@ def first_loss_alarm(loss: float, at_zero: float) -> str | None:
     if abs(loss - at_zero) <= 1e-3 * max(1.0, abs(at_zero)):
         return None
     return (
-        f"The first loss is {loss:.6g}, but with policy and reference equal it is {at_zero:.6g}: the two do not run "
-        "through the same numbers. Look whether the adapter starts at zero, whether a stored reference belongs to this "
+        f"The first loss is {loss:.6g}, but with policy and reference equal it is {at_zero:.6g}: they do not compute "
+        "the same numbers. Check whether the adapter starts at zero, whether a stored reference belongs to this "
         "model, and whether both run in one precision (--set train.mixed_precision=no)."
     )

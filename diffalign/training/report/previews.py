@@ -1,4 +1,5 @@
-"""Previews: samples of fixed prompts and seeds while training. Equal noise each time, so what changes is the policy."""
+"""Previews: samples of fixed prompts and seeds while training. The noise is the same each time, so that only the policy
+differs."""
 
 from __future__ import annotations
 
@@ -20,31 +21,31 @@ def save_previews(policy: Policy, config: Previews, folder: Path, step: int) -> 
     prompts = [prompt for prompt in config.prompts for _ in config.seeds]
     seeds = [seed for _ in config.prompts for seed in config.seeds]
     samples = policy.sample(prompts, seeds, **config.sampling)
-    place = folder / f"step-{step:08d}"
-    place.mkdir(parents=True, exist_ok=True)
+    step_folder = folder / f"step-{step:08d}"
+    step_folder.mkdir(parents=True, exist_ok=True)
     width = len(config.seeds)
     paths = []
     for k, sample in enumerate(samples):
         medium = medium_of(sample)
-        paths.append(place / f"{k // width:02d}-seed-{seeds[k]}{medium.suffix}")
+        paths.append(step_folder / f"{k // width:02d}-seed-{seeds[k]}{medium.suffix}")
         medium.write(sample, paths[-1])
     return paths
 
 
 def has_preview_curve(recipe: Recipe) -> bool:
-    """Whether the previews will be judged when the run has ended: there are several, and judges."""
-    wanted = recipe.evaluate
-    judges = wanted.prompts and (wanted.scorers or wanted.trained_on)
+    """Returns whether judges score the previews after the run: there are several previews, and judges."""
+    evaluate = recipe.evaluate
+    judges = evaluate.prompts and (evaluate.scorers or evaluate.trained_on)
     return bool(recipe.previews.prompts and recipe.previews.every and judges)
 
 
 def measure_drift(policy: Policy, config: Previews, paths: list[Path], folder: Path, step: int) -> str:
-    """Notes in the run's ``folder`` how far the policy is from its reference on these previews.
+    """Writes into the run's ``folder`` how far the policy is from its reference on these previews.
 
-    Nothing is noted where the reference is an earlier state of the policy, not the base that the run began from.
+    Nothing is written where the reference is an earlier state of the policy, not the base that the run began from.
 
     Returns:
-        Why it could not be measured; empty where it was.
+        Why it could not be measured; otherwise an empty text.
     """
     if policy.reference_kind == "earlier":
         return ""

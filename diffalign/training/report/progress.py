@@ -1,4 +1,4 @@
-"""Progress: a moving line on a terminal, plain lines in a log file."""
+"""Prints the progress of a run: a moving line on a terminal, plain lines in a log file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SHOWN = {"loss": "loss", "rewards/accuracies": "acc", "rewards/margins": "margin
 
 
 class ProgressReport:
-    """What a person sees. Silent on all processes but the first.
+    """Prints to the terminal, on the first process only.
 
     Args:
         total: Optimizer steps of the run.
-        active: False keeps silent.
-        console: Where it goes; standard error by default.
+        active: False prints nothing.
+        console: The console; standard error by default.
     """
 
     def __init__(self, total: int, active: bool = True, console: Console | None = None) -> None:
@@ -54,7 +54,7 @@ class ProgressReport:
         self.console.print(text, markup=False, soft_wrap=True)
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        """A policy's ``progress``: on a terminal a bar, else a line every ten seconds."""
+        """Shows the progress of a long computation: on a terminal a bar, otherwise a line every ten seconds."""
         if self.moving:
             if self._last[0] != what:
                 self._drop()
@@ -66,7 +66,7 @@ class ProgressReport:
             self._last = (what, time.monotonic())
 
     def step(self, done: int) -> None:
-        """An optimizer step is done."""
+        """Shows that an optimizer step is done."""
         if self.start is None:
             self.start = (time.monotonic(), done - 1)
         if self.moving:
@@ -77,7 +77,7 @@ class ProgressReport:
             self.bar.update(self.task, completed=done)
 
     def numbers(self, step: int, record: Mapping[str, float]) -> None:
-        """A log line's key numbers."""
+        """Shows the most important numbers of a log line."""
         text = "  ".join(f"{short} {record[name]:.4g}" for name, short in SHOWN.items() if name in record)
         if self.moving:
             self.bar.update(self.task, numbers=text)

@@ -1,4 +1,4 @@
-"""Where metrics go: always a file of JSON lines, and the trackers that a recipe names."""
+"""Where metrics are written: always a file of JSON lines, and the trackers that a recipe names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PACKAGES = {
 
 
 def check_trackers(names: Iterable[str]) -> list[str]:
-    """The names, or a ConfigError that says which is unknown or what to install."""
+    """Returns the names. Raises ConfigError for an unknown one, or with the package to install."""
     for name in names:
         if name not in PACKAGES:
             known = ", ".join(PACKAGES)
@@ -40,7 +40,7 @@ def check_trackers(names: Iterable[str]) -> list[str]:
 
 
 class MetricsFile:
-    """A file with one JSON object per line, handed to the system before the next step begins."""
+    """A file with one JSON object per line; each line is passed to the system before the next step begins."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,7 +51,7 @@ class MetricsFile:
             file.write(json.dumps(record) + "\n")
 
     def size(self) -> int:
-        """Bytes so far: what a checkpoint remembers."""
+        """Returns the number of bytes so far, which a checkpoint stores."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def sync(self) -> None:
@@ -61,13 +61,13 @@ class MetricsFile:
                 os.fsync(file.fileno())
 
     def cut(self, size: int) -> None:
-        """Drops everything after ``size`` bytes: lines of steps that a resumed run will do again."""
+        """Drops everything after ``size`` bytes: lines of steps that a resumed run repeats."""
         if self.size() > size:
             with self.path.open("r+b") as file:
                 file.truncate(size)
 
     def records(self) -> list[dict[str, Any]]:
-        """All lines so far."""
+        """Returns all lines so far."""
         if not self.path.exists():
             return []
         return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]

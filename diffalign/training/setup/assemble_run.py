@@ -11,12 +11,12 @@ from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.header import header
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.report.trackers import check_trackers
-from diffalign.training.resolve_mixed_precision import settle_precision
 from diffalign.training.setup.batch_schedule import schedule_batches
 from diffalign.training.setup.bind_recipe import bind_recipe
 from diffalign.training.setup.build import build_run
 from diffalign.training.setup.open_accelerator_and_policy import open_accelerator, open_policy
 from diffalign.training.setup.prepare import prepare_run
+from diffalign.training.setup.resolve_mixed_precision import settle_precision
 from diffalign.training.state import Run
 from diffalign.training.storage.run_folder import RunFolder, check_output, dump, flat
 

@@ -1,8 +1,8 @@
-"""Checkpoints on disk: safetensors and JSON, written beside and renamed.
+"""Checkpoints on disk: safetensors and JSON, written under a temporary name and renamed.
 
 A checkpoint is a folder ``step-00000123`` with one safetensors file per group of tensors and a ``state.json`` that
-lists them with their sizes. It appears under its name only when everything is on the disk; a folder whose list does not
-agree with its files is torn and counts as absent. Nothing is pickled, so opening one runs no code.
+lists them with their sizes. It gets its name only when everything is on the disk; a folder whose list does not match
+its files is incomplete and counts as absent. Nothing is pickled, so opening one runs no code.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Snapshot:
     """A run between two optimizer steps.
 
     Args:
-        step: How many optimizer steps have been done.
+        step: Number of optimizer steps done.
         tensors: Groups of tensors by name: ``"policy"``, ``"optimizer"``, ``"ema"``.
-        facts: Everything else, as JSON holds it.
+        facts: Everything else, as JSON values.
     """
 
     step: int
@@ -65,7 +65,7 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, keep: int) -> Path:
 
 
 def read_checkpoint(path: Path) -> Snapshot:
-    """Reads a whole checkpoint. Raises RunError when it is torn."""
+    """Reads a checkpoint. Raises RunError when it is incomplete."""
     state = _state(path)
     if state is None:
         raise RunError(
@@ -79,11 +79,11 @@ def read_checkpoint(path: Path) -> Snapshot:
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """The readable checkpoints below a folder, oldest first. Torn ones are left out."""
+    """Returns the complete checkpoints below a folder, oldest first."""
     if not folder.is_dir():
         return []
-    found = [path for path in folder.iterdir() if NAME.fullmatch(path.name) and _state(path) is not None]
-    return sorted(found)
+    paths = [path for path in folder.iterdir() if NAME.fullmatch(path.name) and _state(path) is not None]
+    return sorted(paths)
 
 
 def _state(path: Path) -> dict[str, Any] | None:
@@ -99,7 +99,7 @@ def _tidy(folder: Path, keep: int) -> None:
     good = complete_checkpoints(folder)
     kept = set(good[-keep:])
     for path in folder.iterdir():
-        # Half-written folders are leftovers of a killed process: only one process writes, and it is here.
+        # Unfinished folders are leftovers of a killed process: only one process writes, and it is this one.
         old = NAME.fullmatch(path.name) is not None and path not in kept
         if old or path.name.startswith(".step-"):
             shutil.rmtree(path, ignore_errors=True)
@@ -116,7 +116,7 @@ def _to_disk(path: Path) -> None:
 
 
 def check_disk(folder: Path, needed: int) -> None:
-    """Raises RunError when ``needed`` bytes do not fit on the disk of ``folder``: before work, not after it."""
+    """Raises RunError when ``needed`` bytes do not fit on the disk of ``folder``."""
     place = folder
     while not place.exists():
         place = place.parent

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from diffalign.training.report.health import Health, diagnose, first_loss_alarm, suggested_beta, words
+from diffalign.training.report.diagnosis import diagnose, suggested_beta
+from diffalign.training.report.health import Health, first_loss_alarm, summary
 
 HOW = {"beta": 1000.0, "learning_rate": 1e-4}
 
@@ -122,9 +123,9 @@ def test_displacement_needs_a_falling_chosen_side_and_a_growing_margin(records):
 
 def test_what_is_normal_for_a_denoiser_is_said_of_denoisers_alone():
     records = CASES["learning"][0]
-    assert any("denoiser" in text for text in words(records, **HOW))
+    assert any("denoiser" in text for text in summary(records, **HOW))
     of_texts = [{k: v for k, v in r.items() if not k.startswith("error/")} for r in records]
-    (text,) = words(of_texts, **HOW)
+    (text,) = summary(of_texts, **HOW)
     assert text.startswith("It learns") and "denoiser" not in text and "noise" not in text
 
 
@@ -134,8 +135,8 @@ def test_curves_without_a_margin_size_are_not_called_still():
 
 
 def test_words_are_never_empty():
-    assert words([], **HOW) and words(CASES["noise"][0], **HOW)
-    assert any("0.693" in text for text in words(CASES["learning"][0], **HOW))
+    assert summary([], **HOW) and summary(CASES["noise"][0], **HOW)
+    assert any("0.693" in text for text in summary(CASES["learning"][0], **HOW))
 
 
 def test_a_first_loss_off_its_known_value_is_told():
@@ -148,11 +149,11 @@ def test_without_a_reference_nothing_is_said_of_one_and_no_curve_is_alarming(cas
     records = [{"loss": 1.0 - k / 100, **record} for k, record in enumerate(CASES[case][0])]
     assert diagnose(records, **HOW, reference=False) == []
     assert not [text for record in records for text in Health(**HOW, reference=False).observe(record)]
-    (text,) = words(records, **HOW, reference=False)
+    (text,) = summary(records, **HOW, reference=False)
     assert "mean loss went from 0.955 to 0.755" in text and "the likelier one went from" in text
     assert "0.693" not in text and "It learns" not in text
 
 
 def test_winners_alone_are_told_by_their_loss():
-    (text,) = words([{"loss": 2.0}] * 10 + [{"loss": 1.0}] * 10, **HOW, reference=False)
+    (text,) = summary([{"loss": 2.0}] * 10 + [{"loss": 1.0}] * 10, **HOW, reference=False)
     assert "went from 2 to 1" in text and "likelier" not in text

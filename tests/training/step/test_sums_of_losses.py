@@ -130,7 +130,7 @@ def test_weights_of_tokens_are_refused_for_images_before_anything_is_computed(mo
 @pytest.mark.parametrize(
     ("model", "loss", "said"),
     [
-        ({"masks": {"kind": "activations"}}, DPO, "sees their sums alone.*model.masks=null"),
+        ({"masks": {"kind": "activations"}}, DPO, "reads only their sums.*model.masks=null"),
         ({"reference": "stored"}, {"name": "sparse_po", "beta": 0.5}, "part by part.*model.reference=auto"),
         ({"degree": {}}, DPO, "does not use it.*model.degree=null"),
         ({"degree": {}}, [{"name": "sparse_po", "beta": 0.5}, "content_degree"], "one of the two terms"),

@@ -13,15 +13,15 @@ import yaml
 
 from diffalign.devices.bf16_support import Bf16
 from diffalign.errors import RunError
-from diffalign.training import resolve_mixed_precision
 from diffalign.training.loop import train
 from diffalign.training.recipe.schema import Train
-from diffalign.training.resolve_mixed_precision import settle_precision
+from diffalign.training.setup import resolve_mixed_precision
+from diffalign.training.setup.resolve_mixed_precision import settle_precision
 from diffalign.training.storage.run_folder import RunFolder
 from tests.tiny_text import text_pairs, tiny_llm
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FAST, SLOW = Bf16(True, "bf16 is fast", 0.5), Bf16(False, "bf16 takes 33 times as long", 33.0)
 
 
@@ -132,13 +132,13 @@ def test_what_a_reference_said_in_one_precision_is_not_taken_for_another(tmp_pat
 SETTLED = """
 import os, sys
 from diffalign.devices.bf16_support import Bf16
-from diffalign.training import precision
+from diffalign.training.setup import resolve_mixed_precision
 from diffalign.training.storage.run_folder import RunFolder
 from tests.training.toy import toy_recipe
 slow = os.environ["RANK"] in sys.argv[2:]
-precision.try_bf16 = lambda device: Bf16(not slow, "slow" if slow else "fast", 33.0 if slow else 0.5)
+resolve_mixed_precision.try_bf16 = lambda device: Bf16(not slow, "slow" if slow else "fast", 33.0 if slow else 0.5)
 recipe = toy_recipe(sys.argv[1], train__mixed_precision="auto")
-recipe, said = precision.settle_precision(recipe, RunFolder(sys.argv[1]))
+recipe, said = resolve_mixed_precision.settle_precision(recipe, RunFolder(sys.argv[1]))
 print(recipe.train.mixed_precision, said.summary)
 """
 

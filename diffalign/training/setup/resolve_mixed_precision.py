@@ -1,4 +1,4 @@
-"""The precision of a run: what ``mixed_precision: auto`` becomes, once for all of its processes and its resumes."""
+"""The precision of a run: chooses the value for ``mixed_precision: auto``, once for all processes and resumes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from diffalign.training.recipe.schema import Recipe
 from diffalign.training.storage.run_folder import RunFolder, stored_precision
 
 NAMES = {"no": "float32", "bf16": "bf16", "fp16": "fp16"}
-"""What the recipe's values are called where people read them."""
+"""Names of the recipe's values in headers and cards."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """What is said about a run's precision.
+    """The lines about precision in a run's header.
 
     Args:
-        summary: Its name, and why it is this one where the recipe left it open.
-        warning: Where it is much slower than another; else empty.
+        summary: Its name, and the reason where the recipe names ``auto``.
+        warning: Not empty where it is much slower than another precision.
     """
 
     summary: str
@@ -26,17 +26,17 @@ class Precision:
 
 
 def settle_precision(recipe: Recipe, output: RunFolder) -> tuple[Recipe, Precision]:
-    """Replaces ``mixed_precision: auto``, and finds what to say about the precision.
+    """Replaces ``mixed_precision: auto`` in a recipe.
 
-    A resumed run keeps the precision that it began with, on whatever machine. A new one takes bf16 where it pays on the
+    A resumed run keeps the precision that it began with, on any machine. A new one takes bf16 where it is faster on the
     devices of all its processes. Weights in float16 compute in float16, so nothing is mixed.
 
     Args:
-        recipe: What to do.
+        recipe: The recipe of the run.
         output: Its folder.
 
     Returns:
-        The recipe with a precision of its own, and what to say.
+        The recipe with its precision, and the lines for the header.
     """
     precision: str = recipe.train.mixed_precision
     if precision in ("no", "fp16"):
@@ -57,7 +57,7 @@ def settle_precision(recipe: Recipe, output: RunFolder) -> tuple[Recipe, Precisi
 
 
 def _everywhere() -> Bf16:
-    """The least favourable finding among all processes, so that they agree."""
+    """Returns the least favourable trial among all processes, so that they agree."""
     from accelerate import PartialState
     from accelerate.utils import gather_object, parse_flag_from_env
 
