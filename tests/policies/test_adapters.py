@@ -119,7 +119,7 @@ def test_presets_mean_the_layers_of_each_language_architecture(family):
 def test_all_linear_leaves_the_head_out(family):
     model = tiny_model(family)
     assert find_targets(model, "all-linear") == find_targets(model, "attention+mlp")
-    assert find_targets(model, ("lm_head",)) == ["lm_head"]  # unless it is asked for
+    assert find_targets(model, ("lm_head",)) == ["lm_head"]  # unless it is named
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_an_earlier_state_scores_as_a_policy_that_was_loaded_with_it(make, pairs
 
 @BOTH
 def test_holding_an_earlier_state_leaves_weights_gradients_and_optimizer_alone(make, pairs, adapter):
-    """Also when the reference is asked between the policy's pass and its gradient, and when asking it fails."""
+    """Also when the reference runs between the policy's pass and its gradient, and when that run fails."""
     found = []
     for held in (False, True):
         policy = shake(make(adapter=adapter, reference="auto"))

@@ -109,6 +109,6 @@ def test_what_is_retained_stays_likelier_than_where_nothing_retains_it(tmp_path)
     for weight in (0.0, 5.0):
         loss = {**NPO["loss"], "retain": weight}
         run(tmp_path / f"{weight}", rows, pairs="singles", loss=loss, train__steps=60, log__every=1)
-        told = [record["rewards/chosen"] for record in metrics(tmp_path / f"{weight}") if "rewards/chosen" in record]
-        kept[weight] = sum(told[-30:]) / 30
+        logged = [record["rewards/chosen"] for record in metrics(tmp_path / f"{weight}") if "rewards/chosen" in record]
+        kept[weight] = sum(logged[-30:]) / 30
     assert kept[5.0] > kept[0.0] and kept[0.0] < 0.0

@@ -1,4 +1,4 @@
-"""Single examples, desirable and not: one point for the whole batch, whatever its pieces; each side told for itself."""
+"""Single examples, desirable and not: one baseline per batch, for every size of micro-batch; metrics per side."""
 
 import json
 import math
@@ -153,8 +153,8 @@ def test_a_guard_watches_the_error_of_what_shall_be_learnt_alone(tmp_path, monke
         GradientComputer, "gradients", lambda self, batch, step: seen.append(plain(self, batch, step)) or seen[-1]
     )
     run(tmp_path, log__every=1)
-    told = [record["error/chosen_change"] for record in metrics(tmp_path)]
-    assert [reading.chosen_change for reading in seen] == pytest.approx(told, rel=1e-4, abs=1e-9)
+    logged = [record["error/chosen_change"] for record in metrics(tmp_path)]
+    assert [reading.chosen_change for reading in seen] == pytest.approx(logged, rel=1e-4, abs=1e-9)
 
 
 def test_numbers_of_a_stored_reference_are_asked_for_stray_answers_too(tmp_path):
@@ -240,7 +240,7 @@ def test_text_losses_on_pairs_train_and_resume_to_the_bit(tmp_path, name):
 def test_a_language_models_stored_reference_knows_the_stray_answers(tmp_path):
     # Every weight trains, so that nothing can be asked later.
     pairs, llm = chat_pairs(6), tiny_llm(tmp_path / "llm")
-    told = {}
+    logged = {}
     for reference in ("copy", "stored"):
         output = tmp_path / reference
         values = {
@@ -260,9 +260,9 @@ def test_a_language_models_stored_reference_knows_the_stray_answers(tmp_path):
         }
         values["train"] |= {"schedule": "constant", "warmup_steps": 0}
         train(make_recipe(values), pairs=pairs)
-        told[reference] = metrics(output)
-    assert told["copy"][0]["loss"] == pytest.approx(0.5, abs=1e-6) and told["copy"][-1]["kl"] > 0.1
-    for one, other in zip(*told.values(), strict=True):
+        logged[reference] = metrics(output)
+    assert logged["copy"][0]["loss"] == pytest.approx(0.5, abs=1e-6) and logged["copy"][-1]["kl"] > 0.1
+    for one, other in zip(*logged.values(), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5) and one["kl"] == pytest.approx(
             other["kl"], abs=1e-3
         )

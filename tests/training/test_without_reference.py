@@ -1,4 +1,4 @@
-"""Losses without a reference, on pairs and on winners alone: what is asked, what is told, and what is refused."""
+"""Losses without a reference, on pairs and on winners only: computation, metrics and refused recipes."""
 
 import json
 
@@ -34,9 +34,9 @@ def test_fine_tuning_asks_for_winners_alone_and_tells_of_nothing_else(tmp_path):
     records = metrics(tmp_path / "run")
     assert records[-1]["loss"] < records[0]["loss"] and records[-1]["eval_loss"] < 10
     assert not policy.referenced
-    told = {name for record in records for name in record}
-    assert not [name for name in told if any(part in name for part in (*REJECTED, "error/", "saturated"))]
-    assert "logps/chosen" in told and "eval_logps/chosen" in told
+    logged = {name for record in records for name in record}
+    assert not [name for name in logged if any(part in name for part in (*REJECTED, "error/", "saturated"))]
+    assert "logps/chosen" in logged and "eval_logps/chosen" in logged
     assert policy.encoded == {1}  # no rejected candidate was encoded, not of the held-out pairs either
     assert result.summary and "no margins to diagnose" in result.summary[0] and "likelier" not in result.summary[0]
 

@@ -70,8 +70,8 @@ def test_advice_names_numbers_to_try():
 
 def test_an_alarm_is_told_once_and_only_when_it_stays():
     health = Health(**HOW)
-    told = [text for record in CASES["both_worse"][0] for text in health.observe(record)]
-    assert len(told) == 1 and told[0].startswith("Both candidates")
+    alarms = [text for record in CASES["both_worse"][0] for text in health.observe(record)]
+    assert len(alarms) == 1 and alarms[0].startswith("Both candidates")
     resumed = Health(**HOW, records=CASES["both_worse"][0])
     assert resumed.observe(CASES["both_worse"][0][-1]) == []
 
@@ -96,8 +96,8 @@ def test_displacement_is_told_in_place_of_what_it_says_more_closely():
     assert {finding.name for finding in diagnose(records, **HOW)} == {"learning", "displaced"}
     text = next(f.text for f in diagnose(records, **HOW) if f.name == "displaced")
     assert "0.5 from one window" in text and "rpo" in text and "0.0001" in text
-    told = [text for health in [Health(**HOW)] for record in records for text in health.observe(record)]
-    assert sum("displacement" in text for text in told) == 1
+    alarms = [text for health in [Health(**HOW)] for record in records for text in health.observe(record)]
+    assert sum("displacement" in text for text in alarms) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Pairs that cannot teach are left out exactly; pairs that a judge turns round are told in the judge's words."""
+"""Pairs without gradient are skipped exactly; pairs that a judge reorders are reported in its order."""
 
 import math
 from dataclasses import replace
@@ -53,7 +53,7 @@ def test_silent_pairs_are_not_scored_and_nothing_else_changes(tmp_path, monkeypa
     assert torch.equal(short.state()["change"], full.state()["change"]) and short.state()["change"].any()
     loud = [pair.id for k, pair in enumerate(SOME.pairs) if k % 4 > 1]
     assert short.seen == [visit for visit in full.seen if visit[0] in loud] and len(full.seen) == 80
-    assert short.referenced == [key for key, _ in short.seen]  # and the reference is asked no more than the policy
+    assert short.referenced == [key for key, _ in short.seen]  # and the reference runs no more often than the policy
     for one, other in zip(metrics(tmp_path / "short"), metrics(tmp_path / "full"), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-7)
         assert one["grad_norm"] == other["grad_norm"]
@@ -69,8 +69,8 @@ def test_a_guard_reads_the_mean_change_of_what_was_scored(tmp_path, monkeypatch)
         GradientComputer, "gradients", lambda self, batch, step: seen.append(plain(self, batch, step)) or seen[-1]
     )
     run(tmp_path, log__every=1)
-    told = [record["error/chosen_change"] for record in metrics(tmp_path)]
-    assert [reading.chosen_change for reading in seen] == pytest.approx(told, rel=1e-4, abs=1e-9)
+    logged = [record["error/chosen_change"] for record in metrics(tmp_path)]
+    assert [reading.chosen_change for reading in seen] == pytest.approx(logged, rel=1e-4, abs=1e-9)
 
 
 def test_a_batch_of_silent_pairs_moves_nothing_and_costs_its_known_loss(tmp_path):

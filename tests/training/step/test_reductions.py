@@ -84,7 +84,7 @@ def test_what_the_reference_found_once_is_what_it_finds_at_each_step(trained):
     kept = trained("ddim_inpo", latents={**INVERSION, "inverter": "reference", "store": True})
     same(live, kept)
     differ(live, trained("ddim_inpo", latents=INVERSION))  # at the second step the policy has moved
-    # At the first step policy and reference are one network, whoever is asked.
+    # At the first step policy and reference are equal, whichever of them inverts.
     assert live[0][0] == trained("ddim_inpo", latents=INVERSION)[0][0]
 
 

@@ -122,7 +122,7 @@ class ChatTemplate:
             if last and shared < self.render(prompt).rfind(last) + len(last):
                 raise DataError(
                     "the chat template writes the prompt differently once it is answered (it drops or rewrites turns), "
-                    "so prompt and response cannot be told apart. Give another: --set model.chat_template=FILE.jinja"
+                    "so prompt and response cannot be separated. Give another: --set model.chat_template=FILE.jinja"
                 )
         return Exchange(
             opened[:shared],

@@ -71,7 +71,7 @@ def test_a_template_that_drops_a_turn_is_refused():
             turns(("user", "first"), ("assistant", "a"), ("user", "second"))
         )
     only_prompts = TEMPLATE.replace("{% for", "{% if add_generation_prompt %}earlier: {% endif %}{% for")
-    with pytest.raises(DataError, match="cannot be told apart"):
+    with pytest.raises(DataError, match="cannot be separated"):
         ChatTemplate(tiny_tokenizer(), only_prompts).render_exchange(ASK, [ANSWER])
 
 
