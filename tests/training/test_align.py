@@ -29,6 +29,6 @@ def test_a_judge_that_made_the_pairs_cannot_be_held_out():
         align(recipe(prompts=["a fox"], scorers=["background:red"], trained_on=["background:red"]))
 
 
-def test_a_prompt_that_a_judge_cannot_judge_is_told_before_training():
+def test_a_prompt_that_a_judge_cannot_score_is_refused_before_training():
     with pytest.raises(UserError, match="names no colour"):
         align(recipe(prompts=["a fox"], scorers=["background:prompt"]))

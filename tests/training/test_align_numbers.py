@@ -20,7 +20,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_text_run_tells_everything(tmp_path, capsys):
+def test_a_text_run_reports_every_number(tmp_path, capsys):
     for name, seed in (("train", 0), ("held", 3)):
         (tmp_path / f"{name}.jsonl").write_text(rows_of(text_pairs(8, seed=seed)))
     model = tiny_llm(tmp_path / "llm")
@@ -58,7 +58,7 @@ def test_a_text_run_tells_everything(tmp_path, capsys):
     assert math.isfinite(said.drift.error)
 
 
-def test_an_image_run_tells_what_has_a_meaning_for_images(sd, tmp_path):
+def test_an_image_run_reports_the_numbers_of_images(sd, tmp_path):
     for name in ("train", "held"):
         pairs = tiny_pairs(tmp_path / name, seed=len(name))
         rows = [

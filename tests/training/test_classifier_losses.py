@@ -45,7 +45,7 @@ def met(monkeypatch):
 
 
 @pytest.mark.parametrize("shift", ["classes", "pooled"])
-def test_a_step_measures_from_what_earlier_steps_met(tmp_path, met, shift):
+def test_a_steps_shift_is_that_of_the_earlier_steps(tmp_path, met, shift):
     run(tmp_path, **{**BCO, "loss": {**BCO["loss"], "shift": shift}}, train__steps=12)
     good, bad = [], []
     for point, *pieces in met:
@@ -66,7 +66,7 @@ def test_it_learns_which_examples_are_good(tmp_path):
     assert "shift" in result.metrics and "kl" not in result.metrics
 
 
-def test_a_killed_run_goes_on_with_its_shift_bit_for_bit(tmp_path):
+def test_a_killed_run_resumes_its_shift_bit_for_bit(tmp_path):
     typed = [f"{name}={json.dumps(value)}" for name, value in BCO.items()]
     process = start(tmp_path / "killed", *typed, "log__every=3", "die_at=15")
     process.communicate(timeout=600)
@@ -76,7 +76,7 @@ def test_a_killed_run_goes_on_with_its_shift_bit_for_bit(tmp_path):
     same(tmp_path / "killed/checkpoints", tmp_path / "straight/checkpoints")
 
 
-def test_two_processes_measure_from_the_shift_of_one(tmp_path):
+def test_two_processes_have_the_shift_of_one(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -95,7 +95,7 @@ def singles(*good):
     return [Pair(f"j{k}", f"q{k}", f"c j{k}", None, desirable=up) for k, up in enumerate(good)]
 
 
-def test_what_is_to_be_forgotten_may_be_alone_and_what_is_to_be_retained_may_not(tmp_path):
+def test_npo_needs_undesirable_examples_and_no_desirable_ones(tmp_path):
     _, result = run(tmp_path / "a", singles(*[False] * 8), **NPO, train__steps=40)
     assert result.metrics["rewards/rejected"] < 0.0 and result.metrics["loss"] < 2 / 100.0 * 0.6932
     with pytest.raises(ConfigError, match=r"'npo' compares .* all 8 are desirable"):
@@ -104,11 +104,16 @@ def test_what_is_to_be_forgotten_may_be_alone_and_what_is_to_be_retained_may_not
         run(tmp_path / "c", singles(*[False] * 8), **BCO)
 
 
-def test_what_is_retained_stays_likelier_than_where_nothing_retains_it(tmp_path):
+def test_retained_examples_stay_likelier_than_without_retaining(tmp_path):
     rows, kept = singles(*[True, False] * 8), {}
     for weight in (0.0, 5.0):
         loss = {**NPO["loss"], "retain": weight}
         run(tmp_path / f"{weight}", rows, pairs="singles", loss=loss, train__steps=60, log__every=1)
+<<<<<<< HEAD
         logged = [record["rewards/chosen"] for record in metrics(tmp_path / f"{weight}") if "rewards/chosen" in record]
         kept[weight] = sum(logged[-30:]) / 30
+=======
+        rewards = [record["rewards/chosen"] for record in metrics(tmp_path / f"{weight}") if "rewards/chosen" in record]
+        kept[weight] = sum(rewards[-30:]) / 30
+>>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
     assert kept[5.0] > kept[0.0] and kept[0.0] < 0.0

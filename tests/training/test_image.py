@@ -65,7 +65,7 @@ def test_half_precision_starts_at_log_two_too(model, pairs, tmp_path):
 KTO = {"method": None, "pairs": "singles", "loss": {"name": "kto", "beta": 2000.0}}
 
 
-def test_images_judged_one_by_one_train_from_a_half(model, pairs, tmp_path):
+def test_single_images_train_from_a_loss_of_one_half(model, pairs, tmp_path):
     # Four images a step, in micro-batches of two and of one; stored errors are those of a live reference.
     plain = recipe(model, tmp_path, "plain", train={"schedule": "constant"}, **KTO)
     straight = train(plain, pairs=pairs)
@@ -82,7 +82,7 @@ def test_images_judged_one_by_one_train_from_a_half(model, pairs, tmp_path):
             assert torch.allclose(value, other.policy.state()[key], atol=1e-4), (name, key)
 
 
-def test_images_judged_one_by_one_resume_to_the_bit(model, pairs, tmp_path):
+def test_runs_on_single_images_resume_to_the_bit(model, pairs, tmp_path):
     constant = {"schedule": "constant"}
     straight = train(recipe(model, tmp_path, "straight", train=constant, **KTO), pairs=pairs)
     train(recipe(model, tmp_path, "parts", train={**constant, "steps": 2}, **KTO), pairs=pairs)

@@ -42,7 +42,7 @@ def test_a_batch_equals_its_accumulated_pieces(tmp_path):
             assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-4), name
 
 
-def test_a_loss_that_is_no_number_stops_before_the_optimizer_steps(tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_before_the_optimizer_steps(tmp_path):
     policy = ToyPolicy(poison="p3")
     with pytest.raises(RunError, match=r"step 1 .*p3.*--resume"):
         run(tmp_path, policy, pairs=4, train__batch_size=4)
@@ -96,7 +96,7 @@ def test_previews_are_made_with_the_average_and_leave_the_weights_alone(tmp_path
     assert last == f"x 0 {float(shown.state()['change'].abs().sum()):.6f}"
 
 
-def test_the_result_holds_the_average_and_says_how_it_came_about(tmp_path):
+def test_the_result_is_the_average_with_a_description_of_the_run(tmp_path):
     result, policy = run(tmp_path)
     saved = json.loads(result.artifact.read_text())
     assert torch.allclose(torch.tensor(saved["change"]), policy.state()["change"])
@@ -105,7 +105,7 @@ def test_the_result_holds_the_average_and_says_how_it_came_about(tmp_path):
     assert saved["about"]["loss"] == "logistic" and saved["about"]["steps"] == 10 and saved["about"]["pairs"] == 12
 
 
-def test_a_spike_takes_the_weights_back_and_goes_on(tmp_path):
+def test_a_spike_rolls_the_weights_back_and_training_continues(tmp_path):
     # From call 61 on for a while, the policy's scores explode: thirty quiet steps, then three outliers in a row.
     policy = ToyPolicy(shout=(61, 67))
     settings = {"train__steps": 40, "train__learning_rate": 1e-3, "train__ema_decay": None, "log__every": 1}
@@ -127,7 +127,7 @@ def test_two_runs_of_one_process_may_differ_in_precision(tmp_path):
     run(tmp_path / "b", train__steps=2, train__mixed_precision="bf16")
 
 
-def test_held_out_pairs_are_judged_at_noise_that_training_never_sees(tmp_path):
+def test_held_out_pairs_are_evaluated_at_noise_that_training_never_uses(tmp_path):
     rows = [{"prompt": f"q{k}", "chosen": "good", "rejected": "bad"} for k in range(4)]
     (tmp_path / "held.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = {"train": "memory", "eval": str(tmp_path / "held.jsonl"), "eval_every": 4}

@@ -22,7 +22,7 @@ def test_in_the_first_round_the_policy_as_it_was_is_the_reference(llm, tmp_path)
         torch.testing.assert_close(value, ipo[name], rtol=1e-4, atol=1e-6)
 
 
-def test_later_rounds_look_back_to_where_they_began(llm, tmp_path):  # noqa: F811
+def test_the_previous_policy_of_a_round_is_that_of_its_beginning(llm, tmp_path):  # noqa: F811
     rounds = run(llm, tmp_path / "rounds", INPO, previous_every=2)
     one = run(llm, tmp_path / "one", INPO)
     assert not equal(rounds, one)
@@ -31,7 +31,7 @@ def test_later_rounds_look_back_to_where_they_began(llm, tmp_path):  # noqa: F81
 
 
 @pytest.mark.parametrize("stop", [2, 3])
-def test_a_run_that_goes_on_looks_back_to_the_same_policy(llm, tmp_path, stop):  # noqa: F811
+def test_a_resumed_run_has_the_same_previous_policy(llm, tmp_path, stop):  # noqa: F811
     straight = run(llm, tmp_path / "straight", INPO, previous_every=2)
     run(llm, tmp_path / "parts", INPO, steps=stop, previous_every=2)
     assert equal(run(llm, tmp_path / "parts", INPO, resume=True, previous_every=2), straight)

@@ -65,7 +65,7 @@ def test_other_optimizers_resume_bit_for_bit_too(tmp_path, optimizer):
     same(tmp_path / "parts/checkpoints", tmp_path / "straight/checkpoints")
 
 
-def test_a_torn_checkpoint_is_passed_over(tmp_path):
+def test_an_incomplete_checkpoint_is_passed_over(tmp_path):
     train(toy_recipe(tmp_path / "a"), policy=ToyPolicy(), pairs=toy_pairs())
     last = tmp_path / "a/checkpoints/step-00000010/policy.safetensors"
     last.write_bytes(last.read_bytes()[:-7])

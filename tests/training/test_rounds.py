@@ -54,7 +54,7 @@ def killed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", KILLED)
-def test_a_run_killed_in_a_round_goes_on_as_if_nothing_had_happened(killed, tmp_path, name):
+def test_a_run_killed_in_a_round_resumes_exactly(killed, tmp_path, name):
     settings, how, left = KILLED[name]
     refresh = how.get("refresh", 0)
     steps = [int(path.name.split("-")[1]) for path in complete_checkpoints(killed / name / "checkpoints")]
@@ -70,7 +70,7 @@ def test_a_run_killed_in_a_round_goes_on_as_if_nothing_had_happened(killed, tmp_
     assert len(done.inverted) < len(straight.inverted) or not straight.inverted
 
 
-def test_each_round_meets_samples_of_the_reference_that_it_chose(tmp_path):
+def test_each_round_uses_samples_of_the_reference_that_it_chose(tmp_path):
     policy = ToyPolicy()
     train(toy_recipe(tmp_path, **SAMPLED, train__ema_decay=None), policy=policy, pairs=toy_pairs())
     pool = CheckpointPool(tmp_path / "rounds" / "pool")
@@ -81,7 +81,7 @@ def test_each_round_meets_samples_of_the_reference_that_it_chose(tmp_path):
     assert len(policy.made) == 12 * 3 + 8 == len(set(policy.made))
 
 
-def test_the_guard_takes_weights_back_across_a_border_and_leaves_the_rounds_pairs(tmp_path, capsys):
+def test_a_rollback_across_rounds_keeps_the_pairs_of_the_round(tmp_path, capsys):
     # Steps 31 to 33 are outliers; before step 33 a round begins, in the middle of the spike.
     rounds = {"name": "checkpoint", "every": 32, "steps": 2}
     settings = {"train__steps": 40, "train__learning_rate": 1e-3, "log__every": 1, "checkpoint__every": 10}
@@ -105,7 +105,7 @@ def test_the_guard_takes_weights_back_across_a_border_and_leaves_the_rounds_pair
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "straight")
 
 
-def test_what_was_sampled_travels_as_handles(tmp_path, monkeypatch):
+def test_sampled_candidates_are_handles_of_cached_tensors(tmp_path, monkeypatch):
     from diffalign.training.step.gradients import GradientComputer
 
     met = []
@@ -118,7 +118,7 @@ def test_what_was_sampled_travels_as_handles(tmp_path, monkeypatch):
     assert all(isinstance(pair.rejected, CachedCandidate) for pair in met[0])
 
 
-def test_two_processes_sample_and_invert_what_one_does(tmp_path):
+def test_two_processes_sample_and_invert_as_one_does(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

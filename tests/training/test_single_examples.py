@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """Single examples, desirable and not: one baseline per batch, for every size of micro-batch; metrics per side."""
+=======
+"""Single examples, desirable and not: one baseline for a batch whatever its pieces, metrics by side."""
+>>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
 
 import json
 import math
@@ -44,7 +48,7 @@ def points(monkeypatch):
     return baselines
 
 
-def test_it_starts_at_a_half_and_learns_which_examples_are_good(tmp_path):
+def test_kto_starts_at_a_half_and_learns_which_examples_are_good(tmp_path):
     _, result = run(tmp_path, train__steps=60, log__every=1)
     first, last = metrics(tmp_path)[0], result.metrics
     assert first["loss"] == pytest.approx(0.5, abs=1e-6) and first["rewards/accuracies"] == 0.5 and first["kl"] == 0.0
@@ -54,7 +58,7 @@ def test_it_starts_at_a_half_and_learns_which_examples_are_good(tmp_path):
     assert any(text.startswith("It learns") for text in result.summary)
 
 
-def test_a_batch_measures_from_one_point_whatever_its_pieces(tmp_path, points):
+def test_a_batch_has_one_baseline_whatever_its_pieces(tmp_path, points):
     whole, _ = run(tmp_path / "a", **PLAIN, train__micro_batch_size=8)
     half = len(points)
     pieces, _ = run(tmp_path / "b", **PLAIN, train__micro_batch_size=1)
@@ -67,7 +71,7 @@ def test_a_batch_measures_from_one_point_whatever_its_pieces(tmp_path, points):
             assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-4), name
 
 
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
+def test_a_killed_run_resumes_bit_for_bit(tmp_path):
     # Two micro-batches for the point and two with gradients in each step: killed while measuring step 8, and within it.
     typed = [f"{name}={json.dumps(value)}" for name, value in KTO.items()]
     kills = {"measuring": 30, "training": 31}
@@ -85,7 +89,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
         same(tmp_path / name / "checkpoints", tmp_path / "straight/checkpoints")
 
 
-def test_two_processes_measure_from_the_point_of_one(tmp_path):
+def test_two_processes_have_the_baseline_of_one(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -105,7 +109,7 @@ def test_two_processes_measure_from_the_point_of_one(tmp_path):
             assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-4), name
 
 
-def test_each_prompt_gets_the_answer_before_it_under_a_name_of_its_own():
+def test_each_prompt_is_mismatched_with_the_answer_before_it_under_its_own_id():
     pairs = [Pair(f"p{k}", f"q{k}", f"a{k}", None, scores={"chosen": {"judge": k}}) for k in range(4)]
     found = MismatchedPairs(pairs, mismatched_pairs([(3, 0), (1, 2), (0, 0)]))
     assert [(x.prompt, x.chosen, x.id) for x in found] == [
@@ -117,7 +121,7 @@ def test_each_prompt_gets_the_answer_before_it_under_a_name_of_its_own():
     assert not any(x.scores for x in found)  # of another answer
 
 
-def test_the_point_is_the_mean_of_the_stray_logratios_and_never_negative(tmp_path, points):
+def test_the_baseline_is_the_mean_logratio_of_mismatched_pairs_and_never_negative(tmp_path, points):
     # In the first step policy and reference are equal; then a policy that makes everything likelier, or unlikelier.
     for sign in (1.0, -1.0):
         policy = ToyPolicy()
@@ -130,12 +134,12 @@ def test_the_point_is_the_mean_of_the_stray_logratios_and_never_negative(tmp_pat
     assert [float(point) for point in points] == pytest.approx([0.3, 0.0], abs=1e-6)
 
 
-def test_an_example_alone_has_no_stray_answer(tmp_path, points):
+def test_a_batch_of_one_has_no_mismatched_pair(tmp_path, points):
     policy, _ = run(tmp_path, train__batch_size=1, train__steps=2)
     assert [float(point) for point in points] == [0.0, 0.0] and len(policy.seen) == 2
 
 
-def test_held_out_pairs_are_judged_one_by_one_and_counted(tmp_path):
+def test_candidates_of_held_out_pairs_are_evaluated_as_single_examples(tmp_path):
     rows = [{"prompt": f"q{k}", "chosen": f"c h{k}", "rejected": f"r h{k}"} for k in range(3)]
     (tmp_path / "held.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = {"train": "memory", "eval": str(tmp_path / "held.jsonl")}
@@ -146,7 +150,7 @@ def test_held_out_pairs_are_judged_one_by_one_and_counted(tmp_path):
     assert len(judged) == 6 and {key.split("/")[-1] for key in judged} == {"chosen", "rejected"}
 
 
-def test_a_guard_watches_the_error_of_what_shall_be_learnt_alone(tmp_path, monkeypatch):
+def test_a_guard_watches_only_the_error_of_desirable_examples(tmp_path, monkeypatch):
     seen = []
     plain = GradientComputer.gradients
     monkeypatch.setattr(
@@ -157,7 +161,7 @@ def test_a_guard_watches_the_error_of_what_shall_be_learnt_alone(tmp_path, monke
     assert [reading.chosen_change for reading in seen] == pytest.approx(logged, rel=1e-4, abs=1e-9)
 
 
-def test_numbers_of_a_stored_reference_are_asked_for_stray_answers_too(tmp_path):
+def test_a_stored_reference_has_the_mismatched_pairs_too(tmp_path):
     asked = []
 
     class Storing(ToyPolicy):
@@ -207,7 +211,7 @@ def test_parts_that_do_not_fit_are_refused_before_anything_is_written(tmp_path, 
     assert not (tmp_path / "run").exists() and not policy.prepared
 
 
-def test_examples_that_are_judged_one_by_one_train_as_they_are(tmp_path):
+def test_single_examples_of_the_data_train_as_they_are(tmp_path):
     rows = judged(True, False, True, False)
     policy, result = run(tmp_path, rows, train__steps=3)
     assert {key for key, _ in policy.seen if " with " not in key} == {"j0", "j1", "j2", "j3"}
@@ -237,10 +241,14 @@ def test_text_losses_on_pairs_train_and_resume_to_the_bit(tmp_path, name):
     assert 0.0 <= result.metrics["accuracy/ranking"] <= 1.0
 
 
-def test_a_language_models_stored_reference_knows_the_stray_answers(tmp_path):
+def test_a_language_models_stored_reference_has_the_mismatched_pairs(tmp_path):
     # Every weight trains, so that nothing can be asked later.
     pairs, llm = chat_pairs(6), tiny_llm(tmp_path / "llm")
+<<<<<<< HEAD
     logged = {}
+=======
+    by_reference = {}
+>>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
     for reference in ("copy", "stored"):
         output = tmp_path / reference
         values = {
@@ -260,9 +268,15 @@ def test_a_language_models_stored_reference_knows_the_stray_answers(tmp_path):
         }
         values["train"] |= {"schedule": "constant", "warmup_steps": 0}
         train(make_recipe(values), pairs=pairs)
+<<<<<<< HEAD
         logged[reference] = metrics(output)
     assert logged["copy"][0]["loss"] == pytest.approx(0.5, abs=1e-6) and logged["copy"][-1]["kl"] > 0.1
     for one, other in zip(*logged.values(), strict=True):
+=======
+        by_reference[reference] = metrics(output)
+    assert by_reference["copy"][0]["loss"] == pytest.approx(0.5, abs=1e-6) and by_reference["copy"][-1]["kl"] > 0.1
+    for one, other in zip(*by_reference.values(), strict=True):
+>>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5) and one["kl"] == pytest.approx(
             other["kl"], abs=1e-3
         )

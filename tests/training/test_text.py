@@ -63,7 +63,7 @@ def test_every_kind_of_reference_trains_alike_from_log_two(llm, tmp_path, pairs,
     assert curves[0] == pytest.approx(curves[2], abs=1e-5)
 
 
-def test_what_a_reference_said_is_found_again_by_another_run(llm, tmp_path):
+def test_a_stored_reference_is_reused_by_another_run(llm, tmp_path):
     pairs, said = text_pairs(6), []
     for name in ("first", "second"):
         wanted = recipe(llm, tmp_path / name, model={"reference": "stored"}, train={"steps": 2, "seed": len(said)})
@@ -83,7 +83,7 @@ def test_a_step_computes_a_shared_prompt_once_and_counts_what_that_saves(llm, tm
 
 
 @pytest.mark.parametrize("forward", ["padded", "plain"])
-def test_the_slower_ways_train_the_same_weights(llm, tmp_path, forward):
+def test_the_slower_forward_modes_train_the_same_weights(llm, tmp_path, forward):
     pairs = chat_pairs(8)
     runs = [
         train(
@@ -156,7 +156,7 @@ def test_answers_of_an_earlier_checkpoint_can_be_the_rejected_ones(llm, tmp_path
     assert [record["loss"] for record in records(tmp_path / "spin")][0] == pytest.approx(math.log(2), abs=1e-5)
 
 
-def test_held_out_pairs_are_looked_at_once_each(llm, tmp_path):
+def test_held_out_texts_are_evaluated_once_each(llm, tmp_path):
     rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in text_pairs(5, seed=3)]
     path = tmp_path / "held.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -182,7 +182,7 @@ def bad(prompt="Say it:", chosen=" yes", rejected=" no"):
     ],
     ids=["long prompt", "empty response", "equal responses", "end token", "way", "path"],
 )
-def test_what_cannot_be_trained_on_is_told_before_the_first_step(llm, tmp_path, model, pairs, says):
+def test_texts_and_settings_that_cannot_be_used_are_refused_before_the_first_step(llm, tmp_path, model, pairs, says):
     with pytest.raises(UserError, match=says):
         train(recipe(llm, tmp_path / "run", model=model), pairs=pairs)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()

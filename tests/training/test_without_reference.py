@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """Losses without a reference, on pairs and on winners only: computation, metrics and refused recipes."""
+=======
+"""Losses without a reference, on pairs and on winners: what is computed, logged and refused."""
+>>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
 
 import json
 
@@ -28,20 +32,26 @@ def held_out(folder, rows):
 PAIR_ROWS = [{"prompt": f"q{k}", "chosen": "good", "rejected": "bad"} for k in range(4)]
 
 
-def test_fine_tuning_asks_for_winners_alone_and_tells_of_nothing_else(tmp_path):
+def test_fine_tuning_computes_and_logs_only_the_winners(tmp_path):
     data = held_out(tmp_path, PAIR_ROWS)
     result, policy = run(tmp_path / "run", **SFT, data=data, train__steps=20)
     records = metrics(tmp_path / "run")
     assert records[-1]["loss"] < records[0]["loss"] and records[-1]["eval_loss"] < 10
     assert not policy.referenced
+<<<<<<< HEAD
     logged = {name for record in records for name in record}
     assert not [name for name in logged if any(part in name for part in (*REJECTED, "error/", "saturated"))]
     assert "logps/chosen" in logged and "eval_logps/chosen" in logged
+=======
+    names = {name for record in records for name in record}
+    assert not [name for name in names if any(part in name for part in (*REJECTED, "error/", "saturated"))]
+    assert "logps/chosen" in names and "eval_logps/chosen" in names
+>>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
     assert policy.encoded == {1}  # no rejected candidate was encoded, not of the held-out pairs either
     assert result.summary and "no margins to diagnose" in result.summary[0] and "likelier" not in result.summary[0]
 
 
-def test_a_winner_trains_alike_whoever_lost_beside_it(tmp_path):
+def test_a_winner_trains_the_same_whatever_its_rejected_candidate(tmp_path):
     # MaPO without its margin is fine-tuning on the chosen candidates.
     _, alone = run(tmp_path / "alone", **SFT)
     _, beside = run(tmp_path / "beside", loss={"name": "mapo", "weight": 0.0})
@@ -49,7 +59,7 @@ def test_a_winner_trains_alike_whoever_lost_beside_it(tmp_path):
     assert alone.state()["change"].abs().max() > 0.01
 
 
-def test_mapo_asks_no_reference_and_its_metrics_compare_the_candidates(tmp_path):
+def test_mapo_computes_no_reference_and_its_metrics_compare_the_candidates(tmp_path):
     result, policy = run(tmp_path, **MAPO, train__steps=40)
     assert not policy.referenced and policy.encoded == {2}
     last = metrics(tmp_path)[-1]
@@ -59,7 +69,7 @@ def test_mapo_asks_no_reference_and_its_metrics_compare_the_candidates(tmp_path)
 
 
 @pytest.mark.parametrize("settings", [SFT, MAPO], ids=["sft", "mapo"])
-def test_no_alarm_speaks_of_a_reference_that_is_not_there(tmp_path, capsys, settings):
+def test_no_alarm_mentions_a_reference_where_there_is_none(tmp_path, capsys, settings):
     result, _ = run(tmp_path, **settings, train__steps=40, train__learning_rate=1e-4, log__every=1)
     said = capsys.readouterr().err
     assert "warning" not in said and "at step 0" not in said
@@ -100,7 +110,7 @@ def test_parts_that_do_not_fit_are_refused_before_anything_is_written(tmp_path, 
     assert not (tmp_path / "run").exists() and not policy.prepared
 
 
-def test_held_out_rows_that_cannot_be_judged_are_told_before_training(tmp_path, monkeypatch):
+def test_held_out_rows_that_the_loss_cannot_use_are_refused_before_training(tmp_path, monkeypatch):
     from diffalign.pairs import DatasetPairs
     from diffalign.pairs.winners import without_rejected
 

@@ -58,7 +58,7 @@ def test_held_out_lists_are_shaped_as_the_training_pairs_are(llm, tmp_path, kind
     assert records(tmp_path / "run")[-1]["eval_pairs"] == 3
 
 
-def test_held_out_rows_that_lack_what_the_loss_reads_are_told_before_training(llm, tmp_path):  # noqa: F811
+def test_held_out_rows_without_an_answer_of_the_loss_are_refused_before_training(llm, tmp_path):  # noqa: F811
     data = {"train": "in memory", "eval": eval_file(tmp_path, [{"prompt": "p", "chosen": " a", "rejected": " b"}])}
     with pytest.raises(ConfigError, match="has no gold"):
         train(recipe(llm, tmp_path / "a", loss={"name": "tpo"}, data=data), pairs=with_gold(text_pairs(4)))

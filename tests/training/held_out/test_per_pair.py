@@ -56,14 +56,14 @@ def test_rater_shares_of_the_data_decide_the_ideal():
     assert read(loss_named("logistic").bind(beta=0.05), probabilities=(1.0, 0.6))["accuracy/ranking_ideal"] == 1.0
 
 
-def test_a_squared_loss_has_an_ideal_and_a_threshold_of_its_own():
+def test_a_squared_loss_has_its_own_ideal_and_threshold():
     found = read(loss_named("ipo").bind(beta=0.05, per_token=False))  # target 10, the optimum of 0.75 is 5 < 5.5
     assert found["accuracy/ranking_ideal"] == 0.5 and found["ranking/flip_loss"] == pytest.approx(4.5**2)
     far = read(loss_named("ipo").bind(beta=0.1, per_token=False))  # target 5: no loss promises the second pair
     assert far["ranking/unreachable"] == 1.0 and "ranking/flip_loss" not in far
 
 
-def test_looks_are_averaged_before_anything_is_decided():
+def test_draws_are_averaged_before_pairs_are_ranked():
     held = PerPairMetrics(2, single_loss_objective(loss_named("logistic").bind(beta=0.1)))
     for shift in (30.0, -28.0):  # each look alone ranks both pairs alike; the mean does not
         moved = [(w + shift, l, rw + shift, rl) for w, l, rw, rl in PAIRS]  # noqa: E741
@@ -73,7 +73,7 @@ def test_looks_are_averaged_before_anything_is_decided():
     assert not {"accuracy/ranking_per_token", "displacement/token_ratio"} & found.keys(), "images have no tokens"
 
 
-def test_two_processes_see_what_one_sees():
+def test_two_processes_compute_the_metrics_of_one():
     loss, whole = single_loss_objective(loss_named("logistic").bind(beta=0.1)), scores(PAIRS)
     parts = [PerPairMetrics(2, loss), PerPairMetrics(2, loss)]
     for k, part in enumerate(parts):
@@ -84,7 +84,7 @@ def test_two_processes_see_what_one_sees():
     assert parts[0].read(pairs(1.0, 1.0), lambda x: total) == one.read(pairs(1.0, 1.0), lambda x: x)
 
 
-def test_a_label_that_turns_a_pair_turns_its_share():
+def test_a_label_that_swaps_a_pair_swaps_its_share_of_raters():
     held = PerPairMetrics(2, single_loss_objective(loss_named("logistic").bind(beta=0.05)))
     label = votes(2, scale=torch.tensor([1.0, -1.0]), relabels=True)
     held.add([0, 1], scores(PAIRS), label)  # the scores are given as turned already
@@ -92,18 +92,18 @@ def test_a_label_that_turns_a_pair_turns_its_share():
     assert held.read(pairs(1.0, 0.6), lambda x: x)["accuracy/ranking_ideal"] == 0.5
 
 
-def test_without_a_reference_only_ranks_are_told():
+def test_without_a_reference_only_ranks_are_logged():
     found = read(loss_named("simpo").bind(beta=2.0), reference=False)
     assert found.keys() == {"accuracy/ranking", "accuracy/ranking_per_token", "displacement/token_ratio"}
 
 
-def test_single_examples_tell_nothing():
+def test_single_examples_have_no_metrics_of_pairs():
     held = PerPairMetrics(1, single_loss_objective(loss_named("sft").bind()))
     held.add([0], PairLogps(CandidateLogps(torch.tensor([-1.0]))), votes(1))
     assert held.read(pairs(1.0), lambda x: x) == {}
 
 
-def test_a_run_logs_them_beside_the_implicit_accuracy(tmp_path):
+def test_a_run_logs_them_next_to_the_implicit_accuracy(tmp_path):
     held = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in toy_pairs(8)]
     (tmp_path / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held))
     data = {"train": "memory", "eval": str(tmp_path / "held.jsonl")}

@@ -37,7 +37,7 @@ def typed(values, *overrides, path):
 
 @pytest.mark.parametrize("place", ["beside", "within"])
 @pytest.mark.parametrize("form", ["renoise", {"name": "renoise"}, {"name": "renoise", "steps": 3, "corrections": 2}])
-def test_latents_are_written_short_or_long_and_stand_beside_the_others_or_in_the_model(place, form):
+def test_latents_are_a_name_or_a_table_at_the_top_level_or_in_the_model(place, form):
     if place == "beside":
         found = recipe(latents=form)
     else:
@@ -47,7 +47,7 @@ def test_latents_are_written_short_or_long_and_stand_beside_the_others_or_in_the
 
 
 @pytest.mark.parametrize("form", ["checkpoint", {"name": "checkpoint", "every": 5, "seeds": "checkpoint"}])
-def test_pairs_are_written_short_or_long(form):
+def test_pairs_are_a_name_or_a_table(form):
     found = recipe(pairs=form)
     assert found.pairs.name == "checkpoint" and found.pairs.hyper.get("every") == (5 if "every" in form else None)
     assert recipe().pairs.name == "dataset" and recipe().model.latents.name == "forward"
@@ -109,12 +109,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("override", REFUSED)
-def test_a_wrong_choice_is_told_with_what_to_type(tmp_path, override):
+def test_the_error_of_a_wrong_choice_names_what_to_type(tmp_path, override):
     with pytest.raises(ConfigError, match=REFUSED[override]):
         typed(INPO, override, path=tmp_path / "recipe.yaml")
 
 
-def test_a_source_that_samples_gets_the_settings_of_the_models_kind_completed():
+def test_a_source_that_samples_has_the_sampling_settings_of_the_models_kind():
     choice = Choice(name="checkpoint", guidance="2e0", every=5)
     image = bind_pairs(choice, MODELS["image"].candidates())(from_memory(toy_pairs()))
     whole = {"steps": 50, "guidance": 2.0, "sampler": "ddim", "eta": 0.0, "roundtrip": False}
@@ -125,7 +125,7 @@ def test_a_source_that_samples_gets_the_settings_of_the_models_kind_completed():
         bind_pairs(choice, MODELS["text"].candidates())
 
 
-def test_settings_out_of_range_are_told_before_anything_is_written(tmp_path):
+def test_settings_out_of_range_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ConfigError, match=r"pairs.every must be .*got 0.*--set pairs.every=30"):
         train(
             toy_recipe(tmp_path / "run", pairs={"name": "checkpoint", "every": 0}),
@@ -135,7 +135,7 @@ def test_settings_out_of_range_are_told_before_anything_is_written(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_scores_that_are_not_there_are_told_with_the_command_that_makes_them(tmp_path):
+def test_the_error_of_missing_scores_names_the_command_that_computes_them(tmp_path):
     rows = [{"prompt": f"q{k}", "chosen": "good", "rejected": "bad"} for k in range(4)]
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = {"train": str(tmp_path / "pairs.jsonl"), "scores": [str(tmp_path / "pickscore.jsonl")]}

@@ -35,7 +35,7 @@ def test_a_preset_gives_defaults_and_the_recipe_wins(recipe_file):
     assert recipe.train.scale_lr and recipe.train.warmup_steps == 500  # of the preset
 
 
-def test_another_loss_leaves_the_presets_hyperparameters_behind(recipe_file):
+def test_another_loss_drops_the_presets_hyperparameters(recipe_file):
     recipe = load_recipe(recipe_file(GOOD), ["loss={name: hinge, beta: 3}"])
     assert recipe.loss.hyper == {"beta": 3}
     with pytest.raises(ConfigError, match="needs a value for beta"):
@@ -87,7 +87,7 @@ def test_a_number_without_a_dot_is_a_number(recipe_file):
     assert load_recipe(recipe_file(GOOD), ["loss.beta=5e3"]).loss.hyper["beta"] == 5000.0
 
 
-def test_a_recipe_survives_its_own_file(tmp_path):
+def test_a_recipe_reads_back_from_its_own_file(tmp_path):
     recipe = toy_recipe(tmp_path)
     assert make_recipe(recipe.model_dump(mode="json")) == recipe
 
@@ -112,7 +112,7 @@ def image(**sections):
 TEXT = {"kind": "text", "path": "somewhere"}
 
 
-def test_sampling_settings_are_those_of_the_models_kind_and_their_defaults_are_spelled_out():
+def test_sampling_settings_are_those_of_the_models_kind_with_their_defaults():
     found = image(model={"path": "somewhere"}, previews={"steps": 7}, evaluate={"guidance": 1, "batch": 2})
     assert found.previews.sampling == {
         "steps": 7, "guidance": 5.0, "negative_prompt": "", "eta": 0.0, "sampler": "own"
@@ -136,12 +136,12 @@ def test_sampling_settings_are_those_of_the_models_kind_and_their_defaults_are_s
         ({"path": "x", "max_length": 9}, {}, r"model.max_length is not.*--set model.kind=text"),
     ],
 )
-def test_a_sampling_setting_that_the_kind_does_not_have_is_told(model, section, says):
+def test_a_sampling_setting_of_another_kind_is_refused(model, section, says):
     with pytest.raises(ConfigError, match=says):
         image(model=model, **section)
 
 
-def test_a_folder_says_of_which_kind_its_model_is(tmp_path):
+def test_a_folder_shows_the_kind_of_its_model(tmp_path):
     def kind(name, *files):
         (tmp_path / name).mkdir()
         for file, content in files:

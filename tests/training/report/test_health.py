@@ -68,10 +68,15 @@ def test_advice_names_numbers_to_try():
     assert suggested_beta(1000.0, 8.0) == 125.0
 
 
-def test_an_alarm_is_told_once_and_only_when_it_stays():
+def test_an_alarm_is_reported_once_and_only_when_it_persists():
     health = Health(**HOW)
+<<<<<<< HEAD
     alarms = [text for record in CASES["both_worse"][0] for text in health.observe(record)]
     assert len(alarms) == 1 and alarms[0].startswith("Both candidates")
+=======
+    reported = [text for record in CASES["both_worse"][0] for text in health.observe(record)]
+    assert len(reported) == 1 and reported[0].startswith("Both candidates")
+>>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
     resumed = Health(**HOW, records=CASES["both_worse"][0])
     assert resumed.observe(CASES["both_worse"][0][-1]) == []
 
@@ -91,13 +96,18 @@ def displaced(length=40, chosen=-1.0, rejected=-3.0):
     return records
 
 
-def test_displacement_is_told_in_place_of_what_it_says_more_closely():
+def test_displacement_replaces_the_less_precise_alarm():
     records = displaced()
     assert {finding.name for finding in diagnose(records, **HOW)} == {"learning", "displaced"}
     text = next(f.text for f in diagnose(records, **HOW) if f.name == "displaced")
     assert "0.5 from one window" in text and "rpo" in text and "0.0001" in text
+<<<<<<< HEAD
     alarms = [text for health in [Health(**HOW)] for record in records for text in health.observe(record)]
     assert sum("displacement" in text for text in alarms) == 1
+=======
+    reported = [text for health in [Health(**HOW)] for record in records for text in health.observe(record)]
+    assert sum("displacement" in text for text in reported) == 1
+>>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +131,7 @@ def test_displacement_needs_a_falling_chosen_side_and_a_growing_margin(records):
     assert "displaced" not in {finding.name for finding in diagnose(records, **HOW)}
 
 
-def test_what_is_normal_for_a_denoiser_is_said_of_denoisers_alone():
+def test_only_denoisers_get_the_remark_on_their_loss():
     records = CASES["learning"][0]
     assert any("denoiser" in text for text in summary(records, **HOW))
     of_texts = [{k: v for k, v in r.items() if not k.startswith("error/")} for r in records]
@@ -134,18 +144,18 @@ def test_curves_without_a_margin_size_are_not_called_still():
     assert {finding.name for finding in diagnose(records, **HOW)} == {"learning"}
 
 
-def test_words_are_never_empty():
+def test_a_summary_is_never_empty():
     assert summary([], **HOW) and summary(CASES["noise"][0], **HOW)
     assert any("0.693" in text for text in summary(CASES["learning"][0], **HOW))
 
 
-def test_a_first_loss_off_its_known_value_is_told():
+def test_a_first_loss_off_its_known_value_raises_an_alarm():
     assert first_loss_alarm(0.693147, 0.6931472) is None
     assert "0.75" in (first_loss_alarm(0.75, 0.6931472) or "")
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_without_a_reference_nothing_is_said_of_one_and_no_curve_is_alarming(case):
+def test_without_a_reference_no_curve_raises_an_alarm(case):
     records = [{"loss": 1.0 - k / 100, **record} for k, record in enumerate(CASES[case][0])]
     assert diagnose(records, **HOW, reference=False) == []
     assert not [text for record in records for text in Health(**HOW, reference=False).observe(record)]
@@ -154,6 +164,6 @@ def test_without_a_reference_nothing_is_said_of_one_and_no_curve_is_alarming(cas
     assert "0.693" not in text and "It learns" not in text
 
 
-def test_winners_alone_are_told_by_their_loss():
+def test_a_run_on_winners_is_summarised_by_its_loss():
     (text,) = summary([{"loss": 2.0}] * 10 + [{"loss": 1.0}] * 10, **HOW, reference=False)
     assert "went from 2 to 1" in text and "likelier" not in text

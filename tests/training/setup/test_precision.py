@@ -50,7 +50,7 @@ def test_a_recipe_leaves_the_choice_open():
 
 
 @pytest.mark.parametrize(("found", "value", "name"), [(FAST, "bf16", "bf16"), (SLOW, "no", "float32")])
-def test_the_choice_stands_in_header_folder_and_result(tmp_path, device, capsys, found, value, name):
+def test_the_choice_is_in_header_folder_and_result(tmp_path, device, capsys, found, value, name):
     device(found)
     result = run(tmp_path)
     said = capsys.readouterr().err
@@ -60,7 +60,7 @@ def test_the_choice_stands_in_header_folder_and_result(tmp_path, device, capsys,
     assert about["recipe"]["train"]["mixed_precision"] == value
 
 
-def test_the_networks_compute_in_what_was_chosen(tmp_path, device):
+def test_the_networks_compute_in_the_chosen_precision(tmp_path, device):
     losses = {}
     for name, found, wanted in (
         ("auto", FAST, "auto"),
@@ -73,7 +73,7 @@ def test_the_networks_compute_in_what_was_chosen(tmp_path, device):
     assert losses["auto"] == losses["bf16"] != losses["no"] == losses["slow"]
 
 
-def test_bf16_that_was_asked_for_where_it_is_slow_is_warned_of_with_the_factor(tmp_path, device, capsys):
+def test_bf16_on_a_slow_device_prints_a_warning_with_the_factor(tmp_path, device, capsys):
     device(SLOW)
     run(tmp_path, "bf16")
     said = capsys.readouterr().err
@@ -81,14 +81,14 @@ def test_bf16_that_was_asked_for_where_it_is_slow_is_warned_of_with_the_factor(t
     assert "warning: bf16 takes 33 times as long" in said and "--set train.mixed_precision=auto" in said
 
 
-def test_float32_that_was_asked_for_costs_no_trial(tmp_path, monkeypatch, capsys):
+def test_float32_in_a_recipe_costs_no_trial(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(resolve_mixed_precision, "try_bf16", lambda place: pytest.fail("a trial"))
     run(tmp_path, "no")
     assert header(capsys.readouterr().err) == "precision float32"
 
 
 @pytest.mark.parametrize(("first", "then"), [(FAST, SLOW), (SLOW, FAST)])
-def test_a_resumed_run_keeps_what_it_began_with_on_another_machine(tmp_path, device, capsys, first, then):
+def test_a_resumed_run_keeps_its_precision_on_another_machine(tmp_path, device, capsys, first, then):
     device(first)
     straight = run(tmp_path / "straight", log__every=5)
     run(tmp_path / "parts", train__steps=5, log__every=5)
@@ -117,7 +117,7 @@ def test_float16_weights_compute_as_they_are(tmp_path, device):
     assert settled.train.mixed_precision == "no" and "float16" in said.summary
 
 
-def test_what_a_reference_said_in_one_precision_is_not_taken_for_another(tmp_path, device):
+def test_a_stored_reference_belongs_to_one_precision(tmp_path, device):
     llm = tiny_llm(tmp_path / "llm")
     values = {"kind": "text", "path": str(llm), "cache": str(tmp_path / "cache"), "adapter": {"rank": 2}}
     counted = []

@@ -11,24 +11,24 @@ def met(shift, ratios, good):
     return shift
 
 
-def test_it_lies_midway_between_the_kinds_however_many_there_are_of_each():
+def test_the_shift_is_midway_between_the_kinds_however_many_there_are_of_each():
     shift = met(met(BcoShift(), [1.0, 3.0], [True, True]), [2.0, -4.0], [True, False])
     assert shift.baseline().item() == pytest.approx((2.0 - 4.0) / 2)
     pooled = met(met(BcoShift("pooled"), [1.0, 3.0], [True, True]), [2.0, -4.0], [True, False])
     assert pooled.baseline().item() == pytest.approx(0.5)
 
 
-def test_both_ways_agree_where_the_kinds_are_equally_many():
+def test_both_rules_agree_where_the_kinds_are_equally_many():
     ratios, good = [1.0, 3.0, -2.0, 0.5], [True, False, False, True]
     assert met(BcoShift(), ratios, good).baseline() == met(BcoShift("pooled"), ratios, good).baseline()
 
 
-def test_before_anything_it_is_zero_and_of_one_kind_alone_its_mean():
+def test_the_shift_begins_at_zero_and_of_one_kind_is_its_mean():
     assert BcoShift().baseline().item() == 0.0
     assert met(BcoShift(), [1.0, 2.0], [False, False]).baseline().item() == 1.5
 
 
-def test_it_carries_no_gradient_and_counts_no_example_that_is_not_finite():
+def test_the_shift_has_no_gradient_and_skips_examples_that_are_not_finite():
     shift, ratios = BcoShift(), torch.tensor([1.0, 5.0, float("nan")], requires_grad=True)
     shift.update(ratios, torch.tensor([True, False, True]))
     assert (
@@ -38,7 +38,7 @@ def test_it_carries_no_gradient_and_counts_no_example_that_is_not_finite():
     )
 
 
-def test_several_processes_know_what_one_would():
+def test_several_processes_have_the_shift_of_one():
     ratios, good = torch.tensor([1.0, -2.0, 4.0, 0.5]), torch.tensor([True, False, True, False])
     whole = BcoShift()
     whole.update(ratios, good)
@@ -52,7 +52,7 @@ def test_several_processes_know_what_one_would():
     assert parts[0].baseline() == parts[1].baseline() == whole.baseline()
 
 
-def test_a_resumed_run_goes_on_where_it_was():
+def test_a_restored_shift_continues_exactly():
     first = met(BcoShift(), [0.1, 0.2, 0.7], [True, False, True])
     again = BcoShift()
     again.load_state(first.state())

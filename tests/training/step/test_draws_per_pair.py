@@ -36,7 +36,7 @@ def test_squared_losses_of_images_take_two_draws_and_others_one(model, pairs, tm
     assert same("ipo", "two") and not same("ipo", "one") and same("logistic", "logistic one")
 
 
-def test_stored_references_know_every_draw(model, pairs, tmp_path):
+def test_a_stored_reference_has_every_draw(model, pairs, tmp_path):
     train = {"draws_per_pair": 2, "micro_batch_size": 1}
     for reference in ("auto", "stored"):
         run(model, tmp_path / reference, pairs, loss=SQUARED, train=train, model={"reference": reference})
@@ -46,7 +46,7 @@ def test_stored_references_know_every_draw(model, pairs, tmp_path):
     )
 
 
-def test_pieces_and_several_draws_make_the_same_step(model, pairs, tmp_path):
+def test_micro_batches_with_several_draws_make_the_same_step(model, pairs, tmp_path):
     train = {"draws_per_pair": 3}
     whole = state(run(model, tmp_path / "whole", pairs, train=train))
     pieces = state(run(model, tmp_path / "pieces", pairs, train={**train, "micro_batch_size": 1}))

@@ -31,7 +31,7 @@ def test_the_objectives_and_slopes_are_those_worked_out_by_hand():
     assert [fast.grad.item(), slow.grad.item()] == pytest.approx([-0.047306, -0.049767], abs=5e-7)
 
 
-def test_each_term_reaches_its_own_module_alone_and_nothing_pulls_from_far_away():
+def test_each_gap_term_has_a_gradient_in_its_own_adapter_and_none_beyond_the_bound():
     fast, slow = numbers(3.0, 2.0)
     ahead, behind = gap_terms(DPO, fast, slow, 0.1)
     assert torch.autograd.grad(ahead, slow, allow_unused=True) == (None,)
@@ -41,7 +41,7 @@ def test_each_term_reaches_its_own_module_alone_and_nothing_pulls_from_far_away(
         assert torch.autograd.grad(term, own)[0].item() == 0.0
 
 
-def test_without_alpha_the_two_are_two_runs_and_equal_margins_pull_half_of_it():
+def test_gap_terms_are_zero_without_alpha_and_have_half_its_slope_at_equal_margins():
     fast, slow = numbers(1.0, 1.0)
     assert [x.item() for x in gap_terms(DPO, fast, slow, 0.0)] == [0.0, 0.0]
     ahead, behind = gap_terms(DPO, fast, slow, 0.4)
@@ -49,7 +49,7 @@ def test_without_alpha_the_two_are_two_runs_and_equal_margins_pull_half_of_it():
     assert torch.autograd.grad(behind, slow)[0].item() == pytest.approx(-0.4 * 0.1 / 2)
 
 
-def test_who_fitted_better_is_the_fast_one_and_the_other_has_the_smaller_rate():
+def test_the_adapter_with_the_smaller_loss_is_the_fast_one_and_the_other_has_the_smaller_rate():
     fast_slow = FastSlow(0.1, 0.25, 2, second=None)
     for _ in range(2):
         fast_slow.add_losses(torch.tensor([0.7, 0.6], dtype=torch.float64))
@@ -64,7 +64,7 @@ def test_who_fitted_better_is_the_fast_one_and_the_other_has_the_smaller_rate():
     assert again.second_is_fast and again.sums.tolist() == [0.0, 0.0]
 
 
-def test_a_second_set_computes_with_its_own_tensors_and_stands_in_front_exactly():
+def test_a_second_adapter_computes_with_its_own_tensors_and_is_activated_exactly():
     module = torch.nn.Linear(3, 2)
     second = SecondAdapter(dict(module.named_parameters()))
     x = torch.randn(4, 3)
@@ -82,7 +82,7 @@ def test_a_second_set_computes_with_its_own_tensors_and_stands_in_front_exactly(
 FAST_SLOW = {"fast_slow": {"alpha": 0.5, "rate": 0.2, "interval": 2}}
 
 
-def test_a_run_shares_the_fast_adapter_and_goes_on_exactly(llm, tmp_path):  # noqa: F811
+def test_a_run_with_two_adapters_resumes_exactly(llm, tmp_path):  # noqa: F811
     def run(name, steps, resume=False):
         wanted = recipe(llm, tmp_path / name, train={"steps": steps, **FAST_SLOW}, checkpoint={"every": 1})
         return train(wanted, pairs=text_pairs(4), resume=resume).policy
@@ -114,7 +114,7 @@ def test_images_are_trained_by_two_adapters_too(model, pairs, tmp_path):
         ({"train": {"gradient_checkpointing": True}}, "activations that are not checkpointed"),
     ],
 )
-def test_what_two_adapters_cannot_be_trained_with_is_told_before_training(llm, tmp_path, changes, said):  # noqa: F811
+def test_settings_that_two_adapters_do_not_allow_are_refused_before_training(llm, tmp_path, changes, said):  # noqa: F811
     given = {"train": {**FAST_SLOW, **changes.pop("train", {})}, **changes}
     if "model" in given:
         given["model"] = {"kind": "text", "path": str(llm), **given["model"]}

@@ -31,13 +31,13 @@ def test_the_ends_of_tau_are_the_worst_group_and_the_mean_of_the_groups():
     assert weighted(0.1) == pytest.approx(float(q @ means), rel=1e-12)
 
 
-def test_one_group_leaves_every_weight_at_one_and_unequal_groups_are_weighed_by_pair():
+def test_one_group_has_weight_one_and_unequal_groups_are_weighed_by_pair():
     assert robust_weights(LOSSES, ["only"] * 4, 0.1) == {"only": pytest.approx(1.0)}
     factors = robust_weights(torch.ones(4), ["a", "b", "b", "b"], 0.5)
     assert factors == {"a": pytest.approx(2.0), "b": pytest.approx(2 / 3)}  # each group half of the loss
 
 
-def test_a_batch_weighs_alike_whole_and_in_pieces_and_otherwise_than_without_groups(llm, tmp_path):  # noqa: F811
+def test_a_batch_has_the_same_weights_whole_and_in_pieces(llm, tmp_path):  # noqa: F811
     pairs = [replace(pair, group="ab"[k % 2]) for k, pair in enumerate(text_pairs(4))]
     settings = {
         "whole": {"group_robust": 0.01},

@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """Pairs without gradient are skipped exactly; pairs that a judge reorders are reported in its order."""
+=======
+"""Pairs without a gradient are left out exactly; pairs that a judge reorders are logged in the judge's order."""
+>>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
 
 import math
 from dataclasses import replace
@@ -28,7 +32,7 @@ def judged(gaps, count=12):
     return DatasetPairs(tuple(pairs), ranges={"judge": (0.0, 1.0)})
 
 
-SOME = judged([-0.3, 0.0, 0.2, 0.4])  # the first two of four cannot teach: one contradicted, one a tie
+SOME = judged([-0.3, 0.0, 0.2, 0.4])  # the first two of four have no gradient: one contradicted, one a tie
 
 
 def run(folder, pairs=SOME, labels=AGREE, **changes):
@@ -45,24 +49,30 @@ def everything_is_scored(monkeypatch):
     )
 
 
-def test_silent_pairs_are_not_scored_and_nothing_else_changes(tmp_path, monkeypatch):
+def test_pairs_without_gradient_cost_no_forward_pass_and_nothing_else_changes(tmp_path, monkeypatch):
     short, _ = run(tmp_path / "short")
     with monkeypatch.context() as patch:
         everything_is_scored(patch)
         full, _ = run(tmp_path / "full")
     assert torch.equal(short.state()["change"], full.state()["change"]) and short.state()["change"].any()
+<<<<<<< HEAD
     loud = [pair.id for k, pair in enumerate(SOME.pairs) if k % 4 > 1]
     assert short.seen == [visit for visit in full.seen if visit[0] in loud] and len(full.seen) == 80
     assert short.referenced == [key for key, _ in short.seen]  # and the reference runs no more often than the policy
+=======
+    trained = [pair.id for k, pair in enumerate(SOME.pairs) if k % 4 > 1]
+    assert short.seen == [visit for visit in full.seen if visit[0] in trained] and len(full.seen) == 80
+    assert short.referenced == [key for key, _ in short.seen]  # the reference is computed no more often than the policy
+>>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
     for one, other in zip(metrics(tmp_path / "short"), metrics(tmp_path / "full"), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-7)
         assert one["grad_norm"] == other["grad_norm"]
         assert "label/skipped" not in other
-    # Steps 1 to 3 are 24 visits: two epochs, in each of which half of the pairs are silent.
+    # Steps 1 to 3 are 24 visits: two epochs, in each of which half of the pairs are skipped.
     assert metrics(tmp_path / "short")[0]["label/skipped"] == 0.5
 
 
-def test_a_guard_reads_the_mean_change_of_what_was_scored(tmp_path, monkeypatch):
+def test_a_guard_reads_the_mean_change_of_the_pairs_with_a_gradient(tmp_path, monkeypatch):
     seen = []
     plain = GradientComputer.gradients
     monkeypatch.setattr(
@@ -73,7 +83,7 @@ def test_a_guard_reads_the_mean_change_of_what_was_scored(tmp_path, monkeypatch)
     assert [reading.chosen_change for reading in seen] == pytest.approx(logged, rel=1e-4, abs=1e-9)
 
 
-def test_a_batch_of_silent_pairs_moves_nothing_and_costs_its_known_loss(tmp_path):
+def test_a_batch_of_pairs_without_gradient_moves_nothing_and_logs_its_known_loss(tmp_path):
     policy, _ = run(tmp_path, pairs=judged([0.0]), train__optimizer="sgd", train__weight_decay=0.0)
     assert not policy.state()["change"].any()
     assert len(policy.seen) == 10  # one for each step, so that there is a gradient to wait for
@@ -82,7 +92,7 @@ def test_a_batch_of_silent_pairs_moves_nothing_and_costs_its_known_loss(tmp_path
         assert record["label/skipped"] == 7 / 8
 
 
-def test_a_window_with_silent_pairs_is_resumed_in_its_middle(tmp_path):
+def test_a_log_window_with_skipped_pairs_resumes_in_its_middle(tmp_path):
     # A line each 3 steps and a checkpoint after 5: steps 4 and 5 wait in it, with what they left out.
     straight, _ = run(tmp_path)
     before = metrics(tmp_path)
@@ -101,7 +111,7 @@ def test_a_window_with_silent_pairs_is_resumed_in_its_middle(tmp_path):
 AGAINST = judged([-0.4])
 
 
-def test_accuracy_is_told_by_whom_the_labels_follow(tmp_path):
+def test_accuracy_is_measured_by_the_source_that_the_labels_follow(tmp_path):
     said = {}
     for source in ("scorer", "human"):
         labels = {"name": "score_scaled", "scorer": "judge", "source": source, "gamma": 5.0}
@@ -117,7 +127,7 @@ def test_accuracy_is_told_by_whom_the_labels_follow(tmp_path):
     assert judge.metrics["error/chosen_change"] == pytest.approx(vote.metrics["error/rejected_change"])
 
 
-def test_held_out_pairs_are_told_in_the_judges_words_too(tmp_path, monkeypatch):
+def test_held_out_accuracy_follows_the_judge_too(tmp_path, monkeypatch):
     said = {}
     held = replace(AGAINST, pairs=AGAINST.pairs[:8])
     monkeypatch.setattr("diffalign.training.held_out.evaluate.read_dataset", lambda *_, **__: held)

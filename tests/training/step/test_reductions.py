@@ -79,7 +79,7 @@ def test_ddim_inpo_with_noised_latents_is_diffusion_dpo(trained):
     differ(trained("ddim_inpo", latents=INVERSION), trained("diffusion_dpo"))
 
 
-def test_what_the_reference_found_once_is_what_it_finds_at_each_step(trained):
+def test_stored_inversions_of_the_reference_are_those_of_each_step(trained):
     live = trained("ddim_inpo", latents={**INVERSION, "inverter": "reference"})
     kept = trained("ddim_inpo", latents={**INVERSION, "inverter": "reference", "store": True})
     same(live, kept)
@@ -88,7 +88,7 @@ def test_what_the_reference_found_once_is_what_it_finds_at_each_step(trained):
     assert live[0][0] == trained("ddim_inpo", latents=INVERSION)[0][0]
 
 
-def test_a_window_of_one_step_is_no_window(trained):
+def test_a_window_of_one_step_equals_inversion_at_each_step(trained):
     same(trained("ddim_inpo", latents={**INVERSION, "refresh": 1}), trained("ddim_inpo", latents=INVERSION))
     differ(trained("ddim_inpo", latents={**INVERSION, "refresh": 2}), trained("ddim_inpo", latents=INVERSION))
 
@@ -130,7 +130,7 @@ def llm(tmp_path_factory):
 
 
 @pytest.mark.parametrize("method", TEXTS)
-def test_every_preset_for_texts_starts_where_it_says_and_moves_the_policy_alone(llm, tmp_path, method):
+def test_every_preset_for_texts_starts_at_its_known_loss_and_moves_only_the_policy(llm, tmp_path, method):
     recipe = make_recipe(
         {
             "method": method,
@@ -154,7 +154,7 @@ def test_every_preset_for_texts_starts_where_it_says_and_moves_the_policy_alone(
 
 
 @pytest.mark.parametrize("method", LAW)
-def test_every_preset_starts_where_it_says_and_moves_the_policy_alone(model, scored, tmp_path, method):
+def test_every_preset_for_images_starts_at_its_known_loss_and_moves_only_the_policy(model, scored, tmp_path, method):
     changes = {**LAW[method], "train": {"learning_rate": 1e-3}}
     recipe = tiny_recipe(model, tmp_path / "run", method=method, **changes)
     held(recipe, load_policy(recipe.model, "cpu"), scored, method)

@@ -25,7 +25,7 @@ def verdicts(guard, series):
     return [guard.check(reading) for reading in series]
 
 
-def test_a_heavy_tailed_run_is_left_alone():
+def test_a_heavy_tailed_run_has_no_spike():
     guard = SpikeGuard(Guard())
     assert set(verdicts(guard, readings(2000))) == {"ok"}
 
@@ -40,7 +40,7 @@ def test_one_outlier_is_chance_and_three_are_a_spike():
 
 
 @pytest.mark.parametrize("changed", ["loss", "grad_norm", "chosen_change"])
-def test_each_series_alone_can_stand_out(changed):
+def test_each_series_can_be_the_outlier(changed):
     guard = SpikeGuard(Guard(patience=1))
     verdicts(guard, readings(50))
     calm = {"loss": 0.7, "grad_norm": 2.0, "chosen_change": 0.0}
@@ -54,11 +54,11 @@ def test_skipping_is_bounded():
     assert verdicts(guard, [LOUD] * 3) == ["skip", "skip", "spike"]
 
 
-def test_nothing_is_judged_before_there_is_a_past():
+def test_no_step_is_checked_before_there_is_a_history():
     assert set(verdicts(SpikeGuard(Guard(patience=1)), [*readings(10), LOUD])) == {"ok"}
 
 
-def test_a_policy_that_is_no_denoiser_is_watched_too():
+def test_a_policy_that_is_no_denoiser_is_checked_too():
     guard = SpikeGuard(Guard(patience=1))
     verdicts(guard, [StepStats(0.7, 1.0)] * 30)
     assert guard.check(StepStats(0.7, 1e4)) == "spike"

@@ -102,12 +102,12 @@ def test_a_list_of_losses_and_plus_are_one_recipe(tmp_path):
         ([DPO, {"name": "sft", "weight": 0.1}], "'sft' takes .* it has no 'weight'"),
     ],
 )
-def test_what_cannot_be_summed_is_told_before_anything_is_opened(tmp_path, loss, said):
+def test_losses_that_cannot_be_summed_are_refused_before_anything_is_opened(tmp_path, loss, said):
     with pytest.raises(ConfigError, match=said):
         recipe("m", tmp_path, loss=loss)
 
 
-def test_doubt_about_the_label_leaves_a_term_on_the_chosen_candidate_alone(llm, tmp_path):
+def test_an_uncertain_label_leaves_a_term_on_the_chosen_candidate_unchanged(llm, tmp_path):
     pairs = [replace(pair, probability=0.5) for pair in text_pairs(4)]
     half = {"labels": "column", "pairs_": pairs}
     found = states_of(
@@ -137,13 +137,13 @@ def test_weights_of_tokens_are_refused_for_images_before_anything_is_computed(mo
         ({}, [DPO, {"name": "content_degree", "times": 0.1}], r"has none.*model.degree=\{\}"),
     ],
 )
-def test_a_model_and_a_loss_that_do_not_fit_are_told_before_training(llm, tmp_path, model, loss, said):
+def test_a_model_and_a_loss_that_do_not_fit_are_refused_before_training(llm, tmp_path, model, loss, said):
     section = {"kind": "text", "path": str(llm), "adapter": {"rank": 2}, **model}
     with pytest.raises(ConfigError, match=said):
         train(recipe(llm, tmp_path / "no", model=section, loss=loss), pairs=text_pairs(4))
 
 
-def test_a_stored_reference_knows_the_prompts_that_a_loss_reads(llm, tmp_path):
+def test_a_stored_reference_has_the_prompts_that_a_loss_reads(llm, tmp_path):
     pairs = [replace(pair, rejected_prompt=pair.prompt + " once more") for pair in text_pairs(4)]
     curves = []
     for reference in ("auto", "stored"):
@@ -155,7 +155,7 @@ def test_a_stored_reference_knows_the_prompts_that_a_loss_reads(llm, tmp_path):
     assert curves[0] == pytest.approx(curves[1], rel=1e-4) and curves[0][0] == pytest.approx(math.log(2), rel=1e-5)
 
 
-def test_losses_that_ask_the_policy_differently_are_summed(llm, tmp_path):
+def test_losses_with_different_forward_passes_are_summed(llm, tmp_path):
     both = [{"name": "sparse_po", "beta": 0.5}, {"name": "inpo", "beta": 0.5, "relative": True, "times": 0.5}]
     train(recipe(llm, tmp_path / "run", loss=both), pairs=text_pairs(4))
     assert records(tmp_path / "run")[0]["loss"] == pytest.approx(math.log(2) + 0.5 * 0.25, rel=1e-4)
