@@ -109,11 +109,6 @@ def test_retained_examples_stay_likelier_than_without_retaining(tmp_path):
     for weight in (0.0, 5.0):
         loss = {**NPO["loss"], "retain": weight}
         run(tmp_path / f"{weight}", rows, pairs="singles", loss=loss, train__steps=60, log__every=1)
-<<<<<<< HEAD
         logged = [record["rewards/chosen"] for record in metrics(tmp_path / f"{weight}") if "rewards/chosen" in record]
         kept[weight] = sum(logged[-30:]) / 30
-=======
-        rewards = [record["rewards/chosen"] for record in metrics(tmp_path / f"{weight}") if "rewards/chosen" in record]
-        kept[weight] = sum(rewards[-30:]) / 30
->>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
     assert kept[5.0] > kept[0.0] and kept[0.0] < 0.0

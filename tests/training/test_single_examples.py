@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Single examples, desirable and not: one baseline per batch, for every size of micro-batch; metrics per side."""
-=======
-"""Single examples, desirable and not: one baseline for a batch whatever its pieces, metrics by side."""
->>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
 
 import json
 import math
@@ -244,11 +240,7 @@ def test_text_losses_on_pairs_train_and_resume_to_the_bit(tmp_path, name):
 def test_a_language_models_stored_reference_has_the_mismatched_pairs(tmp_path):
     # Every weight trains, so that nothing can be asked later.
     pairs, llm = chat_pairs(6), tiny_llm(tmp_path / "llm")
-<<<<<<< HEAD
     logged = {}
-=======
-    by_reference = {}
->>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
     for reference in ("copy", "stored"):
         output = tmp_path / reference
         values = {
@@ -268,15 +260,9 @@ def test_a_language_models_stored_reference_has_the_mismatched_pairs(tmp_path):
         }
         values["train"] |= {"schedule": "constant", "warmup_steps": 0}
         train(make_recipe(values), pairs=pairs)
-<<<<<<< HEAD
         logged[reference] = metrics(output)
     assert logged["copy"][0]["loss"] == pytest.approx(0.5, abs=1e-6) and logged["copy"][-1]["kl"] > 0.1
     for one, other in zip(*logged.values(), strict=True):
-=======
-        by_reference[reference] = metrics(output)
-    assert by_reference["copy"][0]["loss"] == pytest.approx(0.5, abs=1e-6) and by_reference["copy"][-1]["kl"] > 0.1
-    for one, other in zip(*by_reference.values(), strict=True):
->>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5) and one["kl"] == pytest.approx(
             other["kl"], abs=1e-3
         )

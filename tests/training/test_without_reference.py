@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Losses without a reference, on pairs and on winners only: computation, metrics and refused recipes."""
-=======
-"""Losses without a reference, on pairs and on winners: what is computed, logged and refused."""
->>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
 
 import json
 
@@ -38,15 +34,9 @@ def test_fine_tuning_computes_and_logs_only_the_winners(tmp_path):
     records = metrics(tmp_path / "run")
     assert records[-1]["loss"] < records[0]["loss"] and records[-1]["eval_loss"] < 10
     assert not policy.referenced
-<<<<<<< HEAD
     logged = {name for record in records for name in record}
     assert not [name for name in logged if any(part in name for part in (*REJECTED, "error/", "saturated"))]
     assert "logps/chosen" in logged and "eval_logps/chosen" in logged
-=======
-    names = {name for record in records for name in record}
-    assert not [name for name in names if any(part in name for part in (*REJECTED, "error/", "saturated"))]
-    assert "logps/chosen" in names and "eval_logps/chosen" in names
->>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
     assert policy.encoded == {1}  # no rejected candidate was encoded, not of the held-out pairs either
     assert result.summary and "no margins to diagnose" in result.summary[0] and "likelier" not in result.summary[0]
 

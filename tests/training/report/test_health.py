@@ -70,13 +70,8 @@ def test_advice_names_numbers_to_try():
 
 def test_an_alarm_is_reported_once_and_only_when_it_persists():
     health = Health(**HOW)
-<<<<<<< HEAD
     alarms = [text for record in CASES["both_worse"][0] for text in health.observe(record)]
     assert len(alarms) == 1 and alarms[0].startswith("Both candidates")
-=======
-    reported = [text for record in CASES["both_worse"][0] for text in health.observe(record)]
-    assert len(reported) == 1 and reported[0].startswith("Both candidates")
->>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
     resumed = Health(**HOW, records=CASES["both_worse"][0])
     assert resumed.observe(CASES["both_worse"][0][-1]) == []
 
@@ -101,13 +96,8 @@ def test_displacement_replaces_the_less_precise_alarm():
     assert {finding.name for finding in diagnose(records, **HOW)} == {"learning", "displaced"}
     text = next(f.text for f in diagnose(records, **HOW) if f.name == "displaced")
     assert "0.5 from one window" in text and "rpo" in text and "0.0001" in text
-<<<<<<< HEAD
     alarms = [text for health in [Health(**HOW)] for record in records for text in health.observe(record)]
     assert sum("displacement" in text for text in alarms) == 1
-=======
-    reported = [text for health in [Health(**HOW)] for record in records for text in health.observe(record)]
-    assert sum("displacement" in text for text in reported) == 1
->>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
 
 
 @pytest.mark.parametrize(

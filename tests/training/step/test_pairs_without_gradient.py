@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Pairs without gradient are skipped exactly; pairs that a judge reorders are reported in its order."""
-=======
-"""Pairs without a gradient are left out exactly; pairs that a judge reorders are logged in the judge's order."""
->>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
 
 import math
 from dataclasses import replace
@@ -55,15 +51,9 @@ def test_pairs_without_gradient_cost_no_forward_pass_and_nothing_else_changes(tm
         everything_is_scored(patch)
         full, _ = run(tmp_path / "full")
     assert torch.equal(short.state()["change"], full.state()["change"]) and short.state()["change"].any()
-<<<<<<< HEAD
     loud = [pair.id for k, pair in enumerate(SOME.pairs) if k % 4 > 1]
     assert short.seen == [visit for visit in full.seen if visit[0] in loud] and len(full.seen) == 80
     assert short.referenced == [key for key, _ in short.seen]  # and the reference runs no more often than the policy
-=======
-    trained = [pair.id for k, pair in enumerate(SOME.pairs) if k % 4 > 1]
-    assert short.seen == [visit for visit in full.seen if visit[0] in trained] and len(full.seen) == 80
-    assert short.referenced == [key for key, _ in short.seen]  # the reference is computed no more often than the policy
->>>>>>> bbf147f (Name the tests of training as plain claims, and file those of its small parts by room)
     for one, other in zip(metrics(tmp_path / "short"), metrics(tmp_path / "full"), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-7)
         assert one["grad_norm"] == other["grad_norm"]
