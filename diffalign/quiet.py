@@ -10,7 +10,8 @@ from contextlib import contextmanager
 @contextmanager
 def quiet() -> Iterator[None]:
     """Hides the bars of diffusers and transformers within the block, and their messages other than errors. A library
-    that is not imported yet is not imported: language models do not need diffusers."""
+    that is not imported yet is not imported: language models do not need diffusers.
+    """
     names = ("diffusers.utils.logging", "transformers.utils.logging")
     loggers = [sys.modules[name] for name in names if name in sys.modules]
     levels = [logger.get_verbosity() for logger in loggers]

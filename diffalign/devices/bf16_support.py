@@ -36,7 +36,8 @@ class Bf16:
 
 def try_bf16(device: torch.device | str) -> Bf16:
     """Whether bf16 is worth it on ``device``: what a GPU says of itself, and on a CPU a trial of milliseconds, once per
-    process. A CPU's own flags are not read: libraries may be configured not to use its units."""
+    process. A CPU's own flags are not read: libraries may be configured not to use its units.
+    """
     device = torch.device(device)
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -51,7 +52,8 @@ def try_bf16(device: torch.device | str) -> Bf16:
 @functools.cache
 def _cpu_factor() -> float:
     """Time of a product and a convolution in bf16 as a multiple of float32's: the best of some tries on one thread,
-    counted in that thread's own time, so that other work on the machine does not show."""
+    counted in that thread's own time, so that other work on the machine does not show.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -118,7 +118,8 @@ def _predicted_noise(
 
 def _initial_noise(x0: Tensor, level: Tensor, schedule: Schedule) -> Tensor:
     """Returns ``tau`` with ``a x0 + s tau = x0``: 0 at the clean level, a little of ``x0`` where that is treated as
-    level 0."""
+    level 0.
+    """
     a, s = schedule.scales(level)
     return _expand(torch.where(s > 0.0, (1.0 - a) / s, 0.0), x0) * x0
 

@@ -39,7 +39,8 @@ class InversionPath:
 
 def exact_steps(t: Tensor, steps: int, levels: int) -> Tensor:
     """Returns ``max(1, ceil(steps (t + 1) / levels))``, ``(B,)`` long. Its mean over all levels is near
-    ``(steps + 1) / 2``."""
+    ``(steps + 1) / 2``.
+    """
     return ((steps * (t + 1) + levels - 1) // levels).clamp(min=1)
 
 

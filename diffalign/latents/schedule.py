@@ -87,7 +87,8 @@ class Schedule:
     @property
     def informative(self) -> int:
         """Number of levels at which a preference can be learned. One less than ``levels`` for epsilon prediction that
-        ends in pure noise: there, both candidates of a pair have the same input and target, so the margin is 0."""
+        ends in pure noise: there, both candidates of a pair have the same input and target, so the margin is 0.
+        """
         useless_last = self.prediction == "epsilon" and float(self.alphas_cumprod[-1]) == 0.0
         return self.levels - int(useless_last)
 
@@ -169,7 +170,8 @@ class Schedule:
 
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Returns ``(a_t, s_t)``, each ``(B,)`` float64 on the CPU: some devices have no float64. ``t`` as in
-        signal_noise."""
+        signal_noise.
+        """
         t = t.cpu()
         alpha_bar = self.alphas_cumprod[t].where(t != CLEAN, 1.0)
         a, s = alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt()

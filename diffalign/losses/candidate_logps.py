@@ -86,7 +86,8 @@ class CandidateLogps:
 
     def length_desensitised(self, common: Tensor, alpha: float) -> CandidateLogps:
         """Returns the candidate with its parts from position ``common`` on, ``(B, 1)``, times ``alpha``. Raises
-        ValueError without parts."""
+        ValueError without parts.
+        """
         if self.parts is None:
             raise ValueError("ld_alpha needs each token's log-probability, but these log-probabilities are sums")
         parts = upcast(self.parts)

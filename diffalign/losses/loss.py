@@ -132,7 +132,8 @@ class Loss:
     @property
     def is_pure_margin(self) -> bool:
         """Whether it is a function of the difference of the two logratios only. Then a label may scale them, a swapped
-        pair is one of the opposite margin, and the loss where the policy equals its reference is known."""
+        pair is one of the opposite margin, and the loss where the policy equals its reference is known.
+        """
         return self.kind == "pair" and self.takes == "margin" and self.needs_reference and not self.needs_whole_batch
 
     def explain(self) -> str:
@@ -212,7 +213,8 @@ class BoundLoss:
 
     def with_settings(self, logps: PairLogps) -> PairLogps:
         """Returns the log-probabilities that the function reads, after the settings of `settings`. Rewards and margins
-        are of these."""
+        are of these.
+        """
         numbers = self.numbers
         if (alpha := numbers.get(LD_ALPHA, 1.0)) != 1.0:
             logps = logps.length_desensitised(alpha)

@@ -178,7 +178,8 @@ class PairLogps:
 
     def per_token(self) -> PairLogps:
         """Returns every log-probability divided by its candidate's number of tokens. The lengths are the policy's under
-        each model: it is the same candidate. The margin is then one of means."""
+        each model: it is the same candidate. The margin is then one of means.
+        """
         lengths = {role: logps.lengths for (model, role), logps in self._by_model_and_role().items() if model == POLICY}
         return self._map(lambda model, role, logps: logps.per_token(lengths.get(role)))
 

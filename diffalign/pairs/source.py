@@ -44,7 +44,8 @@ class PairSource(Protocol):
     @property
     def pairs(self) -> Sequence[Pair]:
         """The pairs as far as they are known before training. Ids are unique. A pair whose rejected candidate is
-        sampled later has none yet."""
+        sampled later has none yet.
+        """
 
     def __len__(self) -> int:
         """Number of pairs."""

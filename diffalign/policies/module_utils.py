@@ -81,7 +81,8 @@ def disable_dropout(module: nn.Module) -> None:
 
 def without_cast_cache(device: torch.device) -> torch.autocast:
     """Returns the surrounding autocast without its cache of casts: the policy's own pass must not reuse casts that were
-    made without a gradient, or of tensors that replaced its parameters for a while."""
+    made without a gradient, or of tensors that replaced its parameters for a while.
+    """
     kind = device.type
     enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
     return torch.autocast(kind, dtype=dtype, enabled=enabled, cache_enabled=False)

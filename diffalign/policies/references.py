@@ -121,7 +121,8 @@ class EarlierCheckpoint:
     @contextmanager
     def network(self) -> Iterator[nn.Module]:
         """Lends the policy's network; within the block its parameters point to the checkpoint's tensors. Nothing is
-        copied, so afterwards they are bit for bit what they were."""
+        copied, so afterwards they are bit for bit what they were.
+        """
         own = {name: parameter.data for name, parameter in self._trainable.items()}
         try:
             for name, parameter in self._trainable.items():
@@ -157,7 +158,8 @@ def base_network(
     config: BaseModelConfig, module: nn.Module, reference: Reference, load: Callable[[], nn.Module]
 ) -> Iterator[nn.Module]:
     """Lends the network that the policy ``module`` started from, also if the reference is a later one or a table. It is
-    loaded for the block if its weights are not in memory."""
+    loaded for the block if its weights are not in memory.
+    """
     if config.adapter is not None:
         with AdapterOff(module).network() as network:
             yield network
@@ -170,6 +172,7 @@ def base_network(
 
 def _copy_or_stored(config: BaseModelConfig, module: nn.Module, device: torch.device) -> str:
     """Returns "copy" if nothing can be stored, or if it fits next to the gradients and the two moments of Adam, each as
-    large as the weights."""
+    large as the weights.
+    """
     fits = 4 * module_bytes(module) <= available_bytes(device)
     return "copy" if fits or not config.may_store else "stored"

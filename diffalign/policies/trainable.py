@@ -30,7 +30,8 @@ class Trainable:
 
     def add_second_adapter(self, config: BaseModelConfig) -> SecondAdapter:
         """Adds a second set, a copy of the first. Raises ConfigError if every weight trains, or if activations are
-        checkpointed: the backward pass would recompute them with the other set."""
+        checkpointed: the backward pass would recompute them with the other set.
+        """
         if config.adapter is None or config.gradient_checkpointing:
             raise ConfigError(
                 "a second adapter needs a first one, and activations that are not checkpointed. Type: --set "

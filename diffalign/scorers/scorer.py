@@ -114,7 +114,8 @@ def chunks(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
     """Returns the first 16 hex digits of the SHA-256 over names and values of a state dictionary; it does not depend on
-    the layout of a file."""
+    the layout of a file.
+    """
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().to("cpu").contiguous()

@@ -34,7 +34,8 @@ def as_answer(text: Any) -> str:
 
 def as_chat(prompt: Any, answer: Any) -> list[dict[str, str]]:
     """Returns prompt and answer as turns of one chat; a plain prompt is the user's turn, a plain answer the
-    assistant's."""
+    assistant's.
+    """
     if not isinstance(prompt, Conversation):
         prompt = Conversation((Message("user", as_answer(prompt)),))
     if not isinstance(answer, Conversation):

@@ -77,7 +77,8 @@ def shape_of(tensors: Mapping[str, Tensor], path: Path) -> AdapterShape:
 
 def check_base(about: Mapping[str, Any], base: tuple[str, str] | None, path: Path) -> None:
     """Raises ConfigError when a file was made for other weights than those of ``base``, its fingerprint and name. None
-    skips the check."""
+    skips the check.
+    """
     made_for = about.get("base_fingerprint")
     if base is not None and made_for is not None and made_for != base[0]:
         raise ConfigError(

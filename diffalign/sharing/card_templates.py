@@ -19,7 +19,8 @@ MAX_CHARACTERS = 1200  # of an example's text on a card
 
 def image_style(base_model: str, pipeline: str, weight_name: str | None) -> CardStyle:
     """Returns the style of an adapter that diffusers loads into ``pipeline``, or of a whole pipeline (``weight_name``
-    None)."""
+    None).
+    """
     family = "stable-diffusion-xl" if "XL" in pipeline else "stable-diffusion"
 
     def snippet(name: str) -> str:

@@ -47,7 +47,8 @@ class Delta:
 
 def read_delta(path: Path) -> Delta:
     """Reads an adapter of either format. Raises ConfigError where there is none, or one with magnitudes (DoRA), whose
-    deltas cannot be summed."""
+    deltas cannot be summed.
+    """
     folder = is_peft_folder(path)
     tensors, about = read_peft(path) if folder else read_adapter(path)
     if shape_of(tensors, path).dora:

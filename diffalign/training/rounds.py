@@ -72,7 +72,8 @@ class Rounds:
 
     def enter(self, step: int, checkpoint: Callable[[], None]) -> None:
         """Before step ``step``: begins the stages that are due, after a ``checkpoint``; after a resume, those that had
-        begun already."""
+        begun already.
+        """
         stages = (
             ("sample", self.source.every, self._sample),
             ("invert", lengths(self.source, self.policy)["invert"], self._invert),

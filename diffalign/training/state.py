@@ -121,7 +121,8 @@ class Run:
     @contextmanager
     def as_shared(self) -> Iterator[None]:
         """Within this block the policy is the one that users get: the bare network, with averaged weights if there are
-        any, and with the fast one of two adapters."""
+        any, and with the fast one of two adapters.
+        """
         wrapped, self.policy.module = self.policy.module, self.module
         try:
             with nullcontext() if self.ema is None else self.ema.swapped(), self.fast_activated():
@@ -166,7 +167,8 @@ class Run:
 
     def enter_round(self) -> None:
         """Before a step: begins the stages that are due, with a checkpoint at their border. Within a spike there is no
-        checkpoint: the run must not go back to it, and a resume from the one before comes here again."""
+        checkpoint: the run must not go back to it, and a resume from the one before comes here again.
+        """
         self.rounds.enter(self.step, self._save_at_border)
         if self.source.every and self.step % self.source.every == 0:
             self.guard.forget_reference()
@@ -193,7 +195,8 @@ class Run:
 
     def roll_back(self) -> int:
         """Restores weights and optimizer of the last checkpoint and returns its step. The count of steps continues: the
-        batches in between are not used again, and the plan of visits stays the same."""
+        batches in between are not used again, and the plan of visits stays the same.
+        """
         self.accelerator.wait_for_everyone()
         snapshot = read_checkpoint(complete_checkpoints(self.output.checkpoints)[-1])
         self._restore_weights(snapshot)

@@ -167,7 +167,8 @@ def _to_rgb(image: Image.Image, name: str, format: str | None) -> Image.Image:
 
 def _reduce_to_8_bits(image: Image.Image, name: str, format: str | None) -> Image.Image:
     """Converts a 16-bit grey image to 8 bits. Raises DataError for 32-bit integers and floats, whose range is
-    unknown."""
+    unknown.
+    """
     is_16_bit = image.mode.startswith("I;16") or format in ("PNG", "PPM")
     if not is_16_bit or image.mode == "F":
         raise DataError(

@@ -94,7 +94,8 @@ def label_probability(values: Mapping[str, Any]) -> float:
 
 def scores_of(values: Mapping[str, Any], used: Iterable[str]) -> dict[str, dict[str, float]]:
     """Returns the numeric columns that the reader does not use: ``chosen_x`` and ``rejected_x``, or ``x_chosen`` and
-    ``x_rejected``, by role, and the others under ``"pair"``."""
+    ``x_rejected``, by role, and the others under ``"pair"``.
+    """
     skip = {*used, *PROBABILITY, *GROUP, "id", "tie"}
     scores: dict[str, dict[str, float]] = {}
     for column, cell in values.items():

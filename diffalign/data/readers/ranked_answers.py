@@ -125,7 +125,8 @@ def _check_candidates(
     prompt: Text, candidates: list[Media], labels: Sequence[str], folder: Path
 ) -> tuple[Text, list[Media], str]:
     """Returns prompt and candidates in one form, and an id computed from them. Best and worst come first in the check,
-    which requires them to differ."""
+    which requires them to differ.
+    """
     order = [0, len(candidates) - 1, *range(1, len(candidates) - 1)]
     reordered = [candidates[rank] for rank in order]
     texts = [candidate for candidate in reordered if isinstance(candidate, TEXT)]

@@ -72,7 +72,8 @@ class Table:
 
     def rows(self) -> Iterator[TableRow]:
         """Yields the rows in order. The source is ``file:n``: line n of a text file, from 1, or row n of a binary file,
-        from 0."""
+        from 0.
+        """
         rows = self._binary() if self._kind in BINARY else self._text()
         for row in rows:
             if self.rename:

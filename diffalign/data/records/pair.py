@@ -136,7 +136,8 @@ class PairSet:
 
 def pairs_noun(pairs: Sequence[Pair]) -> str:
     """Returns the noun for these rows: ``"pairs"``; for single examples ``"winners"``, or ``"examples"`` where some are
-    undesirable."""
+    undesirable.
+    """
     if not pairs or any(pair.rejected is not None for pair in pairs):
         return "pairs"
     return "winners" if all(pair.desirable for pair in pairs) else "examples"

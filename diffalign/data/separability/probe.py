@@ -75,7 +75,8 @@ def accuracy(scores: Array, labels: Array) -> float:
 
 def auc(scores: Array, labels: Array) -> float:
     """Returns the area under the ROC curve: how often a true row scores above a false one, with ties as one half. NaN
-    without rows of both classes."""
+    without rows of both classes.
+    """
     from scipy.stats import rankdata
 
     labels = np.asarray(labels, dtype=bool)

@@ -112,7 +112,8 @@ def build_curriculum(
 
 def expand_list(row: PairRow, key: str) -> Iterator[PairRow]:
     """Yields the pairs of a row, each with its ``gap``: a pair itself; for a ranked list the best answer against each
-    of the others, from the worst to the second best."""
+    of the others, from the worst to the second best.
+    """
     pair = row.pair
     ranks = rank_roles(pair)
     if not ranks:

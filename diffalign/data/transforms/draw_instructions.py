@@ -17,7 +17,8 @@ def draw_contrast(
     own: Facts, other: Facts, rules: Sequence[Rule], random: Random, least: int, most: int, fits: Fits
 ) -> tuple[Instructions, Instructions] | None:
     """Returns instructions that ``own`` follows, and instructions of the same rules that ``other`` follows and ``own``
-    does not."""
+    does not.
+    """
 
     def propose(rule: Rule) -> tuple[Any, Any] | None:
         arguments = rule.propose(own, other, random), rule.propose(other, own, random)
@@ -55,7 +56,8 @@ def _draw(
     only_distinguishing: bool,
 ) -> Instructions | None:
     """Draws rules with their arguments, of which at least one distinguishes the answers; None where there are too
-    few."""
+    few.
+    """
     order = list(rules)
     random.shuffle(order)
     distinguishing: dict[str, tuple[Rule, Any]] = {}

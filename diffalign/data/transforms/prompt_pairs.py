@@ -154,7 +154,8 @@ def add_instructions(prompt: Text, instructions: Instructions, template: str = "
 
 def checkable_facts(row: PairRow, role: str, rules: Sequence[Rule]) -> Facts | None:
     """Returns the input of the checkers for a candidate: a text's last turn, or an image's attributes from the columns
-    ``chosen_NAME`` and ``rejected_NAME``, or ``NAME`` for both; None where there is none."""
+    ``chosen_NAME`` and ``rejected_NAME``, or ``NAME`` for both; None where there is none.
+    """
     candidate = row.pair.answers[role].candidate
     if (text := _answer_text(candidate)) is not None:
         return text
@@ -184,7 +185,8 @@ def _sides(
     rows: Sequence[PairRow], rules: Sequence[Rule], seed: int, other_rows: bool = True
 ) -> Iterator[tuple[PairRow, str, Facts, Facts]]:
     """Yields every candidate's facts and those of another one: the pair's other candidate or, for images with equal
-    facts and ``other_rows``, an image of another row."""
+    facts and ``other_rows``, an image of another row.
+    """
     image_facts: list[Facts | None] = []
     if other_rows and rules and rules[0] not in RULES:
         image_facts = [checkable_facts(row, "chosen", rules) for row in rows]

@@ -207,7 +207,8 @@ def with_preamble(row: PairRow, before: str, user: str, number: int) -> PairRow:
 
 def with_persona(pair: Pair, own_persona: str, other_persona: str) -> Pair:
     """Puts a description at the beginning of both answers: the user's own for the chosen one, another's for the
-    rejected one."""
+    rejected one.
+    """
     chosen, rejected = (
         _prepend(side, f"The one who asks: {text}", ASSISTANT)
         for side, text in ((pair.chosen, own_persona), (pair.rejected, other_persona))

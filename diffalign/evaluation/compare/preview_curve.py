@@ -63,7 +63,8 @@ class PreviewCurve:
 
     def summary(self) -> list[str]:
         """Returns a sentence for each held-out judge that fell significantly from its best step to the last, while a
-        trained-on judge rose."""
+        trained-on judge rose.
+        """
         last, sentences = len(self.steps) - 1, []
         for held in self.judges("held-out"):
             means = [self.mean(held, step) for step in range(last + 1)]

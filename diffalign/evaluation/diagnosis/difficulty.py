@@ -98,7 +98,8 @@ def ref_logps(
 
 def with_difficulty(pair: Pair, logps: Mapping[str, float], *, beta: float, reached: float = REACHED) -> Pair:
     """Returns the pair with ``ref_logp`` added to the scores of both candidates, and ``difficulty`` (c, in nats),
-    ``flip_loss`` and ``difficulty_class`` added to the scores of the pair."""
+    ``flip_loss`` and ``difficulty_class`` added to the scores of the pair.
+    """
     gap = torch.tensor([logps["rejected"] - logps["chosen"]], dtype=torch.float64)
     loss, class_ = difficulty(gap, beta=beta, reached=reached)
     pair_scores = {"difficulty": float(gap), "flip_loss": float(loss), "difficulty_class": float(class_)}

@@ -119,7 +119,8 @@ def write_token_rewards(path: Path, rows: Sequence[AnswerRewards], *, beta: floa
 
 def token_rewards_page(rows: Sequence[AnswerRewards], *, beta: float) -> str:
     """Returns one page without scripts: tokens with positive rewards are green, with negative ones red, and the largest
-    reward on the page has the strongest colour. Text from outside is escaped."""
+    reward on the page has the strongest colour. Text from outside is escaped.
+    """
     from markupsafe import Markup
 
     largest = max((abs(reward) for row in rows for reward in row.rewards), default=0.0) or 1.0

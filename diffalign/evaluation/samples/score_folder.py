@@ -19,7 +19,8 @@ from diffalign.sharing.atomic import write_atomically
 
 def is_sample_folder(source: str | Path) -> bool:
     """Checks whether ``source`` is a folder of single samples and not of pairs: its ``metadata.jsonl`` has
-    ``file_name`` or ``completion``, and no vote."""
+    ``file_name`` or ``completion``, and no vote.
+    """
     path = Path(source).expanduser() / "metadata.jsonl"
     columns = set(Table(path).columns) if path.is_file() else set()
     votes = {"rejected_file_name", "rejected", "label"}

@@ -72,7 +72,8 @@ def likelihood(margin: Tensor, outcome: Tensor) -> float:
 
 def best_factor(margin: Tensor, outcome: Tensor) -> float:
     """Returns the positive factor on margins under which outcomes are likeliest, by bisection on the slope (the problem
-    is convex); nan where every margin is 0. Arguments as of :func:`calibration`."""
+    is convex); nan where every margin is 0. Arguments as of :func:`calibration`.
+    """
 
     def slope(factor: float) -> float:
         losing, winning = torch.sigmoid(-factor * margin), torch.sigmoid(factor * margin)

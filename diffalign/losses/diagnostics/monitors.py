@@ -43,7 +43,8 @@ class Displacement:
     def suppression(self) -> float:
         """The share of the margin that comes from making the rejected candidates unlikely, ``mean(-D_l) / mean(h)``:
         one half when both sides moved equally, near 1 when only the rejected one did, above 1 when the chosen one fell,
-        too. Not-a-number without a positive margin."""
+        too. Not-a-number without a positive margin.
+        """
         return self.drop / self.margin if self.margin > 0 else math.nan
 
 

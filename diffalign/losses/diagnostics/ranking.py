@@ -57,7 +57,8 @@ def ideal_margin(share: Tensor, *, beta: float) -> Tensor:
 
 def ideal_squared_margin(share: Tensor, *, target: float) -> Tensor:
     """Returns ``(B,)``, the same for a squared loss with the target margin ``1 / (2 beta)``: ``(2 share - 1) target``
-    minimises ``share (m - target)^2 + (1 - share) (m + target)^2``."""
+    minimises ``share (m - target)^2 + (1 - share) (m + target)^2``.
+    """
     return (2.0 * share - 1.0) * target
 
 

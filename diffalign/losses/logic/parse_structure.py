@@ -44,7 +44,8 @@ def structure_of(text: str) -> Structure:
 @cache
 def between(top: str, bottom: str) -> Structure:
     """Returns the structure of two sets of worlds, each listed or as a statement; over the reference's propositions too
-    where one of them contains those."""
+    where one of them contains those.
+    """
     count = max(_count(top), _count(bottom))
     return Structure(worlds(top, count), worlds(bottom, count))
 

@@ -13,7 +13,8 @@ from diffalign.losses.logic.structures import Structure
 
 def stricter(one: Structure, other: Structure) -> bool:
     """Returns whether the first one's loss is never below the second one's, at one beta; False for equal structures,
-    and for one with a reference and one without."""
+    and for one with a reference and one without.
+    """
     return one != other and one.count == other.count and one.top <= other.top and other.bottom <= one.bottom
 
 

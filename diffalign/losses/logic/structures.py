@@ -99,7 +99,8 @@ class Structure:
     @property
     def follows_the_label(self) -> bool:
         """Whether rho never falls with ``p_w`` and never rises with ``p_l``, whatever they are: each world stays in the
-        top where ``M_w`` becomes true or ``M_l`` false, and in the bottom where the opposite happens."""
+        top where ``M_w`` becomes true or ``M_l`` false, and in the bottom where the opposite happens.
+        """
 
         def better(world: str) -> set[str]:
             return {f"1{world[1:]}", f"{world[0]}0{world[2:]}"}

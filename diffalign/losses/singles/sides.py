@@ -10,7 +10,8 @@ from diffalign.losses.pair_logps import PairLogps
 
 def desirable_mask(logps: PairLogps) -> Tensor:
     """Returns ``(B,)`` of booleans on the device of the log-probabilities: which examples are to be learnt; all of them
-    where ``desirable`` is None."""
+    where ``desirable`` is None.
+    """
     chosen = logps.chosen.logps
     if logps.desirable is None:
         return torch.ones(len(chosen), dtype=torch.bool, device=chosen.device)

@@ -145,7 +145,8 @@ class ImagePolicy:
 
     def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> EncodedImages:
         """Returns posterior parameters and conditioning of a batch, on the device. ``prompts`` changes nothing: a
-        denoiser gives prompts no probability."""
+        denoiser gives prompts no probability.
+        """
         keys = tuple(self._pair_key(pair) for pair in pairs)
         return encode_image_pairs(pairs, keys, self._encoder, self.config.masks, self.resolution, self.device)
 
@@ -203,12 +204,14 @@ class ImagePolicy:
         progress: Progress = no_progress,
     ) -> int:
         """Computes the latents of all visits of window ``number`` with the policy as it is, and keeps them in
-        ``folder``; otherwise as :meth:`prepare_reference`. After a kill, call it again with the same weights."""
+        ``folder``; otherwise as :meth:`prepare_reference`. After a kill, call it again with the same weights.
+        """
         return self._policy_and_reference.refresh_latents(pairs, plan, seed, folder, number, batch, progress)
 
     def set_reference(self, state: Mapping[str, Tensor]) -> None:
         """Makes the network with these trainable tensors the reference from now on. Raises ConfigError where its errors
-        or latents are stored: they belong to one model."""
+        or latents are stored: they belong to one model.
+        """
         self._policy_and_reference.set_reference(state)
 
     def set_previous(self, state: Mapping[str, Tensor]) -> None:
@@ -267,7 +270,8 @@ class ImagePolicy:
         self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
     ) -> list[Any]:
         """Returns one image per prompt and seed; settings are those of `sampling.sample`. ``reference`` means the base
-        model, also where the policy is compared with an earlier checkpoint."""
+        model, also where the policy is compared with an earlier checkpoint.
+        """
         settings.setdefault("resolution", self.resolution)
         with self._policy_and_reference.base() if reference else nullcontext(unwrap(self.module)) as network:
             texts = [plain_text(prompt) for prompt in prompts]

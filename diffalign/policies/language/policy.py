@@ -177,7 +177,8 @@ class LanguagePolicy:
         prompts: bool = False,
     ) -> int:
         """Stores log-probabilities of the planned pairs under the reference, if it is a stored one. Returns the number
-        of responses and prompts that were computed. The visits of the plan make no difference to texts."""
+        of responses and prompts that were computed. The visits of the plan make no difference to texts.
+        """
         indices = sorted({index for index, _ in plan})
         batches = (
             self.encode([pairs[index] for index in indices[start : start + batch]], prompts)
@@ -253,7 +254,8 @@ class LanguagePolicy:
 
     def format_prompt(self, prompt: Text, **settings: Any) -> Text:
         """Returns a prompt as :meth:`sample` formats it: with a chat template, and unless the settings say ``raw``, a
-        plain text becomes the user's turn."""
+        plain text becomes the user's turn.
+        """
         return self.pair_tokenizer.format_prompt(prompt, settings.get("raw", False))
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
@@ -274,7 +276,8 @@ class LanguagePolicy:
 
     def load_adapter(self, path: Path, *, any_base: bool = False) -> dict[str, Any]:
         """Loads a shared adapter's weights and returns the folder's metadata. Raises ConfigError for another base
-        model, unless ``any_base``."""
+        model, unless ``any_base``.
+        """
         if self.config.adapter is None:
             raise ConfigError(
                 "cannot load an adapter into a fully fine-tuned model. Set model.adapter with the rank stored in the "

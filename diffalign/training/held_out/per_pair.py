@@ -143,7 +143,8 @@ def pair_metrics(loss: Objective, table: dict[str, Tensor], better: Tensor) -> d
 
 def _ideal(lead: BoundLoss, gap: Tensor, reference_gap: Tensor, share: Tensor) -> dict[str, float]:
     """Returns the share of pairs that the optimum ranks right, and the loss below which a policy ranks those right that
-    its reference ranks wrong."""
+    its reference ranks wrong.
+    """
     row: Any = lead.loss
     optimum = math.inf if row.optimum is None else row.optimum(lead.numbers)
     squared = row.takes == "margin" and row.is_quadratic and math.isfinite(optimum)

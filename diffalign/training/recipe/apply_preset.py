@@ -16,7 +16,8 @@ AXES = ("pairs", "latents", "labels", "loss")
 
 def with_latents(values: Mapping[str, Any]) -> dict[str, Any]:
     """Moves ``latents`` from the top level into the model section, where the policy reads it. Where both are given,
-    the one at the top level wins: it is the one that `--set` over a written recipe sets."""
+    the one at the top level wins: it is the one that `--set` over a written recipe sets.
+    """
     result = dict(values)
     latents, model = result.pop("latents", None), result.get("model", {})
     if latents is not None and isinstance(model, Mapping):

@@ -23,7 +23,8 @@ PLUS, TIMES = "plus", "times"
 
 def bind_loss(choice: Choice) -> Objective:
     """Returns the loss that a recipe names, or the sum of several, with their hyperparameters. Raises ValueError for an
-    unknown name or a wrong value."""
+    unknown name or a wrong value.
+    """
     hyper = dict(choice.hyper)
     plus = hyper.pop(PLUS, ())
     if isinstance(plus, (str, Mapping)):

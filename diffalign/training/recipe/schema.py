@@ -151,7 +151,8 @@ class Evaluate(Sampled):
 class Guard(Section):
     """The reaction to a spike: ``patience`` steps in a row that are ``threshold`` robust deviations above the last
     ``window``. ``rollback`` returns to the last checkpoint and leaves the batches of the spike out, ``skip`` leaves
-    each outlying update out, ``stop`` ends the run, ``warn`` prints a warning, ``off`` checks nothing."""
+    each outlying update out, ``stop`` ends the run, ``warn`` prints a warning, ``off`` checks nothing.
+    """
 
     action: Literal["rollback", "skip", "stop", "warn", "off"] = "rollback"
     threshold: float = Field(default=10.0, gt=0)

@@ -1,5 +1,6 @@
 """Previews: samples of fixed prompts and seeds while training. The noise is the same each time, so that only the policy
-differs."""
+differs.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,8 @@ class BcoShift:
 
     def baseline(self) -> Tensor:
         """Returns the shift, a float32 scalar without gradient. 0 before any example; with examples of one kind only,
-        their mean."""
+        their mean.
+        """
         sums, counts = self._totals.unbind(1)
         pooled = sums.sum() / counts.sum().clamp(min=1.0)
         if self.rule == "pooled":

@@ -113,7 +113,8 @@ class Metrics:
         self, sums: Tensor, reduce: Callable[[Tensor], Tensor] | None
     ) -> tuple[list[float], list[float], list[float]]:
         """Returns the window's sums, their counts, and the totals over all pairs, over all processes: one wait for the
-        device."""
+        device.
+        """
         totals = [self.pairs, self.skipped, self.skipped_loss, self.skipped_weight]
         vector = torch.cat([sums.flatten(), torch.tensor(totals, dtype=sums.dtype, device=sums.device)])
         values: list[float] = (vector if reduce is None else reduce(vector)).tolist()

@@ -98,7 +98,8 @@ def _both_sides(
     name: str, chosen: Tensor | None, rejected: Tensor | None, desirable: Tensor | None = None, factor: float = 1.0
 ) -> Rows:
     """Returns a number of both sides, under a name with a gap: of pairs each candidate's, of single examples the one
-    candidate's, split by which examples are desirable."""
+    candidate's, split by which examples are desirable.
+    """
     if chosen is None:
         return {}
     rows: Rows = {name.format("chosen"): (factor * chosen, desirable)}

@@ -52,7 +52,8 @@ class CachedEncoder:
 
     def prepare(self, pairs: Sequence[Pair], progress: Progress) -> None:
         """Encodes and stores everything that is not stored yet; a second call, also after a kill, continues where the
-        first one stopped."""
+        first one stopped.
+        """
         if self._images is None or self._texts is None:
             return
         candidates = [answer.candidate for pair in pairs for answer in pair.answers.values()]

@@ -92,7 +92,8 @@ class FrozenComponents:
     @contextmanager
     def kept_loaded(self) -> Iterator[Any]:
         """Yields the pipeline, loaded for the length of the block; components that were not loaded before are released
-        afterwards."""
+        afterwards.
+        """
         was_loaded = self.loaded
         try:
             yield self.pipeline()

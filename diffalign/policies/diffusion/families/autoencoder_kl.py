@@ -17,7 +17,8 @@ class AutoencoderKLCodec:
 
     def scale(self, vae: nn.Module) -> LatentScale:
         """Returns the scale that the autoencoder's configuration states: its factor with a shift, or with statistics
-        of each channel."""
+        of each channel.
+        """
         config: Any = vae.config
         factor = float(config.scaling_factor)
         mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)

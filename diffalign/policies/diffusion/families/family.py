@@ -142,7 +142,8 @@ class Family:
 
     def load_pipeline(self, folder: Path, dtype: torch.dtype) -> Any:
         """Loads the pipeline without its denoiser. The autoencoder comes in float32: posteriors are computed once, and
-        people look at the images that it decodes."""
+        people look at the images that it decodes.
+        """
         import diffusers
 
         with quiet():

@@ -15,7 +15,8 @@ faster."""
 
 class HostAttention:
     """Attention on a CPU: whichever of diffusers' two processors is faster for the call, by one fixed rule, so that
-    policy and reference take the same path."""
+    policy and reference take the same path.
+    """
 
     def __init__(self) -> None:
         from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0

@@ -138,7 +138,8 @@ class PolicyAndReference:
     @torch.no_grad()
     def prepare(self, pairs: Sequence[Pair], plan: Plan, seed: int, batch: int, progress: Progress) -> int:
         """Computes and stores the reference's errors and latents at planned visits, as far as they are to be stored and
-        not there yet; returns the number of visits that it computed."""
+        not there yet; returns the number of visits that it computed.
+        """
         errors, latents = self._errors, self._noisy_inputs.stored
         missing_errors = self._visits.missing(errors, pairs, plan, seed)
         missing_latents = self._visits.missing(latents, pairs, plan, seed)
@@ -162,7 +163,8 @@ class PolicyAndReference:
     ) -> int:
         """Inverts planned visits with the policy as it is and keeps the latents as window ``number``, where they are
         looked up from now on. To continue after a kill, call it again with the same weights. Returns the number of
-        visits that it computed."""
+        visits that it computed.
+        """
         window = StoredLatents(TensorCache(folder, f"window-{number}-{self._fingerprint}"))
         self._noisy_inputs.window = None
         missing = self._visits.missing(window, pairs, plan, seed)
@@ -194,7 +196,8 @@ class PolicyAndReference:
     @contextmanager
     def base(self) -> Iterator[nn.Module]:
         """Yields the network that the policy started from, also where the reference is another one by now or only a
-        table of errors; loads it where nothing else holds its weights."""
+        table of errors; loads it where nothing else holds its weights.
+        """
         with base_network(self._config, unwrap(self._module()), self.reference, self._load_base) as network:
             yield network
 

@@ -51,7 +51,8 @@ def find_mask(folder: Path, pair: Pair, role: str, answer: Answer) -> Path:
 
 def read_masks(folder: Path, pairs: Sequence[Pair], resolution: int, size: tuple[int, int]) -> Tensor:
     """Returns ``(B, n, h, w)``: the masks of each pair's candidates in the order of their roles, in [0, 1], each value
-    the mean over the pixels of one position of the latent."""
+    the mean over the pixels of one position of the latent.
+    """
     rows = []
     for pair in pairs:
         paths = [find_mask(folder, pair, role, answer) for role, answer in pair.answers.items()]

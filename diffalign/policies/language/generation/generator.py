@@ -39,7 +39,8 @@ class TextGenerator:
         **settings: Any,
     ) -> list[str]:
         """Returns one answer per prompt and seed. Settings are those of :class:`TextSampling`; beam search over rewards
-        needs ``base``."""
+        needs ``base``.
+        """
         answers = self._answer_ids(network, prompts, seeds, base, **settings)
         raw = settings.get("raw", False)
         return decode_answers(network.model, self._pair_tokenizer, prompts, answers, raw=raw)

@@ -109,7 +109,8 @@ def implicit_beam_search(
 
 def likely_tokens(logits: Tensor, *, top_k: int = 0, top_p: float = 1.0) -> Tensor:
     """Returns ``(K, V)`` booleans: the ``top_k`` likeliest tokens of each row, and of these the likeliest ones that
-    together have the probability ``top_p``; always at least one."""
+    together have the probability ``top_p``; always at least one.
+    """
     kept = torch.ones_like(logits, dtype=torch.bool)
     if 0 < top_k < logits.shape[-1]:
         kept &= logits >= logits.topk(top_k).values[:, -1:]

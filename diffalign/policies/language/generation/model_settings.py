@@ -13,7 +13,8 @@ from diffalign.policies.language.tokens.tokenize import PairTokenizer
 @contextmanager
 def plain_generation_config(model: Any, pair_tokenizer: PairTokenizer, max_new_tokens: int) -> Iterator[frozenset[int]]:
     """Generates greedily and in evaluation mode within the block, without the model's own settings (penalties,
-    temperature); gives the tokens that end an answer."""
+    temperature); gives the tokens that end an answer.
+    """
     from transformers import GenerationConfig
 
     config_before, training_before = model.generation_config, model.training

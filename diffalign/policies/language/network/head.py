@@ -139,7 +139,8 @@ class _TokenLogps(torch.autograd.Function):
 
 def _logit_gradient(raw: Tensor, targets: Tensor, log_sums: Tensor, grad: Tensor, transform: LogitTransform) -> Tensor:
     """Returns the gradient of the raw logits: ``grad (1[v = target] - p_v)``, through the transform. May overwrite
-    ``raw``."""
+    ``raw``.
+    """
     z = transform(raw)
     cap_slope = None if transform.cap is None else (1.0 - (z / transform.cap) ** 2) * transform.scale
     slope = z.sub_(log_sums[:, None]).exp_()

@@ -103,12 +103,14 @@ class LanguageNetwork(nn.Module):
     @property
     def logits_outlive_forward(self) -> bool:
         """Whether the ``logits`` of :meth:`reference_states` can be called later: the head is one matrix, or its
-        logits were computed by the model. Otherwise the network must be active again to compute them."""
+        logits were computed by the model. Otherwise the network must be active again to compute them.
+        """
         return self.forward_mode == "plain" or type(self.model.get_output_embeddings()) is nn.Linear
 
     def logits_function(self, detach_head: bool = False) -> LogitsFunction:
         """Returns a function from states to logits, with the head's current weights, without gradient to them if
-        ``detach_head``. In the plain mode, states are logits already."""
+        ``detach_head``. In the plain mode, states are logits already.
+        """
         if self.forward_mode == "plain":
             return lambda logits: logits if logits.dtype == torch.float64 else logits.float()
         head = self.model.get_output_embeddings()
@@ -162,7 +164,8 @@ class LanguageNetwork(nn.Module):
 
     def _predicting_states(self, layout: Layout) -> Tensor:
         """Returns the states ``(N, D)`` that predict the scored tokens; in the plain mode the model's own logits
-        ``(N, V)`` instead."""
+        ``(N, V)`` instead.
+        """
         if self.forward_mode == "shared":
             return self._packed_states(layout)[layout.predict_at]
         ids, mask, rows, columns = pad_rows(layout)
@@ -209,7 +212,8 @@ class LanguageNetwork(nn.Module):
 
     def _target_logps_by_chunks(self, head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
         """Returns log-probabilities of a head that is more than a matrix (with an adapter, or quantised), recomputed in
-        the backward pass."""
+        the backward pass.
+        """
 
         def chunk_logps(chunk: Tensor, chunk_targets: Tensor) -> Tensor:
             logits = self.logit_transform(head(chunk))

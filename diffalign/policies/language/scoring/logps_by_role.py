@@ -59,7 +59,8 @@ def logps_by_role(
 
 def logps_and_degree_by_role(output: LogpsAndDegree, encoded: EncodedTexts) -> tuple[BatchLogps, Tensor]:
     """Returns the log-probabilities of each role's candidates, with the accuracy of the degree head among the
-    diagnostics; and ``(B,)`` the mean log-probability of the right degrees of a pair's answers."""
+    diagnostics; and ``(B,)`` the mean log-probability of the right degrees of a pair's answers.
+    """
     batch_logps = logps_by_role(output.logps, encoded)
     responses = torch.tensor(encoded.responses, device=output.cost.device)
     info = {**batch_logps.info, "degree/accuracy": output.accuracy[responses].mean(1).detach()}

@@ -144,7 +144,8 @@ class LanguageReference:
 
     def _keys(self, encoded: EncodedTexts) -> list[str]:
         """Returns a key for each response of the layout, from its tokens, its prompt's and the precision; then one for
-        each scored prompt."""
+        each scored prompt.
+        """
         layout = encoded.layout
         precision = str(mixed_precision(self.device))
         keys = [""] * layout.response_count

@@ -130,7 +130,8 @@ class PairTokenizer:
 
     def format_prompt(self, prompt: Text, raw: bool = False) -> Text:
         """Returns a prompt as the model is to continue it: with a chat template, and unless ``raw``, a plain text
-        becomes the user's turn."""
+        becomes the user's turn.
+        """
         if isinstance(prompt, str) and self.chat.available and not raw:
             return Conversation((Message("user", prompt),))
         return prompt
