@@ -177,3 +177,12 @@ def test_the_second_view_is_the_mirrored_image(make, tmp_path):
     mean = make().encode([pair]).mean[0]
     torch.testing.assert_close(mean[0, 1], mean[1, 0], rtol=1e-5, atol=1e-5)
     assert not torch.allclose(mean[0, 0], mean[0, 1], atol=1e-3)
+
+
+def test_caches_that_earlier_versions_wrote_are_found_by_name(make):
+    policy = make()
+    images, texts = policy._frozen.digests()
+    # A window of latents is stored under the policy's fingerprint, which these names are part of: another word would
+    # invert again when an old run resumes, with weights that have moved by then.
+    assert policy._encoder.image_maker.startswith(f"pictures-{images}-")
+    assert policy._encoder.text_maker == f"texts-{texts}"

@@ -44,7 +44,8 @@ class CachedEncoder:
         self._digests: dict[Media, str] = {}
         self._empty: Tensors | None = None
         images, texts = frozen.digests()
-        self.image_maker = f"images-{images}-{resolution}-center-{'both' if self._mirrored else 'plain'}"
+        # Caches and windows of earlier versions are found by these names, so their words stay.
+        self.image_maker = f"pictures-{images}-{resolution}-center-{'both' if self._mirrored else 'plain'}"
         self.text_maker = f"texts-{texts}"
         folder = config.cache_folder()
         self._images = TensorCache(folder, self.image_maker) if config.use_cache else None
