@@ -162,8 +162,10 @@ def test_the_stock_loader_reads_back_every_layer_of_an_adapter(family, stock, ma
     loaded = {key for key in getattr(stock, family.component).state_dict() if ".lora_A." in key}
     assert len(loaded) == len({key for key in policy.trainable() if ".lora_A." in key})
     found, expected = draw_latents(stock), policy.sample([PROMPT], [5], steps=2, guidance=3.0, latents_only=True)[0]
-    assert (found - base).abs().max() > 1e-2
-    assert (found - expected).abs().max() <= 3e-5 * expected.abs().max()  # the scale is folded into B
+    effect = (found - base).abs().max()
+    assert effect > 1e-2
+    # The scale is folded into B. Rounding differs by processor; a scale of 1 instead of 1.5 misses a third of the effect.
+    assert (found - expected).abs().max() <= min(2e-4 * expected.abs().max(), 0.2 * effect)
     other = make_family(adapter=AdapterConfig(rank=4, alpha=6.0, targets=targets))
     other.load_adapter(path)
     for key, value in policy.trainable().items():
