@@ -164,7 +164,7 @@ def test_the_stock_loader_reads_back_every_layer_of_an_adapter(family, stock, ma
     found, expected = draw_latents(stock), policy.sample([PROMPT], [5], steps=2, guidance=3.0, latents_only=True)[0]
     effect = (found - base).abs().max()
     assert effect > 1e-2
-    # The scale is folded into B. Rounding differs by processor; with a scale of 1 for 1.5 a third of the effect is missing.
+    # The scale is folded into B. Rounding differs by processor; a wrong scale would miss a third of the effect.
     assert (found - expected).abs().max() <= min(2e-4 * expected.abs().max(), 0.2 * effect)
     other = make_family(adapter=AdapterConfig(rank=4, alpha=6.0, targets=targets))
     other.load_adapter(path)
