@@ -43,6 +43,13 @@ def test_links_of_the_documents_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_files_that_the_architecture_page_names_exist():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    names = set(re.findall(r"`([a-z_/]+\.py)`", page))
+    assert len(names) >= 5
+    assert not [name for name in names if not (ROOT / name).exists() and not (ROOT / "diffalign" / name).exists()]
+
+
 def test_every_method_and_every_choice_of_a_part_is_in_the_readme():
     from diffalign.labels import LABELS
     from diffalign.latents import LATENTS

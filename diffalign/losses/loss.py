@@ -212,8 +212,8 @@ class BoundLoss:
         return self.loss.function(margin, **self.arguments)
 
     def with_settings(self, logps: PairLogps) -> PairLogps:
-        """Returns the log-probabilities that the function reads, after the settings of `settings`. Rewards and margins
-        are of these.
+        """Returns the log-probabilities that the function reads, after the settings of `logp_settings`. Rewards and
+        margins are of these.
         """
         numbers = self.numbers
         if (alpha := numbers.get(LD_ALPHA, 1.0)) != 1.0:

@@ -160,8 +160,8 @@ class Policy(Protocol):
 
         The numbers are those of :meth:`logps` and :meth:`reference_logps`. In addition both sides have ``parts``
         ``(B, N)``. The policy's side has their ``divergence`` from the reference, ``(B, N)``, the ``masks`` that the
-        model's configuration defines, ``(2, B, N)``, and the diagnostics of `part_diagnostics`. Positions are in the
-        orientation in which the image is stored.
+        model's configuration defines, ``(2, B, N)``, and the diagnostics of `divergence_and_mask_metrics`. Positions
+        are in the orientation in which the image is stored.
 
         Raises:
             ConfigError: The reference is stored as numbers per candidate, which have no parts.
