@@ -83,7 +83,8 @@ def expected_terms(loss: BoundLoss | Objective, logps: PairLogps, label: Label) 
         label.
 
     Raises:
-        ValueError: Another number of labels than of pairs; a gate or a scale where the loss does not compare logratios.
+        ValueError: Another number of labels than of pairs; a gate where the loss does not compare logratios; a scale
+            where it is no beta.
 
     Facts: where every p is 1 the swapped loss is not computed, so a certain label costs nothing and changes no bit;
         neither does a gate or a scale of 1. For a loss that is a pure function of the margin: at margin 0, and for a
@@ -98,10 +99,11 @@ def expected_terms(loss: BoundLoss | Objective, logps: PairLogps, label: Label) 
     if label.gate is not None:
         logps = logps.gated(label.gate(logps.detach()).detach())
     if label.scale is not None:
-        if not loss.is_pure_margin:
+        if not loss.scale_is_beta:
             raise ValueError(
-                f"these labels scale the logratios, but the loss '{loss.name}' is no function of their difference; "
-                "choose one that is, such as logistic, or labels without a scale, such as hard"
+                f"these labels give each pair a beta of its own, but the loss '{loss.name}' is no "
+                "function of beta times one margin; choose one that is, such as logistic, ipo with relative: true, or "
+                "f_divergence: reverse_kl, or labels without a scale, such as hard"
             )
         logps = logps.scaled(label.scale.detach())
     offset = None if label.offset is None else label.offset.detach()

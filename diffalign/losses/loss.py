@@ -87,6 +87,8 @@ class Loss:
         advice: When to choose it, and what to watch.
         limits: The range of each numeric hyperparameter.
         choices: The values of each hyperparameter that is a word, or a function that raises ValueError for a wrong one.
+        of_beta_margin: Claims, for a loss of one margin, that it depends on beta times the margin only. Then a factor
+            on the margin is a factor on beta, so labels may give each pair a beta of its own.
         agree: Raises ValueError for hyperparameters that are valid one by one but not together.
         at_zero: Claimed loss where the policy equals its reference; None where no reference fixes it. The claim is None
             where it is not the same for all examples.
@@ -117,6 +119,7 @@ class Loss:
     advice: str
     limits: Mapping[str, Range]
     choices: Mapping[str, Sequence[str] | Callable[[Value], None]] = field(default_factory=dict)
+    of_beta_margin: Callable[[Mapping[str, float]], bool] = lambda h: True
     agree: Callable[[Hyper], None] | None = None
     at_zero: Callable[[Mapping[str, float]], float | None] | None
     slope_at_zero: Claim | None = None
@@ -131,8 +134,8 @@ class Loss:
 
     @property
     def is_pure_margin(self) -> bool:
-        """Whether it is a function of the difference of the two logratios only. Then a label may scale them, a swapped
-        pair is one of the opposite margin, and the loss where the policy equals its reference is known.
+        """Whether it is a function of the difference of the two logratios only. Then a swapped pair is one of the
+        opposite margin, and the loss where the policy equals its reference is known.
         """
         return self.kind == "pair" and self.takes == "margin" and self.needs_reference and not self.needs_whole_batch
 
@@ -226,10 +229,10 @@ class BoundLoss:
 
     def margin(self, logps: PairLogps) -> Tensor:
         """Returns ``(B,)``, the margin that the loss is a function of: of logratios, transformed by a divergence."""
-        read, divergence = self.with_settings(logps), str(self.hyper.get(F_DIVERGENCE, "reverse_kl"))
-        if divergence == "reverse_kl":
+        read = self.with_settings(logps)
+        if self.divergence == "reverse_kl":
             return read.margin
-        chosen, rejected = (divergence_reward(x, divergence, self.numbers[F_ALPHA]) for x in read.logratios)
+        chosen, rejected = (divergence_reward(x, self.divergence, self.numbers[F_ALPHA]) for x in read.logratios)
         return chosen - rejected
 
     @property
@@ -253,14 +256,36 @@ class BoundLoss:
         return self.numbers.get("beta", 1.0)
 
     @property
+    def divergence(self) -> str:
+        """The divergence that holds the policy to its reference."""
+        return str(self.hyper.get(F_DIVERGENCE, "reverse_kl"))
+
+    @property
+    def scale_is_beta(self) -> bool:
+        """Whether a factor on a pair's two logratios is a beta of its own for that pair: the loss is a function of beta
+        times their difference only.
+        """
+        return self.loss.is_pure_margin and self.divergence == "reverse_kl" and self.loss.of_beta_margin(self.numbers)
+
+    @property
     def at_zero(self) -> float | None:
         """The loss where the policy equals its reference, so at the first step of a fresh adapter; None: unknown."""
         return None if self.loss.at_zero is None else self.loss.at_zero(self.numbers)
 
     def rewards(self, logps: PairLogps) -> tuple[Tensor, Tensor | None]:
-        """Returns implicit rewards ``(chosen, rejected)``, ``(B,)`` each, without gradient; None: no rejected one."""
+        """Returns implicit rewards ``(chosen, rejected)``, ``(B,)`` each, without gradient; None: no rejected one.
+
+        Under another divergence than the reverse KL a reward is ``beta f'(policy / reference)``, so that the rewards'
+        difference is beta times the margin of the loss.
+        """
         read = self.with_settings(logps)
-        return implicit_rewards(read, beta=self.beta, against_reference=self.loss.needs_reference)
+        return implicit_rewards(
+            read,
+            beta=self.beta,
+            against_reference=self.loss.needs_reference,
+            divergence=self.divergence,
+            alpha=self.numbers.get(F_ALPHA, 0.5),
+        )
 
     def slope(self, margin: Tensor) -> Tensor:
         """Returns ``(B,)``, the derivative of each pair's loss by its margin: how strongly the pair still pulls."""

@@ -140,6 +140,11 @@ class Objective:
         return all(term.loss.loss.is_pure_margin for term in self.terms)
 
     @property
+    def scale_is_beta(self) -> bool:
+        """Whether a factor on a pair's logratios is a beta of its own for that pair, in every term."""
+        return all(term.loss.scale_is_beta for term in self.terms)
+
+    @property
     def needs_whole_batch(self) -> bool:
         """Whether some term compares a batch's examples with each other."""
         return any(term.loss.loss.needs_whole_batch for term in self.terms)

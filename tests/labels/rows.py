@@ -48,10 +48,14 @@ def label(probability=1.0, weight=1.0, scale=None, gate=None, count=None, relabe
     return Label(full(probability), full(weight), None if scale is None else full(scale), gates, relabels)
 
 
-BOUND = [
-    pytest.param(row.bind(**{**PLAIN[name].settings[0], **({"beta": 1.5} if "beta" in row.limits else {})}), id=name)
-    for name, row in LOSSES.items()
-]
+def _bound(name, row):
+    hyper = {**PLAIN[name].settings[0], **({"beta": 1.5} if "beta" in row.limits else {})}
+    if row.is_pure_margin and not row.bind(**hyper).scale_is_beta:
+        hyper["relative"] = True  # otherwise a scale is no beta, and refused
+    return row.bind(**hyper)
+
+
+BOUND = [pytest.param(_bound(name, row), id=name) for name, row in LOSSES.items()]
 """Every loss with a beta that ordinary margins bend at."""
 AGAINST_A_REFERENCE = [case for case in BOUND if case.values[0].loss.is_pure_margin]
 """Those that look at two logratios and at nothing else."""

@@ -152,7 +152,7 @@ def test_pairs_without_gradient_of_a_label_have_gradient_zero(name):
 def test_a_loss_without_a_reference_takes_no_scale_and_no_gate(name):
     batch, loss = drawn(2), LOSSES[name].bind()
     bare = PairLogps(batch.chosen, batch.rejected)
-    with pytest.raises(ValueError, match=f"'{name}' is no function of their difference; choose one that is"):
+    with pytest.raises(ValueError, match=f"'{name}' is no function of beta times one margin; choose one that is"):
         expected(loss, bare, label(scale=[1.0, 2.0]))
     with pytest.raises(ValueError, match="compares with a reference"):
         expected(loss, bare, label(gate=[1.0, 2.0]))
@@ -162,7 +162,7 @@ def test_a_loss_in_which_a_likelihood_counts_takes_a_doubt_and_no_scale():
     batch, loss = drawn(2), LOSSES["rpo"].bind(beta=1.0)
     mixed = 0.7 * loss(batch) + 0.3 * loss(batch.swapped())
     torch.testing.assert_close(expected(loss, batch, label([0.7, 0.7])), mixed)
-    with pytest.raises(ValueError, match="'rpo' is no function of their difference"):
+    with pytest.raises(ValueError, match="'rpo' is no function of beta times one margin"):
         expected(loss, batch, label(scale=[1.0, 2.0]))
 
 

@@ -1,6 +1,7 @@
 """f-DPO: what a divergence does to a logratio, whichever loss of a margin comes after it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -173,3 +174,31 @@ def test_an_unknown_divergence_is_refused_with_those_that_are_known():
     with pytest.raises(ValueError, match="f_alpha.*must lie in"):
         bound("hinge", "alpha", 1.0, beta=1.0)
     assert set(DIVERGENCES) == {name for name, _ in EACH}
+
+
+def slope_of_f(divergence, alpha, logratio):
+    """``f'`` at a ratio, of the divergence written with ``f'(1) = 0``."""
+    u = math.exp(logratio)
+    return {
+        "reverse_kl": math.log(u),
+        "forward_kl": 1.0 - 1.0 / u,
+        "js": math.log(2.0 * u / (1.0 + u)),
+        "alpha": (1.0 - u**-alpha) / alpha,
+    }[divergence]
+
+
+@pytest.mark.parametrize("divergence, alpha", EACH)
+def test_the_rewards_are_beta_times_the_slope_of_f(divergence, alpha):
+    batch, loss = drawn(5), bound("logistic", divergence, alpha, beta=0.3)
+    for rewards, logratios in zip(loss.rewards(batch), batch.logratios, strict=True):
+        plain = [0.3 * slope_of_f(divergence, alpha, x) for x in logratios.tolist()]
+        assert rewards.tolist() == pytest.approx(plain, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("divergence, alpha", EACH)
+def test_the_difference_of_the_rewards_is_beta_times_the_margin_and_equal_policies_have_none(divergence, alpha):
+    batch, loss = with_tokens(), bound("ipo", divergence, alpha, beta=0.3, ld_alpha=0.5, logp_scale=2.0)
+    chosen, rejected = loss.rewards(batch)
+    torch.testing.assert_close(chosen - rejected, 0.3 * loss.margin(batch), rtol=1e-12, atol=1e-14)
+    same = replace(batch, reference_chosen=batch.chosen, reference_rejected=batch.rejected)
+    assert not torch.stack(loss.rewards(same)).any()

@@ -164,7 +164,7 @@ def test_a_loss_of_rewards_is_refused_without_them_and_with_scaled_logratios(nam
     with pytest.raises(ValueError, match="there is none of the chosen candidate.*diffalign score"):
         of(name, language(), **hyper)
     one = torch.ones(1, dtype=torch.float64)
-    with pytest.raises(ValueError, match="is no function of their difference"):
+    with pytest.raises(ValueError, match="is no function of beta times one margin"):
         expected(LOSSES[name].bind(**hyper), language(rewards=(0.6, 0.5)), Label(one, one, scale=one))
 
 

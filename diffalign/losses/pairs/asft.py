@@ -36,7 +36,8 @@ def asft(logps: PairLogps, *, lam: float = 1.0, beta: float = 1.0, sft_term: boo
         ``(B,)``, one loss per pair.
 
     Facts: at beta 1 the pull on the chosen candidate is ``1 + lam`` whatever its likelihood, and the push on the
-        rejected one is ``lam p / (1 - p)``, which vanishes with p. ORPO of the same factor is never larger, by
+        rejected one is ``lam p / (1 - p)``, which vanishes with p and stays at ``1e7 lam`` where p is nearer to 1 than
+        float32 can say. ORPO of the same factor is never larger, by
         ``lam log[p_w (1 - p_l) + p_l (1 - p_w)]``.
 
     Source: Wang et al. 2024 (arXiv 2409.10571); beta is Gorbatovski et al. 2025 (arXiv 2502.01237), whose tuned

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
-from diffalign.losses.divergences import LARGEST
 from diffalign.losses.loss import Loss
 from diffalign.losses.paper import Paper
+from diffalign.losses.probability import bounded_exp
 from diffalign.losses.ranges import BETA, Range
 
 
@@ -37,7 +37,7 @@ def discopop(margin: Tensor, *, beta: float, temperature: float = 0.05) -> Tenso
     u = beta * upcast(margin)
     share = u / temperature
     # One exponential in place of a product: for a very negative margin the factors are 0 and infinity.
-    exponential = torch.exp((F.logsigmoid(share) - u).clamp(max=LARGEST))
+    exponential = bounded_exp(F.logsigmoid(share) - u)
     return exponential - torch.sigmoid(-share) * F.logsigmoid(u)
 
 

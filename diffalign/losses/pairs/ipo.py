@@ -56,6 +56,7 @@ IPO = Loss(
     "or an optimizer with a smaller epsilon, because the plain loss is beta^2 times smaller. For texts the "
     "margin is of means over tokens, as the authors confirmed; per_token: false is the equation as printed.",
     limits={"beta": BETA},
+    of_beta_margin=lambda h: bool(h["relative"]),
     at_zero=lambda h: 0.25 if h["relative"] else 0.25 / h["beta"] ** 2,
     slope_at_zero=lambda h: -h["beta"] if h["relative"] else -1.0 / h["beta"],
     skew=lambda h: -2.0 * h["beta"] if h["relative"] else -2.0 / h["beta"],

@@ -11,7 +11,7 @@ from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
-from diffalign.losses.probability import SURE, log1mexp
+from diffalign.losses.probability import log1mexp
 from diffalign.losses.ranges import Range
 
 
@@ -40,8 +40,8 @@ def orpo(logps: PairLogps, *, weight: float = 0.1) -> Tensor:
 
 
 def log_odds(logp: Tensor) -> Tensor:
-    """Returns ``logp - log(1 - exp(logp))``; value and gradient are precise near 0 and far from it."""
-    return logp.clamp(max=SURE) - log1mexp(logp)
+    """Returns ``logp - log(1 - exp(logp))``; value and gradient are precise near 0 and far from it, and finite at 0."""
+    return logp - log1mexp(logp)
 
 
 ORPO = Loss(

@@ -59,7 +59,7 @@ def phi_of(u: Tensor, phi: str) -> Tensor:
     curve, slope, edge = PHI[phi]
     if math.isinf(edge):
         return curve(u)
-    inner = u.clamp(min=edge)
+    inner = torch.where(u >= edge, u, edge)  # not clamp: its gradient at the edge itself is 0
     return torch.where(u >= edge, curve(inner), curve(torch.full_like(u, edge)) + slope(edge) * (u - edge))
 
 

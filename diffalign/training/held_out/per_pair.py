@@ -26,7 +26,6 @@ from diffalign.losses.diagnostics.ranking import (
     ranks_right,
     rater_shares,
 )
-from diffalign.losses.logp_settings import F_DIVERGENCE
 
 SIDES = ("chosen", "rejected", "reference_chosen", "reference_rejected")
 COLUMNS = (
@@ -132,11 +131,13 @@ def pair_metrics(loss: Objective, table: dict[str, Tensor], better: Tensor) -> d
     metrics |= {f"ranking/{name}": value for name, value in shares.items()}
     if not lead.loss.needs_reference:
         return metrics
-    calibrated = calibration(lead.beta * (gap - reference_gap), better)
+    # Rewards are a curve of the logratio under another divergence; their difference is the loss's own margin.
+    is_bent = lead.divergence != "reverse_kl"
+    calibrated = calibration(lead.beta * (table["margin"] if is_bent else gap - reference_gap), better)
     metrics |= {"calibration/error": calibrated.error, "calibration/factor": calibrated.factor}
     if lead.loss.takes == "margin":
         metrics["displacement/grad_weight"] = -_mean(lead.slope(table["margin"]))
-    if lead.hyper.get(F_DIVERGENCE, "reverse_kl") == "reverse_kl" and "beta" in lead.hyper:
+    if not is_bent and "beta" in lead.hyper:
         metrics |= _ideal(lead, gap, reference_gap, rater_shares(better))
     return metrics
 

@@ -9,7 +9,7 @@ from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError
 from diffalign.labels import Label
 from diffalign.losses import LOSSES, Objective
-from diffalign.losses.logp_settings import LD_ALPHA
+from diffalign.losses.logp_settings import F_DIVERGENCE, LD_ALPHA
 from diffalign.pairs.source import PairSource
 
 
@@ -43,6 +43,8 @@ def check_loss_and_data(loss: Objective, data: PairSource, label: Label) -> None
             f"these labels act on the two logratios of a pair, but the loss '{loss.name}' reads more than these. "
             "Type: --set labels=hard   or take a loss that does, such as logistic"
         )
+    if label.scale is not None:
+        _check_scale(loss)
     if label.offset is not None and any(term.loss.loss.takes != "margin" for term in loss):
         raise ConfigError(
             f"these labels contain by how much the chosen candidate is ahead, but the loss '{loss.name}' is no "
@@ -52,6 +54,26 @@ def check_loss_and_data(loss: Objective, data: PairSource, label: Label) -> None
         raise ConfigError(
             f"these labels are uncertain which candidate is better, but the loss '{loss.name}' looks at one only. "
             "Type: --set labels=hard"
+        )
+
+
+def _check_scale(loss: Objective) -> None:
+    """Raises ConfigError where a factor on a pair's logratios is no beta of its own, so that the labels would train
+    something else than they say.
+    """
+    for term in loss:
+        if term.loss.scale_is_beta:
+            continue
+        if term.loss.divergence != "reverse_kl":
+            raise ConfigError(
+                "these labels give each pair a beta of its own, a factor on its logratios, but under "
+                f"{F_DIVERGENCE}: {term.loss.divergence} the reward is a curve of the logratio, where a factor is no "
+                f"beta. Type: --set loss.{F_DIVERGENCE}=reverse_kl   or: --set labels=hard"
+            )
+        raise ConfigError(
+            f"these labels give each pair a beta of its own, but in the loss '{term.loss.name}' as it is set beta is "
+            "no factor on the margin: a scaled pair would get another target at the same beta. Type: --set "
+            "loss.relative=true   or: --set labels=hard"
         )
 
 
