@@ -36,6 +36,7 @@ class CandidateLogps:
         steps: ``(B, N)`` or None. The step of its answer that each part belongs to, from 0.
         states: ``(D, B, S)`` or None. The sum of the hidden states at each step's tokens, without gradient; zero for
             steps that an answer does not have.
+        full: ``(B,)`` or None. ``logps`` with every part in full, where it weighs some of them less (ld_alpha).
     """
 
     logps: Tensor
@@ -46,10 +47,16 @@ class CandidateLogps:
     masks: Tensor | None = None
     steps: Tensor | None = None
     states: Tensor | None = None
+    full: Tensor | None = None
 
     def detach(self) -> CandidateLogps:
         """Returns the same numbers without a gradient."""
         return map_fields(Tensor.detach, self)
+
+    @property
+    def in_full(self) -> CandidateLogps:
+        """The candidate as a likelihood: its sum has every part in full, also where a contrast weighs some less."""
+        return self if self.full is None else replace(self, logps=self.full, full=None)
 
     def scaled(self, factor: Tensor) -> CandidateLogps:
         """Returns every log-probability times its row's factor, ``(B,)``; the parts too, so that they still add up."""
@@ -61,6 +68,7 @@ class CandidateLogps:
         return replace(
             self,
             logps=upcast(self.logps) * factor,
+            full=times(self.full),
             parts=times(self.parts),
             prompts=times(self.prompts),
             divergence=times(self.divergence),
@@ -81,19 +89,30 @@ class CandidateLogps:
             return self
         logps = upcast(self.logps)
         count = lengths.to(logps).clamp(min=1.0)
+        full = None if self.full is None else upcast(self.full) / count
         parts = None if self.parts is None else upcast(self.parts) / count.unsqueeze(1)
-        return replace(self, logps=logps / count, parts=parts, lengths=None)
+        return replace(self, logps=logps / count, full=full, parts=parts, lengths=None)
 
     def length_desensitised(self, common: Tensor, alpha: float) -> CandidateLogps:
-        """Returns the candidate with its parts from position ``common`` on, ``(B, 1)``, times ``alpha``. Raises
-        ValueError without parts.
+        """Returns the candidate with its parts from position ``common`` on, ``(B, 1)``, times ``alpha``, and their
+        divergence too; ``full`` keeps the sum as it was. Raises ValueError without parts.
         """
         if self.parts is None:
             raise ValueError("ld_alpha needs each token's log-probability, but these log-probabilities are sums")
-        parts = upcast(self.parts)
-        beyond = torch.arange(parts.shape[1], device=parts.device) >= common.to(parts.device)
-        parts = torch.where(beyond, alpha * parts, parts)
-        return replace(self, logps=parts.sum(1), parts=parts)
+        beyond = torch.arange(self.parts.shape[1], device=self.parts.device) >= common.to(self.parts.device)
+
+        def weighed(x: Tensor) -> Tensor:
+            return torch.where(beyond, alpha * upcast(x), upcast(x))
+
+        parts, divergence = weighed(self.parts), self.divergence
+        full = upcast(self.logps) if self.full is None else self.full
+        return replace(
+            self,
+            logps=parts.sum(1),
+            full=full,
+            parts=parts,
+            divergence=None if divergence is None else weighed(divergence),
+        )
 
     def gated(self, reference: CandidateLogps, gate: Tensor) -> CandidateLogps:
         """Returns ``reference + gate (policy - reference)`` of each log-probability that both have, gate ``(B,)``."""

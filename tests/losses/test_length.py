@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffalign.losses import LOSSES, CandidateLogps, PairLogps
+from diffalign.losses import LOSSES, CandidateLogps, PairLogps, settings_of
 from tests.losses.logps import with_tokens
 
 CHOSEN, CHOSEN_REFERENCE = (-0.5, -1.0, -0.2, -0.8), (-0.6, -1.1, -0.5, -1.0)
@@ -90,3 +90,57 @@ def test_logps_that_are_sums_are_refused():
         logistic(0.5)(bare)
     with pytest.raises(ValueError, match=r"ld_alpha.*must lie in \[0, 1\]"):
         logistic(1.5)
+
+
+def test_the_likelihood_term_of_rpo_counts_every_token_of_the_chosen_answer():
+    # -log p / n of the chosen answer is 0.625; of a margin without its two last tokens it was (0.5 + 1.0) / 4.
+    full, none = (LOSSES["rpo"].bind(beta=0.1, eta=0.0, average=1.0, ld_alpha=a)(pair()).item() for a in (1.0, 0.0))
+    assert none - logistic(0.0)(pair()).item() == pytest.approx(0.625, rel=1e-12)
+    assert full - logistic(1.0)(pair()).item() == pytest.approx(0.625, rel=1e-12)
+    summed = LOSSES["rpo"].bind(beta=0.1, eta=1.0, ld_alpha=0.0)(pair()).item()
+    assert summed - logistic(0.0)(pair()).item() == pytest.approx(0.1 * 2.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_under_rpo_the_tail_of_the_chosen_answer_is_learnt_as_much_as_its_beginning(alpha):
+    batch = pair()
+    leaf = batch.chosen.parts.clone().requires_grad_(True)
+    moved = replace(batch, chosen=replace(batch.chosen, parts=leaf, logps=leaf.sum(1)))
+    loss = LOSSES["rpo"].bind(beta=0.1, eta=0.0, average=1.0, ld_alpha=alpha)
+    (slope,) = torch.autograd.grad((loss(moved) - logistic(alpha)(moved)).sum(), leaf)
+    assert slope[0].tolist() == pytest.approx([-0.25] * 4, rel=1e-12)
+
+
+def test_rpo_alone_adds_a_likelihood_to_a_contrast_that_ld_alpha_weighs():
+    # A structure's probabilities are a contrast as a whole. A new row here needs a test like those above.
+    rows = [row for row in LOSSES.values() if row.uses_absolute_logps and "ld_alpha" in settings_of(row)]
+    assert {row.name for row in rows} == {"rpo", "structure_reference"}
+
+
+def test_the_whole_answer_follows_a_scale_a_mean_and_a_swap():
+    batch = with_tokens()
+    short = batch.length_desensitised(0.5)
+    assert torch.equal(short.chosen.in_full.logps, batch.chosen.logps)
+    factor = torch.full_like(batch.chosen.logps, 3.0)
+    for change in (lambda b: b.per_token(), lambda b: b.scaled(factor), lambda b: b.swapped(), lambda b: b.detach()):
+        torch.testing.assert_close(change(short).chosen.in_full.logps, change(batch).chosen.logps)
+    assert batch.chosen.in_full is batch.chosen
+
+
+def test_ld_alpha_weighs_the_divergence_of_a_token_as_it_weighs_its_logratio():
+    def side(tokens, divergence=None):
+        row = torch.tensor([tokens], dtype=torch.float64)
+        apart = None if divergence is None else torch.tensor([divergence], dtype=torch.float64)
+        return CandidateLogps(row.sum(1), row, torch.tensor([len(tokens)]), divergence=apart)
+
+    batch = PairLogps(
+        side(CHOSEN, (0.02, 0.10, 0.04, 0.06)),
+        side(REJECTED, (0.03, 0.05)),
+        side(CHOSEN_REFERENCE),
+        side(REJECTED_REFERENCE),
+    )
+    # Margin 0.55 as above; the chosen answer's divergence is 0.12 + 0.5 * 0.10, the rejected one's 0.08.
+    gain = 0.55 - (0.08 - 0.17)
+    expected = -torch.nn.functional.logsigmoid(torch.tensor(0.1 * gain, dtype=torch.float64)).item()
+    found = LOSSES["sparse_po"].bind(beta=0.1, ld_alpha=0.5)(batch).item()
+    assert found == pytest.approx(expected, rel=1e-12)

@@ -33,13 +33,13 @@ def rpo(logps: PairLogps, *, beta: float, eta: float = 0.005, average: float = 0
 
     Facts: with both weights 0 it is the logistic loss. The gradient on the chosen candidate tends to ``eta beta`` as
         the margin grows, not to 0; that on the rejected one is the logistic loss's. Per sequence the two forms agree
-        at ``average = eta beta n_w``.
+        at ``average = eta beta n_w``. The likelihood is of the whole answer: ``ld_alpha`` acts on the margin only.
 
     Source: Liu et al. 2024 (arXiv 2405.16436), with the chosen candidates as the baseline; both forms and their weights
         are the released code's.
     """
-    chosen = upcast(logps.chosen.logps)
-    mean = upcast(logps.chosen.per_token().logps)
+    likelihood = logps.chosen.in_full
+    chosen, mean = upcast(likelihood.logps), upcast(likelihood.per_token().logps)
     return -F.logsigmoid(beta * logps.margin) - eta * beta * chosen - average * mean
 
 

@@ -41,7 +41,7 @@ def kto(logps: PairLogps, *, beta: float, desirable_weight: float = 1.0, undesir
         (arXiv 2404.04465), whose reward is ``-(e - e_reference)``: beta here is twice the one there.
     """
     gain, desirable = gains(logps, baseline="reference point")
-    weight = torch.where(desirable, desirable_weight, undesirable_weight).to(gain)
+    weight = torch.where(desirable, torch.full_like(gain, desirable_weight), torch.full_like(gain, undesirable_weight))
     return weight * torch.sigmoid(-beta * gain)
 
 

@@ -70,7 +70,13 @@ CORE = {
     "rpo": Plain(_rpo, ({"beta": 0.1}, {"beta": 0.5, "eta": 0.0, "average": 0.2}, {"beta": 2000.0, "eta": 0.005})),
     "orpo": Plain(_orpo, ({}, {"weight": 2.0}, {"weight": 1.0, "per_token": False}), below=-1e-3),
     "kto": Plain(
-        _kto, ({"beta": 0.1}, {"beta": 5000.0}, {"beta": 0.5, "desirable_weight": 0.5, "undesirable_weight": 2.0})
+        _kto,
+        (
+            {"beta": 0.1},
+            {"beta": 5000.0},
+            {"beta": 0.5, "desirable_weight": 0.5, "undesirable_weight": 2.0},
+            {"beta": 0.1, "desirable_weight": 1.33, "undesirable_weight": 0.7},
+        ),
     ),
     "sft": Plain(lambda e, scale, per_token: -scale * e.means(per_token)[0], ({}, {"scale": 2.0, "per_token": False})),
     "mapo": Plain(_mapo, ({}, {"k": 2.0, "temperature": 3.0, "weight": 1.0})),
