@@ -24,7 +24,7 @@ from pathlib import Path
 import yaml
 
 from diffalign.errors import ConfigError, UserError, near_miss
-from diffalign.evaluation.samples.generate import Gallery
+from diffalign.evaluation.samples.gallery import Gallery
 from diffalign.methods import METHODS
 from diffalign.pairs.dataset import read_dataset
 from diffalign.sharing.atomic import write_atomically

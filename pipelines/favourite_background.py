@@ -12,7 +12,6 @@ If this preference is not learnt, the training loop has a bug: check it before a
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.prompts import read_prompts
 from diffalign.evaluation.stats.statistics import Share, share
 from diffalign.policies.diffusion.load import ModelConfig, load_policy
+from diffalign.sharing.json_lines import write_json_lines
 from diffalign.training.loop import train
 from diffalign.training.recipe.load import load_recipe
 from pipelines.embedded.scenes import BACKGROUNDS, Scene, draw, held_out, parse
@@ -108,7 +108,7 @@ def make_pairs(folder: Path, colour: str, count: int, seed: int) -> None:
         }
         for chosen, rejected in zip(galleries["chosen"].samples, galleries["rejected"].samples, strict=True)
     ]
-    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_json_lines(folder / "metadata.jsonl", rows)
 
 
 def count_hits(comparison: Comparison, colour: str) -> BackgroundResult:

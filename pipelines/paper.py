@@ -21,7 +21,8 @@ from diffalign.errors import ConfigError, UserError
 from diffalign.evaluation.compare.load_judges import check_judges, load_judges
 from diffalign.evaluation.compare.result import Comparison, Judgement, Role
 from diffalign.evaluation.compare.run import compare_galleries
-from diffalign.evaluation.samples.generate import Gallery, generate
+from diffalign.evaluation.samples.gallery import Gallery
+from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.prompts import read_prompts
 from diffalign.evaluation.samples.score_pairs import score_pairs, summary_lines
 from diffalign.policies.policy import Policy

@@ -17,7 +17,6 @@ rates from scores as in Wu et al. 2024 (arXiv 2405.00675).
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from diffalign.evaluation.samples.medium import MEDIA
 from diffalign.evaluation.samples.score_folder import add_scores
 from diffalign.policies.policy import Policy, Progress
 from diffalign.scorers.scorer import Scorer, SupportsPromptCheck
-from diffalign.sharing.atomic import write_atomically
+from diffalign.sharing.json_lines import write_json_lines
 
 
 @dataclass(frozen=True)
@@ -155,8 +154,7 @@ def win_rates(scores: Sequence[float]) -> list[float]:
 
 
 def _write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return write_json_lines(path, rows)
 
 
 def _list_row(prompt: Text, samples: Sequence[ScoredSample]) -> dict[str, Any]:

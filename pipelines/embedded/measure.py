@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from diffalign.evaluation.stats.statistics import share
+from diffalign.sharing.json_lines import text_lines
 from pipelines.embedded import scenes, scorer_images, training_utils
 
 STEPS, GUIDANCE = 15, 2.0  # recommended sampling
@@ -176,7 +177,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.ceiling:
         return ceiling(args.assets, args.work, args.packages, args.limit)
-    prompts = (args.assets / "prompts" / f"{args.prompts}.txt").read_text().splitlines()[: args.limit]
+    prompts = text_lines(args.assets / "prompts" / f"{args.prompts}.txt")[: args.limit]
     pipe = load_pipeline(args.assets / "model")
     began = time.monotonic()
     sample(pipe, prompts[:16], list(range(16)), args.steps, args.guidance)

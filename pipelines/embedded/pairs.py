@@ -9,12 +9,12 @@ worst, and so on, if the gap is large enough. Images are kept in the work folder
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from diffalign.sharing.json_lines import text_lines, write_json_lines
 from pipelines.embedded import measure, scenes, training_utils
 
 FIRST_SEED = 1_000_000
@@ -100,7 +100,7 @@ def choose(scores: np.ndarray, gap: float, per_prompt: int) -> list[tuple[int, i
 
 def write_pairs(args: argparse.Namespace) -> None:
     """Draws and scores images, chooses pairs, and writes their folder."""
-    prompts = (args.assets / "prompts" / "train.txt").read_text().splitlines()
+    prompts = text_lines(args.assets / "prompts" / "train.txt")
     (args.work / "drawn").mkdir(parents=True, exist_ok=True)
     pipe, starts = measure.load_pipeline(args.assets / "model"), range(0, len(prompts), PART)
     images = np.concatenate([draw_part(args.work / "drawn", pipe, prompts, start, args) for start in starts])
@@ -120,7 +120,7 @@ def write_pairs(args: argparse.Namespace) -> None:
             row[f"seed_{name}"] = FIRST_SEED + args.samples * prompt + i
             Image.fromarray(images[prompt, i]).save(folder / row[f"{name}_file_name"], optimize=True)
         rows.append(row)
-    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_json_lines(folder / "metadata.jsonl", rows)
     facts = {"count": len(rows), "prompts": len({row["prompt"] for row in rows}), "gap": args.gap}
     (args.assets / "pairs" / "README.md").write_text(CARD.format(steps=args.steps, guidance=args.guidance, **facts))
     print(facts, "gap quantiles", np.quantile([r["chosen_score"] - r["rejected_score"] for r in rows], [0.1, 0.5, 0.9]))

@@ -1,12 +1,12 @@
 """Utilities of the trainings: rendered scenes on disk, resumable checkpoints, learning rates, image conversion."""
 
-import json
 import math
 import os
 from pathlib import Path
 
 import numpy as np
 
+from diffalign.sharing.json_lines import numbered_lines, parse_json, write_json_lines
 from pipelines.embedded import scenes
 from pipelines.embedded.art import Art
 
@@ -27,8 +27,8 @@ def rendered(work: Path, art: Art, name: str, count: int, seed: int) -> tuple[np
         for i, scene in enumerate(drawn):
             images[i] = scenes.render(scene, art, rng)
         images.flush()
-        write_atomically(scene_file, lambda path: path.write_text("\n".join(json.dumps(vars(s)) for s in drawn)))
-    drawn = [scenes.Scene(**json.loads(line)) for line in scene_file.read_text().splitlines()]
+        write_json_lines(scene_file, map(vars, drawn))
+    drawn = [scenes.Scene(**parse_json(line)) for _, line in numbered_lines(scene_file)]
     return np.load(image_file, mmap_mode="r")[:count], drawn[:count]
 
 

@@ -50,6 +50,7 @@ def flip(
     """Write the pairs with some labels flipped: a random share, given rows, or those that judges contradict."""
     from diffalign.data.records.score_table import read_scores
     from diffalign.data.transforms import collect_votes, flip_disputed, flip_named, flip_share
+    from diffalign.sharing.json_lines import text_lines
 
     if sum((share is not None, ids is not None, bool(scores or scorer))) != 1:
         raise UserError(
@@ -62,7 +63,7 @@ def flip(
     elif ids is not None:
         if not ids.is_file():
             raise UserError(f"there is no file of ids at '{ids}'.")
-        result = flip_named(rows, [line.strip() for line in ids.read_text("utf-8").splitlines() if line.strip()])
+        result = flip_named(rows, text_lines(ids))
     else:
         votes = collect_votes(pair_set.pairs, [read_scores(path) for path in scores], scorer, scale)  # type: ignore[arg-type]
         mean_of = {pair.id: mean for pair, mean in zip(pair_set.pairs, votes.means, strict=True)}

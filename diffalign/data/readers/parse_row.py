@@ -21,7 +21,7 @@ from diffalign.data.records.pair import (
     Pair,
 )
 from diffalign.data.storage.hash_set import HashSet
-from diffalign.data.storage.lazy_table_cell import inside
+from diffalign.data.storage.inside_folder import inside, is_file
 from diffalign.errors import DataError, near_miss
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".jxl"))
@@ -67,7 +67,7 @@ def as_number(value: Any) -> float | None:
         return None
     try:
         value = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None
 
@@ -119,7 +119,7 @@ def existing_file(root: Path, name: str) -> Path:
     path = inside(root, name)
     if path is None:
         raise Drop(OUTSIDE, f"'{name}' lies outside '{root}'; to allow it, set root to a folder that contains it")
-    if not path.is_file():
+    if not is_file(path):
         raise Drop(MISSING_FILE, f"'{name}'")
     return path
 

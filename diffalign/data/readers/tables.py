@@ -9,6 +9,7 @@ import csv
 import gzip
 import json
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,8 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.storage.lazy_table_cell import TableCell, arrow_batches, arrow_table
+from diffalign.data.storage.lazy_table_cell import READ_ERRORS, TableCell, arrow_batches, arrow_table, one_line
 from diffalign.errors import DataError
+from diffalign.sharing.json_lines import parse_json, refuse_half_pairs
 
 BINARY = (".parquet", ".arrow")
 TEXT = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
@@ -81,15 +83,17 @@ class Table:
             yield row
 
     def _schema(self) -> Any:
-        import pyarrow
         import pyarrow.parquet as parquet
 
         try:
             if self.path.suffix == ".arrow":
                 return arrow_table(self.path).schema
             return parquet.read_schema(self.path, memory_map=True)
-        except (OSError, pyarrow.ArrowException) as error:
-            raise DataError(f"'{self.path}' is not a readable {self.path.suffix[1:]} file: {error}") from error
+        except READ_ERRORS as error:
+            kind = self.path.suffix[1:]
+            raise DataError(
+                f"'{self.path}' is not a readable {kind} file: {one_line(error)}. Copy or download it again."
+            ) from error
 
     def _binary(self) -> Iterator[TableRow]:
         schema = self._schema()
@@ -97,13 +101,23 @@ class Table:
         read = [name for name in schema.names if name not in handles]
         file, number = str(self.path), 0
         for batch in self._batches(read, whole=not handles):
-            for values in _dicts(batch) if read else ({} for _ in range(batch.num_rows)):
+            for values, problem in _dicts(batch) if read else (({}, "") for _ in range(batch.num_rows)):
                 values.update((name, TableCell(file, name, number)) for name in handles)
-                yield TableRow(f"{self.path.name}:{number}", values)
+                yield TableRow(f"{self.path.name}:{number}", values, problem)
                 number += 1
 
     def _batches(self, columns: list[str], whole: bool) -> Iterator[Any]:
-        """Yields a few rows at a time, to limit memory. ``whole``: ``columns`` are all columns of the file."""
+        """Yields a few rows at a time, to limit memory. ``whole``: ``columns`` are all columns of the file.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        try:
+            yield from self._damageable_batches(columns, whole)
+        except READ_ERRORS as error:
+            raise DataError(f"'{self.path}' is damaged: {one_line(error)}. Copy or download it again.") from error
+
+    def _damageable_batches(self, columns: list[str], whole: bool) -> Iterator[Any]:
         if self.path.suffix == ".arrow":
             if whole:
                 yield from arrow_batches(self.path)
@@ -127,7 +141,7 @@ class Table:
                     yield from self._jsonl(lines)
         except UnicodeDecodeError as error:
             raise DataError(f"'{self.path}' is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"'{self.path}' cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
     def _jsonl(self, lines: Any) -> Iterator[TableRow]:
@@ -138,14 +152,15 @@ class Table:
     def _row(self, number: int, line: str) -> TableRow:
         source = f"{self.path.name}:{number}"
         try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            values = parse_json(line)
+        except ValueError as error:
             return TableRow(source, {}, f"not JSON: {error}")
         return TableRow(source, values) if isinstance(values, dict) else TableRow(source, {}, "not a JSON object")
 
     def _json(self, lines: Any) -> Iterator[TableRow]:
+        text = lines.read()
         try:
-            rows = json.load(lines)
+            rows = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DataError(f"'{self.path}' is not JSON: {error}. With one object per line, name it .jsonl.") from error
         if isinstance(rows, dict):
@@ -155,8 +170,8 @@ class Table:
             raise DataError(f"'{self.path}' must hold a list of objects, one per pair: [{{...}}, {{...}}].")
         for number, values in enumerate(rows, 1):
             is_object = isinstance(values, dict)
-            problem = "" if is_object else "not a JSON object"
-            yield TableRow(f"{self.path.name}:{number}", values if is_object else {}, problem)
+            problem = _half_pair_problem(values) if is_object else "not a JSON object"
+            yield TableRow(f"{self.path.name}:{number}", {} if problem else values, problem)
 
     def _csv(self, lines: Any) -> Iterator[TableRow]:
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
@@ -172,6 +187,14 @@ class Table:
             raise DataError(f"'{self.path}' is not CSV: {error} (line {table.line_num}).") from error
 
 
+def _half_pair_problem(values: Any) -> str:
+    try:
+        refuse_half_pairs(values)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _holds_bytes(kind: Any) -> bool:
     import pyarrow.types as types
 
@@ -180,7 +203,23 @@ def _holds_bytes(kind: Any) -> bool:
     return types.is_binary(kind) or types.is_large_binary(kind)
 
 
-def _dicts(batch: Any, size: int = 64) -> Iterator[dict[str, Any]]:
-    """Yields a batch's rows as dictionaries, converted a few at a time: Python objects are several times larger."""
+def _dicts(batch: Any, size: int = 64) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yields a batch's rows as dictionaries, each with its problem where a cell has no value in Python.
+
+    They are converted a few at a time: Python objects are several times larger.
+    """
     for start in range(0, batch.num_rows, size):
-        yield from batch.slice(start, size).to_pylist()
+        part = batch.slice(start, size)
+        try:
+            yield from ((values, "") for values in part.to_pylist())
+        except (ValueError, OverflowError):  # a text that is not UTF-8, or a date beyond Python's
+            yield from (_dict(part.slice(row, 1)) for row in range(part.num_rows))
+
+
+def _dict(row: Any) -> tuple[dict[str, Any], str]:
+    try:
+        return row.to_pylist()[0], ""
+    except UnicodeDecodeError as error:
+        return {}, f"a text is not UTF-8 ({error.reason})"
+    except (ValueError, OverflowError) as error:
+        return {}, str(error)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from diffalign.data.records.pair import Pair
 from diffalign.sharing.atomic import write_atomically
+from diffalign.sharing.json_lines import intact_values, json_line
 
 Progress = Callable[[str, int, int], None]
 
@@ -72,23 +74,21 @@ class ProgressFile:
             self._path.unlink(missing_ok=True)
 
     def _write(self, path: Path) -> None:
-        text = json.dumps(self._made_by) + "\n" + "".join(_line(name, row) for name, row in self.rows.items())
+        text = json_line(self._made_by) + "".join(_line(name, row) for name, row in self.rows.items())
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def _read(self, path: Path) -> None:
         """Reads the rows of earlier calls. A truncated last line is ignored, and the file is rewritten without it."""
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-        try:
-            if json.loads(lines[0]) != self._made_by:
-                return
-            for line in filter(None, lines[1:]):
-                name, row = json.loads(line)
+        values = intact_values(path)
+        if next(values, None) != self._made_by:
+            return
+        for value in values:
+            with suppress(ValueError, TypeError):
+                name, row = value
                 self.rows[str(name)] = dict(row)
-        except (ValueError, TypeError):
-            pass
         if self.rows:
             self._write(path)
 
 
 def _line(name: str, row: Mapping[str, Any]) -> str:
-    return json.dumps([name, dict(row)], ensure_ascii=False) + "\n"
+    return json_line([name, dict(row)])

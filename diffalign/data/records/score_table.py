@@ -14,7 +14,6 @@ A number of the example as a whole, such as a weight, is stored under the role t
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shlex
@@ -27,6 +26,7 @@ from diffalign.data.records.lazy_pairs import map_pairs
 from diffalign.data.records.pair import Pair, PairSet
 from diffalign.errors import DataError, near_miss
 from diffalign.sharing.atomic import write_atomically
+from diffalign.sharing.json_lines import json_line, parse_json
 
 SCORES = "scores"
 """Name of the subfolder of a data folder, and part of a file's name, that hold scores: never read as pairs."""
@@ -90,7 +90,7 @@ def write_scores(
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(head) + "\n")
+            file.write(json_line(head))
             file.writelines(score_line(name, row, roles) for name, row in rows.items())
 
     write_atomically(path, write)
@@ -99,12 +99,11 @@ def write_scores(
 
 def score_line(name: str, row: tuple[float, ...], roles: Sequence[str] = ROLES) -> str:
     """Returns the line of one pair."""
-    return json.dumps({"id": name, **dict(zip(roles, row, strict=True))}) + "\n"
+    return json_line({"id": name, **dict(zip(roles, row, strict=True))})
 
 
-def parse_score_line(line: str, roles: Sequence[str] = ROLES) -> tuple[str, tuple[float, ...]]:
-    """Parses a line into a pair's id and scores. Raises ValueError unless it holds finite scores."""
-    values = json.loads(line)
+def parse_score_row(values: Any, roles: Sequence[str] = ROLES) -> tuple[str, tuple[float, ...]]:
+    """Returns a pair's id and scores from the value of a line. Raises ValueError unless it holds finite scores."""
     if not isinstance(values, dict) or not {"id", *roles} <= set(values):
         raise ValueError(f"expected an object with id, {' and '.join(roles)}")
     return str(values["id"]), tuple(_finite_number(values[role]) for role in roles)
@@ -123,18 +122,18 @@ def read_scores(path: str | Path) -> ScoreTable:
     number = 1
     try:
         with path.open(encoding="utf-8") as lines:
-            head: Any = json.loads(next(lines, "null"))
+            head: Any = parse_json(next(lines, "null"))
             scorer, count = str(head["scorer"]), int(head["pairs"])
             low, high = _finite_number(head["low"]), _finite_number(head["high"])
             roles = tuple(map(str, head.get("roles", ROLES)))
             for number, line in enumerate(lines, 2):  # noqa: B007  (for the message below)
-                name, row = parse_score_line(line, roles)
+                name, row = parse_score_row(parse_json(line), roles)
                 if name in rows:
                     raise ValueError(f"the pair '{name}' occurs twice")
                 if not low <= min(row) <= max(row) <= high:
                     raise ValueError(f"a score lies outside [{low}, {high}], which the first line states")
                 rows[name] = row
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         problem = f"no '{error.args[0]}'" if isinstance(error, KeyError) else str(error)
         raise DataError(
             f"{path}, line {number}, is not a line of a file of scores: {problem}. Expected a file that `diffalign "

@@ -16,11 +16,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffalign.data.storage.inside_folder import inside
 from diffalign.errors import DataError
 
 OPEN_FILES = 4
 GROUP_BYTES = 32 * 2**20
 """A column of a row group up to this size is kept whole; a larger one is read in small batches."""
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+)
+"""What pyarrow raises on a file that is damaged or not of its kind; pyarrow's own errors are of these types."""
+
+
+def one_line(error: Exception) -> str:
+    """Returns the first line of an error's message without its full stop, for the middle of a sentence."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +59,9 @@ class TableCell:
         try:
             with _lock:
                 value = _open_table(self.file).value(self.column, self.row)
-        except (OSError, KeyError, IndexError, ValueError) as error:
+        except READ_ERRORS as error:
             raise DataError(
-                f"cannot read {self}: {error}. Was the file moved or rewritten since it was listed?"
+                f"cannot read {self}: {one_line(error)}. Was the file moved or rewritten since it was listed?"
             ) from error
         if isinstance(value, dict):
             value = value.get("bytes") or _read_named_file(self.file, value.get("path"))
@@ -175,16 +192,3 @@ def _read_named_file(table: str, name: str | None) -> bytes | None:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{table} names the file '{name}', which cannot be read: {error.strerror}.") from error
-
-
-def inside(root: Path, name: str) -> Path | None:
-    """Returns ``root / name`` when that stays within ``root``, otherwise None.
-
-    Only the name decides. Symbolic links within the folder were made by its owner (download caches consist of them),
-    while a name like ``../../key`` or ``/etc/passwd`` comes with the data.
-    """
-    if "\0" in name:
-        return None
-    base = os.path.abspath(root)
-    path = os.path.normpath(os.path.join(base, name))
-    return Path(path) if path.startswith(base.rstrip(os.sep) + os.sep) else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffalign.data.storage.inside_folder import inside, is_file
 from diffalign.data.transforms.curriculum import Curriculum
 from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import DataError, UserError, near_miss
@@ -84,7 +86,9 @@ def read_stages(folder: str | Path) -> StageFiles:
         ) from error
     check_reference(stages.reference)
     for file in stages.files:
-        if not file.is_file():
+        if inside(path.parent, os.path.relpath(file, path.parent)) is None:
+            raise DataError(f"{path} names '{file}', which lies outside its folder and is not read.")
+        if not is_file(file):
             raise DataError(f"{path} names '{file.name}', which does not exist. Make the stages again.")
     return stages
 

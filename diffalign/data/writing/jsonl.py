@@ -10,7 +10,6 @@ shared. Single answers are written as TRL's ``prompt``, ``completion``, ``label`
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from diffalign.data.storage.hash_set import HashSet
 from diffalign.data.writing.media_files import MediaFiles
 from diffalign.errors import DataError, UserError
 from diffalign.sharing.atomic import write_atomically
+from diffalign.sharing.json_lines import json_line
 
 _READ_COLUMNS = {"rejected_prompt", "augmented_prompt", *(name for names in FURTHER.values() for name in names)}
 
@@ -112,16 +112,6 @@ def columns_of(row: PairRow, files: MediaFiles, ranked: bool = False) -> dict[st
     further = {role: answer for role, answer in pair.further.items() if role not in ranks}
     _check_roundtrip(replace(pair, scores=scores, further=further), columns, used, row.columns, ranked)
     return columns | {name: value for name, value in row.columns.items() if name not in columns}
-
-
-def json_line(columns: Mapping[str, Any]) -> str:
-    """Returns a row as one line of JSON; text stays readable unless UTF-8 cannot encode it."""
-    text = json.dumps(columns, ensure_ascii=False)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON can hold as an escape
-        text = json.dumps(columns)
-    return text + "\n"
 
 
 def _check_roundtrip(

@@ -19,7 +19,7 @@ import torch
 
 from diffalign.evaluation.compare.differential_information_entropy import DifferentialEntropy, mean_differential_entropy
 from diffalign.evaluation.compare.sample_logps import SampleLogps, sample_logps
-from diffalign.evaluation.samples.generate import Gallery
+from diffalign.evaluation.samples.gallery import Gallery
 from diffalign.losses.diagnostics.monitors import Dispersion, dispersion
 from diffalign.policies.policy import Policy
 

@@ -9,7 +9,6 @@ Source: Gao et al. 2022 (arXiv 2210.10760), scores of a training and of a true r
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from diffalign.evaluation.compare.result import Role
 from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.stats.statistics import WinRate, percent, win_rate
 from diffalign.scorers.scorer import Scorer
+from diffalign.sharing.json_lines import intact_values, json_line
 
 DRIFT_FILE = "drift.jsonl"
 """Name of the file in the run's folder that holds the drift at each preview."""
@@ -134,15 +134,14 @@ def append_drift(folder: Path, step: int, drift: Drift) -> None:
     """Appends the drift at a step to :data:`DRIFT_FILE` in the run's folder."""
     row = {"step": step, "value": drift.value, "error": drift.error, "unit": drift.unit, "samples": drift.samples}
     with (folder / DRIFT_FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({k: v if v != math.inf else None for k, v in row.items()}) + "\n")
+        file.write(json_line({k: v if v != math.inf else None for k, v in row.items()}))
 
 
 def _read_drifts(path: Path) -> dict[int, Drift]:
     """Reads drifts by step. The last line of a repeated step counts, and a line truncated by a kill is skipped."""
     drifts = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for row in intact_values(path):
         try:
-            row = json.loads(line)
             step, error = row.pop("step"), row.pop("error")
             drifts[step] = Drift(error=math.inf if error is None else error, **row)
         except (ValueError, KeyError, TypeError):

@@ -18,7 +18,8 @@ from diffalign.evaluation.compare.lengths import compare_lengths
 from diffalign.evaluation.compare.load_judges import check_judges
 from diffalign.evaluation.compare.result import Comparison, Judgement, Role
 from diffalign.evaluation.samples.diversity import choose_space, compare_diversity
-from diffalign.evaluation.samples.generate import Gallery, Sample, generate, read_gallery
+from diffalign.evaluation.samples.gallery import Gallery, Sample, read_gallery
+from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.stats.statistics import Share, share, win_rate
 from diffalign.policies.policy import Policy, Progress

@@ -5,7 +5,6 @@ The numbers are defined in `losses.diagnostics.credit`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from diffalign.losses.diagnostics.token_credit import token_rewards
 from diffalign.policies.language.policy import LanguagePolicy
 from diffalign.randomness import Draw
 from diffalign.sharing.atomic import write_atomically
+from diffalign.sharing.json_lines import json_lines
 
 STYLE = (
     "body{font:16px/1.7 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;"
@@ -109,7 +109,7 @@ def write_token_rewards(path: Path, rows: Sequence[AnswerRewards], *, beta: floa
         UserError: Another ending.
     """
     if path.suffix == ".jsonl":
-        text = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+        text = json_lines(map(asdict, rows))
     elif path.suffix == ".html":
         text = token_rewards_page(rows, beta=beta)
     else:

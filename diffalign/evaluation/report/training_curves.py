@@ -6,7 +6,6 @@ Rows are flat dictionaries with TRL's names, one per logged step; a missing valu
 from __future__ import annotations
 
 import io
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from diffalign.sharing.json_lines import intact_values
 
 # Placeholder colours for matplotlib, and the page's CSS colours that replace them (with a fallback outside a page).
 INK, LINE, FIRST, SECOND = "#010101", "#020202", "#030303", "#040404"
@@ -104,17 +105,7 @@ _CHART_SPECS = (
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Reads the rows of ``metrics.jsonl``. A missing file has no rows, and a line truncated by a kill is skipped."""
-    if not Path(path).is_file():
-        return []
-    rows = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
+    return [row for row in intact_values(path) if isinstance(row, dict)]
 
 
 def charts(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:

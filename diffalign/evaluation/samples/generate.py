@@ -11,45 +11,16 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffalign.errors import DataError, RunError, UserError
-from diffalign.evaluation.samples.medium import MEDIA, Medium, find_medium, medium_of_file
+from diffalign.errors import RunError, UserError
+from diffalign.evaluation.samples.gallery import MADE_BY, METADATA, Gallery, Sample, read_made_by
+from diffalign.evaluation.samples.medium import Medium, find_medium
 from diffalign.policies.policy import Policy, Progress
 from diffalign.scorers.scorer import state_hash
 from diffalign.sharing.atomic import write_atomically
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One generated sample on disk."""
-
-    path: Path
-    prompt: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """The samples of one model.
-
-    Args:
-        folder: Folder of the samples.
-        samples: In the order of prompts, then seeds.
-        made_by: Contents of ``made_by.json``: model, weights and settings; empty for folders of other programs.
-        medium: Kind of samples, a name in :data:`~diffalign.evaluation.samples.medium.MEDIA`.
-    """
-
-    folder: Path
-    samples: tuple[Sample, ...]
-    made_by: Mapping[str, Any]
-    medium: str = "image"
-
-    def contents(self) -> list[Any]:
-        """Returns what scorers take, in the order of the samples: paths of images, or the texts themselves."""
-        return [MEDIA[self.medium].read(sample.path) for sample in self.samples]
+from diffalign.sharing.json_lines import write_json_lines
 
 
 def generate(
@@ -103,8 +74,7 @@ def generate(
             if progress is not None:
                 progress(medium.plural, done, len(samples))
     rows = [_metadata_row(sample, medium) for sample in samples]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_atomically(folder / "metadata.jsonl", lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_json_lines(folder / METADATA, rows)
     return Gallery(folder, tuple(samples), made_by, medium.name)
 
 
@@ -127,50 +97,6 @@ def _metadata_row(sample: Sample, medium: Medium) -> dict[str, Any]:
     return {**row, **medium.columns(medium.read(sample.path))}
 
 
-def read_gallery(folder: Path) -> Gallery:
-    """Reads a folder of samples with ``metadata.jsonl``, of :func:`generate` or of an ImageFolder (``text`` serves as
-    ``prompt``).
-
-    A row without a seed gets the number of earlier rows of its prompt, so that folders pair by position.
-
-    Raises:
-        DataError: No metadata, an unreadable line, or a missing file.
-    """
-    folder = Path(folder)
-    path = folder / "metadata.jsonl"
-    if not path.is_file():
-        raise DataError(
-            f"{folder} has no metadata.jsonl. Expected one JSON object per line with file_name, prompt and seed, in "
-            "the folder of the samples. `diffalign generate` writes it."
-        )
-    samples: list[Sample] = []
-    rows_of_prompt: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            name, prompt = str(row["file_name"]), str(row["prompt"] if "prompt" in row else row["text"])
-            seed = int(row.get("seed", rows_of_prompt.get(prompt, 0)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{path}, line {number}: expected an object with file_name and prompt, got {line[:80]!r}. "
-                "Correct the line."
-            ) from error
-        if not (folder / name).is_file():
-            raise DataError(f"{path}, line {number}: the file {name} is missing. Put it back, or remove the line.")
-        rows_of_prompt[prompt] = rows_of_prompt.get(prompt, 0) + 1
-        samples.append(Sample(folder / name, prompt, seed))
-    made_by_file = folder / "made_by.json"
-    made_by = json.loads(made_by_file.read_text("utf-8")) if made_by_file.is_file() else {}
-    media = {medium_of_file(sample.path).name for sample in samples} or {"image"}
-    if len(media) > 1:
-        raise DataError(
-            f"{path} names files of several media ({', '.join(sorted(media))}). Put each medium into its own folder."
-        )
-    return Gallery(folder, tuple(samples), made_by, media.pop())
-
-
 def _file_name(prompt: str, seed: int, medium: Medium) -> str:
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].strip("-") or medium.noun
     return f"{slug}-{hashlib.sha256(prompt.encode()).hexdigest()[:8]}-s{seed}{medium.suffix}"
@@ -188,9 +114,9 @@ def _made_by(policy: Policy, reference: bool, settings: Mapping[str, Any]) -> di
 
 def _check_or_write_made_by(folder: Path, made_by: Mapping[str, Any]) -> None:
     """Writes ``made_by.json``, or raises RunError if the folder holds samples of another model or other settings."""
-    path = folder / "made_by.json"
+    path = folder / MADE_BY
     if path.is_file():
-        recorded = json.loads(path.read_text("utf-8"))
+        recorded = read_made_by(folder)
         if recorded != made_by:
             other = ", ".join(sorted(key for key in made_by if recorded.get(key) != made_by[key]))
             raise RunError(

@@ -6,17 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffalign.errors import UserError
+from diffalign.sharing.json_lines import refuse_half_pairs, text_lines
 
 
 def read_prompts(given: Sequence[str]) -> list[str]:
     """Returns prompts, with each ``@FILE`` replaced by the lines of the file; empty lines are left out.
 
     Raises:
-        UserError: A missing file, or no prompt at all.
+        UserError: A missing file, no prompt at all, or a prompt with half a surrogate pair, which has no UTF-8.
+        DataError: The file cannot be read or is not UTF-8.
     """
     prompts: list[str] = []
     for text in given:
         if not text.startswith("@"):
+            try:
+                refuse_half_pairs(text)
+            except ValueError as error:
+                raise UserError(f"the prompt {ascii(text[:40])} cannot be used: {error}.") from error
             prompts.append(text)
             continue
         path = Path(text[1:])
@@ -25,7 +31,7 @@ def read_prompts(given: Sequence[str]) -> list[str]:
                 f"the prompt '{text}' names a file that does not exist. Give @FILE with one prompt a line, "
                 "or the prompt itself."
             )
-        prompts += [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        prompts += text_lines(path)
     if not prompts:
         raise UserError(f"there is no prompt in {list(given)}. Give a prompt, or @FILE with one prompt a line.")
     return prompts

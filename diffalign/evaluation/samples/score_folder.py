@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import Any
 from diffalign.data.readers.tables import Table
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.errors import DataError, UserError
-from diffalign.evaluation.samples.generate import read_gallery
+from diffalign.evaluation.samples.gallery import bad_row, metadata_rows, read_gallery
 from diffalign.evaluation.samples.medium import MEDIA
 from diffalign.scorers import SCORERS, load_scorer, scorer_entry
-from diffalign.sharing.atomic import write_atomically
+from diffalign.sharing.json_lines import write_json_lines
+
+_COLUMNS = "prompt and completion"
 
 
 def is_sample_folder(source: str | Path) -> bool:
@@ -65,11 +66,13 @@ def score_folder(folder: Path, specs: Sequence[str], device: str = "cpu") -> lis
 
 def add_scores(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
     """Adds scores to ``metadata.jsonl``: ``columns`` holds, for each scorer, one number per row."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    for number, row in enumerate(rows):
-        row["scores"] = {**row.get("scores", {}), **{spec: column[number] for spec, column in columns.items()}}
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    rows = []
+    for number, (place, row) in enumerate(metadata_rows(path.parent, "scores")):
+        earlier = row.get("scores") or {}
+        if not isinstance(earlier, dict):
+            raise bad_row(place, row, "scores by scorer")
+        rows.append({**row, "scores": {**earlier, **{spec: column[number] for spec, column in columns.items()}}})
+    write_json_lines(path, rows)
 
 
 def _samples(folder: Path) -> tuple[str, list[Text], list[Any]]:
@@ -80,18 +83,13 @@ def _samples(folder: Path) -> tuple[str, list[Text], list[Any]]:
         return gallery.medium, [sample.prompt for sample in gallery.samples], gallery.contents()
     prompts: list[Text] = []
     texts: list[Text] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
+    for place, row in metadata_rows(folder, _COLUMNS):
         try:
-            row = json.loads(line)
-            prompts.append(_text(row["prompt"]))
-            texts.append(_text(row["completion"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path}, line {number}: expected an object with prompt and completion, got {line[:80]!r}. "
-                "Correct the line."
-            ) from error
+            prompt, completion = _text(row["prompt"]), _text(row["completion"])
+        except (KeyError, TypeError) as error:
+            raise bad_row(place, row, _COLUMNS) from error
+        prompts.append(prompt)
+        texts.append(completion)
     return "text", prompts, texts
 
 

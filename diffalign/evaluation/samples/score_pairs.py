@@ -6,9 +6,9 @@ are scored, the complete table is written under its own name.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from diffalign.data.records.pair import Media, Pair, PairSet
 from diffalign.data.records.score_table import (
     Rows,
     ScoreTable,
-    parse_score_line,
+    parse_score_row,
     read_scores,
     score_line,
     scores_path,
@@ -28,6 +28,7 @@ from diffalign.evaluation.samples.medium import MEDIA
 from diffalign.scorers import Scorer, load_scorer, scorer_entry
 from diffalign.scorers.scorer import SupportsPromptCheck
 from diffalign.sharing.atomic import write_atomically
+from diffalign.sharing.json_lines import intact_values, json_line
 
 Progress = Callable[[str, int, int], None]
 CACHE_SIZE = 4096
@@ -81,7 +82,7 @@ def score_pairs(
     rows = {pair.id: done[pair.id] for pair in pair_set.pairs if pair.id in done}
     missing = [index for index, pair in enumerate(pair_set.pairs) if pair.id not in rows]
     if missing:
-        text = json.dumps(head) + "\n" + "".join(score_line(name, row) for name, row in rows.items())
+        text = json_line(head) + "".join(score_line(name, row) for name, row in rows.items())
         write_atomically(part, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     cache: dict[tuple[Text, Media], float] = {}
     for start in range(0, len(missing), batch):
@@ -170,13 +171,11 @@ def _read_complete(path: Path, head: Mapping[str, str]) -> Rows:
 def _read_partial(part: Path, head: Mapping[str, str]) -> dict[str, tuple[float, ...]]:
     """Reads the rows of an interrupted call, without a truncated last line; none if the scorer was another one."""
     rows: dict[str, tuple[float, ...]] = {}
-    lines = part.read_text(encoding="utf-8", errors="replace").split("\n") if part.is_file() else []
-    try:
-        if not lines or json.loads(lines[0]) != head:
-            return {}
-        for line in filter(None, lines[1:]):
-            name, row = parse_score_line(line)
+    values = intact_values(part)
+    if next(values, None) != head:
+        return {}
+    for value in values:
+        with suppress(ValueError):
+            name, row = parse_score_row(value)
             rows[name] = row
-    except ValueError:
-        pass
     return rows

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from diffalign.errors import ConfigError, near_miss
+from diffalign.sharing.json_lines import intact_values, json_line
 
 PACKAGES = {
     "tensorboard": "tensorboard",
@@ -48,7 +48,7 @@ class MetricsFile:
     def append(self, record: Mapping[str, Any]) -> None:
         """Adds a line."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json_line(record))
 
     def size(self) -> int:
         """Returns the number of bytes so far, which a checkpoint stores."""
@@ -68,6 +68,4 @@ class MetricsFile:
 
     def records(self) -> list[dict[str, Any]]:
         """Returns all lines so far."""
-        if not self.path.exists():
-            return []
-        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return list(intact_values(self.path))

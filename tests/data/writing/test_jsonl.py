@@ -11,7 +11,7 @@ from diffalign.data.readers import read_pairs
 from diffalign.data.readers.pairs_with_extra_columns import PairRow, RowsWithColumns, unread_columns
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import Answer, Pair
-from diffalign.data.writing.jsonl import json_line, write_pairs
+from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import DataError, UserError
 from tests.data import fixtures
 
@@ -233,10 +233,6 @@ def test_rows_that_would_not_be_read_back_are_refused_and_the_old_file_stays(lin
 def test_other_kinds_of_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="Type: t.jsonl"):
         write_pairs(tmp_path / "t.csv", [PairRow(PLAIN)])
-
-
-def test_text_stays_readable_unless_utf8_cannot_hold_it():
-    assert "ü" in json_line({"a": "ü"}) and json.loads(json_line({"a": "\ud800"})) == {"a": "\ud800"}
 
 
 def test_turns_are_written_as_turns(tmp_path):

@@ -11,7 +11,8 @@ from diffalign.errors import DataError, RunError, UserError
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import compare, compare_galleries
 from diffalign.evaluation.samples.diversity import PIXELS, choose_space, compare_diversity
-from diffalign.evaluation.samples.generate import generate, read_gallery
+from diffalign.evaluation.samples.gallery import read_gallery
+from diffalign.evaluation.samples.generate import generate
 from tests.evaluation.fakes import PlainPolicy, RedHit, Redness
 
 PROMPTS, SEEDS = ["a fox", "a red apple", "<script>alert(1)</script>"], [3, 7]

@@ -16,7 +16,8 @@ from diffalign.evaluation.report.sheet import examples
 from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
 from diffalign.evaluation.samples.diversity import BIGRAMS, compare_diversity
-from diffalign.evaluation.samples.generate import generate, read_gallery
+from diffalign.evaluation.samples.gallery import read_gallery
+from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import MEDIA, medium_of
 from diffalign.evaluation.stats.heldout_agreement import agreements
 from diffalign.evaluation.stats.statistics import share

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from diffalign.data.media.decode import open_image
 from diffalign.data.media.preprocess import prepare_image
 from diffalign.data.records.pair import Answer, Pair
-from diffalign.data.storage.lazy_table_cell import inside
+from diffalign.data.storage.inside_folder import inside, is_file
 from diffalign.errors import DataError
 from diffalign.policies.diffusion.config import RegionConfig
 
@@ -41,7 +41,7 @@ def find_mask(folder: Path, pair: Pair, role: str, answer: Answer) -> Path:
     names = [f"{name}.png" for name in (f"{pair.id}-{role}", *stem, pair.id)]
     for name in names:
         path = inside(folder, name)
-        if path is not None and path.is_file():
+        if path is not None and is_file(path):
             return path
     raise DataError(
         f"pair '{pair.id}' ({pair.source or 'no source'}) has no mask for its {role} candidate: {folder} holds none of "
