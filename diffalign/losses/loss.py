@@ -48,6 +48,7 @@ NEEDS = (
     "lengths",  # the number of parts
     "kto_baseline",  # the logratio that counts as neither gain nor loss, of the batch
     "bco_shift",  # the same as a running mean
+    "desirable_share",  # the share of desirable examples in the batch
     "rewards",  # rewards of the candidates from the data
     "prompts",  # the prompt's log-probability
     "divergence",  # the distance of policy and reference at each part

@@ -65,6 +65,7 @@ class PairLogps:
         reference_rejected: The other candidates under the reference, without gradient.
         desirable: ``(B,)`` of booleans, of single candidates: which are to be learnt. None: all.
         baseline: A scalar without gradient: the logratio that counts as neither gain nor loss. None: not computed.
+        desirable_share: A scalar: the share of desirable examples in the whole batch. None: not computed.
         further: Further answers by role: "2", "3", ... within a ranked list, "gold", "calibration", ...
         extra_models: The pair's two candidates under further models: "previous", the policy at an earlier step;
             "second", the other of two adapters.
@@ -77,6 +78,7 @@ class PairLogps:
     reference_rejected: CandidateLogps | None = None
     desirable: Tensor | None = None
     baseline: Tensor | None = None
+    desirable_share: Tensor | None = None
     further: Mapping[str, AnswerLogps] = field(default_factory=dict)
     extra_models: Mapping[str, tuple[CandidateLogps, CandidateLogps | None]] = field(default_factory=dict)
     rewards: Mapping[str, Tensor] = field(default_factory=dict)

@@ -60,7 +60,9 @@ def fit(loss, batch, baseline=0.25):
     if not row.accepts_undesirable:
         return batch
     desirable = torch.arange(count) % 3 != 1
-    return replace(batch, desirable=desirable, baseline=torch.tensor(baseline / loss.beta, dtype=dtype))
+    share = torch.tensor(0.6, dtype=torch.float64) if "desirable_share" in row.needs else None
+    point = torch.tensor(baseline / loss.beta, dtype=dtype)
+    return replace(batch, desirable=desirable, baseline=point, desirable_share=share)
 
 
 def everywhere_equal(batch):
@@ -191,6 +193,7 @@ def _example(batch, k):
         tokens(batch.rejected),
         True if batch.desirable is None else bool(batch.desirable[k]),
         0.0 if batch.baseline is None else batch.baseline.item(),
+        0.5 if batch.desirable_share is None else batch.desirable_share.item(),
         further={
             role: Answer(number(a.policy.logps), number(a.reference.logps), tokens(a.policy))
             for role, a in batch.further.items()

@@ -90,3 +90,24 @@ def test_a_demonstration_by_each_divergence(phi, printed, weight):
     found = LOSSES["f_sft"].bind(beta=0.1, phi=phi)(batch)
     (pull,) = torch.autograd.grad(found.sum(), leaf)
     assert (f"{found.item():.6f}", f"{-pull.item() / 0.1:.6f}") == (printed, weight)
+
+
+def test_to_forget_and_to_retain_have_a_mean_of_their_own_in_any_mixture():
+    # The authors' objective: the mean over what is forgotten plus the mean over what is retained.
+    batch = judged(
+        [1.0, -0.5, -3.0, -2.0, -1.0, -6.0], [False, False, True, True, True, True], tokens=[1, 1, 2, 1, 1, 3]
+    )
+    found = LOSSES["npo"].bind(beta=0.1, retain=0.5, separate_means=True)(batch)
+    forget, keep = (14.887933 + 13.369193) / 2, (1.5 + 2.0 + 1.0 + 2.0) / 4
+    assert found.mean().item() == pytest.approx(forget + 0.5 * keep, abs=1e-6)
+    # Half of each kind: the plain mean is half of it.
+    even = judged([1.0, -3.0], [False, True])
+    one, both = (LOSSES["npo"].bind(beta=0.1, separate_means=m)(even).mean().item() for m in (False, True))
+    assert both == pytest.approx(2 * one, rel=1e-12)
+
+
+def test_a_batch_of_one_kind_has_its_plain_mean():
+    for kind in (True, False):
+        batch = judged([1.0, -0.5], kind)
+        one, both = (LOSSES["npo"].bind(beta=0.1, separate_means=m)(batch).tolist() for m in (False, True))
+        assert one == both

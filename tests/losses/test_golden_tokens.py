@@ -1,6 +1,7 @@
 """Worked numbers of the methods that look at tokens and steps, to every digit that their descriptions print."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -54,6 +55,30 @@ def without_masks():
 )
 def test_sparse_po(given, printed):
     assert SPARSE(given).item() == pytest.approx(printed, abs=5e-7)
+
+
+def test_tdpo_2_weighs_the_gap_of_divergences_and_its_first_form_is_what_tdpo_names():
+    # u = -0.30 and d_l - d_w = -0.08 at beta 0.8, so -0.30 + 0.5 * 0.08 at the default weight.
+    for alpha, gain in ((0.5, -0.26), (1.0, -0.22), (0.0, -0.30)):
+        found = loss_named("tdpo2").bind(beta=0.8, alpha=alpha)(without_masks()).item()
+        assert found == pytest.approx(math.log1p(math.exp(-0.8 * gain)), rel=1e-12)
+    assert loss_named("tdpo") is loss_named("tdpo1") is loss_named("sparse_po")
+    assert "TDPO-1" in loss_named("tdpo").summary
+
+
+def test_under_tdpo_2_the_chosen_answers_divergence_is_a_measure_without_gradient():
+    def pulls(name, **hyper):
+        batch = without_masks()
+        leaves = [side.divergence.clone().requires_grad_(True) for side in batch.pair]
+        sides = [dataclasses.replace(s, divergence=x) for s, x in zip(batch.pair, leaves, strict=True)]
+        moved = dataclasses.replace(batch, chosen=sides[0], rejected=sides[1])
+        loss = loss_named(name).bind(beta=0.8, **hyper)(moved).sum()
+        return torch.autograd.grad(loss, leaves, materialize_grads=True, allow_unused=True)
+
+    chosen, rejected = pulls("tdpo2", alpha=1.0)
+    first_chosen, first_rejected = pulls("tdpo")
+    assert not chosen.any() and (first_chosen < 0).all()
+    torch.testing.assert_close(rejected, first_rejected)
 
 
 def test_activations_become_a_mask_whether_or_not_they_were_standardised_first():

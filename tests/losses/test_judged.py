@@ -87,7 +87,7 @@ def test_pairs_with_too_small_a_gap_do_not_count():
 def test_gpo_with_win_rates_minus_a_half_is_sppo():
     won, lost = torch.rand(2, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     score = random_pairs(rewards=(won - 0.5, lost - 0.5))
-    close(of("gpo", score, beta=0.01), of("sppo", random_pairs(rewards=(won, lost)), beta=0.01))
+    close(of("gpo", score, beta=0.01, centred=False), of("sppo", random_pairs(rewards=(won, lost)), beta=0.01))
     alone = random_pairs(rewards=(won, 1 - won))
     close(of("sppo", score_of(won, lost), beta=0.01, single=True), of("sppo", alone, beta=0.01))
 
@@ -97,12 +97,27 @@ def score_of(won, lost):
 
 
 def test_a_target_stops_at_the_clamp_and_holds_from_both_sides():
-    loss = LOSSES["gpo"].bind(beta=0.1, clamp=2.0)
+    loss = LOSSES["gpo"].bind(beta=0.1, clamp=2.0, centred=False)
     at = lambda r: loss(known(from_margins([r]), rewards=(50.0, 0.0))).item()
     assert at(2.0) == 0.0 and at(1.0) == pytest.approx(at(3.0)) == pytest.approx(0.5)
     assert loss(known(from_margins([2.0]), rewards=(-50.0, 0.0))).item() == 8.0
-    free = LOSSES["gpo"].bind(beta=0.1)
+    free = LOSSES["gpo"].bind(beta=0.1, centred=False)
     assert free(known(from_margins([500.0]), rewards=(50.0, 0.0))).item() == 0.0
+
+
+def test_gpo_on_raw_scores_raises_the_better_and_lowers_the_worse_answer():
+    # A reward model's scores are often all positive; as targets they would raise the rejected answer too.
+    def pull(centred, shift=0.0):
+        batch = random_pairs(rewards=(torch.full((6,), 7.0 + shift), torch.full((6,), 5.0 + shift)))
+        sides = [replace(side, logps=torch.zeros(6, dtype=torch.float64).requires_grad_(True)) for side in batch.pair]
+        zero = replace(batch.chosen, logps=torch.zeros(6, dtype=torch.float64))
+        batch = replace(batch, chosen=sides[0], rejected=sides[1], reference_chosen=zero, reference_rejected=zero)
+        return torch.autograd.grad(of("gpo", batch, beta=0.1, centred=centred).sum(), [s.logps for s in sides])
+
+    chosen, rejected = pull(True)
+    assert chosen.tolist() == pytest.approx([-10.0] * 6) and rejected.tolist() == pytest.approx([10.0] * 6)
+    assert all(torch.allclose(a, b) for a, b in zip(pull(True), pull(True, shift=100.0), strict=True))
+    assert all((side < 0).all() for side in pull(False))
 
 
 @pytest.mark.parametrize("rewards", [(1.2, 0.3), (0.4, -0.1), (math.nan, 0.5)])

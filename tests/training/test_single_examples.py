@@ -13,6 +13,7 @@ from diffalign.errors import ConfigError
 from diffalign.losses import LOSSES
 from diffalign.training.loop import train
 from diffalign.training.recipe.load import make_recipe
+from diffalign.training.step.batch_order import BatchOrder
 from diffalign.training.step.gradients import GradientComputer
 from diffalign.training.step.kto_baseline import MismatchedPairs, mismatched_pairs
 from diffalign.training.storage.checkpoint import complete_checkpoints
@@ -107,13 +108,13 @@ def test_two_processes_have_the_baseline_of_one(tmp_path):
 
 def test_each_prompt_is_mismatched_with_the_answer_before_it_under_its_own_id():
     pairs = [Pair(f"p{k}", f"q{k}", f"a{k}", None, scores={"chosen": {"judge": k}}) for k in range(4)]
-    found = MismatchedPairs(pairs, mismatched_pairs([(3, 0), (1, 2), (0, 0)]))
+    found = MismatchedPairs(pairs, mismatched_pairs(pairs, [(3, 0), (1, 2), (0, 0)]))
     assert [(x.prompt, x.chosen, x.id) for x in found] == [
         ("q3", "a0", "p3 with p0"),
         ("q1", "a3", "p1 with p3"),
         ("q0", "a1", "p0 with p1"),
     ]
-    assert [stray.visit for stray in mismatched_pairs([(3, 0), (1, 2), (0, 0)])] == [0, 2, 0]
+    assert [stray.visit for stray in mismatched_pairs(pairs, [(3, 0), (1, 2), (0, 0)])] == [0, 2, 0]
     assert not any(x.scores for x in found)  # of another answer
 
 
@@ -130,9 +131,40 @@ def test_the_baseline_is_the_mean_logratio_of_mismatched_pairs_and_never_negativ
     assert [float(point) for point in points] == pytest.approx([0.3, 0.0], abs=1e-6)
 
 
-def test_a_batch_of_one_has_no_mismatched_pair(tmp_path, points):
-    policy, _ = run(tmp_path, train__batch_size=1, train__steps=2)
-    assert [float(point) for point in points] == [0.0, 0.0] and len(policy.seen) == 2
+def test_kto_with_batches_of_one_is_refused_because_it_would_have_no_reference_point(tmp_path):
+    with pytest.raises(ConfigError, match=r"'kto' measures gains from a reference point.*--set train.batch_size=8"):
+        run(tmp_path, train__batch_size=1, train__steps=2)
+    run(tmp_path / "bco", loss={"name": "bco", "beta": 100.0}, train__batch_size=1, train__steps=2)
+
+
+@pytest.mark.parametrize("size, batch_size", [(5, 4), (3, 2), (2, 2), (2, 5), (7, 3)])
+def test_an_example_never_gets_its_own_answer(size, batch_size):
+    pairs = [Pair(f"p{k}", f"q{k}", f"a{k}", None) for k in range(size)]
+    for seed in range(20):
+        for step in range(20):
+            batch = BatchOrder(size, batch_size, seed).batch(step)
+            found = mismatched_pairs(pairs, batch)
+            assert [(m.prompt, m.visit) for m in found] == batch and all(m.prompt != m.answer for m in found)
+
+
+def test_a_prompt_gets_an_answer_to_another_prompt_and_only_without_one_that_of_another_example():
+    pairs = [Pair(f"p{k}", prompt, f"a{k}", None) for k, prompt in enumerate(["q", "q", "r", "q"])]
+    batch = [(0, 0), (1, 0), (2, 0), (3, 0)]
+    assert [m.answer for m in mismatched_pairs(pairs, batch)] == [2, 2, 1, 2]
+    same = [replace(pair, prompt="q") for pair in pairs]
+    assert [m.answer for m in mismatched_pairs(same, batch)] == [3, 0, 1, 2]
+    assert mismatched_pairs(pairs[:1], [(0, 0), (0, 1)]) == []
+
+
+def test_pieces_of_a_batch_have_the_shares_of_the_whole_batch(tmp_path):
+    # NPO with a mean for each kind, in micro-batches that have one kind only.
+    npo = {"loss": {"name": "npo", "beta": 100.0, "separate_means": True}, **PLAIN, "train__steps": 3}
+    rows = judged(True, False, False, False)
+    whole, _ = run(tmp_path / "a", rows, **npo, train__batch_size=4, train__micro_batch_size=4)
+    pieces, _ = run(tmp_path / "b", rows, **npo, train__batch_size=4, train__micro_batch_size=1)
+    assert torch.allclose(whole.state()["change"], pieces.state()["change"], atol=1e-6, rtol=1e-5)
+    plain, _ = run(tmp_path / "c", rows, **{**npo, "loss": {"name": "npo", "beta": 100.0}}, train__batch_size=4)
+    assert not torch.allclose(whole.state()["change"], plain.state()["change"], atol=1e-4)
 
 
 def test_candidates_of_held_out_pairs_are_evaluated_as_single_examples(tmp_path):

@@ -33,7 +33,9 @@ def exo(margin: Tensor, *, beta: float, flip: float = 0.001) -> Tensor:
         ``-beta q (1 - q) (log((1 - flip) / flip) - beta m)``, so a very wrong pair has hardly any gradient.
 
     Source: Ji et al. 2024 (arXiv 2402.00856), eq. 16 for two candidates; PRefLexOR trains with it, flip 0.005 (Buehler
-        2024, arXiv 2410.12375).
+        2024, arXiv 2410.12375). The default flip, 0.001, is the paper's and TRL's, a goal of ``6.9 / beta``. The
+        authors' released code gives the rejected candidate the log-probability -10 instead, a goal of ``10 / beta``: a
+        flip of 4.54e-5 is the same loss up to a constant.
     """
     u = beta * upcast(margin)
     won = torch.sigmoid(u) * (F.logsigmoid(u) - math.log1p(-flip))
@@ -66,13 +68,15 @@ EXO = Loss(
         ),
     ),
     advice="When an exact optimum matters more than speed, and labels are clean. Margins have a finite target, as "
-    "with a flip. Pairs that the policy ranks very wrongly have little gradient: start from a policy that has few.",
+    "with a flip: log((1 - flip) / flip) / beta, 6.9 / beta at the default and 10 / beta in the authors' code. Pairs "
+    "that the policy ranks very wrongly have little gradient: start from a policy that has few.",
     limits={
         "beta": BETA,
         "flip": Range(
             *(0.0, 0.5, False, False),
             meaning="the probability that the label gives to the rejected candidate",
-            advice="Leave it at 0.001; published runs take up to 0.005. It cannot be 0.",
+            advice="Leave it at 0.001, the paper's; published runs take up to 0.005, and 4.54e-5 is the authors' "
+            "code. It cannot be 0.",
         ),
     },
     at_zero=lambda h: -math.log(2.0) - 0.5 * (math.log1p(-h["flip"]) + math.log(h["flip"])),

@@ -30,7 +30,9 @@ def tpo(logps: PairLogps, *, beta: float = 0.01, alpha: float = 1.0) -> Tensor:
     Facts: equal candidates cost ``log 2`` plus the gold answer's term. With the chosen answer as gold it is contrastive
         preference optimisation: the logistic loss without a reference, plus fine-tuning.
 
-    Source: Saeidi et al. 2024 (arXiv 2405.16681), with the second version's defaults. The gold answer's term is a
+    Source: Saeidi et al. 2024 (arXiv 2405.16681). The defaults, beta 0.01 and alpha 1, are those of the paper's second
+        version, which TRL follows; the authors' released code runs with beta 0.1 and alpha 0.5, its read-me once with
+        0.2 and 0.9. The gold answer's term is a
         mean over its own tokens here, so that each example has the same weight; TRL and the released code take one mean
         over all gold tokens of a batch, where long answers weigh more.
     """
@@ -92,7 +94,7 @@ TPO = Loss(
         "beta": Range(
             *(0.0, math.inf, False, False),
             meaning="the inverse temperature of a sum over tokens",
-            advice="Start at 0.01; the first version used 0.1 and 0.2.",
+            advice="Start at 0.01, the paper's second version; the released code runs with 0.1 and an alpha of 0.5.",
         ),
         "alpha": _ALPHA,
     },

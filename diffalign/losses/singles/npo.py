@@ -13,10 +13,10 @@ from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
-from diffalign.losses.singles.sides import desirable_mask
+from diffalign.losses.singles.sides import desirable_mask, share_of_kind
 
 
-def npo(logps: PairLogps, *, beta: float, retain: float = 1.0) -> Tensor:
+def npo(logps: PairLogps, *, beta: float, retain: float = 1.0, separate_means: bool = False) -> Tensor:
     """Negative preference optimisation with a retain term.
 
         undesirable   loss_b = (2 / beta) log(1 + exp(beta R_b)) = -(2 / beta) log s(-beta R_b)
@@ -28,6 +28,9 @@ def npo(logps: PairLogps, *, beta: float, retain: float = 1.0) -> Tensor:
         logps: ``B`` single examples against a reference, with ``desirable``; all may be undesirable.
         beta: Inverse temperature, > 0: small ones approach gradient ascent.
         retain: Weight of the desirable examples' likelihood per token, 0 or more.
+        separate_means: Divides each example's loss by the share of its kind in the batch, so that the mean over the
+            batch is the mean of the undesirable examples plus ``retain`` times the mean of the desirable ones,
+            whatever their numbers. False: one mean, in which the more frequent kind weighs more.
 
     Returns:
         ``(B,)``, one loss per example.
@@ -38,10 +41,14 @@ def npo(logps: PairLogps, *, beta: float, retain: float = 1.0) -> Tensor:
         this loss has 0.
 
     Source: Zhang et al. 2024 (arXiv 2404.05868), eq. 3; with the retained answers' cross-entropy it is their NPO+RT.
+        The released code draws as many answers to retain as to forget and adds the two means: ``separate_means``, or
+        half of it without, where both kinds are equally frequent. Its retained mean is over all tokens of a batch,
+        where long answers weigh more; here each answer has the same weight.
     """
-    ratio = logps.chosen_logratio
+    desirable, ratio = desirable_mask(logps), logps.chosen_logratio
     forgotten = 2.0 / beta * F.softplus(beta * ratio)
-    return torch.where(desirable_mask(logps), -retain * upcast(logps.chosen.per_token().logps), forgotten)
+    loss = torch.where(desirable, -retain * upcast(logps.chosen.per_token().logps), forgotten)
+    return loss / share_of_kind(logps).to(loss) if separate_means else loss
 
 
 NPO = Loss(
@@ -51,9 +58,11 @@ NPO = Loss(
     kind="single",
     accepts_undesirable=True,
     allows_only_undesirable=True,
+    needs=("reference", "desirable_share"),
     uses_absolute_logps=True,
     summary="NPO: unlearns undesirable answers with a vanishing gradient, and retains the desirable ones",
-    formula="undesirable (2 / beta) log(1 + exp(beta R)); desirable -retain logp / n",
+    formula="undesirable (2 / beta) log(1 + exp(beta R)); desirable -retain logp / n; separate_means: each over the "
+    "share of its kind",
     source="Zhang et al. 2024, arXiv 2404.05868, eq. 3, NPO+RT",
     papers=(
         Paper(
@@ -65,7 +74,8 @@ NPO = Loss(
     ),
     advice="To unlearn answers (or images of a concept), best together with examples to retain. Gradient ascent is "
     "its limit of a small beta, such as 0.001, and collapses: watch the retained examples' likelihood. The authors "
-    "use learning rate 1e-5 with a beta of 0.1.",
+    "use learning rate 1e-5 with a beta of 0.1, and add a mean over the examples to forget and one over those to "
+    "retain: separate_means: true.",
     limits={
         "beta": BETA,
         "retain": Range(

@@ -18,6 +18,15 @@ def desirable_mask(logps: PairLogps) -> Tensor:
     return logps.desirable.to(chosen.device)
 
 
+def share_of_kind(logps: PairLogps) -> Tensor:
+    """Returns ``(B,)``: the share of the batch that is of each example's own kind, above 0. Without ``desirable_share``
+    these examples are the batch.
+    """
+    desirable, given = desirable_mask(logps), logps.desirable_share
+    share = desirable.double().mean() if given is None else given.double()
+    return torch.where(desirable, share, 1.0 - share)
+
+
 def gains(logps: PairLogps, *, baseline: str) -> tuple[Tensor, Tensor]:
     """Returns ``(gain, desirable)``, each ``(B,)``: the logratio minus the baseline, negated for undesirable examples.
 

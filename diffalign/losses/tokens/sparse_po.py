@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.loss import Loss
-from diffalign.losses.pair_logps import AnswerLogps, PairLogps
+from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
+from diffalign.losses.tokens.masked_sums import masked_sums
 
 
 def sparse_po(logps: PairLogps, *, beta: float, l1_reward: float = 0.0, l1_divergence: float = 0.0) -> Tensor:
@@ -39,15 +37,16 @@ def sparse_po(logps: PairLogps, *, beta: float, l1_reward: float = 0.0, l1_diver
         ValueError: Log-probabilities without parts, or without divergence.
 
     Facts: divergence from the reference lowers the loss on the chosen answer and raises it on the rejected one. With
-        every mask 1 it is TDPO's first form; with ``M_u = 1`` and ``M_d = 0`` it is the logistic loss. At equal policy
-        and reference it costs log 2 whatever the masks, plus the L1 terms. Masks times c are a beta times c, so beta is
-        meaningless for learned masks without their mean. The reference has no gradient; learned masks have one, which
-        raises the weight of tokens that already favour the chosen candidate.
+        every mask 1 it is TDPO-1, the first of TDPO's two forms (the second is ``tdpo2``); with ``M_u = 1`` and
+        ``M_d = 0`` it is the logistic loss. At equal policy and reference it costs log 2 whatever the masks, plus the
+        L1 terms. Masks times c are a beta times c, so beta is meaningless for learned masks without their mean. The
+        reference has no gradient; learned masks have one, which raises the weight of tokens that already favour the
+        chosen candidate.
 
     Source: Christopoulou et al. 2024 (arXiv 2410.05102), the objective and the released code's sums; without masks Zeng
         et al. 2024 (arXiv 2404.11999), TDPO-1. The divergence of images is this project's own.
     """
-    chosen, rejected = (_masked_sums(answer) for answer in logps.answers)
+    chosen, rejected = (masked_sums(answer) for answer in logps.answers)
     gain = (chosen.logratio - rejected.logratio) - (rejected.divergence - chosen.divergence)
     loss = -F.logsigmoid(beta * gain)
     if l1_reward or l1_divergence:
@@ -56,53 +55,21 @@ def sparse_po(logps: PairLogps, *, beta: float, l1_reward: float = 0.0, l1_diver
     return loss
 
 
-class MaskedSums(NamedTuple):
-    """Sums over the tokens of an answer.
-
-    Args:
-        logratio: ``u``, ``(B,)``.
-        divergence: ``d``, ``(B,)``.
-        masks: ``(2, B)``, of the reward's and of the divergence's mask.
-    """
-
-    logratio: Tensor
-    divergence: Tensor
-    masks: Tensor
-
-
-def _masked_sums(answer: AnswerLogps) -> MaskedSums:
-    policy, ratios = answer.policy, answer.part_logratios
-    if policy.divergence is None:
-        raise ValueError(
-            "this loss weighs the divergence of policy and reference at each token, but it was not computed; compute "
-            "both side by side (the policy's compare_parts)"
-        )
-    masks = policy.masks
-    if masks is None:
-        inside = torch.ones_like(ratios)
-        if policy.lengths is not None:
-            inside = (torch.arange(ratios.shape[1], device=ratios.device) < policy.lengths.unsqueeze(1)).to(ratios)
-        masks = torch.stack([inside, inside])
-    reward, divergence = upcast(masks).unbind(0)
-    return MaskedSums(
-        (reward * ratios).sum(1),
-        (divergence * upcast(policy.divergence)).sum(1),
-        torch.stack([reward.abs().sum(1), divergence.abs().sum(1)]),
-    )
-
-
 _L1 = Range(
     *(0.0, math.inf, True, False),
     meaning="the weight of a mask's sum over its tokens",
     advice="Leave it at 0, or use 0.001 with learned masks.",
 )
 
+TDPO_PAPER = Paper("2404.11999", "Zeng and Liu and others", 2024, "Token-level Direct Preference Optimization")
+
 SPARSE_PO = Loss(
     name="sparse_po",
     function=sparse_po,
     takes="logps",
     needs=("reference", "parts", "divergence"),
-    summary="SparsePO and MaPO: tokens (or positions) with masks on logratio and divergence",
+    summary="SparsePO and MaPO: tokens (or positions) with masks on logratio and divergence; without masks TDPO-1, the "
+    "meaning of the name tdpo",
     formula="-log s(beta ((u_w - u_l) - (d_l - d_w))) + L1 of the masks, u = sum M_u logratio_t, d = sum M_d KL_t",
     source="Christopoulou et al. 2024, arXiv 2410.05102; without masks Zeng et al. 2024, arXiv 2404.11999 (TDPO-1)",
     papers=(
@@ -112,11 +79,12 @@ SPARSE_PO = Loss(
             2024,
             "SparsePO: Controlling Preference Alignment of LLMs via Sparse Token Masks",
         ),
-        Paper("2404.11999", "Zeng and Liu and others", 2024, "Token-level Direct Preference Optimization"),
+        TDPO_PAPER,
     ),
     advice="When a few words, or one region, decide: set model.masks to activations (nothing is learnt), to learned, "
-    "or for images to files. Without masks it is TDPO-1: the policy may diverge on the chosen answer and is kept near "
-    "the reference on the rejected one. It computes the whole vocabulary's logits of both models, in chunks.",
+    "or for images to files. Without masks it is TDPO-1 (for TDPO-2, the default of the authors' code, take tdpo2): "
+    "the policy may diverge on the chosen answer and is kept near the reference on the rejected one. It computes the "
+    "whole vocabulary's logits of both models, in chunks.",
     limits={"beta": BETA, "l1_reward": _L1, "l1_divergence": _L1},
     at_zero=lambda h: None if h["l1_reward"] or h["l1_divergence"] else math.log(2.0),
     aliases=("tdpo", "tdpo1"),

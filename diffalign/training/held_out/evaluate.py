@@ -96,11 +96,11 @@ class HeldOut:
         """Returns metrics over the held-out pairs, named ``eval_...``; ``eval_pairs`` is their number."""
         metrics, per_pair = Metrics(run.loss), PerPairMetrics(len(self.pairs), run.loss)
         visits = self.visits(run.policy.eval_draws)
-        baseline = run.baseline(self.pairs, visits)
+        numbers = run.batch_numbers(self.pairs, visits)
         local = process_share(visits, run.accelerator.process_index, run.accelerator.num_processes)
         for micro_batch in micro_batches(in_microbatch_order(run.policy, self.pairs, local), run.micro_batch_size):
             pairs = [self.pairs[index] for index, _ in micro_batch]
-            logps, info = pair_logps(run, pairs, [visit for _, visit in micro_batch], baseline)
+            logps, info = pair_logps(run, pairs, [visit for _, visit in micro_batch], numbers)
             label = run.label(pairs)
             labelled = swapped_by(logps, label)
             metrics.add(metric_rows(run.loss, labelled, expected_terms(run.loss, logps, label), info))

@@ -77,6 +77,17 @@ def _check_scale(loss: Objective) -> None:
         )
 
 
+def check_batch(loss: Objective, batch_size: int) -> None:
+    """Raises ConfigError where a batch is too small for a number that the loss takes from the whole batch."""
+    if "kto_baseline" in loss.needs and batch_size < 2:
+        raise ConfigError(
+            f"the loss '{loss.name}' measures gains from a reference point, the mean over the answers of a batch under "
+            "each other's prompts, and a batch of one example has no other answer. Type: --set train.batch_size=8   "
+            "(train.micro_batch_size=1 keeps one in memory at a time), or --set loss.name=bco, whose point is a "
+            "running mean"
+        )
+
+
 def check_answers(loss: Objective, pairs: Sequence[Pair]) -> None:
     """Raises ConfigError where the pairs lack further answers or lists that the loss reads."""
     if not loss.roles and loss.kind != "list":

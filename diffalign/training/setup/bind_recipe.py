@@ -15,7 +15,7 @@ from diffalign.pairs.source import PairSource
 from diffalign.training.held_out.drop_unused_answers import drop_unused_answers, like_training_pairs
 from diffalign.training.held_out.evaluate import HeldOut
 from diffalign.training.recipe.bind import bind_label, bind_loss, bind_pairs
-from diffalign.training.recipe.compatibility import check_answers, check_loss_and_data, check_model
+from diffalign.training.recipe.compatibility import check_answers, check_batch, check_loss_and_data, check_model
 from diffalign.training.recipe.model_kinds import model_kind
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.step.micro_batch_step import Labeller
@@ -53,6 +53,7 @@ def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> 
     rows = _read_rows(recipe, pairs)
     loss, label = bind_loss(recipe.loss), bind_label(recipe.labels, rows.ranges)
     check_model(loss, recipe.model)
+    check_batch(loss, recipe.train.batch_size)
     make_source = bind_pairs(recipe.pairs, model_kind(recipe.model).candidates())
     source = make_source(replace(rows, pairs=drop_unused_answers(rows.pairs, loss.roles)))
     check_loss_and_data(loss, source, label(source.pairs))  # a label raises for a row that lacks what it needs

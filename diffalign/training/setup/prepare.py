@@ -66,7 +66,11 @@ def _fill_caches(
         return
     batches = _planned_batches(recipe.train.steps, policy, bound, schedule)
     if "kto_baseline" in bound.loss.needs:
-        mismatches = [mismatch for batch in batches for mismatch in mismatched_pairs(batch)]
+        mismatches = [
+            mismatch
+            for k, batch in enumerate(batches)
+            for mismatch in mismatched_pairs(bound.source.pairs if k < recipe.train.steps else pairs, batch)
+        ]
         batches.append([(len(pairs) + k, mismatch.visit) for k, mismatch in enumerate(mismatches)])
         pairs = concat_pairs(pairs, MismatchedPairs(pairs, mismatches))
     visits = [

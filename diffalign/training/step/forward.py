@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +20,22 @@ CANDIDATES = {"chosen", "rejected"}
 ByModel = dict[str, tuple[CandidateLogps, ...]]
 """All answers' log-probabilities by model: "policy", "reference", "previous" (the policy as it was), "second" (the
 second adapter); and "degree", the log-probability of a right answer of the content-degree head."""
+
+
+class BatchNumbers(NamedTuple):
+    """Numbers of a whole batch of single examples, over all processes and micro-batches, that a loss reads.
+
+    Args:
+        baseline: The KTO baseline or the BCO shift; None: the loss needs none.
+        desirable_share: The share of desirable examples; None: the loss needs none.
+    """
+
+    baseline: Tensor | None = None
+    desirable_share: Tensor | None = None
+
+
+NO_NUMBERS = BatchNumbers()
+"""For losses that read each example by itself."""
 
 
 class ForwardContext(Protocol):
@@ -43,7 +59,7 @@ def in_microbatch_order(policy: Policy, pairs: Sequence[Pair], visits: Sequence[
 
 
 def pair_logps(
-    run: ForwardContext, pairs: Sequence[Pair], visits: Sequence[int], baseline: Tensor | None = None
+    run: ForwardContext, pairs: Sequence[Pair], visits: Sequence[int], numbers: BatchNumbers = NO_NUMBERS
 ) -> tuple[PairLogps, dict[str, Tensor]]:
     """Returns the log-probabilities of a micro-batch under every model that the loss reads, and diagnostics.
 
@@ -53,7 +69,7 @@ def pair_logps(
         run: Policy, loss, precision, seed and draws per pair.
         pairs: The micro-batch.
         visits: How often each of its pairs has been seen.
-        baseline: The batch's KTO baseline or BCO shift, where the loss needs one.
+        numbers: Numbers of the whole batch, where the loss needs any.
     """
     needs, policy = run.loss.needs, run.policy
     encoded = policy.encode(pairs, prompts="prompts" in needs)
@@ -86,7 +102,7 @@ def pair_logps(
             by_model["reference"] = reference.candidates
         at_draws.append((by_model, dict(logps.info)))
     by_model, info = _mean_over_draws(at_draws)
-    return _as_pairs(run.loss, pairs, by_model, baseline), info
+    return _as_pairs(run.loss, pairs, by_model, numbers), info
 
 
 def _extra_models(run: ForwardContext, encoded: Any, draw: Draw) -> ByModel:
@@ -123,7 +139,7 @@ def _mean_over_draws(
     return by_model, {name: mean([info[name] for info in infos]) for name in infos[0]}
 
 
-def _as_pairs(loss: Objective, pairs: Sequence[Pair], by_model: ByModel, baseline: Tensor | None) -> PairLogps:
+def _as_pairs(loss: Objective, pairs: Sequence[Pair], by_model: ByModel, numbers: BatchNumbers) -> PairLogps:
     """Returns the log-probabilities by role of the candidates, with everything else that the loss reads."""
     roles = tuple(pairs[0].answers)
     policy = dict(zip(roles, by_model["policy"], strict=True))
@@ -141,7 +157,8 @@ def _as_pairs(loss: Objective, pairs: Sequence[Pair], by_model: ByModel, baselin
         reference.get("chosen"),
         reference.get("rejected"),
         desirable=desirable,
-        baseline=baseline,
+        baseline=numbers.baseline,
+        desirable_share=numbers.desirable_share,
         further=further,
         extra_models={
             name: (chosen, rejected)

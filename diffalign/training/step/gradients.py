@@ -23,7 +23,7 @@ from diffalign.training.step.batch_order import Visit, micro_batches, process_sh
 from diffalign.training.step.bco_shift import BcoShift
 from diffalign.training.step.check_halving_helps import check_that_halving_helps
 from diffalign.training.step.fast_slow import FastSlow
-from diffalign.training.step.forward import in_microbatch_order
+from diffalign.training.step.forward import BatchNumbers, in_microbatch_order
 from diffalign.training.step.group_weights import group_weights
 from diffalign.training.step.kto_baseline import kto_baseline
 from diffalign.training.step.metrics import Metrics
@@ -76,10 +76,10 @@ class GradientComputer:
         Raises:
             RunError: The loss or, without fp16's scaling, the gradient is not finite. Nothing has been stepped.
         """
-        baseline = self.baseline(self.pairs, batch)
+        numbers = self.batch_numbers(self.pairs, batch)
         group_factors = None
         if self.group_tau is not None:
-            group_factors = group_weights(self, self.pairs, batch, self.label, baseline, self.group_tau)
+            group_factors = group_weights(self, self.pairs, batch, self.label, numbers, self.group_tau)
         local_batch = process_share(batch, self.accelerator.process_index, self.accelerator.num_processes)
         local_batch, skipped = skip_pairs_without_gradient(self.loss, self.label, self.pairs, local_batch)
         local_batch = in_microbatch_order(self.policy, self.pairs, local_batch)
@@ -90,7 +90,7 @@ class GradientComputer:
                 pieces = micro_batches(local_batch, self.micro_batch_size)
                 for visits in pieces:
                     with self._synchronised(is_last=visits is pieces[-1]):
-                        results.append(micro_batch_step(self, visits, scale, baseline, group_factors))
+                        results.append(micro_batch_step(self, visits, scale, numbers, group_factors))
                 break
             except torch.OutOfMemoryError:
                 check_that_halving_helps(self.micro_batch_size, self.accelerator.num_processes)
@@ -110,6 +110,14 @@ class GradientComputer:
     def has_second_adapter(self) -> bool:
         """Whether a second adapter is trained too."""
         return self.fast_slow is not None
+
+    def batch_numbers(self, pairs: Sequence[Pair], batch: Sequence[Visit]) -> BatchNumbers:
+        """Returns the numbers of a whole batch that the loss reads; the same on all processes."""
+        share = None
+        if "desirable_share" in self.loss.needs:
+            desirable = sum(pairs[index].desirable for index, _ in batch)
+            share = torch.tensor(desirable / len(batch), device=self.accelerator.device)
+        return BatchNumbers(self.baseline(pairs, batch), share)
 
     def baseline(self, pairs: Sequence[Pair], batch: Sequence[Visit]) -> Tensor | None:
         """Returns the KTO baseline of a batch, or the BCO shift of earlier steps, where the loss needs one."""

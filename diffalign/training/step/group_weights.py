@@ -21,7 +21,7 @@ from torch import Tensor
 from diffalign.data.records.pair import Pair
 from diffalign.labels import Label, expected
 from diffalign.training.step.batch_order import Visit, micro_batches, process_share
-from diffalign.training.step.forward import ForwardContext, in_microbatch_order, pair_logps
+from diffalign.training.step.forward import BatchNumbers, ForwardContext, in_microbatch_order, pair_logps
 
 
 def robust_weights(losses: Tensor, groups: Sequence[str], tau: float) -> dict[str, float]:
@@ -49,7 +49,7 @@ def group_weights(
     pairs: Sequence[Pair],
     batch: Sequence[Visit],
     label: Callable[[Sequence[Pair]], Label],
-    baseline: Tensor | None,
+    numbers: BatchNumbers,
     tau: float,
 ) -> dict[str, float]:
     """Returns the factors of a batch, the same on all processes.
@@ -59,7 +59,7 @@ def group_weights(
         pairs: The examples, by index.
         batch: The whole batch, over all processes.
         label: Returns the labels of pairs.
-        baseline: The batch's KTO baseline or BCO shift, where the loss needs one.
+        numbers: Numbers of the whole batch, where the loss needs any.
         tau: Temperature.
     """
     device = run.accelerator.device
@@ -68,7 +68,7 @@ def group_weights(
     local_batch = process_share(batch, run.accelerator.process_index, run.accelerator.num_processes)
     for visits in micro_batches(in_microbatch_order(run.policy, pairs, local_batch), run.micro_batch_size):
         examples = [pairs[index] for index, _ in visits]
-        logps, _ = pair_logps(run, examples, [visit for _, visit in visits], baseline)
+        logps, _ = pair_logps(run, examples, [visit for _, visit in visits], numbers)
         places = torch.tensor([place_of[visit] for visit in visits], device=device)
         losses[places] = expected(run.loss, logps, label(examples)).to(losses)
     if run.accelerator.num_processes > 1:

@@ -14,7 +14,7 @@ from diffalign.labels import Label, expected_terms, swapped_by
 from diffalign.losses import Objective, PairLogps
 from diffalign.training.step.batch_order import Visit
 from diffalign.training.step.fast_slow import FastSlow
-from diffalign.training.step.forward import ForwardContext, pair_logps
+from diffalign.training.step.forward import BatchNumbers, ForwardContext, pair_logps
 from diffalign.training.step.micro_batch_metrics import Rows, metric_rows
 
 Labeller = Callable[[Sequence[Pair]], Label]
@@ -55,7 +55,7 @@ def micro_batch_step(
     run: StepContext,
     visits: Sequence[Visit],
     scale: float,
-    baseline: Tensor | None,
+    numbers: BatchNumbers,
     group_factors: Mapping[str, float] | None,
 ) -> MicroBatchResult:
     """Adds the gradients of a micro-batch to those of the parameters.
@@ -64,11 +64,11 @@ def micro_batch_step(
         run: Policy, loss, labels, precision and seed.
         visits: The micro-batch.
         scale: Factor on the sum of its losses.
-        baseline: The batch's KTO baseline or BCO shift, where the loss needs one.
+        numbers: Numbers of the whole batch, where the loss needs any.
         group_factors: Factors on the losses of each group's pairs; None for 1.
     """
     pairs = [run.pairs[index] for index, _ in visits]
-    logps, info = pair_logps(run, pairs, [visit for _, visit in visits], baseline)
+    logps, info = pair_logps(run, pairs, [visit for _, visit in visits], numbers)
     label = _weighted_by_group(run.label(pairs), pairs, group_factors)
     adapter_losses = None
     if run.fast_slow is None:

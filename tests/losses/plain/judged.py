@@ -18,9 +18,10 @@ def _regression(e, targets, beta, relative):
     return sum((unit * (r - t / beta)) ** 2 for r, t in zip(e.logratios, targets, strict=True)) / 2
 
 
-def _gpo(e, beta, clamp, relative):
+def _gpo(e, beta, clamp, relative, centred):
     bound = clamp * beta if clamp else math.inf
-    targets = [max(-bound, min(bound, e.rewards[role])) for role in ("chosen", "rejected")]
+    v_w, v_l = e.rewards["chosen"], e.rewards["rejected"]
+    targets = [max(-bound, min(bound, v)) for v in (((v_w - v_l) / 2, (v_l - v_w) / 2) if centred else (v_w, v_l))]
     return _regression(e, targets, beta, relative)
 
 
@@ -110,7 +111,12 @@ def _dove(e, beta):
 JUDGED = {
     "gpo": Plain(
         _gpo,
-        ({"beta": 0.1}, {"beta": 0.001, "relative": True}, {"beta": 2000.0, "clamp": 2.5e-4, "relative": True}),
+        (
+            {"beta": 0.1},
+            {"beta": 0.1, "centred": False},
+            {"beta": 0.001, "relative": True},
+            {"beta": 2000.0, "clamp": 2.5e-4, "relative": True},
+        ),
         past=True,
         apart=True,
     ),

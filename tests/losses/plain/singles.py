@@ -24,10 +24,11 @@ def _bco(e, beta):
     return -log_sigmoid(u) if e.desirable else -log_sigmoid(-u)
 
 
-def _npo(e, beta, retain):
+def _npo(e, beta, retain, separate_means):
+    share = (e.desirable_share if e.desirable else 1 - e.desirable_share) if separate_means else 1.0
     if e.desirable:
-        return -retain * e.chosen / e.chosen_tokens
-    return -(2 / beta) * log_sigmoid(-beta * (e.chosen - e.reference_chosen))
+        return -retain * e.chosen / e.chosen_tokens / share
+    return -(2 / beta) * log_sigmoid(-beta * (e.chosen - e.reference_chosen)) / share
 
 
 def _f_sft(e, beta, phi):
@@ -44,7 +45,15 @@ PHIS = tuple({"beta": 0.3, "phi": phi} for phi in TABLE)
 
 SINGLES = {
     "bco": Plain(_bco, ({"beta": 0.1}, {"beta": 5000.0})),
-    "npo": Plain(_npo, ({"beta": 0.1}, {"beta": 5.0, "retain": 0.5}, {"beta": 0.5, "retain": 2.0})),
+    "npo": Plain(
+        _npo,
+        (
+            {"beta": 0.1},
+            {"beta": 5.0, "retain": 0.5},
+            {"beta": 0.5, "retain": 2.0},
+            {"beta": 0.1, "separate_means": True},
+        ),
+    ),
     "f_sft": Plain(_f_sft, ({"beta": 0.1}, {"beta": 5000.0}, *PHIS)),
     "f_sft_tokens": Plain(_f_sft_tokens, ({"beta": 0.1}, *PHIS)),
 }

@@ -43,6 +43,7 @@ class Example:
     rejected_tokens: int = 1
     desirable: bool = True
     baseline: float = 0.0
+    desirable_share: float = 0.5
     further: dict[str, Answer] = field(default_factory=dict)
     extra_models: dict[str, tuple[float, float]] = field(default_factory=dict)
     rewards: dict[str, float] = field(default_factory=dict)
