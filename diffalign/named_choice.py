@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from diffalign.errors import near_miss
+from diffalign.printable import shown
 
 
 class Choice(BaseModel):
@@ -85,6 +86,40 @@ def bind_name(kind: str, name: str, known: Collection[str], aliases: Mapping[str
         near = near_miss(name, [*known, *aliases])
         raise ValueError(f"there is no {kind} '{name}'.{near} Known: {', '.join(known)}.")
     return aliases[name]
+
+
+def check_types(kind: str, name: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings with whole numbers where they are meant: 5e3 steps are 5000.
+
+    Args:
+        kind, name: The axis and the choice on it, for messages.
+        function: The annotations of its parameters are the types.
+        settings: Values by name; those that are no parameter of it stay as they are.
+
+    Raises:
+        ValueError: A value of another type.
+    """
+    parameters = inspect.signature(function, eval_str=True).parameters
+    return {
+        key: _checked(f"{key} of the {kind} '{name}'", parameters[key].annotation, value)
+        if key in parameters
+        else value
+        for key, value in settings.items()
+    }
+
+
+def _checked(what: str, annotation: Any, value: Any) -> Any:
+    try:
+        read = TypeAdapter(annotation, config={"allow_inf_nan": False}).validate_python(value)
+        if isinstance(value, bool) is not isinstance(read, bool):
+            raise ValueError("should be true or false" if isinstance(read, bool) else "should be a number")
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Input ")
+    except ValueError as error:
+        problem = str(error)
+    else:
+        return read if isinstance(read, int) and isinstance(value, float) else value
+    raise ValueError(f"{what} {problem}; got {shown(value)}.")
 
 
 def _number(value: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffalign.errors import ConfigError, UserError, near_miss
+from diffalign.printable import shown, typed
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -17,18 +18,12 @@ if TYPE_CHECKING:
 
 
 def parse(texts: Sequence[str], option: str) -> dict[str, Any]:
-    """Parses ``["steps=30"]`` to ``{"steps": 30}``. Raises ConfigError for a text that is not KEY=VALUE."""
-    import yaml
+    """Parses ``["steps=30", "adapter.rank=4"]`` to nested values. Raises ConfigError for others."""
+    from diffalign.training.recipe.override import override
 
-    values = {}
+    values: dict[str, Any] = {}
     for text in texts:
-        key, equals, value = text.partition("=")
-        try:
-            values[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            equals = ""
-        if not equals or not key.strip():
-            raise ConfigError(f"{option} {text} is not KEY=VALUE. The part after = is read as YAML.")
+        values = override(values, text, option, "steps=30")
     return values
 
 
@@ -49,11 +44,13 @@ def _error_line(detail: Mapping[str, Any], model: type[BaseModel], option: str) 
         fields = list(model.model_fields)
         near = near_miss(name, fields)
         hint = (
-            f" Type: {option} {near.split(chr(39))[1]}={detail['input']}" if near else f" Known: {', '.join(fields)}."
+            f" Type: {typed(option, near.split(chr(39))[1], detail['input'])}"
+            if near
+            else f" Known: {', '.join(fields)}."
         )
         return f"{option} {name}: there is no such setting.{near}{hint}"
-    message = str(detail.get("ctx", {}).get("error", detail["msg"]))
-    return f"{option} {name}: {message}; got {detail['input']!r}" if name else message
+    message = str(detail.get("ctx", {}).get("error", detail["msg"])).replace("Input should be", "must be")
+    return f"{option} {name}: {message}; got {shown(detail['input'])}" if name else message
 
 
 @dataclass(frozen=True)

@@ -50,17 +50,14 @@ Guidance = Annotated[
 
 def parse_format_options(options: Sequence[str]) -> dict[str, Any]:
     """Parses NAME=VALUE options of a format. Values are YAML, so ``columns={caption: text}`` is a mapping."""
-    import yaml
+    from diffalign.yaml_text import read_yaml
 
     parsed: dict[str, Any] = {}
     for text in options:
         name, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"--option takes NAME=VALUE, such as ties=soft; got '{text}'.")
-        try:
-            parsed[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"the value of --option {name} is not YAML: {value!r}.") from error
+        parsed[name.strip()] = read_yaml(value, f"the value of --option {name.strip()}")
     return parsed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 
@@ -35,6 +36,8 @@ class Range:
         """Raises ValueError for a value that is no number or lies outside."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f"{name} is {self.meaning}, a number in {self}; got {value!r}. {self.advice}")
+        if abs(value) > sys.float_info.max and isinstance(value, int):
+            raise ValueError(f"{name} is {self.meaning}; the given number has too many digits. {self.advice}")
         if value not in self:
             raise ValueError(f"{name} is {self.meaning}, so it must lie in {self}; got {value:g}. {self.advice}")
 

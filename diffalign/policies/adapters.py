@@ -55,7 +55,7 @@ class AdapterConfig(BaseModel):
         seed: Seed of A.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rank: int = Field(default=16, ge=1)
     alpha: float | None = Field(default=None, gt=0)

@@ -26,7 +26,7 @@ class BaseModelConfig(BaseModel):
         use_cache: Store results that do not change, instead of computing them at every visit.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     path: str
     revision: str | None = None

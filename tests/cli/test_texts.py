@@ -60,7 +60,7 @@ def test_a_whole_run_leaves_adapter_card_report_texts_and_held_out_accuracy(plac
         (["--setting", "temprature=1"], ConfigError, "--setting temprature: there is no such setting. Did you mean"),
         (["--setting", "guidance=1"], ConfigError, "no such setting. Known: beams"),
         (["--steps", "3"], ConfigError, "--setting steps: there is no such setting"),
-        (["--setting", "top_p=2"], ConfigError, "--setting top_p: Input should be less than or equal to 1; got 2"),
+        (["--setting", "top_p=2"], ConfigError, "--setting top_p: must be less than or equal to 1; got 2"),
         (["--setting", "top_p"], ConfigError, "--setting top_p is not KEY=VALUE"),
         (["--model-setting", "max_lenth=9"], ConfigError, "Did you mean 'max_length'? Type: --model-setting max_le"),
         (["--kind", "txt"], ConfigError, "model.kind: there is no 'txt'. Did you mean 'text'?"),

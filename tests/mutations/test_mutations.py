@@ -38,6 +38,10 @@ def test_folders_are_copies_with_one_fault(tmp_path):
     assert {path.read_text() for path in good.rglob("*.*")} == {name * 9 for name in ("a.json", "b.bin", "sub/c.txt")}
 
 
+class LongError(Exception):
+    """Unlike a UserError it prints whatever it is given."""
+
+
 def _answer(given):
     match given:
         case "refused":
@@ -45,9 +49,9 @@ def _answer(given):
         case "traceback":
             raise KeyError("x")
         case "pages":
-            raise UserError("x" * 100_000)
+            raise LongError("x" * 100_000)
         case "colour":
-            raise UserError("there is no \x1b[31mred")
+            raise LongError("there is no \x1b[31mred")
         case "exit":
             raise SystemExit(1)
         case "silent":
@@ -56,9 +60,9 @@ def _answer(given):
 
 def test_a_trial_tells_what_became_of_each_input():
     names = ("read", "refused", "traceback", "pages", "colour", "exit", "silent")
-    trial = try_all("words", _answer, [(name, name) for name in names])
-    assert trial.read == ["read"] and list(trial.refused) == ["refused"]
-    assert list(trial.faults) == ["traceback", "pages", "colour", "exit", "silent"]
+    trial = try_all("words", _answer, [(name, name) for name in names], errors=(UserError, LongError))
+    assert trial.read == ["1: read"] and list(trial.refused) == ["2: refused"]
+    assert [name[3:] for name in trial.faults] == ["traceback", "pages", "colour", "exit", "silent"]
     assert "7 mutated words: 1 read, 1 refused in a sentence, 5 faults" in trial.report()
     assert "KeyError" in trial.report()
     with pytest.raises(AssertionError, match="KeyError"):
@@ -72,4 +76,4 @@ def test_a_trial_in_which_everything_is_read_fails():
 
 def test_slow_readers_are_faults():
     trial = try_all("words", _answer, [("read", "read")], seconds=-1.0)
-    assert list(trial.faults) == ["read"]
+    assert list(trial.faults) == ["1: read"]

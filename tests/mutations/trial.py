@@ -66,7 +66,8 @@ def try_all(
         seconds: The time that one input may take.
     """
     trial = Trial(kind)
-    for name, given in inputs:
+    for number, (name, given) in enumerate(inputs, 1):
+        name = f"{number}: {name}"
         start = time.monotonic()
         try:
             call(given)

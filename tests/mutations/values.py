@@ -136,7 +136,7 @@ def _changed(value: Any, draw: random.Random) -> tuple[Any, str]:
             value + "/x",
             list(value),
             f"some/{value}",
-            value.encode().hex(),
+            value[::-1],
         ]
     new = draw.choice((draw.choice(near), draw.choice(PLAIN)))
     return new, f"{type(value).__name__} becomes {repr(new)[:40]}"

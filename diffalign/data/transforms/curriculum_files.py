@@ -13,7 +13,10 @@ from diffalign.data.storage.inside_folder import inside, is_file
 from diffalign.data.transforms.curriculum import Curriculum
 from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import DataError, UserError, near_miss
+from diffalign.printable import shown
 from diffalign.sharing.atomic import write_atomically
+from diffalign.text_files import read_text_file
+from diffalign.yaml_text import read_yaml
 
 INDEX = "curriculum.yaml"
 REFERENCES = ("previous_stage", "fixed")
@@ -65,14 +68,12 @@ def write_stages(folder: str | Path, curriculum: Curriculum, reference: str = "p
 
 def read_stages(folder: str | Path) -> StageFiles:
     """Reads :data:`INDEX`. Raises DataError where it, or a stage that it names, is missing."""
-    import yaml
-
     path = Path(folder).expanduser() / INDEX
     if not path.is_file():
         raise DataError(
             f"there is no {INDEX} in '{folder}'. Make it: diffalign data curriculum SOURCE --key NAME --output FOLDER"
         )
-    values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values: Any = read_yaml(read_text_file(path, "curriculum", error=DataError), str(path), DataError)
     try:
         rows: list[Mapping[str, Any]] = list(values["stages"])
         stages = StageFiles(
@@ -80,9 +81,9 @@ def read_stages(folder: str | Path) -> StageFiles:
             tuple(int(row["pairs"]) for row in rows),
             str(values.get("reference", "previous_stage")),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
-            f"{path} does not list stages, each with its file and its number of pairs: {error!r}."
+            f"{path} does not list stages, each with its file and its number of pairs: {shown(error)}."
         ) from error
     check_reference(stages.reference)
     for file in stages.files:

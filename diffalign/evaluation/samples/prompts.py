@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from diffalign.errors import UserError
+from diffalign.printable import shown
 from diffalign.sharing.json_lines import refuse_half_pairs, text_lines
 
 
@@ -22,16 +24,16 @@ def read_prompts(given: Sequence[str]) -> list[str]:
             try:
                 refuse_half_pairs(text)
             except ValueError as error:
-                raise UserError(f"the prompt {ascii(text[:40])} cannot be used: {error}.") from error
+                raise UserError(f"the prompt {shown(text)} cannot be used: {error}.") from error
             prompts.append(text)
             continue
         path = Path(text[1:])
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise UserError(
                 f"the prompt '{text}' names a file that does not exist. Give @FILE with one prompt a line, "
                 "or the prompt itself."
             )
         prompts += text_lines(path)
     if not prompts:
-        raise UserError(f"there is no prompt in {list(given)}. Give a prompt, or @FILE with one prompt a line.")
+        raise UserError(f"there is no prompt in {shown(list(given))}. Give a prompt, or @FILE with one prompt a line.")
     return prompts

@@ -65,7 +65,7 @@ class RegionConfig(BaseModel):
             the candidate is.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["files", "activations"]
     folder: Path | None = None

@@ -26,7 +26,7 @@ class SpanConfig(BaseModel):
             thinking.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     end: str
     start: str | None = None
@@ -62,7 +62,7 @@ class MaskConfig(BaseModel):
         layers: Learned masks read ``"all"`` layers or only the ``"last"``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["activations", "learned", "learned_independent"]
     of: tuple[Activation, ...] = ACTIVATIONS
@@ -98,7 +98,7 @@ class DegreeConfig(BaseModel):
         removed: Share of the rarest tokens that each degree leaves out, ascending from 0, below 1.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     removed: tuple[float, ...] = Field(default=(0.0, 0.25, 0.5, 0.75), min_length=2)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from diffalign.errors import ConfigError, near_miss
 from diffalign.methods import METHODS
+from diffalign.printable import shown
 from diffalign.training.recipe.bind import as_choice, merged
 from diffalign.training.recipe.loss_and_label_aliases import with_table_names
 
@@ -31,8 +32,9 @@ def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
     name = values.get("method")
     if name is None:
         return values
-    if name not in METHODS:
-        raise ConfigError(f"there is no method '{name}'.{near_miss(str(name), METHODS)} Known: {', '.join(METHODS)}.")
+    if not isinstance(name, str) or name not in METHODS:
+        near = near_miss(name, METHODS) if isinstance(name, str) else " A method is one name."
+        raise ConfigError(f"there is no method {shown(name)}.{near} Known: {', '.join(METHODS)}.")
     result = with_latents(METHODS[name].defaults)
     for key, given in values.items():
         preset, given = result.get(key), as_choice(given) if key == "loss" else given

@@ -14,8 +14,9 @@ from diffalign.labels import LABEL_ALIASES, LABELS
 from diffalign.labels.label import Label
 from diffalign.losses import LOSSES, Objective, Term
 from diffalign.losses.registry import find
-from diffalign.named_choice import Choice, bind_name, bind_settings
+from diffalign.named_choice import Choice, bind_name, bind_settings, check_types
 from diffalign.pairs import PAIRS, DatasetPairs, PairSource
+from diffalign.printable import shown
 
 PLUS, TIMES = "plus", "times"
 """Keys of a loss in a recipe that are not hyperparameters: the losses that are added to it, and its factor."""
@@ -27,9 +28,17 @@ def bind_loss(choice: Choice) -> Objective:
     """
     hyper = dict(choice.hyper)
     plus = hyper.pop(PLUS, ())
-    if isinstance(plus, (str, Mapping)):
+    if not isinstance(plus, (list, tuple)):
         plus = (plus,)
-    return Objective((_term(choice.name, hyper), *(_term(c.name, c.hyper) for c in map(Choice.model_validate, plus))))
+    return Objective((_term(choice.name, hyper), *(_term(c.name, c.hyper) for c in map(_as_term, plus))))
+
+
+def _as_term(value: Any) -> Choice:
+    if not (isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("name"), str))):
+        raise ValueError(
+            f"a term of a sum is the name of a loss, or {{name: NAME, SETTING: VALUE}}; got {shown(value)}"
+        )
+    return Choice.model_validate(value)
 
 
 def _term(name: str, hyper: Mapping[str, Any]) -> Term:
@@ -44,8 +53,8 @@ def as_choice(value: Any) -> Any:
     if not value:
         raise ValueError("loss is an empty list. Type for example: --set loss.name=logistic --set loss.beta=0.1")
     first, *others = value
-    lead = {"name": first} if isinstance(first, str) else dict(first)
-    return {**lead, PLUS: others} if others else lead
+    lead = _as_term(first)
+    return {"name": lead.name, **(lead.model_extra or {}), **({PLUS: others} if others else {})}
 
 
 def bind_label(
@@ -62,7 +71,11 @@ def bind_label(
     settings = bind_settings("label", name, function, choice.hyper, supplied=("ranges",))
     if "ranges" in inspect.signature(function).parameters:
         settings["ranges"] = ranges or {}
-    function([], **settings)  # raises for a value that is out of range
+    try:
+        function([], **settings)  # raises for a value that is out of range
+    except TypeError:
+        check_types("label", name, function, choice.hyper)
+        raise
     return lambda pairs: function(pairs, **settings)
 
 
@@ -84,6 +97,7 @@ def pair_settings(choice: Choice, candidates: type[BaseModel] | None = None) -> 
     asks = candidates if any(p.kind is p.VAR_KEYWORD for p in parameters) else None
     further = {name: field.get_default() for name, field in asks.model_fields.items()} if asks else {}
     settings = bind_settings("source of pairs", choice.name, function, choice.hyper, also=further)
+    settings = check_types("source of pairs", choice.name, function, settings)
     if asks is not None:
         settings |= _checked(asks, {name: settings[name] for name in further}, "pairs")
     return settings

@@ -7,6 +7,7 @@ names it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 
 from diffalign.errors import ConfigError, near_miss
 from diffalign.policies.policy import Policy
+from diffalign.printable import shown
 
 
 @dataclass(frozen=True)
@@ -147,20 +149,23 @@ def kind_named(section: Mapping[str, Any]) -> str:
     """
     kind = section.get("kind")
     if kind is None:
-        folder = Path(str(section.get("path", ""))).expanduser()
-        found = (name for name, row in MODELS.items() if folder.is_dir() and row.recognises(folder))
+        folder = Path(os.path.expanduser(str(section.get("path", ""))))
+        found = (name for name, row in MODELS.items() if os.path.isdir(folder) and row.recognises(folder))
         return next(found, next(iter(MODELS)))
-    if kind not in MODELS:
+    if not isinstance(kind, str) or kind not in MODELS:
         raise ConfigError(
-            f"model.kind: there is no '{kind}'.{near_miss(str(kind), MODELS)} Known: {', '.join(MODELS)}."
+            f"model.kind: there is no {shown(kind)}.{near_miss(str(kind), MODELS)} Known: {', '.join(MODELS)}."
         )
-    return str(kind)
+    return kind
 
 
 def resolve_model(value: Any) -> Any:
     """Returns a recipe's ``model`` section as the pydantic model of its kind, which reports errors."""
     if not isinstance(value, Mapping):
-        return value
+        path = value if isinstance(value, str) else "FOLDER"
+        raise ValueError(
+            f"the model section has a path and further settings; got {shown(value)}. Type: --set model.path={path}"
+        )
     config = MODELS[kind_named(value)].config()
     drop = () if "kind" in config.model_fields else ("kind",)
     return config.model_validate({key: item for key, item in value.items() if key not in drop})

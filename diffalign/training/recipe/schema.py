@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
@@ -12,11 +12,15 @@ from diffalign.training.recipe.apply_preset import with_preset
 from diffalign.training.recipe.bind import as_choice, bind_label, bind_loss, bind_pairs
 from diffalign.training.recipe.model_kinds import kind_of, model_kind, resolve_model
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""A whole number that every generator takes."""
+Share = Annotated[float, Field(ge=0, lt=1)]
+
 
 class Section(BaseModel):
     """A part of a recipe: frozen, without unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
 class Data(Section):
@@ -51,7 +55,7 @@ class FastSlowConfig(Section):
 class Train(Section):
     """Optimization. ``batch_size`` is the effective one, in pairs, over all processes and micro-batches."""
 
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1, le=10**9)
     batch_size: int = Field(default=8, ge=1)
     micro_batch_size: int | None = Field(default=None, ge=1, description="pairs in memory at once; unset: at most 8")
     learning_rate: float = Field(gt=0)
@@ -59,14 +63,14 @@ class Train(Section):
     schedule: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)
     optimizer: Literal["adamw", "adafactor", "adamw8bit", "sgd"] = "adamw"
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: float = Field(default=0.01, ge=0)
     max_grad_norm: float | None = Field(default=1.0, gt=0, description="null: no clipping")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto", description="auto: bf16 where the device computes it faster than float32, otherwise no"
     )
     ema_decay: float | None = Field(default=None, ge=0, lt=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     draws_per_pair: int | None = Field(
         default=None,
         ge=1,
@@ -132,7 +136,7 @@ class Previews(Sampled):
 
     prompts: tuple[str, ...] = ()
     every: int = Field(default=0, ge=0)
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
 
 
 class Evaluate(Sampled):

@@ -36,7 +36,7 @@ class ImageCandidates(BaseModel):
         roundtrip: Decode and encode the samples, as the winners were encoded.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(default=50, ge=1)
     guidance: float = Field(default=7.5, ge=0, allow_inf_nan=False)

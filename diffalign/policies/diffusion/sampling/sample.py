@@ -31,7 +31,7 @@ class ImageSampling(BaseModel):
         sampler: ``"own"`` is the model's scheduler, ``"ddim"`` replaces it by DDIM.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(default=30, ge=1)
     guidance: float = Field(default=5.0, ge=0, allow_inf_nan=False)

@@ -19,7 +19,7 @@ class BeamSettings(BaseModel):
         length_penalty: Scores are divided by the length to this power; 0 compares sums, 1 means.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     beams: int = Field(default=0, ge=0)
     beam_mode: BeamMode = "policy"
@@ -37,7 +37,7 @@ class TextCandidates(BaseModel):
         top_k: Sample from this number of likeliest tokens; 0 means all.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_new_tokens: int = Field(default=128, ge=1)
     temperature: float = Field(default=1.0, ge=0.0)
