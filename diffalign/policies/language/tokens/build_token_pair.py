@@ -1,8 +1,9 @@
 """From the text of a prompt and its answers to a token pair: the border, the end token, the limits, the scored tokens.
 
 A response is the part of prompt and answer, tokenised together, after the tokens of the prompt; an end token is added
-if there is none. If a token would cross the border, the two are tokenised separately, so that the prompt has the same
-tokens as in generation. (TRL 1.16 starts the response where the tokens diverge, and drops that end of the prompt.)
+if there is none, and white space after one is left out. If a token would cross the border, the two are tokenised
+separately (see `continuation`), so that the prompt has the same tokens as in generation. (TRL 1.16 starts the response
+where the tokens diverge, and drops that end of the prompt.)
 
 Prompts longer than ``max_prompt_length`` (default: all but one of ``max_length``) are refused or cut, as
 ``long_prompts`` says; ``keep_end`` also keeps the begin token. Then responses are cut at their end, so that prompt and
@@ -23,10 +24,11 @@ from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.tokens.chat import ChatTemplate
+from diffalign.policies.language.tokens.continuation import begin_once, continuation_ids, cut_after_end
 from diffalign.policies.language.tokens.exchange import AnswerText, Exchange
 from diffalign.policies.language.tokens.thinking_span_filter import SpanFilter
 from diffalign.policies.language.tokens.token_pair import Response, TokenPair
-from diffalign.policies.language.tokens.tokenizer_info import begin_ids, encode, token_id
+from diffalign.policies.language.tokens.tokenizer_info import begin_ids, token_id
 
 
 class TokenPairBuilder:
@@ -53,6 +55,11 @@ class TokenPairBuilder:
         """The token that ends an answer in a conversation."""
         return token_id(self.tokenizer, self.chat.end) if self.chat.available and self.chat.end else self.end_id
 
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The tokens after which generation stops: a plain answer that ends with one of them gets no other."""
+        return tuple(dict.fromkeys((self.end_id, self.turn_end_id)))
+
     def build(self, pair: Pair, exchange: Exchange, ids: Mapping[str, list[int]]) -> TokenPair:
         """Returns the token pair of an exchange.
 
@@ -68,17 +75,21 @@ class TokenPairBuilder:
         plain = isinstance(pair.prompt, str) and isinstance(pair.chosen, str)
         split = exchange.stable_prefix
         prompt_tail = ids[exchange.prompt[split:]]
-        begin = self.begin_ids if plain else ()
-        prompt, cut = self.truncate_prompt((*begin, *ids[exchange.prompt[:split]], *prompt_tail))
+        prompt_ids = [*ids[exchange.prompt[:split]], *prompt_tail]
+        prompt, cut = self.truncate_prompt(begin_once(self.begin_ids if plain else (), prompt_ids))
         responses, apart = [], False
         for answer in exchange.answers:
             joint = ids[answer.text[split:]]
             if joint[: len(prompt_tail)] == prompt_tail:
-                response_ids, offset = joint[len(prompt_tail) :], 0
+                response_ids, offset, anchor = joint[len(prompt_tail) :], 0, ""
             else:
                 offset, apart = len(exchange.prompt), True
-                response_ids = encode(self.tokenizer, [answer.text[offset:]])[0]
-            scored = self._scored(response_ids, answer, offset)
+                text = answer.text[offset:]
+                response_ids, anchor = continuation_ids(self.tokenizer, prompt_tail, text, joint)
+            scored = self._scored(response_ids, answer, offset, anchor)
+            if plain:
+                response_ids = cut_after_end(self.tokenizer, response_ids, self.end_ids)
+                scored = scored[: len(response_ids)]
             responses.append(self._response(response_ids, scored, len(prompt), plain))
         compared = pair.rejected is not None and pair.rejected_prompt is None
         if compared and responses[0].ids == responses[1].ids:
@@ -126,24 +137,26 @@ class TokenPairBuilder:
     def _response(self, ids: list[int], scored: list[bool], prompt_length: int, plain: bool) -> Response:
         """Adds or removes the end token as ``add_end`` says, and cuts to ``max_length``."""
         end = self.end_id if plain else self.turn_end_id
-        if not ids or ids == [end]:
+        ends = self.end_ids if plain else (end,)
+        if not ids or len(ids) == 1 and ids[0] in ends:
             raise DataError("the response is empty once it is tokenised")
-        if ids[-1] != end and self.config.add_end:
+        if ids[-1] not in ends and self.config.add_end:
             ids, scored = [*ids, end], [*scored, True]
         elif ids[-1] == end and not plain and not self.config.add_end:  # written by the template, not by the text
             ids, scored = ids[:-1], scored[:-1]
         limit = len(ids) if self.config.max_length is None else self.config.max_length - prompt_length
         return Response(tuple(ids[:limit]), tuple(scored[:limit]), max(0, len(ids) - limit))
 
-    def _scored(self, ids: list[int], answer: AnswerText, offset: int) -> list[bool]:
-        """Marks the tokens that begin within the assistant's turns. ``ids`` are the last tokens of the text."""
+    def _scored(self, ids: list[int], answer: AnswerText, offset: int, anchor: str) -> list[bool]:
+        """Marks the tokens that begin within the assistant's turns; ``ids`` are the last ones of anchor and text."""
         if len(answer.spans) == 1:
             return [True] * len(ids)
         if not self.tokenizer.is_fast:
             raise DataError("an answer of several turns needs a fast tokenizer, which knows where its tokens stand")
         token_ranges = self.tokenizer(
-            answer.text[offset:], add_special_tokens=False, return_offsets_mapping=True, verbose=False
+            anchor + answer.text[offset:], add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )["offset_mapping"][-len(ids) :]
+        offset -= len(anchor)
         return [any(start <= begin + offset < end for start, end in answer.spans) for begin, _ in token_ranges]
 
 

@@ -1,6 +1,7 @@
 """Tokenises pairs by fixed rules that are checked before training.
 
-Plain rows: the prompt begins with the tokens that the tokenizer begins texts with; a response follows it.
+Plain rows: the prompt begins with the tokens that the tokenizer begins texts with, once, also where the text has them
+already; a response follows it.
 
 Conversations: the chat template writes the whole exchange, which is tokenised at once. A response is the text after the
 opening of the answer, up to and including the token that ends the turn. (TRL keeps what the template writes after it,
@@ -25,6 +26,7 @@ from diffalign.errors import DataError
 from diffalign.policies.answer_roles import own_prompt_answers
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.tokens.build_token_pair import TokenPairBuilder, pieces_of
+from diffalign.policies.language.tokens.continuation import begin_once
 from diffalign.policies.language.tokens.errors import MAX_SHOWN, describe_problem, summarize_problems
 from diffalign.policies.language.tokens.exchange import AnswerText, Exchange
 from diffalign.policies.language.tokens.statistics import TokenStatistics
@@ -56,7 +58,7 @@ class PairTokenizer:
     @property
     def end_ids(self) -> tuple[int, ...]:
         """The tokens after which generation stops."""
-        return tuple(dict.fromkeys((self.end_id, self._builder.turn_end_id)))
+        return self._builder.end_ids
 
     def token_pair(self, pair: Pair) -> TokenPair:
         """Tokenises one pair. Raises as :meth:`token_pairs`."""
@@ -146,7 +148,7 @@ class PairTokenizer:
         plain = isinstance(prompt, str)
         text = prompt if isinstance(prompt, str) else self.chat.render_prompt(prompt)
         begin = self._builder.begin_ids if plain else ()
-        return self._builder.truncate_prompt((*begin, *encode(self.tokenizer, [text])[0]))[0]
+        return self._builder.truncate_prompt(begin_once(begin, encode(self.tokenizer, [text])[0]))[0]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns tokens as text, including special ones."""
