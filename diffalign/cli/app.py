@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from diffalign.cli.clean_terminal import clean_terminal
 from diffalign.errors import UserError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ def run() -> None:
 
     With ``DIFFALIGN_DEBUG=1`` user errors keep their traceback too.
     """
+    clean_terminal()
     try:
         app()
     except UserError as error:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from diffalign.printable import printable
+
 Severity = Literal["error", "warning", "note"]
 ORDER: tuple[Severity, ...] = ("error", "warning", "note")
 EXAMPLES_SHOWN = 3
@@ -73,7 +75,7 @@ class CheckReport:
             lines += ["", f"{finding.severity.upper()}: {finding.what}{count}"]
             lines += [f"    {example}" for example in finding.examples[:EXAMPLES_SHOWN]]
             lines += [f"  -> {finding.fix}"] if finding.fix else []
-        return "\n".join([*lines, "", self.verdict()])
+        return printable("\n".join([*lines, "", self.verdict()]))
 
     def __rich__(self) -> Any:
         """Returns the report as rich renderables, for a terminal."""
@@ -81,11 +83,14 @@ class CheckReport:
         from rich.table import Table
         from rich.text import Text
 
+        def clean(text: str, style: str = "") -> Text:
+            return Text(printable(text), style=style)
+
         facts = Table(show_header=False, box=None, pad_edge=False)
         facts.add_column(style="dim")
         facts.add_column(overflow="fold")
         for name, value in self.facts.items():
-            facts.add_row(name, Text(value))
+            facts.add_row(clean(name), clean(value))
         colours = {"error": "bold red", "warning": "yellow", "note": "cyan"}
         table = Table(box=None, pad_edge=False)
         for heading, options in (
@@ -96,9 +101,9 @@ class CheckReport:
         ):
             table.add_column(heading, overflow="fold", **options)  # type: ignore[arg-type]
         for finding in self.sorted():
-            what = Text("\n".join([finding.what, *(f"  {example}" for example in finding.examples[:EXAMPLES_SHOWN])]))
+            what = clean("\n".join([finding.what, *(f"  {example}" for example in finding.examples[:EXAMPLES_SHOWN])]))
             count = f"{finding.count:,}" if finding.count else ""
-            table.add_row(Text(finding.severity, style=colours[finding.severity]), what, count, Text(finding.fix))
+            table.add_row(clean(finding.severity, colours[finding.severity]), what, count, clean(finding.fix))
         parts: list[Any] = [facts, Text("")] + ([table, Text("")] if self.findings else [])
         return Group(*parts, Text(self.verdict()))
 

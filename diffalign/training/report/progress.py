@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from diffalign.printable import one_line, printable
+
 SHOWN = {"loss": "loss", "rewards/accuracies": "acc", "rewards/margins": "margin", "grad_norm": "grad"}
 
 
@@ -27,13 +29,15 @@ class ProgressReport:
         self.total = total
         self.start: tuple[float, int] | None = None
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        self.bar = Progress(*columns, TextColumn("{task.fields[numbers]}"), console=self.console, transient=True)
+        self.bar = Progress(
+            *columns, TextColumn("{task.fields[numbers]}", markup=False), console=self.console, transient=True
+        )
         self.task: Any = None
         self.moving = active and self.console.is_terminal
         self._last: tuple[str, float] = ("", 0.0)
@@ -51,10 +55,11 @@ class ProgressReport:
 
     def say(self, text: str) -> None:
         """Prints a paragraph."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable(text), markup=False, soft_wrap=True)
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Shows the progress of a long computation: on a terminal a bar, otherwise a line every ten seconds."""
+        what = one_line(what)
         if self.moving:
             if self._last[0] != what:
                 self._drop()
