@@ -5,6 +5,7 @@
    after the last ``Assistant:`` that both share.
 3. Other strings: the prompt is the beginning that both share, cut back to the start of a word. TRL splits at the first
    letter that differs. The two agree where the answers differ in their first letter; otherwise TRL's rule cuts a word.
+   In scripts without spaces (Chinese, Japanese, Thai, ...) each letter is a word.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from diffalign.data.readers.text_cells import (
     split_shared_turns,
 )
 from diffalign.data.readers.trl import names_files
+from diffalign.data.readers.word_borders import last_border
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
 from diffalign.data.records.pair import BAD_ROW, BAD_TURNS, EMPTY_CANDIDATE, EMPTY_PROMPT, IDENTICAL, Dropped, Pair
 from diffalign.data.storage.lazy_table_cell import TableCell
@@ -130,9 +132,7 @@ def split_text(chosen: str, rejected: str) -> tuple[str, list[str]]:
     A space before that word goes to the answers.
     """
     shared = os.path.commonprefix([chosen, rejected])
-    if shared and not shared[-1].isspace():
-        shared = shared[: -len(shared.rsplit(maxsplit=1)[-1])]
-    shared = shared.removesuffix(" ")
+    shared = shared[: last_border(shared, (chosen, rejected))].removesuffix(" ")
     if not shared.strip():
         raise Drop(EMPTY_PROMPT, "chosen and rejected share no beginning")
     return shared, [chosen[len(shared) :], rejected[len(shared) :]]

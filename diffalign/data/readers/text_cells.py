@@ -65,10 +65,15 @@ def align_forms(prompt: Text, answers: Sequence[Text]) -> tuple[Text, list[Text]
 
 
 def split_shared_turns(turns: Sequence[Conversation]) -> tuple[Conversation, list[Text]]:
-    """Splits conversations into the turns that they share and the rest of each; a single one before its last turn."""
+    """Splits conversations into the turns that they share and the rest of each; a single one before its last turn.
+
+    Where one of them ends with a turn of the assistant that another one goes on from, that turn belongs to the answers.
+    """
     shared = count_shared_turns([answer.messages for answer in turns]) if len(turns) > 1 else len(turns[0]) - 1
     if len(turns) > 1 and turns[0] == turns[1]:
         raise Drop(IDENTICAL)
+    if shared and shared == min(map(len, turns)) and turns[0].messages[shared - 1].role == ASSISTANT:
+        shared -= 1
     return Conversation(turns[0].messages[:shared]), [Conversation(answer.messages[shared:]) for answer in turns]
 
 

@@ -120,13 +120,21 @@ def test_transcripts_as_text_are_cut_after_the_last_shared_colon(tmp_path):
         ("Sky?\nBlue", "Sky?\nGreen", "Sky?\n"),  # as TRL: another white space stays
         ("The sky is blue", "The sky is black", "The sky is"),  # TRL: "The sky is bl"
         ("Q: x A: yes", "Q: x A: yes please", "Q: x A:"),
+        ("问：天空？答：蓝色。", "问：天空？答：绿色的。", "问：天空？答："),  # each letter is a word
+        ("User: 问：天空？答：蓝色。", "User: 问：天空？答：绿色的。", "User: 问：天空？答："),
+        ("问：好吗？答：好。", "问：好吗？答：好。因为", "问：好吗？答："),  # each side keeps a word
+        ("空は？青い", "空は？あおい", "空は？"),
+        ("用iPhone吗", "用iPad吗", "用"),  # a word of another script is not cut
+        ("สีอะไร เขียว", "สีอะไร แดง", "สีอะไร"),
+        ("ตอบกา", "ตอบกิ", "ตอบ"),  # a vowel stays with its consonant
+        ("하늘은 파란색", "하늘은 파랑", "하늘은"),  # Korean has spaces
     ],
 )
 def test_plain_texts_part_where_a_word_begins(chosen, rejected, prompt):
     assert split_text(chosen, rejected) == (prompt, [chosen[len(prompt) :], rejected[len(prompt) :]])
 
 
-@given(st.text("ab \n", min_size=1), st.text("ab \n"), st.text("ab \n"))
+@given(st.text("ab \n问。", min_size=1), st.text("ab \n问กิ"), st.text("ab \n问กา"))
 def test_splitting_loses_nothing(head, one, other):
     chosen, rejected = f"x {head}{one}", f"x {head}{other}"
     prompt, answers = split_text(chosen, rejected)
@@ -240,3 +248,11 @@ def test_turns_and_plain_texts_get_ids_of_their_own(tmp_path):
     dataset = read_pairs(jsonl(tmp_path / "a.jsonl", [plain, chat, {**plain, "id": 0}, plain]))
     ids = [pair.id for pair in dataset.pairs]
     assert len(set(ids)) == 4 and ids[2] == "0" and ids[3] == f"{ids[0]}-2"
+
+
+def test_an_answer_that_goes_on_where_the_other_one_ends_is_a_pair(tmp_path):
+    short, long = turns("Sky?", "Blue."), turns("Sky?", "Blue.", "Sure?", "Quite sure.")
+    dataset = read_rows(tmp_path, [{"chosen": long, "rejected": short}, {"chosen": short, "rejected": long}])
+    assert not dataset.dropped and all(pair.prompt == talk("Sky?") for pair in dataset.pairs)
+    assert dataset.pairs[0].chosen == talk("Blue.", "Sure?", "Quite sure.", first="assistant")
+    assert dataset.pairs[0].rejected == answer("Blue.")
