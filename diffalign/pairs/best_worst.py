@@ -164,8 +164,12 @@ def _list_row(prompt: Text, samples: Sequence[ScoredSample]) -> dict[str, Any]:
     scores = [sample.score for sample in ranked]
     if isinstance(prompt, Conversation):
         turns = [[{"role": "assistant", "content": text}] for text in contents]
-        return {"prompt": prompt.rows(), "completions": turns, "scores": scores}
+        return {**_prompt_columns(prompt), "completions": turns, "scores": scores}
     return {"prompt": prompt, "completions": contents, "scores": scores}
+
+
+def _prompt_columns(prompt: Conversation) -> dict[str, Any]:
+    return {"prompt": prompt.rows(), **({"tools": prompt.tools} if prompt.tools_json else {})}
 
 
 def _pair_row(prompt: Text, best: ScoredSample, worst: ScoredSample) -> dict[str, Any]:
@@ -174,7 +178,7 @@ def _pair_row(prompt: Text, best: ScoredSample, worst: ScoredSample) -> dict[str
     chosen, rejected = best.content, worst.content
     if isinstance(prompt, Conversation):
         turn = lambda text: [{"role": "assistant", "content": text}]
-        return {"prompt": prompt.rows(), "chosen": turn(chosen), "rejected": turn(rejected), **numbers}
+        return {**_prompt_columns(prompt), "chosen": turn(chosen), "rejected": turn(rejected), **numbers}
     if isinstance(chosen, Path):
         chosen, rejected = chosen.name, rejected.name
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected, **numbers}

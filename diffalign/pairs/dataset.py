@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from diffalign.data.records.label_agreement import find_disagreement
 from diffalign.data.records.lazy_pairs import map_pairs
 from diffalign.data.records.memmap import collect
-from diffalign.data.records.pair import Dropped, Pair, pairs_noun
+from diffalign.data.records.pair import Dropped, Pair, PairSet, pairs_noun
 from diffalign.data.storage.hash_set import HashSet
 from diffalign.errors import DataError
 from diffalign.pairs.source import FixedPairs, PairSource
@@ -25,12 +26,14 @@ class DatasetPairs(FixedPairs):
         dropped: Rows that are not trained on, each with its reason.
         name: Where the rows came from, for the header.
         ranges: Smallest and largest score of the data by scorer; labels that normalise rewards need them.
+        notes: What the header adds on how the rows were read.
     """
 
     pairs: Sequence[Pair]
     dropped: tuple[Dropped, ...] = ()
     name: str = "pairs in memory"
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.pairs:
@@ -49,7 +52,12 @@ class DatasetPairs(FixedPairs):
     def summary(self) -> str:
         """Returns one line: how many pairs, how many prompts, what was dropped and why."""
         count = f"{len(self)} {pairs_noun(self.pairs)} on {count_prompts(self.pairs)} prompts"
-        return f"{count} from {self.name}{describe_dropped(self.dropped)}"
+        return f"{count} from {self.origin}"
+
+    @property
+    def origin(self) -> str:
+        """Where the rows came from, what was dropped, and how they were read, for the header."""
+        return "; ".join([f"{self.name}{describe_dropped(self.dropped)}", *self.notes])
 
 
 def dataset(data: DatasetPairs) -> PairSource:
@@ -120,6 +128,17 @@ def read_dataset(
     from diffalign.data.records.score_table import read_scores, with_scores
 
     result = read_pairs(path, format=format, limit=limit, **options)
+    notes = tuple(_notes(result))
     if scores:
         result = with_scores(result, [read_scores(file) for file in scores])
-    return DatasetPairs(result.pairs, tuple(result.dropped), f"{path} ({result.format})", result.ranges)
+    return DatasetPairs(result.pairs, tuple(result.dropped), f"{path} ({result.format})", result.ranges, notes)
+
+
+def _notes(dataset: PairSet) -> Iterator[str]:
+    """Yields what a reader of the header has to know: what was not read, and labels that the data's scores dispute."""
+    if dataset.unread:
+        yield f"not read: {', '.join(dataset.unread)}"
+    for name, found in find_disagreement(dataset.pairs).items():
+        counts = {"are equal": len(found.equal), "favour the rejected one": len(found.against)}
+        parts = [f"{count} {what}" for what, count in counts.items() if count]
+        yield f"labels against {name}: {', '.join(parts)}"

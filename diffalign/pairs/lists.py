@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from diffalign.data.records.lazy_pairs import filter_pairs, map_pairs
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
-from diffalign.pairs.dataset import DatasetPairs, count_prompts, describe_dropped
+from diffalign.pairs.dataset import DatasetPairs, count_prompts
 from diffalign.pairs.source import FixedPairs
 
 
@@ -73,7 +73,7 @@ def lists(data: DatasetPairs, *, size: int | None = None) -> RankedLists:
     cut = sum(count for n, count in sizes.items() if n > size)
     notes = [f"left out: {short} shorter"] * bool(short) + [f"left out: {tied} tied"] * bool(tied)
     notes += [f"cut to {size}: {cut}"] * bool(cut)
-    source = "; ".join([data.name + describe_dropped(data.dropped), *notes])
+    source = "; ".join([data.origin, *notes])
     return RankedLists(map_pairs(ranked, lambda pair: cut_list(pair, size)), size, source)
 
 

@@ -81,7 +81,7 @@ def lettered_answers(pair: Pair, a_is_chosen: bool) -> list[str]:
 
 def plain_text(text: object) -> str:
     """Returns a text as it is; for a conversation the content of its only turn, or all turns with their roles."""
-    if isinstance(text, Conversation) and len(text) == 1:
+    if isinstance(text, Conversation) and len(text) == 1 and not text.messages[0].fields_json:
         return text.messages[0].content.strip()
     return str(text).strip()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from diffalign.data.records.lazy_pairs import LazyPairs
 from diffalign.data.records.pair import Pair
-from diffalign.pairs.dataset import DatasetPairs, count_prompts, describe_dropped, without_middle_ranks
+from diffalign.pairs.dataset import DatasetPairs, count_prompts, without_middle_ranks
 from diffalign.pairs.source import FixedPairs
 from diffalign.pairs.winners import without_rejected
 
@@ -38,7 +38,7 @@ def singles(data: DatasetPairs) -> SingleExamples:
     A comparison gives two examples, its chosen candidate as a desirable one and its rejected one as an undesirable one,
     with the ids ``ID/chosen`` and ``ID/rejected``. A row that is a single example already stays as it is.
     """
-    return SingleExamples(as_single_examples(data.pairs), data.name + describe_dropped(data.dropped))
+    return SingleExamples(as_single_examples(data.pairs), data.origin)
 
 
 def as_single_examples(pairs: Sequence[Pair]) -> Sequence[Pair]:

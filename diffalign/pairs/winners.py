@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from diffalign.data.records.lazy_pairs import filter_pairs, map_pairs
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError
-from diffalign.pairs.dataset import DatasetPairs, count_prompts, describe_dropped, without_middle_ranks
+from diffalign.pairs.dataset import DatasetPairs, count_prompts, without_middle_ranks
 from diffalign.pairs.source import FixedPairs
 
 
@@ -55,4 +55,4 @@ def winners(data: DatasetPairs) -> WinnerPairs:
         )
     left_out = len(data) - len(desirable)
     note = f"; left out: {left_out} undesirable" if left_out else ""
-    return WinnerPairs(map_pairs(desirable, without_rejected), data.name + describe_dropped(data.dropped) + note)
+    return WinnerPairs(map_pairs(desirable, without_rejected), data.origin + note)

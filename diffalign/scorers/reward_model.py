@@ -113,7 +113,8 @@ class Reward:
         from jinja2 import TemplateError
 
         try:
-            return self.tokenizer.apply_chat_template(as_chat(prompt, text), tokenize=False)
+            tools = prompt.tools if isinstance(prompt, Conversation) else []
+            return self.tokenizer.apply_chat_template(as_chat(prompt, text), tools=tools or None, tokenize=False)
         except TemplateError as error:
             raise DataError(
                 f"the chat template of {self.name} refuses {str(prompt)[:60]!r} with an answer: {error}. Leave such "

@@ -32,7 +32,7 @@ def as_answer(text: Any) -> str:
     raise UserError(f"A text must be a string, a conversation or the path of a text file; got {type(text).__name__}.")
 
 
-def as_chat(prompt: Any, answer: Any) -> list[dict[str, str]]:
+def as_chat(prompt: Any, answer: Any) -> list[dict[str, Any]]:
     """Returns prompt and answer as turns of one chat; a plain prompt is the user's turn, a plain answer the
     assistant's.
     """

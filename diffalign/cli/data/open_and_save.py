@@ -41,7 +41,8 @@ def open_source(
     if scores:
         pair_set = with_scores(pair_set, [read_scores(path) for path in scores])
     column_options = {name: options[name] for name in ("revision", "columns") if name in options}
-    return pair_set, RowsWithColumns(pair_set.pairs, unread_columns(source, split=split, **column_options))
+    columns = unread_columns(source, split=split, unread=pair_set.unread, **column_options)
+    return pair_set, RowsWithColumns(pair_set.pairs, columns)
 
 
 def refuse_output_in_source(source: str, output: Path) -> None:

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from diffalign.data.check.candidate_facts import FactTable, candidates_of
-from diffalign.data.check.report import CheckFinding
+from diffalign.data.check.report import CheckFinding, Severity
 from diffalign.data.records.conversation import Text
+from diffalign.data.records.label_agreement import OWN_SCORES, find_disagreement
 from diffalign.data.records.pair import Pair
 
 PROMPT_TOKENS = 75
@@ -98,6 +99,17 @@ def check_labels(pairs: Sequence[Pair]) -> Iterator[CheckFinding]:
         what = f"the first image won {share:.0%} of the votes: votes follow the position, or the label column is wrong"
         fix = "Check label_0: it must state whether image 0 was preferred."
         yield CheckFinding("warning", what, len(first_won), (), fix)
+
+
+def check_scores(pairs: Iterable[Pair]) -> Iterator[CheckFinding]:
+    """Finds labels that the stored scores of their pair do not support."""
+    for name, found in find_disagreement(pairs).items():
+        severity: Severity = "warning" if name in OWN_SCORES else "note"
+        for what, sources in (("are equal", found.equal), ("favour the rejected one", found.against)):
+            if sources:
+                fix = f"To leave such pairs out, type --option agree_with={name}."
+                examples = tuple(sources[:EXAMPLES])
+                yield CheckFinding(severity, f"pairs whose scores '{name}' {what}", len(sources), examples, fix)
 
 
 def check_shortcuts(pairs: Sequence[Pair], facts: FactTable) -> Iterator[CheckFinding]:

@@ -14,6 +14,7 @@ from diffalign.data.check.checks import (
     check_labels,
     check_prompts,
     check_readable,
+    check_scores,
     check_shortcuts,
     check_sizes,
     normalise,
@@ -22,10 +23,12 @@ from diffalign.data.check.duplicates import check_duplicates, check_overlap
 from diffalign.data.check.report import CheckFinding, CheckReport, Severity
 from diffalign.data.check.text_checks import check_texts, text_facts
 from diffalign.data.media.decode import MAX_PIXELS
+from diffalign.data.records.label_agreement import score_gap
 from diffalign.data.records.pair import (
     BAD_LABEL,
     BAD_ROW,
     BAD_TURNS,
+    DISPUTED,
     EMPTY_CANDIDATE,
     EMPTY_PROMPT,
     FILTERED,
@@ -52,9 +55,10 @@ _ADVICE = {
     BAD_ROW: "Correct or remove these lines.",
     BAD_TURNS: "Correct these conversations: an answer begins and ends with the assistant's turn.",
     EMPTY_CANDIDATE: "Remove these rows: an empty answer cannot be trained on.",
+    DISPUTED: "No action is needed: agree_with excludes them.",
     FILTERED: "No action is needed: your options exclude these rows.",
 }
-_EXPECTED = (TIE, NO_LABEL, FILTERED)
+_EXPECTED = (TIE, NO_LABEL, DISPUTED, FILTERED)
 
 
 def check_pairs(
@@ -84,6 +88,7 @@ def check_pairs(
         *check_sizes(pairs.pairs, facts, resolution),
         *check_prompts(pairs.pairs, facts),
         *check_labels(pairs.pairs),
+        *check_scores(pairs.pairs),
         *check_shortcuts(pairs.pairs, facts),
         *(check_texts(pairs.pairs) if facts.counts.get("text") else ()),
     ]
@@ -117,6 +122,8 @@ def _overview(dataset: PairSet, facts: FactTable) -> dict[str, str]:
         "left out": ", ".join(f"{n:,} {reason}" for reason, n in dataset.reasons().items()) or "none",
         "candidates": f"{len(facts):,} distinct: {media}",
     }
+    if dataset.unread:
+        lines["not read"] = ", ".join(dataset.unread)
     if not single_count:
         lines["labels"] = f"{len(pairs) - soft_count:,} plain votes, {soft_count:,} with a probability"
     first_won = [pair.scores["pair"]["first_won"] for pair in pairs if "first_won" in pair.scores.get("pair", {})]
@@ -130,7 +137,7 @@ def _overview(dataset: PairSet, facts: FactTable) -> dict[str, str]:
     if facts.counts.get("text"):
         lines |= text_facts(pairs)
     for scorer in sorted({name for pair in pairs for name in pair.scores.get("chosen", {})}):
-        gaps = [p.scores["chosen"][scorer] - p.scores["rejected"][scorer] for p in pairs if _has_both(p, scorer)]
+        gaps = [gap for pair in pairs if (gap := score_gap(pair, scorer)) is not None]
         if gaps:
             lines[f"stored {scorer}"] = (
                 f"agrees with {sum(gap > 0 for gap in gaps) / len(gaps):.1%} of {len(gaps):,} labels"
@@ -143,7 +150,3 @@ def _count_prompts(pairs: Iterable[Pair]) -> int:
     for pair in pairs:
         prompts.add(normalise(pair.prompt))
     return len(prompts)
-
-
-def _has_both(pair: Pair, scorer: str) -> bool:
-    return all(scorer in pair.scores.get(role, {}) for role in ("chosen", "rejected"))

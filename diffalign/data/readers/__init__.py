@@ -5,14 +5,17 @@ To add a format, write one file with one function and add one entry to ``READERS
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from diffalign.data.readers.column_use import ColumnUse
 from diffalign.data.readers.detect_format import check_format, detect_format
+from diffalign.data.readers.noted_table import NotedTable
 from diffalign.data.readers.registry import READERS, Reader
-from diffalign.data.readers.sources import open_tables
+from diffalign.data.readers.sources import Columns, open_tables
+from diffalign.data.records.label_agreement import drop_disputed
 from diffalign.data.records.memmap import collect
 from diffalign.data.records.pair import TIE, Dropped, Pair, PairSet
 from diffalign.data.records.score_table import ranges_of
@@ -28,7 +31,9 @@ def read_pairs(
     *,
     split: str = "train",
     revision: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
+    ignore: Sequence[str] | str = (),
+    agree_with: str | None = None,
     **options: Any,
 ) -> PairSet:
     """Reads a data set of comparisons. Images and videos stay on disk; so do texts where there are many.
@@ -39,11 +44,16 @@ def read_pairs(
         limit: Stop after this many pairs (dropped rows do not count).
         split: The split to read where files are named after splits.
         revision: Commit or tag of a Hub data set.
-        columns: ``{expected name: name in the file}`` for columns with another name.
+        columns: ``{expected name: name in the file}`` for columns with another name; a list of names stands for their
+            texts, joined by an empty line.
+        ignore: Columns and fields of messages to leave out on purpose, which would change what a row means.
+        agree_with: A stored score, such as ``"score"``: pairs whose scores of this name are equal, or favour the other
+            candidate than the label, are dropped.
         options: Options of the format (see its ``read`` function).
 
     Raises:
-        DataError: The source does not exist, lacks a column, or has no pair to train on; or an option is unknown.
+        DataError: The source does not exist, lacks a column, or has no pair to train on; a column that changes what a
+            row means is not read; or an option is unknown.
     """
     if format != "auto" and format not in READERS:
         raise DataError(
@@ -51,7 +61,10 @@ def read_pairs(
         )
     if limit is not None and limit < 1:
         raise DataError(f"limit is the number of pairs to read, at least 1; got {limit}.")
-    tables = open_tables(source, split=split, revision=revision, columns=columns)
+    use = ColumnUse(_names_to_ignore(ignore))
+    opened = open_tables(source, split=split, revision=revision, columns=columns)
+    tables = [NotedTable.of(table, use) for table in opened]
+    use.refuse_misspelt([name for table in opened for name in table.columns] if use.ignore else [])
     name = detect_format(tables) if format == "auto" else format
     reader = READERS[name]
     check_format(tables[0], reader)
@@ -62,11 +75,22 @@ def read_pairs(
                 f"the format {name} has no option '{option}'.{near_miss(option, reader.options())} It has: {names}."
             )
     dropped: list[Dropped] = []
-    pairs = collect(islice(_split_off_dropped(reader.read(tables, **options), dropped), limit))
-    dataset = PairSet(pairs, dropped, name, str(source), ranges_of(pairs))
+    records = reader.read(tables, **options)
+    if agree_with is not None:
+        records = drop_disputed(records, agree_with, str(source))
+    pairs = collect(islice(_split_off_dropped(records, dropped), limit))
+    dataset = PairSet(pairs, dropped, name, str(source), ranges_of(pairs), tuple(use.unread()))
     if not pairs:
         raise _no_pairs_error(dataset)
+    use.refuse_loss(str(source), name)
     return dataset
+
+
+def _names_to_ignore(ignore: Any) -> frozenset[str]:
+    names = [ignore] if isinstance(ignore, str) else ignore
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"ignore is the name of a column or a list of names, such as [tools, images]; got {ignore!r}.")
+    return frozenset(names)
 
 
 def _split_off_dropped(records: Iterable[Pair | Dropped], dropped: list[Dropped]) -> Iterator[Pair]:

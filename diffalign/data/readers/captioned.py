@@ -12,7 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.readers.parse_row import Drop, Ids, digest, existing_file, require_columns, scores_of, validate_pair
+from diffalign.data.readers.parse_row import (
+    Drop,
+    Ids,
+    digest,
+    existing_file,
+    only_text,
+    require_columns,
+    scores_of,
+    validate_pair,
+)
 from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, MISSING_FILE, Dropped, Pair
 from diffalign.data.storage.lazy_table_cell import TableCell
@@ -48,7 +57,7 @@ def _read_winner(row: TableRow, image: str, prompt: str, folder: Path, ids: Ids)
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     chosen, name = _read_candidate(row.values.get(image), image, folder)
-    prompt_text = str(row.values.get(prompt) or "")
+    prompt_text = only_text(row.values.get(prompt), prompt)
     pair = Pair(
         id="",
         prompt=prompt_text,

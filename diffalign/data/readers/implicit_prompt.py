@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any, Literal, get_args
 
 from diffalign.data.readers.parse_row import ROLES, Drop, Ids, label_probability, require_columns, row_id, scores_of
+from diffalign.data.readers.prompt_parts import add_prompt_parts
 from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.readers.text_cells import (
     USER,
@@ -77,6 +78,8 @@ def _read_pair(row: TableRow, as_plain_text: bool, ids: Ids) -> Pair:
     if sides[0] == sides[1]:
         raise Drop(IDENTICAL)
     prompt, answers = _split_prompt(sides, as_plain_text)
+    if isinstance(prompt, Conversation):
+        prompt, answers = add_prompt_parts(prompt, answers, values)
     content_id = check_texts(prompt, answers, ROLES)
     name = ids.unique(row_id(values, content_id))
     chosen, rejected = answers

@@ -17,6 +17,7 @@ from diffalign.data.readers.parse_row import (
     digest,
     existing_file,
     label_probability,
+    only_text,
     require_columns,
     scores_of,
     validate_pair,
@@ -53,7 +54,7 @@ def _read_pair(row: TableRow, folder: Path, ids: Ids) -> Pair:
     for role, name in zip(REQUIRED, names, strict=False):
         if not name:
             raise Drop(MISSING_FILE, f"{role} is empty")
-    prompt = str(values.get("prompt") or "")
+    prompt = only_text(values.get("prompt"), "prompt")
     pair = Pair(
         id="",
         prompt=prompt,

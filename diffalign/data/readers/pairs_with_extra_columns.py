@@ -7,15 +7,16 @@ model that answered; a command that only flips some labels should still write th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
 
+from diffalign.data.readers.column_use import SYSTEM, TOOLS
 from diffalign.data.readers.parse_row import GROUP, PROBABILITY, as_number
 from diffalign.data.readers.parse_row import group_of as group_of
 from diffalign.data.readers.registry import READERS
-from diffalign.data.readers.sources import open_tables
+from diffalign.data.readers.sources import Columns, open_tables
 from diffalign.data.readers.trl import FURTHER
 from diffalign.data.records.pair import Pair
 
@@ -26,6 +27,7 @@ USED = frozenset(
         for name in (*reader.required, *(alias for names in reader.aliases.values() for alias in names))
     ]
     + [name for names in FURTHER.values() for name in names]
+    + [*SYSTEM, *TOOLS]
     + [*PROBABILITY, *READERS["captioned"].unless, "id", "tie", "rejected_prompt", "augmented_prompt"]
 )
 """Columns that readers use: the pair holds their content."""
@@ -73,7 +75,12 @@ class RowsWithColumns(Sequence[PairRow]):
 
 
 def unread_columns(
-    source: str | Path, *, split: str = "train", revision: str | None = None, columns: Mapping[str, str] | None = None
+    source: str | Path,
+    *,
+    split: str = "train",
+    revision: str | None = None,
+    columns: Columns | None = None,
+    unread: Collection[str] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Returns the columns that no reader uses, texts and ids (``..._id``), by ``"file:row"``.
 
@@ -82,6 +89,8 @@ def unread_columns(
 
     Args:
         source, split, revision, columns: See :func:`~diffalign.data.readers.read_pairs`.
+        unread: The columns that the reader did not read, of its :class:`~diffalign.data.records.pair.PairSet`. None:
+            those that no reader reads.
     """
     tables = open_tables(source, split=split, revision=revision, columns=columns)
     name_counts = Counter(table.path.name for table in tables)
@@ -90,8 +99,11 @@ def unread_columns(
         if name_counts[table.path.name] > 1:
             continue
         for row in table.rows():
-            if unread := {name: value for name, value in row.values.items() if _is_unread(name, value)}:
-                columns_by_source[row.source] = unread
+            values = {name: value for name, value in row.values.items() if _is_unread(name, value)}
+            if unread is not None:
+                values = {n: value for n, value in values.items() if n in unread or n in GROUP or n.endswith("_id")}
+            if values:
+                columns_by_source[row.source] = values
     return columns_by_source
 
 

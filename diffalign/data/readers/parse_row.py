@@ -11,6 +11,7 @@ from typing import Any
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import (
     BAD_LABEL,
+    BAD_ROW,
     EMPTY_PROMPT,
     IDENTICAL,
     MISSING_FILE,
@@ -61,6 +62,24 @@ def require_columns(columns: Iterable[str], required: Iterable[str], *, where: s
     )
 
 
+def column_for(name: str, aliases: Mapping[str, tuple[str, ...]], columns: Iterable[str]) -> str:
+    """Returns the name that a required column has among ``columns``: its own, an alias, or its own without either."""
+    return next((alias for alias in (name, *aliases.get(name, ())) if alias in columns), name)
+
+
+def only_text(cell: Any, column: str) -> str:
+    """Returns the text of a cell, also of a list with one text; an absent cell gives ``""``. Drops the row of anything
+    else, whose Python form would become the text.
+    """
+    if isinstance(cell, list) and len(cell) == 1:
+        cell = cell[0]
+    if isinstance(cell, list):
+        raise Drop(BAD_ROW, f"{column} holds {len(cell)} values; one text was expected: keep one of them")
+    if cell is not None and not isinstance(cell, (str, int, float)):
+        raise Drop(BAD_ROW, f"{column} must be text; got {type(cell).__name__}")
+    return "" if cell is None else str(cell)
+
+
 def as_number(value: Any) -> float | None:
     """Converts a number or its text to a finite float; returns None for anything else, including NaN."""
     if value is None or isinstance(value, (bytes, list, dict)):
@@ -109,6 +128,7 @@ def scores_of(values: Mapping[str, Any], used: Iterable[str]) -> dict[str, dict[
         if role not in ROLES or not name:
             role, name = "pair", column
         scores.setdefault(role, {})[name] = value
+        values[column]  # counts as read
     return scores
 
 
@@ -134,10 +154,13 @@ def digest(*parts: str | bytes) -> str:
 
 
 def content_parts(text: Text) -> list[str]:
-    """Returns the parts of a text for :func:`digest`: the string itself, or role and content of each turn."""
+    """Returns the parts of a text for :func:`digest`: the string itself, or what each turn holds, and the tools."""
     if isinstance(text, str):
         return [text]
-    return [part for turn in text.messages for part in (turn.role, turn.content)]
+    parts = []
+    for turn in text.messages:
+        parts += [turn.role, turn.content, *([turn.fields_json] if turn.fields_json else [])]
+    return [*parts, text.tools_json] if text.tools_json else parts
 
 
 def group_of(values: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from diffalign.data.readers.parse_row import Drop, Ids, as_number, digest, require_columns, validate_pair
+from diffalign.data.readers.parse_row import Drop, Ids, as_number, digest, only_text, require_columns, validate_pair
 from diffalign.data.readers.tables import Table
 from diffalign.data.records.pair import (
     BAD_LABEL,
@@ -68,7 +68,7 @@ def _read_pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, gene
     if not all(isinstance(image, TableCell) for image in images):
         raise Drop(EMPTY_CANDIDATE, "jpg_0 and jpg_1 must be columns of bytes")
     won, lost = (0, 1) if first_preferred >= 0.5 else (1, 0)
-    prompt = str(values["caption"] or "")
+    prompt = only_text(values["caption"], "caption")
     if values.get("ranking_id") not in (None, ""):
         name = str(values["ranking_id"])
     elif all(uids):

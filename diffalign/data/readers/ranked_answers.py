@@ -18,6 +18,7 @@ from diffalign.data.readers.parse_row import (
     Drop,
     Ids,
     as_number,
+    column_for,
     content_parts,
     digest,
     group_of,
@@ -26,6 +27,7 @@ from diffalign.data.readers.parse_row import (
     scores_of,
     validate_pair,
 )
+from diffalign.data.readers.prompt_parts import add_prompt_parts
 from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.readers.text_cells import align_forms, check_texts, read_text
 from diffalign.data.readers.trl import TEXT, content_of, names_files, read_candidate
@@ -51,7 +53,7 @@ def read_ranked(
     """
     ids = Ids()
     for table in tables:
-        names = {name: _column_for(name, table.columns) for name in REQUIRED}
+        names = {name: column_for(name, ALIASES, table.columns) for name in REQUIRED}
         require_columns(table.columns, names.values(), where=str(table.path), format="ranked")
         files = candidates == "files" or candidates == "auto" and names_files(table, [names["completions"]])
         folder = (Path(root).expanduser() if root else table.folder) if files else None
@@ -60,10 +62,6 @@ def read_ranked(
                 yield _read_list(row, table, names, folder, ids)
             except Drop as drop:
                 yield drop.at(row.source)
-
-
-def _column_for(name: str, columns: Sequence[str]) -> str:
-    return next((alias for alias in (name, *ALIASES.get(name, ())) if alias in columns), name)
 
 
 def _read_list(row: TableRow, table: Table, names: Mapping[str, str], folder: Path | None, ids: Ids) -> Pair:
@@ -75,7 +73,7 @@ def _read_list(row: TableRow, table: Table, names: Mapping[str, str], folder: Pa
     labels = [f"completion {rank}" for rank in range(1, len(cells) + 1)]
     cells = [_join_steps(cell) for cell in cells]
     candidates = [read_candidate(cell, label, table, folder) for cell, label in zip(cells, labels, strict=True)]
-    prompt, candidates, content_id = _check_candidates(prompt, candidates, labels, folder or table.folder)
+    prompt, candidates, content_id = _check_candidates(prompt, candidates, labels, folder or table.folder, values)
     roles = ["chosen", *map(str, range(2, len(candidates))), "rejected"]
     scores = scores_of(values, (*REQUIRED, *names.values()))
     for role, score in zip(roles, ranked_scores, strict=True):
@@ -122,7 +120,7 @@ def _sort_by_score(values: Mapping[str, Any], names: Mapping[str, str]) -> tuple
 
 
 def _check_candidates(
-    prompt: Text, candidates: list[Media], labels: Sequence[str], folder: Path
+    prompt: Text, candidates: list[Media], labels: Sequence[str], folder: Path, values: Mapping[str, Any]
 ) -> tuple[Text, list[Media], str]:
     """Returns prompt and candidates in one form, and an id computed from them. Best and worst come first in the check,
     which requires them to differ.
@@ -131,7 +129,7 @@ def _check_candidates(
     reordered = [candidates[rank] for rank in order]
     texts = [candidate for candidate in reordered if isinstance(candidate, TEXT)]
     if len(texts) == len(reordered):
-        prompt, texts = align_forms(prompt, texts)
+        prompt, texts = add_prompt_parts(*align_forms(prompt, texts), values)
         content_id = check_texts(prompt, texts, [labels[rank] for rank in order])
         reordered = list(texts)
     elif texts:

@@ -70,7 +70,11 @@ _ENTRIES = (
         step_pairs.ALIASES,
     ),
     Reader(
-        "trl", trl.read_trl, trl.REQUIRED, "TRL's prompt, chosen and rejected: texts, messages, file names or bytes"
+        "trl",
+        trl.read_trl,
+        trl.REQUIRED,
+        "TRL's prompt, chosen and rejected: texts, messages, file names or bytes",
+        trl.ALIASES,
     ),
     Reader(
         "ranked",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diffalign.data.readers.tables import SUFFIXES, Table, suffix_of
@@ -15,12 +15,15 @@ SPLITS |= {"dev": "validation", "test": "test", "eval": "test"}
 SPLITS |= {f"{split}_{part}": f"{split}_{part}" for split in ("train", "test") for part in ("prefs", "sft", "gen")}
 SPLITS |= {"validation_unique": "validation_unique", "test_unique": "test_unique"}
 
+Columns = Mapping[str, str | Sequence[str]]
+"""``{the name that the format expects: its name in the file, or the names of the columns that are joined to it}``."""
+
 _SPLIT_NAME = re.compile(rf"^({'|'.join(sorted(SPLITS, key=len, reverse=True))})(?=$|[-.]|_\d)")
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
 def open_tables(
-    source: str | Path, *, split: str = "train", revision: str | None = None, columns: Mapping[str, str] | None = None
+    source: str | Path, *, split: str = "train", revision: str | None = None, columns: Columns | None = None
 ) -> list[Table]:
     """Returns the tables of ``source``.
 
@@ -30,12 +33,13 @@ def open_tables(
         split: Where files are named after splits, only this one is read, so that a test split is never trained on.
             A file that ``source`` names itself is always read.
         revision: The commit or tag of a Hub data set.
-        columns: ``{the name that the format expects: the column's name in the file}``.
+        columns: ``{the name that the format expects: the column's name in the file}``; a list of names stands for
+            their texts, joined by an empty line.
 
     Raises:
         DataError: The source does not exist, holds no table, or has no such split.
     """
-    rename = {name_in_file: expected for expected, name_in_file in (columns or {}).items()}
+    rename, joins = _parse_columns(columns or {})
     path = Path(source).expanduser()
     if path.is_file():
         files = [path]
@@ -51,7 +55,24 @@ def open_tables(
             f"there is no data at '{source}'.{near_miss(path.name, siblings)} "
             "Expected a file, a folder or a Hub id like 'owner/name'."
         )
-    return [Table(file, rename) for file in files]
+    return [Table(file, rename, joins) for file in files]
+
+
+def _parse_columns(columns: Columns) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Returns new names by names in the file, and the columns to join by their new name."""
+    rename, joins = dict[str, str](), dict[str, tuple[str, ...]]()
+    if not isinstance(columns, Mapping):
+        raise DataError(
+            f"columns gives each expected name its name in the file: {{prompt: question}}; got {columns!r}."
+        )
+    for expected, names in columns.items():
+        if isinstance(names, str):
+            rename[names] = expected
+        elif isinstance(names, Sequence) and names and all(isinstance(name, str) for name in names):
+            joins[expected] = tuple(names)
+        else:
+            raise DataError(f"columns: '{expected}' must be a column's name or a list of them to join; got {names!r}.")
+    return rename, joins
 
 
 def hub_files(name: str, *, split: str = "train", revision: str | None = None) -> list[Path]:

@@ -21,13 +21,16 @@ from diffalign.data.readers.parse_row import (
     Drop,
     Ids,
     as_number,
+    column_for,
     group_of,
     label_probability,
+    only_text,
     require_columns,
     row_id,
     scores_of,
     validate_pair,
 )
+from diffalign.data.readers.prompt_parts import add_prompt_parts
 from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.readers.text_cells import align_forms, check_texts, read_text
 from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, EMPTY_CANDIDATE, Dropped, Pair
@@ -48,7 +51,7 @@ def read_steps(tables: Sequence[Table]) -> Iterator[Pair | Dropped]:
     """
     ids = Ids()
     for table in tables:
-        names = {name: _column_for(name, table.columns) for name in REQUIRED}
+        names = {name: column_for(name, ALIASES, table.columns) for name in REQUIRED}
         require_columns(table.columns, names.values(), where=str(table.path), format="steps")
         for row in table.rows():
             try:
@@ -68,21 +71,18 @@ def step_probability(visits: tuple[float, float]) -> float:
     return max(1.0 / (1.0 + lost / max(1.0, won)), 0.5)
 
 
-def _column_for(name: str, columns: Sequence[str]) -> str:
-    return next((alias for alias in (name, *ALIASES.get(name, ())) if alias in columns), name)
-
-
 def _read_pair(row: TableRow, names: Mapping[str, str], ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
     prompt = read_text(values.get(names["prompt"]), "prompt")
-    prefix = str(values.get(names["prefix"]) or "")
+    prefix = only_text(values.get(names["prefix"]), names["prefix"])
     steps = [values.get(names[f"{role}_step"]) for role in ROLES]
     for step, role in zip(steps, ROLES, strict=True):
         if not isinstance(step, str) or not step.strip():
             raise Drop(EMPTY_CANDIDATE, f"{role} step")
-    prompt, answers = align_forms(prompt, [f"{prefix}{step}" for step in steps])
+    whole = [f"{prefix}{step}" for step in steps]
+    prompt, answers = add_prompt_parts(*align_forms(prompt, whole), values)
     content_id = check_texts(prompt, answers, ROLES)
     scores = scores_of(values, (*names.values(), *VISITS, *VALUES))
     for role, column in zip(ROLES, VALUES, strict=True):

@@ -49,15 +49,21 @@ class Table:
     Args:
         path: The file. Relative file names in its cells are relative to its folder.
         rename: ``{column in the file: the name that the format expects}``.
+        joins: ``{the name that the format expects: columns whose texts it is made of}``; see `noted_table`.
     """
 
     path: Path
     rename: Mapping[str, str] = field(default_factory=dict)
+    joins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
         """The table's folder."""
         return self.path.parent
+
+    def name_in_file(self, column: str) -> str:
+        """Returns the name that a column has in the file."""
+        return next((name for name, expected in self.rename.items() if expected == column), column)
 
     @property
     def _kind(self) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from diffalign.data.readers.parse_row import Drop, content_parts, digest
+from diffalign.data.readers.parse_row import Drop, content_parts, digest, only_text
+from diffalign.data.readers.turns import is_unparsed
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
 from diffalign.data.records.pair import BAD_ROW, BAD_TURNS, EMPTY_CANDIDATE, EMPTY_PROMPT, IDENTICAL
 from diffalign.errors import DataError
@@ -28,14 +29,17 @@ def read_text(cell: Any, column: str) -> Text:
         return ""
     if isinstance(cell, dict) and is_turns(cell):
         cell = [dict(zip(cell, parts, strict=False)) for parts in zip(*cell.values(), strict=False)]
-    if isinstance(cell, list):
+    if isinstance(cell, list) and not (cell and all(isinstance(item, str) for item in cell)):
         try:
             return Conversation.of(cell)
         except DataError as error:
             raise Drop(BAD_TURNS, f"{column}: {error}") from error
-    if isinstance(cell, (str, int, float)):
-        return str(cell)
-    raise Drop(BAD_ROW, f"{column} must be text or a list of messages; got {type(cell).__name__}")
+    if isinstance(cell, dict):
+        raise Drop(BAD_ROW, f"{column} must be text or a list of messages; got {type(cell).__name__}")
+    text = only_text(cell, column)
+    if is_unparsed(text):
+        raise Drop(BAD_TURNS, f"{column} holds turns written as text, which is neither JSON nor a Python list")
+    return text
 
 
 def align_forms(prompt: Text, answers: Sequence[Text]) -> tuple[Text, list[Text]]:
@@ -107,7 +111,7 @@ def check_answer(answer: Text, column: str) -> None:
         if role != ASSISTANT:
             raise Drop(BAD_TURNS, f"the {position} turn of {column} is the {role}'s; the assistant's was expected")
     for number, turn in enumerate(answer.messages):
-        if turn.role == ASSISTANT and not turn.content.strip():
+        if turn.role == ASSISTANT and turn.is_empty:
             raise Drop(EMPTY_CANDIDATE, f"{column}: turn {number} is empty")
 
 

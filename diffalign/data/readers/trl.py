@@ -22,6 +22,7 @@ from diffalign.data.readers.parse_row import (
     ROLES,
     Drop,
     Ids,
+    column_for,
     content_parts,
     digest,
     existing_file,
@@ -32,6 +33,7 @@ from diffalign.data.readers.parse_row import (
     scores_of,
     validate_pair,
 )
+from diffalign.data.readers.prompt_parts import add_prompt_parts
 from diffalign.data.readers.tables import FIRST_ROWS, Table, TableRow
 from diffalign.data.readers.text_cells import align_forms, check_answer, check_texts, is_turns, read_text
 from diffalign.data.records.conversation import Conversation, Text
@@ -39,6 +41,7 @@ from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Ans
 from diffalign.data.storage.lazy_table_cell import TableCell
 
 REQUIRED = ("prompt", "chosen", "rejected")
+ALIASES = {"prompt": ("conversations",)}
 FURTHER = {
     "gold": ("gold", "reference"),
     "calibration": ("calibration",),
@@ -66,31 +69,32 @@ def read_trl(
     """
     ids = Ids()
     for table in tables:
-        require_columns(table.columns, REQUIRED, where=str(table.path), format="trl")
+        prompt = column_for("prompt", ALIASES, table.columns)
+        require_columns(table.columns, (prompt, *ROLES), where=str(table.path), format="trl")
         files = candidates == "files" or candidates == "auto" and names_files(table)
         folder = (Path(root).expanduser() if root else table.folder) if files else None
         for row in table.rows():
             try:
-                yield _read_pair(row, table, folder, ids)
+                yield _read_pair(row, prompt, table, folder, ids)
             except Drop as drop:
                 yield drop.at(row.source)
 
 
-def _read_pair(row: TableRow, table: Table, folder: Path | None, ids: Ids) -> Pair:
+def _read_pair(row: TableRow, prompt_column: str, table: Table, folder: Path | None, ids: Ids) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
-    prompt = read_text(values.get("prompt"), "prompt")
+    prompt = read_text(values.get(prompt_column), prompt_column)
     chosen, rejected = (read_candidate(values.get(role), role, table, folder) for role in ROLES)
     name = row_id(values, "")
     rejected_prompt = _read_rejected_prompt(values, prompt)
     if isinstance(chosen, TEXT) and isinstance(rejected, TEXT):
         if rejected_prompt is None:
-            prompt, (chosen, rejected) = align_forms(prompt, (chosen, rejected))
+            prompt, (chosen, rejected) = add_prompt_parts(*align_forms(prompt, (chosen, rejected)), values)
             content_id = check_texts(prompt, (chosen, rejected), ROLES)
         else:
-            prompt, (chosen,) = align_forms(prompt, (chosen,))
-            rejected_prompt, (rejected,) = align_forms(rejected_prompt, (rejected,))
+            prompt, (chosen,) = add_prompt_parts(*align_forms(prompt, (chosen,)), values)
+            rejected_prompt, (rejected,) = add_prompt_parts(*align_forms(rejected_prompt, (rejected,)), values)
             sides = ((prompt, chosen, "chosen"), (rejected_prompt, rejected, "rejected"))
             content_id = digest(*(check_texts(text, (answer,), (role,)) for text, answer, role in sides))
         name = name or content_id
@@ -140,7 +144,9 @@ def _read_further(values: Mapping[str, Any], prompt: Text, table: Table, folder:
         augmented = role.startswith("augmented")
         own_prompt = read_text(values.get("augmented_prompt"), "augmented_prompt") if augmented else None
         if isinstance(candidate, TEXT):
-            _, (candidate,) = align_forms(own_prompt or prompt, (candidate,))
+            own, (candidate,) = align_forms(own_prompt or prompt, (candidate,))
+            if own_prompt:
+                own_prompt, (candidate,) = add_prompt_parts(own, (candidate,), values)
             check_answer(candidate, role)
         answers[role] = Answer(candidate, own_prompt or None)
     return answers
@@ -148,8 +154,10 @@ def _read_further(values: Mapping[str, Any], prompt: Text, table: Table, folder:
 
 def read_candidate(value: Any, role: str, table: Table, folder: Path | None) -> Media:
     """Parses a cell into a candidate: text, bytes, or with ``folder`` a file in it. Drops the row of an empty cell."""
-    if is_turns(value):
-        return read_text(value, role)
+    if is_turns(value) or isinstance(value, str):
+        value = read_text(value, role)
+    if isinstance(value, Conversation):
+        return value
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
         folder = folder or table.folder

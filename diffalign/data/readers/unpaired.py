@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from diffalign.data.readers.parse_row import Drop, Ids, as_number, require_columns, row_id, scores_of
+from diffalign.data.readers.prompt_parts import add_prompt_parts
 from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.readers.text_cells import align_forms, check_texts, read_text
 from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, NO_LABEL, Dropped, Pair
@@ -36,7 +37,8 @@ def _read_example(row: TableRow, ids: Ids) -> Pair:
     values = row.values
     desirable = _read_label(values.get("label"))
     prompt = read_text(values.get("prompt"), "prompt")
-    prompt, answers = align_forms(prompt, [read_text(values.get("completion"), "completion")])
+    answers = [read_text(values.get("completion"), "completion")]
+    prompt, answers = add_prompt_parts(*align_forms(prompt, answers), values)
     content_id = check_texts(prompt, answers, REQUIRED[1:2])
     scores = scores_of(values, REQUIRED)
     return Pair(

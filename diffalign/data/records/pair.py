@@ -95,6 +95,7 @@ OUTSIDE = "file outside the folder"
 NO_LABEL = "no label"
 BAD_LABEL = "bad label"
 BAD_ROW = "unreadable row"
+DISPUTED = "label against its scores"
 FILTERED = "filtered by your options"
 
 
@@ -109,6 +110,7 @@ class PairSet:
         source: The path or Hub id that was read.
         ranges: Smallest and largest score by scorer, for min-max normalisation: over the whole table where the scores
             come from a file, over the pairs that were read where they are columns.
+        unread: Columns of the source that were not read, and fields of its messages as ``"prompt[].name"``.
     """
 
     pairs: Sequence[Pair]
@@ -116,6 +118,7 @@ class PairSet:
     format: str = ""
     source: str = ""
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    unread: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -17,7 +17,7 @@ from random import Random
 from typing import get_args
 
 from diffalign.data.readers.pairs_with_extra_columns import PairRow, list_to_pair
-from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
+from diffalign.data.records.conversation import ASSISTANT, Conversation, Text
 from diffalign.data.records.pair import Answer, Dropped, Media, Pair
 from diffalign.data.transforms.draw_instructions import Fits, Instructions, draw_contrast, draw_distinguishing
 from diffalign.data.transforms.result import TransformResult
@@ -146,8 +146,8 @@ def add_instructions(prompt: Text, instructions: Instructions, template: str = "
     if isinstance(prompt, Conversation):
         turns = list(prompt.messages)
         index = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=len(turns) - 1)
-        turns[index] = Message(turns[index].role, f"{turns[index].content}\n\n{' '.join(phrases)}")
-        return Conversation(tuple(turns))
+        turns[index] = replace(turns[index], content=f"{turns[index].content}\n\n{' '.join(phrases)}")
+        return replace(prompt, messages=tuple(turns))
     for_image = instructions[0][0] not in RULES
     return ", ".join([prompt, *phrases]) if for_image else f"{' '.join(phrases)}\n\n{prompt}"
 

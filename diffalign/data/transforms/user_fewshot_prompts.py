@@ -186,7 +186,7 @@ def preamble(shots: Sequence[Pair], task: str, persona: str = "", rejected_too: 
 
 def inline_text(text: Media | None) -> str:
     """Returns a text to embed in another one: a single turn without its role, several turns with theirs."""
-    if isinstance(text, Conversation) and len(text) == 1:
+    if isinstance(text, Conversation) and len(text) == 1 and not text.messages[0].fields_json:
         text = text.messages[0].content
     return str(text).strip()
 
@@ -222,6 +222,6 @@ def _prepend(text: Media | None, before: str, role: str = "user") -> Text:
     turns = list(text.messages)
     index = next((i for i, turn in enumerate(turns) if turn.role == role), None)
     if index is None:
-        return Conversation((Message(role, before), *turns))
-    turns[index] = Message(role, f"{before}\n\n{turns[index].content}")
-    return Conversation(tuple(turns))
+        return replace(text, messages=(Message(role, before), *turns))
+    turns[index] = replace(turns[index], content=f"{before}\n\n{turns[index].content}")
+    return replace(text, messages=tuple(turns))

@@ -96,6 +96,8 @@ def columns_of(row: PairRow, files: MediaFiles, ranked: bool = False) -> dict[st
         columns["file_name"] = _cell(pair.chosen, files)
     if pair.rejected_prompt is not None:
         columns["rejected_prompt"] = _text_cell(pair.rejected_prompt)
+    if isinstance(pair.prompt, Conversation) and pair.prompt.tools_json:
+        columns["tools"] = pair.prompt.tools
     for role, answer in pair.further.items():
         if role in ranks:
             continue
@@ -148,9 +150,9 @@ def _place(pair: Pair) -> str:
     return pair.source or f"pair '{pair.id}'"
 
 
-def _text_cell(text: Text) -> str | list[dict[str, str]]:
+def _text_cell(text: Text) -> str | list[dict[str, Any]]:
     return text.rows() if isinstance(text, Conversation) else text
 
 
-def _cell(candidate: Media, files: MediaFiles) -> str | list[dict[str, str]]:
+def _cell(candidate: Media, files: MediaFiles) -> str | list[dict[str, Any]]:
     return _text_cell(candidate) if isinstance(candidate, (str, Conversation)) else files.name(candidate)

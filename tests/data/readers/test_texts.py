@@ -173,7 +173,7 @@ def test_each_malformed_conversation_is_dropped_with_its_row_and_reason(tmp_path
     bad = [
         ({"chosen": [{"content": "no role"}]}, BAD_TURNS, "chosen: turn 0"),
         ({"rejected": [{"role": "assistant", "content": None}]}, BAD_TURNS, "rejected: turn 0"),
-        ({"rejected": ["text"]}, BAD_TURNS, "rejected: turn 0"),
+        ({"rejected": ["text"]}, BAD_TURNS, "one answer is plain"),
         ({"chosen": turns("What is 7 + 7?", "14", "Thanks")}, BAD_TURNS, "the last turn of chosen is the user's"),
         ({"chosen": turns("Something else?", "14")}, EMPTY_PROMPT, ""),
         ({"chosen": turns("What is 7 + 7?", " ")}, EMPTY_CANDIDATE, "chosen: turn 0 is empty"),

@@ -91,6 +91,22 @@ SETS = {
             fixtures.ultrafeedback(),
         ],
     ),
+    "tools": lambda folder: fixtures.jsonl(
+        folder / "tools.jsonl",
+        [
+            talk(
+                [
+                    *fixtures.turns("sky?"),
+                    {"role": "assistant", "content": "", "tool_calls": [{"name": "look"}]},
+                    {"role": "tool", "content": "blue", "name": "look"},
+                ],
+                ANSWER,
+                fixtures.turns("No.", first="assistant"),
+                tools=[{"name": "look", "parameters": {}}],
+                system="short",
+            )
+        ],
+    ),
     "ranked": lambda folder: fixtures.jsonl(
         folder / "ranked.jsonl",
         [

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message
 from diffalign.errors import ConfigError, DataError
 from diffalign.policies.language.tokens.exchange import AnswerText, Exchange
+from diffalign.policies.language.tokens.template_fields import require_fields
 from diffalign.policies.language.tokens.tokenizer_info import special_tokens
 
 SYSTEM = ("system", "developer")
@@ -85,7 +86,7 @@ class ChatTemplate:
         """Returns the prompt, with the recipe's system turn in front if it has none."""
         if self.system is None or (prompt.messages and prompt.messages[0].role in SYSTEM):
             return prompt
-        return Conversation((Message("system", self.system), *prompt.messages))
+        return replace(prompt, messages=(Message("system", self.system), *prompt.messages))
 
     def render_prompt(self, prompt: Conversation) -> str:
         """Returns the prompt with the opening of an answer: the text that the model continues.
@@ -101,6 +102,7 @@ class ChatTemplate:
                     f"the chat template leaves out turn {number} of {len(prompt)} (role '{message.role}': "
                     f"{message.content[:40]!r}). Give a template that writes it: --set model.chat_template=FILE.jinja"
                 )
+        require_fields(partial(self.render, opening=True), prompt, text)
         return text
 
     def render_exchange(self, prompt: Conversation, answers: Sequence[Conversation]) -> Exchange:
@@ -136,14 +138,15 @@ class ChatTemplate:
             roles = ", ".join(message.role for message in answer.messages) or "no turn"
             raise DataError(f"an answer must begin and end with a turn of the assistant; got {roles}")
         whole = self.render(prompt + answer)
+        require_fields(self.render, prompt + answer, whole, first=len(prompt))
         spans: list[tuple[int, int]] = []
         for number, message in enumerate(answer.messages):
             if message.role != ASSISTANT:
                 continue
-            if not message.content.strip():
+            if message.is_empty:
                 raise DataError("the response is empty")
             if number:
-                opened = self.render(prompt + Conversation(answer.messages[:number]), opening=True)
+                opened = self.render(prompt + replace(answer, messages=answer.messages[:number]), opening=True)
             start = _common_length(opened, whole)
             content = message.content.strip()
             position = whole.find(content, start)
@@ -151,6 +154,9 @@ class ChatTemplate:
                 raise DataError(f"the chat template leaves out the assistant's turn {content[:40]!r}")
             after = max(position, start) + (len(content) if position >= 0 else 0)
             stop = whole.find(self.end, after) if self.end else -1
+            if message.fields_json and stop < 0:  # calls of tools follow the content
+                turn = self.render(prompt + replace(answer, messages=answer.messages[: number + 1]))
+                after = max(after, _common_length(turn, whole))
             spans.append((start, stop + len(self.end) if self.end and stop >= 0 else after))
         return AnswerText(whole[: spans[-1][1]], tuple(spans))
 
@@ -176,6 +182,7 @@ class ChatTemplate:
                 chat_template=self.template,
                 tokenize=False,
                 add_generation_prompt=opening,
+                **({"tools": turns.tools} if turns.tools_json else {}),
             )
         except (TemplateError, TypeError) as error:
             roles = [message.role for message in turns.messages]
