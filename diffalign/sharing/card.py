@@ -12,7 +12,8 @@ from typing import Any
 
 from diffalign import __version__
 from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.public_name import public_name
+from diffalign.sharing.markdown import cell, code, escape
+from diffalign.sharing.public_name import is_hub_name, public_name
 
 ALIGNED = ("preference-optimization", "diffalign")
 
@@ -58,7 +59,7 @@ class CardStyle:
     """The parts of a card that depend on the kind of model.
 
     Args:
-        base_model: Hub name of the base, or another name.
+        base_model: Hub name of the base, which the card links to, or the name of a local one.
         adapter: Whether the folder holds an adapter of the base, not a whole model.
         library: The hub's name of the library that loads it.
         task: The hub's pipeline tag.
@@ -89,23 +90,25 @@ def write_card(folder: Path, style: CardStyle, card: Card) -> Path:
 def _render(name: str, style: CardStyle, card: Card, examples: CardExamples) -> str:
     import yaml
 
+    names = [public_name(dataset) for dataset in card.datasets]
+    relation = "adapter" if style.adapter else "finetune"
     front: dict[str, Any] = {
         "license": style.license,
         "library_name": style.library,
-        "base_model": style.base_model,
-        "base_model_relation": "adapter" if style.adapter else "finetune",
+        **({"base_model": style.base_model, "base_model_relation": relation} if is_hub_name(style.base_model) else {}),
         "pipeline_tag": style.task,
-        "datasets": [public_name(dataset) for dataset in card.datasets],
+        "datasets": [name for name in names if is_hub_name(name)],
         "tags": [*style.tags, *ALIGNED, card.method],
         "widget": list(examples.widget),
     }
     head = yaml.safe_dump({key: value for key, value in front.items() if value}, sort_keys=False, allow_unicode=True)
-    model = f"A LoRA for `{style.base_model}`" if style.adapter else f"A fine-tuned `{style.base_model}`"
-    parts = [f"---\n{head}---", f"# {name}"]
-    parts += [f"{model}, aligned with preferences by {card.method} (diffalign {__version__}).", examples.above]
+    model = f"{'A LoRA for' if style.adapter else 'A fine-tuned'} {code(style.base_model)}"
+    parts = [f"---\n{head}---", f"# {escape(name)}"]
+    parts += [f"{model}, aligned with preferences by {escape(card.method)} (diffalign {__version__}).", examples.above]
     parts += ["## Use", f"```python\n{style.snippet(name)}\n```"]
-    if card.training:
-        rows = [{"setting": key, "value": value} for key, value in card.training.items()]
+    training = {**({"data": ", ".join(names)} if names else {}), **card.training}
+    if training:
+        rows = [{"setting": key, "value": value} for key, value in training.items()]
         parts += ["## How it was trained", _table(rows)]
     if card.evaluation:
         parts += ["## Evaluation", _table(card.evaluation)]
@@ -114,14 +117,6 @@ def _render(name: str, style: CardStyle, card: Card, examples: CardExamples) -> 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     headers = list(rows[0])
-    lines = ["| " + " | ".join(headers) + " |", "|" + " --- |" * len(headers)]
-    lines += ["| " + " | ".join(_cell(row.get(header)) for header in headers) + " |" for row in rows]
+    lines = ["| " + " | ".join(map(cell, headers)) + " |", "|" + " --- |" * len(headers)]
+    lines += ["| " + " | ".join(cell(row.get(header)) for header in headers) + " |" for row in rows]
     return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -11,6 +9,7 @@ from pathlib import Path
 
 from diffalign.sharing.atomic import write_atomically
 from diffalign.sharing.card import CardExamples, CardStyle, Example
+from diffalign.sharing.markdown import escape, literal
 
 IMAGES = ("text-to-image", "diffusers", "diffusers-training")
 ADAPTED_IMAGES = (*IMAGES, "lora", "template:sd-lora")
@@ -26,10 +25,10 @@ def image_style(base_model: str, pipeline: str, weight_name: str | None) -> Card
     def snippet(name: str) -> str:
         lines = [f"from diffusers import {pipeline}", ""]
         if weight_name is None:
-            lines.append(f'pipeline = {pipeline}.from_pretrained("{name}")')
+            lines.append(f"pipeline = {pipeline}.from_pretrained({literal(name)})")
         else:
-            lines.append(f'pipeline = {pipeline}.from_pretrained("{base_model}")')
-            lines.append(f'pipeline.load_lora_weights("{name}", weight_name="{weight_name}")')
+            lines.append(f"pipeline = {pipeline}.from_pretrained({literal(base_model)})")
+            lines.append(f"pipeline.load_lora_weights({literal(name)}, weight_name={literal(weight_name)})")
         return "\n".join([*lines, 'pipeline("a galaxy-colored figurine floating over the sea").images[0]'])
 
     return CardStyle(
@@ -53,12 +52,12 @@ def language_style(base_model: str, adapter: bool, *, chat: bool = False) -> Car
     """
 
     def snippet(name: str) -> str:
-        base = base_model if adapter else name
+        base = literal(base_model if adapter else name)
         lines = ["from peft import PeftModel"] if adapter else []
         lines += ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
-        lines += [f'tokenizer = AutoTokenizer.from_pretrained("{base}")']
-        lines += [f'model = AutoModelForCausalLM.from_pretrained("{base}")']
-        lines += [f'model = PeftModel.from_pretrained(model, "{name}")'] if adapter else []
+        lines += [f"tokenizer = AutoTokenizer.from_pretrained({base})"]
+        lines += [f"model = AutoModelForCausalLM.from_pretrained({base})"]
+        lines += [f"model = PeftModel.from_pretrained(model, {literal(name)})"] if adapter else []
         lines += [CHAT if chat else PLAIN, "answer = model.generate(**inputs, max_new_tokens=128)"]
         return "\n".join([*lines, "print(tokenizer.decode(answer[0], skip_special_tokens=True))"])
 
@@ -100,7 +99,7 @@ def show_texts(folder: Path, examples: Sequence[Example]) -> CardExamples:
         (prompt, answer.read_text(encoding="utf-8") if isinstance(answer, Path) else answer)
         for prompt, answer in examples
     ]
-    quoted = [f"**{_escape(' '.join(prompt.split()))}**\n\n{_quote(answer)}" for prompt, answer in texts]
+    quoted = [f"**{escape(' '.join(prompt.split()))}**\n\n{_quote(answer)}" for prompt, answer in texts]
     widget = [{"text": prompt, "output": {"text": answer}} for prompt, answer in texts]
     return CardExamples(widget=widget, below="\n\n".join(["## Examples", *quoted]))
 
@@ -109,9 +108,4 @@ def _quote(text: str) -> str:
     """Formats a text as a Markdown quotation with its own line breaks, truncated where it is long."""
     text = text.strip()
     text = text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS].rstrip() + " ..."
-    return "\n".join(f"> {_escape(line.strip())}".rstrip() + "  " for line in text.splitlines() or [""])
-
-
-def _escape(line: str) -> str:
-    """Escapes Markdown and HTML, so that a line is shown literally."""
-    return re.sub(r"([\\`*_\[\]|~]|^[-+=#])", r"\\\1", html.escape(line, quote=False))
+    return "\n".join(f"> {escape(line.strip())}".rstrip() + "  " for line in text.splitlines() or [""])

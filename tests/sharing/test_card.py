@@ -8,6 +8,7 @@ import yaml
 from diffalign.sharing.card import Card, write_card
 from diffalign.sharing.card_templates import image_style, language_style
 from diffalign.sharing.peft_folder import save_peft
+from diffalign.sharing.public_name import is_hub_name, public_name
 from tests.policies.conftest import shake
 from tests.sharing.test_peft_folder import trained
 from tests.tiny_text import tiny_llm
@@ -43,7 +44,7 @@ def test_the_front_matter_names_base_tags_and_images(tmp_path):
 
 
 def test_a_whole_pipeline_is_no_adapter(tmp_path):
-    path = write_card(tmp_path, image_style("base", "StableDiffusionPipeline", None), CARD)
+    path = write_card(tmp_path, image_style("org/base", "StableDiffusionPipeline", None), CARD)
     assert fields(path)["base_model_relation"] == "finetune" and "lora" not in fields(path)["tags"]
     assert "load_lora_weights" not in path.read_text() and "widget" not in fields(path)
 
@@ -91,3 +92,42 @@ def test_the_snippet_of_texts_runs_in_plain_peft_and_transformers(tmp_path, caps
     code = language_style(str(base), adapter, chat=chat).snippet(str(folder)).replace("=128", "=3")
     exec(code + "\n", {})
     assert "Why is the sky blue?" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("style", [language_style("my-model", True), image_style("my-model", "X", "x.safetensors")])
+def test_a_local_base_and_local_data_are_named_but_not_linked(tmp_path, style):
+    (tmp_path / "my pairs").mkdir()
+    card = Card(method="dpo", datasets=[str(tmp_path / "my pairs"), "org/pairs"], training={"steps": 3})
+    path = write_card(tmp_path, style, card)
+    front, text = fields(path), path.read_text()
+    assert "base_model" not in front and "base_model_relation" not in front and front["datasets"] == ["org/pairs"]
+    assert "`my-model`" in text and "| data | my pairs, org/pairs |" in text and str(tmp_path) not in text
+
+
+def test_names_from_outside_are_shown_literally_on_a_card(tmp_path):
+    evil = 'a`b``<b>|[x](http://y)\n# c\x1b[31m"; import os'
+    rows = [{"measured": f"win by {evil}", "result": "<i>1</i>", evil: evil}]
+    card = Card(method=evil, datasets=[evil], training={evil: evil}, evaluation=rows)
+    for style in (language_style(evil, True), image_style(evil, "StableDiffusionPipeline", "x.safetensors")):
+        path = write_card(tmp_path / "# <b>_out_", style, card)
+        text, front = path.read_text(), fields(path)
+        body = text.split("---\n", 2)[2]
+        assert front["tags"][-1] == evil and "\x1b" not in text and "base_model" not in front
+        code = body.partition("```python\n")[2].partition("\n```")[0]
+        compile(code, "snippet", "exec")
+        assert "import os" not in [line.strip() for line in code.splitlines()]
+        outside = body.replace(code, "").replace(body.partition(" `")[2].partition(", aligned")[0], "")
+        assert not re.search(r"<b>|<i>|(?<!\\)\]\(", outside) and "\n# c" not in outside
+        assert r"# &lt;b&gt;\_out\_" in body
+
+
+def test_a_folder_of_the_hubs_cache_has_its_hub_name(tmp_path):
+    folder = tmp_path / "models--org--base" / "snapshots" / "0123"
+    folder.mkdir(parents=True)
+    assert public_name(str(folder)) == "org/base" and public_name("org/base") == "org/base"
+    assert (
+        public_name(str(tmp_path / "models--org--base")) == "org/base" and public_name(str(tmp_path)) == tmp_path.name
+    )
+    assert is_hub_name("org/base-1.0_x") and not any(
+        map(is_hub_name, ("base", "a/b/c", "../x", "a b/c", "a/b\n", "/x"))
+    )
