@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from diffalign.data.media.colour_profile import to_srgb
 from diffalign.data.media.decode import open_image
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import UserError
@@ -37,6 +38,7 @@ def as_rgb(image: Any) -> Image.Image:
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         image = Image.fromarray(image)
     if isinstance(image, Image.Image):
+        image = to_srgb(image)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

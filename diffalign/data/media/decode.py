@@ -17,6 +17,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps
 
+from diffalign.data.media.colour_profile import changes_colours, may_hold_profile, to_srgb
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media
 from diffalign.data.storage.cached_candidate import CachedCandidate
@@ -61,6 +62,23 @@ def media_digest(media: Media) -> str:
     return hashlib.blake2b(media_bytes(media), digest_size=16).hexdigest()
 
 
+def decoded_digest(media: Media) -> str:
+    """Returns a digest of what :func:`open_image` returns: :func:`media_digest`, marked where a colour profile is
+    applied, which earlier versions ignored. What was stored for other images stays valid.
+    """
+    if isinstance(media, CachedCandidate):
+        return media_digest(media)
+    content = media_bytes(media)
+    digest = media_digest(content)
+    if not may_hold_profile(content):
+        return digest
+    try:
+        with _open_header(content) as image:
+            return f"{digest}-srgb" if changes_colours(image) else digest
+    except DataError:  # whoever decodes it says what is wrong
+        return digest
+
+
 def media_name(media: Media) -> str:
     """Returns the name of a candidate for messages."""
     if isinstance(media, Path):
@@ -88,8 +106,8 @@ def image_format(media: Media) -> str:
 def open_image(media: Media, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decodes an image to 8-bit RGB as a viewer would show it.
 
-    The EXIF orientation is applied; transparency is composited on white; palettes, grey, CMYK and 16 bits are
-    converted; an animation is reduced to its first frame.
+    The EXIF orientation is applied; an embedded colour profile is converted to sRGB; transparency is composited on
+    white; palettes, grey, CMYK and 16 bits are converted; an animation is reduced to its first frame.
 
     Args:
         media: A path, encoded bytes, or a handle.
@@ -157,12 +175,15 @@ def _apply_orientation(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image, name: str, format: str | None) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        return _reduce_to_8_bits(image, name, format).convert("RGB")
+        grey = _reduce_to_8_bits(image, name, format)
+        grey.info["icc_profile"] = image.info.get("icc_profile")
+        return to_srgb(grey).convert("RGB")
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
-        image = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
+        image = image.convert("LA" if image.mode == "La" else image.mode if image.mode == "LA" else "RGBA")
+        image = to_srgb(image).convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return to_srgb(image).convert("RGB")
 
 
 def _reduce_to_8_bits(image: Image.Image, name: str, format: str | None) -> Image.Image:

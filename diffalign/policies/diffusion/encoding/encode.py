@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from diffalign.data.media.decode import media_digest, open_image
+from diffalign.data.media.decode import decoded_digest, open_image
 from diffalign.data.media.preprocess import frame, prepare_image
 from diffalign.data.records.conversation import plain_text
 from diffalign.data.records.pair import Media, Pair
@@ -94,11 +94,11 @@ class CachedEncoder:
         return self._empty
 
     def digest(self, media: Media) -> str:
-        """Returns the content digest of an image, which is read once, or the digest of a cached candidate's handle."""
+        """Returns the digest of what an image shows, which is read once, or that of a cached candidate's handle."""
         if isinstance(media, CachedCandidate):
             return media.digest()
         if media not in self._digests:
-            self._digests[media] = media_digest(media)
+            self._digests[media] = decoded_digest(media)
         return self._digests[media]
 
     def _encode_images(self, media: Sequence[Media]) -> list[Tensors]:
