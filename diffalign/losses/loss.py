@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,11 +19,13 @@ from diffalign.losses.divergences import divergence_reward
 from diffalign.losses.hyperparameters import (
     Hyper,
     Value,
+    check_calls,
     check_choice,
     check_switch,
     keyword_defaults,
     nearest,
     numbers_in,
+    unchecked,
 )
 from diffalign.losses.logp_settings import (
     F_ALPHA,
@@ -128,6 +130,9 @@ class Loss:
     optimum: Claim | None = None
     aliases: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_calls(self.function, self._check_call)
+
     @property
     def needs_reference(self) -> bool:
         """Whether it reads the reference's log-probabilities."""
@@ -173,7 +178,11 @@ class Loss:
         if missing := [name for name in defaults if name not in hyper]:
             advice = "; ".join(f"{name} is {self.limits[name].meaning}. {self.limits[name].advice}" for name in missing)
             raise ValueError(f"the loss '{self.name}' needs a value for {', '.join(missing)}: {advice}")
-        for name, default in own.items():
+        return BoundLoss(self, hyper)
+
+    def check(self, hyper: Hyper) -> None:
+        """Raises ValueError for values of its own hyperparameters that it cannot have, alone or together."""
+        for name, default in hyperparameters(self).items():
             if isinstance(default, bool):
                 check_switch(self.name, name, hyper[name])
             if name in self.choices:
@@ -181,11 +190,15 @@ class Loss:
                 choices(hyper[name]) if callable(choices) else check_choice(self.name, name, hyper[name], choices)
         for name, limit in self.limits.items():
             limit.check(name, hyper[name])
-        for name in shared:
-            SETTINGS[name].check(self.name, name, hyper[name])
         if self.agree is not None:
             self.agree(hyper)
-        return BoundLoss(self, hyper)
+
+    def _check_call(self, given: Mapping[str, Any]) -> None:
+        """Checks the keywords of a direct call, with its defaults; unknown and missing ones are Python's to refuse."""
+        own = hyperparameters(self)
+        hyper = {name: given.get(name, default) for name, default in own.items()}
+        if all(name in given or default is not None for name, default in own.items()):
+            self.check(hyper)
 
 
 @dataclass(frozen=True)
@@ -195,10 +208,23 @@ class BoundLoss:
     Args:
         loss: The row.
         hyper: Its hyperparameters and settings by name.
+
+    Raises:
+        ValueError: A value that the loss cannot have.
     """
 
     loss: Loss
     hyper: Hyper
+
+    def __post_init__(self) -> None:
+        self.loss.check(self.hyper)
+        for name in settings_of(self.loss):
+            SETTINGS[name].check(self.loss.name, name, self.hyper[name])
+
+    @property
+    def function(self) -> Callable[..., Tensor]:
+        """The row's function. Its hyperparameters have been checked here, so it checks them no more."""
+        return unchecked(self.loss.function)
 
     def __call__(self, logps: PairLogps, offset: Tensor | None = None) -> Tensor:
         """Returns ``(B,)``, one loss per example, in float32 or better. The loop averages.
@@ -209,11 +235,11 @@ class BoundLoss:
                 is subtracted from the margin, in units of ``1 / beta``.
         """
         if self.loss.takes != "margin":
-            return self.loss.function(self.with_settings(logps), **self.arguments)
+            return self.function(self.with_settings(logps), **self.arguments)
         margin = self.margin(logps)
         if offset is not None:
             margin = margin - offset.to(margin) / self.beta
-        return self.loss.function(margin, **self.arguments)
+        return self.function(margin, **self.arguments)
 
     def with_settings(self, logps: PairLogps) -> PairLogps:
         """Returns the log-probabilities that the function reads, after the settings of `logp_settings`. Rewards and
@@ -294,7 +320,7 @@ class BoundLoss:
             raise ValueError(f"the loss '{self.name}' is no function of one margin, so it has no slope by it")
         with torch.enable_grad():
             leaf = upcast(margin).detach().clone().requires_grad_(True)
-            total = self.loss.function(leaf, **self.arguments).sum()
+            total = self.function(leaf, **self.arguments).sum()
         return torch.autograd.grad(total, leaf)[0]
 
     def saturation(self, logps: PairLogps) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.pairs.logistic import DPO_PAPER
@@ -15,6 +16,7 @@ from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
 
 
+@checked
 def plackett_luce(logps: PairLogps, *, beta: float) -> Tensor:
     """A Plackett-Luce model of the ranking.
 
@@ -38,6 +40,7 @@ def plackett_luce(logps: PairLogps, *, beta: float) -> Tensor:
     return (rest - rewards)[:, :-1].sum(1)
 
 
+@checked
 def pro(logps: PairLogps, *, sft: float = 0.05) -> Tensor:
     """Preference ranking optimisation, without a reference.
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
@@ -47,6 +48,7 @@ def pair_weights(rewards: Tensor, logps: PairLogps, weights: str) -> tuple[Tenso
     return better, lambda_weights(rewards, values) if weights == "lambda" else torch.ones_like(better)
 
 
+@checked
 def tree_po(logps: PairLogps, *, beta: float, weights: str = "lambda") -> Tensor:
     """Weighted pairwise logistic losses over a whole list.
 

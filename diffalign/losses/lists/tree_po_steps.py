@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.lists.tree_po import TREE_PO_PAPER, WEIGHTS, pair_weights
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import AnswerLogps, PairLogps
@@ -49,6 +50,7 @@ def step_margin(rewards: tuple[Tensor, Tensor], states: tuple[Tensor, Tensor], c
     return ((1.0 + F.cosine_similarity(e, f, dim=0)).to(first) * (first - second)).sum(1)
 
 
+@checked
 def tree_po_steps(logps: PairLogps, *, beta: float, weights: str = "lambda") -> Tensor:
     """:func:`~diffalign.losses.lists.tree_po.tree_po` with margins from steps.
 

@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, FLIP
 
 
+@checked
 def aot(logps: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
     """Alignment via optimal transport on pairs.
 
@@ -41,6 +43,7 @@ def aot(logps: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
     return _dominance(gaps - reference[_same_rank(gaps, reference)], beta, flip)
 
 
+@checked
 def aot_unpaired(logps: PairLogps, *, beta: float, flip: float = 0.0) -> Tensor:
     """Alignment via optimal transport on unpaired good and bad candidates.
 

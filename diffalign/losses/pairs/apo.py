@@ -8,12 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
 
 
+@checked
 def apo_zero(logps: PairLogps, *, beta: float) -> Tensor:
     """Anchored preference optimisation for chosen candidates that are better than the policy's samples.
 
@@ -35,6 +37,7 @@ def apo_zero(logps: PairLogps, *, beta: float) -> Tensor:
     return torch.sigmoid(-beta * chosen) + torch.sigmoid(beta * rejected)
 
 
+@checked
 def apo_down(logps: PairLogps, *, beta: float) -> Tensor:
     """Anchored preference optimisation for chosen candidates that are worse than the policy's samples.
 

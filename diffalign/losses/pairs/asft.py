@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.pairs.orpo import log_odds
@@ -16,6 +17,7 @@ from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import Range
 
 
+@checked
 def asft(logps: PairLogps, *, lam: float = 1.0, beta: float = 1.0, sft_term: bool = True) -> Tensor:
     """Aligned supervised fine-tuning.
 

@@ -7,12 +7,14 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
 
 
+@checked
 def bco_pair(logps: PairLogps, *, beta: float) -> Tensor:
     """Binary classifier optimisation on the two candidates of a pair, without a shift.
 
@@ -35,6 +37,7 @@ def bco_pair(logps: PairLogps, *, beta: float) -> Tensor:
     return -F.logsigmoid(beta * chosen) - F.logsigmoid(-beta * rejected)
 
 
+@checked
 def nca(logps: PairLogps, *, beta: float) -> Tensor:
     """Noise contrastive alignment of a pair.
 

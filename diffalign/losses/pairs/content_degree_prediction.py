@@ -5,11 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 
 
+@checked
 def content_degree(logps: PairLogps) -> Tensor:
     """Self-supervised preference degree.
 

@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
 
 
+@checked
 def cpl(logps: PairLogps, *, beta: float, lam: float = 0.5) -> Tensor:
     """Contrastive preference learning, without a reference.
 
@@ -39,6 +41,7 @@ def cpl(logps: PairLogps, *, beta: float, lam: float = 0.5) -> Tensor:
     return -F.logsigmoid(beta * upcast(chosen.logps) - lam * (beta * upcast(rejected.logps)))
 
 
+@checked
 def cpl_kl(logps: PairLogps, *, beta: float, lam: float = 0.75) -> Tensor:
     """Contrastive preference learning against the policy that it starts from.
 

@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
 
 
+@checked
 def cpo(logps: PairLogps, *, beta: float, weight: float = 1.0, average: bool = True) -> Tensor:
     """Contrastive preference optimisation.
 

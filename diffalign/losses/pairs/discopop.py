@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.paper import Paper
 from diffalign.losses.probability import bounded_exp
 from diffalign.losses.ranges import BETA, Range
 
 
+@checked
 def discopop(margin: Tensor, *, beta: float, temperature: float = 0.05) -> Tensor:
     """Logistic and exponential loss, blended by the margin itself.
 

@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
 
 
+@checked
 def dno(logps: PairLogps, *, beta: float, scale: float = 1.0, target: str = "soft", gap: float = 0.0) -> Tensor:
     """Direct Nash optimisation.
 

@@ -7,12 +7,14 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
 
 
+@checked
 def dpo_gamma(logps: PairLogps, *, beta: float, gamma: float) -> Tensor:
     """The logistic loss with a weight on the reference's own ranking.
 
@@ -36,6 +38,7 @@ def dpo_gamma(logps: PairLogps, *, beta: float, gamma: float) -> Tensor:
     return -F.logsigmoid(beta * (policy - gamma * reference))
 
 
+@checked
 def flex_dpo(logps: PairLogps, *, beta: float, beta_rejected: float) -> Tensor:
     """The logistic loss with a smaller beta for the rejected candidate.
 

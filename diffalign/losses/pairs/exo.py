@@ -9,11 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
 
 
+@checked
 def exo(margin: Tensor, *, beta: float, flip: float = 0.001) -> Tensor:
     """Efficient exact optimisation on a pair.
 

@@ -6,6 +6,7 @@ import math
 
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.pairs.sppo import SPPO_PAPER
@@ -14,6 +15,7 @@ from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.regression import regression_loss
 
 
+@checked
 def gpo(logps: PairLogps, *, beta: float, clamp: float = 0.0, relative: bool = False, centred: bool = True) -> Tensor:
     """General preference optimisation.
 

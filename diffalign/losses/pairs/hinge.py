@@ -6,11 +6,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
 
 
+@checked
 def hinge(margin: Tensor, *, beta: float) -> Tensor:
     """Hinge loss on paired preferences, against a reference.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
@@ -12,6 +13,7 @@ from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.regression import regression_loss
 
 
+@checked
 def inpo(logps: PairLogps, *, beta: float, tau_over_eta: float = 1 / 3, relative: bool = False) -> Tensor:
     """Iterative Nash policy optimisation.
 

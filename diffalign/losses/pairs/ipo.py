@@ -5,12 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
 from diffalign.losses.regression import regression_loss
 
 
+@checked
 def ipo(margin: Tensor, *, beta: float, relative: bool = False) -> Tensor:
     """Identity preference optimisation (IPO).
 

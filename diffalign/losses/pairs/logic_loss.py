@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
-from diffalign.losses.hyperparameters import Hyper, Value
+from diffalign.losses.hyperparameters import Hyper, Value, checked, unchecked
 from diffalign.losses.logic.model_counting import rho, rho_against
 from diffalign.losses.logic.named_forms import TABLE
 from diffalign.losses.logic.parse_structure import between, structure_of
@@ -21,10 +21,11 @@ from diffalign.losses.pairs.logistic import logistic
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import Range
 
-LINKS = {"logistic": logistic, "hinge": hinge, "squared": ipo}
+LINKS = {name: unchecked(loss) for name, loss in (("logistic", logistic), ("hinge", hinge), ("squared", ipo))}
 """The losses that can be applied to rho in place of a margin."""
 
 
+@checked
 def structure(
     logps: PairLogps, *, beta: float = 1.0, form: str = "", top: str = "", bottom: str = "", link: str = "logistic"
 ) -> Tensor:
@@ -63,6 +64,7 @@ def structure(
     return LINKS[link](log_odds, beta=beta)
 
 
+@checked
 def structure_reference(
     logps: PairLogps, *, beta: float = 1.0, form: str = "", top: str = "", bottom: str = "", link: str = "logistic"
 ) -> Tensor:

@@ -8,11 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, FLIP
 
 
+@checked
 def logistic(margin: Tensor, *, beta: float, flip: float = 0.0) -> Tensor:
     """Logistic loss on paired preferences, with optional label noise.
 
@@ -38,6 +40,7 @@ def logistic(margin: Tensor, *, beta: float, flip: float = 0.0) -> Tensor:
     return -(1.0 - flip) * F.logsigmoid(u) - flip * F.logsigmoid(-u)
 
 
+@checked
 def robust(margin: Tensor, *, beta: float, flip: float) -> Tensor:
     """Logistic loss, corrected so that its mean over randomly flipped labels is the clean loss.
 

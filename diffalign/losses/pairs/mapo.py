@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
@@ -20,6 +21,7 @@ NEAR = 0.25
 """Bound of the series: its first dropped term is 3e-17 there, while the quotient's gradient cancels like eps / x."""
 
 
+@checked
 def mapo(logps: PairLogps, *, k: float = 0.5, temperature: float = 1000.0, weight: float = 0.1) -> Tensor:
     """Margin-aware preference optimisation of denoisers.
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
@@ -17,6 +18,7 @@ SMALLEST = 1e-6
 """Smallest gap of rewards: the logarithm of 0 is minus infinity."""
 
 
+@checked
 def odpo(logps: PairLogps, *, beta: float, alpha: float = 1.0, growth: str = "log") -> Tensor:
     """Direct preference optimisation with an offset.
 

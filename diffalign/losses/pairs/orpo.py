@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
@@ -15,6 +16,7 @@ from diffalign.losses.probability import log1mexp
 from diffalign.losses.ranges import Range
 
 
+@checked
 def orpo(logps: PairLogps, *, weight: float = 0.1) -> Tensor:
     """Odds ratio preference optimisation.
 

@@ -7,12 +7,14 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA
 
 
+@checked
 def margin_contrast(logps: PairLogps, *, beta: float) -> Tensor:
     """The margin under one prompt against the margin under another.
 

@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import Range
 
 
+@checked
 def rationale(logps: PairLogps, *, gamma: float = 0.1, form: str = "nll") -> Tensor:
     """Likelihood of a rationale given the question and both answers.
 

@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
 
 
+@checked
 def rpo(logps: PairLogps, *, beta: float, eta: float = 0.005, average: float = 0.0) -> Tensor:
     """Regularised preference optimisation.
 

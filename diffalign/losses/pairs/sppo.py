@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
@@ -11,6 +12,7 @@ from diffalign.losses.ranges import BETA
 from diffalign.losses.regression import regression_loss
 
 
+@checked
 def sppo(logps: PairLogps, *, beta: float, single: bool = False, relative: bool = False) -> Tensor:
     """Self-play preference optimisation.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.pairs.sppo import SPPO_PAPER
@@ -11,6 +12,7 @@ from diffalign.losses.ranges import BETA
 from diffalign.losses.regression import regression_loss
 
 
+@checked
 def sppo_hard(logps: PairLogps, *, beta: float, relative: bool = False) -> Tensor:
     """Self-play preference optimisation where the chosen candidate wins with certainty.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
@@ -13,6 +14,7 @@ ROLES = ("chosen_after_rejected", "rejected_after_chosen", "chosen_after_chosen"
 """An answer given the other one, or itself, as a draft in its prompt."""
 
 
+@checked
 def srpo(logps: PairLogps, *, beta: float, mix: float = 0.5) -> Tensor:
     """Self-improving robust preference optimisation.
 

@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import Range
 
 
+@checked
 def tpo(logps: PairLogps, *, beta: float = 0.01, alpha: float = 1.0) -> Tensor:
     """Triple preference optimisation.
 
@@ -41,6 +43,7 @@ def tpo(logps: PairLogps, *, beta: float = 0.01, alpha: float = 1.0) -> Tensor:
     return -F.logsigmoid(beta * (upcast(chosen.logps) - upcast(rejected.logps))) + alpha * gold_nll
 
 
+@checked
 def tpo_l(logps: PairLogps, *, beta: float = 10.0, gamma: float = 0.5, alpha: float = 1.0) -> Tensor:
     """Triple preference optimisation with control of lengths.
 

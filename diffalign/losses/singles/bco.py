@@ -7,6 +7,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.pairs.bco_pair_and_nca import BCO_PAPER
@@ -14,6 +15,7 @@ from diffalign.losses.ranges import BETA
 from diffalign.losses.singles.sides import gains
 
 
+@checked
 def bco(logps: PairLogps, *, beta: float) -> Tensor:
     """Binary classifier optimisation.
 

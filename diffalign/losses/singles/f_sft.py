@@ -28,6 +28,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import AnswerLogps, PairLogps
 from diffalign.losses.paper import Paper
@@ -63,6 +64,7 @@ def phi_of(u: Tensor, phi: str) -> Tensor:
     return torch.where(u >= edge, curve(inner), curve(torch.full_like(u, edge)) + slope(edge) * (u - edge))
 
 
+@checked
 def f_sft(logps: PairLogps, *, beta: float, phi: str = "pearson") -> Tensor:
     """Fine-tuning by a divergence, on whole candidates.
 
@@ -84,6 +86,7 @@ def f_sft(logps: PairLogps, *, beta: float, phi: str = "pearson") -> Tensor:
     return -phi_of(beta * logps.chosen_logratio, phi)
 
 
+@checked
 def f_sft_tokens(logps: PairLogps, *, beta: float, phi: str = "pearson") -> Tensor:
     """The same for each token separately, averaged.
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
@@ -14,6 +15,7 @@ from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.singles.sides import gains
 
 
+@checked
 def kto(logps: PairLogps, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> Tensor:
     """Kahneman-Tversky optimisation.
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
@@ -16,6 +17,7 @@ from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.singles.sides import desirable_mask, share_of_kind
 
 
+@checked
 def npo(logps: PairLogps, *, beta: float, retain: float = 1.0, separate_means: bool = False) -> Tensor:
     """Negative preference optimisation with a retain term.
 

@@ -7,6 +7,7 @@ import math
 from torch import Tensor
 
 from diffalign.losses.candidate_logps import upcast
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.pairs.logistic import DIFFUSION_DPO_PAPER
@@ -14,6 +15,7 @@ from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import Range
 
 
+@checked
 def sft(logps: PairLogps, *, scale: float = 1.0) -> Tensor:
     """Negative log-likelihood of the chosen candidate.
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import AnswerLogps, PairLogps
 from diffalign.losses.pairs.cpl import CPL_PAPER
@@ -15,6 +16,7 @@ from diffalign.losses.paper import Paper
 from diffalign.losses.ranges import BETA, Range
 
 
+@checked
 def segment(logps: PairLogps, *, beta: float, discount: float = 1.0) -> Tensor:
     """Regret preference on segments.
 

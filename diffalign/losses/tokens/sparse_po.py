@@ -7,6 +7,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.paper import Paper
@@ -14,6 +15,7 @@ from diffalign.losses.ranges import BETA, Range
 from diffalign.losses.tokens.masked_sums import masked_sums
 
 
+@checked
 def sparse_po(logps: PairLogps, *, beta: float, l1_reward: float = 0.0, l1_divergence: float = 0.0) -> Tensor:
     """Preference optimisation under token masks.
 

@@ -7,6 +7,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.losses.hyperparameters import checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.ranges import BETA, Range
@@ -14,6 +15,7 @@ from diffalign.losses.tokens.masked_sums import masked_sums
 from diffalign.losses.tokens.sparse_po import TDPO_PAPER
 
 
+@checked
 def tdpo2(logps: PairLogps, *, beta: float, alpha: float = 0.5) -> Tensor:
     """Token-level preference optimisation, the second form.
 
