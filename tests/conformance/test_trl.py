@@ -228,7 +228,7 @@ def page(section):
 
 def point_of(policy, examples):
     """The reference point of examples: each prompt with the answer before it."""
-    found = MismatchedPairs(examples, mismatched_pairs(examples, [(index, 0) for index in range(len(examples))]))
+    found = MismatchedPairs(examples, mismatched_pairs([(index, 0) for index in range(len(examples))], len(examples)))
     return (
         scores_of(policy, policy.pair_tokenizer.token_pairs(list(found))).chosen_logratio.mean().clamp(min=0).detach()
     )

@@ -108,13 +108,13 @@ def test_two_processes_have_the_baseline_of_one(tmp_path):
 
 def test_each_prompt_is_mismatched_with_the_answer_before_it_under_its_own_id():
     pairs = [Pair(f"p{k}", f"q{k}", f"a{k}", None, scores={"chosen": {"judge": k}}) for k in range(4)]
-    found = MismatchedPairs(pairs, mismatched_pairs(pairs, [(3, 0), (1, 2), (0, 0)]))
+    found = MismatchedPairs(pairs, mismatched_pairs([(3, 0), (1, 2), (0, 0)], 4))
     assert [(x.prompt, x.chosen, x.id) for x in found] == [
         ("q3", "a0", "p3 with p0"),
         ("q1", "a3", "p1 with p3"),
         ("q0", "a1", "p0 with p1"),
     ]
-    assert [stray.visit for stray in mismatched_pairs(pairs, [(3, 0), (1, 2), (0, 0)])] == [0, 2, 0]
+    assert [stray.visit for stray in mismatched_pairs([(3, 0), (1, 2), (0, 0)], 4)] == [0, 2, 0]
     assert not any(x.scores for x in found)  # of another answer
 
 
@@ -139,21 +139,17 @@ def test_kto_with_batches_of_one_is_refused_because_it_would_have_no_reference_p
 
 @pytest.mark.parametrize("size, batch_size", [(5, 4), (3, 2), (2, 2), (2, 5), (7, 3)])
 def test_an_example_never_gets_its_own_answer(size, batch_size):
-    pairs = [Pair(f"p{k}", f"q{k}", f"a{k}", None) for k in range(size)]
     for seed in range(20):
         for step in range(20):
             batch = BatchOrder(size, batch_size, seed).batch(step)
-            found = mismatched_pairs(pairs, batch)
+            found = mismatched_pairs(batch, size)
             assert [(m.prompt, m.visit) for m in found] == batch and all(m.prompt != m.answer for m in found)
 
 
-def test_a_prompt_gets_an_answer_to_another_prompt_and_only_without_one_that_of_another_example():
-    pairs = [Pair(f"p{k}", prompt, f"a{k}", None) for k, prompt in enumerate(["q", "q", "r", "q"])]
-    batch = [(0, 0), (1, 0), (2, 0), (3, 0)]
-    assert [m.answer for m in mismatched_pairs(pairs, batch)] == [2, 2, 1, 2]
-    same = [replace(pair, prompt="q") for pair in pairs]
-    assert [m.answer for m in mismatched_pairs(same, batch)] == [3, 0, 1, 2]
-    assert mismatched_pairs(pairs[:1], [(0, 0), (0, 1)]) == []
+def test_an_example_that_is_in_a_batch_twice_is_passed_over():
+    assert [m.answer for m in mismatched_pairs([(0, 0), (2, 0), (2, 1), (1, 1)], 3)] == [1, 0, 0, 2]
+    assert [m.answer for m in mismatched_pairs([(2, 0), (2, 1)], 3)] == [0, 0]  # of another example of the set
+    assert mismatched_pairs([(0, 0), (0, 1)], 1) == []
 
 
 def test_pieces_of_a_batch_have_the_shares_of_the_whole_batch(tmp_path):

@@ -69,7 +69,7 @@ def _fill_caches(
         mismatches = [
             mismatch
             for k, batch in enumerate(batches)
-            for mismatch in mismatched_pairs(bound.source.pairs if k < recipe.train.steps else pairs, batch)
+            for mismatch in mismatched_pairs(batch, len(bound.source) if k < recipe.train.steps else len(pairs))
         ]
         batches.append([(len(pairs) + k, mismatch.visit) for k, mismatch in enumerate(mismatches)])
         pairs = concat_pairs(pairs, MismatchedPairs(pairs, mismatches))

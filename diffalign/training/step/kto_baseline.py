@@ -7,9 +7,8 @@ effective batch, over all processes and micro-batches, before the first gradient
 accumulated, and two processes with four each have the same baseline. It carries no gradient.
 
 Source: Ethayarajh et al. 2024 (arXiv 2402.01306), section 4. Which other answer is taken is left open there; here a
-prompt gets the answer of the example before it, the first one that of the last, as in TRL, but never its own: an
-example that is in a batch twice, or before an example of the same prompt, is passed over. (Diffusion-KTO takes the
-examples' own candidates by default.)
+prompt gets the answer of the example before it, the first one that of the last, as in TRL, but never its own, also
+where a batch spans two epochs and has an example twice. (Diffusion-KTO takes the examples' own candidates by default.)
 """
 
 from __future__ import annotations
@@ -35,27 +34,22 @@ class Mismatch(NamedTuple):
     visit: int
 
 
-def mismatched_pairs(pairs: Sequence[Pair], batch: Sequence[Visit]) -> list[Mismatch]:
-    """Returns each visit's prompt with the answer of the nearest visit before it, in a circle, that has another prompt.
+def mismatched_pairs(batch: Sequence[Visit], size: int) -> list[Mismatch]:
+    """Returns each visit's prompt with the answer of the nearest visit before it, in a circle, of another example.
 
-    Where all prompts of the batch are the same, it is that of the nearest other example; in a batch of one example, the
-    next one of the set. A set of one example has none.
+    A batch that holds one example only gets the answer of the next one in the set; a set of one example has none.
 
     Args:
-        pairs: The examples, by index.
         batch: The whole batch.
+        size: The number of examples in the set.
     """
     indices = [index for index, _ in batch]
-    prompts = {index: pairs[index].prompt for index in dict.fromkeys(indices)}
-    if len(prompts) == 1 and len(pairs) > 1:
-        return [Mismatch(index, (index + 1) % len(pairs), visit) for index, visit in batch]
-    key = prompts if len(set(prompts.values())) > 1 else {index: str(index) for index in prompts}
+    if len(set(indices)) == 1:
+        return [Mismatch(index, (index + 1) % size, visit) for index, visit in batch if size > 1]
     found = []
     for k, (index, visit) in enumerate(batch):
         before = (indices[k - back] for back in range(1, len(batch)))
-        other = next((other for other in before if key[other] != key[index]), None)
-        if other is not None:
-            found.append(Mismatch(index, other, visit))
+        found.append(Mismatch(index, next(other for other in before if other != index), visit))
     return found
 
 
@@ -90,7 +84,7 @@ def kto_baseline(run: ForwardContext, pairs: Sequence[Pair], batch: Sequence[Vis
         pairs: The examples, by index.
         batch: The whole batch, over all processes, in an order that does not depend on their number.
     """
-    mismatches = mismatched_pairs(pairs, batch)
+    mismatches = mismatched_pairs(batch, len(pairs))
     local = process_share(mismatches, run.accelerator.process_index, run.accelerator.num_processes)
     examples = MismatchedPairs(pairs, local)
     visits = in_microbatch_order(run.policy, examples, [(k, mismatch.visit) for k, mismatch in enumerate(local)])
