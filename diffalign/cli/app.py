@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from diffalign import __version__
 from diffalign.cli.clean_terminal import clean_terminal
 from diffalign.errors import UserError
+from diffalign.plugins import load_plugins
 
 app = typer.Typer(
     name="diffalign",
-    help="Align image and language models with preferences: train, generate, score, compare.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -22,6 +24,27 @@ data_app = typer.Typer(
     help="Check, measure, generate and transform preference data for training.", no_args_is_help=True
 )
 app.add_typer(data_app, name="data")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"diffalign {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and stop.")
+    ] = False,
+    plugin: Annotated[
+        list[str],
+        typer.Option(help="Module or file of Python that registers losses, scorers, formats, ... Repeatable."),
+    ] = [],  # noqa: B006  (typer reads the default and nothing changes it)
+) -> None:
+    """Align image and language models with preferences: train, generate, score, compare."""
+    if plugin:
+        load_plugins(plugin)
 
 
 def run() -> None:

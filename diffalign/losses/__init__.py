@@ -12,8 +12,6 @@ A new loss is one function with its row, one line in its folder's table, one pla
 ``docs/losses.md``.
 """
 
-from collections.abc import Mapping
-
 from diffalign.losses.beta_conventions import equivalent_betas
 from diffalign.losses.candidate_logps import CandidateLogps, upcast
 from diffalign.losses.lists import LISTS
@@ -30,7 +28,7 @@ from diffalign.losses.pairs.orpo import orpo
 from diffalign.losses.pairs.rpo import rpo
 from diffalign.losses.pairs.simpo import simpo
 from diffalign.losses.ranges import Range
-from diffalign.losses.registry import find, table
+from diffalign.losses.registry import add, find, table
 from diffalign.losses.rewards import accuracy, implicit_rewards
 from diffalign.losses.singles import SINGLES
 from diffalign.losses.singles.kto import kto
@@ -40,13 +38,32 @@ from diffalign.losses.tokens import TOKENS
 LOSSES: dict[str, Loss] = table(*PAIRS, *SINGLES, *LISTS, *TOKENS)
 """Every loss by name."""
 
-LOSS_ALIASES: Mapping[str, str] = {alias: row.name for row in LOSSES.values() for alias in row.aliases}
+LOSS_ALIASES: dict[str, str] = {alias: row.name for row in LOSSES.values() for alias in row.aliases}
 """Other names that recipes may use, and the name in :data:`LOSSES` that each stands for."""
+
+_BUILT_IN = frozenset([*LOSSES, *LOSS_ALIASES])
 
 
 def loss_named(name: str) -> Loss:
     """Returns the loss of a name or an alias ("sigmoid", "ipo"). Raises ValueError with the nearest one."""
     return find(LOSSES, name)
+
+
+def register_loss(row: Loss, *, replace: bool = False) -> Loss:
+    """Adds a loss from outside the package: recipes may name it, sum it and give it every setting that its row allows.
+
+    Args:
+        row: Its name, function, formula and claims; see `loss.Loss`.
+        replace: Whether it takes the place of a loss of that name that was registered before.
+
+    Returns:
+        The row.
+
+    Raises:
+        ValueError: The row is incomplete, or one of its names is taken.
+    """
+    add(LOSSES, LOSS_ALIASES, row, built_in=_BUILT_IN, replace=replace)
+    return row
 
 
 __all__ = [
@@ -74,6 +91,7 @@ __all__ = [
     "loss_named",
     "mapo",
     "orpo",
+    "register_loss",
     "robust",
     "rpo",
     "settings_of",

@@ -1,5 +1,6 @@
 """Published methods, one file each; a recipe names one and may override each of its values."""
 
+from diffalign.errors import ConfigError
 from diffalign.methods.baselines import DIFFUSION_IPO, MAPO, SFT
 from diffalign.methods.ddim_inpo import DDIM_INPO
 from diffalign.methods.diffusion_dpo import DIFFUSION_DPO, DIFFUSION_DPO_PAPER
@@ -7,9 +8,32 @@ from diffalign.methods.language import LANGUAGE
 from diffalign.methods.method import Method
 from diffalign.methods.seppo import SEPPO
 from diffalign.methods.smpo import SMPO
+from diffalign.register_row import register_row
 
 _ROWS = (DIFFUSION_DPO, DIFFUSION_DPO_PAPER, DDIM_INPO, SMPO, SEPPO, SFT, MAPO, DIFFUSION_IPO, *LANGUAGE)
 METHODS: dict[str, Method] = {method.name: method for method in _ROWS}
 """Every preset by name."""
 
-__all__ = ["METHODS", "Method"]
+_BUILT_IN = frozenset(METHODS)
+
+
+def register_method(method: Method, *, replace: bool = False) -> Method:
+    """Adds a preset from outside the package: ``method`` in a recipe may name it.
+
+    Args:
+        method: Its name and defaults.
+        replace: Whether it takes the place of a method of that name that was registered before.
+
+    Returns:
+        The method.
+
+    Raises:
+        ConfigError: The name is taken, or the method is none.
+    """
+    if not isinstance(method, Method):
+        raise ConfigError(f"a method is registered as a preset, diffalign.Method(name=..., ...); got {method!r}.")
+    register_row("method", METHODS, method.name, method, built_in=_BUILT_IN, replace=replace)
+    return method
+
+
+__all__ = ["METHODS", "Method", "register_method"]

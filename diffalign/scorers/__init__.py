@@ -8,7 +8,8 @@ A name may carry an argument after a colon: a model's folder or hub id, or a col
 
 from __future__ import annotations
 
-from diffalign.errors import UserError, near_miss
+from diffalign.errors import ConfigError, UserError, near_miss
+from diffalign.register_row import register_row
 from diffalign.scorers.background_colour import Background
 from diffalign.scorers.dual_encoder import DualEncoder
 from diffalign.scorers.label_hit import LabelHit
@@ -19,7 +20,7 @@ from diffalign.scorers.scorer import Scorer, ScorerEntry
 from diffalign.scorers.text_length import Length
 from diffalign.scorers.vader_sentiment import Sentiment
 
-__all__ = ["SCORERS", "Scorer", "ScorerEntry", "load_scorer", "scorer_entry"]
+__all__ = ["SCORERS", "Scorer", "ScorerEntry", "load_scorer", "register_scorer", "scorer_entry"]
 
 SCORERS: dict[str, ScorerEntry] = {
     "clip": ScorerEntry(
@@ -69,6 +70,29 @@ SCORERS: dict[str, ScorerEntry] = {
         medium="text",
     ),
 }
+
+
+_BUILT_IN = frozenset(SCORERS)
+
+
+def register_scorer(name: str, entry: ScorerEntry, *, replace: bool = False) -> ScorerEntry:
+    """Adds a scorer from outside the package, for `diffalign score`, `evaluate.scorers` and every other place.
+
+    Args:
+        name: Its name, before the colon.
+        entry: How it is loaded, and what it takes and scores.
+        replace: Whether it takes the place of a scorer of that name that was registered before.
+
+    Returns:
+        The entry.
+
+    Raises:
+        ConfigError: The name is taken, or the entry is none.
+    """
+    if not isinstance(entry, ScorerEntry):
+        raise ConfigError(f"a scorer is registered as an entry, diffalign.ScorerEntry(load, ...); got {entry!r}.")
+    register_row("scorer", SCORERS, name, entry, built_in=_BUILT_IN, replace=replace)
+    return entry
 
 
 def load_scorer(spec: str, device: str = "cpu") -> Scorer:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diffalign.devices.device_memory import best_device
 from diffalign.errors import ConfigError
@@ -23,6 +24,7 @@ from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
 from diffalign.evaluation.stats.statistics import Share, WinRate, percent
 from diffalign.policies.policy import Card
 from diffalign.training.loop import Result, train
+from diffalign.training.recipe.load import as_recipe
 from diffalign.training.recipe.model_kinds import model_kind
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.previews import has_preview_curve
@@ -46,19 +48,22 @@ class Aligned:
     report: Path | None = None
 
 
-def align(recipe: Recipe, *, resume: bool = False, check_only: bool = False) -> Aligned:
+def align(
+    recipe: Recipe | str | Path | Mapping[str, Any], *, resume: bool = False, check_only: bool = False
+) -> Aligned:
     """Trains, then compares base and aligned model as ``recipe.evaluate`` says, and writes ``report.html``.
 
     Prompts are read and judges are loaded before the training starts, so that an error in them costs no training.
 
     Args:
-        recipe: Everything that decides the run.
+        recipe: Everything that decides the run: a recipe, its file, or nested values as the file would hold them.
         resume: Continue the run in ``recipe.output``.
         check_only: Check recipe, data, model and judges, print the header, and stop.
 
     Raises:
         UserError: As :func:`~diffalign.training.loop.train`; also a scorer or a file of prompts that does not exist.
     """
+    recipe = as_recipe(recipe)
     settings = recipe.evaluate
     prompts = read_prompts(settings.prompts) if settings.prompts else []
     if prompts and not (settings.scorers or settings.trained_on):

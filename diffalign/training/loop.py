@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from diffalign.pairs.dataset import DatasetPairs
 from diffalign.policies.policy import Policy
 from diffalign.training.export import export
 from diffalign.training.optim.optimizer import learning_rate, set_learning_rate
+from diffalign.training.recipe.load import as_recipe
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.health import first_loss_alarm
 from diffalign.training.report.previews import has_preview_curve, measure_drift, save_previews
@@ -49,7 +50,7 @@ class Result:
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe | str | Path | Mapping[str, Any],
     *,
     policy: Policy | None = None,
     pairs: Sequence[Pair] | DatasetPairs | None = None,
@@ -59,7 +60,7 @@ def train(
     """Aligns a policy as a recipe says.
 
     Args:
-        recipe: Everything that decides the run.
+        recipe: Everything that decides the run: a recipe, its file, or nested values as the file would hold them.
         policy: Trained instead of the one that ``recipe.model`` names.
         pairs: Used instead of those that ``recipe.data`` names.
         resume: Continue the run in ``recipe.output``, from its last complete checkpoint, exactly.
@@ -69,6 +70,7 @@ def train(
         RunError: The output folder holds another run, the disk is too small, a loss is not finite, or spikes persist.
         ConfigError, DataError: A name in the recipe is wrong, or its file cannot be read.
     """
+    recipe = as_recipe(recipe)
     run = open_run(recipe, policy, pairs, resume=resume, check_only=check_only)
     if check_only:
         return Result(run.output.folder, None, 0, {}, (), run.policy, run.recipe)

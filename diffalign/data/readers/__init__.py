@@ -13,7 +13,7 @@ from typing import Any
 from diffalign.data.readers.column_use import ColumnUse
 from diffalign.data.readers.detect_format import check_format, detect_format
 from diffalign.data.readers.noted_table import NotedTable
-from diffalign.data.readers.registry import READERS, Reader
+from diffalign.data.readers.registry import READERS, Reader, register_reader
 from diffalign.data.readers.sources import Columns, open_tables
 from diffalign.data.records.label_agreement import drop_disputed
 from diffalign.data.records.memmap import collect
@@ -21,7 +21,7 @@ from diffalign.data.records.pair import TIE, Dropped, Pair, PairSet
 from diffalign.data.records.score_table import ranges_of
 from diffalign.errors import DataError, near_miss
 
-__all__ = ["READERS", "Reader", "read_pairs", "recognise"]
+__all__ = ["READERS", "Reader", "read_pairs", "recognise", "register_reader"]
 
 
 def read_pairs(

@@ -17,6 +17,8 @@ from diffalign.data.readers import (
     unpaired,
 )
 from diffalign.data.records.pair import Dropped, Pair
+from diffalign.errors import ConfigError
+from diffalign.register_row import register_row
 
 
 @dataclass(frozen=True)
@@ -104,3 +106,25 @@ _ENTRIES = (
     ),
 )
 READERS: dict[str, Reader] = {entry.name: entry for entry in _ENTRIES}
+
+
+_BUILT_IN = frozenset([*READERS, "auto"])
+
+
+def register_reader(reader: Reader, *, replace: bool = False) -> Reader:
+    """Adds a format from outside the package: ``data.format`` may name it, and its columns detect it.
+
+    Args:
+        reader: Its name, its columns and the function that reads it.
+        replace: Whether it takes the place of a format of that name that was registered before.
+
+    Returns:
+        The reader.
+
+    Raises:
+        ConfigError: The name is taken, or the reader is none.
+    """
+    if not isinstance(reader, Reader):
+        raise ConfigError(f"a format is registered as a reader, diffalign.Reader(name, read, ...); got {reader!r}.")
+    register_row("format", READERS, reader.name, reader, built_in=_BUILT_IN, replace=replace)
+    return reader

@@ -17,7 +17,7 @@ from diffalign.training.recipe.override import override
 from diffalign.training.recipe.schema import Recipe
 from diffalign.yaml_text import DEEPEST, read_yaml
 
-__all__ = ["Recipe", "load_recipe", "make_recipe"]
+__all__ = ["Recipe", "as_recipe", "load_recipe", "make_recipe"]
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -36,6 +36,13 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     for text in overrides if isinstance(values, dict) else ():
         values = override(values, text)
     return make_recipe(values, name=str(path))
+
+
+def as_recipe(given: Recipe | str | Path | Mapping[str, Any]) -> Recipe:
+    """Returns a recipe as it is, read from a file, or built from nested values; errors as in :func:`load_recipe`."""
+    if isinstance(given, Recipe):
+        return given
+    return load_recipe(given) if isinstance(given, (str, Path)) else make_recipe(given)
 
 
 def make_recipe(values: Mapping[str, Any], name: str = "the recipe") -> Recipe:

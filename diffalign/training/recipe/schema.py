@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from diffalign.named_choice import Choice
+from diffalign.plugins import load_plugins
 from diffalign.training.recipe.apply_preset import with_preset
 from diffalign.training.recipe.bind import as_choice, bind_label, bind_loss, bind_pairs
 from diffalign.training.recipe.model_kinds import kind_of, model_kind, resolve_model
@@ -169,7 +170,8 @@ class Guard(Section):
 class Recipe(Section):
     """A run. Read it from YAML with :func:`~diffalign.training.recipe.load.load_recipe`.
 
-    ``method`` names a preset whose values are defaults here. ``model.kind`` names the kind of policy (unset: the kind
+    ``method`` names a preset whose values are defaults here. ``plugins`` are modules or files of Python whose losses,
+    scorers, readers, labels and methods it may name. ``model.kind`` names the kind of policy (unset: the kind
     that the model's folder has, otherwise ``image``); the rest of ``model`` are settings of this kind, and so are the
     sampling settings in ``previews``, ``evaluate`` and ``pairs``. ``pairs``, ``latents``, ``labels`` and ``loss`` are
     the four choices; ``latents`` belongs to the model section and may also be given next to the others. ``loss`` may be
@@ -177,6 +179,7 @@ class Recipe(Section):
     """
 
     method: str | None = None
+    plugins: tuple[str, ...] = ()
     model: Any
     data: Data
     pairs: Choice = Choice(name="dataset")
@@ -193,7 +196,11 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, values: Any) -> Any:
-        return with_preset(values) if isinstance(values, Mapping) else values
+        if not isinstance(values, Mapping):
+            return values
+        if values.get("plugins"):  # first of all: what they register may be named below
+            values = {**values, "plugins": load_plugins(values["plugins"])}
+        return with_preset(values)
 
     @field_validator("model", mode="before")
     @classmethod

@@ -1,0 +1,91 @@
+"""Plugins: modules outside the package, whose losses, scorers, readers, labels and methods a recipe may name.
+
+    plugins: [my_losses, tools/my_scorer.py]
+
+A plugin calls `register_loss` and its like when it is imported. Recipes name their plugins, so that a recipe stays the
+whole description of a run: what happens to be installed changes nothing, and a run folder's recipe loads what it needs
+on resume. An entry is a module that Python finds, or a file, from the working directory. It runs with all rights of the
+command, as any import does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from diffalign.errors import ConfigError
+
+_FILES: dict[Path, ModuleType] = {}
+"""Files that have been loaded, by their full path: a second recipe of the same process runs none of them again."""
+
+
+def load_plugins(names: Any) -> tuple[str, ...]:
+    """Imports plugins in their order; those that are loaded already stay as they are.
+
+    Args:
+        names: Modules and files, or one of them.
+
+    Returns:
+        The names.
+
+    Raises:
+        ConfigError: There is no such module or file, or it raises an error.
+    """
+    entries = (names,) if isinstance(names, str) else names
+    if not isinstance(entries, Sequence) or not all(isinstance(name, str) and name.strip() for name in entries):
+        raise ConfigError(
+            f"plugins are modules or files of Python, such as plugins: [my_losses, tools/my_scorer.py]; got {names!r}."
+        )
+    for name in entries:
+        _load_file(name) if name.endswith(".py") else _load_module(name)
+    return tuple(entries)
+
+
+def _load_module(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise _raised(name, error) from error
+        raise ConfigError(
+            f"Python finds no module '{name}' for plugins. Install it, add its folder to PYTHONPATH, or name its file: "
+            f"plugins: [{name.replace('.', '/')}.py]"
+        ) from None
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise _raised(name, error) from error
+
+
+def _load_file(name: str) -> None:
+    path = Path(name).expanduser().resolve()
+    if path in _FILES:
+        return
+    if not path.is_file():
+        raise ConfigError(f"there is no file '{name}' for plugins. Paths begin in the working directory, {Path.cwd()}.")
+    module_name = f"diffalign_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses of the file look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        raise (error if isinstance(error, ConfigError) else _raised(name, error)) from error
+    _FILES[path] = module
+
+
+def _raised(name: str, error: Exception) -> ConfigError:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    file, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (last.filename, last.lineno)
+    return ConfigError(
+        f"the plugin '{name}' raised {type(error).__name__}: {error} ({file}, line {line}). "
+        "For the traceback set DIFFALIGN_DEBUG=1."
+    )
