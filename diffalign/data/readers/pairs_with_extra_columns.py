@@ -24,6 +24,7 @@ USED = frozenset(
     [
         name
         for reader in READERS.values()
+        if reader.name != "two_sides"  # is read and never written
         for name in (*reader.required, *(alias for names in reader.aliases.values() for alias in names))
     ]
     + [name for names in FURTHER.values() for name in names]

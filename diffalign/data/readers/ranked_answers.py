@@ -1,10 +1,12 @@
 """Reads several scored answers per prompt, as a ranked list.
 
-Columns: ``prompt``, ``completions`` (or ``responses``), ``scores`` (or ``rewards``). A completion has the forms of a
-candidate of the ``trl`` format: a text, plain or as a list of messages, a file name, bytes or the Hub's ``{"path",
-"bytes"}``; a list of strings is read as the lines of one text, the steps of a solution. Scores are numbers, in the
-completions' order. The best answer becomes the chosen candidate, the worst the rejected one, and those between further
-answers by rank. Equal scores keep the order of the row. Optional columns are those of ``trl``.
+Columns: ``prompt``, ``completions`` (or ``responses``, ``generations``, ``image_path``), ``scores`` (or ``rewards``). A
+completion has the forms of a candidate of the ``trl`` format: a text, plain or as a list of messages, a file name,
+bytes or the Hub's ``{"path", "bytes"}``; a list of strings is read as the lines of one text, the steps of a solution.
+Scores are numbers, in the completions' order. A column named ``rank``, ``ranks``, ``ranking`` or ``rankings`` holds
+ranks instead, the best of which is the lowest, as in ImageReward and HPDv2; a rank r becomes the score -r. The best
+answer becomes the chosen candidate, the worst the rejected one, and those between further answers by rank. Equal scores
+keep the order of the row. Optional columns are those of ``trl``.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from diffalign.data.readers.parse_row import (
     Drop,
@@ -32,14 +34,24 @@ from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.readers.text_cells import align_forms, check_texts, read_text
 from diffalign.data.readers.trl import TEXT, content_of, names_files, read_candidate
 from diffalign.data.records.conversation import Text
+from diffalign.data.records.label_agreement import RANKS
 from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, EMPTY_CANDIDATE, TIE, Answer, Dropped, Media, Pair
+from diffalign.errors import DataError, near_miss
 
 REQUIRED = ("prompt", "completions", "scores")
-ALIASES = {"completions": ("responses",), "scores": ("rewards",)}
+ALIASES = {
+    "completions": ("responses", "generations", "image_path"),
+    "scores": ("rewards", "ranks", "rank", "rankings", "ranking"),
+}
+Best = Literal["auto", "highest", "lowest"]
 
 
 def read_ranked(
-    tables: Sequence[Table], *, candidates: Literal["auto", "text", "files"] = "auto", root: str | Path | None = None
+    tables: Sequence[Table],
+    *,
+    candidates: Literal["auto", "text", "files"] = "auto",
+    root: str | Path | None = None,
+    best: Best = "auto",
 ) -> Iterator[Pair | Dropped]:
     """Yields for each row a pair with all candidates, or a dropped row.
 
@@ -47,29 +59,36 @@ def read_ranked(
         tables: Tables in any file format whose cells can be lists.
         candidates: As for the ``trl`` format.
         root: As for the ``trl`` format.
+        best: Whether the best completion has the highest score or the lowest. ``"auto"``: the lowest where the column
+            is named after ranks.
 
     Raises:
-        DataError: A column is missing.
+        DataError: A column is missing, or ``best`` has another value.
     """
+    if best not in get_args(Best):
+        raise DataError(f"best is {', '.join(get_args(Best))}; got '{best}'.{near_miss(str(best), get_args(Best))}")
     ids = Ids()
     for table in tables:
         names = {name: column_for(name, ALIASES, table.columns) for name in REQUIRED}
         require_columns(table.columns, names.values(), where=str(table.path), format="ranked")
         files = candidates == "files" or candidates == "auto" and names_files(table, [names["completions"]])
         folder = (Path(root).expanduser() if root else table.folder) if files else None
+        is_rank = best == "lowest" or best == "auto" and table.name_in_file(names["scores"]).lower() in RANKS
         for row in table.rows():
             try:
-                yield _read_list(row, table, names, folder, ids)
+                yield _read_list(row, table, names, folder, ids, is_rank)
             except Drop as drop:
                 yield drop.at(row.source)
 
 
-def _read_list(row: TableRow, table: Table, names: Mapping[str, str], folder: Path | None, ids: Ids) -> Pair:
+def _read_list(
+    row: TableRow, table: Table, names: Mapping[str, str], folder: Path | None, ids: Ids, is_rank: bool
+) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
     prompt = read_text(values.get("prompt"), "prompt")
-    cells, ranked_scores = _sort_by_score(values, names)
+    cells, ranked_scores = _sort_by_score(values, names, is_rank)
     labels = [f"completion {rank}" for rank in range(1, len(cells) + 1)]
     cells = [_join_steps(cell) for cell in cells]
     candidates = [read_candidate(cell, label, table, folder) for cell, label in zip(cells, labels, strict=True)]
@@ -77,7 +96,7 @@ def _read_list(row: TableRow, table: Table, names: Mapping[str, str], folder: Pa
     roles = ["chosen", *map(str, range(2, len(candidates))), "rejected"]
     scores = scores_of(values, (*REQUIRED, *names.values()))
     for role, score in zip(roles, ranked_scores, strict=True):
-        scores.setdefault(role, {})[names["scores"].removesuffix("s")] = score
+        scores.setdefault(role, {})["reward" if names["scores"] == "rewards" else "score"] = score
     pair = Pair(
         id="",
         prompt=prompt,
@@ -98,7 +117,7 @@ def _join_steps(cell: Any) -> Any:
     return cell
 
 
-def _sort_by_score(values: Mapping[str, Any], names: Mapping[str, str]) -> tuple[list[Any], list[float]]:
+def _sort_by_score(values: Mapping[str, Any], names: Mapping[str, str], is_rank: bool) -> tuple[list[Any], list[float]]:
     """Returns completions and scores, the best first. Drops the row where they do not match."""
     cells, score_cells = values.get(names["completions"]), values.get(names["scores"])
     if not isinstance(cells, list) or not isinstance(score_cells, list):
@@ -108,7 +127,11 @@ def _sort_by_score(values: Mapping[str, Any], names: Mapping[str, str]) -> tuple
     scores = [as_number(score) for score in score_cells]
     if len(scores) != len(cells):
         raise Drop(BAD_LABEL, f"{len(cells)} completions have {len(scores)} scores")
-    scored = [(score, cell) for score, cell in zip(scores, cells, strict=True) if score is not None]
+    scored = [
+        (0.0 - score if is_rank else score, cell)
+        for score, cell in zip(scores, cells, strict=True)
+        if score is not None
+    ]
     if len(scored) != len(cells):
         raise Drop(BAD_LABEL, f"each completion needs a number as its score; got {score_cells!r}")
     if len(scored) < 2:

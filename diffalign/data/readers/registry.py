@@ -14,6 +14,7 @@ from diffalign.data.readers import (
     ranked_answers,
     step_pairs,
     trl,
+    two_sides,
     unpaired,
 )
 from diffalign.data.records.pair import Dropped, Pair
@@ -77,6 +78,13 @@ _ENTRIES = (
         trl.REQUIRED,
         "TRL's prompt, chosen and rejected: texts, messages, file names or bytes",
         trl.ALIASES,
+    ),
+    Reader(
+        "two_sides",
+        two_sides.read_two_sides,
+        two_sides.REQUIRED,
+        "two answers or images, and which of them won",
+        two_sides.ALIASES,
     ),
     Reader(
         "ranked",

@@ -1,5 +1,8 @@
 """Several answers per prompt with their scores: read as one ranked row."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from diffalign.data.readers import detect_format, read_pairs
@@ -33,6 +36,48 @@ def test_other_names_and_other_files_read_alike(tmp_path):
     dataset = read_pairs(parquet(tmp_path / "b.parquet", [other]))
     assert dataset.format == "ranked" and order(dataset.pairs[0]) == order(one) and dataset.pairs[0].id == one.id
     assert dataset.pairs[0].scores["chosen"] == {"reward": 9.5} and dataset.ranges["reward"] == (0.0, 9.5)
+
+
+@pytest.mark.parametrize("column", ["rank", "ranks", "ranking", "rankings"])
+def test_ranks_are_best_where_they_are_lowest(tmp_path, column):
+    row = {"prompt": "Sky?", "generations": [" Green.", " Blue.", " Red."], column: [2, 1, 3]}
+    pair = read(tmp_path, row).pairs[0]
+    assert order(pair) == [" Blue.", " Green.", " Red."]
+    assert {role: stored["score"] for role, stored in pair.scores.items()} == {"chosen": -1, "2": -2, "rejected": -3}
+    renamed = {"completions": "generations", "scores": column}
+    assert order(read(tmp_path, row, columns=renamed).pairs[0]) == order(pair)
+
+
+def test_the_direction_of_the_scores_can_be_given(tmp_path):
+    assert order(read(tmp_path, ROW, best="lowest").pairs[0])[0] == " Red."
+    ranked = {"prompt": "p", "completions": ["a", "b"], "rank": [1, 2]}
+    assert read(tmp_path, ranked, best="highest").pairs[0].chosen == "b"
+    with pytest.raises(DataError, match="Did you mean 'lowest'"):
+        read(tmp_path, ROW, best="lowes")
+
+
+def test_images_of_a_list_are_ranked_by_their_ranks(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(image(ord(name)))
+    row = {"prompt": "a fox", "image_path": ["a.png", "b.png", "c.png"], "rank": [1, 3, 2]}
+    pair = read(tmp_path, row).pairs[0]
+    assert (pair.chosen.name, pair.rejected.name) == ("a.png", "b.png")
+
+
+RANKINGS = next(
+    (p for p in Path(__file__).parents if (p / "shared/data/image_prefs").is_dir()), Path("absent")
+) / "shared/data/image_prefs/imagereward_test_rankings.json"  # fmt: skip
+
+
+@pytest.mark.skipif(not RANKINGS.is_file(), reason="the rankings of ImageReward are not there")
+def test_imagerewards_rankings_read_with_the_first_rank_as_the_best():
+    dataset = read_pairs(RANKINGS, candidates="text")  # the images are not there, their names are
+    rows = {row["id"]: row for row in json.loads(RANKINGS.read_text())}
+    assert dataset.format == "ranked" and len(dataset) + len(dataset.dropped) == len(rows)
+    for pair in dataset.pairs:
+        row = rows[pair.id]
+        assert row["ranking"][row["generations"].index(pair.chosen)] == min(row["ranking"])
+        assert row["ranking"][row["generations"].index(pair.rejected)] == max(row["ranking"])
 
 
 def test_equal_scores_keep_the_order_of_the_row_and_further_columns_are_kept(tmp_path):
