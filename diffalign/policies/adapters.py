@@ -178,6 +178,19 @@ def adapter_off(module: nn.Module) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
+@torch.no_grad()
+def merge_adapter(module: nn.Module) -> None:
+    """Adds the adapter's delta to the weights, and takes its layers out of the network."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge()
+            parent, _, last = name.rpartition(".")
+            setattr(module.get_submodule(parent), last, layer.get_base_layer())
+    module.__dict__.pop("peft_config", None)
+
+
 def _ends_with(name: str, target: str) -> bool:
     return name == target or name.endswith("." + target)
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffalign.complete_weights import load_pretrained, one_sentence
 from diffalign.errors import UserError
 from diffalign.quiet import quiet
 from diffalign.scorers.image_input import Preprocessing, load_preprocessing
@@ -65,25 +66,14 @@ class DualEncoder:
         from transformers import AutoModel, AutoTokenizer
 
         source = argument or DEFAULT
-        try:
-            with quiet():
-                model = AutoModel.from_pretrained(source).float().to(device)
-                tokenizer = AutoTokenizer.from_pretrained(processor or source)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-        ) as error:  # KeyError: transformers 4 has no tokenizer for this model type
-            raise UserError(
-                f"Cannot load a dual encoder from '{source}': {str(error).splitlines()[0]} Expected a folder or a hub "
-                f"id with config.json, weights and a tokenizer, as in --scorer clip:{DEFAULT}"
-            ) from error
-        if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
-            raise UserError(
-                f"'{source}' is a {type(model).__name__}, which does not embed images and texts in one space. "
-                "Expected a dual encoder such as CLIPModel; for a classifier write label_hit:FOLDER."
-            )
-        return cls(model, tokenizer, load_preprocessing(processor or source), name=f"{name}:{source}")
+        advice = (
+            "Expected a folder or a hub id with config.json, weights and a tokenizer, as in --scorer clip:" + DEFAULT
+        )
+        with one_sentence(f"Cannot load a dual encoder from '{source}'", UserError, advice), quiet():
+            model = load_pretrained(AutoModel, source, error=UserError, advice=advice, accept=_check_kind)
+            tokenizer = AutoTokenizer.from_pretrained(processor or source)
+        model, preprocessing = model.float().to(device), load_preprocessing(processor or source)
+        return cls(model, tokenizer, preprocessing, name=f"{name}:{source}")
 
     @cached_property
     def weights(self) -> str:
@@ -132,3 +122,12 @@ class DualEncoder:
         texts = self.text_features(unique)
         rows = torch.tensor([unique.index(prompt) for prompt in prompts])
         return (self.image_features(images) * texts[rows]).sum(-1)
+
+
+def _check_kind(model: Any) -> None:
+    """Raises UserError unless a model embeds images and texts."""
+    if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
+        raise UserError(
+            f"'{model.config._name_or_path}' is a {type(model).__name__}, which does not embed images and texts in one "
+            "space. Expected a dual encoder such as CLIPModel; for a classifier write label_hit:FOLDER."
+        )

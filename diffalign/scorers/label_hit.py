@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffalign.complete_weights import load_pretrained, one_sentence
 from diffalign.errors import DataError, UserError
-from diffalign.quiet import quiet
 from diffalign.scorers.image_input import Preprocessing, load_preprocessing
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 
@@ -57,15 +57,13 @@ class LabelHit:
 
         if not argument:
             raise UserError("label_hit needs a classifier: write label_hit:FOLDER or label_hit:HUB_ID.")
-        try:
-            with quiet():
-                model = AutoModelForImageClassification.from_pretrained(argument).float().to(device)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"Cannot load an image classifier from '{argument}': {str(error).splitlines()[0]} Expected a folder or "
-                "a hub id with config.json and weights, as in --scorer label_hit:google/vit-base-patch16-224"
-            ) from error
-        return cls(model, load_preprocessing(argument), name=f"label_hit:{argument}")
+        advice = (
+            "Expected a folder or a hub id with config.json and weights, as in --scorer "
+            "label_hit:google/vit-base-patch16-224"
+        )
+        with one_sentence(f"Cannot load an image classifier from '{argument}'", UserError, advice):
+            model = load_pretrained(AutoModelForImageClassification, argument, error=UserError, advice=advice)
+        return cls(model.float().to(device), load_preprocessing(argument), name=f"label_hit:{argument}")
 
     @cached_property
     def weights(self) -> str:

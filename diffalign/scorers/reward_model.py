@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffalign.complete_weights import load_pretrained, one_sentence
 from diffalign.data.records.conversation import Conversation
 from diffalign.errors import DataError, UserError
 from diffalign.quiet import quiet
@@ -59,21 +60,14 @@ class Reward:
 
         if not argument:
             raise UserError(f"reward needs a model: write reward:FOLDER or reward:HUB_ID, as in {EXAMPLE}")
-        try:
-            with quiet():
-                model, info = AutoModelForSequenceClassification.from_pretrained(argument, output_loading_info=True)
-                tokenizer = AutoTokenizer.from_pretrained(argument)
-        except (OSError, ValueError, RuntimeError) as error:
+        advice = f"Expected a folder or a hub id with config.json, weights and a tokenizer, as in --scorer {EXAMPLE}"
+        with one_sentence(f"Cannot load a reward model from '{argument}'", UserError, advice), quiet():
+            model = load_pretrained(AutoModelForSequenceClassification, argument, error=UserError, advice=advice)
+            tokenizer = AutoTokenizer.from_pretrained(argument)
+        if model.config.num_labels != 1:
             raise UserError(
-                f"Cannot load a reward model from '{argument}': {str(error).splitlines()[0]} Expected a folder or a "
-                f"hub id with config.json, weights and a tokenizer, as in --scorer {EXAMPLE}"
-            ) from error
-        if model.config.num_labels != 1 or info["missing_keys"]:
-            missing = ", ".join(sorted(info["missing_keys"])[:2])
-            problem = f"has no weights for {missing}" if missing else f"has {model.config.num_labels} classes"
-            raise UserError(
-                f"'{argument}' {problem}, so it is no reward model. Expected a sequence classifier with one label, as "
-                f"in --scorer {EXAMPLE}"
+                f"'{argument}' has {model.config.num_labels} classes, so it is no reward model. Expected a sequence "
+                f"classifier with one label, as in --scorer {EXAMPLE}"
             )
         return cls(model.float().to(device), tokenizer, name=f"reward:{argument}")
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffalign.complete_weights import one_sentence
 from diffalign.errors import UserError
 from diffalign.quiet import quiet
 from diffalign.scorers.scorer import check_prompt_count
@@ -48,14 +49,9 @@ class Length:
             return cls()
         from transformers import AutoTokenizer
 
-        try:
-            with quiet():
-                tokenizer = AutoTokenizer.from_pretrained(argument)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"Cannot load a tokenizer from '{argument}': {str(error).splitlines()[0]} Write length for words, or "
-                "length:FOLDER with the folder or hub id of a tokenizer."
-            ) from error
+        advice = "Write length for words, or length:FOLDER with the folder or hub id of a tokenizer."
+        with one_sentence(f"Cannot load a tokenizer from '{argument}'", UserError, advice), quiet():
+            tokenizer = AutoTokenizer.from_pretrained(argument)
         return cls(tokenizer, f"length:{argument}")
 
     def score(self, prompts: Sequence[Any], texts: Sequence[Any]) -> Tensor:

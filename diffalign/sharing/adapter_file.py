@@ -19,15 +19,10 @@ from torch import Tensor, nn
 
 from diffalign import __version__
 from diffalign.errors import ConfigError
-from diffalign.sharing.adapter_state_dict import (
-    AdapterShape,
-    adapter_tensors,
-    check_base,
-    layers,
-    load_tensors,
-    shape_of,
-)
+from diffalign.sharing.adapter_state_dict import adapter_tensors, layers
 from diffalign.sharing.atomic import write_atomically
+from diffalign.sharing.read_files import is_file, is_folder, parse_object, read_tensors
+from diffalign.sharing.shared_adapter import SharedAdapter, check_adapter
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
 PREFIX = "diffalign."
@@ -68,75 +63,64 @@ def save_adapter(module: nn.Module, folder: Path, about: Mapping[str, Any], comp
     return write_atomically(Path(folder) / FILE_NAME, lambda path: save_file(named, path, metadata=metadata))
 
 
-def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads the tensors of a file, with peft's names (``layer.lora_A.weight``), and its metadata.
+def read_file(path: Path) -> SharedAdapter:
+    """Reads the adapter of a file, or of the folder that holds one.
 
-    The metadata hold the ``diffalign.*`` facts without their prefix and, where there is one, diffusers' ``config``.
+    The strength is that of diffusers: alpha as the file's metadata state it, or the rank.
 
     Raises:
-        ConfigError: The file does not exist, is not safetensors, or holds no adapter of a denoiser.
+        ConfigError: The file does not exist or is not safetensors; it holds no adapter of a denoiser, or also one of
+            something else; the adapter is incomplete, not finite, or of a kind that is not supported.
     """
     from diffusers.utils import convert_unet_state_dict_to_peft
-    from safetensors import SafetensorError, safe_open
 
     file = find_adapter_file(path)
-    try:
-        with safe_open(file, framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise ConfigError(f"{file} cannot be read as safetensors ({error}). Give the adapter file itself.") from error
-    present = {key.partition(".")[0] for key in tensors}
-    prefix = next((name for name in COMPONENTS if name in present), COMPONENT) + "."
-    network_tensors = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    if not network_tensors:
-        names = ", ".join(sorted(tensors)[:2]) or "nothing"
-        raise ConfigError(
-            f"{file} holds no adapter of a denoiser in diffusers' format (it holds {names}). To convert a Kohya file,"
-            " load it in diffusers (load_lora_weights) and save it (save_lora_weights)."
-        )
-    about: dict[str, Any] = {
-        key.removeprefix(PREFIX): _decode(value) for key, value in metadata.items() if key.startswith(PREFIX)
-    }
-    if "lora_adapter_metadata" in metadata:
-        config = json.loads(metadata["lora_adapter_metadata"])
-        about["config"] = {key.removeprefix(prefix): value for key, value in config.items()}
-    return convert_unet_state_dict_to_peft(network_tensors), about
+    tensors, metadata = read_tensors(file)
+    prefixes = {name: [key for key in tensors if key.startswith(f"{name}.")] for name in COMPONENTS}
+    present = [name for name, keys in prefixes.items() if keys]
+    if not present or len(present) > 1 or len(prefixes[present[0]]) < len(tensors):
+        raise ConfigError(_not_one_adapter(file, tensors, present))
+    prefix = present[0] + "."
+    config = parse_object(metadata.get("lora_adapter_metadata", "{}"), f"the metadata of {file}")
+    config = {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
+    named = convert_unet_state_dict_to_peft({key.removeprefix(prefix): value for key, value in tensors.items()})
+    return check_adapter(path, file, named, config, read_facts(metadata), present[0])
+
+
+def read_facts(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the facts of a training, ``diffalign.*`` in a file's metadata, without their prefix."""
+    return {key.removeprefix(PREFIX): _decode(value) for key, value in metadata.items() if key.startswith(PREFIX)}
 
 
 def find_adapter_file(path: Path) -> Path:
     """Returns the adapter file of a path: the file itself, or ``FILE_NAME`` in a folder."""
     path = Path(path)
-    file = path / FILE_NAME if path.is_dir() else path
-    if not file.exists():
+    file = path / FILE_NAME if is_folder(path) else path
+    if not is_file(file):
         raise ConfigError(
             f"there is no adapter file {file}. Give the folder or the .safetensors file of a finished run."
         )
     return file
 
 
-def adapter_shape(path: Path) -> AdapterShape:
-    """Reads the rank and the layers of a file from its tensors."""
-    return shape_of(read_adapter(path)[0], path)
-
-
-def load_into(module: nn.Module, path: Path, *, base: tuple[str, str] | None = None) -> dict[str, Any]:
-    """Loads a file's adapter into a network that has one with the same layers and rank; returns the file's metadata.
-
-    Args:
-        module: The network.
-        path: File, or its folder.
-        base: ``(fingerprint, name)`` of the network's base, to compare with the file's; None compares shapes only.
-
-    Raises:
-        ConfigError: The file was made for another base, other layers or another rank.
-    """
-    tensors, about = read_adapter(path)
-    check_base(about, base, path)
-    load_tensors(
-        module, tensors, path, made_for=about.get("base_model", "base unknown"), name="" if base is None else base[1]
-    )
-    return about
+def _not_one_adapter(file: Path, tensors: Mapping[str, Tensor], present: list[str]) -> str:
+    """Says what a file holds that is more or less than the adapter of one denoiser."""
+    if len(present) > 1:
+        return f"{file} holds adapters of two networks, {' and '.join(present)}; one of them can be loaded at a time."
+    other = sorted(key for key in tensors if not key.startswith(tuple(f"{name}." for name in present)))
+    advice = "To use it with all its parts, merge it into its base and give the result as the model: diffalign merge"
+    command = f"{advice} {file} --into BASE --output FOLDER"
+    if present and all(key.startswith("text_encoder") for key in other):
+        return (
+            f"{file} also changes the text encoder, in {len(other)} of its {len(tensors)} tensors, and only the"
+            f" denoiser takes an adapter here. {command}"
+        )
+    names = ", ".join(other[:2]) or "nothing"
+    if other and other[0].startswith(("lora_unet", "lora_te", "lora_transformer")):
+        return f"{file} is an adapter in Kohya's format (it holds {names}). {command}"
+    if present:
+        return f"{file} holds {len(other)} tensors besides the adapter of the {present[0]}, first {names}. {command}"
+    return f"{file} holds no adapter of a denoiser in diffusers' format (it holds {names}). Give the file of a LoRA."
 
 
 def _rename_uniformly(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -162,5 +146,5 @@ def _plain(value: Any) -> Any:
 def _decode(value: str) -> Any:
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value

@@ -1,4 +1,4 @@
-"""Extracts an adapter's tensors from a network, loads them into one, and refuses those of another base.
+"""Extracts an adapter's tensors from a network, and refuses those of another base.
 
 Names are peft's: ``layer.lora_A.weight`` ``(rank, in)``, ``layer.lora_B.weight`` ``(out, rank)``, and for DoRA
 ``layer.lora_magnitude_vector`` ``(out,)``. A delta is ``scale B A``; each file format either stores the scale next to
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from diffalign.errors import ConfigError, RunError
+from diffalign.errors import ConfigError
 
 SUPPORTED_SUFFIXES = (".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector")
 
@@ -66,10 +65,13 @@ def shape_of(tensors: Mapping[str, Tensor], path: Path) -> AdapterShape:
     unsupported = [key for key in tensors if not key.endswith(SUPPORTED_SUFFIXES)]
     if unsupported:
         raise ConfigError(
-            f"{path} holds more than a LoRA on linear and convolution layers, first {unsupported[0]}. Merge it into its"
-            " base with merge_and_unload() in peft, and give the merged model as model.path."
+            f"{path} holds more than a LoRA on linear and convolution layers, in {len(unsupported)} of its"
+            f" {len(tensors)} tensors, first {unsupported[0]}. Merge it into its base with merge_and_unload() in peft,"
+            " and give the merged model as model.path."
         )
-    ranks = {value.shape[0] for key, value in tensors.items() if ".lora_A." in key}
+    ranks = {value.shape[0] if value.ndim else 0 for key, value in tensors.items() if ".lora_A." in key}
+    if not ranks:
+        raise ConfigError(f"{path} holds no adapter: it has no tensor of a LoRA. Copy or save it again.")
     if len(ranks) != 1:
         raise ConfigError(f"{path} has layers of ranks {sorted(ranks)}; adapters of one rank can be loaded.")
     return AdapterShape(ranks.pop(), tuple(sorted(layers(tensors))), any("lora_magnitude" in key for key in tensors))
@@ -82,45 +84,8 @@ def check_base(about: Mapping[str, Any], base: tuple[str, str] | None, path: Pat
     made_for = about.get("base_fingerprint")
     if base is not None and made_for is not None and made_for != base[0]:
         raise ConfigError(
-            f"the adapter {path} was trained on {about.get('base_model', 'another base')} (weights {made_for[:8]}),"
+            f"the adapter {path} was trained on {str(about.get('base_model', 'another base'))[:200]} (weights"
+            f" {str(made_for)[:8]}),"
             f" but this model is {base[1]} (weights {base[0][:8]}). Load its own base, or skip this check with"
             " any_base=True."
         )
-
-
-@torch.no_grad()
-def load_tensors(
-    module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, scale: float = 1.0, made_for: str, name: str = ""
-) -> None:
-    """Loads tensors into a network that has an adapter with the same layers and rank.
-
-    Args:
-        module: The network.
-        tensors: The tensors of a file.
-        path: The file, for messages.
-        scale: The factor on the file's ``B A``.
-        made_for: The base that the file names, for messages.
-        name: The name of this network, for messages.
-
-    Raises:
-        ConfigError: The layers or the rank differ.
-    """
-    from peft.utils import set_peft_model_state_dict
-
-    module_tensors = adapter_tensors(module, folded=False)
-    module_shapes, file_shapes = (
-        {key: tuple(value.shape) for key, value in part.items()} for part in (module_tensors, tensors)
-    )
-    if module_shapes != file_shapes:
-        layer, shape = sorted(set(module_shapes.items()) ^ set(file_shapes.items()))[0]
-        raise ConfigError(
-            f"the adapter {path} ({made_for}) does not fit this model{' ' + name if name else ''}: layers or ranks"
-            f" differ, first at {layer} {shape}. Load it with load_aligned, which takes rank and layers from the file."
-        )
-    scales = layer_scales(module)
-    unfolded = {
-        key: value * (scale / scales[key.partition(".lora_B")[0]]) if ".lora_B" in key else value
-        for key, value in tensors.items()
-    }
-    if wrong := set_peft_model_state_dict(module, unfolded).unexpected_keys:  # type: ignore[attr-defined]
-        raise RunError(f"peft did not take {wrong[:3]} of {path}; please report this with the version of peft.")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,83 +19,73 @@ import torch
 from torch import Tensor
 
 from diffalign import __version__
+from diffalign.complete_weights import check_finite
 from diffalign.errors import ConfigError
-from diffalign.sharing.adapter_file import COMPONENT, FILE_NAME, read_adapter
-from diffalign.sharing.adapter_state_dict import layers, shape_of
+from diffalign.sharing.adapter_file import FILE_NAME
+from diffalign.sharing.adapter_state_dict import layers
 from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.peft_folder import CONFIG, FACTS, WEIGHTS, is_peft_folder, read_peft
+from diffalign.sharing.peft_folder import CONFIG, FACTS, WEIGHTS
 from diffalign.sharing.peft_folder import PREFIX as PEFT_PREFIX
+from diffalign.sharing.read_adapter import read_adapter
+from diffalign.sharing.shared_adapter import SharedAdapter
 
 
-@dataclass(frozen=True)
-class Delta:
-    """The delta of an adapter: ``B A`` per layer, with the scale folded into ``B``.
-
-    Args:
-        path: The file or folder that was read.
-        tensors: By peft's names, ``layer.lora_A.weight`` and ``layer.lora_B.weight``.
-        about: The metadata of the file.
-        folder: Whether it is a folder in peft's format.
-    """
-
-    path: Path
-    tensors: dict[str, Tensor]
-    about: dict[str, Any]
-    folder: bool
-
-
-def read_delta(path: Path) -> Delta:
+def read_delta(path: Path) -> SharedAdapter:
     """Reads an adapter of either format. Raises ConfigError where there is none, or one with magnitudes (DoRA), whose
     deltas cannot be summed.
     """
-    folder = is_peft_folder(path)
-    tensors, about = read_peft(path) if folder else read_adapter(path)
-    if shape_of(tensors, path).dora:
+    adapter = read_adapter(path)
+    if adapter.shape.dora:
         raise ConfigError(
-            f"{path} has separate magnitudes (DoRA), so its delta cannot be summed. Merge it into its base with "
-            "merge_and_unload() in peft instead."
+            f"{path} has separate magnitudes (DoRA), so its delta cannot be summed with others. Merge it into its base"
+            f" instead: diffalign merge {path} --into BASE --output FOLDER"
         )
-    scale = about["scale"] if folder else 1.0
-    scaled = {key: value.float() * (scale if ".lora_B" in key else 1.0) for key, value in tensors.items()}
-    return Delta(Path(path), scaled, about, folder)
+    return adapter
 
 
-def merge_deltas(deltas: Sequence[Delta], weights: Sequence[float]) -> dict[str, Tensor]:
+def merge_deltas(deltas: Sequence[SharedAdapter], weights: Sequence[float]) -> dict[str, Tensor]:
     """Computes the tensors of the weighted sum. Layers that an adapter lacks are filled with zeros, so that all layers
     have one rank.
 
     Raises:
-        ConfigError: The number of weights differs; the adapters have two formats, or different bases.
+        ConfigError: The number of weights differs, or one is no number; the adapters are of two kinds of networks, of
+            different bases, or of layers of different sizes.
     """
     if len(weights) != len(deltas) or len(deltas) < 1:
         raise ConfigError(
             f"there are {len(deltas)} adapters and {len(weights)} weights. Type --weight once for each adapter, or "
             "none for equal ones."
         )
+    if not all(abs(weight) < 1e9 for weight in weights):
+        raise ConfigError(f"a weight must be a number, got {', '.join(f'{w:g}' for w in weights)}. Type: --weight 0.5")
     first = deltas[0]
     for other in deltas[1:]:
-        if other.folder != first.folder:
-            raise ConfigError(f"{first.path} and {other.path} are adapters of two formats, so of two kinds of models.")
+        if other.component != first.component:
+            kinds = [f"{d.path} of {d.component or 'a language model'}" for d in (first, other)]
+            raise ConfigError(f"{' and '.join(kinds)} are adapters of two kinds of networks; merge those of one base.")
         bases = [delta.about.get("base_fingerprint") for delta in (first, other)]
         if None not in bases and bases[0] != bases[1]:
             raise ConfigError(
                 f"{first.path} was trained on {first.about.get('base_model')}, {other.path} on "
                 f"{other.about.get('base_model')} (other weights): only adapters of one base can be merged."
             )
-    names = sorted({layer for delta in deltas for layer in layers(delta.tensors)})
-    ranks = [shape_of(delta.tensors, delta.path).rank for delta in deltas]
+    folded = [delta.folded() for delta in deltas]
+    _check_sizes(deltas, folded)
+    names = sorted({layer for delta in deltas for layer in delta.shape.targets})
+    ranks = [delta.shape.rank for delta in deltas]
     result = {}
     for layer in names:
         down, up = f"{layer}.lora_A.weight", f"{layer}.lora_B.weight"
-        like = next(delta.tensors for delta in deltas if down in delta.tensors)
+        like = next(tensors for tensors in folded if down in tensors)
         zeros = [(_zeros(like[down], 0, rank), _zeros(like[up], 1, rank)) for rank in ranks]
-        result[down] = torch.cat([d.tensors.get(down, zero) for d, (zero, _) in zip(deltas, zeros, strict=True)])
-        parts = [w * d.tensors.get(up, zero) for d, w, (_, zero) in zip(deltas, weights, zeros, strict=True)]
+        result[down] = torch.cat([part.get(down, zero) for part, (zero, _) in zip(folded, zeros, strict=True)])
+        parts = [w * part.get(up, zero) for part, w, (_, zero) in zip(folded, weights, zeros, strict=True)]
         result[up] = torch.cat(parts, dim=1)
+    check_finite(result, "the merged adapter")
     return result
 
 
-def write_merged(deltas: Sequence[Delta], weights: Sequence[float], output: Path) -> Path:
+def write_merged(deltas: Sequence[SharedAdapter], weights: Sequence[float], output: Path) -> Path:
     """Writes the weighted sum in the format of its parts, with their names and weights; returns the file or folder."""
     from safetensors.torch import save_file
 
@@ -107,24 +96,43 @@ def write_merged(deltas: Sequence[Delta], weights: Sequence[float], output: Path
         key: first.about[key] for key in ("base_model", "base_revision", "base_fingerprint") if key in first.about
     }
     facts: dict[str, Any] = {"version": __version__, **base_facts, "merged_from": parts}
-    config: dict[str, Any] = {**first.about.get("config", {}), "r": rank, "lora_alpha": rank, "use_rslora": False}
+    config: dict[str, Any] = {**first.config, **_settings(rank, layers(tensors))}
     output = Path(output)
-    if first.folder:
-        config["target_modules"] = sorted(layers(tensors))
+    if not first.component:
         named = {PEFT_PREFIX + key: value.contiguous() for key, value in tensors.items()}
         _write_json(output / CONFIG, config)
         _write_json(output / FACTS, facts)
         write_atomically(output / WEIGHTS, lambda path: save_file(named, path, metadata={"format": "pt"}))
         return output
-    config["target_modules"] = sorted(layers(tensors))
-    packed = {f"{COMPONENT}.{key}": value for key, value in config.items()}
+    packed = {f"{first.component}.{key}": value for key, value in config.items()}
     metadata: dict[str, str] = {
         "format": "pt",
         "lora_adapter_metadata": json.dumps(packed, sort_keys=True, default=str),
     }
     metadata |= {f"diffalign.{key}": x if isinstance(x, str) else json.dumps(x) for key, x in facts.items()}
-    named = {f"{COMPONENT}.{key}": value.contiguous() for key, value in tensors.items()}
+    named = {f"{first.component}.{key}": value.contiguous() for key, value in tensors.items()}
     return write_atomically(output / FILE_NAME, lambda path: save_file(named, path, metadata=metadata))
+
+
+def _settings(rank: int, names: set[str]) -> dict[str, Any]:
+    """Returns peft's settings of a merge: the tensors hold the strengths, and every layer is stated by its name."""
+    usual = {"use_rslora": False, "rank_pattern": {}, "alpha_pattern": {}, "layers_to_transform": None}
+    start = {"layers_pattern": None, "exclude_modules": None, "init_lora_weights": True}
+    return {**usual, **start, "r": rank, "lora_alpha": rank, "target_modules": sorted(names)}
+
+
+def _check_sizes(deltas: Sequence[SharedAdapter], folded: Sequence[dict[str, Tensor]]) -> None:
+    """Raises ConfigError where two adapters have a layer of different sizes: their bases differ."""
+    sizes: dict[str, tuple[tuple[int, ...], SharedAdapter]] = {}
+    for delta, tensors in zip(deltas, folded, strict=True):
+        for key, value in tensors.items():
+            size = tuple(n for axis, n in enumerate(value.shape) if axis != (1 if ".lora_B" in key else 0))
+            known, first = sizes.setdefault(key, (size, delta))
+            if known != size:
+                raise ConfigError(
+                    f"{first.path} and {delta.path} have other sizes at {key.split('.lora_')[0]}: only adapters of one"
+                    " base can be merged."
+                )
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ from safetensors import safe_open
 
 from diffalign.errors import ConfigError, RunError
 from diffalign.policies.diffusion.load import AdapterConfig, ModelConfig, load_aligned
-from diffalign.sharing.adapter_file import FILE_NAME, adapter_shape, read_adapter
-from diffalign.sharing.read_info import read_info
+from diffalign.sharing.adapter_file import FILE_NAME
+from diffalign.sharing.read_adapter import read_adapter, read_info
 from tests.policies.conftest import shake
 from tests.tiny import tiny_sd, tiny_sdxl
 
@@ -118,9 +118,10 @@ def test_a_transformers_adapter_has_its_own_prefix_and_peft_names(make, tmp_path
     with safe_open(by_transformer, framework="pt") as stored:
         assert all(key.startswith("transformer.") and ".lora_" in key for key in stored.keys())  # noqa: SIM118
         assert "transformer.r" in json.loads(stored.metadata()["lora_adapter_metadata"])
-    (one, _), (other, about) = read_adapter(by_unet), read_adapter(by_transformer)
-    assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
-    assert about["config"]["r"] == 4
+    one, other = read_adapter(by_unet), read_adapter(by_transformer)
+    assert one.tensors.keys() == other.tensors.keys()
+    assert all(torch.equal(one.tensors[key], other.tensors[key]) for key in one.tensors)
+    assert other.config["r"] == 4 and (one.component, other.component) == ("unet", "transformer")
 
 
 def test_an_adapter_of_another_base_is_refused_by_both_names(make, tmp_path):
@@ -144,8 +145,10 @@ def test_an_adapter_of_other_layers_or_rank_is_refused(make, tmp_path):
 def test_files_that_hold_no_adapter_are_refused(tmp_path):
     from safetensors.torch import save_file
 
-    with pytest.raises(ConfigError, match="no adapter file"):
+    with pytest.raises(ConfigError, match="no adapter folder"):
         read_adapter(tmp_path)
+    with pytest.raises(ConfigError, match="no adapter file"):
+        read_adapter(tmp_path / FILE_NAME)
     (tmp_path / FILE_NAME).write_bytes(b"not safetensors")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_adapter(tmp_path)
@@ -161,7 +164,7 @@ def test_info_reads_back_how_it_was_aligned(make, tmp_path):
     assert (info["rank"], info["scale"], info["kind"], info["beta"]) == (4, 1.0, "LoRA", 2000.0)
     assert info["parameters"] == sum(value.numel() for value in policy.trainable().values())
     assert info["base_fingerprint"] == policy.base_fingerprint
-    assert len(adapter_shape(path).targets) == info["layers"]
+    assert len(read_adapter(path).shape.targets) == info["layers"]
 
 
 def test_full_fine_tuning_saves_a_pipeline_that_draws_the_same(make, tmp_path):

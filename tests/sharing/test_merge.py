@@ -41,7 +41,7 @@ def test_a_merge_is_the_weighted_sum_of_the_products_also_of_other_ranks_and_lay
     one = read_delta(adapter(llm, tmp_path / "one", 2, 0))
     other = read_delta(adapter(llm, tmp_path / "other", 3, 1, targets="attention+mlp"))
     found = products(merge_deltas([one, other], [0.7, -0.2]))
-    parts = products(one.tensors), products(other.tensors)
+    parts = products(one.folded()), products(other.folded())
     assert set(found) == set(parts[1]) > set(parts[0])
     for layer, product in found.items():
         expected = 0.7 * parts[0].get(layer, torch.zeros(())) - 0.2 * parts[1][layer]
@@ -51,9 +51,9 @@ def test_a_merge_is_the_weighted_sum_of_the_products_also_of_other_ranks_and_lay
 def test_one_hot_weights_return_that_adapter_and_equal_ones_are_a_fixed_point(llm, tmp_path):
     one, other = (read_delta(adapter(llm, tmp_path / f"{seed}", 2, seed)) for seed in (0, 1))
     for layer, product in products(merge_deltas([one, other], [0.0, 1.0])).items():
-        torch.testing.assert_close(product, products(other.tensors)[layer], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(product, products(other.folded())[layer], rtol=1e-5, atol=1e-6)
     for layer, product in products(merge_deltas([one, one], [0.25, 0.75])).items():
-        torch.testing.assert_close(product, products(one.tensors)[layer], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(product, products(one.folded())[layer], rtol=1e-5, atol=1e-6)
 
 
 def test_a_written_merge_scores_as_its_parts_do_when_it_is_one_of_them(llm, tmp_path):
@@ -66,8 +66,8 @@ def test_a_written_merge_scores_as_its_parts_do_when_it_is_one_of_them(llm, tmp_
         policy = load_aligned(config, path)
         scores.append(policy.logps(policy.encode(pairs), None).candidates[0].logps)
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-5, atol=1e-4)
-    about = read_delta(written).about
-    assert [part["weight"] for part in about["merged_from"]] == [1.0, 0.0] and about["config"]["r"] == 4
+    merged = read_delta(written)
+    assert [part["weight"] for part in merged.about["merged_from"]] == [1.0, 0.0] and merged.config["r"] == 4
 
 
 def test_a_merged_image_adapter_is_a_file_of_diffusers(sd, tmp_path):

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from diffalign.cli import app
 from diffalign.errors import ConfigError, RunError
 from diffalign.policies.adapters import AdapterConfig, add_adapter
-from diffalign.sharing.peft_folder import CONFIG, FACTS, WEIGHTS, is_peft_folder, load_peft, peft_shape, save_peft
-from diffalign.sharing.read_info import read_info
+from diffalign.sharing.peft_folder import CONFIG, FACTS, WEIGHTS, is_peft_folder, save_peft
+from diffalign.sharing.read_adapter import load_into, read_adapter, read_info
 from tests.tiny_text import tiny_llm
 
 ABOUT = {"method": "dpo", "beta": 0.1, "base_model": "base", "base_fingerprint": "1234567890", "eval": {"wins": 0.6}}
@@ -103,16 +103,16 @@ def test_layers_of_some_blocks_are_named_in_full(bases, tmp_path):
     layer = "model.layers.1.self_attn.q_proj"
     folder = save_peft(trained(bases["llama"], targets=(layer,)), tmp_path, ABOUT)
     assert json.loads((folder / CONFIG).read_text())["target_modules"] == ["1.self_attn.q_proj"]
-    assert peft_shape(folder).targets == (layer,)
+    assert read_adapter(folder).shape.targets == (layer,)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_an_adapter_comes_back_into_a_model_of_any_strength(bases, tmp_path, shape):
     model = trained(bases["llama"], **shape)
     folder = save_peft(model, tmp_path, ABOUT)
-    found = peft_shape(folder)
+    found = read_adapter(folder).shape
     other = trained(bases["llama"], seed=2, rank=found.rank, targets=found.targets, dora=found.dora, alpha=3.0)
-    assert load_peft(other, folder, base=("1234567890", "base"))["beta"] == 0.1
+    assert load_into(other, folder, base=("1234567890", "base")).about["beta"] == 0.1
     torch.testing.assert_close(logits(other), logits(model), rtol=1e-4, atol=1e-4)
 
 
@@ -122,10 +122,10 @@ def test_an_adapter_that_peft_wrote_comes_in(bases, tmp_path):
     settings = {"r": 4, "lora_alpha": 9, "use_rslora": True, "init_lora_weights": False, "target_modules": ["v_proj"]}
     theirs = get_peft_model(plain(bases["llama"]), LoraConfig(**settings, task_type="CAUSAL_LM")).eval()
     theirs.save_pretrained(tmp_path)
-    model = trained(bases["llama"], targets=peft_shape(tmp_path).targets)
-    about = load_peft(model, tmp_path, base=("any", "base"))  # no fingerprint to compare with
+    model = trained(bases["llama"], targets=read_adapter(tmp_path).shape.targets)
+    adapter = load_into(model, tmp_path, base=("any", "base"))  # no fingerprint to compare with
     torch.testing.assert_close(logits(model), logits(theirs), rtol=1e-4, atol=1e-4)
-    assert about["base_model"] == str(bases["llama"]) and about["scale"] == 4.5
+    assert adapter.about["base_model"] == str(bases["llama"]) and set(adapter.scales.values()) == {4.5}
 
 
 def test_names_are_those_that_peft_writes(bases, tmp_path):
@@ -143,42 +143,42 @@ def test_an_adapter_of_another_base_is_refused_by_both_names(bases, tmp_path):
     folder = save_peft(trained(bases["llama"]), tmp_path, ABOUT)
     model = trained(bases["llama"])
     with pytest.raises(ConfigError, match="trained on base .weights 12345678.*this model is other"):
-        load_peft(model, folder, base=("abcdefghij", "other"))
-    load_peft(model, folder)
+        load_into(model, folder, base=("abcdefghij", "other"))
+    load_into(model, folder)
 
 
 def test_an_adapter_of_other_layers_or_rank_is_refused(bases, tmp_path):
     folder = save_peft(trained(bases["llama"]), tmp_path, ABOUT)
     for adapter in ({"rank": 3}, {"targets": "all-linear"}):
         with pytest.raises(ConfigError, match="layers or ranks differ"):
-            load_peft(trained(bases["llama"], **adapter), folder)
-    with pytest.raises(ConfigError, match="does not fit this model gpt2"):
-        load_peft(trained(bases["gpt2"]), folder, base=("1234567890", "gpt2"))
+            load_into(trained(bases["llama"], **adapter), folder)
+    with pytest.raises(ConfigError, match="does not fit gpt2"):
+        load_into(trained(bases["gpt2"]), folder, base=("1234567890", "gpt2"))
 
 
 def test_folders_that_hold_no_such_adapter_are_refused(bases, tmp_path):
     from peft import IA3Config, LoraConfig, get_peft_model
 
-    with pytest.raises(ConfigError, match="no adapter_config.json and no adapter_model.safetensors"):
-        load_peft(plain(bases["llama"]), tmp_path)
+    with pytest.raises(ConfigError, match="neither adapter_config.json nor pytorch_lora_weights.safetensors"):
+        load_into(plain(bases["llama"]), tmp_path)
     folder = save_peft(trained(bases["llama"]), tmp_path / "torn", ABOUT)
     (folder / WEIGHTS).write_bytes(b"half")
     with pytest.raises(ConfigError, match="cannot be read as safetensors"):
-        peft_shape(folder)
+        read_adapter(folder)
     (folder / CONFIG).write_text("[")
     with pytest.raises(ConfigError, match="cannot be read as JSON"):
-        peft_shape(folder)
+        read_adapter(folder)
     common = {"target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}
     for number, (config, hint) in enumerate(
         [
             (IA3Config(**common, feedforward_modules=[]), "of kind IA3"),
-            (LoraConfig(**common, modules_to_save=["lm_head"]), "with modules_to_save"),
+            (LoraConfig(**common, modules_to_save=["lm_head"]), "with the setting modules_to_save"),
             (LoraConfig(**common, rank_pattern={"1.self_attn.q_proj": 2}), "ranks .2, 8."),
         ]
     ):
         get_peft_model(plain(bases["llama"]), config).save_pretrained(tmp_path / str(number))
         with pytest.raises(ConfigError, match=hint):
-            peft_shape(tmp_path / str(number))
+            read_adapter(tmp_path / str(number))
 
 
 def test_tensors_that_are_not_deltas_are_named(bases, tmp_path):
@@ -186,7 +186,7 @@ def test_tensors_that_are_not_deltas_are_named(bases, tmp_path):
     tensors = load_file(folder / WEIGHTS)
     save_file({**tensors, "base_model.model.lm_head.bias": torch.zeros(3)}, folder / WEIGHTS)
     with pytest.raises(ConfigError, match="more than a LoRA.*lm_head.bias.*merge_and_unload"):
-        peft_shape(folder)
+        read_adapter(folder)
 
 
 def test_info_reads_the_facts_of_a_folder(bases, tmp_path):

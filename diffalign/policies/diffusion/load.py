@@ -19,7 +19,9 @@ from diffalign.policies.diffusion.policy import ImagePolicy
 from diffalign.policies.diffusion.scoring.attention import choose_attention
 from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser
 from diffalign.policies.module_utils import disable_dropout
-from diffalign.sharing.adapter_file import adapter_shape
+from diffalign.sharing.public_name import public_name
+from diffalign.sharing.read_adapter import adaptable_layers, read_adapter
+from diffalign.sharing.shared_adapter import SharedAdapter, check_layers
 
 __all__ = ["AdapterConfig", "ModelConfig", "load_aligned", "load_policy"]
 
@@ -32,8 +34,13 @@ def load_policy(config: ModelConfig, device: torch.device | str | None = None) -
         device: None takes the accelerator if there is one.
 
     Raises:
-        ConfigError: No such folder or name, not a diffusers folder, an unknown family.
+        ConfigError: No such folder or name, not a diffusers folder, an unknown family, a missing or incomplete part.
     """
+    return _load(config, device, None)
+
+
+def _load(config: ModelConfig, device: torch.device | str | None, shared: SharedAdapter | None) -> ImagePolicy:
+    """Loads a policy; the adapter that it will get must fit the network."""
     device = best_device() if device is None else torch.device(device)
     folder = find_folder(config.path, config.revision)
     family = family_of(folder, config.path)
@@ -47,6 +54,8 @@ def load_policy(config: ModelConfig, device: torch.device | str | None = None) -
         return network.requires_grad_(False).eval()
 
     network: Any = load_base()
+    if shared is not None:
+        check_layers(adaptable_layers(network), shared, public_name(config.path))
     if config.adapter is not None:
         add_adapter(network, config.adapter, family.adapter_layers)
     else:
@@ -71,10 +80,11 @@ def load_policy(config: ModelConfig, device: torch.device | str | None = None) -
 
 def load_aligned(config: ModelConfig, adapter: Path, device: torch.device | str | None = None) -> ImagePolicy:
     """Loads the policy of ``config`` with a shared adapter file on it; rank and layers are taken from the file."""
-    shape = adapter_shape(adapter)
+    shared = read_adapter(adapter)
+    shape = shared.shape
     from_file = AdapterConfig(rank=shape.rank, targets=shape.targets, dora=shape.dora)
-    policy = load_policy(config.model_copy(update={"adapter": from_file}), device)
-    policy.load_adapter(adapter)
+    policy = _load(config.model_copy(update={"adapter": from_file}), device, shared)
+    policy.load_adapter(shared)
     return policy
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from diffalign.errors import ConfigError, RunError, near_miss
 from diffalign.policies.diffusion.families import FAMILIES, Family
+from diffalign.sharing.read_adapter import adapter_advice
+from diffalign.sharing.read_files import is_file, is_folder, read_object
 
 
 def find_folder(path: str, revision: str | None = None) -> Path:
@@ -17,13 +18,13 @@ def find_folder(path: str, revision: str | None = None) -> Path:
         RunError: The hub cannot be reached.
     """
     local = Path(path).expanduser()
-    if local.is_file():
+    if is_file(local):
         raise ConfigError(
             f"model.path is the single file {path}; a folder in diffusers' format is needed. Convert it once:"
             " StableDiffusionPipeline.from_single_file(file).save_pretrained(folder)"
         )
-    if local.is_dir():
-        if not (local / "model_index.json").exists():
+    if is_folder(local):
+        if not is_file(local / "model_index.json"):
             raise ConfigError(f"model.path {path} is a folder without model_index.json{_advice(local)}")
         return local
     looks_local = path.startswith((".", "/", "~", "\\")) or path.count("/") != 1
@@ -42,16 +43,13 @@ def family_of(folder: Path, path: str) -> Family:
     Raises:
         ConfigError: The index is damaged, or names a pipeline of no family.
     """
-    try:
-        name = json.loads((folder / "model_index.json").read_text())["_class_name"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path}/model_index.json names no pipeline class: {error!r}. Save the model again."
-        ) from error
+    name = read_object(folder / "model_index.json").get("_class_name")
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}/model_index.json names no pipeline class. Download or save the model again.")
     if name not in FAMILIES:
         raise ConfigError(
-            f"{path} holds a {name}, which this version cannot align; supported are {', '.join(FAMILIES)}."
-            f"{near_miss(str(name), FAMILIES)}"
+            f"{path} holds a {name[:80]}, which this version cannot align; supported are {', '.join(FAMILIES)}."
+            f"{near_miss(name[:80], FAMILIES)}"
         )
     return FAMILIES[name]
 
@@ -60,7 +58,10 @@ def _download(name: str, revision: str | None) -> Path:
     from diffusers import DiffusionPipeline
 
     try:
-        return Path(DiffusionPipeline.download(name, revision=revision))
+        folder = Path(DiffusionPipeline.download(name, revision=revision))
+        if not any(folder.glob("*/*.safetensors")) and not any(folder.glob("*/*.bin")):  # only halves were published
+            folder = Path(DiffusionPipeline.download(name, revision=revision, variant="fp16"))
+        return folder
     except Exception as error:
         kind, text = type(error).__name__, str(error).splitlines()[0] if str(error) else ""
         if kind in ("RepositoryNotFoundError", "RevisionNotFoundError", "GatedRepoError", "EntryNotFoundError"):
@@ -75,6 +76,8 @@ def _download(name: str, revision: str | None) -> Path:
 
 
 def _advice(folder: Path) -> str:
+    if advice := adapter_advice(folder):
+        return f": {advice}"
     if (folder / "config.json").exists():
         return "; it holds a single model. Give the folder of the whole pipeline, the one above."
     deeper = sorted(item.parent.name for item in folder.glob("*/model_index.json"))

@@ -30,11 +30,13 @@ from diffalign.policies.policy import BatchLogps, Card, Plan, Progress, no_progr
 from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.policies.trainable import Trainable
 from diffalign.randomness import Draw
-from diffalign.sharing.adapter_file import load_into, save_adapter
+from diffalign.sharing.adapter_file import save_adapter
 from diffalign.sharing.atomic import replace_folder
 from diffalign.sharing.card import write_card
 from diffalign.sharing.card_templates import image_style
 from diffalign.sharing.public_name import public_name
+from diffalign.sharing.read_adapter import load_into
+from diffalign.sharing.shared_adapter import SharedAdapter
 
 
 class ImagePolicy:
@@ -302,15 +304,15 @@ class ImagePolicy:
         style = image_style(public_name(self.config.path), pipeline, artifact.name if adapter else None)
         return write_card(folder, style, card)
 
-    def load_adapter(self, path: Path, *, any_base: bool = False) -> dict[str, Any]:
-        """Puts a shared adapter file's weights on this policy and returns the facts that the file states."""
+    def load_adapter(self, path: Path | SharedAdapter, *, any_base: bool = False) -> dict[str, Any]:
+        """Puts a shared adapter's weights on this policy and returns the facts that its file states."""
         if self.config.adapter is None:
             raise ConfigError(
                 f"cannot load the adapter {path} into a model whose every weight trains. Set model.adapter with the "
                 "rank of the file"
             )
         base = (self.base_fingerprint, public_name(self.config.path))
-        return load_into(unwrap(self.module), path, base=None if any_base else base)
+        return load_into(unwrap(self.module), path, base=None if any_base else base).about
 
     def _pair_key(self, pair: Pair) -> str:
         own_prompts = [str(answer.prompt) for answer in pair.answers.values() if answer.prompt is not None]

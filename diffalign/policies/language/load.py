@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from diffalign.complete_weights import first_words, load_pretrained
 from diffalign.devices.device_memory import best_device
-from diffalign.errors import ConfigError, RunError, near_miss
+from diffalign.errors import ConfigError, RunError, UserError, near_miss
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.network.choose_fastest_forward import choose_forward_mode
@@ -19,7 +22,11 @@ from diffalign.policies.language.policy import LanguagePolicy
 from diffalign.policies.language.tokens.tokenize import PairTokenizer
 from diffalign.policies.module_utils import disable_dropout
 from diffalign.quiet import quiet
-from diffalign.sharing.peft_folder import peft_shape
+from diffalign.sharing.peft_folder import CONFIG as ADAPTER_CONFIG
+from diffalign.sharing.public_name import public_name
+from diffalign.sharing.read_adapter import adaptable_layers, adapter_advice, read_adapter
+from diffalign.sharing.read_files import is_file, is_folder
+from diffalign.sharing.shared_adapter import SharedAdapter, check_layers
 
 __all__ = ["AdapterConfig", "LanguageConfig", "load_aligned", "load_policy"]
 
@@ -32,8 +39,14 @@ def load_policy(config: LanguageConfig, device: torch.device | str | None = None
         device: None: the accelerator if there is one.
 
     Raises:
-        ConfigError: There is no such folder, file or name; it is no causal language model; its tokenizer lacks a token.
+        ConfigError: There is no such folder, file or name; it is no causal language model, or not a complete one; its
+            tokenizer lacks a token.
     """
+    return _load(config, device, None)
+
+
+def _load(config: LanguageConfig, device: torch.device | str | None, shared: SharedAdapter | None) -> LanguagePolicy:
+    """Loads a policy; the adapter that it will get must fit the network."""
     device = best_device() if device is None else torch.device(device)
     check_path(config)
     pair_tokenizer = PairTokenizer(_load_tokenizer(config), config)
@@ -45,6 +58,8 @@ def load_policy(config: LanguageConfig, device: torch.device | str | None = None
         return LanguageNetwork(model, keep_bytes=config.head_memory * 2**20).requires_grad_(False).eval()
 
     network = load_base()
+    if shared is not None:
+        check_layers(adaptable_layers(network.model), shared, public_name(config.path))
     if config.adapter is not None:
         add_adapter(network.model, config.adapter)
     else:
@@ -75,22 +90,23 @@ def load_policy(config: LanguageConfig, device: torch.device | str | None = None
 
 def load_aligned(config: LanguageConfig, adapter: Path, device: torch.device | str | None = None) -> LanguagePolicy:
     """Loads the policy of ``config`` with a shared adapter; rank and layers come from the adapter's folder."""
-    shape = peft_shape(adapter)
-    adapter_config = AdapterConfig(rank=shape.rank, targets=shape.targets, dora=shape.dora)
-    policy = load_policy(config.model_copy(update={"adapter": adapter_config}), device)
-    policy.load_adapter(adapter)
+    shared = read_adapter(adapter)
+    shape = shared.shape
+    from_file = AdapterConfig(rank=shape.rank, targets=shape.targets, dora=shape.dora)
+    policy = _load(config.model_copy(update={"adapter": from_file}), device, shared)
+    policy.load_adapter(shared)
     return policy
 
 
 def check_path(config: LanguageConfig) -> None:
     """Raises ConfigError if ``config.path`` cannot hold a language model. Does not access the internet."""
     local = Path(config.path).expanduser()
-    if local.is_file():
+    if is_file(local):
         raise ConfigError(
             f"model.path is the single file {config.path}; a folder is needed. For a GGUF file give its folder and: "
             f"--set model.gguf_file={local.name}"
         )
-    if not local.is_dir():
+    if not is_folder(local):
         looks_local = config.path.startswith((".", "/", "~", "\\")) or config.path.count("/") > 1
         if looks_local:
             siblings = [item.name for item in local.parent.iterdir()] if local.parent.is_dir() else []
@@ -100,21 +116,33 @@ def check_path(config: LanguageConfig) -> None:
             )
         return
     required = config.gguf_file or "config.json"
-    if not (local / required).is_file():
+    if not is_file(local / required):
         files = sorted(item.name for item in local.glob("*.gguf"))
-        if (local / "model_index.json").is_file():
+        if adapter := adapter_advice(local):
+            advice = adapter[0].upper() + adapter[1:]
+        elif is_file(local / "model_index.json"):
             advice = "It holds an image model: --set model.kind=image"
         elif files:
             advice = f"It holds GGUF files: --set model.gguf_file={files[0]}"
         else:
             advice = "Give a folder written by save_pretrained."
         raise ConfigError(f"model.path {config.path} is a folder without {required}. {advice}")
+    if is_file(local / ADAPTER_CONFIG):
+        raise ConfigError(
+            f"model.path {config.path} holds a model and an adapter ({ADAPTER_CONFIG}), so it is unclear which weights"
+            " are the base. Move one of them into a folder of its own."
+        )
 
 
 def _load_model(config: LanguageConfig, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
-    model = _from_pretrained(AutoModelForCausalLM, config, dtype=dtype)
+    model = _from_pretrained(partial(load_pretrained, AutoModelForCausalLM), config, dtype=dtype)
+    if getattr(model, "peft_config", None):  # of a name on the hub; a folder is checked before
+        raise ConfigError(
+            f"{config.path} is an adapter, not a whole model. To train on top of it, merge it into its base first, and"
+            f" give the result as the model: diffalign merge {config.path} --into BASE --output FOLDER"
+        )
     if config.gguf_file:  # the weights are plain now; transformers would refuse to save quantised ones
         for name in ("hf_quantizer", "is_quantized", "quantization_method"):
             model.__dict__.pop(name, None)
@@ -125,23 +153,26 @@ def _load_model(config: LanguageConfig, dtype: torch.dtype) -> Any:
 def _load_tokenizer(config: LanguageConfig) -> Any:
     from transformers import AutoTokenizer
 
-    return _from_pretrained(AutoTokenizer, config)
+    return _from_pretrained(AutoTokenizer.from_pretrained, config)
 
 
-def _from_pretrained(auto_class: Any, config: LanguageConfig, **settings: Any) -> Any:
+def _from_pretrained(load: Callable[..., Any], config: LanguageConfig, **settings: Any) -> Any:
     if config.gguf_file:
         settings["gguf_file"] = config.gguf_file
+    folder = Path(config.path).expanduser()
     try:
         with quiet():
-            return auto_class.from_pretrained(str(Path(config.path).expanduser()), revision=config.revision, **settings)
+            return load(str(folder), revision=config.revision, **settings)
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:  # the loader lets errors of several libraries through
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        text = first_words(error)
         if isinstance(error, ImportError):
             raise ConfigError(
                 f"{config.path} needs another package: {text}. Type: pip install 'diffalign[text]'"
             ) from error
-        if Path(config.path).expanduser().is_dir():
-            raise ConfigError(f"{config.path} cannot be loaded as a causal language model: {text}") from error
+        if is_folder(folder):
+            raise ConfigError(f"{config.path} cannot be loaded as a causal language model: {text}.") from error
         raise RunError(
             f"{config.path!r} is no folder here and could not be fetched from the hub: {text}. Check the name, log in "
             "with `hf auth login` if it is gated, or give a folder."

@@ -38,6 +38,7 @@ from diffalign.sharing.atomic import replace_folder
 from diffalign.sharing.card import Card, write_card
 from diffalign.sharing.card_templates import language_style
 from diffalign.sharing.public_name import public_name
+from diffalign.sharing.shared_adapter import SharedAdapter
 
 
 class LanguagePolicy:
@@ -274,7 +275,7 @@ class LanguagePolicy:
         name, chat = public_name(self.config.path), self.pair_tokenizer.chat.available
         return write_card(artifact, language_style(name, self.config.adapter is not None, chat=chat), card)
 
-    def load_adapter(self, path: Path, *, any_base: bool = False) -> dict[str, Any]:
+    def load_adapter(self, path: Path | SharedAdapter, *, any_base: bool = False) -> dict[str, Any]:
         """Loads a shared adapter's weights and returns the folder's metadata. Raises ConfigError for another base
         model, unless ``any_base``.
         """

@@ -10,7 +10,9 @@ from diffalign.policies.language.network.content_degree_head import save_head
 from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.network.token_masks import load_masks, save_masks
 from diffalign.quiet import quiet
-from diffalign.sharing.peft_folder import find_peft, load_peft, save_peft
+from diffalign.sharing.peft_folder import save_peft
+from diffalign.sharing.read_adapter import load_into
+from diffalign.sharing.shared_adapter import SharedAdapter
 
 
 def save_adapter(network: LanguageNetwork, folder: Path, metadata: Mapping[str, Any]) -> Path:
@@ -28,18 +30,18 @@ def save_model(network: LanguageNetwork, tokenizer: Any, folder: Path) -> None:
     _save_heads(network, folder)
 
 
-def load_adapter(network: LanguageNetwork, path: Path, base: tuple[str, str] | None) -> dict[str, Any]:
+def load_adapter(network: LanguageNetwork, path: Path | SharedAdapter, base: tuple[str, str] | None) -> dict[str, Any]:
     """Loads an adapter's weights into the network and returns the folder's metadata.
 
     Args:
         network: A network with an adapter of the same shape.
-        path: The adapter's folder, or a hub name.
+        path: The adapter's folder, or what was read from it.
         base: Fingerprint and name of the base model that the adapter must belong to. None: any.
     """
-    metadata = load_peft(network.model, path, base=base)
+    adapter = load_into(network.model, path, base=base)
     if network.masks is not None:
-        load_masks(network.masks, find_peft(path))
-    return metadata
+        load_masks(network.masks, adapter.file.parent)
+    return adapter.about
 
 
 def _save_heads(network: LanguageNetwork, folder: Path) -> None:

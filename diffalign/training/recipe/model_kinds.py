@@ -29,6 +29,7 @@ class ModelKind:
         config: Returns the pydantic model of its configuration.
         open: Builds the policy from a configuration.
         aligned: Builds it with a shared adapter on it.
+        merged: Writes the whole model with a shared adapter in its weights into a folder.
         sampling: Returns the pydantic model of its settings of ``sample``, for previews and evaluation.
         candidates: Returns that of its settings of ``make_candidates``, for pairs of its own samples.
         recognises: Whether a folder contains a model of this kind, where a recipe names none.
@@ -38,6 +39,7 @@ class ModelKind:
     config: Callable[[], type[BaseModel]]
     open: Callable[[Any], Policy]
     aligned: Callable[[Any, Path], Policy]
+    merged: Callable[[Any, Path, Path], Path]
     sampling: Callable[[], type[BaseModel]]
     candidates: Callable[[], type[BaseModel]]
     recognises: Callable[[Path], bool]
@@ -59,6 +61,12 @@ def _aligned_image(config: Any, adapter: Path) -> Policy:
     from diffalign.policies.diffusion.load import load_aligned
 
     return load_aligned(config, adapter)
+
+
+def _merged_image(config: Any, adapter: Path, folder: Path) -> Path:
+    from diffalign.policies.diffusion.merge_into_base import merge_into_base
+
+    return merge_into_base(config, adapter, folder)
 
 
 def _image_sampling() -> type[BaseModel]:
@@ -89,6 +97,12 @@ def _aligned_text(config: Any, adapter: Path) -> Policy:
     from diffalign.policies.language.load import load_aligned
 
     return load_aligned(config, adapter)
+
+
+def _merged_text(config: Any, adapter: Path, folder: Path) -> Path:
+    from diffalign.policies.language.merge_into_base import merge_into_base
+
+    return merge_into_base(config, adapter, folder)
 
 
 def _text_sampling() -> type[BaseModel]:
@@ -124,6 +138,7 @@ MODELS: dict[str, ModelKind] = {
         _image_config,
         _open_image,
         _aligned_image,
+        _merged_image,
         _image_sampling,
         _image_candidates,
         lambda folder: (folder / "model_index.json").exists(),
@@ -133,6 +148,7 @@ MODELS: dict[str, ModelKind] = {
         _text_config,
         _open_text,
         _aligned_text,
+        _merged_text,
         _text_sampling,
         _text_candidates,
         _is_text,

@@ -37,6 +37,9 @@ def test_another_family_is_refused_by_name(tmp_path):
 
 def test_a_damaged_index_is_refused(tmp_path):
     (tmp_path / "model_index.json").write_text("{")
+    with pytest.raises(ConfigError, match="cannot be read as JSON"):
+        load_policy(ModelConfig(path=str(tmp_path)), "cpu")
+    (tmp_path / "model_index.json").write_text("{}")
     with pytest.raises(ConfigError, match="names no pipeline"):
         load_policy(ModelConfig(path=str(tmp_path)), "cpu")
 

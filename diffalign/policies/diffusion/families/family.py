@@ -14,8 +14,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from diffalign.complete_weights import one_sentence
 from diffalign.latents.schedule import Schedule
 from diffalign.policies.adapters import LayerNames
+from diffalign.policies.diffusion.families.load_parts import dtype_keyword, load_part, load_text_encoder
 from diffalign.quiet import quiet
 
 Network = Callable[..., Any]
@@ -108,6 +110,7 @@ class Family:
         network: The denoiser's class in diffusers.
         component: What the pipeline calls its denoiser: its subfolder, its attribute, and the prefix of its layers in
             an adapter file.
+        text_encoders: What the pipeline calls its text encoders: their subfolders and attributes.
         omitted: Parts and settings that the pipeline is opened without, as keywords of ``from_pretrained``.
         medium: What a sample is: ``"image"`` or ``"video"``.
         call: ``call(network, x, time, conditioning, dtype)``: the network's output ``(B, C, ...)`` in one forward pass.
@@ -129,6 +132,7 @@ class Family:
     pipeline: str
     network: str
     component: str
+    text_encoders: tuple[str, ...]
     omitted: Mapping[str, Any]
     medium: str
     call: Callable[[Network, Tensor, Tensor, Mapping[str, Tensor], torch.dtype], Tensor]
@@ -142,22 +146,22 @@ class Family:
 
     def load_pipeline(self, folder: Path, dtype: torch.dtype) -> Any:
         """Loads the pipeline without its denoiser. The autoencoder comes in float32: posteriors are computed once, and
-        people look at the images that it decodes.
+        people look at the images that it decodes. Raises ConfigError where a part is missing or incomplete.
         """
         import diffusers
 
-        with quiet():
-            autoencoder = getattr(diffusers, self.codec.autoencoder)
-            vae = autoencoder.from_pretrained(folder, subfolder="vae", **_dtype(torch.float32))
+        with one_sentence(f"{folder} cannot be loaded as a {self.pipeline}"), quiet():
+            parts = {name: load_text_encoder(folder, name, dtype) for name in self.text_encoders}
+            parts["vae"] = load_part(getattr(diffusers, self.codec.autoencoder), folder, "vae", torch.float32)
             omitted = {self.component: None, **self.omitted}
-            return getattr(diffusers, self.pipeline).from_pretrained(folder, vae=vae, **omitted, **_dtype(dtype))
+            return getattr(diffusers, self.pipeline).from_pretrained(folder, **parts, **omitted, **dtype_keyword(dtype))
 
     def load_network(self, folder: Path, dtype: torch.dtype) -> Any:
-        """Loads the denoiser."""
+        """Loads the denoiser. Raises ConfigError where it is missing or incomplete."""
         import diffusers
 
-        with quiet():
-            return getattr(diffusers, self.network).from_pretrained(folder, subfolder=self.component, **_dtype(dtype))
+        with one_sentence(f"{folder} cannot be loaded as a {self.pipeline}"):
+            return load_part(getattr(diffusers, self.network), folder, self.component, dtype)
 
 
 def table(*rows: Family) -> dict[str, Family]:
@@ -165,11 +169,3 @@ def table(*rows: Family) -> dict[str, Family]:
     names = [row.pipeline for row in rows]
     assert len(names) == len(set(names)), f"a pipeline occurs twice among {sorted(names)}"
     return {row.pipeline: row for row in rows}
-
-
-def _dtype(dtype: torch.dtype) -> dict[str, torch.dtype]:
-    """The keyword that this version of diffusers takes a dtype by."""
-    from diffusers import __version__ as version
-
-    new = tuple(int(part) for part in version.split(".")[:2]) >= (0, 42)
-    return {"dtype" if new else "torch_dtype": dtype}

@@ -49,6 +49,7 @@ STABLE_DIFFUSION = Family(
     pipeline="StableDiffusionPipeline",
     network="UNet2DConditionModel",
     component="unet",
+    text_encoders=("text_encoder",),
     omitted={"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
     medium="image",
     call=call,

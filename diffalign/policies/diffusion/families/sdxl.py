@@ -69,6 +69,7 @@ STABLE_DIFFUSION_XL = Family(
     pipeline="StableDiffusionXLPipeline",
     network="UNet2DConditionModel",
     component="unet",
+    text_encoders=("text_encoder", "text_encoder_2"),
     omitted={},
     medium="image",
     call=call,

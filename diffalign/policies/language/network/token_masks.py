@@ -20,9 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffalign.complete_weights import check_finite
 from diffalign.errors import ConfigError, RunError
 from diffalign.policies.language.config import MaskConfig
 from diffalign.sharing.atomic import write_atomically
+from diffalign.sharing.read_files import is_file, read_tensors
 
 MODULE_NAMES: dict[str, tuple[str, ...]] = {
     "attention": ("self_attn", "attn", "attention"),
@@ -79,16 +81,15 @@ def save_masks(network: MaskNetwork, folder: Path) -> None:
 
 def load_masks(network: MaskNetwork, folder: Path) -> None:
     """Loads a mask network from a folder. Raises ConfigError if there is none, or one with other shapes."""
-    from safetensors.torch import load_file
-
-    if not (folder / MASK_FILE).is_file():
+    if not is_file(folder / MASK_FILE):
         raise ConfigError(f"{folder} holds no {MASK_FILE}, so no masks were learned with it. Leave model.masks out")
-    tensors = load_file(folder / MASK_FILE)
+    tensors, _ = read_tensors(folder / MASK_FILE)
     if {n: v.shape for n, v in tensors.items()} != {n: v.shape for n, v in network.state_dict().items()}:
         raise ConfigError(
             f"{folder / MASK_FILE} holds masks of another kind or another model than model.masks says. Give the kind "
             "and layers of the run that wrote it."
         )
+    check_finite(tensors, str(folder / MASK_FILE))
     network.load_state_dict(tensors)
 
 
