@@ -19,7 +19,7 @@ FLOORS = {
     "cli": 6,
 }
 SUB_ROOMS = {  # inside a room, from the lowest to the highest; rooms in one group do not import each other
-    "data": [["storage"], ["records"], ["media", "readers"], ["writing", "check"], ["separability", "transforms"]],
+    "data": [["storage"], ["records"], ["media"], ["readers"], ["writing", "check"], ["separability", "transforms"]],
     "evaluation": [["stats", "samples"], ["compare", "diagnosis"], ["report"]],
     "policies/diffusion": [["families"], ["encoding"], ["scoring"], ["sampling"]],
     "policies/language": [["tokens"], ["network"], ["scoring"], ["generation"]],

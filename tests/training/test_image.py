@@ -6,8 +6,11 @@ import math
 import pytest
 import torch
 
+from diffalign.errors import DataError
 from diffalign.training.loop import train
 from diffalign.training.recipe.load import make_recipe
+from diffalign.training.recipe.override import override
+from tests.data.fixtures import parquet, vote
 
 
 def recipe(model, folder, name, **changes):
@@ -89,3 +92,15 @@ def test_runs_on_single_images_resume_to_the_bit(model, pairs, tmp_path):
     resumed = train(recipe(model, tmp_path, "parts", train=constant, **KTO), pairs=pairs, resume=True)
     for name, value in straight.policy.state().items():
         assert torch.equal(value, resumed.policy.state()[name]), name
+
+
+def test_a_bad_image_stops_a_run_with_the_way_to_leave_it_out_which_works(model, tmp_path):
+    rows = [vote(number) for number in range(5)]
+    rows[2]["jpg_0"] = rows[2]["jpg_0"][:200]
+    data = {"train": str(parquet(tmp_path / "a.parquet", rows))}
+    changes = {"train": {"steps": 1, "batch_size": 2, "learning_rate": 1e-3}, "checkpoint": {"every": 0}}
+    with pytest.raises(DataError, match=r"a\.parquet:2:jpg_0.*--set data\.options\.bad_images=drop"):
+        train(recipe(model, tmp_path, "stops", data=data, **changes))
+    changed = override({"data": data}, "data.options.bad_images=drop")["data"]
+    train(recipe(model, tmp_path, "runs", data=changed, **changes))
+    assert len(losses(tmp_path / "runs")) == 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffalign.data.media.decode import MAX_PIXELS, image_format, image_size, media_bytes, media_digest, open_image
-from diffalign.data.readers.parse_row import VIDEO_SUFFIXES
+from diffalign.data.media.find_problem import VIDEO_SUFFIXES
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.hash_set import HashSet

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from diffalign.data.media.find_problem import find_problem
 from diffalign.data.readers.column_use import ColumnUse
 from diffalign.data.readers.detect_format import check_format, detect_format
 from diffalign.data.readers.noted_table import NotedTable
@@ -17,7 +18,7 @@ from diffalign.data.readers.registry import READERS, Reader, register_reader
 from diffalign.data.readers.sources import Columns, open_tables
 from diffalign.data.records.label_agreement import drop_disputed
 from diffalign.data.records.memmap import collect
-from diffalign.data.records.pair import TIE, Dropped, Pair, PairSet
+from diffalign.data.records.pair import BAD_IMAGE, TIE, Dropped, Pair, PairSet
 from diffalign.data.records.score_table import ranges_of
 from diffalign.errors import DataError, near_miss
 
@@ -34,6 +35,7 @@ def read_pairs(
     columns: Columns | None = None,
     ignore: Sequence[str] | str = (),
     agree_with: str | None = None,
+    bad_images: Literal["error", "drop"] = "error",
     **options: Any,
 ) -> PairSet:
     """Reads a data set of comparisons. Images and videos stay on disk; so do texts where there are many.
@@ -49,6 +51,8 @@ def read_pairs(
         ignore: Columns and fields of messages to leave out on purpose, which would change what a row means.
         agree_with: A stored score, such as ``"score"``: pairs whose scores of this name are equal, or favour the other
             candidate than the label, are dropped.
+        bad_images: ``"drop"`` decodes every image now and leaves out rows with one that cannot be; with ``"error"`` a
+            run stops at such an image.
         options: Options of the format (see its ``read`` function).
 
     Raises:
@@ -61,6 +65,8 @@ def read_pairs(
         )
     if limit is not None and limit < 1:
         raise DataError(f"limit is the number of pairs to read, at least 1; got {limit}.")
+    if bad_images not in ("error", "drop"):
+        raise DataError(f"bad_images is error or drop, for rows with unreadable images; got {bad_images!r}.")
     use = ColumnUse(_names_to_ignore(ignore))
     opened = open_tables(source, split=split, revision=revision, columns=columns)
     tables = [NotedTable.of(table, use) for table in opened]
@@ -78,6 +84,8 @@ def read_pairs(
     records = reader.read(tables, **options)
     if agree_with is not None:
         records = drop_disputed(records, agree_with, str(source))
+    if bad_images == "drop":
+        records = map(_drop_bad_images, records)
     pairs = collect(islice(_split_off_dropped(records, dropped), limit))
     dataset = PairSet(pairs, dropped, name, str(source), ranges_of(pairs), tuple(use.unread()))
     if not pairs:
@@ -91,6 +99,13 @@ def _names_to_ignore(ignore: Any) -> frozenset[str]:
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise DataError(f"ignore is the name of a column or a list of names, such as [tools, images]; got {ignore!r}.")
     return frozenset(names)
+
+
+def _drop_bad_images(record: Pair | Dropped) -> Pair | Dropped:
+    if isinstance(record, Dropped):
+        return record
+    problem = next(filter(None, (find_problem(answer.candidate) for answer in record.answers.values())), "")
+    return Dropped(record.source, BAD_IMAGE, problem) if problem else record
 
 
 def _split_off_dropped(records: Iterable[Pair | Dropped], dropped: list[Dropped]) -> Iterator[Pair]:

@@ -20,12 +20,12 @@ from diffalign.data.readers.parse_row import (
     only_text,
     require_columns,
     scores_of,
+    stored_bytes,
     validate_pair,
 )
 from diffalign.data.readers.tables import Table, TableRow
-from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, MISSING_FILE, Dropped, Pair
+from diffalign.data.records.pair import BAD_ROW, MISSING_FILE, Dropped, Pair
 from diffalign.data.storage.lazy_table_cell import TableCell
-from diffalign.errors import DataError
 
 REQUIRED = ("file_name", "prompt")
 ALIASES = {"file_name": ("image",), "prompt": ("caption", "text")}
@@ -88,7 +88,4 @@ def _id_content(candidate: TableCell | bytes | Path, name: str | None) -> str | 
     if name is not None:
         return name
     assert not isinstance(candidate, Path), "a file has a name"
-    try:
-        return candidate.read() if isinstance(candidate, TableCell) else candidate
-    except DataError as error:
-        raise Drop(EMPTY_CANDIDATE, str(error)) from error
+    return stored_bytes(candidate) if isinstance(candidate, TableCell) else candidate

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from diffalign.data.readers.file_names import local_name, without_query
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import (
     BAD_LABEL,
     BAD_ROW,
+    EMPTY_CANDIDATE,
     EMPTY_PROMPT,
     IDENTICAL,
     MISSING_FILE,
@@ -23,11 +25,9 @@ from diffalign.data.records.pair import (
 )
 from diffalign.data.storage.hash_set import HashSet
 from diffalign.data.storage.inside_folder import inside, is_file
+from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError, near_miss
 
-IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".jxl"))
-VIDEO_SUFFIXES = frozenset((".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"))
-MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 ROLES = ("chosen", "rejected")
 PROBABILITY = ("label_prob", "probability")
 GROUP = ("group", "domain", "user_id")
@@ -134,14 +134,28 @@ def scores_of(values: Mapping[str, Any], used: Iterable[str]) -> dict[str, dict[
 
 def existing_file(root: Path, name: str) -> Path:
     """Returns the file that a cell names. Drops the row unless it lies within ``root`` and exists."""
+    if name.startswith("data:"):
+        raise Drop(MISSING_FILE, f"'{name[:40]}...' is a file as text; save it as a file and name that")
+    name = local_name(name)
     if "://" in name:
         raise Drop(MISSING_FILE, f"'{name}' is a URL; download it first")
     path = inside(root, name)
     if path is None:
         raise Drop(OUTSIDE, f"'{name}' lies outside '{root}'; to allow it, set root to a folder that contains it")
-    if not is_file(path):
+    if is_file(path):
+        return path
+    bare = inside(root, without_query(name))
+    if bare is None or not is_file(bare):
         raise Drop(MISSING_FILE, f"'{name}'")
-    return path
+    return bare
+
+
+def stored_bytes(cell: TableCell) -> bytes:
+    """Returns the bytes of a cell. Drops the row where it is empty or cannot be read."""
+    try:
+        return cell.read()
+    except DataError as error:
+        raise Drop(EMPTY_CANDIDATE, str(error)) from error
 
 
 def digest(*parts: str | bytes) -> str:

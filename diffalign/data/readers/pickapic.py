@@ -11,7 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from diffalign.data.readers.parse_row import Drop, Ids, as_number, digest, only_text, require_columns, validate_pair
+from diffalign.data.readers.parse_row import (
+    Drop,
+    Ids,
+    as_number,
+    digest,
+    only_text,
+    require_columns,
+    stored_bytes,
+    validate_pair,
+)
 from diffalign.data.readers.tables import Table
 from diffalign.data.records.pair import (
     BAD_LABEL,
@@ -74,7 +83,7 @@ def _read_pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, gene
     elif all(uids):
         name = digest(prompt, str(uids[won]), str(uids[lost]))
     else:
-        contents = images[won].read(), images[lost].read()
+        contents = stored_bytes(images[won]), stored_bytes(images[lost])
         if contents[0] == contents[1]:
             raise Drop(IDENTICAL)
         name = digest(prompt, *contents)

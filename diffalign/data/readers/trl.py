@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from diffalign.data.readers.file_names import are_file_names
 from diffalign.data.readers.parse_row import (
-    MEDIA_SUFFIXES,
     ROLES,
     Drop,
     Ids,
@@ -31,6 +31,7 @@ from diffalign.data.readers.parse_row import (
     require_columns,
     row_id,
     scores_of,
+    stored_bytes,
     validate_pair,
 )
 from diffalign.data.readers.prompt_parts import add_prompt_parts
@@ -171,21 +172,17 @@ def read_candidate(value: Any, role: str, table: Table, folder: Path | None) -> 
 def content_of(candidate: Media, folder: Path) -> str | bytes:
     """Returns the content from which an id is computed: the name of a file, a text, or bytes."""
     if isinstance(candidate, TableCell):
-        return candidate.read()
+        return stored_bytes(candidate)
     if isinstance(candidate, Path):
         return os.path.relpath(candidate, folder)
     return candidate if isinstance(candidate, bytes) else str(candidate)
 
 
 def names_files(table: Table, columns: Sequence[str] = ROLES) -> bool:
-    """Returns whether every candidate of a table's first rows is a string with the suffix of an image or video.
+    """Returns whether every candidate of a table's first rows is a name or an address of a file.
 
     A cell of ``columns`` holds one candidate or a list of them.
     """
     cells = [value for row in islice(table.rows(), FIRST_ROWS) for value in map(row.values.get, columns) if value]
     texts = [text for cell in cells for text in (cell if isinstance(cell, list) else [cell])]
-    return bool(texts) and all(isinstance(text, str) and _is_file_name(text) for text in texts)
-
-
-def _is_file_name(text: str) -> bool:
-    return len(text) < 1024 and "\n" not in text and Path(text).suffix.lower() in MEDIA_SUFFIXES
+    return all(isinstance(text, str) for text in texts) and are_file_names(texts, table.folder)

@@ -95,6 +95,7 @@ OUTSIDE = "file outside the folder"
 NO_LABEL = "no label"
 BAD_LABEL = "bad label"
 BAD_ROW = "unreadable row"
+BAD_IMAGE = "unreadable image"
 DISPUTED = "label against its scores"
 FILTERED = "filtered by your options"
 

@@ -9,7 +9,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from diffalign.data.readers.parse_row import MEDIA_SUFFIXES
+from diffalign.data.readers.file_names import MEDIA_SUFFIXES
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError

@@ -7,7 +7,8 @@ mirrored: sampling them at each visit is the published computation, exactly.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from diffalign.data.records.conversation import plain_text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache
+from diffalign.errors import DataError
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 from diffalign.policies.policy import Progress
@@ -98,13 +100,15 @@ class CachedEncoder:
         if isinstance(media, CachedCandidate):
             return media.digest()
         if media not in self._digests:
-            self._digests[media] = decoded_digest(media)
+            with _advice_on_bad_images():
+                self._digests[media] = decoded_digest(media)
         return self._digests[media]
 
     def _encode_images(self, media: Sequence[Media]) -> list[Tensors]:
         sizes, views = [], []
         for item in media:
-            image = open_image(item)
+            with _advice_on_bad_images():
+                image = open_image(item)
             fit = frame(image.size, self._resolution)
             sizes.append(torch.tensor([image.height, image.width, fit.top, fit.left]))
             mirrors = (False, True) if self._mirrored else (False,)
@@ -115,6 +119,18 @@ class CachedEncoder:
     def _encode_prompts(self, prompts: Sequence[str]) -> list[Tensors]:
         encoded = self._frozen.prompt_encoder().encode(prompts)
         return [{name: value[i].cpu().contiguous() for name, value in encoded.items()} for i in range(len(prompts))]
+
+
+@contextmanager
+def _advice_on_bad_images() -> Iterator[None]:
+    """Adds to the error of an image that cannot be read how to train without it."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(
+            f"{error} To leave out rows with such images, type: --set data.options.bad_images=drop (of held-out pairs: "
+            "data.eval_options.bad_images)"
+        ) from error
 
 
 def _prompts(pairs: Sequence[Pair]) -> set[str]:
