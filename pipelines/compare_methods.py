@@ -32,7 +32,7 @@ from diffalign.training.recipe.apply_preset import AXES
 from diffalign.training.recipe.load import Recipe, load_recipe, make_recipe
 from diffalign.training.recipe.model_kinds import open_model
 from diffalign.training.report.progress import ProgressReport
-from diffalign.training.storage.run_folder import dump
+from diffalign.training.storage.stored_recipe import dump
 from pipelines import paper
 from pipelines.image_grid import save_grid
 from pipelines.method_ranking import MethodResult, rank_methods, write_tables

@@ -38,7 +38,8 @@ from diffalign.training.loop import train
 from diffalign.training.recipe.load import Recipe, load_recipe
 from diffalign.training.recipe.model_kinds import model_kind, open_model
 from diffalign.training.report.progress import ProgressReport
-from diffalign.training.storage.run_folder import RunFolder, check_output
+from diffalign.training.storage.check_output import check_output
+from diffalign.training.storage.run_folder import RunFolder
 from pipelines.paper import markdown
 
 

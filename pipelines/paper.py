@@ -31,7 +31,7 @@ from diffalign.sharing.atomic import write_atomically
 from diffalign.training.recipe.load import Recipe, load_recipe
 from diffalign.training.recipe.model_kinds import open_model
 from diffalign.training.report.progress import ProgressReport
-from diffalign.training.storage.run_folder import dump
+from diffalign.training.storage.stored_recipe import dump
 from pipelines import favourite_background
 from pipelines.background_prompt_scorer import BackgroundPromptScorer
 from pipelines.training_cost import TrainingCost, read_cost, train_with_cost

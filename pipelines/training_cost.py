@@ -21,7 +21,7 @@ from diffalign.training.loop import Result, train
 from diffalign.training.recipe.bind import bind_loss, pair_settings
 from diffalign.training.recipe.load import Recipe
 from diffalign.training.recipe.model_kinds import model_kind
-from diffalign.training.storage.checkpoint import complete_checkpoints
+from diffalign.training.storage.checkpoint_folder import complete_checkpoints
 from diffalign.training.storage.run_folder import RunFolder
 
 COUNT_NAMES = tuple(field.name for field in fields(ForwardCounts))

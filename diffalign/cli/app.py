@@ -48,7 +48,8 @@ def options(
 
 
 def run() -> None:
-    """Runs the application. A user error prints one paragraph and exits with 2; other errors keep their traceback.
+    """Runs the application. A user error, or a lack of memory, prints one paragraph and exits with 2; a run that a
+    signal stopped exits with 130 (Ctrl-C) or 143 (SIGTERM); other errors keep their traceback.
 
     With ``DIFFALIGN_DEBUG=1`` user errors keep their traceback too.
     """
@@ -58,5 +59,15 @@ def run() -> None:
     except UserError as error:
         if os.environ.get("DIFFALIGN_DEBUG"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        stopped = getattr(error, "exit_code", None)  # of a run that a signal stopped
+        print(error if stopped else f"error: {error}", file=sys.stderr)
+        raise SystemExit(stopped or 2) from None
+    except (MemoryError, RuntimeError, OSError) as error:
+        from diffalign.devices.out_of_memory import is_out_of_memory
+
+        if os.environ.get("DIFFALIGN_DEBUG") or not is_out_of_memory(error):
+            raise
+        print(
+            "error: out of memory. Give a smaller --batch, fewer rows, or a device with more memory.", file=sys.stderr
+        )
         raise SystemExit(2) from None

@@ -21,6 +21,7 @@ from diffalign.randomness import stream
 from diffalign.sharing.atomic import write_atomically
 
 FILE_NAME = re.compile(r"checkpoint-(\d{6})\.safetensors")
+LEFTOVER = re.compile(r"\.checkpoint-\d{6}\.safetensors\.[0-9a-f]{8}\.safetensors")
 SPARE_BYTES = 2**20
 
 
@@ -58,8 +59,9 @@ class CheckpointPool:
                 )
             return
         self._check_disk(sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) + SPARE_BYTES)
-        for leftover in self.folder.glob(".checkpoint-*"):  # of an interrupted writer
-            leftover.unlink(missing_ok=True)
+        for leftover in self.folder.glob(".checkpoint-*"):
+            if LEFTOVER.fullmatch(leftover.name):  # of an interrupted writer
+                leftover.unlink(missing_ok=True)
         contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         metadata = {"digest": tensors_digest}
         write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata=metadata))

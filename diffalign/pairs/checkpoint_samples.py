@@ -9,14 +9,14 @@ source is that of SPIN-Diffusion (Yuan et al. 2024, arXiv 2402.10210), with ``"i
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from diffalign.data.records.pair import Pair
-from diffalign.data.storage.tensor_cache import TensorCache
+from diffalign.data.storage.tensor_cache import TensorCache, remove_caches
 from diffalign.errors import ConfigError, near_miss
 from diffalign.pairs.checkpoint_pool import SELECTIONS, CheckpointPool, select
 from diffalign.pairs.dataset import DatasetPairs
@@ -134,4 +134,5 @@ def _remove_rounds(samples: Path, before: int) -> None:
     for folder in samples.glob("round-*"):
         number = folder.name.removeprefix("round-")
         if number.isdigit() and int(number) < before:
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                remove_caches(folder)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from diffalign.errors import RunError
+from diffalign.sharing.write_errors import explain_write_errors
 
 
 def write_atomically(path: Path, writer: Callable[[Path], object]) -> Path:
@@ -21,7 +20,7 @@ def write_atomically(path: Path, writer: Callable[[Path], object]) -> Path:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{path.suffix}")
-    with _explain_errors(path):
+    with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             writer(temporary)
@@ -36,13 +35,14 @@ def write_atomically(path: Path, writer: Callable[[Path], object]) -> Path:
 def replace_folder(path: Path, writer: Callable[[Path], object]) -> Path:
     """Calls ``writer(folder)`` with a new folder next to ``path`` and replaces ``path`` by it.
 
-    For a moment after the old folder is renamed and before the new one is, neither has the name ``path``; the old one
-    then has a name that ends in ``.old``.
+    Files in ``path`` that the new folder does not have are kept: they may be the user's. For a moment after the old
+    folder is renamed and before the new one is, neither has the name ``path``; the old one then has a name that ends in
+    ``.old``.
     """
     path = Path(path)
     token = uuid.uuid4().hex[:8]
     temporary, old = path.with_name(f".{path.name}.{token}"), path.with_name(f".{path.name}.{token}.old")
-    with _explain_errors(path):
+    with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         try:
@@ -52,6 +52,8 @@ def replace_folder(path: Path, writer: Callable[[Path], object]) -> Path:
             if path.exists():
                 os.replace(path, old)
             os.replace(temporary, path)
+            if old.exists():
+                _move_what_is_missing(old, path)
         finally:
             if old.exists() and not path.exists():
                 os.replace(old, path)
@@ -61,22 +63,14 @@ def replace_folder(path: Path, writer: Callable[[Path], object]) -> Path:
     return path
 
 
-@contextmanager
-def _explain_errors(path: Path) -> Iterator[None]:
-    """Raises RunError in place of the errors that the system or safetensors raises for a full disk or no permission."""
-    try:
-        yield
-    except Exception as error:
-        number = getattr(error, "errno", None)
-        text = str(error)
-        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or "os error 28" in text:
-            raise RunError(
-                f"{path} could not be written: the disk is full. Free some space or give another folder; an earlier"
-                " file of this name is unchanged."
-            ) from error
-        if isinstance(error, OSError) and number in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise RunError(f"{path} could not be written ({text}). Give a folder that you may write to.") from error
-        raise
+def _move_what_is_missing(source: Path, target: Path) -> None:
+    """Moves every file and folder of ``source`` that ``target`` does not have."""
+    for item in source.iterdir():
+        twin = target / item.name
+        if not os.path.lexists(twin):
+            os.replace(item, twin)
+        elif item.is_dir() and not item.is_symlink() and twin.is_dir():
+            _move_what_is_missing(item, twin)
 
 
 def _flush(path: Path) -> None:

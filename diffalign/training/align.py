@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.devices.device_memory import best_device
+from diffalign.devices.out_of_memory import explain_out_of_memory
 from diffalign.errors import ConfigError
 from diffalign.evaluation.compare.load_judges import check_judges, load_judges
 from diffalign.evaluation.compare.preview_curve import read_preview_curve
-from diffalign.evaluation.compare.result import Comparison
+from diffalign.evaluation.compare.result import Comparison, Role
 from diffalign.evaluation.compare.run import add_drift, compare
 from diffalign.evaluation.report.sheet import evenly_spaced_rows, examples, save_sheet
 from diffalign.evaluation.report.training_curves import read_metrics
@@ -23,6 +24,8 @@ from diffalign.evaluation.stats.heldout_agreement import Agreement, agreements
 from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
 from diffalign.evaluation.stats.statistics import Share, WinRate, percent
 from diffalign.policies.policy import Card
+from diffalign.scorers.scorer import Scorer
+from diffalign.training.ending import explain_end
 from diffalign.training.loop import Result, train
 from diffalign.training.recipe.load import as_recipe
 from diffalign.training.recipe.model_kinds import model_kind
@@ -30,7 +33,12 @@ from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.previews import has_preview_curve
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.setup.resolve_mixed_precision import NAMES
-from diffalign.training.storage.run_folder import dump
+from diffalign.training.stop import stop_signals
+from diffalign.training.storage.run_folder import RunFolder
+from diffalign.training.storage.stored_recipe import dump
+
+Judges = Mapping[str, tuple[Scorer, Role]]
+"""Scorers by name, each with its role."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,11 @@ class Aligned:
 
 
 def align(
-    recipe: Recipe | str | Path | Mapping[str, Any], *, resume: bool = False, check_only: bool = False
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    *,
+    resume: bool = False,
+    check_only: bool = False,
+    resume_on_changed_data: bool = False,
 ) -> Aligned:
     """Trains, then compares base and aligned model as ``recipe.evaluate`` says, and writes ``report.html``.
 
@@ -59,20 +71,38 @@ def align(
         recipe: Everything that decides the run: a recipe, its file, or nested values as the file would hold them.
         resume: Continue the run in ``recipe.output``.
         check_only: Check recipe, data, model and judges, print the header, and stop.
+        resume_on_changed_data: Continue it even if its data is not what it was trained on.
 
     Raises:
+        Stopped: Ctrl-C or SIGTERM, as :func:`~diffalign.training.loop.train`.
         UserError: As :func:`~diffalign.training.loop.train`; also a scorer or a file of prompts that does not exist.
     """
     recipe = as_recipe(recipe)
+    with stop_signals() as stop, explain_end(RunFolder(recipe.output), stop):
+        with stop.droppable():
+            prompts, judges = _open_judges(recipe)
+        result = train(recipe, resume=resume, check_only=check_only, resume_on_changed_data=resume_on_changed_data)
+        if result.artifact is None:
+            return Aligned(result)
+        advice = f"Type: --resume --set evaluate.batch={max(1, recipe.evaluate.batch // 2)}"
+        with stop.droppable(), explain_out_of_memory("samples are compared", advice):
+            return _compare_and_report(recipe, result, prompts, judges)
+
+
+def _open_judges(recipe: Recipe) -> tuple[list[str], Judges]:
+    """Returns the prompts of the comparison and its judges. Raises UserError where one cannot be used."""
     settings = recipe.evaluate
     prompts = read_prompts(settings.prompts) if settings.prompts else []
     if prompts and not (settings.scorers or settings.trained_on):
         raise ConfigError("evaluate.prompts are given, but no judge. Type for example: --set evaluate.scorers=[clip]")
     judges = load_judges(settings.scorers, settings.trained_on, str(best_device())) if prompts else {}
     check_judges(judges, prompts, model_kind(recipe.model).medium)
-    result = train(recipe, resume=resume, check_only=check_only)
-    if result.artifact is None:
-        return Aligned(result)
+    return prompts, judges
+
+
+def _compare_and_report(recipe: Recipe, result: Result, prompts: list[str], judges: Judges) -> Aligned:
+    assert result.artifact is not None
+    settings = recipe.evaluate
     comparison, preview_curve = None, None
     if prompts:
         with ProgressReport(total=1) as progress:
@@ -103,12 +133,12 @@ def align(
     held_out = agreements(metrics)
     for sentence in (*(agreement.summary() for agreement in held_out), *held_out_numbers(metrics).summary()):
         print(sentence, flush=True)
-    result.policy.card(result.artifact, _card(result.recipe, comparison, held_out))
+    result.policy.card(result.artifact, _card(result, comparison, held_out))
     report = write_report(
         result.output,
         comparison=comparison,
         metrics=metrics,
-        header=dump(result.recipe),
+        header={**dump(result.recipe), **_data_changes(result)},
         health=result.summary,
         preview_curve=preview_curve,
     )
@@ -116,16 +146,17 @@ def align(
     return Aligned(result, comparison, report)
 
 
-def _card(recipe: Recipe, comparison: Comparison | None, held_out: Sequence[Agreement]) -> Card:
-    train = recipe.train
+def _card(result: Result, comparison: Comparison | None, held_out: Sequence[Agreement]) -> Card:
+    recipe, train = result.recipe, result.recipe.train
     training = {
         "loss": ", ".join([recipe.loss.name, *(f"{key} {value}" for key, value in recipe.loss.hyper.items())]),
         "labels": recipe.labels.name,
-        "steps": train.steps,
+        "steps": result.steps,
         "pairs per step": train.batch_size,
         "learning rate": train.learning_rate,
         "precision": NAMES[train.mixed_precision],
         "seed": train.seed,
+        **_data_changes(result),
     }
     judgements = comparison.judgements if comparison else ()
     judged: dict[str, Share | WinRate] = {
@@ -145,6 +176,11 @@ def _card(recipe: Recipe, comparison: Comparison | None, held_out: Sequence[Agre
         ],
         examples=[(prompt, Path(rows[0]["aligned"])) for prompt, rows in shown.items()],
     )
+
+
+def _data_changes(result: Result) -> dict[str, str]:
+    """Returns a row that says how the data changed while the run was stopped; none where it did not."""
+    return {"data changed": "; ".join(result.data_changes)} if result.data_changes else {}
 
 
 def _interval(share: Share | WinRate) -> str:

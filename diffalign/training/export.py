@@ -8,7 +8,7 @@ from typing import Any
 from diffalign import __version__
 from diffalign.methods import METHODS
 from diffalign.training.state import Run
-from diffalign.training.storage.run_folder import dump
+from diffalign.training.storage.stored_recipe import dump
 
 
 def export(run: Run) -> Path:
@@ -26,6 +26,7 @@ def export(run: Run) -> Path:
         "labels": dump(recipe)["labels"],
         "dataset": public(recipe.data.train),
         "pairs": len(run.source),
+        **({"data_changes": list(run.trained_on.changes)} if run.trained_on.changes else {}),
         "steps": run.step,
         "batch_size": recipe.train.batch_size,
         "learning_rate": recipe.train.learning_rate,

@@ -8,22 +8,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from diffalign.data.records.pair import Pair
 from diffalign.devices.device_memory import peak_bytes
+from diffalign.devices.out_of_memory import explain_out_of_memory, is_out_of_memory
 from diffalign.errors import RunError
 from diffalign.pairs.dataset import DatasetPairs
 from diffalign.policies.policy import Policy
+from diffalign.sharing.write_errors import explain_write_errors
+from diffalign.training.ending import explain_end, saved_when_stopped
 from diffalign.training.export import export
 from diffalign.training.optim.optimizer import learning_rate, set_learning_rate
 from diffalign.training.recipe.load import as_recipe
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.health import first_loss_alarm
 from diffalign.training.report.previews import has_preview_curve, measure_drift, save_previews
+from diffalign.training.report.trackers import KEPT
 from diffalign.training.setup.assemble_run import open_run
-from diffalign.training.state import Run
+from diffalign.training.state import GO_ON, Run
 from diffalign.training.step.batch_order import Visit
 from diffalign.training.step.spike_guard import Verdict
 from diffalign.training.step.step_stats import StepStats
+from diffalign.training.stop import StopNow, StopSignals, stop_signals
+from diffalign.training.storage.run_folder import RunFolder
+
+OPTIMIZER_ADVICE = "Type: --set train.optimizer=adafactor, or train an adapter of a smaller rank"
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Result:
         steps: Optimizer steps done.
         metrics: The last record of ``metrics.jsonl``.
         summary: Sentences about the curves.
+        data_changes: How the data changed while the run was stopped, each a sentence.
         policy: The trained policy, its network unwrapped.
         recipe: The recipe as it was followed: with the precision that ``auto`` became.
     """
@@ -47,6 +58,7 @@ class Result:
     summary: tuple[str, ...]
     policy: Policy
     recipe: Recipe
+    data_changes: tuple[str, ...] = ()
 
 
 def train(
@@ -56,6 +68,7 @@ def train(
     pairs: Sequence[Pair] | DatasetPairs | None = None,
     resume: bool = False,
     check_only: bool = False,
+    resume_on_changed_data: bool = False,
 ) -> Result:
     """Aligns a policy as a recipe says.
 
@@ -65,31 +78,52 @@ def train(
         pairs: Used instead of those that ``recipe.data`` names.
         resume: Continue the run in ``recipe.output``, from its last complete checkpoint, exactly.
         check_only: Print the header and stop: nothing is encoded or written.
+        resume_on_changed_data: Continue the run even if its data is not what it was trained on; header, card and report
+            say so.
 
     Raises:
+        Stopped: Ctrl-C or SIGTERM. A checkpoint of the last step is written.
         RunError: The output folder holds another run, the disk is too small, a loss is not finite, or spikes persist.
         ConfigError, DataError: A name in the recipe is wrong, or its file cannot be read.
     """
-    recipe = as_recipe(recipe)
-    run = open_run(recipe, policy, pairs, resume=resume, check_only=check_only)
-    if check_only:
-        return Result(run.output.folder, None, 0, {}, (), run.policy, run.recipe)
-    if resume:
-        run.resume()
-        run.report.say(f"resumed after step {run.step}")
-    with run.report:
-        if run.step == 0:
-            if recipe.guard.action == "rollback":
-                run.save()  # so that there is always a checkpoint to go back to
-            preview(run)
-        while run.step < recipe.train.steps:
-            run.enter_round()
-            training_step(run)
-    return finish(run)
+    recipe, resume = as_recipe(recipe), resume or resume_on_changed_data
+    with stop_signals() as stop, explain_end(RunFolder(recipe.output), stop):
+        with stop.droppable():
+            run = open_run(
+                recipe, policy, pairs, resume=resume, check_only=check_only, changed_data=resume_on_changed_data
+            )
+            if check_only:
+                return Result(run.output.folder, None, 0, {}, (), run.policy, run.recipe)
+            if resume:
+                run.resume()
+                run.report.say(f"resumed after step {run.step}")
+        with run.report, saved_when_stopped(run, stop):
+            if run.step == 0:
+                if recipe.guard.action == "rollback":
+                    run.save()  # so that there is always a checkpoint to go back to
+                preview(run, stop)
+            while run.step < recipe.train.steps:
+                with stop.droppable():
+                    run.enter_round()
+                training_step(run)
+                stop_where_safe(run, stop)
+                if run.preview_is_due:
+                    preview(run, stop)
+        with stop.droppable():
+            return finish(run, stop)
+
+
+def stop_where_safe(run: Run, stop: StopSignals) -> None:
+    """Between two steps: raises StopNow where any process received a signal.
+
+    Within a spike the run must not save, so it goes on: the spike ends after a few steps.
+    """
+    if not run.guard.streak and stop.agreed(run.accelerator):
+        raise StopNow(agreed=True)
 
 
 def training_step(run: Run) -> None:
-    """Does one optimizer step, then writes the log line, the checkpoint and the preview that are due."""
+    """Does one optimizer step, then writes the log line and the checkpoint that are due."""
     started = time.perf_counter()
     rate = set_rates(run)
     batch = run.order.batch(run.step)
@@ -109,8 +143,6 @@ def training_step(run: Run) -> None:
         log_metrics(run, stats, rate)
     if run.checkpoint_is_due:
         run.save()
-    if run.recipe.previews.every and run.step % run.recipe.previews.every == 0 and not run.is_done:
-        preview(run)
 
 
 def set_rates(run: Run) -> float:
@@ -124,7 +156,8 @@ def set_rates(run: Run) -> float:
 
 def update_weights(run: Run) -> None:
     """Lets the optimizer step, and everything that follows the weights."""
-    run.optimizer.step()
+    with explain_out_of_memory("the optimizer's state is made", OPTIMIZER_ADVICE):
+        run.optimizer.step()
     if run.gradient_computer.fast_slow is not None:
         run.gradient_computer.fast_slow.after_step()
     if run.ema is not None:
@@ -178,7 +211,9 @@ def log_metrics(run: Run, stats: StepStats, rate: float) -> None:
     }
     run.metrics.clear()
     if run.held_out and run.evaluation_is_due:
-        with run.fast_activated():
+        half = max(1, run.gradient_computer.micro_batch_size // 2)
+        advice = f"Type: --resume --set train.micro_batch_size={half}"
+        with run.fast_activated(), explain_out_of_memory("held-out pairs are evaluated", advice):
             record |= run.held_out.evaluate(run.gradient_computer, run.reduce)
     run.logged_step = run.step
     record |= run.speed()
@@ -191,27 +226,47 @@ def log_metrics(run: Run, stats: StepStats, rate: float) -> None:
         run.accelerator.log({name: value for name, value in record.items() if name != "step"}, step=run.step)
 
 
-def preview(run: Run) -> None:
-    """Samples the recipe's prompts, with averaged weights where there are any."""
+def preview(run: Run, stop: StopSignals) -> None:
+    """Samples the recipe's prompts, with averaged weights where there are any.
+
+    A run that has no memory for its previews goes on without them: they do not change it.
+    """
     if run.is_main and run.recipe.previews.prompts:
-        with run.as_shared():
-            config = run.recipe.previews
-            paths = save_previews(run.policy, config, run.output.previews, run.step)
-            if has_preview_curve(run.recipe):
-                problem = measure_drift(run.policy, config, paths, run.output.folder, run.step)
-                if problem:
-                    run.report.say(f"warning: {problem}")
+        alone = (
+            run.accelerator.num_processes == 1
+        )  # the other processes wait, and leave with this one after the next step
+        try:
+            with stop.droppable(alone), run.as_shared(), explain_write_errors(run.output.previews, KEPT):
+                _sample_previews(run)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            run.report.say(
+                f"warning: out of memory while previews are sampled at step {run.step}; the run goes on without them. "
+                "For smaller ones resume with fewer prompts or --set previews.batch=1"
+            )
+            torch.cuda.empty_cache()
     run.accelerator.wait_for_everyone()
 
 
-def finish(run: Run) -> Result:
+def _sample_previews(run: Run) -> None:
+    config = run.recipe.previews
+    paths = save_previews(run.policy, config, run.output.previews, run.step)
+    if has_preview_curve(run.recipe):
+        problem = measure_drift(run.policy, config, paths, run.output.folder, run.step)
+        if problem:
+            run.report.say(f"warning: {problem}")
+
+
+def finish(run: Run, stop: StopSignals) -> Result:
     """Writes the last preview and the file that users share, and prints a summary of the curves."""
-    preview(run)
+    preview(run, stop)
     records = run.metrics_file.records()
     artifact = None
     with run.as_shared():
         if run.is_main:
-            artifact = export(run)
+            with explain_out_of_memory("the result is written", GO_ON), explain_write_errors(run.output.result, KEPT):
+                artifact = export(run)
     summary = tuple(run.health.summary()) if run.is_main else ()
     for sentence in summary:
         run.report.say(sentence)
@@ -227,4 +282,5 @@ def finish(run: Run) -> Result:
     if run.gradient_computer.fast_slow is not None:
         run.gradient_computer.fast_slow.commit()
     metrics = records[-1] if records else {}
-    return Result(run.output.folder, artifact, run.step, metrics, summary, run.policy, run.recipe)
+    changes = run.trained_on.changes
+    return Result(run.output.folder, artifact, run.step, metrics, summary, run.policy, run.recipe, changes)

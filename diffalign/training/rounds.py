@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from diffalign.devices.out_of_memory import explain_out_of_memory
 from diffalign.errors import ConfigError
 from diffalign.pairs.checkpoint_pool import CheckpointPool
 from diffalign.pairs.source import PairSource, RoundContext
@@ -87,9 +88,20 @@ class Rounds:
             number = step // every
             visits = self.order.between(number * every, min((number + 1) * every, self.steps))
             # In the precision of training: a stage is long, and its weights stay, so they are cast once.
-            with self.accelerator.autocast():
+            with explain_out_of_memory(*self._memory_advice(stage)), self.accelerator.autocast():
                 begin(number, visits)
             self.begun[stage] = number
+
+    def _memory_advice(self, stage: str) -> tuple[str, str]:
+        """Returns what a stage does, and what to type where memory does not suffice for it."""
+        if stage == "sample":
+            half = max(1, getattr(self.source, "batch", 1) // 2)
+            return "candidates are sampled", f"Type: --resume --set pairs.batch={half}"
+        return "latents are inverted or weights copied", f"Type: --resume --set train.micro_batch_size={self._half}"
+
+    @property
+    def _half(self) -> int:
+        return max(1, self.gradient_computer.micro_batch_size // 2)
 
     def _sample(self, number: int, visits: list[Visit]) -> None:
         context = RoundContext(

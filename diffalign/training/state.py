@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
+from diffalign.devices.out_of_memory import explain_out_of_memory
 from diffalign.pairs.source import PairSource
 from diffalign.policies.policy import Policy
 from diffalign.training.held_out.evaluate import HeldOut
@@ -26,8 +27,13 @@ from diffalign.training.step.batch_order import BatchOrder
 from diffalign.training.step.gradients import GradientComputer
 from diffalign.training.step.metrics import Metrics
 from diffalign.training.step.spike_guard import SpikeGuard
-from diffalign.training.storage.checkpoint import Snapshot, complete_checkpoints, read_checkpoint, write_checkpoint
+from diffalign.training.storage.checkpoint import Snapshot, read_checkpoint, restoring, write_checkpoint
+from diffalign.training.storage.checkpoint_folder import is_extra
 from diffalign.training.storage.run_folder import RunFolder
+from diffalign.training.storage.trained_on import TrainedOn
+
+GO_ON = "Close other programs and type: --resume"
+"""Advice where memory is used up outside of the computation of a step."""
 
 
 @dataclass
@@ -53,6 +59,7 @@ class Run:
         source: The source of the training pairs.
         held_out: The held-out pairs; None: the recipe names none.
         rounds: What is renewed every so many steps.
+        trained_on: The data of the run, by content, and how it changed.
         step: Number of optimizer steps done.
         rollbacks: Number of times that the weights went back to a checkpoint.
         logged_step: The step of the last log line.
@@ -79,6 +86,7 @@ class Run:
     source: PairSource
     held_out: HeldOut | None
     rounds: Rounds
+    trained_on: TrainedOn
     step: int = 0
     rollbacks: int = 0
     logged_step: int = 0
@@ -101,6 +109,12 @@ class Run:
         """Whether a checkpoint is written after this step. None within a spike: the run must not go back to it."""
         every = self.recipe.checkpoint.every
         return self.is_done or bool(every and self.step % every == 0 and not self.guard.streak)
+
+    @property
+    def preview_is_due(self) -> bool:
+        """Whether previews are sampled after this step; those of the last step belong to the end of the run."""
+        every = self.recipe.previews.every
+        return bool(every and self.step % every == 0 and not self.is_done)
 
     @property
     def evaluation_is_due(self) -> bool:
@@ -135,12 +149,14 @@ class Run:
         fast_slow = self.gradient_computer.fast_slow
         return nullcontext() if fast_slow is None else fast_slow.fast_activated()
 
-    def save(self) -> None:
-        """Writes a checkpoint."""
+    def save(self, extra: bool = False) -> None:
+        """Writes a checkpoint; an ``extra`` one because the run was stopped."""
         window = self.metrics.state(self.reduce)  # takes part in a reduction, so on every process
         if self.is_main:
             self.metrics_file.sync()
-            write_checkpoint(self.output.checkpoints, self._snapshot(window), self.recipe.checkpoint.keep)
+            with explain_out_of_memory(f"the checkpoint of step {self.step} is written", GO_ON):
+                snapshot = replace(self._snapshot(window), run=self.output.run_id(), extra=extra)
+                write_checkpoint(self.output.checkpoints, snapshot, self.recipe.checkpoint.keep)
         self.saved_step = self.step
         self.accelerator.wait_for_everyone()
 
@@ -162,6 +178,7 @@ class Run:
             "rollbacks": self.rollbacks,
             "looked": self.logged_step,
             "metrics_bytes": self.metrics_file.size(),
+            **self.trained_on.facts(),
         }
         return Snapshot(self.step, {name: group for name, group in groups.items() if group}, facts)
 
@@ -179,15 +196,12 @@ class Run:
 
     def resume(self) -> None:
         """Restores the last complete checkpoint, exactly; without one, the beginning."""
-        checkpoints = complete_checkpoints(self.output.checkpoints)
+        checkpoints = self.output.own_checkpoints()
         snapshot = read_checkpoint(checkpoints[-1]) if checkpoints else None
         if snapshot is not None:
-            self._restore_weights(snapshot)
-            self.step = self.timed_step = self.saved_step = snapshot.step
-            self.rollbacks, self.logged_step = snapshot.facts["rollbacks"], snapshot.facts["looked"]
-            self.guard.load_state(snapshot.facts["guard"])
-            if self.is_main:  # the saved window is the sum over processes, so one of them takes it
-                self.metrics.load_state(snapshot.facts["window"], self.accelerator.device)
+            with restoring(checkpoints[-1]):
+                self._restore_weights(snapshot)
+                self._restore_counts(snapshot)
         if self.is_main:
             self.metrics_file.cut(snapshot.facts["metrics_bytes"] if snapshot else 0)
         self.accelerator.wait_for_everyone()
@@ -195,14 +209,27 @@ class Run:
 
     def roll_back(self) -> int:
         """Restores weights and optimizer of the last checkpoint and returns its step. The count of steps continues: the
-        batches in between are not used again, and the plan of visits stays the same.
+        batches in between are not used again, and the plan of visits stays the same. A checkpoint that a stop wrote is
+        passed over, so that a run that was stopped and resumed goes back as far as one that was not.
         """
         self.accelerator.wait_for_everyone()
-        snapshot = read_checkpoint(complete_checkpoints(self.output.checkpoints)[-1])
-        self._restore_weights(snapshot)
+        path = [path for path in self.output.own_checkpoints() if not is_extra(path)][-1]
+        snapshot = read_checkpoint(path)
+        with restoring(path):
+            self._restore_weights(snapshot)
         self.rollbacks += 1
         self.guard.reset_streak()
         return snapshot.step
+
+    def _restore_counts(self, snapshot: Snapshot) -> None:
+        facts = snapshot.facts
+        self.step = self.timed_step = self.saved_step = snapshot.step
+        self.rollbacks, self.logged_step = int(facts["rollbacks"]), int(facts["looked"])
+        self.guard.load_state(facts["guard"])
+        if int(facts["metrics_bytes"]) < 0:
+            raise ValueError("metrics_bytes is negative")
+        if self.is_main:  # the saved window is the sum over processes, so one of them takes it
+            self.metrics.load_state(facts["window"], self.accelerator.device)
 
     def _restore_weights(self, snapshot: Snapshot) -> None:
         wrapped, self.policy.module = self.policy.module, self.module

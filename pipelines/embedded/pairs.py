@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diffalign.sharing.json_lines import text_lines, write_json_lines
+from diffalign.sharing.json_lines import intact_values, text_lines, write_json_lines
 from pipelines.embedded import measure, scenes, training_utils
 
 FIRST_SEED = 1_000_000
@@ -98,6 +98,13 @@ def choose(scores: np.ndarray, gap: float, per_prompt: int) -> list[tuple[int, i
     return pairs
 
 
+def earlier_images(folder: Path) -> list[Path]:
+    """Returns the images of an earlier call, which its metadata name."""
+    rows = [row for row in intact_values(folder / "metadata.jsonl") if isinstance(row, dict)]
+    names = {Path(row[f"{role}_file_name"]).name for row in rows for role in ("chosen", "rejected")}
+    return [folder / "images" / name for name in names]
+
+
 def write_pairs(args: argparse.Namespace) -> None:
     """Draws and scores images, chooses pairs, and writes their folder."""
     prompts = text_lines(args.assets / "prompts" / "train.txt")
@@ -110,8 +117,8 @@ def write_pairs(args: argparse.Namespace) -> None:
     chosen = choose(scores, args.gap, args.per_prompt)
     folder, rows = args.assets / "pairs" / "train", []
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    for stale in (folder / "images").glob("*.png"):
-        stale.unlink()
+    for stale in earlier_images(folder):
+        stale.unlink(missing_ok=True)
     for prompt, *pair in chosen:
         row = {"prompt": prompts[prompt]}
         for name, i in zip(("chosen", "rejected"), pair, strict=True):

@@ -81,7 +81,7 @@ def test_a_disk_that_is_too_small_raises_an_error_before_anything_is_written(tmp
 
 
 def test_a_leftover_of_an_interrupted_writer_is_no_entry_and_is_removed(tmp_path):
-    leftover = tmp_path / ".checkpoint-000000.safetensors.1234.safetensors"
+    leftover = tmp_path / ".checkpoint-000000.safetensors.12ab34cd.safetensors"
     leftover.write_bytes(b"half")
     pool = CheckpointPool(tmp_path)
     assert pool.indices() == []

@@ -18,13 +18,17 @@ def test_an_interrupted_write_leaves_the_old_file_unchanged(tmp_path):
     assert target.read_text() == "old" and list(target.parent.iterdir()) == [target]
 
 
-def test_a_folder_is_replaced_as_a_whole(tmp_path):
+def test_a_folder_is_replaced_as_a_whole_and_files_of_others_stay(tmp_path):
     target = replace_folder(tmp_path / "model", lambda path: (path / "a").write_text("1"))
     with pytest.raises(KeyboardInterrupt):
         replace_folder(target, broken)
     assert [item.name for item in target.iterdir()] == ["a"]
     replace_folder(target, lambda path: (path / "b").write_text("2"))
-    assert [item.name for item in target.iterdir()] == ["b"] and list(tmp_path.iterdir()) == [target]
+    assert sorted(item.name for item in target.iterdir()) == ["a", "b"] and list(tmp_path.iterdir()) == [target]
+    (target / "notes").mkdir()
+    (target / "notes" / "mine.txt").write_text("mine")
+    replace_folder(target, lambda path: ((path / "notes").mkdir(), (path / "b").write_text("3")))
+    assert (target / "notes" / "mine.txt").read_text() == "mine" and (target / "b").read_text() == "3"
 
 
 def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
@@ -40,7 +44,7 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_pa
         real(source, goal)
 
     monkeypatch.setattr(os, "replace", second_fails)
-    with pytest.raises(OSError, match="input/output"):
+    with pytest.raises(RunError, match=r"input/output.*disk reports an error"):
         replace_folder(target, lambda path: (path / "b").write_text("2"))
     assert [item.name for item in target.iterdir()] == ["a"]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffalign.policies.diffusion.policy import ImagePolicy
-from diffalign.training.storage.checkpoint import complete_checkpoints
+from diffalign.training.storage.checkpoint_folder import complete_checkpoints
 from tests.training.tiny_runs import losses, run, state
 
 SEPPO = {

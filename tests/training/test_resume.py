@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from diffalign.training.loop import train
-from diffalign.training.storage.checkpoint import complete_checkpoints, read_checkpoint
+from diffalign.training.storage.checkpoint import read_checkpoint
+from diffalign.training.storage.checkpoint_folder import complete_checkpoints
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.errors import ConfigError
 from diffalign.pairs.checkpoint_pool import CheckpointPool, select
 from diffalign.training.loop import train
-from diffalign.training.storage.checkpoint import complete_checkpoints
+from diffalign.training.storage.checkpoint_folder import complete_checkpoints
 from tests.training.test_resume import metrics, same, start
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 

@@ -16,7 +16,7 @@ from diffalign.training.recipe.load import make_recipe
 from diffalign.training.step.batch_order import BatchOrder
 from diffalign.training.step.gradients import GradientComputer
 from diffalign.training.step.kto_baseline import MismatchedPairs, mismatched_pairs
-from diffalign.training.storage.checkpoint import complete_checkpoints
+from diffalign.training.storage.checkpoint_folder import complete_checkpoints
 from tests.tiny_text import chat_pairs, tiny_llm
 from tests.training.test_resume import metrics, same, start
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe

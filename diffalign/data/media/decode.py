@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError
 
 MAX_PIXELS = 64_000_000
+MAX_DIGESTS = 2**17
+"""Digests of files that are remembered: about 40 MB of memory."""
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 _ORIENTATION_TAG, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
 _ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -55,11 +58,31 @@ def media_bytes(media: Media) -> bytes:
 def media_digest(media: Media) -> str:
     """Returns 32 hexadecimal digits of the content: equal bytes have equal digests, wherever they are stored.
 
-    The digest of a :class:`CachedCandidate` is that of its handle: its tensors are not read.
+    The digest of a :class:`CachedCandidate` is that of its handle: its tensors are not read. Digests of files are
+    remembered while the file keeps its size and its time, because several parts of a run ask for them.
     """
     if isinstance(media, CachedCandidate):
         return media.digest()
-    return hashlib.blake2b(media_bytes(media), digest_size=16).hexdigest()
+    stamp = _file_stamp(media) if isinstance(media, (Path, TableCell)) else None
+    if stamp is None:
+        return hashlib.blake2b(media_bytes(media), digest_size=16).hexdigest()
+    known = _file_digests.get(media)
+    if known is None or known[0] != stamp:
+        known = stamp, hashlib.blake2b(media_bytes(media), digest_size=16).hexdigest()
+        if len(_file_digests) < MAX_DIGESTS:
+            _file_digests[media] = known
+    return known[1]
+
+
+def _file_stamp(media: Path | TableCell) -> tuple[int, ...] | None:
+    try:
+        facts = os.stat(media if isinstance(media, Path) else media.file)
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+_file_digests: dict[Media, tuple[tuple[int, ...], str]] = {}
 
 
 def decoded_digest(media: Media) -> str:

@@ -1,7 +1,7 @@
 """The progress file of a long pass over a data set, from which a killed command resumes.
 
 The file is ``FILE.part`` next to the final output. Its first line holds everything that determines the rows; a file
-with another first line is ignored and overwritten.
+with other values there is ignored and overwritten, and one whose first line is no such line is of others and is kept.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.data.records.pair import Pair
+from diffalign.errors import RunError
 from diffalign.sharing.atomic import write_atomically
 from diffalign.sharing.json_lines import intact_values, json_line
+
+LONGEST_HEAD = 2**20
+"""Characters of the first line that are read."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -25,6 +29,9 @@ class ProgressFile:
     Args:
         target: The final output file; None keeps the rows in memory only.
         made_by: What determines the rows: model, weights, settings.
+
+    Raises:
+        RunError: There is a file of this name that no such pass wrote.
     """
 
     def __init__(self, target: Path | None, made_by: Mapping[str, Any]) -> None:
@@ -32,6 +39,7 @@ class ProgressFile:
         self._path = target.with_name(target.name + ".part") if target is not None else None
         self._made_by = json.loads(json.dumps(dict(made_by), default=str))
         if self._path is not None and self._path.is_file():
+            check_is_progress(self._path, self._made_by)
             self._read(self._path)
 
     def missing(self, pairs: Sequence[Pair], size: int) -> Iterator[list[Pair]]:
@@ -88,6 +96,21 @@ class ProgressFile:
                 self.rows[str(name)] = dict(row)
         if self.rows:
             self._write(path)
+
+
+def check_is_progress(path: Path, made_by: Mapping[str, Any]) -> None:
+    """Raises RunError for a file that is no progress of a pass like this one: it would be overwritten and removed."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        first = file.readline(LONGEST_HEAD)
+    try:
+        known = not first.strip() or set(json.loads(first)) == set(made_by)
+    except (ValueError, TypeError, RecursionError):
+        known = False
+    if not known:
+        raise RunError(
+            f"{path} is in the way: it would hold the progress of this command, but another program wrote it. Rename "
+            "it, or give another output."
+        )
 
 
 def _line(name: str, row: Mapping[str, Any]) -> str:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 import warnings
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ from diffalign.errors import RunError
 
 SHARD_BYTES = 64 * 2**20
 OPEN_SHARDS = 32
+SHARD = re.compile(r"[0-9a-f]+-\d+-[0-9a-f]{8}\.safetensors")
+"""Names of shards. Files of other names are of others, and are left alone."""
+MAKER_FILE, MAKER = "maker.txt", re.compile(r"[0-9a-f]{16}")
+"""The file that describes a maker, and the names of makers' folders."""
 ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which a half-written file cannot belong to a running writer."""
 
@@ -65,7 +70,7 @@ class TensorCache:
         self._open_shards: OrderedDict[str, tuple[Any, Mapping[str, int]]] = OrderedDict()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            maker_file = self.folder / "maker.txt"
+            maker_file = self.folder / MAKER_FILE
             if not maker_file.exists():
                 maker_file.write_text(maker + "\n", encoding="utf-8")
         except OSError as error:
@@ -97,7 +102,7 @@ class TensorCache:
     def refresh(self) -> None:
         """Lists shards that other processes have finished since. A damaged shard is renamed."""
         for path in sorted(self.folder.glob("*.safetensors")):
-            if path.name not in self._listed_shards:
+            if SHARD.fullmatch(path.name) and path.name not in self._listed_shards:
                 self._list_shard(path)
 
     def get(self, key: str) -> dict[str, Tensor] | None:
@@ -209,10 +214,28 @@ class TensorCache:
         """Removes files that killed writers left, and damaged files, when they are more than a day old."""
         for path in [*self.folder.glob(f"*{PART}"), *self.folder.glob("*.damaged")]:
             try:
-                if time.time() - path.stat().st_mtime > ABANDONED_AFTER:
+                if is_cache_file(path.name) and time.time() - path.stat().st_mtime > ABANDONED_AFTER:
                     path.unlink()
             except OSError:
                 continue
+
+
+def is_cache_file(name: str) -> bool:
+    """Returns whether a cache writes files of this name into a maker's folder: shards, unfinished or damaged ones."""
+    stem = name.removesuffix(PART)
+    stem = stem.removesuffix(".damaged") + ".safetensors" if stem.endswith(".damaged") else stem
+    return name == MAKER_FILE or SHARD.fullmatch(stem) is not None
+
+
+def remove_caches(folder: Path) -> None:
+    """Removes the caches of all makers in a folder, and what is then empty. Files of others stay."""
+    for maker in folder.iterdir():
+        for path in maker.iterdir() if MAKER.fullmatch(maker.name) and maker.is_dir() else ():
+            if is_cache_file(path.name):
+                path.unlink(missing_ok=True)
+    for empty in (*folder.iterdir(), folder):
+        with suppress(OSError):
+            empty.rmdir()
 
 
 class Writer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from diffalign.text_files import read_text_file
 from diffalign.yaml_text import read_yaml
 
 INDEX = "curriculum.yaml"
+STAGE = re.compile(r"stage-\d+\.jsonl")
 REFERENCES = ("previous_stage", "fixed")
 _HEAD = """# Stages of `diffalign data curriculum`, trained one after the other:
 #   python -m pipelines.curriculum RECIPE --stages {folder}
@@ -46,7 +48,7 @@ class StageFiles:
 
 
 def write_stages(folder: str | Path, curriculum: Curriculum, reference: str = "previous_stage") -> StageFiles:
-    """Writes ``stage-1.jsonl``, ... and :data:`INDEX`, and removes further stages of an earlier call.
+    """Writes ``stage-1.jsonl``, ... and :data:`INDEX`, and removes further stages that an earlier :data:`INDEX` names.
 
     Raises:
         UserError: ``reference`` is unknown.
@@ -55,11 +57,11 @@ def write_stages(folder: str | Path, curriculum: Curriculum, reference: str = "p
 
     check_reference(reference)
     folder = Path(folder).expanduser()
+    earlier = _earlier_stages(folder)
     files = [folder / f"stage-{number}.jsonl" for number in range(1, len(curriculum.stages) + 1)]
     pairs = [write_pairs(file, stage) for file, stage in zip(files, curriculum.stages, strict=True)]
-    for file in folder.glob("stage-*.jsonl"):
-        if file not in files:
-            file.unlink()
+    for file in set(earlier) - set(files):
+        file.unlink(missing_ok=True)
     rows = [{"file": file.name, "pairs": count} for file, count in zip(files, pairs, strict=True)]
     text = _HEAD.format(folder=folder.name) + yaml.safe_dump({"reference": reference, "stages": rows}, sort_keys=False)
     write_atomically(folder / INDEX, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -92,6 +94,15 @@ def read_stages(folder: str | Path) -> StageFiles:
         if not is_file(file):
             raise DataError(f"{path} names '{file.name}', which does not exist. Make the stages again.")
     return stages
+
+
+def _earlier_stages(folder: Path) -> list[Path]:
+    """Returns the files of an earlier call, none where its index is missing or damaged."""
+    try:
+        stages = read_stages(folder)
+    except UserError:
+        return []
+    return [file for file in stages.files if STAGE.fullmatch(file.name) and file.parent == folder]
 
 
 def check_reference(reference: str) -> None:

@@ -104,8 +104,16 @@ _CHART_SPECS = (
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads the rows of ``metrics.jsonl``. A missing file has no rows, and a line truncated by a kill is skipped."""
-    return [row for row in intact_values(path) if isinstance(row, dict)]
+    """Reads the rows of ``metrics.jsonl``. A missing file has no rows; a line that is no record of a step, as one that
+    a kill truncated, is skipped, and so are values that are no numbers.
+    """
+    rows = (row for row in intact_values(path) if isinstance(row, dict) and _is_number(row.get("step")))
+    return [{name: value for name, value in row.items() if _is_number(value)} for row in rows]
+
+
+def _is_number(value: object) -> bool:
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    return whole or isinstance(value, float)
 
 
 def charts(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:

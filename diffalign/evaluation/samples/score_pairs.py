@@ -14,6 +14,7 @@ from typing import Any
 
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import Media, Pair, PairSet
+from diffalign.data.records.progress_file import check_is_progress
 from diffalign.data.records.score_table import (
     Rows,
     ScoreTable,
@@ -171,6 +172,8 @@ def _read_complete(path: Path, head: Mapping[str, str]) -> Rows:
 def _read_partial(part: Path, head: Mapping[str, str]) -> dict[str, tuple[float, ...]]:
     """Reads the rows of an interrupted call, without a truncated last line; none if the scorer was another one."""
     rows: dict[str, tuple[float, ...]] = {}
+    if part.is_file():
+        check_is_progress(part, head)
     values = intact_values(part)
     if next(values, None) != head:
         return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from diffalign.devices.device_memory import available_bytes, format_bytes
 from diffalign.losses import Objective, equivalent_betas
@@ -25,11 +25,15 @@ def header(
     processes: int,
     micro: int,
     precision: str,
+    changes: Sequence[str] = (),
 ) -> str:
-    """Returns one line each for model, data, the four choices, batches, beta in other conventions, and memory."""
+    """Returns one line each for model, data, the four choices, batches, beta in other conventions, and memory.
+
+    ``changes`` are sentences on how the data changed while the run was stopped.
+    """
     rows = {
         **policy.describe(),
-        "data": data.summary(),
+        "data": "; ".join([data.summary(), *changes]),
         "method": f"{recipe.method or 'own choice'}: {_parts(recipe, loss)}",
         "batch": batch_line(recipe, len(data), processes, micro),
         "optimizer": _optimizer_line(recipe),

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.errors import ConfigError, near_miss
-from diffalign.sharing.json_lines import intact_values, json_line
+from diffalign.evaluation.report.training_curves import read_metrics
+from diffalign.sharing.json_lines import json_line
+from diffalign.sharing.write_errors import explain_write_errors
 
 PACKAGES = {
     "tensorboard": "tensorboard",
@@ -39,6 +41,9 @@ def check_trackers(names: Iterable[str]) -> list[str]:
     return list(names)
 
 
+KEPT = "the checkpoints are intact, and the run goes on from the last one with --resume"
+
+
 class MetricsFile:
     """A file with one JSON object per line; each line is passed to the system before the next step begins."""
 
@@ -46,8 +51,8 @@ class MetricsFile:
         self.path = path
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Adds a line."""
-        with self.path.open("a", encoding="utf-8") as file:
+        """Adds a line. Raises RunError where the disk is full or the file cannot be written."""
+        with explain_write_errors(self.path, KEPT), self.path.open("a", encoding="utf-8") as file:
             file.write(json_line(record))
 
     def size(self) -> int:
@@ -55,17 +60,17 @@ class MetricsFile:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def sync(self) -> None:
-        """Waits until every line is on the disk."""
+        """Waits until every line is on the disk. Raises RunError as :meth:`append`."""
         if self.path.exists():
-            with self.path.open("rb") as file:
+            with explain_write_errors(self.path, KEPT), self.path.open("rb") as file:
                 os.fsync(file.fileno())
 
     def cut(self, size: int) -> None:
         """Drops everything after ``size`` bytes: lines of steps that a resumed run repeats."""
         if self.size() > size:
-            with self.path.open("r+b") as file:
+            with explain_write_errors(self.path, KEPT), self.path.open("r+b") as file:
                 file.truncate(size)
 
     def records(self) -> list[dict[str, Any]]:
-        """Returns all lines so far."""
-        return list(intact_values(self.path))
+        """Returns all lines so far that hold a record."""
+        return read_metrics(self.path)

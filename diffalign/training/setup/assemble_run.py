@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from diffalign.data.records.pair import Pair
+from diffalign.devices.out_of_memory import explain_out_of_memory
 from diffalign.pairs.dataset import DatasetPairs
 from diffalign.policies.policy import Policy
+from diffalign.training.processes import from_main
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.header import header
 from diffalign.training.report.progress import ProgressReport
@@ -18,7 +21,10 @@ from diffalign.training.setup.open_accelerator_and_policy import open_accelerato
 from diffalign.training.setup.prepare import prepare_run
 from diffalign.training.setup.resolve_mixed_precision import settle_precision
 from diffalign.training.state import Run
-from diffalign.training.storage.run_folder import RunFolder, check_output, dump, flat
+from diffalign.training.storage.check_output import check_output
+from diffalign.training.storage.run_folder import RunFolder
+from diffalign.training.storage.stored_recipe import dump, flat
+from diffalign.training.storage.trained_on import TrainedOn, trained_on
 
 
 def open_run(
@@ -28,6 +34,7 @@ def open_run(
     *,
     resume: bool,
     check_only: bool,
+    changed_data: bool = False,
 ) -> Run:
     """Opens a run and prints its header. With ``check_only`` nothing is encoded, written or moved.
 
@@ -37,6 +44,7 @@ def open_run(
         pairs: Taken instead of the recipe's data.
         resume: Whether the run in the output folder continues.
         check_only: Stop after the header.
+        changed_data: Whether a resumed run may continue on other data.
     """
     output = RunFolder(recipe.output)
     check_trackers(recipe.log.trackers)
@@ -44,10 +52,21 @@ def open_run(
     recipe, precision = settle_precision(recipe, output)
     accelerator = open_accelerator(recipe, output)
     processes = accelerator.num_processes
-    bound = bind_recipe(recipe, pairs)
-    model = open_policy(recipe, policy, bound, processes)
-    schedule = schedule_batches(recipe.train, bound, model.policy, processes)
     report = ProgressReport(recipe.train.steps, active=accelerator.is_main_process)
+    bound = bind_recipe(recipe, pairs)
+    read = partial(
+        trained_on,
+        output,
+        bound.source.pairs,
+        bound.ranges,
+        resume=resume,
+        changed=changed_data,
+        progress=report.preparing,
+    )
+    data: TrainedOn = from_main(accelerator, read)
+    with explain_out_of_memory("the model is opened", "Take a smaller model, or free some memory"):
+        model = open_policy(recipe, policy, bound, processes)
+    schedule = schedule_batches(recipe.train, bound, model.policy, processes)
     report.say(
         header(
             recipe,
@@ -57,14 +76,17 @@ def open_run(
             processes=processes,
             micro=schedule.micro_batch,
             precision=precision.summary,
+            changes=data.changes,
         )
     )
+    if data.notice:
+        report.say(f"notice: {data.notice}")
     report.say(f"example  {model.policy.show(bound.source.pairs[0])}")
     if precision.warning:
         report.say(f"warning: {precision.warning}")
     if not check_only:
         prepare_run(recipe, accelerator, model, bound, schedule, output, report)
-    run = build_run(recipe, accelerator, model, bound, schedule, output, report)
+    run = build_run(recipe, accelerator, model, bound, schedule, output, report, data)
     if recipe.log.trackers and not check_only:
         settings = {key: value if isinstance(value, PLAIN) else str(value) for key, value in flat(dump(recipe)).items()}
         accelerator.init_trackers("diffalign", config=settings)

@@ -5,7 +5,7 @@ Nothing is loaded onto a device here and nothing is written, so a mistake in a r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from diffalign.data.records.pair import Pair
@@ -31,12 +31,14 @@ class BoundRecipe:
         label: Returns the labels of pairs.
         source: The source of the training pairs.
         held_out: The held-out pairs; None: the recipe names none.
+        ranges: Smallest and largest scores of the training data.
     """
 
     loss: Objective
     label: Labeller
     source: PairSource
     held_out: HeldOut | None
+    ranges: Mapping[str, tuple[float, float]]
 
 
 def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> BoundRecipe:
@@ -64,7 +66,7 @@ def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> 
     for examples in ([] if source.every else source.pairs, held_out.pairs if held_out else []):
         check_answers(loss, examples)
         rewards_of(loss, examples)
-    return BoundRecipe(loss, label, source, held_out)
+    return BoundRecipe(loss, label, source, held_out, rows.ranges)
 
 
 def _read_rows(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> DatasetPairs:

@@ -21,6 +21,7 @@ from diffalign.training.step.gradients import GradientComputer
 from diffalign.training.step.metrics import Metrics
 from diffalign.training.step.spike_guard import SpikeGuard
 from diffalign.training.storage.run_folder import RunFolder
+from diffalign.training.storage.trained_on import TrainedOn
 
 
 def build_run(
@@ -31,6 +32,7 @@ def build_run(
     schedule: BatchSchedule,
     output: RunFolder,
     report: ProgressReport,
+    data: TrainedOn,
 ) -> Run:
     """Returns the run, before its first step."""
     train, loss = recipe.train, bound.loss
@@ -83,6 +85,7 @@ def build_run(
         source=bound.source,
         held_out=bound.held_out,
         rounds=rounds,
+        trained_on=data,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from diffalign.data.records.lazy_pairs import concat_pairs
+from diffalign.devices.out_of_memory import explain_out_of_memory
 from diffalign.policies.policy import Policy
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.progress import ProgressReport
@@ -60,8 +61,9 @@ def _fill_caches(
 ) -> None:
     """Encodes every pair, and computes what a stored reference returns at every visit of the run."""
     pairs = concat_pairs(bound.source.pairs, bound.held_out.pairs if bound.held_out else [])
-    for line in policy.prepare(pairs, report.preparing):
-        report.say(line)
+    with explain_out_of_memory("the pairs are encoded", _encoding_advice(recipe)):
+        for line in policy.prepare(pairs, report.preparing):
+            report.say(line)
     if bound.source.every:  # the pairs of later rounds are unknown here
         return
     batches = _planned_batches(recipe.train.steps, policy, bound, schedule)
@@ -79,7 +81,8 @@ def _fill_caches(
         for index, visit in batch
         for draw in range(schedule.draws)
     ]
-    with accelerator.autocast():
+    advice = f"Type: --resume --set train.micro_batch_size={max(1, schedule.micro_batch // 2)}"
+    with explain_out_of_memory("the reference's numbers are computed", advice), accelerator.autocast():
         policy.prepare_reference(
             pairs,
             visits,
@@ -88,6 +91,11 @@ def _fill_caches(
             progress=report.preparing,
             prompts="prompts" in bound.loss.needs,
         )
+
+
+def _encoding_advice(recipe: Recipe) -> str:
+    batch = getattr(recipe.model, "encode_batch", 1)
+    return f"Type: --resume --set model.encode_batch={batch // 2}" if batch > 1 else "Use smaller images or texts"
 
 
 def _planned_batches(steps: int, policy: Policy, bound: BoundRecipe, schedule: BatchSchedule) -> list[list[Visit]]:

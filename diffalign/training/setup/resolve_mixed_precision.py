@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from diffalign.devices.bf16_support import Bf16, try_bf16
 from diffalign.training.recipe.schema import Recipe
-from diffalign.training.storage.run_folder import RunFolder, stored_precision
+from diffalign.training.storage.run_folder import RunFolder
+from diffalign.training.storage.stored_recipe import stored_precision
 
 NAMES = {"no": "float32", "bf16": "bf16", "fp16": "fp16"}
 """Names of the recipe's values in headers and cards."""
@@ -41,7 +42,7 @@ def settle_precision(recipe: Recipe, output: RunFolder) -> tuple[Recipe, Precisi
     precision: str = recipe.train.mixed_precision
     if precision in ("no", "fp16"):
         return recipe, Precision(NAMES[precision])
-    stored = stored_precision(output)
+    stored = stored_precision(output.recipe)
     found = _everywhere()
     summary = NAMES[precision] if precision == "bf16" else ""
     if precision == "auto":

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from diffalign.data.records.pair import Pair
+from diffalign.devices.out_of_memory import is_out_of_memory
 from diffalign.losses import Objective
 from diffalign.policies.policy import Policy
 from diffalign.training.step.batch_order import Visit, micro_batches, process_share
@@ -92,7 +93,9 @@ class GradientComputer:
                     with self._synchronised(is_last=visits is pieces[-1]):
                         results.append(micro_batch_step(self, visits, scale, numbers, group_factors))
                 break
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 check_that_halving_helps(self.micro_batch_size, self.accelerator.num_processes)
             self._halve_micro_batches()  # after `except`: by then the tensors of the failed attempt are freed
         self._update_running_state(results)

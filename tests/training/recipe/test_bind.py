@@ -12,7 +12,7 @@ from diffalign.training.loop import train
 from diffalign.training.recipe.bind import bind_pairs
 from diffalign.training.recipe.load import load_recipe, make_recipe
 from diffalign.training.recipe.model_kinds import MODELS
-from diffalign.training.storage.run_folder import dump
+from diffalign.training.storage.stored_recipe import dump
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
 BASE = {

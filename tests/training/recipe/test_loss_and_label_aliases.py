@@ -6,7 +6,9 @@ import yaml
 from diffalign.labels import LABEL_ALIASES, LABELS
 from diffalign.losses import LOSS_ALIASES, LOSSES
 from diffalign.training.recipe.load import make_recipe
-from diffalign.training.storage.run_folder import RunFolder, check_output, claim_output, dump
+from diffalign.training.storage.check_output import check_output
+from diffalign.training.storage.run_folder import RunFolder, claim_output
+from diffalign.training.storage.stored_recipe import dump
 
 BASE = {
     "model": {"path": "somewhere"},

@@ -10,7 +10,8 @@ from diffalign.pairs import DatasetPairs
 from diffalign.training.loop import train
 from diffalign.training.step.gradients import GradientComputer
 from diffalign.training.step.skip_zero_weight_pairs import SkippedPairs
-from diffalign.training.storage.checkpoint import complete_checkpoints, read_checkpoint
+from diffalign.training.storage.checkpoint import read_checkpoint
+from diffalign.training.storage.checkpoint_folder import complete_checkpoints
 from tests.training.test_resume import metrics
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 

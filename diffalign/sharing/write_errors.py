@@ -1,0 +1,56 @@
+"""Sentences for errors of the system while files are written: a full disk, no permission, something in the way."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from diffalign.errors import RunError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EROFS, errno.EPERM)
+IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_OS_ERROR = re.compile(r"os error (\d+)")
+
+
+@contextmanager
+def explain_write_errors(path: Path, kept: str = "an earlier file of this name is unchanged") -> Iterator[None]:
+    """Raises RunError in place of the errors that the system or safetensors raises while ``path`` is written.
+
+    Args:
+        path: The file or folder.
+        kept: What is still there, for the message.
+    """
+    try:
+        yield
+    except Exception as error:
+        if (sentence := write_error(path, error, kept)) is None:
+            raise
+        raise RunError(sentence) from error
+
+
+def write_error(path: Path, error: Exception, kept: str) -> str | None:
+    """Returns the message for an error of writing, or None where it is of another kind."""
+    number, text = error_number(error), str(error)
+    if number in FULL or "No space left" in text:
+        return f"{path} could not be written: the disk is full. Free some space or give another folder; {kept}."
+    if number in FORBIDDEN:
+        return f"{path} could not be written ({text}). Give a folder that you may write to; {kept}."
+    if number in IN_THE_WAY:
+        return (
+            f"{path} could not be written ({text}): a file or folder of that name is in the way. Give another output."
+        )
+    if number == errno.EIO:
+        return f"{path} could not be written ({text}): the disk reports an error. Give another disk; {kept}."
+    return None
+
+
+def error_number(error: Exception) -> int | None:
+    """Returns the number of a system's error; safetensors states it only in its text."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = _OS_ERROR.search(str(error))
+    return int(found[1]) if found else None
