@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from diffalign.evaluation.stats.last_records import ENOUGH_PAIRS, WINDOW, accuracy_by_level
 from diffalign.sharing.json_lines import intact_values
 
 # Placeholder colours for matplotlib, and the page's CSS colours that replace them (with a fallback outside a page).
@@ -130,21 +131,24 @@ def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
 def _curves(rows: Sequence[Mapping[str, Any]], spec: _ChartSpec) -> Chart | None:
     steps = _column(rows, "step")
     steps = np.where(np.isfinite(steps), steps, np.arange(len(rows)))
-    drawn = [(label, _column(rows, column)) for column, label in spec.series]
-    drawn = [(label, values) for label, values in drawn if np.isfinite(values).any()]
+    drawn = [(label, column, _column(rows, column)) for column, label in spec.series]
+    drawn = [(label, column, values) for label, column, values in drawn if np.isfinite(values).any()]
     if not drawn or (spec.unless and np.isfinite(_column(rows, spec.unless)).any()):
         return None
     figure, axes = blank()
-    ends = []
-    for (label, values), colour in zip(drawn, (FIRST, SECOND)):  # noqa: B905
+    means, evaluated = [], []
+    for (label, column, values), colour in zip(drawn, (FIRST, SECOND)):  # noqa: B905
         finite = np.isfinite(values)
         x, y = steps[finite], values[finite]
         keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MAX_POINTS)).round().astype(int))
         smooth = _smooth(y)
         axes.plot(x[keep], y[keep], color=colour, alpha=0.28, linewidth=0.8)
         axes.plot(x[keep], smooth[keep], color=colour, linewidth=1.8, label=label, marker="o" if len(x) == 1 else None)
-        tail = y[-max(1, len(y) // 10) :].mean()
-        ends.append(f"{label} {tail:.3g}" if len(drawn) > 1 else f"{tail:.3g}")
+        of = f"{label} " if len(drawn) > 1 else ""
+        if column.startswith("eval_"):
+            evaluated.append(f"{of}{y[-1]:.3g}")
+        else:
+            means.append(f"{of}{y[-WINDOW:].mean():.3g}")
     not_finite = sum(_is_not_finite(row.get(column)) for row in rows for column, _ in spec.series)
     if spec.level is not None:
         axes.axhline(spec.level, color=INK, linewidth=0.8, linestyle=(0, (3, 3)), alpha=0.6)
@@ -153,7 +157,12 @@ def _curves(rows: Sequence[Mapping[str, Any]], spec: _ChartSpec) -> Chart | None
     if len(drawn) > 1:
         axes.legend(frameon=False, labelcolor=INK, fontsize=8.5, loc="best", handlelength=1.2)
     axes.set_xlabel("step", color=INK, fontsize=8.5)
-    caption = f"{spec.caption} Last tenth: {', '.join(ends)}."
+    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    caption = spec.caption
+    if means:
+        caption += f" Mean of the last {min(WINDOW, len(rows))} records: {', '.join(means)}."
+    if evaluated:
+        caption += f" Last evaluation: {', '.join(evaluated)}."
     if not_finite:
         caption += f" {not_finite} logged values were not finite."
     return Chart(spec.title, as_svg(figure, spec.title), caption)
@@ -174,30 +183,35 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _accuracy_by_level(rows: Sequence[Mapping[str, Any]]) -> Chart | None:
-    """Draws the accuracy by noise level over the last fifth of the run, which has enough pairs for every bin."""
-    names = sorted({key for row in rows for key in row if str(key).startswith("accuracy/level_")})
-    last = rows[-max(1, len(rows) // 5) :]
-    bars = []
-    for name in names:
-        values = _column(last, name)
-        if np.isfinite(values).any():
-            bars.append((name.removeprefix("accuracy/level_").replace("-", "–"), float(np.nanmean(values))))
-    if not bars:
+    """Draws the accuracy by noise level over the last records, with its interval; pale where the pairs are few."""
+    levels = accuracy_by_level(rows)
+    if not levels:
         return None
     figure, axes = blank()
-    axes.bar(range(len(bars)), [value - 0.5 for _, value in bars], bottom=0.5, width=0.62, color=FIRST)
-    axes.axhline(0.5, color=INK, linewidth=0.8, alpha=0.6)
-    for i, (_, value) in enumerate(bars):
-        above = value >= 0.5
+    for i, level in enumerate(levels):
+        few = level.share is not None and level.share.n < ENOUGH_PAIRS
+        axes.bar(i, level.rate - 0.5, bottom=0.5, width=0.62, color=FIRST, alpha=0.35 if few else 1.0)
+        end = level.rate
+        if level.share is not None:
+            end = level.share.high if level.rate >= 0.5 else level.share.low
+            axes.plot([i, i], [level.share.low, level.share.high], color=INK, linewidth=0.9)
         axes.annotate(
-            f"{value:.2f}", (i, value), (0, 3 if above else -3), textcoords="offset points", ha="center",
-            va="bottom" if above else "top", color=INK, fontsize=8.5,
+            f"{level.rate:.2f}", (i, end), (0, 3 if level.rate >= 0.5 else -3), textcoords="offset points",
+            ha="center", va="bottom" if level.rate >= 0.5 else "top", color=INK, fontsize=8.5,
         )  # fmt: skip
-    axes.set_xticks(range(len(bars)), [label for label, _ in bars])
-    axes.set_ylim(0, 1.08)
-    axes.set_xlabel("noise level, as a share of the schedule", color=INK, fontsize=8.5)
+    axes.axhline(0.5, color=INK, linewidth=0.8, alpha=0.6)
+    labels = [level.name.replace("-", "–") for level in levels]
+    counts = [f"\n{level.share.n:,}" if level.share is not None else "" for level in levels]
+    axes.set_xticks(range(len(levels)), [label + count for label, count in zip(labels, counts, strict=True)])
+    axes.set_ylim(-0.08, 1.08)
+    axes.set_yticks([0.0, 0.25, 0.5, 0.75, 1.0])
+    below = ", and number of pairs" if any(counts) else ""
+    axes.set_xlabel(f"noise level, as a share of the schedule{below}", color=INK, fontsize=8.5)
     title = "Accuracy by noise level"
-    caption = "Over the last fifth of the run. Low levels measure detail, high levels composition."
+    caption = (
+        f"Over the last {min(WINDOW, len(rows))} records, with 95 % intervals; pale bars are of fewer than "
+        f"{ENOUGH_PAIRS} pairs. Low levels measure detail, high levels composition."
+    )
     return Chart(title, as_svg(figure, title), caption)
 
 

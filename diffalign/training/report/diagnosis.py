@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from diffalign.evaluation.stats.last_records import WINDOW, accuracy_by_level
 from diffalign.training.report.trends import Mean, Record, change
 
-WINDOW = 10
-"""Number of records in a smoothed value."""
 UNMOVED = 0.02
 """A mean |reward margin| below this has not moved: the loss is within 1 % of its value at zero."""
 
@@ -128,20 +127,21 @@ def _wrong_way(records: Sequence[Record], beta: float, rate: float) -> Finding |
 
 
 def _levels(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
-    names = sorted({name for record in records for name in record if name.startswith("accuracy/level_")})
-    means = {name.removeprefix("accuracy/level_"): Mean.of(records, name) for name in names}
-    learned = [name for name, mean in means.items() if mean.above(0.55)]
-    lost = [name for name, mean in means.items() if mean.below(0.5)]
-    if len(records) < WINDOW or not learned or not (lost or len(learned) < len(means)):
+    levels = accuracy_by_level(records)
+    learned, lost, idle = (
+        [level.name for level in levels if level.verdict == verdict] for verdict in ("learned", "lost", "at chance")
+    )
+    if len(records) < WINDOW or not learned or not (lost or idle):
         return None
     text = f"Noise levels {', '.join(learned)} have learned"
-    idle = [name for name in means if name not in learned and name not in lost]
     if lost:
         text += f"; {', '.join(lost)} got worse than chance"
     if idle:
         text += f"; {', '.join(idle)} are at chance"
-    numbers = ", ".join(f"{name}: {mean.value:.2f}" for name, mean in means.items())
-    return Finding("levels", "note", f"{text} (accuracy by level, 1 is pure noise: {numbers}).")
+    numbers = ", ".join(map(str, levels))
+    return Finding(
+        "levels", "note", f"{text} (accuracy by level over the last {WINDOW} records, 1 is pure noise: {numbers})."
+    )
 
 
 def _learning(records: Sequence[Record], beta: float, rate: float) -> Finding | None:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from diffalign.training.report.diagnosis import WINDOW, diagnose
+from diffalign.evaluation.stats.last_records import WINDOW
+from diffalign.training.report.diagnosis import diagnose
 from diffalign.training.report.trends import Mean, Record
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffalign.evaluation.stats.last_records import ACCURACY, PAIRS
 from diffalign.losses import Objective
 from diffalign.training.step.micro_batch_metrics import Rows
 from diffalign.training.step.skip_zero_weight_pairs import SkippedPairs
@@ -65,6 +66,8 @@ class Metrics:
         sums, counts, (_, skipped, skipped_loss, skipped_weight) = self._read(self.sums, reduce)
         table = {name: (total, count) for name, total, count in zip(self.names, sums, counts, strict=True) if count}
         record = {name: total / count for name, (total, count) in table.items()}
+        for name in [name for name in table if name.startswith(ACCURACY)]:  # how many pairs an accuracy is about
+            record[name.replace(ACCURACY, PAIRS)] = table[name][1]
         if self.loss.lead.loss.accepts_undesirable and {"rewards/chosen", "rewards/rejected"} <= record.keys():
             record["rewards/margins"] = record["rewards/chosen"] - record["rewards/rejected"]
         if skipped:  # they count in the loss and its terms, and in nothing that needs a log-probability

@@ -9,11 +9,13 @@ import pytest
 from PIL import Image
 
 from diffalign.evaluation.compare.run import compare
+from diffalign.evaluation.report import training_curves
 from diffalign.evaluation.report.sheet import Example, examples, save_sheet, sheet
 from diffalign.evaluation.report.training_curves import charts, read_metrics
 from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
 from diffalign.evaluation.samples.medium import data_uri
+from diffalign.evaluation.stats.last_records import accuracy_by_level
 from tests.evaluation.fakes import PlainPolicy, RedHit, Redness
 
 NASTY = "<script>alert('x')</script> & \"quotes\" {{ 7*7 }}"
@@ -139,7 +141,43 @@ def test_ten_thousand_rows_stay_small():
 
 
 def test_the_caption_has_the_final_value():
-    assert "Last tenth: 0.653." in charts(rows(50))[0].caption
+    assert "Mean of the last 10 records: 0.655." in charts(rows(50))[0].caption
+    assert "Mean of the last 4 records: 0.699." in charts(rows(4))[0].caption
+    accuracy = charts([{**row, "eval_rewards/accuracies": row["step"] / 50} for row in rows(50)])[1].caption
+    assert "Mean of the last 10 records: training 0.723. Last evaluation: held out 0.98." in accuracy
+
+
+def test_charts_and_diagnosis_speak_of_the_same_records():
+    run = rows(40, **{"pairs/level_0.0-0.2": 40, "pairs/level_0.2-0.4": 4})
+    for row in run[:-10]:  # what is before them counts in neither
+        row.update({"accuracy/level_0.0-0.2": 1.0, "rewards/margins": -99.0})
+    drawn = {chart.title: chart for chart in charts(run)}
+    levels = accuracy_by_level(run)
+    assert [str(level) for level in levels] == ["0.0-0.2: 0.40 of 400 pairs", "0.2-0.4: 0.80 of 40 pairs"]
+    assert [level.verdict for level in levels] == ["lost", "learned"]
+    assert ">400<" in drawn["Accuracy by noise level"].svg and ">0.40<" in drawn["Accuracy by noise level"].svg
+    assert "Mean of the last 10 records: 0.345" in drawn["Reward margin"].caption
+    assert "Over the last 10 records" in drawn["Accuracy by noise level"].caption
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 2_000_000])
+@pytest.mark.parametrize("scale", [1.0, 1e-7, 1e9])
+def test_labels_of_axes_do_not_touch(monkeypatch, steps, scale):
+    figures = []
+    monkeypatch.setattr(training_curves, "as_svg", lambda figure, title: figures.append(figure) or "")
+    run = rows(50, **{f"accuracy/level_{k / 5:.1f}-{(k + 1) / 5:.1f}": k / 4 for k in range(5)})
+    run = [{**row, **{f"pairs/level_{k / 5:.1f}-{(k + 1) / 5:.1f}": 123_456 for k in range(5)}} for row in run]
+    for number, row in enumerate(run):
+        row.update(step=number * steps, loss=scale * row["loss"], **{"rewards/margins": scale * row["rewards/margins"]})
+    charts(run[: max(1, min(50, steps))])
+    assert len(figures) > 3
+    for figure in figures:
+        figure.draw_without_rendering()
+        for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+            shown = [label for label in axis.get_ticklabels() if label.get_text() and label.get_visible()]
+            boxes = [label.get_window_extent().expanded(1.05, 1.0) for label in [*shown, axis.get_offset_text()]]
+            inside = [box for box in boxes if box.width and box.height]
+            assert not [1 for i, box in enumerate(inside) for other in inside[:i] if box.overlaps(other)]
 
 
 def test_examples_are_spread_evenly_and_their_images_match(comparison):

@@ -10,7 +10,9 @@ from diffalign.training.report.health import Health, first_loss_alarm, summary
 HOW = {"beta": 1000.0, "learning_rate": 1e-4}
 
 
-def curve(length=30, *, chosen=0.0, rejected=0.0, accuracy=0.5, saturated=0.0, size=None, noise=0.02, levels=None):
+def curve(
+    length=30, *, chosen=0.0, rejected=0.0, accuracy=0.5, saturated=0.0, size=None, noise=0.02, levels=None, pairs=40
+):
     """Records that ramp from nothing to the given values over their first half."""
     luck = random.Random(0)
     records = []
@@ -29,6 +31,7 @@ def curve(length=30, *, chosen=0.0, rejected=0.0, accuracy=0.5, saturated=0.0, s
         }
         for name, value in (levels or {}).items():
             record[f"accuracy/level_{name}"] = 0.5 + ramp * (value - 0.5) + luck.gauss(0, noise)
+            record[f"pairs/level_{name}"] = pairs
         records.append(record)
     return records
 
@@ -157,3 +160,20 @@ def test_without_a_reference_no_curve_raises_an_alarm(case):
 def test_a_run_on_winners_is_summarised_by_its_loss():
     (text,) = summary([{"loss": 2.0}] * 10 + [{"loss": 1.0}] * 10, **HOW, reference=False)
     assert "went from 2 to 1" in text and "likelier" not in text
+
+
+def test_a_handful_of_pairs_allows_no_verdict_on_a_level():
+    few = {"chosen": 0.3, "rejected": -0.3, "accuracy": 0.6, "size": 0.8, "noise": 0.0, "pairs": 1}
+    assert "levels" not in {f.name for f in diagnose(curve(**few, levels={"0.0-0.2": 1.0, "0.8-1.0": 0.0}), **HOW)}
+    records = [
+        {**record, "accuracy/level_0.2-0.4": 1.0, "pairs/level_0.2-0.4": 1}
+        for record in curve(**{**few, "pairs": 40}, levels={"0.0-0.2": 0.7, "0.8-1.0": 0.5})
+    ]
+    text = next(f.text for f in diagnose(records, **HOW) if f.name == "levels")
+    assert "0.0-0.2 have learned; 0.8-1.0 are at chance" in text and "worse" not in text
+    assert "0.2-0.4: 1.00 of 10 pairs, too few to tell" in text and "0.0-0.2: 0.70 of 400 pairs" in text
+
+
+def test_records_without_counts_allow_no_verdict_on_a_level():
+    records = [{k: v for k, v in r.items() if not k.startswith("pairs/")} for r in CASES["levels"][0]]
+    assert "levels" not in {finding.name for finding in diagnose(records, **HOW)}
