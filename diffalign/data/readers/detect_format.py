@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diffalign.data.readers.parse_row import require_columns
 from diffalign.data.readers.registry import READERS, Reader
 from diffalign.data.readers.sources import open_tables
+from diffalign.data.readers.suggest_format import kind_of, nearest_format
 from diffalign.data.readers.tables import Table
 from diffalign.errors import DataError, near_miss
 
@@ -30,17 +31,24 @@ def detect_format(tables: Sequence[Table] | str | Path) -> str:
             return name
     if not table.columns:
         raise DataError(f"'{table.path}' is empty: it has no rows and no columns.")
-    raise _missing_columns_error(table, READERS[max(present, key=lambda name: present[name])])
+    reader, renames = nearest_format(table)
+    raise _missing_columns_error(table, reader, renames)
 
 
-def _missing_columns_error(table: Table, reader: Reader) -> DataError:
-    """Returns an error with the columns that the table lacks for a format, and the list of formats."""
-    try:
-        require_columns(table.columns, reader.needed(table.columns), where=str(table.path), format=reader.name)
-    except DataError as error:
-        formats = "; ".join(f"{name}: {', '.join(reader.required)}" for name, reader in READERS.items())
-        return DataError(f"{error} Formats that are detected by their columns: {formats}.")
-    raise AssertionError("a format with missing columns passed its own check")
+def _missing_columns_error(table: Table, reader: Reader, renames: Mapping[str, str]) -> DataError:
+    """Returns an error with the columns that the table lacks for a format, those that would do, and the formats of what
+    the table holds.
+    """
+    missing = ", ".join(f"'{name}'" for name in renames)
+    mapping = ", ".join(f"{name}: {column}" for name, column in renames.items())
+    kind = kind_of(table)
+    formats = [f"{other.name}: {', '.join(other.required)}" for other in READERS.values() if kind in other.holds]
+    return DataError(
+        f"'{table.path}' fits no format by its columns: {', '.join(table.columns)}. The nearest, {reader.name} "
+        f"({reader.summary}), lacks the column{'s' * (len(renames) > 1)} {missing}. If others hold them, give "
+        f'--option "columns={{{mapping}}}", or in a recipe data.options: {{columns: {{{mapping}}}}}. '
+        f"Formats by their columns: {'; '.join(formats)}."
+    )
 
 
 def _refuse_ambiguous(table: Table, reader: Reader) -> None:
@@ -58,8 +66,9 @@ def _refuse_misspelt(table: Table, reader: Reader) -> None:
         missing = set(larger.required) - set(table.columns)
         if set(larger.required) > set(reader.required) and len(missing) == 1:
             spare = [name for name in table.columns if name not in larger.required and not name.endswith("id")]
-            if near_miss(missing.pop(), spare):
-                raise _missing_columns_error(table, larger)
+            name = missing.pop()
+            if guess := next((column for column in spare if near_miss(name, [column])), None):
+                raise _missing_columns_error(table, larger, {name: guess})
 
 
 def check_format(table: Table, reader: Reader) -> None:

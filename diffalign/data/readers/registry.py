@@ -33,6 +33,7 @@ class Reader:
         summary: One line for the documentation and the command line.
         aliases: ``{required column: accepted other names}``.
         unless: Columns with which the format is ambiguous: it is then read only when the user names it.
+        holds: The kinds of candidates: ``"text"``, ``"file"``, ``"bytes"``.
         doubt: What such a ``{column}`` may mean, and what to do; a clause of the error message.
     """
 
@@ -43,6 +44,7 @@ class Reader:
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unless: tuple[str, ...] = ()
     doubt: str = ""
+    holds: tuple[str, ...] = ("text", "file", "bytes")
 
     def needed(self, columns: Sequence[str]) -> list[str]:
         """Returns the required columns, each by its name in ``columns``, or by its first name where it is missing."""
@@ -57,13 +59,18 @@ class Reader:
 
 _ENTRIES = (
     Reader(
-        "pickapic", pickapic.read_pickapic, pickapic.REQUIRED, "Pick-a-Pic: two images as bytes, a caption and a vote"
+        "pickapic",
+        pickapic.read_pickapic,
+        pickapic.REQUIRED,
+        "Pick-a-Pic: two images as bytes, a caption and a vote",
+        holds=("bytes",),
     ),
     Reader(
         "pair_folder",
         pair_folder.read_pair_folder,
         pair_folder.REQUIRED,
         "files, and metadata that names two per prompt",
+        holds=("file",),
     ),
     Reader(
         "steps",
@@ -71,6 +78,7 @@ _ENTRIES = (
         step_pairs.REQUIRED,
         "two ways to take the next step of a solution, after the steps so far",
         step_pairs.ALIASES,
+        holds=("text",),
     ),
     Reader(
         "trl",
@@ -93,13 +101,20 @@ _ENTRIES = (
         "several answers per prompt with their scores: texts, messages, file names or bytes",
         ranked_answers.ALIASES,
     ),
-    Reader("unpaired", unpaired.read_unpaired, unpaired.REQUIRED, "TRL's answers that were judged one by one"),
+    Reader(
+        "unpaired",
+        unpaired.read_unpaired,
+        unpaired.REQUIRED,
+        "TRL's answers that were judged one by one",
+        holds=("text",),
+    ),
     Reader(
         "implicit",
         implicit_prompt.read_implicit,
         implicit_prompt.REQUIRED,
         "texts or messages with the prompt inside, as HH-RLHF writes them",
         unless=implicit_prompt.UNLESS,
+        holds=("text",),
         doubt="may hold the prompt. If so, give columns={{'prompt': '{column}'}}; if chosen and rejected repeat the "
         "prompt, give format implicit",
     ),
@@ -111,6 +126,7 @@ _ENTRIES = (
         captioned.ALIASES,
         captioned.UNLESS,
         "may mark rows that are not winners. Keep the winners only, or give format captioned if all rows are winners",
+        ("file", "bytes"),
     ),
 )
 READERS: dict[str, Reader] = {entry.name: entry for entry in _ENTRIES}

@@ -81,7 +81,7 @@ def test_a_pair_folder_with_two_misspelt_columns_is_not_taken_for_captions(tmp_p
     row = {"prompt": "p", "chosen_filename": "a.png", "rejected_filename": "b.png"}
     with pytest.raises(DataError, match="needs.*'chosen_file_name'|lacks the columns 'chosen_file_name'"):
         read_pairs(jsonl(tmp_path / "a.jsonl", [row]))
-    with pytest.raises(DataError, match="lacks the column 'prompt', which the captioned format needs"):
+    with pytest.raises(DataError, match="The nearest, captioned .*lacks the column 'prompt'"):
         read_pairs(jsonl(tmp_path / "b.jsonl", [{"file_name": "a.png", "size": 3}]))
 
 

@@ -68,7 +68,7 @@ def test_an_empty_table_is_refused(tmp_path):
 def test_a_missing_column_is_named_with_its_near_miss_and_can_be_renamed(tmp_path):
     rows = [{("captions" if key == "caption" else key): value for key, value in vote(0).items()}]
     path = parquet(tmp_path / "votes.parquet", rows)
-    with pytest.raises(DataError, match=r"lacks the column 'caption'.*Did you mean 'captions'.*jpg_0.*columns="):
+    with pytest.raises(DataError, match=r"lacks the column 'caption'.*columns=.caption: captions"):
         read_pairs(path)
     assert read_pairs(path, columns={"caption": "captions"}).pairs[0].prompt == "an image of thing 0"
     renamed = [{("left" if key == "jpg_0" else key): value for key, value in vote(0).items()}]

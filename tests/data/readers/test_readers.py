@@ -165,7 +165,9 @@ def test_every_format_is_recognised_by_its_own_columns(tmp_path):
 
 def test_unknown_columns_formats_options_and_paths_name_the_near_miss(tmp_path):
     table = jsonl(tmp_path / "a.jsonl", [{"promt": "p", "chosen": "a", "rejected": "b"}])
-    with pytest.raises(DataError, match="lacks the column 'prompt'.*Did you mean 'promt'.*pickapic: jpg_0"):
+    with pytest.raises(
+        DataError, match="lacks the column 'prompt'.*columns=.prompt: promt.*unpaired: prompt, completion, label"
+    ):
         read_pairs(table)
     with pytest.raises(DataError, match="no format 'pikapic'.*Did you mean 'pickapic'"):
         read_pairs(table, format="pikapic")

@@ -238,7 +238,7 @@ def test_a_format_that_does_not_fit_names_the_one_that_does(tmp_path):
         DataError, match="'chosen', 'rejected', which the trl format needs.*those of the unpaired format"
     ):
         read_pairs(table, format="trl")
-    with pytest.raises(DataError, match="lacks the column 'label', which the unpaired format needs"):
+    with pytest.raises(DataError, match="The nearest, unpaired .*lacks the column 'label'"):
         read_pairs(jsonl(tmp_path / "b.jsonl", [{"prompt": "q", "completion": "a"}]))
 
 
