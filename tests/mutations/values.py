@@ -126,7 +126,7 @@ def _added(value: Any, key: Any, action: str, draw: random.Random) -> Any:
 def _changed(value: Any, draw: random.Random) -> tuple[Any, str]:
     """Returns another value: one of ``PLAIN``, or the value in a form that is near to it."""
     near = [[value], {"name": value}, str(value), _deep(value, 300), [value] * 2_000]
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, float) or type(value) is int and abs(value) < 2**1000:  # larger ones are no floats
         near += [-value, float(value), value * 1_000_000, value + 0.5]
     if isinstance(value, str):
         near += [

@@ -17,7 +17,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.storage.lazy_table_cell import READ_ERRORS, TableCell, arrow_batches, arrow_table, one_line
+from diffalign.data.storage.lazy_table_cell import (
+    READ_ERRORS,
+    TableCell,
+    arrow_batches,
+    arrow_table,
+    one_line,
+    refuse_damage,
+)
 from diffalign.errors import DataError
 from diffalign.sharing.json_lines import parse_json, refuse_half_pairs
 
@@ -125,10 +132,8 @@ class Table:
 
     def _damageable_batches(self, columns: list[str], whole: bool) -> Iterator[Any]:
         if self.path.suffix == ".arrow":
-            if whole:
-                yield from arrow_batches(self.path)
-            else:
-                yield from arrow_table(self.path).select(columns).to_batches(max_chunksize=1024)
+            mapped = () if whole else arrow_table(self.path).select(columns).to_batches(max_chunksize=1024)
+            yield from map(refuse_damage, arrow_batches(self.path) if whole else mapped)
             return
         import pyarrow.parquet as parquet
 

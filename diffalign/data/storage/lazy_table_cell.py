@@ -125,9 +125,12 @@ class _ArrowCells:
 
     def __init__(self, file: str) -> None:
         self._table = arrow_table(file)
+        self._columns: dict[str, Any] = {}
 
     def value(self, column: str, row: int) -> Any:
-        return self._table.column(column)[row].as_py()
+        if column not in self._columns:
+            self._columns[column] = refuse_damage(self._table.select([column])).column(0)
+        return self._columns[column][row].as_py()
 
 
 def arrow_table(file: str | Path) -> Any:
@@ -140,6 +143,26 @@ def arrow_table(file: str | Path) -> Any:
     except pyarrow.ArrowInvalid:
         mapped.seek(0)
         return pyarrow.ipc.open_file(mapped).read_all()
+
+
+def refuse_damage(batch: Any) -> Any:
+    """Returns a table or batch of an Arrow file whose offsets lie within its data.
+
+    Arrow files are mapped into memory and not checked when they are opened: an offset that leads out of a damaged file
+    would end the process.
+
+    Raises:
+        pyarrow.ArrowInvalid: One of them does not.
+    """
+    import pyarrow
+
+    for column in batch.columns:
+        try:
+            column.validate(full=True)
+        except pyarrow.ArrowInvalid as error:
+            if "UTF8" not in str(error):  # such a text is the problem of its row
+                raise
+    return batch
 
 
 def arrow_batches(file: str | Path) -> Iterator[Any]:
