@@ -1,12 +1,13 @@
 """The top level: names that type checkers and editors see, the version, and recipes in each of their forms."""
 
 import ast
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
-import tomllib
 import yaml
 from typer.testing import CliRunner
 
@@ -59,11 +60,16 @@ def test_a_type_checker_sees_real_types_in_a_users_file(tmp_path):
     ], found.stdout + found.stderr
 
 
-def test_the_marker_of_types_is_part_of_the_package():
-    assert (ROOT / "diffalign" / "py.typed").is_file()
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert "py.typed" in settings["tool"]["setuptools"]["package-data"]["diffalign"]
-    assert settings["project"]["version"] == diffalign.__version__
+def test_a_wheel_has_the_marker_of_types_and_everything_else_of_the_package(tmp_path):
+    pytest.importorskip("setuptools")
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "diffalign", tmp_path / "diffalign", ignore=shutil.ignore_patterns("__pycache__"))
+    build = "from setuptools.build_meta import build_wheel; build_wheel('wheel')"
+    files = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "diffalign").rglob("*") if path.is_file()}
+    subprocess.run([sys.executable, "-c", build], cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "wheel").glob(f"diffalign-{diffalign.__version__}-*.whl")
+    assert "diffalign/py.typed" in files and files <= set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_the_command_says_its_version():

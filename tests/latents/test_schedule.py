@@ -229,3 +229,16 @@ def test_the_clean_level_has_no_noise(prediction):
 def test_an_unsupported_config_is_refused(config, message):
     with pytest.raises(ConfigError, match=message):
         Schedule.from_config(config)
+
+
+def test_with_zero_terminal_snr_noise_and_targets_equal_those_of_diffusers_at_every_level():
+    diffusers = pytest.importorskip("diffusers")
+    kind = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}
+    theirs = diffusers.DDIMScheduler(**kind)
+    ours = Schedule.from_config({**theirs.config, "_class_name": "DDIMScheduler"})
+    x0, noise = torch.randn(2, 4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0, 10, 500, 999])
+    torch.testing.assert_close(ours.target(x0, noise, t), theirs.get_velocity(x0, noise, t), rtol=0, atol=2e-4)
+    torch.testing.assert_close(ours.add_noise(x0, noise, t), theirs.add_noise(x0, noise, t), rtol=0, atol=2e-4)
+    epsilon = Schedule.from_config({**theirs.config, "prediction_type": "epsilon", "_class_name": "DDIMScheduler"})
+    assert (ours.informative, epsilon.informative) == (1000, 999)  # pure noise teaches nothing about an epsilon
