@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from diffalign.scorers import Scorer
+from diffalign.scorers.display_name import display_name
 from pipelines.embedded.scenes import parse
 
 
@@ -24,7 +25,7 @@ class BackgroundPromptScorer:
 
     def __init__(self, scorer: Scorer, colour: str) -> None:
         self._scorer, self._colour = scorer, colour
-        self.name = f"{scorer.name}, {colour} background"
+        self.name = f"{display_name(scorer.name)}, {colour} background"
         self.unit, self.range, self.medium = scorer.unit, scorer.range, scorer.medium
         self.license, self.paper = scorer.license, scorer.paper
 

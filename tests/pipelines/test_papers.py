@@ -80,7 +80,7 @@ def test_smpo_scores_the_pairs_first_and_its_table_has_medians_of_every_judge(tm
     shown = capsys.readouterr().out
     assert (tmp_path / "smpo" / "table.md").read_text() in shown
     lines = [line for line in shown.splitlines() if line.startswith("| ")]
-    assert [line.split("|")[1].strip() for line in lines] == ["judge", HELD_OUT, JUDGE]
+    assert [line.split("|")[1].strip() for line in lines] == ["judge", "label_hit:recogniser", "clip:judge"]
     assert "base, median" in lines[0] and "aligned, median" in lines[0] and "win rate" in lines[0]
     assert "inversion" in shown and "3 fresh prompts" in shown
 
@@ -107,8 +107,8 @@ def test_the_favourite_background_is_drawn_first_and_judged_with_the_colour_in_t
     values = [*small, f"data.train={tmp_path / 'pairs'}", "latents.steps=2"]
     result = paper.run("ddim_inpo", tmp_path / "inpo", preset="background", overrides=values)
     assert [judgement.name for judgement in result.comparison.held_out()] == [
-        f"{paper.BACKGROUND_JUDGE}, yellow background",
-        HELD_OUT,
+        "clip:heldout, yellow background",
+        "label_hit:recogniser",
     ]
     assert result.cost.per_pair["inversion"] > 0
 
@@ -144,11 +144,11 @@ def test_methods_are_compared_on_equal_pairs_and_against_the_same_images(tmp_pat
     ranked = compare_methods.run(tmp_path, ["seppo", "diffusion_dpo"], preset="emoji", overrides=values)
     assert {entry.method for entry in ranked} == {"seppo", "diffusion_dpo"}
     assert [entry.pairs for entry in ranked] == [4, 4]
-    assert ranked[0].wins[HELD_OUT].rate >= ranked[1].wins[HELD_OUT].rate
+    assert ranked[0].wins["label_hit:recogniser"].rate >= ranked[1].wins["label_hit:recogniser"].rate
     forwards = {entry.method: entry.per_pair["forwards"] for entry in ranked}
     assert forwards == {"diffusion_dpo": 8, "seppo": 10}
     text, content = (tmp_path / "table.md").read_text(), json.loads((tmp_path / "table.json").read_text())
-    assert all(name in text for name in ("seppo", "diffusion_dpo", HELD_OUT))
+    assert all(name in text for name in ("seppo", "diffusion_dpo", "label_hit:recogniser"))
     assert [entry["method"] for entry in content["methods"]] == [entry.method for entry in ranked]
     assert (tmp_path / "sheet.png").exists()
     bases = [

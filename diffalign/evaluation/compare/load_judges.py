@@ -8,13 +8,14 @@ from diffalign.errors import UserError
 from diffalign.evaluation.compare.result import Role
 from diffalign.evaluation.samples.medium import find_medium
 from diffalign.scorers import SCORERS, Scorer, load_scorer
+from diffalign.scorers.display_name import display_names
 from diffalign.scorers.scorer import SupportsPromptCheck
 
 
 def load_judges(
     held_out: Sequence[str], trained_on: Sequence[str] = (), device: str = "cpu"
 ) -> dict[str, tuple[Scorer, Role]]:
-    """Loads scorers by name, each with its role; held-out ones come first.
+    """Loads scorers by their display names, each with its role; held-out ones come first.
 
     Args:
         held_out: Scorers that training never used; they decide the verdict.
@@ -29,7 +30,8 @@ def load_judges(
         raise UserError(f"'{both[0]}' cannot both have made the pairs and be held out; name it once, under trained_on.")
     roles: list[tuple[str, Role]] = [(name, "held-out") for name in held_out]
     roles += [(name, "trained-on") for name in trained_on]
-    return {name: (load_scorer(name, device), role) for name, role in roles}
+    shown = display_names(name for name, _ in roles)
+    return {shown[name]: (load_scorer(name, device), role) for name, role in roles}
 
 
 def check_judges(judges: Mapping[str, tuple[Scorer, Role]], prompts: Sequence[str], medium: str | None = None) -> None:

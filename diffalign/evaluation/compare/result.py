@@ -26,9 +26,9 @@ class Judgement:
     """The result of one scorer.
 
     Args:
-        name: Name given by the user.
+        name: Display name of what the user gave.
         role: ``"held-out"``, or ``"trained-on"`` when the pairs or a reward came from it.
-        scorer, unit, weights: The scorer's own name, unit and weight hash.
+        scorer, unit, weights: The name of the scorer with its model, its unit and weight hash.
         win: The aligned model's win rate.
         base_mean, aligned_mean: Mean scores, in the scorer's unit, over samples with finite scores.
         base_hits, aligned_hits: Shares of samples that show the prompted class; None if the scorer has no classes.

@@ -23,6 +23,7 @@ from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.stats.statistics import Share, share, win_rate
 from diffalign.policies.policy import Policy, Progress
+from diffalign.scorers.display_name import display_name
 from diffalign.scorers.scorer import Scorer, SupportsHits
 
 
@@ -176,7 +177,7 @@ def _judge_both(
     judgement = Judgement(
         name=name,
         role=role,
-        scorer=scorer.name,
+        scorer=display_name(scorer.name),
         unit=scorer.unit,
         weights=scorer.weights,
         win=win_rate(scores[1], scores[0], prompts),
