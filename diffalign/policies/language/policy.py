@@ -114,7 +114,9 @@ class LanguagePolicy:
         statistics = self.pair_tokenizer.scan(
             pairs, lambda done: progress("read texts", done, len(pairs)), count_rarity
         )
-        return [f"texts: {statistics.summary()}"]
+        unwritten = ", ".join(sorted(self.pair_tokenizer.chat.unwritten))
+        note = f"; the chat template does not write {unwritten}" if unwritten else ""
+        return [f"texts: {statistics.summary()}{note}"]
 
     def show(self, pair: Pair) -> str:
         """Returns prompt and candidates as decoded tokens, with scored ones between ``[[`` and ``]]``."""

@@ -142,7 +142,7 @@ def test_the_meaning_of_a_value_can_be_stated(tmp_path):
 
 
 def test_rows_without_a_winner_and_with_an_unknown_one_are_dropped_by_name(tmp_path):
-    rows = [AB | {"winner": winner, "model_a": "x", "model_b": "x"} for winner in ("a", "", None, "nobody", "x")]
+    rows = [AB | {"winner": winner, "model_a": "x", "model_b": "x"} for winner in ("a", "", None, "someone", "x")]
     dataset = read(tmp_path, *rows)
     assert [row.reason for row in dataset.dropped] == [NO_LABEL, NO_LABEL, BAD_LABEL, BAD_LABEL]
     assert len(dataset) == 1

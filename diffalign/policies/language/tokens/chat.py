@@ -16,7 +16,7 @@ from typing import Any
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message
 from diffalign.errors import ConfigError, DataError
 from diffalign.policies.language.tokens.exchange import AnswerText, Exchange
-from diffalign.policies.language.tokens.template_fields import require_fields
+from diffalign.policies.language.tokens.template_fields import require_fields, unwritten_labels
 from diffalign.policies.language.tokens.tokenizer_info import special_tokens
 
 SYSTEM = ("system", "developer")
@@ -51,6 +51,8 @@ class ChatTemplate:
         self.template = DATE_MACRO + text if text and "strftime_now" in text else text
         self.system = system
         self._end = end
+        self.unwritten: set[str] = set()
+        """Fields that label turns, such as ``name``, and that were left out of a text so far."""
 
     @property
     def available(self) -> bool:
@@ -102,7 +104,9 @@ class ChatTemplate:
                     f"the chat template leaves out turn {number} of {len(prompt)} (role '{message.role}': "
                     f"{message.content[:40]!r}). Give a template that writes it: --set model.chat_template=FILE.jinja"
                 )
-        require_fields(partial(self.render, opening=True), prompt, text)
+        render = partial(self.render, opening=True)
+        require_fields(render, prompt, text)
+        self.unwritten |= unwritten_labels(render, prompt, text)
         return text
 
     def render_exchange(self, prompt: Conversation, answers: Sequence[Conversation]) -> Exchange:
@@ -139,6 +143,7 @@ class ChatTemplate:
             raise DataError(f"an answer must begin and end with a turn of the assistant; got {roles}")
         whole = self.render(prompt + answer)
         require_fields(self.render, prompt + answer, whole, first=len(prompt))
+        self.unwritten |= unwritten_labels(self.render, prompt + answer, whole)
         spans: list[tuple[int, int]] = []
         for number, message in enumerate(answer.messages):
             if message.role != ASSISTANT:

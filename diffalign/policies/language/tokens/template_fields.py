@@ -39,6 +39,20 @@ def require_fields(render: Callable[[Conversation], str], turns: Conversation, t
             )
 
 
+def unwritten_labels(render: Callable[[Conversation], str], turns: Conversation, text: str) -> set[str]:
+    """Returns the fields that only label a turn, such as ``name``, and that the template leaves out."""
+    unwritten = set()
+    for number, message in enumerate(turns.messages):
+        for name in message.fields.keys() - set(WRITTEN):
+            changed = (*turns.messages[:number], _without(message, name), *turns.messages[number + 1 :])
+            try:
+                if render(replace(turns, messages=changed)) == text:
+                    unwritten.add(name)
+            except DataError:  # the template needs the field
+                continue
+    return unwritten
+
+
 def _without_each(turns: Conversation, first: int) -> Iterator[tuple[str, str, Conversation]]:
     """Yields each field that must be written: its name, its place, and the turns without it."""
     if turns.tools_json and not first:

@@ -64,7 +64,11 @@ def test_a_template_that_leaves_a_field_out_is_refused_with_the_words_to_type(pr
 
 def test_thoughts_before_the_last_question_and_names_may_be_left_out():
     earlier = conversation(ASK, THINKS, ASK, RESULT, ASK)
-    assert "no rain" not in ChatTemplate(tiny_tokenizer()).render_prompt(earlier)
+    chat = ChatTemplate(tiny_tokenizer())
+    assert "no rain" not in chat.render_prompt(earlier) and chat.unwritten == {"name"}
+    writes_names = TEMPLATE.replace("|>\n{{", "|>\n{{ message.name }}{{")
+    chat = ChatTemplate(tiny_tokenizer(), writes_names)
+    assert "weathernone" in chat.render_prompt(earlier) and not chat.unwritten
 
 
 def test_the_recipes_system_turn_keeps_the_tools():
