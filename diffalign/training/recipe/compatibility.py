@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
+from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError
 from diffalign.labels import Label
@@ -155,6 +157,29 @@ def check_model(loss: Objective, model: Any) -> None:
             else f"model.degree trains a head, but the loss '{loss.name}' does not use it. Type: --set "
             "model.degree=null   or add the loss degree to a sum"
         )
+
+
+LOOKED_AT = 256
+"""Rows whose medium is checked before the model is opened; each is checked again where it is encoded."""
+
+
+def check_data_medium(pairs: Sequence[Pair], medium: str, name: str) -> None:
+    """Raises ConfigError where candidates are texts and the model makes images, or the reverse.
+
+    Args:
+        pairs: The pairs.
+        medium: What the model makes.
+        name: Where the pairs come from, for the message.
+    """
+    for pair in islice(pairs, LOOKED_AT):
+        is_text = isinstance(pair.chosen, (str, Conversation))
+        if is_text is not (medium == "text"):
+            found, kind = ("texts", "text") if is_text else ("images or videos", "image")
+            raise ConfigError(
+                f"{pair.source or name}: the candidates are {found}, but this model makes {medium}s. Give a model of "
+                f"their kind, --set model.path=FOLDER --set model.kind={kind}, or pairs of {medium}s: "
+                "--set data.train=PATH"
+            )
 
 
 def check_medium(loss: Objective, medium: str) -> None:

@@ -48,7 +48,7 @@ def open_run(
     """
     output = RunFolder(recipe.output)
     check_trackers(recipe.log.trackers)
-    check_output(output, recipe, resume)
+    beside = check_output(output, recipe, resume, check_only)
     recipe, precision = settle_precision(recipe, output)
     accelerator = open_accelerator(recipe, output)
     processes = accelerator.num_processes
@@ -82,6 +82,8 @@ def open_run(
     if data.notice:
         report.say(f"notice: {data.notice}")
     report.say(f"example  {model.policy.show(bound.source.pairs[0])}")
+    if beside:
+        report.say(f"notice: {beside}")
     if precision.warning:
         report.say(f"warning: {precision.warning}")
     if not check_only:

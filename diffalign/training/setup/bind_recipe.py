@@ -15,7 +15,13 @@ from diffalign.pairs.source import PairSource
 from diffalign.training.held_out.drop_unused_answers import drop_unused_answers, like_training_pairs
 from diffalign.training.held_out.evaluate import HeldOut
 from diffalign.training.recipe.bind import bind_label, bind_loss, bind_pairs
-from diffalign.training.recipe.compatibility import check_answers, check_batch, check_loss_and_data, check_model
+from diffalign.training.recipe.compatibility import (
+    check_answers,
+    check_batch,
+    check_data_medium,
+    check_loss_and_data,
+    check_model,
+)
 from diffalign.training.recipe.model_kinds import model_kind
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.step.micro_batch_step import Labeller
@@ -52,7 +58,9 @@ def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> 
         ConfigError: Parts of the recipe do not fit together.
         DataError: A row lacks what the loss or the label reads.
     """
-    rows = _read_rows(recipe, pairs)
+    rows, medium = _read_rows(recipe, pairs), model_kind(recipe.model).medium
+    if pairs is None:
+        check_data_medium(rows.pairs, medium, recipe.data.train)
     loss, label = bind_loss(recipe.loss), bind_label(recipe.labels, rows.ranges)
     check_model(loss, recipe.model)
     check_batch(loss, recipe.train.batch_size)
@@ -61,6 +69,8 @@ def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> 
     check_loss_and_data(loss, source, label(source.pairs))  # a label raises for a row that lacks what it needs
     held_out = HeldOut.read(recipe.data)
     if held_out is not None:
+        if pairs is None:
+            check_data_medium(held_out.pairs, medium, str(recipe.data.eval))
         pruned = HeldOut(drop_unused_answers(held_out.pairs, loss.roles))
         held_out = like_training_pairs(pruned, recipe.pairs.name, make_source).for_loss(loss, label)
     for examples in ([] if source.every else source.pairs, held_out.pairs if held_out else []):

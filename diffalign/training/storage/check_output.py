@@ -12,25 +12,30 @@ from diffalign.training.storage.run_folder import RunFolder, last_step
 from diffalign.training.storage.stored_recipe import differences, dump, read_stored_recipe
 
 
-def check_output(output: RunFolder, recipe: Recipe, resume: bool) -> None:
+def check_output(output: RunFolder, recipe: Recipe, resume: bool, check_only: bool = False) -> str:
     """Raises RunError where the folder cannot be written, holds another run or files of others, or nothing to resume.
 
-    Writes nothing.
+    Writes nothing. With ``check_only`` a run that the folder holds is no error, as nothing begins there: returns what
+    to know about it, otherwise "".
     """
     check_writable(output.folder)
     if resume:
         _check_resume(output, recipe)
     elif output.is_claimed:
         reached = f"up to step {last_step(output)}" if output.own_checkpoints() else "without a checkpoint so far"
-        raise RunError(
+        message = (
             f"'{output.folder}' already holds a run ({reached}). To continue it, type --resume; for a new run choose "
             f"another folder: --set output={output.folder}-2"
         )
+        if check_only:
+            return message
+        raise RunError(message)
     elif foreign := output.foreign_files():
         raise RunError(
             f"'{output.folder}' holds {', '.join(foreign)}, which no run wrote and which a run would overwrite. Choose "
             f"another folder: --set output={output.folder / 'run'}"
         )
+    return ""
 
 
 def check_writable(folder: Path) -> None:
