@@ -50,7 +50,7 @@ def npo(logps: PairLogps, *, beta: float, retain: float = 1.0, separate_means: b
     desirable, ratio = desirable_mask(logps), logps.chosen_logratio
     forgotten = 2.0 / beta * F.softplus(beta * ratio)
     loss = torch.where(desirable, -retain * upcast(logps.chosen.per_token().logps), forgotten)
-    return loss / share_of_kind(logps).to(loss) if separate_means else loss
+    return loss / share_of_kind(logps) if separate_means else loss
 
 
 NPO = Loss(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffalign.losses.candidate_logps import upcast
 from diffalign.losses.pair_logps import PairLogps
 
 
@@ -22,8 +23,9 @@ def share_of_kind(logps: PairLogps) -> Tensor:
     """Returns ``(B,)``: the share of the batch that is of each example's own kind, above 0. Without ``desirable_share``
     these examples are the batch.
     """
-    desirable, given = desirable_mask(logps), logps.desirable_share
-    share = desirable.double().mean() if given is None else given.double()
+    desirable, logps_like = desirable_mask(logps), upcast(logps.chosen.logps)
+    given = logps.desirable_share
+    share = desirable.to(logps_like).mean() if given is None else given.to(logps_like)
     return torch.where(desirable, share, 1.0 - share)
 
 
