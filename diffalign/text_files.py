@@ -17,6 +17,14 @@ _MARKS = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32"} | {
 """Names of other encodings by the mark that files in them begin with; UTF-32's first, as UTF-16's is its beginning."""
 
 
+def is_file(path: Path) -> bool:
+    """Returns whether a file exists; False also for a link to itself and for a name that the system cannot hold."""
+    try:
+        return path.is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
 def read_text_file(
     path: str | Path, what: str = "file", *, largest: int = LARGEST, error: type[UserError] = ConfigError
 ) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.label_agreement import find_disagreement
 from diffalign.data.records.lazy_pairs import map_pairs
 from diffalign.data.records.memmap import collect
@@ -14,6 +15,7 @@ from diffalign.data.records.pair import Dropped, Pair, PairSet, pairs_noun
 from diffalign.data.storage.hash_set import HashSet
 from diffalign.errors import DataError
 from diffalign.pairs.source import FixedPairs, PairSource
+from diffalign.sharing.json_lines import refuse_half_pairs
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,20 @@ def without_middle_ranks(pair: Pair) -> Pair:
 
 
 def from_memory(pairs: Iterable[Pair]) -> DatasetPairs:
-    """Returns a dataset of records. A sequence is used as it is; large iterables are kept on disk."""
-    return DatasetPairs(pairs if isinstance(pairs, Sequence) else collect(pairs))
+    """Returns a dataset of records. A sequence is used as it is; large iterables are kept on disk.
+
+    Raises:
+        DataError: A text holds half a surrogate pair, which no tokenizer takes.
+    """
+    kept = pairs if isinstance(pairs, Sequence) else collect(pairs)
+    for pair in kept:
+        try:
+            for text in (pair.prompt, *(answer.candidate for answer in pair.answers.values())):
+                if isinstance(text, (str, Conversation)):
+                    refuse_half_pairs(str(text))
+        except ValueError as error:
+            raise DataError(f"pair {ascii(pair.id)} cannot be trained on: {error}.") from error
+    return DatasetPairs(kept)
 
 
 def count_prompts(pairs: Iterable[Pair]) -> int:

@@ -61,7 +61,7 @@ def parse_json(text: str) -> Any:
 
 def refuse_half_pairs(value: Any) -> None:
     """Raises ValueError where a text, or a key or text of nested values, holds half a surrogate pair."""
-    if isinstance(value, str) and (match := _HALF_PAIR.search(value)):
+    if isinstance(value, str) and not value.isascii() and (match := _HALF_PAIR.search(value)):
         half = f"\\u{ord(match[0]):04x}"
         raise ValueError(
             f"{half} alone is half a surrogate pair, which is no character. Remove it, or write both halves"

@@ -52,14 +52,6 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ConfigError(f"{file} cannot be read as safetensors ({_reason(error)}). Copy it again.") from error
 
 
-def is_file(path: Path) -> bool:
-    """Returns whether there is a readable file at a path; a link to itself is none."""
-    try:
-        return path.is_file()
-    except (OSError, RuntimeError, ValueError):
-        return False
-
-
 def is_folder(path: Path) -> bool:
     """Returns whether there is a folder at a path; a link to itself is none."""
     try:

@@ -1,10 +1,11 @@
 """Pairs of a dataset."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from diffalign.data.records.conversation import Conversation
+from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.memmap import MappedPairs
 from diffalign.data.records.pair import Dropped, Pair
 from diffalign.errors import DataError
@@ -60,3 +61,10 @@ def test_prompts_that_are_conversations_are_counted_too():
     talk = Conversation.of(turns("Sky?"))
     pairs = [Pair(str(n), talk, "a", "b") for n in range(2)]
     assert DatasetPairs(pairs).summary().startswith("2 pairs on 1 prompts")
+
+
+@pytest.mark.parametrize("change", [{"prompt": "q\ud83d"}, {"chosen": Conversation((Message("assistant", "\ude00"),))}])
+def test_pairs_in_memory_with_half_a_character_are_refused_before_training(change):
+    pair = replace(Pair("a", "q", "b", "c"), **change)
+    with pytest.raises(DataError, match=r"pair 'a' cannot be trained on: \\ud[0-9a-f]{3} alone is half"):
+        from_memory([Pair("b", "q 😀", "b", "c"), pair])

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from diffalign.data.media.find_problem import VIDEO_SUFFIXES
-from diffalign.data.storage.inside_folder import inside, is_file
+from diffalign.data.storage.inside_folder import inside
+from diffalign.text_files import is_file
 
 IMAGE_SUFFIXES = frozenset(
     (

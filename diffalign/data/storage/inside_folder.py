@@ -17,11 +17,3 @@ def inside(root: Path, name: str) -> Path | None:
     base = os.path.abspath(root)
     path = os.path.normpath(os.path.join(base, name))
     return Path(path) if path.startswith(base.rstrip(os.sep) + os.sep) else None
-
-
-def is_file(path: Path) -> bool:
-    """Returns whether a file exists; False also for a name that the system cannot hold, such as one too long."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.storage.inside_folder import inside, is_file
+from diffalign.data.storage.inside_folder import inside
 from diffalign.data.transforms.curriculum import Curriculum
 from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import DataError, UserError, near_miss
 from diffalign.printable import shown
 from diffalign.sharing.atomic import write_atomically
-from diffalign.text_files import read_text_file
+from diffalign.text_files import is_file, read_text_file
 from diffalign.yaml_text import read_yaml
 
 INDEX = "curriculum.yaml"

@@ -7,7 +7,8 @@ from pathlib import Path
 from diffalign.errors import ConfigError, RunError, near_miss
 from diffalign.policies.diffusion.families import FAMILIES, Family
 from diffalign.sharing.read_adapter import adapter_advice
-from diffalign.sharing.read_files import is_file, is_folder, read_object
+from diffalign.sharing.read_files import is_folder, read_object
+from diffalign.text_files import is_file
 
 
 def find_folder(path: str, revision: str | None = None) -> Path:

@@ -25,8 +25,9 @@ from diffalign.quiet import quiet
 from diffalign.sharing.peft_folder import CONFIG as ADAPTER_CONFIG
 from diffalign.sharing.public_name import public_name
 from diffalign.sharing.read_adapter import adaptable_layers, adapter_advice, read_adapter
-from diffalign.sharing.read_files import is_file, is_folder
+from diffalign.sharing.read_files import is_folder
 from diffalign.sharing.shared_adapter import SharedAdapter, check_layers
+from diffalign.text_files import is_file
 
 __all__ = ["AdapterConfig", "LanguageConfig", "load_aligned", "load_policy"]
 

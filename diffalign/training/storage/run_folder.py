@@ -14,6 +14,7 @@ import yaml
 
 from diffalign import __version__
 from diffalign.sharing.atomic import write_atomically
+from diffalign.sharing.json_lines import json_line
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.storage.checkpoint_folder import complete_checkpoints, read_state, step_of
 from diffalign.training.storage.stored_recipe import dump
@@ -69,6 +70,6 @@ def claim_output(output: RunFolder, recipe: Recipe) -> None:
     """Reserves the folder for this run: writes its marker, unless there is one, and its recipe."""
     assert recipe.train.mixed_precision != "auto", "the stored recipe must name the precision that the run used"
     marker = {"run": output.run_id() or uuid.uuid4().hex, "made_by": f"diffalign {__version__}"}
-    write_atomically(output.marker, lambda path: path.write_text(json.dumps(marker) + "\n", encoding="utf-8"))
+    write_atomically(output.marker, lambda path: path.write_text(json_line(marker), encoding="utf-8"))
     text = yaml.safe_dump(dump(recipe), sort_keys=False, allow_unicode=True)
     write_atomically(output.recipe, lambda path: path.write_text(text, encoding="utf-8"))

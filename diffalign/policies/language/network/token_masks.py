@@ -24,7 +24,8 @@ from diffalign.complete_weights import check_finite
 from diffalign.errors import ConfigError, RunError
 from diffalign.policies.language.config import MaskConfig
 from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.read_files import is_file, read_tensors
+from diffalign.sharing.read_files import read_tensors
+from diffalign.text_files import is_file
 
 MODULE_NAMES: dict[str, tuple[str, ...]] = {
     "attention": ("self_attn", "attn", "attention"),
