@@ -34,7 +34,7 @@ _ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 def media_bytes(media: Media) -> bytes:
-    """Returns the encoded bytes of a candidate: UTF-8 for a text, JSON for turns.
+    """Returns the encoded bytes of a candidate: UTF-8 for a text, JSON for turns (with their tools).
 
     Raises:
         DataError: A file cannot be read, or the candidate is tensors.
@@ -46,7 +46,8 @@ def media_bytes(media: Media) -> bytes:
     if isinstance(media, str):
         return media.encode("utf-8", "surrogatepass")
     if isinstance(media, Conversation):
-        return json.dumps(media.rows(), ensure_ascii=True).encode("ascii")
+        content = {"messages": media.rows(), "tools": media.tools} if media.tools_json else media.rows()
+        return json.dumps(content, ensure_ascii=True).encode("ascii")
     if isinstance(media, CachedCandidate):
         raise DataError(f"an image, a video or a text was expected; {media} is tensors, which only its policy reads.")
     try:

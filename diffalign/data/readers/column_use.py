@@ -127,7 +127,9 @@ class NotedValues(dict[str, Any]):
 
 def is_filled(cell: Any) -> bool:
     """Returns whether a cell holds something: not nothing, blanks, or an empty list, also one written as text."""
-    return cell is not None and (not isinstance(cell, (str, list, dict)) or str(cell).strip() not in ("", "[]", "{}"))
+    if isinstance(cell, str):
+        return cell.strip() not in ("", "[]", "{}")
+    return cell is not None and cell != [] and cell != {}
 
 
 def _is_repeated(cell: Any, values: Mapping[str, Any], name: str) -> bool:
@@ -142,10 +144,10 @@ def _has_as_lines(text: str, lines: str) -> bool:
     return f"\n{lines}\n" in f"\n{text.strip()}\n"
 
 
-def _texts(cell: Any) -> Iterator[str]:
+def _texts(cell: Any, depth: int = 4) -> Iterator[str]:
+    """Yields the texts of a cell: of a text, of turns, of parts of a message."""
     if isinstance(cell, str):
         yield cell
-    elif isinstance(cell, list):
-        yield from (text for item in cell for text in _texts(item))
-    elif isinstance(cell, Mapping):
-        yield from (text for value in cell.values() for text in _texts(value))
+    elif depth and isinstance(cell, (list, dict)):
+        for item in cell.values() if isinstance(cell, dict) else cell:
+            yield from _texts(item, depth - 1)

@@ -23,7 +23,6 @@ from diffalign.data.readers.text_cells import (
     USER,
     check_texts,
     count_shared_turns,
-    is_turns,
     read_text,
     split_shared_turns,
 )
@@ -152,4 +151,4 @@ def _refuse_images(table: Table) -> None:
 
 
 def _is_file(cell: Any) -> bool:
-    return isinstance(cell, (bytes, TableCell)) or isinstance(cell, dict) and not is_turns(cell)
+    return isinstance(cell, (bytes, TableCell, dict))

@@ -18,17 +18,12 @@ from diffalign.errors import DataError
 USER, SYSTEM = "user", "system"
 
 
-def is_turns(cell: Any) -> bool:
-    """Returns whether a cell holds messages: a list of them, or lists of their parts, as Arrow may store them."""
-    return isinstance(cell, list) or isinstance(cell, dict) and isinstance(cell.get("role"), list)
-
-
 def read_text(cell: Any, column: str) -> Text:
-    """Parses a cell into a text; an absent cell gives ``""``. Drops the row for malformed messages."""
+    """Parses a cell into a text, of a row with its turns in one form (`turns`); an absent cell gives ``""``. Drops the
+    row for malformed messages.
+    """
     if cell is None:
         return ""
-    if isinstance(cell, dict) and is_turns(cell):
-        cell = [dict(zip(cell, parts, strict=False)) for parts in zip(*cell.values(), strict=False)]
     if isinstance(cell, list) and not (cell and all(isinstance(item, str) for item in cell)):
         try:
             return Conversation.of(cell)

@@ -36,7 +36,7 @@ from diffalign.data.readers.parse_row import (
 )
 from diffalign.data.readers.prompt_parts import add_prompt_parts
 from diffalign.data.readers.tables import FIRST_ROWS, Table, TableRow
-from diffalign.data.readers.text_cells import align_forms, check_answer, check_texts, is_turns, read_text
+from diffalign.data.readers.text_cells import align_forms, check_answer, check_texts, read_text
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Answer, Dropped, Media, Pair
 from diffalign.data.storage.lazy_table_cell import TableCell
@@ -155,7 +155,7 @@ def _read_further(values: Mapping[str, Any], prompt: Text, table: Table, folder:
 
 def read_candidate(value: Any, role: str, table: Table, folder: Path | None) -> Media:
     """Parses a cell into a candidate: text, bytes, or with ``folder`` a file in it. Drops the row of an empty cell."""
-    if is_turns(value) or isinstance(value, str):
+    if isinstance(value, (list, str)):
         value = read_text(value, role)
     if isinstance(value, Conversation):
         return value

@@ -50,15 +50,14 @@ def normalise_turns(cell: Any, note: Note, ignore: frozenset[str] = frozenset())
         turns = _parse(cell) if looks_like_turns(cell) else None
         return normalise_turns(turns, note, ignore) if turns else cell
     if isinstance(cell, Mapping):
-        if isinstance(cell.get("role", cell.get("from")), list):
+        if isinstance(cell.get("role", cell.get("from")), list) and all(isinstance(v, list) for v in cell.values()):
             parts = zip(*cell.values(), strict=False)
             return [_message(dict(zip(cell, values, strict=False)), note, ignore) for values in parts]
         return [_message(cell, note, ignore)] if _is_message(cell) and _role(cell) in ROLES else cell
-    if isinstance(cell, list) and cell:
-        if all(isinstance(item, Mapping) and _is_message(item) for item in cell):
-            return [_message(item, note, ignore) for item in cell]
-        if any(isinstance(item, list) for item in cell):
-            return [normalise_turns(item, note, ignore) if isinstance(item, list) else item for item in cell]
+    if _is_conversation(cell):
+        return [_message(item, note, ignore) for item in cell]
+    if isinstance(cell, list) and any(map(_is_conversation, cell)):
+        return [normalise_turns(item, note, ignore) if _is_conversation(item) else item for item in cell]
     return cell
 
 
@@ -74,11 +73,16 @@ def is_unparsed(text: str) -> bool:
     return any(all(re.search(f"['\"]{name}['\"]", text) for name in keys) for keys in KEYS)
 
 
-def without_nulls(value: Any) -> Any:
-    """Returns plain data without the empty fields of its objects, which Arrow adds where rows have different fields."""
-    if isinstance(value, Mapping):
-        return {name: without_nulls(item) for name, item in value.items() if item is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+def without_nulls(value: Any, depth: int = 64) -> Any:
+    """Returns plain data without the empty fields of its objects, which Arrow adds where rows have different fields.
+
+    Args:
+        value: The data.
+        depth: Below this depth it stays as it is.
+    """
+    if isinstance(value, Mapping) and depth:
+        return {name: without_nulls(item, depth - 1) for name, item in value.items() if item is not None}
+    return [without_nulls(item, depth - 1) for item in value] if isinstance(value, list) and depth else value
 
 
 def parse_json(text: Any) -> Any:
@@ -105,6 +109,10 @@ def _parse(text: str) -> Any:
     return None
 
 
+def _is_conversation(cell: Any) -> bool:
+    return isinstance(cell, list) and bool(cell) and all(isinstance(i, Mapping) and _is_message(i) for i in cell)
+
+
 def _is_message(item: Mapping[str, Any]) -> bool:
     return isinstance(_role(item), str) and any(name in item for name in ("content", "value", "tool_calls", CALL))
 
@@ -117,6 +125,9 @@ def _message(item: Mapping[str, Any], note: Note, ignore: frozenset[str]) -> dic
     """Returns a message with role, content and those fields that a chat template takes."""
     role = _role(item)
     content = item.get("content", item.get("value"))
+    is_plain = isinstance(content, str) and isinstance(role, str) and role not in ROLE_NAMES
+    if is_plain and item.keys() == {"role", "content"} and role != CALL:
+        return dict(item)
     message: dict[str, Any] = {"role": ROLE_NAMES.get(role, role) if isinstance(role, str) else role}
     fields = {name: without_nulls(item[name]) for name in FIELDS if item.get(name) not in (None, "", [])}
     call = item.get(CALL)

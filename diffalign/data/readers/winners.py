@@ -73,9 +73,9 @@ class Winners:
         if cell is None or isinstance(cell, str) and not cell.strip():
             raise Drop(NO_LABEL, f"{self.column} is empty")
         if self.given:
-            if str(cell).strip() not in self.given:
+            if _key(cell) not in self.given:
                 raise Drop(BAD_LABEL, f"winners does not state what {self.column} = {cell!r} means")
-            return self.given[str(cell).strip()]
+            return self.given[_key(cell)]
         if self.column in VOTES:
             return _share(self.column, values)
         number = as_number(cell)
@@ -120,7 +120,7 @@ def read_winners(column: str, sides: tuple[str, str], cells: Iterable[Any], give
     Raises:
         DataError: Numbers may mean either side; ``given`` has another word.
     """
-    stated = {str(value): SIDES.get(str(meaning), -1.0) for value, meaning in (given or {}).items()}
+    stated = {_key(value): SIDES.get(str(meaning), -1.0) for value, meaning in (given or {}).items()}
     if -1.0 in stated.values():
         raise DataError(
             f"winners gives each value of '{column}' a meaning: first, second or tie; got {dict(given or {})}."
@@ -139,6 +139,12 @@ def read_winners(column: str, sides: tuple[str, str], cells: Iterable[Any], give
         f"'{column}' holds the numbers {', '.join(f'{n:g}' for n in sorted(numbers)[:6])}, which do not say whether "
         f"'{sides[0]}' or '{sides[1]}' is the better one. State it: winners={{{_example(numbers)}}} (or tie)."
     )
+
+
+def _key(value: Any) -> str:
+    """Returns a value as text; a number in its shortest form, whatever a file stores it as."""
+    number = as_number(value)
+    return str(value).strip() if number is None else f"{number:g}"
 
 
 def _example(numbers: set[float]) -> str:

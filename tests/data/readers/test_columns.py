@@ -2,9 +2,12 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
+from diffalign.data.check.run import check_pairs
+from diffalign.data.media.decode import media_digest
 from diffalign.data.readers import read_pairs
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import BAD_ROW, BAD_TURNS
@@ -24,6 +27,8 @@ def read_row(tmp_path, row, **options):
 def test_columns_that_are_not_read_are_named(tmp_path):
     dataset = read_row(tmp_path, ultrafeedback() | {"note": "hm", "empty": "", "none": None, "chosen_judge": 2.0})
     assert dataset.unread == ("prompt_id", "messages", "note")
+    assert check_pairs(dataset).facts["not read"] == "prompt_id, messages, note"
+    assert "not read" not in check_pairs(read_row(tmp_path, {"prompt": "Sky? ", **SIDES})).facts
 
 
 def test_fields_of_messages_that_are_not_read_are_named(tmp_path):
@@ -104,6 +109,7 @@ def test_tools_and_calls_of_tools_stay_with_the_conversation(tmp_path, tools):
         assert pair.rejected.rows() == [{"role": "assistant", "content": "", "tool_calls": [CALL]}]
     ids = {read_row(tmp_path, row).pairs[0].id, read_row(tmp_path, row | {"tools": tools}).pairs[0].id}
     assert len(ids) == 2
+    assert media_digest(pair.prompt) != media_digest(replace(pair.prompt, tools_json=""))
     with pytest.raises(DataError, match="tools must be a list of objects"):
         read_row(tmp_path, row | {"tools": "a hammer"})
 
@@ -204,3 +210,21 @@ def test_a_list_of_captions_is_no_prompt(tmp_path):
     winners = jsonl(tmp_path / "winners.jsonl", [{"file_name": "a.png", "text": ["a", "b"]}])
     with pytest.raises(DataError, match="text holds 2 values; one text was expected"):
         read_pairs(winners)
+
+
+def test_cells_that_only_resemble_turns_stay_or_are_dropped(tmp_path):
+    deep = json.loads("[" * 300 + "]" * 300)
+    rows = [
+        {"prompt": "Sky?", **SIDES, "extra": deep, "input": deep},
+        {"prompt": {"role": ["user"], "content": None}, **SIDES},
+        {"prompt": {"role": "king", "content": "Sky?"}, **SIDES},
+        {"prompt": [{"role": 3, "content": "Sky?"}], **SIDES},
+        {"prompt": [{"role": "user", "content": [3]}], **SIDES},
+        {"prompt": [{"role": "assistant", "tool_calls": "x"}], **SIDES},
+        {"prompt": "Sky?", **SIDES},
+    ]
+    dataset = read_pairs(jsonl(tmp_path / "a.jsonl", rows), ignore="input")
+    assert [pair.source for pair in dataset.pairs] == ["a.jsonl:1", "a.jsonl:7"]
+    for wrong in (3, [3], {"a": 1}):
+        with pytest.raises(DataError, match="ignore is the name of a column or a list"):
+            read_pairs(tmp_path / "a.jsonl", ignore=wrong)

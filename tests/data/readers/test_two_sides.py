@@ -132,7 +132,7 @@ def test_numbers_that_may_mean_either_side_are_refused_until_they_are_stated(tmp
 
 
 def test_the_meaning_of_a_value_can_be_stated(tmp_path):
-    rows = [AB | {"label": label} for label in (0, 1, 2)]
+    rows = [AB | {"label": label} for label in (0, 1.0, "2")]
     dataset = read(tmp_path, *rows, winners={"1": "first", 0: "second"})
     assert [pair.chosen for pair in dataset.pairs] == [" Green.", " Blue."]
     assert [(row.reason, row.source) for row in dataset.dropped] == [(BAD_LABEL, "a.jsonl:3")]
