@@ -131,3 +131,12 @@ def test_the_best_rated_answer_is_chosen_at_any_position():
     made = build_curriculum([ranked(3, 9, 5, 7)], key="rating", stages=1)
     assert [line.pair.chosen for line in made.stages[0]] == ["answer 9 of 2"] * 3
     assert gaps(made.stages[0]) == [6.0, 4.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["../stage.jsonl", "/etc/passwd", "a/../../stage.jsonl", ".."])
+def test_a_curriculum_names_no_stage_outside_its_folder(name, tmp_path):
+    (tmp_path / "stage.jsonl").write_text("{}")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "curriculum.yaml").write_text(f"stages: [{{file: {name}, pairs: 1}}]")
+    with pytest.raises(DataError, match="lies outside its folder and is not read"):
+        read_stages(tmp_path / "set")
