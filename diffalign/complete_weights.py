@@ -109,8 +109,7 @@ def variant_of(folder: Path) -> str | None:
 
 def check_finite(tensors: Mapping[str, Tensor], what: str, error: type[UserError] = ConfigError) -> None:
     """Raises ``error`` where a value is NaN or infinite, with the number of such tensors."""
-    kinds = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-    wrong = [key for key, value in tensors.items() if value.dtype in kinds and not bool(value.isfinite().all())]
+    wrong = [key for key, value in tensors.items() if value.is_floating_point() and not _is_finite(value)]
     if wrong:
         raise error(
             f"{what} has values that are NaN or infinite in {len(wrong)} of {len(tensors)} tensors, first {wrong[0]}:"
@@ -143,6 +142,10 @@ def first_words(problem: BaseException) -> str:
     text = (lines[0] if lines else type(problem).__name__).partition(". ")[0]
     text = text if not isinstance(problem, KeyError) else f"{text} is missing"
     return "".join(c if c.isprintable() else "?" for c in text)[:300].rstrip(".")
+
+
+def _is_finite(value: Tensor) -> bool:
+    return bool((value.float() if value.itemsize == 1 else value).isfinite().all())  # float8 has no such test
 
 
 def _left_over(model: nn.Module, names: Any, strict: bool) -> list[str]:

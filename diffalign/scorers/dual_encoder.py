@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-from diffalign.complete_weights import load_pretrained, one_sentence
+from diffalign.complete_weights import AGAIN, load_pretrained, one_sentence
 from diffalign.errors import UserError
 from diffalign.quiet import quiet
 from diffalign.scorers.image_input import Preprocessing, load_preprocessing
@@ -73,7 +74,12 @@ class DualEncoder:
             model = load_pretrained(AutoModel, source, error=UserError, advice=advice, accept=_check_kind)
             tokenizer = AutoTokenizer.from_pretrained(processor or source)
         model, preprocessing = model.float().to(device), load_preprocessing(processor or source)
-        return cls(model, tokenizer, preprocessing, name=f"{name}:{source}")
+        scorer = cls(model, tokenizer, preprocessing, name=f"{name}:{source}")
+        with one_sentence(
+            f"'{source}' cannot score an image", UserError, "Its files belong to several models. " + AGAIN
+        ):
+            DualEncoder.score(scorer, ["a"], [Image.new("RGB", (8, 8))])
+        return scorer
 
     @cached_property
     def weights(self) -> str:

@@ -6,7 +6,6 @@ wheels require one torch release, and a mismatch breaks every vision model of tr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from diffalign.complete_weights import one_sentence
 from diffalign.data.media.colour_profile import to_srgb
 from diffalign.data.media.decode import open_image
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import UserError
+from diffalign.sharing.read_files import read_object
+
+LARGEST_EDGE = 8192
+"""Pixels that a vision model's image may have on one side."""
 
 
 def as_rgb(image: Any) -> Image.Image:
@@ -136,11 +140,25 @@ def _height_width(size: Any) -> tuple[int, int]:
     return int(size), int(size)
 
 
+def _tried(config: Mapping[str, Any], path: str) -> Preprocessing:
+    """Returns the preprocessing of a file's values, tried on a small image."""
+    with one_sentence(f"{path} cannot be followed", UserError, "Copy the model's own file there again."):
+        preprocessing = Preprocessing.from_config(config)
+        edges = (preprocessing.shortest_edge or 1, *(preprocessing.exact or ()), *(preprocessing.crop or ()))
+        if not all(1 <= edge <= LARGEST_EDGE for edge in edges):
+            raise ValueError(f"an edge of its images is not in 1 to {LARGEST_EDGE} pixels")
+        pixels = preprocessing([Image.new("RGB", (8, 8), "white")])
+        if pixels.shape[1] != 3 or not bool(pixels.isfinite().all()):
+            raise ValueError("it makes no image of three channels")
+    return preprocessing
+
+
 def load_preprocessing(model: str) -> Preprocessing:
     """Loads the preprocessing of a model folder or hub id.
 
     Raises:
-        UserError: There is no ``preprocessor_config.json``, and no image processor in ``processor_config.json``.
+        UserError: There is no ``preprocessor_config.json``, and no image processor in ``processor_config.json``, or it
+            cannot be followed.
     """
     from transformers.utils import cached_file
 
@@ -148,10 +166,10 @@ def load_preprocessing(model: str) -> Preprocessing:
         path = cached_file(model, name, _raise_exceptions_for_missing_entries=False)
         if path is None:
             continue
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
+        config = read_object(Path(path))
         config = config.get("image_processor", config)
-        if "size" in config or "image_mean" in config:
-            return Preprocessing.from_config(config)
+        if isinstance(config, Mapping) and ("size" in config or "image_mean" in config):
+            return _tried(config, str(path))
     raise UserError(
         f"'{model}' has no image preprocessing: expected preprocessor_config.json next to the weights. Save the "
         "model's image processor there with processor.save_pretrained(folder)."

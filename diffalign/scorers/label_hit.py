@@ -15,9 +15,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from diffalign.complete_weights import load_pretrained, one_sentence
+from diffalign.complete_weights import AGAIN, load_pretrained, one_sentence
 from diffalign.errors import DataError, UserError
 from diffalign.scorers.image_input import Preprocessing, load_preprocessing
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
@@ -63,7 +64,13 @@ class LabelHit:
         )
         with one_sentence(f"Cannot load an image classifier from '{argument}'", UserError, advice):
             model = load_pretrained(AutoModelForImageClassification, argument, error=UserError, advice=advice)
-        return cls(model.float().to(device), load_preprocessing(argument), name=f"label_hit:{argument}")
+        preprocessing = load_preprocessing(argument)
+        with one_sentence(
+            f"'{argument}' cannot score an image", UserError, "Its files belong to several models. " + AGAIN
+        ):
+            scorer = cls(model.float().to(device), preprocessing, name=f"label_hit:{argument}")
+            scorer.probabilities([Image.new("RGB", (8, 8))])
+        return scorer
 
     @cached_property
     def weights(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from diffalign.complete_weights import check_finite
 from diffalign.errors import ConfigError, RunError
 from diffalign.sharing.adapter_file import FILE_NAME, read_file
 from diffalign.sharing.adapter_state_dict import adapter_tensors, check_base, layer_scales
@@ -72,7 +73,8 @@ def load_into(module: nn.Module, path: Path | SharedAdapter, *, base: tuple[str,
     tensors = {}
     for key, value in adapter.tensors.items():
         layer, _, tail = key.partition(".lora_B")
-        tensors[key] = value * (adapter.scales[layer] / scales[layer]) if tail else value
+        tensors[key] = value.float() * (adapter.scales[layer] / scales[layer] if tail else 1.0)
+    check_finite(tensors, f"the adapter {adapter.path}, at its strength,")
     if wrong := set_peft_model_state_dict(module, tensors).unexpected_keys:  # type: ignore[attr-defined]
         raise RunError(f"peft did not take {wrong[:3]} of {adapter.path}; please report this with the version of peft.")
     return adapter

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffalign.complete_weights import one_sentence
 from diffalign.policies.diffusion.families import Family
-from diffalign.policies.diffusion.families.clip_tokens import tokenizer_digest
+from diffalign.policies.diffusion.families.clip_tokens import check_tokenizer, tokenizer_digest
 from diffalign.policies.diffusion.families.family import LatentScale, PromptEncoder
 from diffalign.policies.module_utils import weights_digest
 
@@ -41,7 +42,11 @@ class FrozenComponents:
         self.pixels_per_latent: int = pipeline.vae_scale_factor
         self.latent_channels: int = pipeline.vae.config.latent_channels
         self.scheduler_config: dict[str, Any] = dict(pipeline.scheduler.config)
-        self.scale: LatentScale = family.codec.scale(pipeline.vae)
+        with one_sentence(f"{folder} cannot be used as a {family.pipeline}"):
+            self.scale: LatentScale = family.codec.scale(pipeline.vae)
+            pipeline.scheduler.set_timesteps(1)
+            for tokenizer, module in zip(self.prompt_encoder().tokenizers, self.prompt_encoder().modules, strict=True):
+                check_tokenizer(tokenizer, module.config)
 
     @property
     def loaded(self) -> bool:
