@@ -103,7 +103,7 @@ def train(
                     run.save()  # so that there is always a checkpoint to go back to
                 preview(run, stop)
             while run.step < recipe.train.steps:
-                with stop.droppable():
+                with stop.droppable(not run.guard.streak):
                     run.enter_round()
                 training_step(run)
                 stop_where_safe(run, stop)
@@ -232,9 +232,8 @@ def preview(run: Run, stop: StopSignals) -> None:
     A run that has no memory for its previews goes on without them: they do not change it.
     """
     if run.is_main and run.recipe.previews.prompts:
-        alone = (
-            run.accelerator.num_processes == 1
-        )  # the other processes wait, and leave with this one after the next step
+        # Other processes wait here, and leave together after the next step; within a spike nothing may be saved.
+        alone = run.accelerator.num_processes == 1 and not run.guard.streak
         try:
             with stop.droppable(alone), run.as_shared(), explain_write_errors(run.output.previews, KEPT):
                 _sample_previews(run)

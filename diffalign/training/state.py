@@ -198,6 +198,8 @@ class Run:
         """Restores the last complete checkpoint, exactly; without one, the beginning."""
         checkpoints = self.output.own_checkpoints()
         snapshot = read_checkpoint(checkpoints[-1]) if checkpoints else None
+        for path in self.output.damaged_checkpoints(since=snapshot.step if snapshot else 0):
+            self.report.say(f"warning: {path} is incomplete or damaged, and passed over")
         if snapshot is not None:
             with restoring(checkpoints[-1]):
                 self._restore_weights(snapshot)

@@ -1,7 +1,8 @@
 """The smallest policy: a linear denoiser of 6 numbers, and what tests of the loop need around it.
 
 Also a program: ``python toy.py OUTPUT [key=value ...]`` trains it, so that a test can kill it or start it twice; with
-``each`` instead, it forks a child for each list of arguments, so that many runs are killed for one start.
+``each`` instead, it forks a child for each list of arguments, so that many runs are killed for one start, and with
+``two`` two processes of one run for each pair of lists.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 from diffalign.data.records.pair import Pair
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache
+from diffalign.errors import UserError
 from diffalign.losses.candidate_logps import CandidateLogps
 from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
 from diffalign.policies.module_utils import unwrap
@@ -62,6 +65,7 @@ class ToyPolicy:
         die_at, die_sampling, die_inverting: The call of scoring, sampling, inverting at which the process is killed.
         shout: The range of calls, ``[first, last)``, in which log-probabilities are a million times too large.
         refresh: Steps for which inverted latents are kept; 0: it does not invert.
+        stop_at: The call of scoring at which the process sends itself SIGTERM.
     """
 
     medium = "image"
@@ -77,12 +81,13 @@ class ToyPolicy:
         die_sampling: int = 0,
         die_inverting: int = 0,
         refresh: int = 0,
+        stop_at: int = 0,
     ) -> None:
         self.module: nn.Module = ToyModule()
         self.forward_counts = ForwardCounts()
         self._trainable = Trainable(self.module)
         self._change = self.module.change
-        self.poison, self.shout = poison, shout
+        self.poison, self.shout, self.stop_at = poison, shout, stop_at
         self._die = {"score": die_at, "sample": die_sampling, "invert": die_inverting}
         self._count = dict.fromkeys(self._die, 0)
         self.latents_refresh_every = refresh
@@ -137,6 +142,8 @@ class ToyPolicy:
 
     def logps(self, encoded, draw) -> BatchLogps:
         self._called("score")
+        if self.calls == self.stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
         self.seen += list(zip(draw.ids, draw.visits, strict=True))
         self.forward_counts.policy += encoded.shape[0] * encoded.shape[1]
         scored = self._scored(self.module, encoded, draw)
@@ -318,16 +325,15 @@ def register() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """``OUTPUT [die_at=N] [refresh=N] [resume=1] [section__name=VALUE ...]``"""
+    """``OUTPUT [die_at=N] [refresh=N] [stop_at=N] [resume=1] [section__name=VALUE ...]``"""
     from diffalign.training.loop import train
 
     options: dict[str, Any] = {}
     for argument in arguments[1:]:
         key, _, value = argument.partition("=")
         options[key] = json.loads(value)
-    switches = {
-        name: options.pop(name) for name in ("die_at", "die_sampling", "die_inverting", "refresh") if name in options
-    }
+    names = ("die_at", "die_sampling", "die_inverting", "refresh", "stop_at")
+    switches = {name: options.pop(name) for name in names if name in options}
     policy = ToyPolicy(**switches)
     resume = bool(options.pop("resume", 0))
     pairs = toy_pairs()
@@ -352,5 +358,42 @@ def each(jobs: list[list[str]]) -> None:
         assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, (job, status)
 
 
+def program(arguments: list[str]) -> int:
+    """Does :func:`main` as the command line does, and returns the exit status."""
+    try:
+        main(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return getattr(error, "exit_code", 2)
+    return 0
+
+
+def two(jobs: list[list[list[str]]]) -> None:
+    """Does each job, the arguments of two processes of one run, in two children, one job after the other.
+
+    Prints the statuses of each job; what a child prints goes to ``OUTPUT-RANK.txt``.
+    """
+    import accelerate  # noqa: F401  (imported once, before the children are made)
+
+    import diffalign.training.loop  # noqa: F401
+
+    for job in jobs:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        children = []
+        for rank, arguments in enumerate(job):
+            children.append(os.fork())
+            if not children[-1]:
+                os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+                os.dup2(os.open(f"{arguments[0]}-{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+                os._exit(program(arguments))
+        print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
+
+
 if __name__ == "__main__":
-    each(json.loads(sys.argv[2])) if sys.argv[1] == "each" else main(sys.argv[1:])
+    if sys.argv[1] in ("each", "two"):
+        {"each": each, "two": two}[sys.argv[1]](json.loads(sys.argv[2]))
+    else:
+        raise SystemExit(program(sys.argv[1:]))

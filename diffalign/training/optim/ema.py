@@ -61,6 +61,6 @@ class Ema:
 
     def load_state(self, state: Mapping[str, Tensor], updates: int) -> None:
         """Restores the average of a checkpoint."""
-        self.updates = updates
+        self.updates = int(updates)
         for name, tensor in self.shadow.items():
             tensor.copy_(state[name])

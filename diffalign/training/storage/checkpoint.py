@@ -35,6 +35,7 @@ from diffalign.training.storage.checkpoint_folder import (
     is_extra,
     read_state,
     remove_checkpoint,
+    state_sum,
     step_of,
 )
 
@@ -136,8 +137,9 @@ def _write_files(folder: Path, snapshot: Snapshot) -> None:
         save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path)
         _to_disk(path)
         sizes[path.name], checksums[path.name] = path.stat().st_size, _checksum(path)
-    state = {"version": VERSION, "step": snapshot.step, "run": snapshot.run, "extra": snapshot.extra}
-    state |= {"files": sizes, "checksums": checksums, "facts": snapshot.facts}
+    state: dict[str, Any] = {"version": VERSION, "step": snapshot.step, "run": snapshot.run, "extra": snapshot.extra}
+    state |= {"files": sizes, "checksums": checksums, "facts": json.loads(json.dumps(snapshot.facts))}
+    state["sum"] = state_sum(state)
     (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
     _to_disk(folder / STATE)
 

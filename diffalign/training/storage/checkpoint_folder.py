@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -48,10 +50,17 @@ def read_state(path: Path) -> dict[str, Any] | None:
     try:
         files = dict(state["files"])
         fits = all(name in FILES and (path / name).stat().st_size == size for name, size in files.items())
-        whole = isinstance(state["facts"], dict) and state["step"] == step_of(path) and FILES[0] in files
+        intact = "sum" not in state or state["sum"] == state_sum(state)  # checkpoints of earlier versions have none
+        whole = intact and isinstance(state["facts"], dict) and state["step"] == step_of(path) and FILES[0] in files
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return state if fits and whole and state.get("version") == VERSION else None
+
+
+def state_sum(state: Mapping[str, Any]) -> int:
+    """Returns the checksum of a state, of everything but the checksum itself."""
+    text = json.dumps({key: value for key, value in state.items() if key != "sum"}, sort_keys=True)
+    return zlib.crc32(text.encode())
 
 
 def belongs_to(path: Path, run: str) -> bool:

@@ -52,6 +52,11 @@ class RunFolder:
         """Returns the complete checkpoints of the folder's run, oldest first."""
         return complete_checkpoints(self.checkpoints, self.run_id())
 
+    def damaged_checkpoints(self, since: int) -> list[Path]:
+        """Returns the folders of later steps than ``since`` that are no complete checkpoints."""
+        paths = sorted(self.checkpoints.glob("step-*")) if self.checkpoints.is_dir() else []
+        return [path for path in paths if (step_of(path) or 0) > since and read_state(path) is None]
+
     def foreign_files(self) -> list[str]:
         """Returns the names of files that a run would overwrite and that no run wrote, because none has begun here."""
         names = [path.name for path in (self.metrics, self.checkpoints, self.previews, self.rounds, self.result)]
