@@ -20,7 +20,7 @@ def test_the_python_of_the_readme_and_of_the_training_page_runs(tmp_path, monkey
     names: dict = {}
     pages = TEXT + (ROOT / "docs" / "training.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", pages, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         exec(block, names)  # noqa: S102
     assert (tmp_path / "runs" / "readme" / "fox.png").exists()
