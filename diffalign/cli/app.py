@@ -10,6 +10,7 @@ import typer
 
 from diffalign import __version__
 from diffalign.cli.clean_terminal import clean_terminal
+from diffalign.cli.hints import as_typed, command_of
 from diffalign.errors import UserError
 from diffalign.plugins import load_plugins
 
@@ -60,7 +61,7 @@ def run() -> None:
         if os.environ.get("DIFFALIGN_DEBUG"):
             raise
         stopped = getattr(error, "exit_code", None)  # of a run that a signal stopped
-        print(error if stopped else f"error: {error}", file=sys.stderr)
+        print(error if stopped else f"error: {as_typed(str(error), command_of(sys.argv[1:]))}", file=sys.stderr)
         raise SystemExit(stopped or 2) from None
     except (MemoryError, RuntimeError, OSError) as error:
         from diffalign.devices.out_of_memory import is_out_of_memory

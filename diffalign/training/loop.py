@@ -242,7 +242,7 @@ def preview(run: Run, stop: StopSignals) -> None:
                 raise
             run.report.say(
                 f"warning: out of memory while previews are sampled at step {run.step}; the run goes on without them. "
-                "For smaller ones resume with fewer prompts or --set previews.batch=1"
+                "They are sampled together, so fewer need less: resume with --set previews.prompts=[PROMPT]"
             )
             torch.cuda.empty_cache()
     run.accelerator.wait_for_everyone()

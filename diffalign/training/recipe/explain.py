@@ -125,4 +125,9 @@ def _other_kind(values: Mapping[str, Any], loc: Sequence[Any]) -> str:
     kinds = [name for name in MODELS if name != _kind(values)]
     section = {"model": "config", "previews": "sampling", "evaluate": "sampling"}.get(str(loc[0]))
     has = [name for name in kinds if section and loc[1] in getattr(MODELS[name], section)().model_fields]
-    return f" It is a setting of model.kind '{has[0]}'; for such a model type: --set model.kind={has[0]}" if has else ""
+    if not has:
+        return ""
+    section = values.get("model")
+    if isinstance(section, Mapping) and "kind" in section:
+        return f" It is a setting of model.kind '{has[0]}', and this model is of kind '{section['kind']}'."
+    return f" It is a setting of model.kind '{has[0]}'; for such a model type: --set model.kind={has[0]}"
