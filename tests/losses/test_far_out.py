@@ -24,6 +24,10 @@ CASES = [
 ]
 
 
+def _is_list(loss):
+    return loss.loss.kind == "list"
+
+
 def pulls(loss, side, values):
     """The loss of each value as one side's log-probability, all others 0 or ordinary, and its derivative by it."""
     values = values.clone().requires_grad_(True)
@@ -66,6 +70,22 @@ def test_every_loss_and_gradient_is_finite_from_minus_to_plus_a_million(loss):
     for side in ("chosen", "rejected") if loss.loss.kind != "single" else ("chosen",):
         found, pull = pulls(loss, side, everywhere)
         assert found.isfinite().all() and pull.isfinite().all(), side
+
+
+@pytest.mark.parametrize("loss", [case for case in CASES if case.values[0].loss.roles or _is_list(case.values[0])])
+def test_further_answers_far_out_leave_loss_and_gradient_finite(loss):
+    everywhere = torch.cat([-SIZES.flip(0), torch.zeros(1), SIZES])
+    zeros = torch.zeros_like(everywhere)
+    batch = fit(loss, PairLogps(*map(CandidateLogps, (zeros, zeros, zeros, zeros))))
+    for role, answer in batch.further.items():
+        values = everywhere.clone().requires_grad_(True)
+        moved = dataclasses.replace(answer.policy, logps=values)
+        if moved.parts is not None:
+            moved = dataclasses.replace(moved, parts=values[:, None] * torch.full((moved.parts.shape[1],), 0.25))
+        further = {**batch.further, role: dataclasses.replace(answer, policy=moved)}
+        found = loss(dataclasses.replace(batch, further=further))
+        (pull,) = torch.autograd.grad(found.sum(), values, allow_unused=True, materialize_grads=True)
+        assert found.isfinite().all() and pull.isfinite().all(), role
 
 
 @pytest.mark.parametrize("loss", CASES)
