@@ -21,6 +21,7 @@ from diffalign.policies.adapters import AdapterConfig, add_adapter, merge_adapte
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.model_folder import family_of, find_folder
 from diffalign.policies.module_utils import weights_digest
+from diffalign.quiet import quiet
 from diffalign.sharing.adapter_file import find_adapter_file, read_facts
 from diffalign.sharing.adapter_state_dict import check_base
 from diffalign.sharing.atomic import replace_folder
@@ -55,7 +56,8 @@ def merge_into_base(config: ModelConfig, adapter: Path, folder: Path) -> Path:
         )
     for name, part in parts.items():
         _merge_part(getattr(pipeline, name), part, config.path)
-    return replace_folder(folder, pipeline.save_pretrained)
+    with quiet():
+        return replace_folder(folder, pipeline.save_pretrained)
 
 
 def _read_parts(pipeline: Any, file: Path, names: tuple[str, ...]) -> dict[str, SharedAdapter]:

@@ -149,6 +149,7 @@ class Family:
         people look at the images that it decodes. Raises ConfigError where a part is missing or incomplete.
         """
         import diffusers
+        import transformers.utils.logging  # noqa: F401  (loaded first, so that its messages are hidden as well)
 
         with one_sentence(f"{folder} cannot be loaded as a {self.pipeline}"), quiet():
             parts = {name: load_text_encoder(folder, name, dtype) for name in self.text_encoders}
