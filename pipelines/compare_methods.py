@@ -25,9 +25,9 @@ import yaml
 
 from diffalign.errors import ConfigError, UserError, near_miss
 from diffalign.evaluation.samples.gallery import Gallery
+from diffalign.files.atomic import write_atomically
 from diffalign.methods import METHODS
 from diffalign.pairs.dataset import read_dataset
-from diffalign.sharing.atomic import write_atomically
 from diffalign.training.recipe.apply_preset import AXES
 from diffalign.training.recipe.load import Recipe, load_recipe, make_recipe
 from diffalign.training.recipe.model_kinds import open_model

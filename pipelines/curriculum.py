@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffalign.data.readers import read_pairs
-from diffalign.data.readers.pairs_with_extra_columns import RowsWithColumns, unread_columns
+from diffalign.data.readers.formats.pairs_with_extra_columns import RowsWithColumns, unread_columns
 from diffalign.data.records.score_table import read_scores, with_scores
 from diffalign.data.transforms import build_curriculum
 from diffalign.data.transforms.curriculum_files import INDEX, StageFiles, check_reference, read_stages, write_stages
@@ -31,9 +31,9 @@ from diffalign.evaluation.compare.run import compare
 from diffalign.evaluation.report.training_curves import read_metrics
 from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.samples.prompts import read_prompts
+from diffalign.files.atomic import write_atomically
 from diffalign.pairs.checkpoint_pool import CheckpointPool
 from diffalign.policies.policy import Policy
-from diffalign.sharing.atomic import write_atomically
 from diffalign.training.loop import train
 from diffalign.training.recipe.load import Recipe, load_recipe
 from diffalign.training.recipe.model_kinds import model_kind, open_model

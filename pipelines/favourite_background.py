@@ -23,8 +23,8 @@ from diffalign.evaluation.compare.run import compare
 from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.prompts import read_prompts
 from diffalign.evaluation.stats.statistics import Share, share
+from diffalign.files.json_lines import write_json_lines
 from diffalign.policies.diffusion.load import ModelConfig, load_policy
-from diffalign.sharing.json_lines import write_json_lines
 from diffalign.training.loop import train
 from diffalign.training.recipe.load import load_recipe
 from pipelines.embedded.scenes import BACKGROUNDS, Scene, draw, held_out, parse

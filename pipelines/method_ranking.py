@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diffalign.evaluation.compare.result import Role, plain_json
 from diffalign.evaluation.stats.statistics import WinRate, win_rate
-from diffalign.sharing.atomic import write_atomically
+from diffalign.files.atomic import write_atomically
 from pipelines.paper import ExperimentResult, markdown
 from pipelines.training_cost import COUNT_NAMES
 

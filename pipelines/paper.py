@@ -25,9 +25,9 @@ from diffalign.evaluation.samples.gallery import Gallery
 from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.prompts import read_prompts
 from diffalign.evaluation.samples.score_pairs import score_pairs, summary_lines
+from diffalign.files.atomic import write_atomically
 from diffalign.policies.policy import Policy
 from diffalign.scorers import Scorer, load_scorer
-from diffalign.sharing.atomic import write_atomically
 from diffalign.training.recipe.load import Recipe, load_recipe
 from diffalign.training.recipe.model_kinds import open_model
 from diffalign.training.report.progress import ProgressReport

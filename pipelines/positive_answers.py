@@ -18,10 +18,10 @@ from pathlib import Path
 
 from diffalign.errors import UserError
 from diffalign.evaluation.samples.prompts import read_prompts
+from diffalign.files.atomic import replace_folder
 from diffalign.pairs.best_worst import make_pairs
 from diffalign.policies.language.load import LanguageConfig, load_policy
 from diffalign.scorers import load_scorer
-from diffalign.sharing.atomic import replace_folder
 from diffalign.training.align import Aligned, align
 from diffalign.training.recipe.load import load_recipe
 

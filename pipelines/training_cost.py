@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
+from diffalign.files.atomic import write_atomically
 from diffalign.latents import LATENTS
 from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
-from diffalign.sharing.atomic import write_atomically
 from diffalign.training.loop import Result, train
 from diffalign.training.recipe.bind import bind_loss, pair_settings
 from diffalign.training.recipe.load import Recipe

@@ -11,7 +11,7 @@ import diffalign
 
 ROOT = Path(diffalign.__file__).parent
 FLOORS = {
-    **dict.fromkeys(["losses", "latents", "data", "devices", "sharing"], 1),
+    **dict.fromkeys(["losses", "latents", "data", "devices", "files", "sharing"], 1),
     **dict.fromkeys(["policies", "scorers", "labels"], 2),
     **dict.fromkeys(["pairs", "evaluation"], 3),
     "methods": 4,
@@ -20,12 +20,13 @@ FLOORS = {
 }
 SUB_ROOMS = {  # inside a room, from the lowest to the highest; rooms in one group do not import each other
     "data": [["storage"], ["records"], ["media"], ["readers"], ["writing", "check"], ["separability", "transforms"]],
+    "data/readers": [["rows"], ["formats"]],
     "evaluation": [["stats", "samples"], ["compare", "diagnosis"], ["report"]],
     "policies/diffusion": [["families"], ["encoding"], ["scoring"], ["sampling"]],
     "policies/language": [["tokens"], ["network"], ["scoring"], ["generation"]],
     "training": [["recipe"], ["step"], ["held_out"], ["optim", "storage"], ["report"]],
 }
-TABLES = {"losses/pairs", "data/readers", "scorers", "methods"}
+TABLES = {"losses/pairs", "scorers", "methods"}
 """Folders whose files are rows of one table may be long."""
 MOST = 16
 MODULES = sorted(

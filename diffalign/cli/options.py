@@ -50,7 +50,7 @@ Guidance = Annotated[
 
 def parse_format_options(options: Sequence[str]) -> dict[str, Any]:
     """Parses NAME=VALUE options of a format. Values are YAML, so ``columns={caption: text}`` is a mapping."""
-    from diffalign.yaml_text import read_yaml
+    from diffalign.files.yaml_text import read_yaml
 
     parsed: dict[str, Any] = {}
     for text in options:

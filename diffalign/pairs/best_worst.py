@@ -28,9 +28,9 @@ from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import MEDIA
 from diffalign.evaluation.samples.score_folder import add_scores
+from diffalign.files.json_lines import write_json_lines
 from diffalign.policies.policy import Policy, Progress
 from diffalign.scorers.scorer import Scorer, SupportsPromptCheck
-from diffalign.sharing.json_lines import write_json_lines
 
 
 @dataclass(frozen=True)

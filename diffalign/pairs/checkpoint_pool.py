@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import RunError
+from diffalign.files.atomic import write_atomically
 from diffalign.named_choice import bind_name
 from diffalign.randomness import stream
-from diffalign.sharing.atomic import write_atomically
 
 FILE_NAME = re.compile(r"checkpoint-(\d{6})\.safetensors")
 LEFTOVER = re.compile(r"\.checkpoint-\d{6}\.safetensors\.[0-9a-f]{8}\.safetensors")

@@ -14,8 +14,8 @@ from diffalign.data.records.memmap import collect
 from diffalign.data.records.pair import Dropped, Pair, PairSet, pairs_noun
 from diffalign.data.storage.hash_set import HashSet
 from diffalign.errors import DataError
+from diffalign.files.json_lines import refuse_half_pairs
 from diffalign.pairs.source import FixedPairs, PairSource
-from diffalign.sharing.json_lines import refuse_half_pairs
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from diffalign.data.readers.pairs_with_extra_columns import PairRow
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow
 from diffalign.data.records.pair import EMPTY_CANDIDATE, Answer, Dropped, Pair
 from diffalign.data.records.progress_file import Progress, ProgressFile
 from diffalign.data.transforms.result import TransformResult

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from diffalign.data.readers.parse_row import digest
+from diffalign.data.readers.rows.parse_row import digest
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message
 from diffalign.data.records.lazy_pairs import filter_pairs, map_pairs
 from diffalign.data.records.pair import Answer, Pair

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from diffalign.complete_weights import AGAIN, load_pretrained, one_sentence
 from diffalign.errors import UserError
+from diffalign.files.complete_weights import AGAIN, load_pretrained, one_sentence
 from diffalign.quiet import quiet
 from diffalign.scorers.image_input import Preprocessing, load_preprocessing
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash

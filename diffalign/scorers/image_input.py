@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffalign.complete_weights import one_sentence
 from diffalign.data.media.colour_profile import to_srgb
 from diffalign.data.media.decode import open_image
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import UserError
-from diffalign.sharing.read_files import read_object
+from diffalign.files.complete_weights import one_sentence
+from diffalign.files.model_files import read_object
 
 LARGEST_EDGE = 8192
 """Pixels that a vision model's image may have on one side."""

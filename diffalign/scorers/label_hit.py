@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffalign.complete_weights import AGAIN, load_pretrained, one_sentence
 from diffalign.errors import DataError, UserError
+from diffalign.files.complete_weights import AGAIN, load_pretrained, one_sentence
 from diffalign.scorers.image_input import Preprocessing, load_preprocessing
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 

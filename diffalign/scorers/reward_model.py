@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffalign.complete_weights import load_pretrained, one_sentence
 from diffalign.data.records.conversation import Conversation
 from diffalign.errors import DataError, UserError
+from diffalign.files.complete_weights import load_pretrained, one_sentence
 from diffalign.quiet import quiet
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 from diffalign.scorers.text_input import as_answer, as_chat

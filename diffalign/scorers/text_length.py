@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffalign.complete_weights import one_sentence
 from diffalign.errors import UserError
+from diffalign.files.complete_weights import one_sentence
 from diffalign.quiet import quiet
 from diffalign.scorers.scorer import check_prompt_count
 from diffalign.scorers.text_input import as_answer

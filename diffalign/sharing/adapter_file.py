@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from diffalign import __version__
 from diffalign.errors import ConfigError
+from diffalign.files.atomic import write_atomically
+from diffalign.files.model_files import is_folder, parse_object, read_tensors
+from diffalign.files.text_files import is_file
 from diffalign.sharing.adapter_state_dict import adapter_tensors, layers
-from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.read_files import is_folder, parse_object, read_tensors
 from diffalign.sharing.shared_adapter import SharedAdapter, check_adapter
-from diffalign.text_files import is_file
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
 PREFIX = "diffalign."

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffalign import __version__
-from diffalign.sharing.atomic import write_atomically
+from diffalign.files.atomic import write_atomically
 from diffalign.sharing.markdown import cell, code, escape
 from diffalign.sharing.public_name import is_hub_name, public_name
 

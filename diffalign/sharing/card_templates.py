@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from diffalign.sharing.atomic import write_atomically
+from diffalign.files.atomic import write_atomically
 from diffalign.sharing.card import CardExamples, CardStyle, Example
 from diffalign.sharing.markdown import escape, literal
 

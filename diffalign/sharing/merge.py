@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from diffalign import __version__
-from diffalign.complete_weights import check_finite
 from diffalign.errors import ConfigError
+from diffalign.files.atomic import write_atomically
+from diffalign.files.complete_weights import check_finite
 from diffalign.sharing.adapter_file import FILE_NAME
 from diffalign.sharing.adapter_state_dict import layers
-from diffalign.sharing.atomic import write_atomically
 from diffalign.sharing.peft_folder import CONFIG, FACTS, WEIGHTS
 from diffalign.sharing.peft_folder import PREFIX as PEFT_PREFIX
 from diffalign.sharing.read_adapter import read_adapter

@@ -20,11 +20,11 @@ from torch import nn
 
 from diffalign import __version__
 from diffalign.errors import ConfigError
+from diffalign.files.atomic import write_atomically
+from diffalign.files.model_files import is_folder, read_object, read_tensors
+from diffalign.files.text_files import is_file
 from diffalign.sharing.adapter_state_dict import adapter_tensors, layers
-from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.read_files import is_folder, read_object, read_tensors
 from diffalign.sharing.shared_adapter import SharedAdapter, check_adapter, check_kind
-from diffalign.text_files import is_file
 
 WEIGHTS, CONFIG, FACTS = "adapter_model.safetensors", "adapter_config.json", "diffalign.json"
 PREFIX = "base_model.model."

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from diffalign.complete_weights import check_finite
 from diffalign.errors import ConfigError, RunError
+from diffalign.files.complete_weights import check_finite
+from diffalign.files.model_files import is_folder
+from diffalign.files.text_files import is_file
 from diffalign.sharing.adapter_file import FILE_NAME, read_file
 from diffalign.sharing.adapter_state_dict import adapter_tensors, check_base, layer_scales
 from diffalign.sharing.peft_folder import CONFIG, is_peft_folder, read_folder
-from diffalign.sharing.read_files import is_folder
 from diffalign.sharing.shared_adapter import SharedAdapter, check_layers
-from diffalign.text_files import is_file
 
 
 def read_adapter(path: Path) -> SharedAdapter:

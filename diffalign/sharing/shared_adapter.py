@@ -17,8 +17,8 @@ from typing import Any
 
 from torch import Tensor
 
-from diffalign.complete_weights import check_finite
 from diffalign.errors import ConfigError
+from diffalign.files.complete_weights import check_finite
 from diffalign.sharing.adapter_state_dict import AdapterShape, shape_of
 
 MERGE = "Merge it into its base and give the result as the model: diffalign merge {path} --into BASE --output FOLDER"

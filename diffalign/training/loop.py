@@ -14,9 +14,9 @@ from diffalign.data.records.pair import Pair
 from diffalign.devices.device_memory import peak_bytes
 from diffalign.devices.out_of_memory import explain_out_of_memory, is_out_of_memory
 from diffalign.errors import RunError
+from diffalign.files.write_errors import explain_write_errors
 from diffalign.pairs.dataset import DatasetPairs
 from diffalign.policies.policy import Policy
-from diffalign.sharing.write_errors import explain_write_errors
 from diffalign.training.ending import explain_end, saved_when_stopped
 from diffalign.training.export import export
 from diffalign.training.optim.optimizer import learning_rate, set_learning_rate

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from diffalign.evaluation.stats.statistics import share
-from diffalign.sharing.json_lines import text_lines
+from diffalign.files.json_lines import text_lines
 from pipelines.embedded import scenes, scorer_images, training_utils
 
 STEPS, GUIDANCE = 15, 2.0  # recommended sampling

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diffalign.sharing.json_lines import intact_values, text_lines, write_json_lines
+from diffalign.files.json_lines import intact_values, text_lines, write_json_lines
 from pipelines.embedded import measure, scenes, training_utils
 
 FIRST_SEED = 1_000_000

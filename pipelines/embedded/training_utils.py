@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffalign.sharing.json_lines import numbered_lines, parse_json, write_json_lines
+from diffalign.files.json_lines import numbered_lines, parse_json, write_json_lines
 from pipelines.embedded import scenes
 from pipelines.embedded.art import Art
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from diffalign.data.readers import read_pairs
-from diffalign.data.readers.pairs_with_extra_columns import PairRow
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow
 from diffalign.data.records.score_table import write_scores
 from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import DataError, UserError

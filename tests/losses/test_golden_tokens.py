@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from diffalign.data.readers.step_pairs import step_probability
+from diffalign.data.readers.formats.step_pairs import step_probability
 from diffalign.labels import Label, expected
 from diffalign.losses import CandidateLogps, PairLogps, loss_named
 from diffalign.policies.language.network.token_masks import rescaled

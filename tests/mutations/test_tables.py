@@ -12,7 +12,7 @@ import pytest
 
 from diffalign.data.check.run import check_pairs
 from diffalign.data.readers import read_pairs
-from diffalign.data.readers.pairs_with_extra_columns import unread_columns
+from diffalign.data.readers.formats.pairs_with_extra_columns import unread_columns
 from tests.data.fixtures import image, turns, vote
 from tests.mutations import mutated_bytes, mutated_values, try_all
 

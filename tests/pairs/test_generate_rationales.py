@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffalign.data.readers.pairs_with_extra_columns import PairRow
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError, UserError
 from diffalign.pairs.generate_rationales import add_rationales, rationale_request

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from diffalign.data.readers.pairs_with_extra_columns import PairRow
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow
 from diffalign.data.transforms import build_curriculum
 from diffalign.data.transforms.curriculum_files import read_stages, write_stages
 from diffalign.data.writing.jsonl import write_pairs

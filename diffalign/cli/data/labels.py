@@ -50,7 +50,7 @@ def flip(
     """Write the pairs with some labels flipped: a random share, given rows, or those that judges contradict."""
     from diffalign.data.records.score_table import read_scores
     from diffalign.data.transforms import collect_votes, flip_disputed, flip_named, flip_share
-    from diffalign.sharing.json_lines import text_lines
+    from diffalign.files.json_lines import text_lines
 
     if sum((share is not None, ids is not None, bool(scores or scorer))) != 1:
         raise UserError(

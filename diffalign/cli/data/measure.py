@@ -163,7 +163,7 @@ def difficulty(
 
     Also computes the loss at which training ranks the pair right.
     """
-    from diffalign.data.readers.pairs_with_extra_columns import PairRow
+    from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow
     from diffalign.data.transforms.filter_by_score import filter_by_score, share_to_keep
     from diffalign.evaluation.diagnosis.difficulty import ref_logps, summary_lines, with_difficulty
 

@@ -12,7 +12,7 @@ from diffalign.cli.options import parse_format_options
 from diffalign.errors import UserError
 
 if TYPE_CHECKING:
-    from diffalign.data.readers.pairs_with_extra_columns import RowsWithColumns
+    from diffalign.data.readers.formats.pairs_with_extra_columns import RowsWithColumns
     from diffalign.data.records.pair import PairSet
     from diffalign.data.transforms import TransformResult
 
@@ -32,7 +32,7 @@ def open_source(
         UserError: The output would replace the source, or would be read as a part of it.
     """
     from diffalign.data.readers import read_pairs
-    from diffalign.data.readers.pairs_with_extra_columns import RowsWithColumns, unread_columns
+    from diffalign.data.readers.formats.pairs_with_extra_columns import RowsWithColumns, unread_columns
     from diffalign.data.records.score_table import read_scores, with_scores
 
     refuse_output_in_source(source, output)

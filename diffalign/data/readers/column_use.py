@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from diffalign.data.readers.rows.turns import normalise_turns
 from diffalign.data.readers.tables import TableRow
-from diffalign.data.readers.turns import normalise_turns
 from diffalign.errors import DataError, near_miss
 
 SYSTEM = ("system", "system_prompt", "system_message")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from diffalign.data.readers.parse_row import require_columns
 from diffalign.data.readers.registry import READERS, Reader
+from diffalign.data.readers.rows.parse_row import require_columns
 from diffalign.data.readers.sources import open_tables
 from diffalign.data.readers.suggest_format import kind_of, nearest_format
 from diffalign.data.readers.tables import Table

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from diffalign.data.media.find_problem import VIDEO_SUFFIXES
 from diffalign.data.storage.inside_folder import inside
-from diffalign.text_files import is_file
+from diffalign.files.text_files import is_file
 
 IMAGE_SUFFIXES = frozenset(
     (

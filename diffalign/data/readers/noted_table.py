@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from diffalign.data.readers.column_use import INPUT, SYSTEM, TOOLS, ColumnUse, NotedValues, is_filled
-from diffalign.data.readers.parse_row import require_columns
+from diffalign.data.readers.rows.parse_row import require_columns
 from diffalign.data.readers.tables import FIRST_ROWS, Table, TableRow
 
 INSTRUCTION = "instruction"

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from diffalign.data.readers import (
+from diffalign.data.readers.formats import (
     captioned,
     implicit_prompt,
     pair_folder,

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from diffalign.data.readers.formats.trl import names_files
 from diffalign.data.readers.registry import READERS, Reader
+from diffalign.data.readers.rows.turns import normalise_turns
 from diffalign.data.readers.tables import FIRST_ROWS, Table
-from diffalign.data.readers.trl import names_files
-from diffalign.data.readers.turns import normalise_turns
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import near_miss
 

@@ -26,7 +26,7 @@ from diffalign.data.storage.lazy_table_cell import (
     refuse_damage,
 )
 from diffalign.errors import DataError
-from diffalign.sharing.json_lines import parse_json, refuse_half_pairs
+from diffalign.files.json_lines import parse_json, refuse_half_pairs
 
 BINARY = (".parquet", ".arrow")
 TEXT = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")

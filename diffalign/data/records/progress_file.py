@@ -14,8 +14,8 @@ from typing import Any
 
 from diffalign.data.records.pair import Pair
 from diffalign.errors import RunError
-from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.json_lines import intact_values, json_line
+from diffalign.files.atomic import write_atomically
+from diffalign.files.json_lines import intact_values, json_line
 
 LONGEST_HEAD = 2**20
 """Characters of the first line that are read."""

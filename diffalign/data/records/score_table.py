@@ -25,8 +25,8 @@ from typing import Any
 from diffalign.data.records.lazy_pairs import map_pairs
 from diffalign.data.records.pair import Pair, PairSet
 from diffalign.errors import DataError, near_miss
-from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.json_lines import json_line, parse_json
+from diffalign.files.atomic import write_atomically
+from diffalign.files.json_lines import json_line, parse_json
 
 SCORES = "scores"
 """Name of the subfolder of a data folder, and part of a file's name, that hold scores: never read as pairs."""

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from diffalign.data.readers.pairs_with_extra_columns import PairRow
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow
 from diffalign.data.records.pair import Pair
 from diffalign.data.transforms.result import TransformResult
 from diffalign.errors import DataError

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from diffalign.data.readers.pairs_with_extra_columns import PairRow, rank_roles
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow, rank_roles
 from diffalign.data.records.pair import TIE, Dropped, Pair
 from diffalign.data.transforms.judge_score_gaps import column_gap
 from diffalign.data.transforms.result import count_reasons

@@ -14,10 +14,10 @@ from diffalign.data.storage.inside_folder import inside
 from diffalign.data.transforms.curriculum import Curriculum
 from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import DataError, UserError, near_miss
+from diffalign.files.atomic import write_atomically
+from diffalign.files.text_files import is_file, read_text_file
+from diffalign.files.yaml_text import read_yaml
 from diffalign.printable import shown
-from diffalign.sharing.atomic import write_atomically
-from diffalign.text_files import is_file, read_text_file
-from diffalign.yaml_text import read_yaml
 
 INDEX = "curriculum.yaml"
 STAGE = re.compile(r"stage-\d+\.jsonl")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from diffalign.data.readers.pairs_with_extra_columns import PairRow
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow
 from diffalign.data.records.pair import FILTERED, Dropped
 from diffalign.data.transforms.result import TransformResult
 from diffalign.errors import UserError

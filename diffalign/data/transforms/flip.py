@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from diffalign.data.readers.pairs_with_extra_columns import PairRow, rank_roles
-from diffalign.data.readers.parse_row import digest
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow, rank_roles
+from diffalign.data.readers.rows.parse_row import digest
 from diffalign.data.records.pair import Answer, Pair
 from diffalign.data.transforms.result import TransformResult
 from diffalign.errors import DataError, UserError, near_miss

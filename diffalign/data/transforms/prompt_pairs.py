@@ -16,7 +16,7 @@ from dataclasses import replace
 from random import Random
 from typing import get_args
 
-from diffalign.data.readers.pairs_with_extra_columns import PairRow, list_to_pair
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow, list_to_pair
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Text
 from diffalign.data.records.pair import Answer, Dropped, Media, Pair
 from diffalign.data.transforms.draw_instructions import Fits, Instructions, draw_contrast, draw_distinguishing

@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
-from diffalign.data.readers.pairs_with_extra_columns import PairRow, list_to_pair
-from diffalign.data.readers.parse_row import digest
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow, list_to_pair
+from diffalign.data.readers.rows.parse_row import digest
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
 from diffalign.data.records.pair import Dropped, Media, Pair
 from diffalign.data.transforms.result import TransformResult

@@ -15,16 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.readers.pairs_with_extra_columns import USED, PairRow, rank_roles
-from diffalign.data.readers.parse_row import ROLES, scores_of
-from diffalign.data.readers.trl import FURTHER
+from diffalign.data.readers.formats.pairs_with_extra_columns import USED, PairRow, rank_roles
+from diffalign.data.readers.formats.trl import FURTHER
+from diffalign.data.readers.rows.parse_row import ROLES, scores_of
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.hash_set import HashSet
 from diffalign.data.writing.media_files import MediaFiles
 from diffalign.errors import DataError, UserError
-from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.json_lines import json_line
+from diffalign.files.atomic import write_atomically
+from diffalign.files.json_lines import json_line
 
 _READ_COLUMNS = {"rejected_prompt", "augmented_prompt", *(name for names in FURTHER.values() for name in names)}
 

@@ -13,7 +13,7 @@ from diffalign.data.readers.file_names import MEDIA_SUFFIXES
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError
-from diffalign.sharing.atomic import write_atomically
+from diffalign.files.atomic import write_atomically
 
 FILES = "files"
 """Folder next to a table for images and videos that lie elsewhere."""

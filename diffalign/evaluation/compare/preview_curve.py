@@ -20,8 +20,8 @@ from diffalign.evaluation.compare.load_judges import check_judges
 from diffalign.evaluation.compare.result import Role
 from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.stats.statistics import WinRate, percent, win_rate
+from diffalign.files.json_lines import intact_values, json_line
 from diffalign.scorers.scorer import Scorer
-from diffalign.sharing.json_lines import intact_values, json_line
 
 DRIFT_FILE = "drift.jsonl"
 """Name of the file in the run's folder that holds the drift at each preview."""

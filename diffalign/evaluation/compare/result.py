@@ -15,7 +15,7 @@ from diffalign.evaluation.compare.lengths import Lengths
 from diffalign.evaluation.samples.diversity import Diversity
 from diffalign.evaluation.stats.length_control import LengthControlled
 from diffalign.evaluation.stats.statistics import Share, WinRate
-from diffalign.sharing.atomic import write_atomically
+from diffalign.files.atomic import write_atomically
 
 Role = Literal["held-out", "trained-on"]
 """Whether training learnt from a scorer."""

@@ -15,11 +15,11 @@ import torch
 from diffalign.data.records.pair import Pair
 from diffalign.data.records.progress_file import Progress
 from diffalign.errors import DataError, UserError
+from diffalign.files.atomic import write_atomically
+from diffalign.files.json_lines import json_lines
 from diffalign.losses.diagnostics.token_credit import token_rewards
 from diffalign.policies.language.policy import LanguagePolicy
 from diffalign.randomness import Draw
-from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.json_lines import json_lines
 
 STYLE = (
     "body{font:16px/1.7 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;"

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.samples.medium import find_medium
+from diffalign.files.atomic import write_atomically
 from diffalign.scorers.image_input import as_rgb
-from diffalign.sharing.atomic import write_atomically
 
 _PAPER, _INK, _SOFT = (251, 251, 249), (27, 31, 36), (106, 115, 125)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from diffalign.evaluation.stats.last_records import ENOUGH_PAIRS, WINDOW, accuracy_by_level
-from diffalign.sharing.json_lines import intact_values
+from diffalign.files.json_lines import intact_values
 
 # Placeholder colours for matplotlib, and the page's CSS colours that replace them (with a fallback outside a page).
 INK, LINE, FIRST, SECOND = "#010101", "#020202", "#030303", "#040404"

@@ -17,7 +17,7 @@ from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.stats.heldout_agreement import agreements
 from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
 from diffalign.evaluation.stats.statistics import percent
-from diffalign.sharing.atomic import write_atomically
+from diffalign.files.atomic import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 

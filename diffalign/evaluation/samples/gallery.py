@@ -13,8 +13,8 @@ from typing import Any
 from diffalign.data.storage.inside_folder import inside
 from diffalign.errors import DataError
 from diffalign.evaluation.samples.medium import MEDIA, medium_of_file
-from diffalign.sharing.json_lines import numbered_lines, parse_json
-from diffalign.text_files import is_file
+from diffalign.files.json_lines import numbered_lines, parse_json
+from diffalign.files.text_files import is_file
 
 METADATA, MADE_BY = "metadata.jsonl", "made_by.json"
 _WITHOUT_MAKER = f"Delete it: a folder without {MADE_BY} counts as made by another program."

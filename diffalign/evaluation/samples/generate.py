@@ -17,10 +17,10 @@ from typing import Any
 from diffalign.errors import RunError, UserError
 from diffalign.evaluation.samples.gallery import MADE_BY, METADATA, Gallery, Sample, read_made_by
 from diffalign.evaluation.samples.medium import Medium, find_medium
+from diffalign.files.atomic import write_atomically
+from diffalign.files.json_lines import write_json_lines
 from diffalign.policies.policy import Policy, Progress
 from diffalign.scorers.scorer import state_hash
-from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.json_lines import write_json_lines
 
 
 def generate(

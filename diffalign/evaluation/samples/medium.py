@@ -17,8 +17,8 @@ from PIL import Image
 
 from diffalign.errors import UserError
 from diffalign.evaluation.samples.diversity import BIGRAMS, PIXELS, FeatureSpace
+from diffalign.files.atomic import write_atomically
 from diffalign.scorers.image_input import as_rgb
-from diffalign.sharing.atomic import write_atomically
 
 _MAX_SIDE = 384  # pixels of an image's longer side on a page
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffalign.errors import UserError
+from diffalign.files.json_lines import refuse_half_pairs, text_lines
 from diffalign.printable import shown
-from diffalign.sharing.json_lines import refuse_half_pairs, text_lines
 
 
 def read_prompts(given: Sequence[str]) -> list[str]:

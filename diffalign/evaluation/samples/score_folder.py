@@ -12,8 +12,8 @@ from diffalign.data.records.conversation import Conversation, Text
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.gallery import bad_row, metadata_rows, read_gallery
 from diffalign.evaluation.samples.medium import MEDIA
+from diffalign.files.json_lines import write_json_lines
 from diffalign.scorers import SCORERS, load_scorer, scorer_entry
-from diffalign.sharing.json_lines import write_json_lines
 
 _COLUMNS = "prompt and completion"
 

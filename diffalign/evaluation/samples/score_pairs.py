@@ -26,10 +26,10 @@ from diffalign.data.records.score_table import (
 )
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.medium import MEDIA
+from diffalign.files.atomic import write_atomically
+from diffalign.files.json_lines import intact_values, json_line
 from diffalign.scorers import Scorer, load_scorer, scorer_entry
 from diffalign.scorers.scorer import SupportsPromptCheck
-from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.json_lines import intact_values, json_line
 
 Progress = Callable[[str, int, int], None]
 CACHE_SIZE = 4096

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffalign.complete_weights import check_finite, one_sentence
 from diffalign.errors import ConfigError
+from diffalign.files.atomic import replace_folder
+from diffalign.files.complete_weights import check_finite, one_sentence
+from diffalign.files.model_files import read_tensors
 from diffalign.policies.adapters import AdapterConfig, add_adapter, merge_adapter
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.model_folder import family_of, find_folder
@@ -24,10 +26,8 @@ from diffalign.policies.module_utils import weights_digest
 from diffalign.quiet import quiet
 from diffalign.sharing.adapter_file import find_adapter_file, read_facts
 from diffalign.sharing.adapter_state_dict import check_base
-from diffalign.sharing.atomic import replace_folder
 from diffalign.sharing.public_name import public_name
 from diffalign.sharing.read_adapter import adaptable_layers, load_into
-from diffalign.sharing.read_files import read_tensors
 from diffalign.sharing.shared_adapter import SharedAdapter, check_adapter, check_layers
 
 

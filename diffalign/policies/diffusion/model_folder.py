@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffalign.errors import ConfigError, RunError, near_miss
+from diffalign.files.model_files import is_folder, read_object
+from diffalign.files.text_files import is_file
 from diffalign.policies.diffusion.families import FAMILIES, Family
 from diffalign.sharing.read_adapter import adapter_advice
-from diffalign.sharing.read_files import is_folder, read_object
-from diffalign.text_files import is_file
 
 
 def find_folder(path: str, revision: str | None = None) -> Path:

@@ -15,6 +15,7 @@ from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.errors import ConfigError
+from diffalign.files.atomic import replace_folder
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.encoding.encode import CachedEncoder
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
@@ -31,7 +32,6 @@ from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.policies.trainable import Trainable
 from diffalign.randomness import Draw
 from diffalign.sharing.adapter_file import save_adapter
-from diffalign.sharing.atomic import replace_folder
 from diffalign.sharing.card import write_card
 from diffalign.sharing.card_templates import image_style
 from diffalign.sharing.public_name import public_name

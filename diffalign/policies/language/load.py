@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
-from diffalign.complete_weights import first_words, load_pretrained
 from diffalign.devices.device_memory import best_device
 from diffalign.errors import ConfigError, RunError, UserError, near_miss
+from diffalign.files.complete_weights import first_words, load_pretrained
+from diffalign.files.model_files import is_folder
+from diffalign.files.text_files import is_file
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.network.choose_fastest_forward import choose_forward_mode
@@ -25,9 +27,7 @@ from diffalign.quiet import quiet
 from diffalign.sharing.peft_folder import CONFIG as ADAPTER_CONFIG
 from diffalign.sharing.public_name import public_name
 from diffalign.sharing.read_adapter import adaptable_layers, adapter_advice, read_adapter
-from diffalign.sharing.read_files import is_folder
 from diffalign.sharing.shared_adapter import SharedAdapter, check_layers
-from diffalign.text_files import is_file
 
 __all__ = ["AdapterConfig", "LanguageConfig", "load_aligned", "load_policy"]
 

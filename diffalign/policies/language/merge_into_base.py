@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffalign.complete_weights import check_finite
+from diffalign.files.atomic import replace_folder
+from diffalign.files.complete_weights import check_finite
 from diffalign.policies.adapters import merge_adapter
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.load import load_aligned
-from diffalign.sharing.atomic import replace_folder
 
 
 def merge_into_base(config: LanguageConfig, adapter: Path, folder: Path) -> Path:

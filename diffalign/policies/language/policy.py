@@ -15,6 +15,7 @@ from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.errors import ConfigError
+from diffalign.files.atomic import replace_folder
 from diffalign.policies.language import saving
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.generation.generator import TextGenerator
@@ -34,7 +35,6 @@ from diffalign.policies.references import EarlierCheckpoint
 from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.policies.trainable import Trainable
 from diffalign.randomness import Draw
-from diffalign.sharing.atomic import replace_folder
 from diffalign.sharing.card import Card, write_card
 from diffalign.sharing.card_templates import language_style
 from diffalign.sharing.public_name import public_name

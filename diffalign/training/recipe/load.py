@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from diffalign.errors import ConfigError
+from diffalign.files.text_files import read_text_file
+from diffalign.files.yaml_text import DEEPEST, read_yaml
 from diffalign.printable import shown
-from diffalign.text_files import read_text_file
 from diffalign.training.recipe.explain import explain
 from diffalign.training.recipe.override import override
 from diffalign.training.recipe.schema import Recipe
-from diffalign.yaml_text import DEEPEST, read_yaml
 
 __all__ = ["Recipe", "as_recipe", "load_recipe", "make_recipe"]
 

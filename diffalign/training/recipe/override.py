@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffalign.errors import ConfigError
+from diffalign.files.yaml_text import read_yaml
 from diffalign.printable import shown
 from diffalign.training.recipe.apply_preset import AXES
-from diffalign.yaml_text import read_yaml
 
 DEEPEST = 20
 """Parts of a key."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from diffalign.errors import ConfigError, near_miss
 from diffalign.evaluation.report.training_curves import read_metrics
-from diffalign.sharing.json_lines import json_line
-from diffalign.sharing.write_errors import explain_write_errors
+from diffalign.files.json_lines import json_line
+from diffalign.files.write_errors import explain_write_errors
 
 PACKAGES = {
     "tensorboard": "tensorboard",

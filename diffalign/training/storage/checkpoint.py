@@ -24,7 +24,7 @@ from torch import Tensor
 
 from diffalign.devices.out_of_memory import is_out_of_memory
 from diffalign.errors import RunError
-from diffalign.sharing.write_errors import explain_write_errors
+from diffalign.files.write_errors import explain_write_errors
 from diffalign.training.storage.checkpoint_folder import (
     STATE,
     TEMPORARY,

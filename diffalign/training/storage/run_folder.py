@@ -13,8 +13,8 @@ from pathlib import Path
 import yaml
 
 from diffalign import __version__
-from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.json_lines import json_line
+from diffalign.files.atomic import write_atomically
+from diffalign.files.json_lines import json_line
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.storage.checkpoint_folder import complete_checkpoints, read_state, step_of
 from diffalign.training.storage.stored_recipe import dump

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.errors import RunError
+from diffalign.files.text_files import read_text_file
+from diffalign.files.yaml_text import read_yaml
 from diffalign.printable import one_line, shown
-from diffalign.text_files import read_text_file
 from diffalign.training.recipe.loss_and_label_aliases import with_table_names
 from diffalign.training.recipe.schema import Recipe
-from diffalign.yaml_text import read_yaml
 
 FREE: tuple[str, ...] = ("log", "previews", "evaluate", "checkpoint", "guard", "output", "data.eval")
 FREE += ("train.micro_batch_size", "pairs.batch", "model.encode_batch")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffalign.data.readers import READERS, detect_format, read_pairs
-from diffalign.data.readers.parse_row import Ids, digest
+from diffalign.data.readers.rows.parse_row import Ids, digest
 from diffalign.data.records.pair import (
     BAD_LABEL,
     BAD_ROW,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffalign.data.readers import detect_format, read_pairs
-from diffalign.data.readers.implicit_prompt import parse_transcript, split_text
+from diffalign.data.readers.formats.implicit_prompt import parse_transcript, split_text
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import (
     BAD_LABEL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from diffalign.data.readers.pairs_with_extra_columns import PairRow
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import Answer, Pair
 

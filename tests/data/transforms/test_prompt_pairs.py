@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffalign.data.readers import read_pairs
-from diffalign.data.readers.pairs_with_extra_columns import PairRow
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow
 from diffalign.data.records.pair import Pair
 from diffalign.data.transforms import RULES, attribute, between, within
 from diffalign.data.transforms.prompt_pairs import ALIKE, checkable_facts, select_rules

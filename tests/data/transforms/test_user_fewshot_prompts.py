@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from diffalign.data.readers.pairs_with_extra_columns import PairRow
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Pair
 from diffalign.data.transforms import fewshot, split_users

@@ -8,7 +8,7 @@ import pytest
 
 from diffalign.data.media.decode import media_bytes
 from diffalign.data.readers import read_pairs
-from diffalign.data.readers.pairs_with_extra_columns import PairRow, RowsWithColumns, unread_columns
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow, RowsWithColumns, unread_columns
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import Answer, Pair
 from diffalign.data.writing.jsonl import write_pairs

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffalign.data.readers.pairs_with_extra_columns import PairRow
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow
 from diffalign.data.records.pair import Pair
 from diffalign.data.transforms.filter_by_score import filter_by_score, lowest_indices, quantiles, share_to_keep
 from diffalign.errors import DataError, UserError

@@ -7,7 +7,7 @@ import torch
 
 from diffalign.cli import commands_train
 from diffalign.cli.commands_train import demo, demo_folder
-from diffalign.data.readers.pairs_with_extra_columns import PairRow
+from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow
 from diffalign.data.storage.tensor_cache import TensorCache, remove_caches
 from diffalign.data.transforms.curriculum import Curriculum
 from diffalign.data.transforms.curriculum_files import write_stages

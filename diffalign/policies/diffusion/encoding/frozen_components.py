@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffalign.complete_weights import one_sentence
+from diffalign.files.complete_weights import one_sentence
 from diffalign.policies.diffusion.families import Family
 from diffalign.policies.diffusion.families.clip_tokens import check_tokenizer, tokenizer_digest
 from diffalign.policies.diffusion.families.family import LatentScale, PromptEncoder

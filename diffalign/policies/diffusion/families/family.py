@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from diffalign.complete_weights import one_sentence
+from diffalign.files.complete_weights import one_sentence
 from diffalign.latents.schedule import Schedule
 from diffalign.policies.adapters import LayerNames
 from diffalign.policies.diffusion.families.load_parts import dtype_keyword, load_part, load_text_encoder

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from diffalign.complete_weights import load_complete, variant_of
 from diffalign.errors import ConfigError
-from diffalign.sharing.read_files import is_folder, read_object
+from diffalign.files.complete_weights import load_complete, variant_of
+from diffalign.files.model_files import is_folder, read_object
 
 
 def load_part(network: Any, folder: Path, name: str, dtype: torch.dtype, *, strict: bool = True) -> Any:

@@ -23,8 +23,8 @@ from diffalign.data.media.preprocess import prepare_image
 from diffalign.data.records.pair import Answer, Pair
 from diffalign.data.storage.inside_folder import inside
 from diffalign.errors import DataError
+from diffalign.files.text_files import is_file
 from diffalign.policies.diffusion.config import RegionConfig
-from diffalign.text_files import is_file
 
 
 def check_masks(config: RegionConfig, pairs: Sequence[Pair]) -> None:

@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffalign.files.atomic import write_atomically
 from diffalign.policies.language.network.layout import Layout
 from diffalign.policies.language.tokens.token_pair import TokenPair
-from diffalign.sharing.atomic import write_atomically
 
 DEGREE_FILE = "degree_head.safetensors"
 """The file of the head, next to the weights that it was trained with."""

@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffalign.complete_weights import check_finite
 from diffalign.errors import ConfigError, RunError
+from diffalign.files.atomic import write_atomically
+from diffalign.files.complete_weights import check_finite
+from diffalign.files.model_files import read_tensors
+from diffalign.files.text_files import is_file
 from diffalign.policies.language.config import MaskConfig
-from diffalign.sharing.atomic import write_atomically
-from diffalign.sharing.read_files import read_tensors
-from diffalign.text_files import is_file
 
 MODULE_NAMES: dict[str, tuple[str, ...]] = {
     "attention": ("self_attn", "attn", "attention"),

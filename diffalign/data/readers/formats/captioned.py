@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.readers.parse_row import (
+from diffalign.data.readers.rows.parse_row import (
     Drop,
     Ids,
     digest,

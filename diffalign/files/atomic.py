@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from diffalign.sharing.write_errors import explain_write_errors
+from diffalign.files.write_errors import explain_write_errors
 
 
 def write_atomically(path: Path, writer: Callable[[Path], object]) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from diffalign.data.readers.parse_row import (
+from diffalign.data.readers.rows.parse_row import (
     Drop,
     Ids,
     as_number,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from diffalign.data.readers.parse_row import (
+from diffalign.data.readers.rows.parse_row import (
     Drop,
     Ids,
     digest,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffalign.data.readers.file_names import are_file_names
-from diffalign.data.readers.parse_row import (
+from diffalign.data.readers.rows.parse_row import (
     ROLES,
     Drop,
     Ids,
@@ -34,9 +34,9 @@ from diffalign.data.readers.parse_row import (
     stored_bytes,
     validate_pair,
 )
-from diffalign.data.readers.prompt_parts import add_prompt_parts
+from diffalign.data.readers.rows.prompt_parts import add_prompt_parts
+from diffalign.data.readers.rows.text_cells import align_forms, check_answer, check_texts, read_text
 from diffalign.data.readers.tables import FIRST_ROWS, Table, TableRow
-from diffalign.data.readers.text_cells import align_forms, check_answer, check_texts, read_text
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Answer, Dropped, Media, Pair
 from diffalign.data.storage.lazy_table_cell import TableCell

@@ -16,18 +16,26 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal, get_args
 
-from diffalign.data.readers.parse_row import ROLES, Drop, Ids, label_probability, require_columns, row_id, scores_of
-from diffalign.data.readers.prompt_parts import add_prompt_parts
-from diffalign.data.readers.tables import Table, TableRow
-from diffalign.data.readers.text_cells import (
+from diffalign.data.readers.formats.trl import names_files
+from diffalign.data.readers.rows.parse_row import (
+    ROLES,
+    Drop,
+    Ids,
+    label_probability,
+    require_columns,
+    row_id,
+    scores_of,
+)
+from diffalign.data.readers.rows.prompt_parts import add_prompt_parts
+from diffalign.data.readers.rows.text_cells import (
     USER,
     check_texts,
     count_shared_turns,
     read_text,
     split_shared_turns,
 )
-from diffalign.data.readers.trl import names_files
-from diffalign.data.readers.word_borders import last_border
+from diffalign.data.readers.rows.word_borders import last_border
+from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
 from diffalign.data.records.pair import BAD_ROW, BAD_TURNS, EMPTY_CANDIDATE, EMPTY_PROMPT, IDENTICAL, Dropped, Pair
 from diffalign.data.storage.lazy_table_cell import TableCell

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from diffalign.data.readers.column_use import SYSTEM, TOOLS, is_filled
-from diffalign.data.readers.parse_row import Drop
-from diffalign.data.readers.text_cells import SYSTEM as SYSTEM_ROLE
-from diffalign.data.readers.text_cells import USER
-from diffalign.data.readers.turns import parse_json, without_nulls
+from diffalign.data.readers.rows.parse_row import Drop
+from diffalign.data.readers.rows.text_cells import SYSTEM as SYSTEM_ROLE
+from diffalign.data.readers.rows.text_cells import USER
+from diffalign.data.readers.rows.turns import parse_json, without_nulls
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text, to_json
 from diffalign.data.records.pair import BAD_ROW, BAD_TURNS
 from diffalign.errors import DataError

@@ -27,7 +27,7 @@ from diffalign.data.storage.hash_set import HashSet
 from diffalign.data.storage.inside_folder import inside
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError, near_miss
-from diffalign.text_files import is_file
+from diffalign.files.text_files import is_file
 
 ROLES = ("chosen", "rejected")
 PROBABILITY = ("label_prob", "probability")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from diffalign.data.readers.parse_row import Drop, Ids, as_number, require_columns, row_id, scores_of
-from diffalign.data.readers.prompt_parts import add_prompt_parts
+from diffalign.data.readers.rows.parse_row import Drop, Ids, as_number, require_columns, row_id, scores_of
+from diffalign.data.readers.rows.prompt_parts import add_prompt_parts
+from diffalign.data.readers.rows.text_cells import align_forms, check_texts, read_text
 from diffalign.data.readers.tables import Table, TableRow
-from diffalign.data.readers.text_cells import align_forms, check_texts, read_text
 from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, NO_LABEL, Dropped, Pair
 
 REQUIRED = ("prompt", "completion", "label")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import diffalign
 from diffalign.errors import DataError
-from diffalign.sharing.json_lines import (
+from diffalign.files.json_lines import (
     intact_values,
     json_line,
     numbered_lines,

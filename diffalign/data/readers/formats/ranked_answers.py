@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from diffalign.data.readers.parse_row import (
+from diffalign.data.readers.formats.trl import TEXT, content_of, names_files, read_candidate
+from diffalign.data.readers.rows.parse_row import (
     Drop,
     Ids,
     as_number,
@@ -29,10 +30,9 @@ from diffalign.data.readers.parse_row import (
     scores_of,
     validate_pair,
 )
-from diffalign.data.readers.prompt_parts import add_prompt_parts
+from diffalign.data.readers.rows.prompt_parts import add_prompt_parts
+from diffalign.data.readers.rows.text_cells import align_forms, check_texts, read_text
 from diffalign.data.readers.tables import Table, TableRow
-from diffalign.data.readers.text_cells import align_forms, check_texts, read_text
-from diffalign.data.readers.trl import TEXT, content_of, names_files, read_candidate
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.label_agreement import RANKS
 from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, EMPTY_CANDIDATE, TIE, Answer, Dropped, Media, Pair

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diffalign.data.readers.parse_row import Drop, as_bool, as_number
+from diffalign.data.readers.rows.parse_row import Drop, as_bool, as_number
 from diffalign.data.records.pair import BAD_LABEL, NO_LABEL
 from diffalign.errors import DataError
 

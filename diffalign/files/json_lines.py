@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.errors import DataError
-from diffalign.sharing.atomic import write_atomically
+from diffalign.files.atomic import write_atomically
 
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 _HALF_PAIR = re.compile("[\ud800-\udfff]")

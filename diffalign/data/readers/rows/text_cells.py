@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from diffalign.data.readers.parse_row import Drop, content_parts, digest, only_text
-from diffalign.data.readers.turns import is_unparsed
+from diffalign.data.readers.rows.parse_row import Drop, content_parts, digest, only_text
+from diffalign.data.readers.rows.turns import is_unparsed
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
 from diffalign.data.records.pair import BAD_ROW, BAD_TURNS, EMPTY_CANDIDATE, EMPTY_PROMPT, IDENTICAL
 from diffalign.errors import DataError

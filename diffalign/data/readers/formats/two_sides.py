@@ -20,7 +20,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from diffalign.data.readers.parse_row import (
+from diffalign.data.readers.formats.trl import TEXT, content_of, names_files, read_candidate
+from diffalign.data.readers.formats.winners import STRENGTHS, WINNERS, Winners, read_winners
+from diffalign.data.readers.rows.parse_row import (
     Drop,
     Ids,
     as_number,
@@ -31,11 +33,9 @@ from diffalign.data.readers.parse_row import (
     scores_of,
     validate_pair,
 )
-from diffalign.data.readers.prompt_parts import add_prompt_parts
+from diffalign.data.readers.rows.prompt_parts import add_prompt_parts
+from diffalign.data.readers.rows.text_cells import align_forms, check_texts, read_text
 from diffalign.data.readers.tables import Table, TableRow
-from diffalign.data.readers.text_cells import align_forms, check_texts, read_text
-from diffalign.data.readers.trl import TEXT, content_of, names_files, read_candidate
-from diffalign.data.readers.winners import STRENGTHS, WINNERS, Winners, read_winners
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import BAD_ROW, IDENTICAL, TIE, Dropped, Pair
 from diffalign.errors import DataError, near_miss

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, overload
 
 from diffalign.data.readers.column_use import SYSTEM, TOOLS
-from diffalign.data.readers.parse_row import GROUP, PROBABILITY, as_number
-from diffalign.data.readers.parse_row import group_of as group_of
+from diffalign.data.readers.formats.trl import FURTHER
 from diffalign.data.readers.registry import READERS
+from diffalign.data.readers.rows.parse_row import GROUP, PROBABILITY, as_number
+from diffalign.data.readers.rows.parse_row import group_of as group_of
 from diffalign.data.readers.sources import Columns, open_tables
-from diffalign.data.readers.trl import FURTHER
 from diffalign.data.records.pair import Pair
 
 USED = frozenset(

@@ -3,7 +3,7 @@
 import pytest
 
 from diffalign.errors import RunError
-from diffalign.sharing.atomic import replace_folder, write_atomically
+from diffalign.files.atomic import replace_folder, write_atomically
 
 
 def broken(path):

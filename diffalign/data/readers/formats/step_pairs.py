@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from diffalign.data.readers.parse_row import (
+from diffalign.data.readers.rows.parse_row import (
     ROLES,
     Drop,
     Ids,
@@ -30,9 +30,9 @@ from diffalign.data.readers.parse_row import (
     scores_of,
     validate_pair,
 )
-from diffalign.data.readers.prompt_parts import add_prompt_parts
+from diffalign.data.readers.rows.prompt_parts import add_prompt_parts
+from diffalign.data.readers.rows.text_cells import align_forms, check_texts, read_text
 from diffalign.data.readers.tables import Table, TableRow
-from diffalign.data.readers.text_cells import align_forms, check_texts, read_text
 from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, EMPTY_CANDIDATE, Dropped, Pair
 
 REQUIRED = ("prompt", "prefix", "chosen_step", "rejected_step")
