@@ -13,7 +13,7 @@ from collections.abc import Sequence
 RECIPE_COMMANDS = ("train", "demo")
 """Commands that follow a recipe, and take its values with ``--set``."""
 _COLUMNS = re.compile(
-    r"""(?:--option ")?columns=(\{[^{}]*\})"?(?:, or in a recipe data\.options: \{columns: \{[^{}]*\}\})?"""
+    r"""(?:--option ")?(columns|winners)=(\{[^{}]*\})"?(?:, or in a recipe data\.options: \{\1: \{[^{}]*\}\})?"""
 )
 _FORMAT = re.compile(r"\bgive format (\w+)")
 _SAMPLING = re.compile(r"--set (?:evaluate|previews)\.(\w+)=")
@@ -34,9 +34,9 @@ def command_of(arguments: Sequence[str]) -> str:
 def as_typed(message: str, command: str) -> str:
     """Returns a message with its hints in the form that a command takes."""
     if command in RECIPE_COMMANDS:
-        message = _COLUMNS.sub(r'--set "data.options.columns=\1"', message)
+        message = _COLUMNS.sub(r'--set "data.options.\1=\2"', message)
         return _FORMAT.sub(r"type --set data.format=\1", message)
-    message = _COLUMNS.sub(r'--option "columns=\1"', message)
+    message = _COLUMNS.sub(r'--option "\1=\2"', message)
     message = _FORMAT.sub(r"type --format \1", message)
     for name, option in _MODEL_NAMES.items():
         message = re.sub(rf"--set model\.{name}=", f"{option} ", message)

@@ -180,3 +180,17 @@ def test_hints_of_commands_without_a_recipe_name_their_options(place, monkeypatc
     assert code == 2 and "--kind: there is no 'txt'" in text and "model.kind" not in text and "--set" not in text
     code, text = printed(monkeypatch, capsys, "generate", "--model", place / "modle", *options[2:], "--kind", "text")
     assert code == 2 and "--model" in text and "model.path" not in text and "Did you mean 'model'" in text
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_the_hint_to_state_what_winners_mean_works_where_it_is_typed(place, monkeypatch, capsys, command):
+    rows = [{"prompt": "p", "response_a": "x", "response_b": "y", "label": label} for label in (0, 1)]
+    (place / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = {
+        "check": ("data", "check", place / "pairs.jsonl"),
+        "train": ("train", place / "recipe.yaml", "--set", "data.format=auto", "--check"),
+    }[command]
+    code, text = printed(monkeypatch, capsys, *arguments)
+    hint = re.search(r'--(?:option|set) "[^"]*winners=[^"]*"', text)
+    assert code == 2 and hint, text
+    call(*arguments, *shlex.split(hint[0]))

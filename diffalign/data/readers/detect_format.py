@@ -9,8 +9,10 @@ from diffalign.data.readers.registry import READERS, Reader
 from diffalign.data.readers.rows.parse_row import require_columns
 from diffalign.data.readers.sources import open_tables
 from diffalign.data.readers.suggest_format import kind_of, nearest_format
-from diffalign.data.readers.tables import Table
+from diffalign.data.readers.tables import Table, suffix_of
 from diffalign.errors import DataError, near_miss
+
+JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
 
 def detect_format(tables: Sequence[Table] | str | Path) -> str:
@@ -22,6 +24,7 @@ def detect_format(tables: Sequence[Table] | str | Path) -> str:
     if isinstance(tables, (str, Path)):
         tables = open_tables(tables)
     table = tables[0]
+    _refuse_empty(table)
     needed = {name: reader.needed(table.columns) for name, reader in READERS.items()}
     present = {name: sum(column in table.columns for column in columns) for name, columns in needed.items()}
     for name, reader in READERS.items():
@@ -29,10 +32,22 @@ def detect_format(tables: Sequence[Table] | str | Path) -> str:
             _refuse_ambiguous(table, reader)
             _refuse_misspelt(table, reader)
             return name
-    if not table.columns:
-        raise DataError(f"'{table.path}' is empty: it has no rows and no columns.")
     reader, renames = nearest_format(table)
     raise _missing_columns_error(table, reader, renames)
+
+
+def _refuse_empty(table: Table) -> None:
+    """Raises DataError for a table without columns: one without rows, or whose first rows are all unreadable."""
+    if table.columns:
+        return
+    first = next(iter(table.rows()), None)
+    if first is None:
+        raise DataError(f"'{table.path}' is empty: it holds no rows.")
+    advice = " With one list of all rows, name it .json." if suffix_of(table.path) in JSON_LINES else ""
+    raise DataError(
+        f"'{table.path}' has no readable row at its beginning: {first.source}: {first.problem or 'an empty object'}. "
+        f'Expected an object in each row: {{"prompt": ...}}.{advice}'
+    )
 
 
 def _missing_columns_error(table: Table, reader: Reader, renames: Mapping[str, str]) -> DataError:
@@ -73,6 +88,7 @@ def _refuse_misspelt(table: Table, reader: Reader) -> None:
 
 def check_format(table: Table, reader: Reader) -> None:
     """Raises DataError where a table lacks columns of a format. The message names the format that fits, if any."""
+    _refuse_empty(table)
     try:
         require_columns(table.columns, reader.needed(table.columns), where=str(table.path), format=reader.name)
     except DataError as error:

@@ -10,7 +10,7 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -188,6 +188,7 @@ class Table:
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
         table = csv.DictReader(lines, delimiter="\t" if self._kind == ".tsv" else ",")
         try:
+            table.fieldnames = self._checked_header(table.fieldnames or ())
             for values in table:
                 problem = "more cells than columns: a comma in the text needs quotes" if None in values else ""
                 if any(value is None for value in values.values()):
@@ -196,6 +197,22 @@ class Table:
                 yield TableRow(f"{self.path.name}:{table.line_num}", values, problem)
         except csv.Error as error:
             raise DataError(f"'{self.path}' is not CSV: {error} (line {table.line_num}).") from error
+
+    def _checked_header(self, cells: Sequence[str]) -> list[str]:
+        """Returns the names of a text table's columns without spaces around them. Refuses a name that occurs twice, and
+        a single column that another mark separates.
+        """
+        names = [cell.strip() for cell in cells]
+        if twice := next((name for name in names if name and names.count(name) > 1), None):
+            raise DataError(
+                f"'{self.path}' has the column '{twice}' twice, so that one would be lost. Rename one of them."
+            )
+        wanted, others = ("tabs", ",;|") if self._kind == ".tsv" else ("commas", ";\t|")
+        if len(names) == 1 and (mark := next((mark for mark in others if mark in names[0]), "")):
+            shown = {"\t": "tabs"}.get(mark, f"'{mark}'")
+            advice = ", or name it .tsv" if mark == "\t" else ""
+            raise DataError(f"'{self.path}' separates its columns by {shown}. Save it with {wanted}{advice}.")
+        return names
 
 
 def _half_pair_problem(values: Any) -> str:

@@ -62,3 +62,45 @@ def test_a_table_in_another_encoding_says_how_to_save_it(tmp_path):
         (tmp_path / f"a{suffix}").write_bytes(json.dumps([GOOD]).encode("utf-16"))
         with pytest.raises(DataError, match="is not UTF-8 text .*Save it as UTF-8"):
             read_pairs(tmp_path / f"a{suffix}")
+
+
+def csv_file(tmp_path, text, suffix=".csv"):
+    path = tmp_path / f"a{suffix}"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_column_that_a_csv_file_has_twice_is_refused(tmp_path):
+    with pytest.raises(DataError, match="has the column 'chosen' twice.* Rename one"):
+        read_pairs(csv_file(tmp_path, "prompt,chosen,rejected,chosen\nq,a,b,c\n"))
+
+
+def test_columns_without_names_may_be_several(tmp_path):
+    assert len(read_pairs(csv_file(tmp_path, "prompt,chosen,rejected,,\nq,a,b,,\n")).pairs) == 1
+
+
+def test_spaces_around_the_names_of_columns_do_not_belong_to_them(tmp_path):
+    (pair,) = read_pairs(csv_file(tmp_path, "prompt, chosen , rejected\nq, a, b\n")).pairs
+    assert (pair.chosen, pair.rejected) == (" a", " b")
+
+
+@pytest.mark.parametrize(("mark", "suffix"), [(";", ".csv"), ("\t", ".csv"), ("|", ".csv"), (",", ".tsv")])
+def test_a_file_with_another_mark_between_its_columns_is_named(tmp_path, mark, suffix):
+    with pytest.raises(DataError, match="separates its columns by .*Save it with (commas|tabs)"):
+        read_pairs(csv_file(tmp_path, f"prompt{mark}chosen{mark}rejected\nq{mark}a{mark}b\n", suffix))
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix", "message"),
+    [
+        ("", ".jsonl", "is empty: it holds no rows"),
+        ("prompt,chosen,rejected\n", ".csv", "is empty: it holds no rows"),
+        (json.dumps([GOOD]), ".jsonl", r"a.jsonl:1: not a JSON object.* With one list of all rows, name it .json\."),
+        (json.dumps([GOOD], indent=1), ".jsonl", r"a.jsonl:1: not JSON: .*name it .json\."),
+        (json.dumps(["a", "b"]), ".json", r"a.json:1: not a JSON object"),
+    ],
+)
+def test_a_file_without_a_readable_row_says_what_its_first_row_is(tmp_path, text, suffix, message):
+    for format in ("auto", "trl"):
+        with pytest.raises(DataError, match=message):
+            read_pairs(csv_file(tmp_path, text, suffix), format=format)

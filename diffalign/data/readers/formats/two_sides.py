@@ -7,6 +7,7 @@
     context       response1, response2      overall_preference     HelpSteer3; HelpSteer2: preference_strength
     prompt        left_image, right_image   vote_type              GenAI-Bench
     caption       image_0, image_1          label_0, preference    as Pick-a-Pic
+    prompt        response_a, response_b    winner_model_a         LMSYS's competition, with turns as lists
 
 A side has the forms of a candidate of the ``trl`` format. `winners` reads the winner. Optional columns are those of
 ``trl``.
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from diffalign.data.readers.formats.trl import TEXT, content_of, names_files, read_candidate
-from diffalign.data.readers.formats.winners import STRENGTHS, WINNERS, Winners, read_winners
+from diffalign.data.readers.formats.winners import STRENGTHS, VOTES, WINNERS, Winners, read_winners
+from diffalign.data.readers.rows.listed_turns import read_exchanges
 from diffalign.data.readers.rows.parse_row import (
     Drop,
     Ids,
@@ -154,8 +156,12 @@ def _read_pair(row: TableRow, table: Table, columns: _Columns, ties: Ties, ids: 
     if first_wins == 0.5 and ties == "drop":
         raise Drop(TIE)
     order = columns.sides if first_wins >= 0.5 else columns.sides[::-1]
-    prompt: Text = read_text(values.get(columns.prompt), columns.prompt) if columns.prompt else ""
-    candidates = [read_candidate(values.get(side), side, table, columns.folder) for side in order]
+    prompt_cell: Any = values.get(columns.prompt)
+    cells: list[Any] = [values.get(side) for side in order]
+    if exchanges := read_exchanges(prompt_cell, cells):
+        prompt_cell, cells = None, list(exchanges)
+    prompt: Text = read_text(prompt_cell, columns.prompt)
+    candidates = [read_candidate(cell, side, table, columns.folder) for cell, side in zip(cells, order, strict=True)]
     texts = [candidate for candidate in candidates if isinstance(candidate, TEXT)]
     if len(texts) == len(candidates):
         prompt, texts = add_prompt_parts(*align_forms(prompt, texts), values)
@@ -169,8 +175,7 @@ def _read_pair(row: TableRow, table: Table, columns: _Columns, ties: Ties, ids: 
             raise Drop(IDENTICAL)
         content_id = digest(*content_parts(prompt), *contents)
     winner = columns.winners.column
-    vote = (winner, f"{winner[:-1]}1")
-    scores = scores_of(values, (*columns.sides, columns.prompt, *vote))
+    scores = scores_of(values, (*columns.sides, columns.prompt, winner, *VOTES.get(winner, ())))
     scores.setdefault("pair", {})["first_won"] = float(first_wins >= 0.5)
     if winner in STRENGTHS and (strength := as_number(values.get(winner))) is not None:
         scores["pair"][winner] = abs(strength)

@@ -5,6 +5,7 @@
     1, 2 for response_1 and response_2; 0, 1 for image_0 and image_1          the number of a side
     -3 ... 3 in preference_strength and overall_preference  HelpSteer: below 0 the first, 0 a tie
     1, 0, 0.5 in label_0 or prefer_0                        Pick-a-Pic: the share of votes for side 0
+    1 or 0 in winner_model_a, winner_model_b, winner_tie    LMSYS's competition: one column for each outcome
     tie, both, same, equal, tievote, bothbad_vote           a tie
 
 A number that may mean either side is refused: 1 beside ``response_a`` and ``response_b`` is "the second" in one data
@@ -23,7 +24,8 @@ from diffalign.data.records.pair import BAD_LABEL, NO_LABEL
 from diffalign.errors import DataError
 
 STRENGTHS = ("preference_strength", "overall_preference")
-VOTES = ("label_0", "prefer_0")
+VOTES = {"label_0": ("label_1",), "prefer_0": ("prefer_1",), "winner_model_a": ("winner_model_b", "winner_tie")}
+"""Columns with the share of votes for the first side, with those for the second and for a tie."""
 WINNERS = ("winner", "preferred", "preference", "label", "vote", "vote_type", "better", "choice", *STRENGTHS, *VOTES)
 """Columns of the winner; the first one present is read."""
 TIES = ("tie", "tied", "both", "same", "equal", "neither", "draw", "none", "bothbad", "both_bad", "tievote")
@@ -135,9 +137,11 @@ def read_winners(column: str, sides: tuple[str, str], cells: Iterable[Any], give
         ties = {0.0: 0.5} if 0.0 not in by_side and 2.0 in numbers else {}
         if numbers <= {*by_side, *ties}:
             return Winners(column, sides, by_side | ties, stated)
+    guess = f"{{{_example(numbers)}}}"
     raise DataError(
         f"'{column}' holds the numbers {', '.join(f'{n:g}' for n in sorted(numbers)[:6])}, which do not say whether "
-        f"'{sides[0]}' or '{sides[1]}' is the better one. State it: winners={{{_example(numbers)}}} (or tie)."
+        f"'{sides[0]}' or '{sides[1]}' is the better one. State it, here with a guess: "
+        f'--option "winners={guess}", or in a recipe data.options: {{winners: {guess}}}.'
     )
 
 
@@ -149,12 +153,12 @@ def _key(value: Any) -> str:
 
 def _example(numbers: set[float]) -> str:
     words = ("first", "second", "tie", "tie", "tie", "tie")
-    return ", ".join(f"'{n:g}': {word}" for n, word in zip(sorted(numbers)[:6], words, strict=False))
+    return ", ".join(f"{n:g}: {word}" for n, word in zip(sorted(numbers)[:6], words, strict=False))
 
 
 def _share(column: str, values: Mapping[str, Any]) -> float:
-    """Returns the share of votes for side 0, from ``label_0`` and ``label_1`` or ``prefer_0`` and ``prefer_1``."""
-    first, second = (_as_share(values.get(name)) for name in (column, f"{column[:-1]}1"))
+    """Returns the share of votes for the first side, from the columns of :data:`VOTES`."""
+    first, second = (_as_share(values.get(name)) for name in (column, VOTES[column][0]))
     if first is None or not 0.0 <= first <= 1.0:
         raise Drop(BAD_LABEL, f"{column} must lie in [0, 1]; got {values.get(column)!r}")
     if second is None or abs(first + second - 1.0) <= 1e-3:

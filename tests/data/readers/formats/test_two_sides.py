@@ -127,7 +127,7 @@ def test_numbers_are_those_of_the_sides(tmp_path):
     ],
 )
 def test_numbers_that_may_mean_either_side_are_refused_until_they_are_stated(tmp_path, rows):
-    with pytest.raises(DataError, match=r"do not say whether.*winners=\{'"):
+    with pytest.raises(DataError, match=r"do not say whether.*winners=.*data.options: {winners"):
         read(tmp_path, *rows)
 
 
@@ -177,3 +177,34 @@ def test_pandalms_votes_read_with_their_majority_as_the_winner():
     for pair in dataset.pairs:
         row = rows[pair.id]
         assert pair.chosen == row[f"response_{row['preferred']}"]
+
+
+OUTCOMES = ("winner_model_a", "winner_model_b", "winner_tie")
+LMSYS = {"id": 1, "model_a": "x", "model_b": "y", "prompt": '["Sky?"]', "response_a": '["Blue."]',
+         "response_b": '["Green."]'}  # fmt: skip
+
+
+def test_one_column_for_each_outcome_is_read_with_its_ties(tmp_path):
+    rows = [LMSYS | {"id": i} | {name: int(k == i) for k, name in enumerate(OUTCOMES)} for i in range(3)]
+    dataset = read(tmp_path, *rows, ties="soft")
+    assert [(str(pair.chosen), pair.probability) for pair in dataset.pairs] == [
+        ("assistant: Blue.", 1.0),
+        ("assistant: Green.", 1.0),
+        ("assistant: Blue.", 0.5),
+    ]
+    assert not set(OUTCOMES) & set(dataset.pairs[0].scores["pair"])
+    assert [row.reason for row in read(tmp_path, *rows).dropped] == [TIE]
+
+
+def test_turns_in_lists_become_a_conversation(tmp_path):
+    row = LMSYS | {"prompt": ["Sky?", "Sea?"], "response_a": ["Blue.", "Blue."], "response_b": ["Green.", "Deep."]}
+    bad = LMSYS | {"response_b": "[null]", "winner_model_a": 1}
+    dataset = read(tmp_path, row | {"winner_model_a": 0, "winner_model_b": 1}, bad)
+    (pair,) = dataset.pairs
+    assert [str(pair.prompt), str(pair.chosen)] == ["user: Sky?", "assistant: Green.\nuser: Sea?\nassistant: Deep."]
+    assert [row.reason for row in dataset.dropped] == ["empty candidate"]
+
+
+def test_answers_that_are_lists_in_json_stay_texts_below_a_plain_prompt(tmp_path):
+    row = LMSYS | {"prompt": "Give a list.", "winner_model_a": 1, "winner_model_b": 0}
+    assert read(tmp_path, row).pairs[0].chosen == '["Blue."]'
