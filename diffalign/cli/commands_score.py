@@ -56,6 +56,10 @@ def score(
         return
     if output is not None and len(scorer) > 1:
         raise UserError("--output is the file of one scorer. Run one command per scorer, or leave --output out.")
+    if output is not None and output.is_dir():
+        raise UserError(
+            f"--output is the file to write, but '{output}' is a folder. Name a file in it, or leave it out."
+        )
     pairs = read_pairs(source, format=format_, split=split, **parse_format_options(option))
     typer.echo(pairs.summary())
     with ProgressReport(0) as report:

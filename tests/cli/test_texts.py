@@ -86,3 +86,8 @@ def test_a_judge_of_images_is_refused_for_texts(place):
             "--set",
             f"output={place / 'no'}",
         )
+
+
+def test_scores_are_not_written_to_a_folder(place):
+    with pytest.raises(UserError, match="is a folder. Name a file in it"):
+        call("score", place / "train.jsonl", "--scorer", "length", "--output", place)

@@ -49,7 +49,7 @@ _ADVICE = {
     IDENTICAL: "Remove these rows: a candidate cannot be better than itself.",
     EMPTY_PROMPT: "Give these rows a prompt, or remove them.",
     MISSING_FILE: "Put the files at the paths in the table, which are relative to its own folder.",
-    OUTSIDE: "Copy the files into the folder, or set root to a folder that you trust.",
+    OUTSIDE: "Copy the files into the folder, or type --option root=FOLDER, one that you trust.",
     NO_LABEL: "No action is needed: these rows have no vote.",
     BAD_LABEL: "Correct the label column.",
     BAD_ROW: "Correct or remove these lines.",

@@ -9,6 +9,7 @@ from statistics import median
 
 from diffalign.data.check.checks import WORD, Tally, normalise
 from diffalign.data.check.report import CheckFinding, Severity
+from diffalign.data.readers.file_names import is_media_name
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import Media, Pair
 
@@ -20,7 +21,7 @@ ROLES = ("system", "user", "assistant")
 
 def check_texts(pairs: Sequence[Pair]) -> Iterator[CheckFinding]:
     """Finds texts that will be truncated, that lack a separator, that hardly differ, or that mix forms or roles."""
-    plain_rows, turn_rows, long, unseparated, alike, other_roles = (Tally() for _ in range(6))
+    plain_rows, turn_rows, long, unseparated, alike, other_roles, files = (Tally() for _ in range(7))
     for pair in pairs:
         answers = [text for text in (pair.chosen, pair.rejected) if isinstance(text, (str, Conversation))]
         if not answers:
@@ -33,6 +34,8 @@ def check_texts(pairs: Sequence[Pair]) -> Iterator[CheckFinding]:
             unseparated.add(source)
         if len(answers) == 2 and answers[0] != answers[1] and normalise(answers[0]) == normalise(answers[1]):
             alike.add(source)
+        if any(isinstance(answer, str) and is_media_name(answer) for answer in answers):
+            files.add(source)
         if _roles(pair.prompt, *answers) - set(ROLES):
             other_roles.add(source)
     if plain_rows.count and turn_rows.count:
@@ -43,6 +46,8 @@ def check_texts(pairs: Sequence[Pair]) -> Iterator[CheckFinding]:
     findings: list[tuple[Severity, str, Tally, str]] = [
         ("warning", "pairs whose answers differ only in case and spacing", alike,
          "Remove these rows, unless the model should learn that difference."),
+        ("warning", "answers that are names of images or videos, read as texts beside other texts", files,
+         "Give each row the name of a file, or remove the rows with texts: then all are read as files."),
         ("note", f"texts of more than {TOKENS:,} tokens with their prompt", long,
          "Tokens beyond model.max_length are cut off; raise it where memory allows."),
         ("note", "plain answers that follow their prompt without a space or a line break", unseparated,

@@ -54,12 +54,23 @@ def without_query(name: str) -> str:
     return unquote(name.partition("#")[0].partition("?")[0])
 
 
+def is_media_name(text: str) -> bool:
+    """Returns whether a text is, by its look alone, the name or the address of an image or a video: one without spaces
+    that has an ending of theirs.
+    """
+    return len(text) < _LONGEST and len(text.split()) == 1 and _has_media_suffix(text.strip())
+
+
+def _has_media_suffix(text: str) -> bool:
+    return bool({Path(text).suffix.lower(), Path(without_query(text)).suffix.lower()} & MEDIA_SUFFIXES)
+
+
 def _is_file_name(text: str, folder: Path) -> bool:
     if _ADDRESS.fullmatch(text):
         return True
     if not text.strip() or len(text) >= _LONGEST or "\n" in text:
         return False
-    if {Path(text).suffix.lower(), Path(without_query(text)).suffix.lower()} & MEDIA_SUFFIXES:
+    if _has_media_suffix(text):
         return True
     path = inside(folder, local_name(text))
     return path is not None and is_file(path)

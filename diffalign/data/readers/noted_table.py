@@ -9,8 +9,8 @@ from itertools import islice
 from typing import Any
 
 from diffalign.data.readers.column_use import INPUT, SYSTEM, TOOLS, ColumnUse, NotedValues, is_filled
-from diffalign.data.readers.rows.parse_row import require_columns
 from diffalign.data.readers.tables import FIRST_ROWS, Table, TableRow
+from diffalign.errors import DataError, near_miss
 
 INSTRUCTION = "instruction"
 """Alpaca's name of the column whose text goes on in its column ``input``."""
@@ -39,7 +39,12 @@ class NotedTable(Table):
             DataError: A column to join is missing.
         """
         parts = [part for parts in self._all_joins.values() for part in parts]
-        require_columns(self._file_columns, parts, where=str(self.path), format="joined")
+        for name in parts:
+            if name not in self._file_columns:
+                raise DataError(
+                    f"'{self.path}' lacks the column '{name}', which columns joins to others."
+                    f"{near_miss(name, self._file_columns)} Columns there: {', '.join(self._file_columns)}."
+                )
         kept = [name for name in self._file_columns if name not in parts and name not in self.use.ignore]
         return (*kept, *self._all_joins)
 

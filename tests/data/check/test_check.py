@@ -203,3 +203,13 @@ def test_long_texts_in_both_sets_are_errors_and_short_ones_are_not():
     train, test = pairs(("p", " yes", f" {quote}")), pairs(("q", " yes", f" {quote}"))
     report = check_pairs(train, test)
     assert findings_of(report)["candidates in both the training and the evaluation set"].count == 1
+
+
+def test_names_of_images_that_are_read_as_texts_are_found(tmp_path):
+    what = "answers that are names of images or videos, read as texts beside other texts"
+    mixed = pairs(
+        ("p", "img/a.png", "img/b.png"), ("p", "a nice text", "https://x.y/b.jpeg?w=1"), ("p", "see a.png", "b")
+    )
+    finding = findings_of(check_pairs(mixed))[what]
+    assert (finding.severity, finding.examples) == ("warning", ("set:0", "set:1"))
+    assert what not in findings_of(check_pairs(pairs(("p", "Look at a.png", "It is b.png"))))

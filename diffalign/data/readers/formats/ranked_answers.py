@@ -121,7 +121,9 @@ def _sort_by_score(values: Mapping[str, Any], names: Mapping[str, str], is_rank:
     """Returns completions and scores, the best first. Drops the row where they do not match."""
     cells, score_cells = values.get(names["completions"]), values.get(names["scores"])
     if not isinstance(cells, list) or not isinstance(score_cells, list):
-        raise Drop(BAD_ROW, f"{names['completions']} and {names['scores']} must be lists")
+        advice = "; a CSV file cannot hold lists, so save the table as .jsonl or .parquet"
+        is_text = isinstance(cells, str) or isinstance(score_cells, str)
+        raise Drop(BAD_ROW, f"{names['completions']} and {names['scores']} must be lists{advice * is_text}")
     if cells and isinstance(cells[0], dict) and "role" in cells[0]:
         raise Drop(BAD_ROW, f"{names['completions']} is one list of messages; a list of completions was expected")
     scores = [as_number(score) for score in score_cells]

@@ -142,7 +142,7 @@ def existing_file(root: Path, name: str) -> Path:
         raise Drop(MISSING_FILE, f"'{name}' is a URL; download it first")
     path = inside(root, name)
     if path is None:
-        raise Drop(OUTSIDE, f"'{name}' lies outside '{root}'; to allow it, set root to a folder that contains it")
+        raise Drop(OUTSIDE, f"'{name}' lies outside '{root}'; to allow it, give root=FOLDER, one that contains it")
     if is_file(path):
         return path
     bare = inside(root, without_query(name))

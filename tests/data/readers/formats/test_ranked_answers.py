@@ -135,3 +135,10 @@ def test_a_ranking_is_recognised_and_a_misspelt_column_named(tmp_path):
     assert detect_format(jsonl(tmp_path / "a.jsonl", [ROW])) == "ranked"
     with pytest.raises(DataError, match="'scores'"):
         read(tmp_path, {"prompt": "p", "completions": ["a", "b"], "score": [1, 2]}, format="ranked")
+
+
+def test_lists_written_as_text_are_refused_with_the_files_that_hold_lists(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('prompt,completions,rank\np,"[""a"", ""b""]","[2, 1]"\n')
+    with pytest.raises(DataError, match=r"must be lists; a CSV file cannot hold lists.*\.jsonl"):
+        read_pairs(path)
