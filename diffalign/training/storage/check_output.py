@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from diffalign.errors import RunError
+from diffalign.printable import shown
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.storage.checkpoint_folder import complete_checkpoints
 from diffalign.training.storage.run_folder import RunFolder, last_step
@@ -32,14 +34,23 @@ def check_output(output: RunFolder, recipe: Recipe, resume: bool, check_only: bo
         raise RunError(message)
     elif foreign := output.foreign_files():
         raise RunError(
-            f"'{output.folder}' holds {', '.join(foreign)}, which no run wrote and which a run would overwrite. Choose "
-            f"another folder: --set output={output.folder / 'run'}"
+            f"'{output.folder}' holds {', '.join(foreign)}, which are of no run that it names and which a run would "
+            f"overwrite. Choose another folder: --set output={output.folder / 'run'}"
         )
     return ""
 
 
 def check_writable(folder: Path) -> None:
     """Raises RunError where a folder cannot be made or written into."""
+    try:
+        os.lstat(folder)
+    except (ValueError, OSError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            reason = "contains a null character" if isinstance(error, ValueError) else "is too long"
+            raise RunError(
+                f"the output '{shown(str(folder))[1:-1]}' {reason}, so no folder can have that name. Choose another: "
+                "--set output=FOLDER"
+            ) from None
     place = folder
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent

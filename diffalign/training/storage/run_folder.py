@@ -58,11 +58,13 @@ class RunFolder:
         return [path for path in paths if (step_of(path) or 0) > since and read_state(path) is None]
 
     def foreign_files(self) -> list[str]:
-        """Returns the names of files that a run would overwrite and that no run wrote, because none has begun here."""
+        """Returns the names of files that a run would overwrite, where none has begun here.
+
+        Without its recipe a run is not known, so its files are foreign as well; a marker may have been copied.
+        """
         names = [path.name for path in (self.metrics, self.checkpoints, self.previews, self.rounds, self.result)]
         names += [self.recipe.name, "evaluation", "report.html", "before_after.png", "drift.jsonl"]
-        claimed = self.is_claimed or self.marker.is_file()
-        return [] if claimed else [name for name in names if (self.folder / name).exists()]
+        return [] if self.is_claimed else [name for name in names if (self.folder / name).exists()]
 
 
 def last_step(output: RunFolder) -> int:

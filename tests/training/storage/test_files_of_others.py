@@ -50,9 +50,33 @@ def test_each_demo_has_a_folder_of_its_own_and_a_resume_finds_the_last(tmp_path,
 def test_a_run_does_not_begin_where_it_would_overwrite_files_that_no_run_wrote(tmp_path, name):
     intact = mine(tmp_path, name, "other.txt")
     top = name.split("/")[0]
-    with pytest.raises(RunError, match=rf"holds {top}, which no run wrote.*--set output="):
+    with pytest.raises(RunError, match=rf"holds {top}, which are of no run.*--set output="):
         train(toy_recipe(tmp_path), policy=ToyPolicy(), pairs=toy_pairs())
     assert intact() and not (tmp_path / "run.json").exists()
+
+
+def test_a_copied_marker_makes_no_file_of_others_a_runs_own(tmp_path):
+    intact = mine(tmp_path, "report.html", "result/README.md")
+    (tmp_path / "run.json").write_text('{"run": "of-another"}')
+    with pytest.raises(RunError, match=r"holds result, report.html, which are of no run"):
+        train(toy_recipe(tmp_path), policy=ToyPolicy(), pairs=toy_pairs())
+    assert intact() and not (tmp_path / "recipe.yaml").exists()
+
+
+def test_no_second_run_begins_among_the_checkpoints_of_one_whose_recipe_is_lost(tmp_path):
+    train(toy_recipe(tmp_path, checkpoint__every=1, train__steps=3), policy=ToyPolicy(), pairs=toy_pairs())
+    (tmp_path / "recipe.yaml").unlink()
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with pytest.raises(RunError, match=r"holds metrics.jsonl, checkpoints, result, which are of no run that it names"):
+        train(toy_recipe(tmp_path, train__steps=2, train__seed=9), policy=ToyPolicy(), pairs=toy_pairs())
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "reason"), [("a\0b", "contains a null character"), ("x" * 300, "is too long")])
+def test_an_output_that_no_folder_can_be_called_is_refused_before_anything_is_loaded(tmp_path, name, reason):
+    with pytest.raises(RunError, match=rf"{reason}, so no folder can have that name.*--set output=") as error:
+        train(toy_recipe(tmp_path / name), policy=ToyPolicy(), pairs=toy_pairs())
+    assert "\0" not in str(error.value)
 
 
 def test_a_run_leaves_other_files_of_its_folder_alone(tmp_path):
