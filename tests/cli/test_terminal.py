@@ -38,6 +38,7 @@ def test_what_is_printed_logged_and_warned_of_is_printable(monkeypatch):
     sys.stderr.writelines([EVIL, "\n"])
     logger = logging.getLogger("hostile")
     logger.addHandler(logging.StreamHandler())
+    logger.propagate = False  # a surrogate in the log that pytest keeps cannot be sent between its processes
     logger.warning("%s", EVIL)
     sys.stderr.write(warnings.formatwarning(EVIL, UserWarning, EVIL, 1))  # pytest keeps warnings to itself
     assert terminal().count("\\x1b[31mred") == 5 and not FOUND.search(terminal())
