@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import diffalign
 from diffalign import plugins
 from diffalign.cli import app
-from diffalign.errors import ConfigError
+from diffalign.errors import ConfigError, RunError
 from diffalign.labels import LABELS
 from diffalign.losses import LOSS_ALIASES, LOSSES
 from diffalign.methods import METHODS
@@ -166,9 +166,13 @@ def test_names_that_are_taken_are_refused_and_a_row_of_ones_own_is_replaced_on_d
         ({"limits": {}}, "has no range for beta"),
         ({"needs": ("reference", "rewads")}, "needs 'rewads', which there is not.*Did you mean 'rewards'"),
         ({"choices": {"form": ("a", "b")}}, "has a range for 'form', but its function has no such"),
+        ({"takes": "margins"}, "takes of the loss 'new' is one of margin, logps.*Did you mean 'margin'"),
+        ({"kind": "pairs"}, "kind of the loss 'new' is one of pair, single, list.*Did you mean 'pair'"),
+        ({"media": ("text", "images")}, "media of the loss 'new' is one of .*Did you mean 'image'"),
+        ({"function": lambda margin, beta=0.1: margin}, r"it has margin, beta\. Write a star"),
     ],
 )
-def test_an_incomplete_row_is_refused_in_words(change, says):
+def test_a_row_that_no_run_could_follow_is_refused_in_words(change, says):
     with pytest.raises(ValueError, match=says):
         diffalign.register_loss(replace(LOSSES["hinge"], name="new", aliases=(), **change))
 
@@ -186,3 +190,17 @@ def test_an_incomplete_row_is_refused_in_words(change, says):
 def test_what_is_no_row_is_refused(register, wrong):
     with pytest.raises((ValueError, ConfigError), match=wrong):
         register(7)
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"), [(lambda m: m.mean(), "a single number"), (lambda m: m[:, None], r"shape \(2, 1\)")]
+)
+def test_a_loss_that_is_not_one_number_per_pair_stops_the_run(place, shape, says):
+    def misshapen(margin, *, beta):
+        return shape(beta * margin)
+
+    diffalign.register_loss(replace(LOSSES["hinge"], name="misshapen", aliases=(), function=misshapen), replace=True)
+    recipe = yaml.safe_load((place / "recipe.yaml").read_text()) | {"loss": {"name": "misshapen", "beta": 0.1}}
+    recipe["train"]["batch_size"] = 2
+    with pytest.raises(RunError, match=f"'misshapen' returned .*{says}.* for 2 examples"):
+        diffalign.train(recipe)

@@ -98,7 +98,7 @@ def test_train_takes_a_recipe_a_file_or_nested_values(tmp_path):
     forms = [
         diffalign.make_recipe({**values, "output": str(tmp_path / "recipe")}),
         tmp_path / "recipe.yaml",
-        {**values, "output": str(tmp_path / "values")},
+        {**values, "output": tmp_path / "values"},  # also with paths of Python
     ]
     losses = [train(form, pairs=text_pairs(4)).metrics["loss"] for form in forms]
     assert losses[0] == losses[1] == losses[2]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffalign.errors import RunError
 from diffalign.losses.loss import BoundLoss
 from diffalign.losses.objective import Objective, single_loss_objective, total
 from diffalign.losses.pair_logps import PairLogps
@@ -85,6 +86,7 @@ def expected_terms(loss: BoundLoss | Objective, logps: PairLogps, label: Label) 
     Raises:
         ValueError: Another number of labels than of pairs; a gate where the loss does not compare logratios; a scale
             where it is no beta.
+        RunError: The loss returns something else than one number per pair.
 
     Facts: where every p is 1 the swapped loss is not computed, so a certain label costs nothing and changes no bit;
         neither does a gate or a scale of 1. For a loss that is a pure function of the margin: at margin 0, and for a
@@ -108,6 +110,7 @@ def expected_terms(loss: BoundLoss | Objective, logps: PairLogps, label: Label) 
         logps = logps.scaled(label.scale.detach())
     offset = None if label.offset is None else label.offset.detach()
     straight = loss.term_losses(logps, offset=offset)
+    _refuse_other_shapes(straight, count)
     swapped: Mapping[str, Tensor] = {}
     if not bool(torch.all(label.probability == 1.0)):
         opposite = None if offset is None else -offset
@@ -126,6 +129,19 @@ def expected_terms(loss: BoundLoss | Objective, logps: PairLogps, label: Label) 
     with torch.no_grad():
         terms = {name: mean(value, swapped.get(name)).detach() for name, value in straight.items()}
     return ExpectedLoss(whole, terms)
+
+
+def _refuse_other_shapes(terms: Mapping[str, Tensor], count: int) -> None:
+    """Raises RunError for a loss, as of a plugin, that is not one number per example: a mean would be weighted as if it
+    were each one's own.
+    """
+    for name, value in terms.items():
+        if value.shape != (count,):
+            got = f"a tensor of shape {tuple(value.shape)}" if value.ndim else "a single number"
+            raise RunError(
+                f"the loss '{name}' returned {got} for {count} examples; expected shape ({count},), one number "
+                "for each. Leave out mean() and sum() over the batch: the trainer averages."
+            )
 
 
 def swapped_by(logps: PairLogps, label: Label) -> PairLogps:

@@ -6,6 +6,9 @@ import math
 import sys
 from dataclasses import dataclass
 
+LARGEST, SMALLEST = 3.4028234663852886e38, 1.1754943508222875e-38
+"""Ends of float32's normal numbers, in which losses are computed."""
+
 
 @dataclass(frozen=True)
 class Range:
@@ -38,6 +41,8 @@ class Range:
             raise ValueError(f"{name} is {self.meaning}, a number in {self}; got {value!r}. {self.advice}")
         if abs(value) > sys.float_info.max and isinstance(value, int):
             raise ValueError(f"{name} is {self.meaning}; the given number has too many digits. {self.advice}")
+        if LARGEST < abs(value) < math.inf or 0.0 < abs(value) < SMALLEST:
+            raise ValueError(f"{name} is {self.meaning}; got {value:g}, which float32 cannot hold. {self.advice}")
         if value not in self:
             raise ValueError(f"{name} is {self.meaning}, so it must lie in {self}; got {value:g}. {self.advice}")
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Mapping
 
-from diffalign.losses.hyperparameters import nearest
+from diffalign.losses.hyperparameters import check_choice, nearest
 from diffalign.losses.loss import NEEDS, Loss, hyperparameters
+
+MEDIA = ("image", "video", "text")
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def table(*rows: Loss) -> dict[str, Loss]:
@@ -56,6 +60,17 @@ def add(rows: dict[str, Loss], aliases: dict[str, str], row: Loss, *, built_in: 
 def _check_row(row: Loss) -> None:
     if not isinstance(row, Loss):
         raise ValueError(f"a loss is registered as a row, diffalign.Loss(name=..., function=...); got {row!r}")
+    for field, words in (("takes", ("margin", "logps")), ("kind", ("pair", "single", "list")), ("media", MEDIA)):
+        given = getattr(row, field)
+        for word in given if isinstance(given, (tuple, list)) else (given,):
+            check_choice(row.name, field, word, words)
+    parameters = inspect.signature(row.function).parameters.values()
+    if len(positional := [p.name for p in parameters if p.kind in POSITIONAL]) != 1:
+        raise ValueError(
+            f"the function of the loss '{row.name}' must have one positional parameter, the margin or the "
+            f"log-probabilities; it has {', '.join(positional) or 'none'}. Write a star before its hyperparameters: "
+            "def loss(margin, *, beta)"
+        )
     if unknown := [need for need in row.needs if need not in NEEDS]:
         raise ValueError(
             f"the loss '{row.name}' needs '{unknown[0]}', which there is not.{nearest(unknown[0], NEEDS)} Known: "

@@ -15,7 +15,7 @@ def impossible(limit):
     """Values outside a range, and some that are no numbers."""
     low = limit.low - 1.0 if limit.low_inclusive else limit.low
     high = limit.high if not limit.high_inclusive else limit.high + 1.0
-    return [low, high, math.nan, "much", True]
+    return [low, high, math.nan, "much", True, 1e300, 1e-320]
 
 
 LIMITED = [pytest.param(row, name, id=f"{row.name}-{name}") for row in LOSSES.values() for name in row.limits]

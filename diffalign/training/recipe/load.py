@@ -52,6 +52,7 @@ def make_recipe(values: Mapping[str, Any], name: str = "the recipe") -> Recipe:
     if odd := [key for key in values if not isinstance(key, str)]:
         raise ConfigError(f"{name} cannot be followed: the key {shown(odd[0])} is not a text.")
     _check_texts(values, name)
+    values = _with_plain_paths(values)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -66,6 +67,15 @@ def _check_texts(value: Any, name: str, depth: int = 0) -> None:
         raise ConfigError(f"{name} cannot be followed: {shown(value)} contains half a surrogate pair.")
     for item in (*value, *value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else ():
         _check_texts(item, name, depth + 1)
+
+
+def _with_plain_paths(value: Any) -> Any:
+    """Returns nested values with paths of Python as the texts that a recipe holds."""
+    if isinstance(value, Mapping):
+        return {key: _with_plain_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_plain_paths(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _kind(value: Any) -> str:
