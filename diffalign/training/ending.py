@@ -21,8 +21,12 @@ def explain_end(output: RunFolder, stop: StopSignals) -> Iterator[None]:
         yield
     except StopNow:
         raise stopped(output, stop) from None
-    except (RuntimeError, OSError) as error:
-        if not several or not is_lost_process(error):
+    except Stopped:
+        raise
+    except Exception as error:
+        if stop.leaving:  # a library made an error of its own of StopNow
+            raise stopped(output, stop) from None
+        if not several or not isinstance(error, RuntimeError | OSError) or not is_lost_process(error):
             raise
         if stop.received is not None:  # the other process was stopped by the same signal, and left first
             raise stopped(output, stop) from None

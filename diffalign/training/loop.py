@@ -23,7 +23,7 @@ from diffalign.training.optim.optimizer import learning_rate, set_learning_rate
 from diffalign.training.recipe.load import as_recipe
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.health import first_loss_alarm
-from diffalign.training.report.previews import has_preview_curve, measure_drift, save_previews
+from diffalign.training.report.previews import has_preview_curve, has_previews, measure_drift, save_previews
 from diffalign.training.report.trackers import KEPT
 from diffalign.training.setup.assemble_run import open_run
 from diffalign.training.state import GO_ON, Run
@@ -102,6 +102,8 @@ def train(
                 if recipe.guard.action == "rollback":
                     run.save()  # so that there is always a checkpoint to go back to
                 preview(run, stop)
+            elif resume and run.preview_is_due:
+                preview(run, stop, missing=True)  # the run ended between the step and its preview
             while run.step < recipe.train.steps:
                 with stop.droppable(not run.guard.streak):
                     run.enter_round()
@@ -226,12 +228,13 @@ def log_metrics(run: Run, stats: StepStats, rate: float) -> None:
         run.accelerator.log({name: value for name, value in record.items() if name != "step"}, step=run.step)
 
 
-def preview(run: Run, stop: StopSignals) -> None:
-    """Samples the recipe's prompts, with averaged weights where there are any.
+def preview(run: Run, stop: StopSignals, missing: bool = False) -> None:
+    """Samples the recipe's prompts, with averaged weights where there are any; with ``missing`` unless they are there.
 
     A run that has no memory for its previews goes on without them: they do not change it.
     """
-    if run.is_main and run.recipe.previews.prompts:
+    there = missing and has_previews(run.recipe.previews, run.output.previews, run.step)
+    if run.is_main and run.recipe.previews.prompts and not there:
         # Other processes wait here, and leave together after the next step; within a spike nothing may be saved.
         alone = run.accelerator.num_processes == 1 and not run.guard.streak
         try:

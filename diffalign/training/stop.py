@@ -50,6 +50,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: int | None = None
         self.at_once = False
+        self.leaving = False  # StopNow was raised; a library may have made another error of it on its way
         self._droppable = 0
         self._since = 0.0
 
@@ -59,9 +60,10 @@ class StopSignals:
             self.received, self._since = number, time.monotonic()
             _say("stopping after this step; press Ctrl-C again to stop at once" if not self._droppable else "stopping")
             if self._droppable:
+                self.leaving = True
                 raise StopNow
         elif number == signal.SIGINT and not self._is_repeated():
-            self.at_once = True
+            self.at_once = self.leaving = True
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # a third one ends the process
             raise StopNow
 
@@ -76,6 +78,10 @@ class StopSignals:
         self._droppable += 1
         try:
             yield
+        except Exception:
+            if self.leaving:
+                raise StopNow from None
+            raise
         finally:
             self._droppable -= 1
 

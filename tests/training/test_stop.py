@@ -77,10 +77,26 @@ def test_a_second_interrupt_leaves_the_step_at_once_and_the_last_checkpoint_stay
 def test_a_stop_while_previews_are_sampled_drops_them_and_saves_the_step(tmp_path):
     previews = {"prompts": ["a fox"], "every": 3, "steps": 2}
     assert interrupted(tmp_path, Interrupting(sampling=2), previews=previews) == 3
-    assert interrupted(tmp_path, Interrupting(sampling=1), previews=previews, resume=True) == 6
-    assert interrupted(tmp_path, Interrupting(sampling=2), previews=previews, resume=True) == 10  # the last previews
-    result = train(toy_recipe(tmp_path, **SETTINGS), policy=ToyPolicy(), pairs=toy_pairs(), resume=True)
+    assert interrupted(tmp_path, Interrupting(sampling=2), previews=previews, resume=True) == 6
+    assert interrupted(tmp_path, Interrupting(sampling=3), previews=previews, resume=True) == 10  # the last previews
+    recipe = toy_recipe(tmp_path, **SETTINGS, previews=previews)
+    result = train(recipe, policy=ToyPolicy(), pairs=toy_pairs(), resume=True)
     assert result.steps == 10 and result.artifact.is_file()
+    assert [int(path.name[5:]) for path in sorted((tmp_path / "previews").iterdir())] == [0, 3, 6, 9, 10]
+
+
+def test_a_stop_that_a_library_takes_for_damage_is_a_stop(tmp_path, monkeypatch):
+    def load(path):
+        """Reads as a library does that makes an error of its own of whatever its callbacks raise."""
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            signal.getsignal(signal.SIGINT)  # the handler has run by now
+        except BaseException:
+            raise ValueError("could not determine the shape of an object") from None
+
+    assert interrupted(tmp_path, Interrupting(at=(13,))) == 7
+    monkeypatch.setattr("diffalign.training.storage.checkpoint.load_file", load)
+    assert interrupted(tmp_path, ToyPolicy(), resume=True) == 7
 
 
 def test_a_rollback_after_a_stop_goes_back_as_far_as_without_it(tmp_path):

@@ -33,6 +33,12 @@ def save_previews(policy: Policy, config: Previews, folder: Path, step: int) -> 
     return paths
 
 
+def has_previews(config: Previews, folder: Path, step: int) -> bool:
+    """Returns whether all previews of a step are in ``folder``."""
+    files = list((folder / f"step-{step:08d}").glob("*-seed-*"))
+    return len(files) >= len(config.prompts) * len(config.seeds)
+
+
 def has_preview_curve(recipe: Recipe) -> bool:
     """Returns whether judges score the previews after the run: there are several previews, and judges."""
     evaluate = recipe.evaluate
