@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from diffalign.cli import app
@@ -45,6 +45,35 @@ def test_a_file_of_kohya_is_merged_at_the_strength_of_its_alpha_tensors(sd, tmp_
     pipeline.load_lora_weights(theirs.parent, weight_name=theirs.name)
     merged = merge_into_base(ModelConfig(path=str(sd)), theirs, tmp_path / "merged")
     assert_same(stock(merged), stock_latents(pipeline))
+
+
+def test_a_text_encoder_in_a_file_of_kohya_is_merged_layer_by_layer_at_its_alpha(sd, tmp_path):
+    layers = ("self_attn_q_proj", "self_attn_out_proj", "mlp_fc1")
+    given, shapes = {}, {"mlp_fc1": (32, 16)}
+    for name in layers:
+        high, wide = shapes.get(name, (16, 16))
+        key = f"lora_te_text_model_encoder_layers_0_{name}"
+        given |= {f"{key}.lora_down.weight": torch.randn(4, wide), f"{key}.lora_up.weight": torch.randn(high, 4)}
+        given[f"{key}.alpha"] = torch.tensor(2.0)
+    file = tmp_path / "kohya.safetensors"
+    save_file(given, file)
+    merged = merge_into_base(ModelConfig(path=str(sd)), file, tmp_path / "merged")
+    before, after = (load_file(folder / "text_encoder/model.safetensors") for folder in (sd, merged))
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert len(moved) == len(layers)
+    for name in layers:
+        key = f"lora_te_text_model_encoder_layers_0_{name}"
+        ending = f"layers.0.{name.replace('_attn_', '_attn.').replace('mlp_', 'mlp.')}.weight"
+        (layer,) = (layer for layer in moved if layer.endswith(ending))
+        delta = 2.0 / 4 * given[f"{key}.lora_up.weight"] @ given[f"{key}.lora_down.weight"]
+        torch.testing.assert_close(after[layer] - before[layer], delta, rtol=1e-3, atol=1e-4)
+
+
+def test_a_file_without_tensors_is_refused_instead_of_merged(sd, tmp_path):
+    save_file({}, tmp_path / "empty.safetensors")
+    with pytest.raises(ConfigError, match="holds no tensors, so there is nothing to merge"):
+        merge_into_base(ModelConfig(path=str(sd)), tmp_path / "empty.safetensors", tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
 
 
 @pytest.mark.parametrize("settings", [{"alpha": 10.0}, {"dora": True}], ids=["lora", "dora"])

@@ -54,6 +54,8 @@ def merge_into_base(config: ModelConfig, adapter: Path, folder: Path) -> Path:
             f"only {placed} of the {given} tensors of {file} have a place in {config.path}, so merging would lose some."
             " Give the base that it was trained on, or merge it in the program that wrote it."
         )
+    if not parts:
+        raise ConfigError(f"{file} holds no tensors, so there is nothing to merge. Give the file of a LoRA.")
     for name, part in parts.items():
         _merge_part(getattr(pipeline, name), part, config.path)
     with quiet():
@@ -86,10 +88,18 @@ def _named(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
 
     if not hasattr(module, "get_input_embeddings"):
         return convert_unet_state_dict_to_peft(dict(tensors))
-    named = convert_state_dict_to_peft(convert_state_dict_to_diffusers(dict(tensors)))
+    named = {_newer(key): value for key, value in tensors.items()}
+    named = convert_state_dict_to_peft(convert_state_dict_to_diffusers(named))
     if not hasattr(module, "text_model"):  # transformers 5 has left out this level
         named = {key.removeprefix("text_model."): value for key, value in named.items()}
     return named
+
+
+def _newer(key: str) -> str:
+    """Returns a text encoder's name of a tensor in newer words, by which diffusers knows every layer's on its own."""
+    for older in ("q", "k", "v", "out"):
+        key = key.replace(f".to_{older}_lora.", f".{older}_proj.lora_linear_layer.")
+    return key
 
 
 def _layer(module: nn.Module, key: str) -> str:
