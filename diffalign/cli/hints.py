@@ -16,6 +16,8 @@ _COLUMNS = re.compile(
     r"""(?:--option ")?(columns|winners)=(\{[^{}]*\})"?(?:, or in a recipe data\.options: \{\1: \{[^{}]*\}\})?"""
 )
 _FORMAT = re.compile(r"\bgive format (\w+)")
+_OPTION = re.compile(r"--option (\w+=\w+)(?:, or in a recipe data\.options: \{[^{}]*\})?")
+_ROOT = re.compile(r"\bgive root=(\w+)")
 _SAMPLING = re.compile(r"--set (?:evaluate|previews)\.(\w+)=")
 _MODEL_NAMES = {"path": "--model", "kind": "--kind"}
 
@@ -35,9 +37,12 @@ def as_typed(message: str, command: str) -> str:
     """Returns a message with its hints in the form that a command takes."""
     if command in RECIPE_COMMANDS:
         message = _COLUMNS.sub(r'--set "data.options.\1=\2"', message)
+        message = _OPTION.sub(r"--set data.options.\1", message)
+        message = _ROOT.sub(r"type --set data.options.root=\1", message)
         return _FORMAT.sub(r"type --set data.format=\1", message)
     message = _COLUMNS.sub(r'--option "\1=\2"', message)
     message = _FORMAT.sub(r"type --format \1", message)
+    message = _ROOT.sub(r"type --option root=\1", message)
     for name, option in _MODEL_NAMES.items():
         message = re.sub(rf"--set model\.{name}=", f"{option} ", message)
         message = re.sub(rf"(?<![\w.])model\.{name}(?!\w)", option, message)

@@ -130,6 +130,13 @@ def test_hints_take_the_form_of_the_command():
     assert as_typed("--set 'model.degree={}' --set model.max_length=9 --set evaluate.top_p=1", "generate") == (
         "--model-setting 'degree={}' --model-setting max_length=9 --setting top_p=1"
     )
+    unread = (
+        "Type --option ignore=images, or in a recipe data.options: {ignore: [images]}. To allow it, give root=FOLDER."
+    )
+    assert as_typed(unread, "train") == (
+        "Type --set data.options.ignore=images. To allow it, type --set data.options.root=FOLDER."
+    )
+    assert as_typed(unread, "data") == unread.replace("give root", "type --option root")
     assert command_of(["--plugin", "x.py", "data", "check"]) == "data" and command_of(["--help"]) == ""
 
 

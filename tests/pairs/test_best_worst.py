@@ -123,7 +123,7 @@ def test_an_interrupted_call_resumes_and_makes_no_answer_twice(tmp_path):
 
 def test_answers_of_other_settings_are_not_mixed(tmp_path):
     make_pairs(Numbered(), ["a"], Table(s0=1.0), tmp_path, answers=2, temperature=0.5)
-    with pytest.raises(RunError, match="another settings"):
+    with pytest.raises(RunError, match="other settings"):
         make_pairs(Numbered(), ["a"], Table(s0=1.0), tmp_path, answers=2, temperature=0.7)
 
 

@@ -47,7 +47,7 @@ def open_tables(
             raise DataError(f"'{source}' is not a table. Expected a folder or one of {', '.join(SUFFIXES)}.")
     elif path.is_dir():
         files = _select_split(path, _tables_in(path), split)
-    elif _HUB_ID.match(str(source)) and not str(source).startswith("."):
+    elif _HUB_ID.match(str(source)) and not str(source).startswith(".") and suffix_of(path) not in SUFFIXES:
         files = hub_files(str(source), split=split, revision=revision)
     else:
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []

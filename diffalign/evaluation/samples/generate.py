@@ -118,9 +118,10 @@ def _check_or_write_made_by(folder: Path, made_by: Mapping[str, Any]) -> None:
     if path.is_file():
         recorded = read_made_by(folder)
         if recorded != made_by:
-            other = ", ".join(sorted(key for key in made_by if recorded.get(key) != made_by[key]))
+            words = {"model": "another model", "weights": "other weights", "settings": "other settings"}
+            other = " and ".join(text for key, text in words.items() if recorded.get(key) != made_by[key])
             raise RunError(
-                f"{folder} holds samples that were made with another {other}. Give another folder, or delete this one "
+                f"{folder} holds samples that were made with {other}. Give another folder, or delete this one "
                 "to generate them again."
             )
         return

@@ -10,6 +10,9 @@ from diffalign.errors import UserError
 from diffalign.files.json_lines import refuse_half_pairs, text_lines
 from diffalign.printable import shown
 
+TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz")
+"""Endings of files whose lines are rows or bytes."""
+
 
 def read_prompts(given: Sequence[str]) -> list[str]:
     """Returns prompts, with each ``@FILE`` replaced by the lines of the file; empty lines are left out.
@@ -32,6 +35,11 @@ def read_prompts(given: Sequence[str]) -> list[str]:
             raise UserError(
                 f"the prompt '{text}' names a file that does not exist. Give @FILE with one prompt a line, "
                 "or the prompt itself."
+            )
+        if path.suffix.lower() in TABLES:
+            raise UserError(
+                f"the prompt '{text}' names a table, whose lines are no prompts. Give @FILE with one prompt a "
+                "line, as text."
             )
         prompts += text_lines(path)
     if not prompts:

@@ -104,3 +104,11 @@ def test_a_file_without_a_readable_row_says_what_its_first_row_is(tmp_path, text
     for format in ("auto", "trl"):
         with pytest.raises(DataError, match=message):
             read_pairs(csv_file(tmp_path, text, suffix), format=format)
+
+
+def test_a_missing_table_in_a_folder_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    csv_file(tmp_path / "own", "prompt,chosen,rejected\nq,a,b\n")
+    with pytest.raises(DataError, match="there is no data at 'own/aa.csv'. Did you mean 'a.csv'"):
+        read_pairs("own/aa.csv")

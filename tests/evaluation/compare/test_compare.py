@@ -48,7 +48,7 @@ def test_an_interrupted_generation_resumes_and_keeps_existing_samples(tmp_path):
 
 def test_another_model_or_setting_may_not_fill_the_same_folder(tmp_path):
     generate(PlainPolicy(), PROMPTS, SEEDS, tmp_path, steps=5)
-    with pytest.raises(RunError, match="another settings"):
+    with pytest.raises(RunError, match="other settings"):
         generate(PlainPolicy(), PROMPTS, SEEDS, tmp_path, steps=6)
     with pytest.raises(RunError, match="another weights"):
         generate(PlainPolicy(shift=41), PROMPTS, SEEDS, tmp_path, steps=5)

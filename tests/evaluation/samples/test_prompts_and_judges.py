@@ -27,6 +27,12 @@ def test_an_empty_file_of_prompts_is_refused(tmp_path):
         read_prompts([f"@{tmp_path / 'p.txt'}"])
 
 
+def test_rows_of_a_table_are_no_prompts(tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a fox"}\n')
+    with pytest.raises(UserError, match="names a table, whose lines are no prompts"):
+        read_prompts([f"@{tmp_path / 'p.jsonl'}"])
+
+
 def test_judges_are_loaded_with_their_roles():
     judges = load_judges(["background:red"], ["background:blue"])
     assert {name: role for name, (_, role) in judges.items()} == {
