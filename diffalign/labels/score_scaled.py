@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from diffalign.data.records.label_agreement import RANKS
+from diffalign.data.records.label_agreement import is_rank
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError, near_miss
 from diffalign.labels.label import Label
@@ -138,7 +138,7 @@ def _check_settings(scorer: str, gamma: float, alpha: float | None, source: str,
         raise ValueError(f"gamma is the sensitivity of the label, above 0 (published: 10); got {gamma}.")
     if alpha is None and not scorer:
         raise ValueError("the label 'score_scaled' needs the name of a scorer, such as scorer: pickscore, or an alpha.")
-    if alpha is None and scorer in RANKS:
+    if alpha is None and is_rank(scorer):
         raise ValueError(
             f"'{scorer}' is a rank, of which the lower is better; the label needs a score. Store its negative."
         )

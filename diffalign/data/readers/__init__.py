@@ -90,7 +90,7 @@ def read_pairs(
     dataset = PairSet(pairs, dropped, name, str(source), ranges_of(pairs), tuple(use.unread()))
     if not pairs:
         raise _no_pairs_error(dataset)
-    use.refuse_loss(str(source), name)
+    use.refuse_loss(str(source), name, tables[0].name_in_file)
     return dataset
 
 

@@ -6,7 +6,7 @@ row (:data:`MEANING`) must be read, repeat what the prompt says already, or be l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -82,15 +82,22 @@ class ColumnUse:
         ]
         return columns + unread_fields
 
-    def refuse_loss(self, source: str, format: str) -> None:
-        """Raises DataError where a column or message field of :data:`MEANING` was not read."""
+    def refuse_loss(self, source: str, format: str, name_in_file: Callable[[str], str] = str) -> None:
+        """Raises DataError where a column or message field of :data:`MEANING` was not read.
+
+        Args:
+            source: The data set.
+            format: The format that it was read as.
+            name_in_file: Gives the name that a column has in the file.
+        """
+        prompt = name_in_file(next((name for name in PROMPT_CELLS[:4] if name in self.read), "prompt"))
         for name, first in self.sources.items():
             in_messages = any(column in self.read for column in self.fields.get(name, ()))
             if name in self.ignore or not in_messages and (self._is_read(name) or name not in self.met):
                 continue
             where = f"messages with '{name}'" if in_messages else f"the column '{name}'"
             is_text = MEANING[name] == MEANING[INPUT] and not in_messages
-            advice = f"To join it to the prompt, give columns={{'prompt': ['prompt', '{name}']}}. " if is_text else ""
+            advice = f"To join it to the prompt, give columns={{'prompt': ['{prompt}', '{name}']}}. " if is_text else ""
             raise DataError(
                 f"'{source}' has {where} ({MEANING[name]}; first in {first}), which the {format} format does not read: "
                 f"without it the rows would mean something else. {advice}To leave it out on purpose, type "

@@ -40,7 +40,7 @@ class NotedTable(Table):
         """
         parts = [part for parts in self._all_joins.values() for part in parts]
         for name in parts:
-            if name not in self._file_columns:
+            if name not in self._file_columns and not self._has_later(name):
                 raise DataError(
                     f"'{self.path}' lacks the column '{name}', which columns joins to others."
                     f"{near_miss(name, self._file_columns)} Columns there: {', '.join(self._file_columns)}."
@@ -61,6 +61,10 @@ class NotedTable(Table):
                 elif not is_filled(values[name]):
                     del values[name]
             yield TableRow(row.source, NotedValues(values, self.use.read), problem)
+
+    def _has_later(self, name: str) -> bool:
+        """Returns whether a row after the first ones has a column, which a text table may leave out before."""
+        return any(name in row.values for row in super().rows())
 
     @cached_property
     def _file_columns(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +13,11 @@ RANKS = frozenset(("rank", "ranks", "ranking", "rankings", "place", "position"))
 """Names of numbers of which the lower is better."""
 OWN_SCORES = frozenset(("score", "reward", "rating", *RANKS))
 """Names under which a data set stores the number that its labels were made of. Others are judges, who may disagree."""
+
+
+def is_rank(name: str) -> bool:
+    """Returns whether the lower of two numbers of this name is the better one: ``rank``, ``Ranks``, ``human_rank``."""
+    return re.split(r"[^a-z]+", name.lower().rstrip("_-. 0123456789"))[-1] in RANKS
 
 
 @dataclass
@@ -37,7 +43,7 @@ def score_gap(pair: Pair, name: str) -> float | None:
     chosen, rejected = (pair.scores.get(role, {}).get(name) for role in ("chosen", "rejected"))
     if chosen is None or rejected is None or pair.rejected is None or pair.probability == 0.5:
         return None
-    is_swapped = (name in RANKS) != (pair.probability < 0.5)
+    is_swapped = is_rank(name) != (pair.probability < 0.5)
     return rejected - chosen if is_swapped else chosen - rejected
 
 

@@ -1,7 +1,9 @@
 """Every column and message field that is not read is named; one that changes what a row means is read or refused."""
 
+import ast
 import csv
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -228,3 +230,15 @@ def test_cells_that_only_resemble_turns_stay_or_are_dropped(tmp_path):
     for wrong in (3, [3], {"a": 1}):
         with pytest.raises(DataError, match="ignore is the name of a column or a list"):
             read_pairs(tmp_path / "a.jsonl", ignore=wrong)
+
+
+@pytest.mark.parametrize("question", ["prompt", "instruction", "question"])
+def test_a_part_of_the_prompt_that_late_rows_have_is_joined_as_the_message_says(tmp_path, question):
+    rows = [{question: "q", **SIDES} for _ in range(60)] + [{question: "q", "input": "more", **SIDES}]
+    path = jsonl(tmp_path / "a.jsonl", rows)
+    given = {} if question == "prompt" else {"columns": {"prompt": question}}
+    with pytest.raises(DataError, match="first in a.jsonl:61") as refused:
+        read_pairs(path, **given)
+    columns = ast.literal_eval(re.search(r"columns=(\{.*?\})", str(refused.value))[1])
+    texts = [pair.prompt for pair in read_pairs(path, columns=columns).pairs]
+    assert texts == ["q"] * 60 + ["q\n\nmore"]

@@ -34,7 +34,7 @@ from diffalign.data.readers.rows.prompt_parts import add_prompt_parts
 from diffalign.data.readers.rows.text_cells import align_forms, check_texts, read_text
 from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.records.conversation import Text
-from diffalign.data.records.label_agreement import RANKS
+from diffalign.data.records.label_agreement import is_rank
 from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, EMPTY_CANDIDATE, TIE, Answer, Dropped, Media, Pair
 from diffalign.errors import DataError, near_miss
 
@@ -73,22 +73,22 @@ def read_ranked(
         require_columns(table.columns, names.values(), where=str(table.path), format="ranked")
         files = candidates == "files" or candidates == "auto" and names_files(table, [names["completions"]])
         folder = (Path(root).expanduser() if root else table.folder) if files else None
-        is_rank = best == "lowest" or best == "auto" and table.name_in_file(names["scores"]).lower() in RANKS
+        ranks = best == "lowest" or best == "auto" and is_rank(table.name_in_file(names["scores"]))
         for row in table.rows():
             try:
-                yield _read_list(row, table, names, folder, ids, is_rank)
+                yield _read_list(row, table, names, folder, ids, ranks)
             except Drop as drop:
                 yield drop.at(row.source)
 
 
 def _read_list(
-    row: TableRow, table: Table, names: Mapping[str, str], folder: Path | None, ids: Ids, is_rank: bool
+    row: TableRow, table: Table, names: Mapping[str, str], folder: Path | None, ids: Ids, ranks: bool
 ) -> Pair:
     if row.problem:
         raise Drop(BAD_ROW, row.problem)
     values = row.values
     prompt = read_text(values.get("prompt"), "prompt")
-    cells, ranked_scores = _sort_by_score(values, names, is_rank)
+    cells, ranked_scores = _sort_by_score(values, names, ranks)
     labels = [f"completion {rank}" for rank in range(1, len(cells) + 1)]
     cells = [_join_steps(cell) for cell in cells]
     candidates = [read_candidate(cell, label, table, folder) for cell, label in zip(cells, labels, strict=True)]
@@ -117,7 +117,7 @@ def _join_steps(cell: Any) -> Any:
     return cell
 
 
-def _sort_by_score(values: Mapping[str, Any], names: Mapping[str, str], is_rank: bool) -> tuple[list[Any], list[float]]:
+def _sort_by_score(values: Mapping[str, Any], names: Mapping[str, str], ranks: bool) -> tuple[list[Any], list[float]]:
     """Returns completions and scores, the best first. Drops the row where they do not match."""
     cells, score_cells = values.get(names["completions"]), values.get(names["scores"])
     if not isinstance(cells, list) or not isinstance(score_cells, list):
@@ -130,9 +130,7 @@ def _sort_by_score(values: Mapping[str, Any], names: Mapping[str, str], is_rank:
     if len(scores) != len(cells):
         raise Drop(BAD_LABEL, f"{len(cells)} completions have {len(scores)} scores")
     scored = [
-        (0.0 - score if is_rank else score, cell)
-        for score, cell in zip(scores, cells, strict=True)
-        if score is not None
+        (0.0 - score if ranks else score, cell) for score, cell in zip(scores, cells, strict=True) if score is not None
     ]
     if len(scored) != len(cells):
         raise Drop(BAD_LABEL, f"each completion needs a number as its score; got {score_cells!r}")

@@ -142,3 +142,9 @@ def test_lists_written_as_text_are_refused_with_the_files_that_hold_lists(tmp_pa
     path.write_text('prompt,completions,rank\np,"[""a"", ""b""]","[2, 1]"\n')
     with pytest.raises(DataError, match=r"must be lists; a CSV file cannot hold lists.*\.jsonl"):
         read_pairs(path)
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("human_rank", "a"), ("Overall Ranking", "a"), ("rank_score", "b")])
+def test_ranks_are_known_by_the_last_word_of_their_column(tmp_path, name, chosen):
+    row = {"prompt": "p", "completions": ["a", "b"], name: [1, 2]}
+    assert read(tmp_path, row, columns={"scores": name}).pairs[0].chosen == chosen
