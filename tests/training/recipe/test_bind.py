@@ -1,7 +1,5 @@
 """Pairs and latents as a recipe writes them: every form, over presets, through files, and what is refused."""
 
-import json
-
 import pytest
 import yaml
 
@@ -13,6 +11,7 @@ from diffalign.training.recipe.bind import bind_pairs
 from diffalign.training.recipe.load import load_recipe, make_recipe
 from diffalign.training.recipe.model_kinds import MODELS
 from diffalign.training.storage.stored_recipe import dump
+from tests.data.fixtures import pair_folder
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
 BASE = {
@@ -136,9 +135,7 @@ def test_settings_out_of_range_are_refused_before_anything_is_written(tmp_path):
 
 
 def test_the_error_of_missing_scores_names_the_command_that_computes_them(tmp_path):
-    rows = [{"prompt": f"q{k}", "chosen": "good", "rejected": "bad"} for k in range(4)]
-    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    data = {"train": str(tmp_path / "pairs.jsonl"), "scores": [str(tmp_path / "pickscore.jsonl")]}
+    data = {"train": str(pair_folder(tmp_path / "pairs")), "scores": [str(tmp_path / "pickscore.jsonl")]}
     labels = {"name": "score_scaled", "scorer": "pickscore"}
     with pytest.raises(DataError, match=r"pickscore.jsonl.*diffalign score"):
         train(toy_recipe(tmp_path / "run", data=data, labels=labels), policy=ToyPolicy())
