@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from diffalign.errors import ConfigError, UserError
+from diffalign.files.shard_index import check_index
 from diffalign.quiet import quiet
 
 WEIGHTS = re.compile(
@@ -56,8 +57,9 @@ def load_complete(
         settings: Keywords of ``load``.
 
     Raises:
-        UserError: A tensor is missing, of another shape, left over, or not finite.
+        UserError: A tensor is missing, of another shape, left over, or not finite, or an index leads out of its folder.
     """
+    check_index(Path(source).expanduser(), error, advice)
     with quiet():
         model, report = load(**settings, output_loading_info=True)
     accept(model)

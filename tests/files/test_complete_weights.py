@@ -203,3 +203,21 @@ def test_a_scorer_whose_file_is_not_whole_is_refused(tmp_path, kind):
     file.write_bytes(b"half")
     with pytest.raises(UserError, match="Cannot load"):
         load_scorer(f"{kind}:{folder}")
+
+
+@pytest.mark.parametrize("place", ["../{name}", "{folder}/{name}", 3])
+def test_an_index_of_shards_leads_to_no_file_outside_of_its_folder(llms, copied, tmp_path, place):
+    folder = copied(llms["llama"])
+    outside = (folder / "model.safetensors").rename(tmp_path / "outside.safetensors")
+    named = place.format(name=outside.name, folder=tmp_path) if isinstance(place, str) else place
+    files = dict.fromkeys(load_file(outside), named)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    with pytest.raises(ConfigError, match="as a file of its model; only names of files beside it are followed"):
+        load_text(LanguageConfig(path=str(folder)))
+    outside.rename(folder / outside.name)
+    index.write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(files, outside.name)}))
+    assert load_text(LanguageConfig(path=str(folder))).base_fingerprint
+    index.write_text("{}")
+    with pytest.raises(ConfigError, match="names no files of tensors in its weight_map"):
+        load_text(LanguageConfig(path=str(folder)))
