@@ -112,3 +112,12 @@ def test_a_missing_table_in_a_folder_is_not_looked_for_on_the_hub(tmp_path, monk
     csv_file(tmp_path / "own", "prompt,chosen,rejected\nq,a,b\n")
     with pytest.raises(DataError, match="there is no data at 'own/aa.csv'. Did you mean 'a.csv'"):
         read_pairs("own/aa.csv")
+
+
+def test_objects_that_hold_no_file_are_not_called_images(tmp_path):
+    sides = {
+        role: {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": role}]} for role in "ab"
+    }
+    path = jsonl(tmp_path / "a.jsonl", [{"chosen": sides["a"], "rejected": sides["b"]}])
+    with pytest.raises(DataError, match="must be text or a list of messages; got dict"):
+        read_pairs(path)

@@ -159,4 +159,5 @@ def _refuse_images(table: Table) -> None:
 
 
 def _is_file(cell: Any) -> bool:
-    return isinstance(cell, (bytes, TableCell, dict))
+    is_file = isinstance(cell, dict) and bool({"bytes", "path"} & cell.keys())
+    return is_file or isinstance(cell, (bytes, TableCell))
