@@ -86,6 +86,6 @@ def check_base(about: Mapping[str, Any], base: tuple[str, str] | None, path: Pat
         raise ConfigError(
             f"the adapter {path} was trained on {str(about.get('base_model', 'another base'))[:200]} (weights"
             f" {str(made_for)[:8]}),"
-            f" but this model is {base[1]} (weights {base[0][:8]}). Load its own base, or skip this check with"
-            " any_base=True."
+            f" but this model is {base[1]} (weights {base[0][:8]}). Use it with its own base; in"
+            " Python load_adapter(..., any_base=True) skips this check."
         )

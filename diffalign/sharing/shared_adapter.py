@@ -142,6 +142,9 @@ def _check_agreement(config: Mapping[str, Any], shape: AdapterShape, path: Path)
             f"{path} states rank {str(rank)[:40]}, but its tensors have rank {shape.rank}: its parts belong to two"
             " adapters. Copy or save it again."
         )
+    for name in ("use_rslora", "use_dora"):
+        if not isinstance(config.get(name), bool | None):
+            raise ConfigError(f"{path} states {name} {str(config[name])[:40]!r}; true or false is expected.")
     if "use_dora" in config and bool(config["use_dora"]) != shape.dora:
         raise ConfigError(
             f"{path} states use_dora {str(config['use_dora'])[:40]}, but its tensors have"

@@ -188,7 +188,7 @@ def test_a_resume_makes_a_damaged_sample_again(tmp_path):
 
 def test_unusual_prompts_and_ids_are_safe(tmp_path):
     ids = ["../../etc/passwd", "a/b\\c", "<script>x</script>", "name::tensor", "zero\0byte", "\n", "ü😀", "x" * 500]
-    data = from_memory([Pair(key, f"{key} \ud800 {{}} %s", "good", None) for key in ids])
+    data = from_memory([Pair(key, f"{key} \u2028 {{}} %s", "good", None) for key in ids])
     folder = tmp_path / "run"
     pairs = source(data).begin_round(0, range(len(ids)), fake_context(_Surrogates(), folder))
     assert list(latents(pairs)) == ids

@@ -139,6 +139,7 @@ UNSUPPORTED = {
     "a_setting_of_a_later_peft": (True, "the setting a_setting_of_a_later_peft"),
     "r": (8, "states rank 8, but its tensors have rank 4"),
     "use_dora": (True, "states use_dora True"),
+    "use_rslora": ("false", "states use_rslora 'false'; true or false is expected"),
     "lora_alpha": ("much", "alpha 'much'"),
     "alpha_pattern": ({".*q_proj": 2}, "alpha_pattern by expressions"),
 }

@@ -47,6 +47,8 @@ def diagnose(records: Sequence[Record], *, beta: float, learning_rate: float, re
     if not records or not reference:
         return []
     found = [finding for check in CHECKS if (finding := check(records[-WINDOW:], beta, learning_rate)) is not None]
+    if any(finding.name == "still" for finding in found):
+        found = [finding for finding in found if finding.name != "learning"]  # of margins too small to speak of
     if (displaced := _displaced(records, beta, learning_rate)) is None:
         return found
     return [*(finding for finding in found if finding.name != "both_worse"), displaced]  # the more precise of the two

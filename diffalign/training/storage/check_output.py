@@ -25,9 +25,10 @@ def check_output(output: RunFolder, recipe: Recipe, resume: bool, check_only: bo
         _check_resume(output, recipe)
     elif output.is_claimed:
         reached = f"up to step {last_step(output)}" if output.own_checkpoints() else "without a checkpoint so far"
+        named = output.folder if output.folder.name else output.folder.resolve()
         message = (
             f"'{output.folder}' already holds a run ({reached}). To continue it, type --resume; for a new run choose "
-            f"another folder: --set output={output.folder}-2"
+            f"another folder: --set output={named}-2"
         )
         if check_only:
             return message

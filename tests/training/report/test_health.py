@@ -41,6 +41,7 @@ CASES = {
     "both_worse": (curve(chosen=-1.0, rejected=-2.0, accuracy=0.7, size=1.2), {"learning", "both_worse"}),
     "saturated": (curve(chosen=4.0, rejected=-4.0, accuracy=0.95, saturated=0.8), {"learning", "saturated"}),
     "still": (curve(size=0.001, noise=1e-4), {"still"}),
+    "still_though_right": (curve(chosen=0.001, rejected=-0.001, accuracy=0.7, size=0.002, noise=1e-5), {"still"}),
     "wrong_way": (curve(chosen=-0.3, rejected=0.3, accuracy=0.4, size=0.7), {"wrong_way"}),
     "levels": (
         curve(
