@@ -208,7 +208,7 @@ def trl(
 
 
 def assert_same(one: Step, other: Step) -> None:
-    """Within 1e-5, every number of the gradient within 2e-5. (Sums of some hundred nats in float32 leave half of it.)"""
+    """Within 1e-5, and the gradient within 2e-5: sums of some hundred nats in float32 leave half of it."""
     assert one.loss == pytest.approx(other.loss, abs=1e-5)
     assert one.gradient.keys() == other.gradient.keys()
     for name, value in one.gradient.items():
