@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from diffalign.latents.estimator import Estimator, Latent, Noise, Predict
-from diffalign.latents.estimator_settings import strength, switch
-from diffalign.latents.inversion_modes import LIMITS, Mode, invert_to_level, steps_taken
+from diffalign.latents.estimator_settings import BY_MODE, number, switch
+from diffalign.latents.inversion_modes import LIMITS, Mode, check_settings, invert_to_level, steps_taken
 from diffalign.latents.inversion_path import Clean
 from diffalign.latents.schedule import Schedule
+from diffalign.latents.unit_noise import UnitNoise
 
 
 def ddim_inversion(
@@ -23,6 +26,9 @@ def ddim_inversion(
     shared_noise: bool = False,
     clean: Clean | None = None,
     mode: Mode = "exact",
+    start: int | None = None,
+    spacing: float = 1.0,
+    unit_noise: UnitNoise | None = None,
 ) -> Latent:
     """Follows the network's predictions, each made at the start of a step, up to level ``t``.
 
@@ -32,13 +38,17 @@ def ddim_inversion(
         x0: ``(B, ...)`` clean latents.
         t: ``(B,)`` levels.
         schedule: The model's noise schedule.
-        noise: Called for ``inversion:<step>`` where eta is above 0.
+        noise: Called for ``inversion:<step>`` where eta is above 0, with a start for ``noise``, and to fill up tau for
+            ``unit_noise``.
         predict: The network.
         steps: Steps to the noisiest level; ``max(1, ceil(steps (t + 1) / T))`` to level ``t``.
         eta: Strength of the noise added after each step; None: 0, or 0.1 in released mode.
         shared_noise: Whether both candidates of a comparison get the same added noise.
         clean: Level that the clean latent is treated as; None: "one", or "alpha0" in released mode.
         mode: "exact", or "released" as in the published scripts (`diffalign.latents.released_inversion`).
+        start: Level up to which the pair's forward noise leads, before the inversion begins; None: no such level.
+        spacing: ``rho``: step ``k`` of ``n`` ends at the share ``(k / n)^rho`` of the levels.
+        unit_noise: "rescale" or "fill": what is done about a tau of another rms than 1; None: nothing.
 
     Facts: with one step ``tau`` is the network's own prediction at ``x0``. First order: half the steps give about twice
         the error.
@@ -47,7 +57,14 @@ def ddim_inversion(
     """
     eta = eta if eta is not None else 0.1 if mode == "released" else 0.0
     jitter = lambda k: noise(f"inversion:{k}", shared_noise)
-    return invert_to_level(x0, t, schedule, predict, steps=steps, mode=mode, clean=clean, eta=eta, jitter=jitter)
+    shared: dict[str, Any] = {
+        "steps": steps,
+        "clean": clean,
+        "start": start,
+        "spacing": spacing,
+        "unit_noise": unit_noise,
+    }
+    return invert_to_level(x0, t, schedule, predict, noise=noise, mode=mode, eta=eta, jitter=jitter, **shared)
 
 
 DDIM_INVERSION = Estimator(
@@ -55,11 +72,14 @@ DDIM_INVERSION = Estimator(
     function=ddim_inversion,
     needs_network=True,
     forward_counts=steps_taken,
+    check=check_settings,
     limits={
         **LIMITS,
-        "eta": strength(
+        "eta": number(
+            0.0,
             "the strength of the noise added after each step",
             "Leave it out for the mode's own value: 0 if exact, 0.1 if released.",
+            null=BY_MODE,
         ),
         "shared_noise": switch(
             "whether both candidates of a comparison get the same added noise",

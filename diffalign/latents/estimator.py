@@ -57,6 +57,7 @@ class Estimator:
         forward_counts: Claimed number of network evaluations per candidate: ``(t, levels, settings) -> (B,)`` long, for
             levels ``t`` of a schedule that has ``levels`` of them.
         limits: The allowed values of each setting.
+        check: Raises ValueError for settings that exclude each other.
         summary: One line for a listing.
         formula: Its formula, as plain text.
         source: Paper, with its identifier.
@@ -68,16 +69,22 @@ class Estimator:
     needs_network: bool
     forward_counts: Callable[[Tensor, int, Mapping[str, Any]], Tensor]
     limits: Mapping[str, EstimatorSetting] = field(default_factory=dict)
+    check: Callable[[Mapping[str, Any]], None] = lambda settings: None
     summary: str
     formula: str
     source: str
     advice: str
 
     def bind(self, **values: Any) -> BoundEstimator:
-        """Fixes the settings. Raises ValueError for an unknown name or a value that is not allowed."""
+        """Fixes the settings.
+
+        Raises:
+            ValueError: Unknown names, values that are not allowed, values that exclude each other.
+        """
         settings = bind_settings("latents", self.name, self.function, values, supplied=("noise", "predict"))
         for name, value in settings.items():
             self.limits[name].check(name, value)
+        self.check(settings)
         return BoundEstimator(self, settings)
 
     def explain(self) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-BY_MODE = ", or null for the mode's own value"
+BY_MODE = "the mode's own value"
+"""The effect of leaving out a setting whose default depends on the mode."""
 
 
 @dataclass(frozen=True)
@@ -35,36 +36,38 @@ class EstimatorSetting:
             raise ValueError(f"{name} is {self}; got {value!r}. {self.advice}")
 
 
-def whole(low: int, meaning: str, advice: str) -> EstimatorSetting:
-    """Allows whole numbers that are at least ``low``."""
-    return EstimatorSetting(
+def whole(low: int, meaning: str, advice: str, *, null: str = "") -> EstimatorSetting:
+    """Allows whole numbers that are at least ``low``; None too where ``null`` says what it stands for."""
+    return _setting(
         lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low,
-        *(f"a whole number from {low} on", meaning, advice),
+        *(f"a whole number from {low} on", meaning, advice, null),
     )
 
 
-def strength(meaning: str, advice: str) -> EstimatorSetting:
-    """Allows finite numbers that are at least 0, and None for the mode's own value."""
-    return EstimatorSetting(
-        lambda value: (
-            value is None
-            or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value < math.inf)
-        ),
-        *(f"a number from 0 on{BY_MODE}", meaning, advice),
+def number(low: float, meaning: str, advice: str, *, null: str = "") -> EstimatorSetting:
+    """Allows finite numbers that are at least ``low``; None too where ``null`` says what it stands for."""
+    return _setting(
+        lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value < math.inf,
+        *(f"a number from {low:g} on", meaning, advice, null),
     )
 
 
-def switch(meaning: str, advice: str, *, by_mode: bool = False) -> EstimatorSetting:
-    """Allows true and false; with ``by_mode`` also None for the mode's own value."""
-    return EstimatorSetting(
-        lambda value: isinstance(value, bool) or (by_mode and value is None),
-        *(f"true or false{BY_MODE * by_mode}", meaning, advice),
+def switch(meaning: str, advice: str, *, null: str = "") -> EstimatorSetting:
+    """Allows true and false; None too where ``null`` says what it stands for."""
+    return _setting(lambda value: isinstance(value, bool), "true or false", meaning, advice, null)
+
+
+def one_of(names: tuple[str, ...], meaning: str, advice: str, *, null: str = "") -> EstimatorSetting:
+    """Allows some names; None too where ``null`` says what it stands for."""
+    return _setting(
+        lambda value: isinstance(value, str) and value in names,
+        *(f"one of {', '.join(names)}", meaning, advice, null),
     )
 
 
-def one_of(names: tuple[str, ...], meaning: str, advice: str, *, by_mode: bool = False) -> EstimatorSetting:
-    """Allows some names; with ``by_mode`` also None for the mode's own value."""
+def _setting(allows: Callable[[Any], bool], values: str, meaning: str, advice: str, null: str) -> EstimatorSetting:
+    if not null:
+        return EstimatorSetting(allows, values, meaning, advice)
     return EstimatorSetting(
-        lambda value: (isinstance(value, str) and value in names) or (by_mode and value is None),
-        *(f"one of {', '.join(names)}{BY_MODE * by_mode}", meaning, advice),
+        lambda value: value is None or allows(value), f"{values}, or null for {null}", meaning, advice
     )

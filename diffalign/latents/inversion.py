@@ -40,6 +40,7 @@ def invert(
     schedule: Schedule,
     predict: Predict,
     *,
+    initial: Tensor | None = None,
     corrections: int = 0,
     average: bool = False,
     correct_at: Literal["target", "source"] = "target",
@@ -53,6 +54,7 @@ def invert(
         path: Levels of each row.
         schedule: The model's noise schedule.
         predict: The network.
+        initial: ``(B, ...)`` noise of the latents where the paths start; None: they start at the clean latent.
         corrections: ``K``: how often each step is repeated from its start, with the prediction at its end.
         average: Take the last repetition of each step with the mean of its ``K + 1`` predictions.
         correct_at: Level of the network's time for a correction. "target" is the level of the guess; with many
@@ -73,7 +75,7 @@ def invert(
     """
     _check_invertible(path, schedule)
     x0 = x0.detach().to(torch.promote_types(x0.dtype, torch.float32))
-    tau = _initial_noise(x0, path.levels[:, 0], schedule)
+    tau = _initial_noise(x0, path.levels[:, 0], schedule) if initial is None else initial.to(x0, copy=True)
     for k in range(int(path.steps.max())):
         active = (path.steps > k).nonzero()[:, 0]
         p, q, time_level = path.levels[active, k], path.levels[active, k + 1], path.times[active, k]

@@ -13,6 +13,8 @@ from typing import Literal
 from diffalign.evaluation.stats.last_records import WINDOW, accuracy_by_level
 from diffalign.training.report.trends import Mean, Record, change
 
+UNIT_NOISE = 0.8
+"""Latents whose noise has a smaller rms than this hold clearly less noise than the network expects."""
 UNMOVED = 0.02
 """A mean |reward margin| below this has not moved: the loss is within 1 % of its value at zero."""
 
@@ -23,7 +25,7 @@ class Finding:
 
     Args:
         name: Short and stable: ``both_worse``, ``displaced``, ``saturated``, ``still``, ``levels``, ``wrong_way``,
-            ``learning``.
+            ``noise_deficit``, ``learning``.
         state: "good", "note" or "alarm".
         text: The observation, its meaning, and advice.
     """
@@ -146,6 +148,20 @@ def _levels(records: Sequence[Record], beta: float, rate: float) -> Finding | No
     )
 
 
+def _noise_deficit(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
+    size = Mean.of(records, "noise/rms")
+    if not size.value < UNIT_NOISE:
+        return None
+    return Finding(
+        "noise_deficit",
+        "alarm",
+        f"The inverted latents hold less noise than their levels say (rms {size.value:.2f}, where noise has 1): both "
+        "candidates of a pair teach the network to predict less noise, which has nothing to do with the preference. "
+        "See noise/level_* for the levels. Correct the steps (latents renoise with corrections: 4), fill the noise up "
+        "(unit_noise: fill), or begin at a noisy latent (start: 60).",
+    )
+
+
 def _learning(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
     right = Mean.of(records, "rewards/accuracies")
     margin = Mean.of(records, "rewards/margins")
@@ -176,7 +192,7 @@ def _near_zero(records: Sequence[Record]) -> str:
 
 
 Check = Callable[[Sequence[Record], float, float], Finding | None]
-CHECKS: tuple[Check, ...] = (_learning, _both_worse, _saturated, _still, _wrong_way, _levels)
+CHECKS: tuple[Check, ...] = (*(_learning, _both_worse, _noise_deficit, _saturated, _still, _wrong_way, _levels),)
 
 
 def suggested_beta(beta: float, margin_size: float) -> float:

@@ -44,14 +44,19 @@ def metric_rows(objective: Objective, logps: PairLogps, loss: ExpectedLoss, info
     if level is not None and objective.needs_reference:
         rows |= _both_sides("error/{}_change", *_logratios(logps), logps.desirable, factor=-2.0)
     if level is not None and "rewards/accuracies" in rows:
-        right, _ = rows["rewards/accuracies"]
-        bins = (level.to(right.device) * BINS).long().clamp_(0, BINS - 1)
-        for k in range(BINS):
-            rows[f"accuracy/level_{k / BINS:.1f}-{(k + 1) / BINS:.1f}"] = (right, bins == k)
+        rows |= _by_level("accuracy", rows["rewards/accuracies"][0], level)
+    if level is not None and "noise/rms" in info:
+        rows |= _by_level("noise", info["noise/rms"], level)
     if "gate" in info:  # near a half by rounding noise where policy and reference are all but equal
         rows["label/flipped"] = ((info["gate"] < 0).float(), None)
     rows |= {name: (value.float(), None) for name, value in info.items() if "/" in name}
     return {name: (values.detach(), mask) for name, (values, mask) in rows.items()}
+
+
+def _by_level(name: str, values: Tensor, level: Tensor) -> Rows:
+    """Returns a number of each pair under the names of the bins of noise levels."""
+    bins = (level.to(values.device) * BINS).long().clamp_(0, BINS - 1)
+    return {f"{name}/level_{k / BINS:.1f}-{(k + 1) / BINS:.1f}": (values, bins == k) for k in range(BINS)}
 
 
 def _pair_rows(lead: BoundLoss, logps: PairLogps) -> Rows:

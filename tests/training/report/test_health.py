@@ -11,7 +11,17 @@ HOW = {"beta": 1000.0, "learning_rate": 1e-4}
 
 
 def curve(
-    length=30, *, chosen=0.0, rejected=0.0, accuracy=0.5, saturated=0.0, size=None, noise=0.02, levels=None, pairs=40
+    length=30,
+    *,
+    chosen=0.0,
+    rejected=0.0,
+    accuracy=0.5,
+    saturated=0.0,
+    size=None,
+    noise=0.02,
+    levels=None,
+    pairs=40,
+    rms=None,
 ):
     """Records that ramp from nothing to the given values over their first half."""
     luck = random.Random(0)
@@ -49,6 +59,8 @@ CASES = {
         ),
         {"learning", "levels"},
     ),
+    "noise_deficit": (curve(chosen=0.3, rejected=-0.3, accuracy=0.7, size=0.8, rms=0.6), {"learning", "noise_deficit"}),
+    "unit_noise": (curve(chosen=0.3, rejected=-0.3, accuracy=0.7, size=0.8, rms=0.95), {"learning"}),
     "noise": (curve(chosen=0.0, rejected=0.0, size=0.5, noise=0.3), set()),
 }
 

@@ -41,6 +41,17 @@ def test_metrics_are_means_over_pairs_whatever_the_pieces():
     assert record["health/saturated"] == 0.25  # the pair with reward margin 50
 
 
+def test_noise_of_inverted_latents_is_logged_as_a_whole_and_by_level():
+    loss = single_loss_objective(LOSSES["logistic"].bind(beta=10.0))
+    metrics = Metrics(loss)
+    info = {"level": torch.tensor([0.1, 0.1, 0.99]), "noise/rms": torch.tensor([0.4, 0.6, 0.9])}
+    metrics.add(rows(loss, scores([0.1, 0.2, 0.3], [0.0, 0.0, 0.0]), info))
+    record = metrics.read()
+    assert record["noise/rms"] == pytest.approx(1.9 / 3)
+    assert record["noise/level_0.0-0.2"] == pytest.approx(0.5) and record["noise/level_0.8-1.0"] == pytest.approx(0.9)
+    assert "noise/level_0.2-0.4" not in record
+
+
 def thumbs(logps, desirable, point, lengths=None):
     """Single examples against a reference of zeros."""
     lengths = None if lengths is None else torch.tensor(lengths)

@@ -25,6 +25,7 @@ from diffalign.latents.estimator import BoundEstimator
 from diffalign.latents.forward import timesteps
 from diffalign.latents.schedule import Schedule
 from diffalign.latents.surrogate_error import mean_squared_error
+from diffalign.latents.unit_noise import rms
 from diffalign.losses.candidate_logps import CandidateLogps
 from diffalign.policies.diffusion.families.family import LatentScale
 from diffalign.policies.diffusion.scoring.position_masks import mirror_rows
@@ -179,7 +180,18 @@ class Denoiser:
     def logps(self, output: Tensor, inputs: DenoiserInputs) -> BatchLogps:
         """Returns the candidates' log-probabilities from the network's output ``(nB, C, ...)``."""
         errors = mean_squared_error(output, inputs.target, reduction=self.reduction).chunk(inputs.candidates)
-        return logps_of_errors(*errors, level=inputs.t[: len(errors[0])].float() / self.schedule.levels)
+        info = {"level": inputs.t[: len(errors[0])].float() / self.schedule.levels}
+        if self.estimate.needs_network:
+            info["noise/rms"] = self.noise_rms(inputs)
+        return logps_of_errors(*errors, **info)
+
+    def noise_rms(self, inputs: DenoiserInputs) -> Tensor:
+        """Returns ``rms(tau)`` with ``x_t = a_t x0 + s_t tau``, the mean over each example's candidates, ``(B,)``.
+
+        It is 1 for noise. Less means that the latents hold less noise than the network expects at their level.
+        """
+        tau = self.schedule.to_epsilon(inputs.target.detach(), inputs.x_t.detach(), inputs.t)
+        return rms(tau.float()).view(inputs.candidates, -1).mean(0)
 
     def part_errors(self, output: Tensor, target: Tensor, mirrored: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         """Returns half the squared difference of two outputs ``(nB, C, ...)`` at each position, ``(B, N)`` for each

@@ -316,3 +316,20 @@ def test_latents_that_do_not_fit_on_the_disk_are_refused_before_any_is_computed(
             policy.prepare_reference(pairs, plan, seed=0)
     assert policy.forward_counts.inversion == 0
     assert policy.prepare_reference(pairs, plan, seed=0) == 8
+
+
+@pytest.mark.parametrize("settings", [{}, {"start": 60}, {"unit_noise": "rescale"}])
+def test_the_rms_of_an_inversions_noise_is_reported_per_pair(make, pairs, settings):
+    policy = make(latents={**BY_POLICY, **settings})
+    encoded, draw = policy.encode(pairs), draw_for(pairs)
+    info, inputs = policy.logps(encoded, draw).info, inputs_of(policy, encoded, draw)
+    tau = policy._denoiser.schedule.to_epsilon(inputs.target, inputs.x_t, inputs.t)
+    expected = tau.flatten(1).square().mean(1).sqrt().view(2, -1).mean(0)
+    torch.testing.assert_close(info["noise/rms"], expected)
+    if settings.get("unit_noise") == "rescale":
+        torch.testing.assert_close(info["noise/rms"], torch.ones(len(pairs)), rtol=1e-4, atol=1e-4)
+
+
+def test_forward_latents_need_no_report_of_their_noise(make, pairs):
+    policy = make()
+    assert "noise/rms" not in policy.logps(policy.encode(pairs), draw_for(pairs)).info
