@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffalign.latents.estimator import Estimator, Latent, Noise, Predict
 from diffalign.latents.estimator_settings import BY_MODE, number, switch
-from diffalign.latents.inversion_modes import LIMITS, Mode, check_settings, invert_to_level, steps_taken
+from diffalign.latents.inversion_modes import LIMITS, NEUTRAL, Mode, check_settings, invert_to_level, steps_taken
 from diffalign.latents.inversion_path import Clean
 from diffalign.latents.schedule import Schedule
 from diffalign.latents.unit_noise import UnitNoise
@@ -73,6 +73,7 @@ DDIM_INVERSION = Estimator(
     needs_network=True,
     forward_counts=steps_taken,
     check=check_settings,
+    neutral=NEUTRAL,
     limits={
         **LIMITS,
         "eta": number(

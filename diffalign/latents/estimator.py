@@ -58,6 +58,8 @@ class Estimator:
             levels ``t`` of a schedule that has ``levels`` of them.
         limits: The allowed values of each setting.
         check: Raises ValueError for settings that exclude each other.
+        neutral: Settings that were added later, each with the value that changes nothing. With these values an
+            estimator is the one without the settings, so stored results stay valid.
         summary: One line for a listing.
         formula: Its formula, as plain text.
         source: Paper, with its identifier.
@@ -70,6 +72,7 @@ class Estimator:
     forward_counts: Callable[[Tensor, int, Mapping[str, Any]], Tensor]
     limits: Mapping[str, EstimatorSetting] = field(default_factory=dict)
     check: Callable[[Mapping[str, Any]], None] = lambda settings: None
+    neutral: Mapping[str, Any] = field(default_factory=dict)
     summary: str
     formula: str
     source: str
@@ -132,6 +135,13 @@ class BoundEstimator:
     def needs_network(self) -> bool:
         """Whether it follows a network's predictions."""
         return self.estimator.needs_network
+
+    @property
+    def identity(self) -> str:
+        """Name and settings: two estimators of one identity return the same latents."""
+        neutral = self.estimator.neutral
+        changed = {name: value for name, value in self.settings.items() if (name, value) not in neutral.items()}
+        return f"{self.name} {sorted(changed.items())}"
 
     def forward_counts(self, t: Tensor, schedule: Schedule) -> Tensor:
         """Returns the number of network evaluations per candidate at each level, ``(B,)`` long."""

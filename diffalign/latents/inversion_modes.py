@@ -55,11 +55,13 @@ LIMITS: Mapping[str, EstimatorSetting] = {
     ),
 }
 """Settings that every inversion has."""
+NEUTRAL: Mapping[str, Any] = {"start": None, "spacing": 1.0, "unit_noise": None}
+"""Values that leave the published inversion as it is."""
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raises ValueError for settings that exclude each other."""
-    changed = [name for name in ("start", "spacing", "unit_noise") if settings[name] not in (None, 1.0)]
+    changed = [name for name, value in NEUTRAL.items() if settings[name] != value]
     if settings.get("mode") == "released" and changed:
         raise ValueError(f"mode released inverts as the published scripts, which have no {changed[0]}. Leave out one")
     if settings["start"] is not None and settings["clean"] is not None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffalign.latents.estimator import Estimator, Latent, Noise, Predict
 from diffalign.latents.estimator_settings import BY_MODE, switch, whole
-from diffalign.latents.inversion_modes import LIMITS, Mode, check_settings, invert_to_level, steps_taken
+from diffalign.latents.inversion_modes import LIMITS, NEUTRAL, Mode, check_settings, invert_to_level, steps_taken
 from diffalign.latents.inversion_path import Clean
 from diffalign.latents.schedule import Schedule
 from diffalign.latents.unit_noise import UnitNoise
@@ -113,6 +113,7 @@ RENOISE = Estimator(
     needs_network=True,
     forward_counts=lambda t, levels, settings: steps_taken(t, levels, settings) * (1 + settings["corrections"]),
     check=check_settings,
+    neutral=NEUTRAL,
     limits={
         **LIMITS,
         "corrections": whole(0, "how often each step is repeated with the prediction at its end", "SmPO takes 1."),
@@ -135,6 +136,7 @@ HEUN = Estimator(
     needs_network=True,
     forward_counts=lambda t, levels, settings: steps_taken(t, levels, settings) * 2,
     check=check_settings,
+    neutral=NEUTRAL,
     limits={name: setting for name, setting in LIMITS.items() if name != "mode"},
     summary="DDIM inversion by Heun's rule: nearest to the continuous path for its number of steps",
     formula="x_q from the mean of eps(x_p, p) and eps(x_q', q),   x_q' from eps(x_p, p)",

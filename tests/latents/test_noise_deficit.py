@@ -148,3 +148,12 @@ def test_the_claimed_cost_is_the_counted_one(name, settings):
 def test_a_setting_that_cannot_be_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         LATENTS["ddim_inversion"].bind(**settings)
+
+
+@pytest.mark.parametrize("name", WITH_NETWORK)
+def test_neutral_settings_leave_latents_and_their_identity_as_they_were(name):
+    row = LATENTS[name]
+    assert row.bind(**row.neutral).identity == row.bind().identity
+    assert not any(setting in row.bind().identity for setting in row.neutral)
+    changed = [row.bind(start=60), row.bind(spacing=2.0), row.bind(unit_noise="fill"), row.bind(unit_noise="rescale")]
+    assert len({bound.identity for bound in [row.bind(), *changed]}) == 5

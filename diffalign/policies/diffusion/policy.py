@@ -120,7 +120,7 @@ class ImagePolicy:
     def fingerprint(self) -> str:
         """Returns the identity of the base weights, the encoders, and the rules by which pairs are scored."""
         c, d = self.config, self._denoiser
-        estimate = f"{d.estimate.name} {sorted(d.estimate.settings.items())} {c.latents.inverter}"
+        estimate = f"{d.estimate.identity} {c.latents.inverter}"
         rules = (c.dtype, c.flip, c.reduction, str(c.timesteps), estimate, c.size_ids, d.caption_dropout)
         levels = d.schedule.alphas_cumprod.numpy().tobytes()
         makers = (self._encoder.image_maker, self._encoder.text_maker)
