@@ -100,8 +100,8 @@ def expected_forwards(recipe: Recipe, size: int | None = None) -> float:
     """
     latents = recipe.model.latents
     bound = LATENTS[latents.name].bind(**latents.hyper)
-    low, high = recipe.model.timesteps
-    levels = torch.arange(low, high or LEVELS)
+    low, high = recipe.model.level_range
+    levels = torch.tensor(recipe.model.level_list or range(low, high or LEVELS))
     inversion = (
         bound.estimator.forward_counts(levels, LEVELS, bound.settings).double().mean().item()
         if bound.needs_network

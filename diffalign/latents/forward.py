@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -42,15 +44,21 @@ FORWARD = Estimator(
 )
 
 
-def timesteps(draw: Draw, schedule: Schedule, low: int = 0, high: int | None = None) -> Tensor:
-    """Draws one level per example, ``(B,)`` long, uniformly from ``[low, high)``.
+def timesteps(
+    draw: Draw, schedule: Schedule, low: int = 0, high: int | None = None, listed: Sequence[int] = ()
+) -> Tensor:
+    """Draws one level per example, ``(B,)`` long, uniformly from ``[low, high)`` or from a list.
 
     Args:
         draw: The batch's randomness; purpose "timestep".
         schedule: The model's noise schedule.
         low: First level.
         high: One past the last level; None for every level that gives a margin (see :attr:`Schedule.informative`).
+        listed: Levels to draw from instead, such as the four of a distilled model; one that is listed twice is drawn
+            twice as often.
     """
+    if listed:
+        low, high = min(listed), max(listed) + 1
     end = schedule.informative if high is None else high
     if not 0 <= low < end <= schedule.levels:
         raise ValueError(f"levels run from 0 to {schedule.levels - 1}; got the empty or outside range [{low}, {end})")
@@ -59,4 +67,6 @@ def timesteps(draw: Draw, schedule: Schedule, low: int = 0, high: int | None = N
             f"level {schedule.levels - 1} of this schedule is pure noise, where epsilon prediction cannot tell two "
             f"candidates apart; got the range [{low}, {end}). Use at most {schedule.informative} as its end."
         )
+    if listed:
+        return torch.tensor(listed)[draw.integers("timestep", 0, len(listed))]
     return draw.integers("timestep", low, end)

@@ -96,3 +96,16 @@ def test_the_level_without_a_margin_is_not_drawn():
 def test_a_range_outside_the_schedule_is_refused(low, high):
     with pytest.raises(ValueError, match="levels run from 0 to 999"):
         timesteps(DRAW, _schedule(), low, high)
+
+
+def test_listed_levels_are_drawn_in_proportion_to_how_often_they_are_listed():
+    t = timesteps(DRAW, _schedule(), listed=(249, 499, 749, 749))
+    shares = [(t == level).double().mean().item() for level in (249, 499, 749)]
+    assert set(t.tolist()) == {249, 499, 749}
+    assert shares == pytest.approx([0.25, 0.25, 0.5], abs=0.03)
+
+
+@pytest.mark.parametrize("listed", [(0, 5, 1000), (-1, 3, 7)])
+def test_listed_levels_outside_the_schedule_are_refused(listed):
+    with pytest.raises(ValueError, match="levels run from 0 to 999"):
+        timesteps(DRAW, _schedule(), listed=listed)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffalign.errors import ConfigError
-from diffalign.latents import CLEAN, Schedule
+from diffalign.latents import CLEAN, Schedule, alphas_from_config
 from tests.latents.plain import SD
 
 PREDICTIONS = ["epsilon", "v_prediction", "sample", "flow"]
@@ -56,6 +56,15 @@ def test_the_levels_equal_those_of_diffusers(spacing, zero):
     schedule = Schedule.from_config(scheduler.config)
     assert schedule.prediction == "epsilon" and schedule.levels == 200
     torch.testing.assert_close(schedule.alphas_cumprod.float(), scheduler.alphas_cumprod, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", alphas_from_config.SAMPLERS)
+def test_every_scheduler_that_is_read_has_the_levels_that_diffusers_gives_it(name):
+    diffusers = pytest.importorskip("diffusers")
+    settings = {"num_train_timesteps": 100, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    scheduler = getattr(diffusers, f"{name}Scheduler")(**settings)
+    found = Schedule.from_config({**scheduler.config, "_class_name": f"{name}Scheduler"})
+    torch.testing.assert_close(found.alphas_cumprod.float(), scheduler.alphas_cumprod, rtol=1e-4, atol=2e-6)
 
 
 def test_flow_levels_equal_those_of_diffusers():
@@ -216,8 +225,15 @@ def test_the_clean_level_has_no_noise(prediction):
 @pytest.mark.parametrize(
     "config, message",
     [
-        ({"beta_schedule": "scaled_linar"}, "Did you mean 'scaled_linear'"),
-        ({"prediction_type": "v-prediction"}, "Did you mean 'v_prediction'"),
+        ({**SD, "beta_schedule": "scaled_linar"}, "Did you mean 'scaled_linear'"),
+        ({**SD, "prediction_type": "v-prediction"}, "Did you mean 'v_prediction'"),
+        ({**SD, "_class_name": "EDMEulerScheduler"}, "EDMEulerScheduler, whose noise levels are not a list of betas"),
+        ({**SD, "_class_name": "CogVideoXDDIMScheduler"}, "CogVideoXDDIMScheduler, whose noise levels"),
+        ({**SD, "_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True}, "samples a flow"),
+        ({**SD, "prediction_type": "flow_prediction"}, "samples a flow"),
+        ({"num_train_timesteps": 1000, "beta_schedule": "linear"}, "lacks beta_start, beta_end"),
+        ({"_class_name": "LCMScheduler"}, "lacks num_train_timesteps, beta_schedule, beta_start, beta_end"),
+        ({"beta_schedule": "squaredcos_cap_v2"}, "lacks num_train_timesteps, without which"),
         ({"trained_betas": [0.1, 0.0, 0.1]}, "below the one before"),
         ({"trained_betas": [0.1, 1.5]}, "below the one before"),
         (

@@ -16,6 +16,7 @@ NUMBERS = {
         "no mirroring": {"flip": "none"},
         "images mirrored one by one": {"flip": "independent"},
         "lower noise levels": {"timesteps": (0, 300)},
+        "listed noise levels": {"timesteps": (249, 499, 749)},
         "prompts always dropped": {"caption_dropout": 1.0},
         "inverted latents": {"latents": {"name": "ddim_inversion", "steps": 2, "inverter": "reference"}},
         "bfloat16": {"dtype": "bfloat16"},

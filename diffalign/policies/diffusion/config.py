@@ -89,7 +89,8 @@ class ModelConfig(BaseModelConfig):
         flip: Mirroring with probability 1/2: ``"joint"`` both images of a pair together, ``"independent"`` each image
             separately (the released Diffusion-DPO code), ``"none"``.
         reduction: The surrogate error is a ``"mean"`` over the latent (published betas mean this) or a ``"sum"``.
-        timesteps: Noise levels drawn from, ``[low, high)`` of the schedule's.
+        timesteps: Noise levels drawn from: two numbers are the range ``[low, high)`` of the schedule's levels; one, or
+            more than two, are the levels themselves, as the four of a distilled model, ``[249, 499, 749, 999]``.
         latents: The latents at which candidates are scored, see :class:`LatentChoice`; ``"forward"`` adds noise.
         draws: Number of different draws (level, noise, dropped prompt, mirroring) per pair; visits cycle through them.
             None: a new draw at each visit. Results that are stored by visit are then computed once per pair and draw.
@@ -105,7 +106,7 @@ class ModelConfig(BaseModelConfig):
     caption_dropout: float = Field(default=0.2, ge=0, le=1)
     flip: Literal["joint", "independent", "none"] = "joint"
     reduction: Literal["mean", "sum"] = "mean"
-    timesteps: tuple[int, int | None] = (0, None)
+    timesteps: tuple[int, int | None] | tuple[int, ...] = (0, None)
     latents: LatentChoice = LatentChoice(name="forward")
     draws: int | None = Field(default=None, ge=1)
     size_ids: Literal["fixed", "true"] = "fixed"
@@ -121,10 +122,26 @@ class ModelConfig(BaseModelConfig):
             )
         if self.latents.store and not self.use_cache:
             raise ValueError("latents.store keeps latents in the cache, but use_cache is false. Set one of the two")
-        low, high = self.timesteps
+        low, high = self.level_range
         if low < 0 or (high is not None and high <= low):
-            raise ValueError(f"timesteps is [low, high) with 0 <= low < high, got {self.timesteps}")
+            raise ValueError(
+                "timesteps is [low, high) with 0 <= low < high, or a list of one level or of more than two; "
+                f"got {list(self.timesteps)}"
+            )
         return self
+
+    @property
+    def level_list(self) -> tuple[int, ...]:
+        """The levels where ``timesteps`` lists them, otherwise none."""
+        return () if len(self.timesteps) == 2 else tuple(level for level in self.timesteps if level is not None)
+
+    @property
+    def level_range(self) -> tuple[int, int | None]:
+        """``(low, high)``: the levels drawn are in ``[low, high)``; None: up to the schedule's last."""
+        if len(self.timesteps) == 2:
+            low, high = self.timesteps
+            return low or 0, high
+        return (min(self.level_list), max(self.level_list) + 1) if self.level_list else (0, 0)
 
     @property
     def may_store(self) -> bool:

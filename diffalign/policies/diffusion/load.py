@@ -71,8 +71,9 @@ def _load(config: ModelConfig, device: torch.device | str | None, shared: Shared
         scale=frozen.scale.to(device),
         caption_dropout=config.caption_dropout,
         flip=config.flip,
-        low=config.timesteps[0],
-        high=config.timesteps[1],
+        low=config.level_range[0],
+        high=config.level_range[1],
+        listed=config.level_list,
         reduction=config.reduction,
     )
     return ImagePolicy(network, frozen, denoiser, config, resolution, load_base)

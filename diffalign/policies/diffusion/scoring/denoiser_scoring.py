@@ -106,6 +106,7 @@ class Denoiser:
         flip: ``"joint"``, ``"independent"`` or ``"none"``.
         low: Lowest noise level drawn.
         high: One past the highest; None: all.
+        listed: Levels that are drawn instead of all from ``low`` to ``high``.
         reduction: ``"mean"`` or ``"sum"`` over a candidate's latent.
     """
 
@@ -116,6 +117,7 @@ class Denoiser:
     flip: str = "joint"
     low: int = 0
     high: int | None = None
+    listed: tuple[int, ...] = ()
     reduction: Literal["mean", "sum"] = "mean"
 
     def build_inputs(
@@ -132,7 +134,7 @@ class Denoiser:
         count = encoded.mean.shape[1]
         device = encoded.mean.device
         conditioning = self.condition(encoded, draw)
-        t = timesteps(draw, self.schedule, low=self.low, high=self.high).to(device).repeat(count)
+        t = timesteps(draw, self.schedule, self.low, self.high, self.listed).to(device).repeat(count)
         if stored is not None:
             return DenoiserInputs(stored[0], t, self.schedule.model_time(t), stored[1], conditioning, count)
         x0 = self.clean(encoded, draw)

@@ -333,3 +333,11 @@ def test_the_rms_of_an_inversions_noise_is_reported_per_pair(make, pairs, settin
 def test_forward_latents_need_no_report_of_their_noise(make, pairs):
     policy = make()
     assert "noise/rms" not in policy.logps(policy.encode(pairs), draw_for(pairs)).info
+
+
+def test_listed_levels_are_the_only_ones_that_a_policy_draws(make, pairs):
+    policy = make(timesteps=(249, 499, 749))
+    encoded, drawn = policy.encode(pairs), set()
+    for visit in range(12):
+        drawn |= set(levels_of(policy, encoded, draw_for(pairs, visit)))
+    assert drawn == {249, 499, 749}
