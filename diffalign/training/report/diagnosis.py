@@ -192,7 +192,7 @@ def _near_zero(records: Sequence[Record]) -> str:
 
 
 Check = Callable[[Sequence[Record], float, float], Finding | None]
-CHECKS: tuple[Check, ...] = (*(_learning, _both_worse, _noise_deficit, _saturated, _still, _wrong_way, _levels),)
+CHECKS: tuple[Check, ...] = (_learning, _both_worse, _noise_deficit, _saturated, _still, _wrong_way, _levels)
 
 
 def suggested_beta(beta: float, margin_size: float) -> float:

@@ -42,6 +42,8 @@ def curve(
         for name, value in (levels or {}).items():
             record[f"accuracy/level_{name}"] = 0.5 + ramp * (value - 0.5) + luck.gauss(0, noise)
             record[f"pairs/level_{name}"] = pairs
+        if rms is not None:
+            record["noise/rms"] = rms + luck.gauss(0, 0.01)
         records.append(record)
     return records
 
