@@ -13,6 +13,7 @@ import pytest
 from diffalign.data.check.run import check_pairs
 from diffalign.data.readers import read_pairs
 from diffalign.data.readers.formats.pairs_with_extra_columns import unread_columns
+from diffalign.errors import DataError
 from tests.data.fixtures import image, turns, vote
 from tests.mutations import mutated_bytes, mutated_values, try_all
 
@@ -62,13 +63,19 @@ def _arrow(rows):
 
 
 def _read(folder, suffix, content):
-    """Everything that commands do with a table before a model is loaded: read, decode, check, and its other columns."""
+    """Everything that commands do with a table before a model is loaded: read, decode, check, and its other columns.
+
+    Raises:
+        DataError: The table is refused, or one of its rows is left out with a reason.
+    """
     path = folder / f"{len(list(folder.iterdir()))}{suffix}"  # a new one each time: files stay open, memory-mapped
     path.write_bytes(content)
     data = read_pairs(path, bad_images="drop")
     assert data.summary() and len(list(data.pairs)) == len(data)
     check_pairs(data)
     list(unread_columns(path))
+    if data.dropped:
+        raise DataError(f"{data.dropped[0].reason}: {data.dropped[0].detail}")
 
 
 def _trial(tmp_path, kind, suffix, inputs):

@@ -50,7 +50,7 @@ def test_another_model_or_setting_may_not_fill_the_same_folder(tmp_path):
     generate(PlainPolicy(), PROMPTS, SEEDS, tmp_path, steps=5)
     with pytest.raises(RunError, match="other settings"):
         generate(PlainPolicy(), PROMPTS, SEEDS, tmp_path, steps=6)
-    with pytest.raises(RunError, match="another weights"):
+    with pytest.raises(RunError, match="other weights"):
         generate(PlainPolicy(shift=41), PROMPTS, SEEDS, tmp_path, steps=5)
 
 
