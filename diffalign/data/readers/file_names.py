@@ -1,4 +1,4 @@
-"""Cells that name a file: how a name is told from a text, and which local file an address means."""
+"""Cells that name a file: how a name differs from a text, and which local file an address means."""
 
 from __future__ import annotations
 

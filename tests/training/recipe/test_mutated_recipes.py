@@ -17,7 +17,7 @@ OVERRIDES = (
     *("train=1", "train.steps=", "=", "a", "a.b.c.d=1", "..=1", ".=1", "train..steps=1", "train.steps=&a [*a]"),
     *("labels={name: [x]}", "pairs={name: {}}", "latents=3", "latents=[x]", "latents.name=3"),
     *("latents.steps={}", "latents={}", "latents="),
-    *("model.adapter=x", "model.adapter.rank.x=1", "model.kind=[text]", "model.path=~nobody/x"),
+    *("model.adapter=x", "model.adapter.rank.x=1", "model.kind=[text]", "model.path=~stranger/x"),
     *("loss.beta=[1]", "loss.beta=.nan", "loss.beta=nan", "loss.beta=.inf", "loss.beta=1" + "0" * 400, "loss.beta=yes"),
     *("train.learning_rate=.inf", "train.learning_rate=.nan", "train.learning_rate=" + "1" * 400, "train.seed=1e400"),
     *("train.betas=[1]", "train.betas=[2, 3]", "train.betas=[.nan, 0]", f"train.steps={9**40}", f"train.seed={9**40}"),
