@@ -18,13 +18,14 @@ from diffalign.data.readers.rows.parse_row import (
     digest,
     existing_file,
     only_text,
+    read_rows,
     require_columns,
     scores_of,
     stored_bytes,
     validate_pair,
 )
 from diffalign.data.readers.tables import Table, TableRow
-from diffalign.data.records.pair import BAD_ROW, MISSING_FILE, Dropped, Pair
+from diffalign.data.records.pair import MISSING_FILE, Dropped, Pair
 from diffalign.data.storage.lazy_table_cell import TableCell
 
 REQUIRED = ("file_name", "prompt")
@@ -46,16 +47,10 @@ def read_captioned(tables: Sequence[Table], *, root: str | Path | None = None) -
         )
         require_columns(table.columns, (image, prompt), where=str(table.path), format="captioned")
         folder = Path(root).expanduser() if root else table.folder
-        for row in table.rows():
-            try:
-                yield _read_winner(row, image, prompt, folder, ids)
-            except Drop as drop:
-                yield drop.at(row.source)
+        yield from read_rows(table, _read_winner, image, prompt, folder, ids)
 
 
 def _read_winner(row: TableRow, image: str, prompt: str, folder: Path, ids: Ids) -> Pair:
-    if row.problem:
-        raise Drop(BAD_ROW, row.problem)
     chosen, name = _read_candidate(row.values.get(image), image, folder)
     prompt_text = only_text(row.values.get(prompt), prompt)
     pair = Pair(

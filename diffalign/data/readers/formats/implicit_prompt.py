@@ -22,6 +22,7 @@ from diffalign.data.readers.rows.parse_row import (
     Drop,
     Ids,
     label_probability,
+    read_rows,
     require_columns,
     row_id,
     scores_of,
@@ -37,7 +38,7 @@ from diffalign.data.readers.rows.text_cells import (
 from diffalign.data.readers.rows.word_borders import last_border
 from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.records.conversation import ASSISTANT, Conversation, Message, Text
-from diffalign.data.records.pair import BAD_ROW, BAD_TURNS, EMPTY_CANDIDATE, EMPTY_PROMPT, IDENTICAL, Dropped, Pair
+from diffalign.data.records.pair import BAD_TURNS, EMPTY_CANDIDATE, EMPTY_PROMPT, IDENTICAL, Dropped, Pair
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError, near_miss
 
@@ -67,16 +68,10 @@ def read_implicit(tables: Sequence[Table], *, turns: Turns = "messages") -> Iter
     for table in tables:
         require_columns(table.columns, REQUIRED, where=str(table.path), format="implicit")
         _refuse_images(table)
-        for row in table.rows():
-            try:
-                yield _read_pair(row, turns == "text", ids)
-            except Drop as drop:
-                yield drop.at(row.source)
+        yield from read_rows(table, _read_pair, turns == "text", ids)
 
 
 def _read_pair(row: TableRow, as_plain_text: bool, ids: Ids) -> Pair:
-    if row.problem:
-        raise Drop(BAD_ROW, row.problem)
     values = row.values
     sides = [read_text(values.get(role), role) for role in ROLES]
     for side, role in zip(sides, ROLES, strict=True):

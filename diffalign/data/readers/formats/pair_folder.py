@@ -18,12 +18,13 @@ from diffalign.data.readers.rows.parse_row import (
     existing_file,
     label_probability,
     only_text,
+    read_rows,
     require_columns,
     scores_of,
     validate_pair,
 )
 from diffalign.data.readers.tables import Table, TableRow
-from diffalign.data.records.pair import BAD_ROW, MISSING_FILE, Dropped, Pair
+from diffalign.data.records.pair import MISSING_FILE, Dropped, Pair
 
 REQUIRED = ("chosen_file_name", "rejected_file_name", "prompt")
 
@@ -39,16 +40,10 @@ def read_pair_folder(tables: Sequence[Table], *, root: str | Path | None = None)
     for table in tables:
         require_columns(table.columns, REQUIRED, where=str(table.path), format="pair_folder")
         folder = Path(root).expanduser() if root else table.folder
-        for row in table.rows():
-            try:
-                yield _read_pair(row, folder, ids)
-            except Drop as drop:
-                yield drop.at(row.source)
+        yield from read_rows(table, _read_pair, folder, ids)
 
 
 def _read_pair(row: TableRow, folder: Path, ids: Ids) -> Pair:
-    if row.problem:
-        raise Drop(BAD_ROW, row.problem)
     values = row.values
     names = [str(values.get(role) or "") for role in REQUIRED[:2]]
     for role, name in zip(REQUIRED, names, strict=False):

@@ -17,14 +17,14 @@ from diffalign.data.readers.rows.parse_row import (
     as_number,
     digest,
     only_text,
+    read_rows,
     require_columns,
     stored_bytes,
     validate_pair,
 )
-from diffalign.data.readers.tables import Table
+from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.records.pair import (
     BAD_LABEL,
-    BAD_ROW,
     EMPTY_CANDIDATE,
     FILTERED,
     IDENTICAL,
@@ -55,16 +55,11 @@ def read_pickapic(
     for table in tables:
         needed = (*REQUIRED, "model_0", "model_1") if generator else REQUIRED
         require_columns(table.columns, needed, where=str(table.path), format="pickapic")
-        for row in table.rows():
-            try:
-                if row.problem:
-                    raise Drop(BAD_ROW, row.problem)
-                yield _read_pair(row.values, row.source, ids, ties, generator)
-            except Drop as drop:
-                yield drop.at(row.source)
+        yield from read_rows(table, _read_pair, ids, ties, generator)
 
 
-def _read_pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, generator: str | None) -> Pair:
+def _read_pair(row: TableRow, ids: Ids, ties: str, generator: str | None) -> Pair:
+    values = row.values
     if generator and not all(generator.lower() in str(values[name] or "").lower() for name in ("model_0", "model_1")):
         raise Drop(FILTERED, f"generator '{generator}'")
     first_preferred = _read_vote(values)
@@ -94,7 +89,7 @@ def _read_pair(values: Mapping[str, Any], source: str, ids: Ids, ties: str, gene
         rejected=images[lost],
         probability=max(first_preferred, 1.0 - first_preferred),
         scores=_SECOND_WON if won else _FIRST_WON,
-        source=source,
+        source=row.source,
     )
     validate_pair(pair)
     return replace(pair, id=ids.unique(name))

@@ -25,6 +25,7 @@ from diffalign.data.readers.rows.parse_row import (
     content_parts,
     digest,
     group_of,
+    read_rows,
     require_columns,
     row_id,
     scores_of,
@@ -74,18 +75,12 @@ def read_ranked(
         files = candidates == "files" or candidates == "auto" and names_files(table, [names["completions"]])
         folder = (Path(root).expanduser() if root else table.folder) if files else None
         ranks = best == "lowest" or best == "auto" and is_rank(table.name_in_file(names["scores"]))
-        for row in table.rows():
-            try:
-                yield _read_list(row, table, names, folder, ids, ranks)
-            except Drop as drop:
-                yield drop.at(row.source)
+        yield from read_rows(table, _read_list, table, names, folder, ids, ranks)
 
 
 def _read_list(
     row: TableRow, table: Table, names: Mapping[str, str], folder: Path | None, ids: Ids, ranks: bool
 ) -> Pair:
-    if row.problem:
-        raise Drop(BAD_ROW, row.problem)
     values = row.values
     prompt = read_text(values.get("prompt"), "prompt")
     cells, ranked_scores = _sort_by_score(values, names, ranks)

@@ -25,6 +25,7 @@ from diffalign.data.readers.rows.parse_row import (
     group_of,
     label_probability,
     only_text,
+    read_rows,
     require_columns,
     row_id,
     scores_of,
@@ -33,7 +34,7 @@ from diffalign.data.readers.rows.parse_row import (
 from diffalign.data.readers.rows.prompt_parts import add_prompt_parts
 from diffalign.data.readers.rows.text_cells import align_forms, check_texts, read_text
 from diffalign.data.readers.tables import Table, TableRow
-from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, EMPTY_CANDIDATE, Dropped, Pair
+from diffalign.data.records.pair import BAD_LABEL, EMPTY_CANDIDATE, Dropped, Pair
 
 REQUIRED = ("prompt", "prefix", "chosen_step", "rejected_step")
 ALIASES = {"prefix": ("initial_reason_steps",), "chosen_step": ("chosen",), "rejected_step": ("rejected",)}
@@ -53,11 +54,7 @@ def read_steps(tables: Sequence[Table]) -> Iterator[Pair | Dropped]:
     for table in tables:
         names = {name: column_for(name, ALIASES, table.columns) for name in REQUIRED}
         require_columns(table.columns, names.values(), where=str(table.path), format="steps")
-        for row in table.rows():
-            try:
-                yield _read_pair(row, names, ids)
-            except Drop as drop:
-                yield drop.at(row.source)
+        yield from read_rows(table, _read_pair, names, ids)
 
 
 def step_probability(visits: tuple[float, float]) -> float:
@@ -72,8 +69,6 @@ def step_probability(visits: tuple[float, float]) -> float:
 
 
 def _read_pair(row: TableRow, names: Mapping[str, str], ids: Ids) -> Pair:
-    if row.problem:
-        raise Drop(BAD_ROW, row.problem)
     values = row.values
     prompt = read_text(values.get(names["prompt"]), "prompt")
     prefix = only_text(values.get(names["prefix"]), names["prefix"])

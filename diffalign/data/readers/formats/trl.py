@@ -28,6 +28,7 @@ from diffalign.data.readers.rows.parse_row import (
     existing_file,
     group_of,
     label_probability,
+    read_rows,
     require_columns,
     row_id,
     scores_of,
@@ -38,7 +39,7 @@ from diffalign.data.readers.rows.prompt_parts import add_prompt_parts
 from diffalign.data.readers.rows.text_cells import align_forms, check_answer, check_texts, read_text
 from diffalign.data.readers.tables import FIRST_ROWS, Table, TableRow
 from diffalign.data.records.conversation import Conversation, Text
-from diffalign.data.records.pair import BAD_ROW, EMPTY_CANDIDATE, IDENTICAL, Answer, Dropped, Media, Pair
+from diffalign.data.records.pair import EMPTY_CANDIDATE, IDENTICAL, Answer, Dropped, Media, Pair
 from diffalign.data.storage.lazy_table_cell import TableCell
 
 REQUIRED = ("prompt", "chosen", "rejected")
@@ -74,16 +75,10 @@ def read_trl(
         require_columns(table.columns, (prompt, *ROLES), where=str(table.path), format="trl")
         files = candidates == "files" or candidates == "auto" and names_files(table)
         folder = (Path(root).expanduser() if root else table.folder) if files else None
-        for row in table.rows():
-            try:
-                yield _read_pair(row, prompt, table, folder, ids)
-            except Drop as drop:
-                yield drop.at(row.source)
+        yield from read_rows(table, _read_pair, prompt, table, folder, ids)
 
 
 def _read_pair(row: TableRow, prompt_column: str, table: Table, folder: Path | None, ids: Ids) -> Pair:
-    if row.problem:
-        raise Drop(BAD_ROW, row.problem)
     values = row.values
     prompt = read_text(values.get(prompt_column), prompt_column)
     chosen, rejected = (read_candidate(values.get(role), role, table, folder) for role in ROLES)

@@ -31,6 +31,7 @@ from diffalign.data.readers.rows.parse_row import (
     content_parts,
     digest,
     group_of,
+    read_rows,
     row_id,
     scores_of,
     validate_pair,
@@ -103,11 +104,7 @@ def read_two_sides(
     ids = Ids()
     for table in tables:
         columns = _find_columns(table, winners, root)
-        for row in table.rows():
-            try:
-                yield _read_pair(row, table, columns, ties, ids)
-            except Drop as drop:
-                yield drop.at(row.source)
+        yield from read_rows(table, _read_pair, table, columns, ties, ids)
 
 
 def _find_columns(table: Table, winners: Mapping[Any, Any] | None, root: str | Path | None) -> _Columns:
@@ -149,8 +146,6 @@ def _refuse_third_side(table: Table, sides: tuple[str, str]) -> None:
 
 
 def _read_pair(row: TableRow, table: Table, columns: _Columns, ties: Ties, ids: Ids) -> Pair:
-    if row.problem:
-        raise Drop(BAD_ROW, row.problem)
     values = row.values
     first_wins = columns.winners.first_wins(values)
     if first_wins == 0.5 and ties == "drop":

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from diffalign.data.readers.rows.parse_row import Drop, Ids, as_number, require_columns, row_id, scores_of
+from diffalign.data.readers.rows.parse_row import Drop, Ids, as_number, read_rows, require_columns, row_id, scores_of
 from diffalign.data.readers.rows.prompt_parts import add_prompt_parts
 from diffalign.data.readers.rows.text_cells import align_forms, check_texts, read_text
 from diffalign.data.readers.tables import Table, TableRow
-from diffalign.data.records.pair import BAD_LABEL, BAD_ROW, NO_LABEL, Dropped, Pair
+from diffalign.data.records.pair import BAD_LABEL, NO_LABEL, Dropped, Pair
 
 REQUIRED = ("prompt", "completion", "label")
 _LABELS = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no": False, "0": False, "0.0": False}
@@ -24,16 +24,10 @@ def read_unpaired(tables: Sequence[Table]) -> Iterator[Pair | Dropped]:
     ids = Ids()
     for table in tables:
         require_columns(table.columns, REQUIRED, where=str(table.path), format="unpaired")
-        for row in table.rows():
-            try:
-                yield _read_example(row, ids)
-            except Drop as drop:
-                yield drop.at(row.source)
+        yield from read_rows(table, _read_example, ids)
 
 
 def _read_example(row: TableRow, ids: Ids) -> Pair:
-    if row.problem:
-        raise Drop(BAD_ROW, row.problem)
     values = row.values
     desirable = _read_label(values.get("label"))
     prompt = read_text(values.get("prompt"), "prompt")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from diffalign.data.readers.file_names import local_name, without_query
+from diffalign.data.readers.tables import Table
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import (
     BAD_LABEL,
@@ -45,6 +46,20 @@ class Drop(Exception):
     def at(self, source: str) -> Dropped:
         """Returns the dropped row for a report."""
         return Dropped(source, self.reason, self.detail)
+
+
+def read_rows(table: Table, read: Callable[..., Pair], *context: Any) -> Iterator[Pair | Dropped]:
+    """Yields ``read(row, *context)`` for each row, or the dropped row where it raises :class:`Drop`.
+
+    Rows that the table itself could not read are dropped without a call.
+    """
+    for row in table.rows():
+        try:
+            if row.problem:
+                raise Drop(BAD_ROW, row.problem)
+            yield read(row, *context)
+        except Drop as drop:
+            yield drop.at(row.source)
 
 
 def require_columns(columns: Iterable[str], required: Iterable[str], *, where: str, format: str) -> None:
