@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from diffalign.latents.estimator import Estimator, Latent, Noise, Predict
@@ -57,14 +55,18 @@ def ddim_inversion(
     """
     eta = eta if eta is not None else 0.1 if mode == "released" else 0.0
     jitter = lambda k: noise(f"inversion:{k}", shared_noise)
-    shared: dict[str, Any] = {
-        "steps": steps,
-        "clean": clean,
-        "start": start,
-        "spacing": spacing,
-        "unit_noise": unit_noise,
-    }
-    return invert_to_level(x0, t, schedule, predict, noise=noise, mode=mode, eta=eta, jitter=jitter, **shared)
+    return invert_to_level(
+        *(x0, t, schedule, predict),
+        noise=noise,
+        steps=steps,
+        mode=mode,
+        clean=clean,
+        start=start,
+        spacing=spacing,
+        unit_noise=unit_noise,
+        eta=eta,
+        jitter=jitter,
+    )
 
 
 DDIM_INVERSION = Estimator(

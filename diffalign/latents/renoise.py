@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from diffalign.latents.estimator import Estimator, Latent, Noise, Predict
@@ -54,15 +52,18 @@ def renoise(
     Sources: Garibi et al. 2024 (arXiv 2403.14602); Lu et al. 2025, SmPO (arXiv 2506.02698).
     """
     average = average if average is not None else mode == "released"
-    shared: dict[str, Any] = {
-        "steps": steps,
-        "clean": clean,
-        "start": start,
-        "spacing": spacing,
-        "unit_noise": unit_noise,
-    }
-    corrected: dict[str, Any] = {"corrections": corrections, "average": average}
-    return invert_to_level(x0, t, schedule, predict, noise=noise, mode=mode, **corrected, **shared)
+    return invert_to_level(
+        *(x0, t, schedule, predict),
+        noise=noise,
+        steps=steps,
+        mode=mode,
+        clean=clean,
+        start=start,
+        spacing=spacing,
+        unit_noise=unit_noise,
+        corrections=corrections,
+        average=average,
+    )
 
 
 def heun(
@@ -97,14 +98,18 @@ def heun(
 
     Source: Karras et al. 2022 (arXiv 2206.00364), algorithm 1, in reverse.
     """
-    shared: dict[str, Any] = {
-        "steps": steps,
-        "clean": clean,
-        "start": start,
-        "spacing": spacing,
-        "unit_noise": unit_noise,
-    }
-    return invert_to_level(x0, t, schedule, predict, noise=noise, corrections=1, average=True, **shared)
+    return renoise(
+        *(x0, t, schedule),
+        noise=noise,
+        predict=predict,
+        steps=steps,
+        corrections=1,
+        average=True,
+        clean=clean,
+        start=start,
+        spacing=spacing,
+        unit_noise=unit_noise,
+    )
 
 
 RENOISE = Estimator(
