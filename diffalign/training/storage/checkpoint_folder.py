@@ -10,14 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from diffalign.errors import ConfigError
+from diffalign.files.model_files import read_object
+
 NAME = re.compile(r"step-(\d{8,18})")
 TEMPORARY = re.compile(r"\.step-\d{8,18}\.[0-9a-f]+")
 """Folders that are being written; in earlier versions their names end in the number of the process."""
 FILES = ("policy.safetensors", "optimizer.safetensors", "ema.safetensors")
 STATE = "state.json"
 VERSION = 1
-LARGEST_STATE = 64 * 2**20
-"""Bytes: the state of a run is numbers of a few kilobytes."""
 
 
 def checkpoint_name(step: int) -> str:
@@ -65,7 +66,7 @@ def state_sum(state: Mapping[str, Any]) -> int:
 
 def belongs_to(path: Path, run: str) -> bool:
     """Returns whether a folder is a checkpoint of this run; damaged ones and those of earlier versions state none."""
-    return (path / STATE).is_file() and (not run or _parse_state(path).get("run", "") in ("", run))
+    return (path / STATE).is_file() and _is_of(_parse_state(path), run)
 
 
 def is_extra(path: Path) -> bool:
@@ -86,12 +87,15 @@ def remove_checkpoint(path: Path) -> None:
 
 def _parse_state(path: Path) -> dict[str, Any]:
     try:
-        file = path / STATE
-        state = json.loads(file.read_text(encoding="utf-8")) if file.stat().st_size <= LARGEST_STATE else None
-    except (OSError, ValueError, RecursionError):
+        return read_object(path / STATE)
+    except ConfigError:
         return {}
-    return state if isinstance(state, dict) else {}
 
 
 def _is_complete(path: Path, run: str) -> bool:
-    return read_state(path) is not None and belongs_to(path, run)
+    state = read_state(path)
+    return state is not None and _is_of(state, run)
+
+
+def _is_of(state: Mapping[str, Any], run: str) -> bool:
+    return not run or state.get("run", "") in ("", run)

@@ -6,15 +6,16 @@ would overwrite files of others.
 
 from __future__ import annotations
 
-import json
 import uuid
 from pathlib import Path
 
 import yaml
 
 from diffalign import __version__
+from diffalign.errors import ConfigError
 from diffalign.files.atomic import write_atomically
 from diffalign.files.json_lines import json_line
+from diffalign.files.model_files import read_object
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.storage.checkpoint_folder import complete_checkpoints, read_state, step_of
 from diffalign.training.storage.stored_recipe import dump
@@ -42,8 +43,8 @@ class RunFolder:
     def run_id(self) -> str:
         """Returns the id of the folder's run, from its marker or its last checkpoint; "" where neither states one."""
         try:
-            run = json.loads(self.marker.read_text(encoding="utf-8"))["run"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            run = read_object(self.marker)["run"]
+        except (ConfigError, KeyError):
             last = complete_checkpoints(self.checkpoints)[-1:]
             run = (read_state(last[0]) or {}).get("run") if last else ""
         return run if isinstance(run, str) else ""
