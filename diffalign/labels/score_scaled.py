@@ -20,6 +20,8 @@ from diffalign.data.records.label_agreement import is_rank
 from diffalign.data.records.pair import Pair
 from diffalign.errors import DataError, near_miss
 from diffalign.labels.label import Label
+from diffalign.labels.score_range import LOGIT_SCALE, PublishedRange, check_unit, range_of
+from diffalign.labels.score_range import published_range as published
 
 SOURCES = ("scorer", "human", "agreement")
 ROLES = ("chosen", "rejected")
@@ -34,6 +36,7 @@ def score_scaled(
     source: Literal["scorer", "human", "agreement"] = "scorer",
     low: float | None = None,
     high: float | None = None,
+    published_range: PublishedRange | None = None,
     skip_below: float = 0.0,
     ranges: Mapping[str, tuple[float, float]] = {},  # noqa: B006  (read, never changed)
 ) -> Label:
@@ -52,29 +55,40 @@ def score_scaled(
             the scorer's sign kept in the scale, which trains the same and reports metrics against the vote;
             "agreement": both, so a pair whose vote the scorer contradicts gets scale 0.
         low, high: Score that becomes 0, and 1; by default the smallest and largest of the whole table of scores.
-            Scores beyond are clamped.
+            Scores beyond are clamped: their pair counts as if they were at the end of the range.
+        published_range: Take PickScore's smallest and largest score on Pick-a-Pic v2 instead, as the released script
+            does for every data set. It says what the scores are: "cosine", the bare cosine of image and prompt, 0.1154
+            to 0.2820 (a scorer ``clip:FOLDER`` with PickScore's weights); "logit", 100 times that, 11.54 to 28.20 (the
+            scorer ``pickscore``). Nothing of its own data lies beyond; scores of other data are clamped.
         skip_below: Pairs with ``|w|`` below get scale 0 and are not computed.
         ranges: ``{scorer: (low, high)}`` of the data set.
 
     Raises:
-        DataError: A pair without a score, a scorer without a range, a range without extent.
+        DataError: A pair without a score, a scorer without a range, a range without extent, a score that cannot be in
+            the unit of the published range.
         ValueError: A setting that is out of its range, or the scorer's name missing.
 
     Facts: a constant added to all scores, or another unit, changes nothing as long as low and high change with them.
         Equal scores give scale 0: the loss is log 2 and the gradient exactly 0. Swapped pairs get the negated scale.
 
     Source: Lu et al. 2025, SmPO-Diffusion (arXiv 2506.02698), eq. 8, 9 and the label model below them; gamma 10,
-        PickScore. The published range, of the bare cosine on Pick-a-Pic v2, is low 0.11543526500463486 and high
-        0.28201571106910706; the scorer ``pickscore`` returns the cosine times its logit scale, so take the table's own.
+        PickScore; see `score_range` for the published range.
     """
     _check_settings(scorer, gamma, alpha, source, skip_below)
+    _check_range_settings(alpha, low, high, published_range)
     ones = torch.ones(len(pairs), dtype=torch.float64)
     if alpha is not None:
         scale = ones * (2.0 * alpha - gamma)
     else:
-        chosen, rejected = (
-            _normalised(pairs, role, scorer, _range(scorer, low, high, ranges, pairs)) for role in ROLES
-        )
+        scores = [[_score(pair, role, scorer) for role in ROLES] for pair in pairs]
+        if published_range is not None:
+            for pair, both in zip(pairs, scores, strict=True):
+                check_unit(pair, both, scorer, published_range)
+            span = published(published_range)
+        else:
+            is_known = bool(pairs) or None not in (low, high)
+            span = range_of(scorer, low, high, ranges, _command(scorer)) if is_known else (0.0, 1.0)
+        chosen, rejected = _normalised(scores, span).unbind(1)
         scale = gamma * torch.tanh((chosen - rejected) / 2.0)
     if source == "agreement":
         scale = scale.clamp(min=0.0)
@@ -82,11 +96,11 @@ def score_scaled(
     return Label(ones, ones, scale=scale, relabels=source == "scorer" and alpha is None)
 
 
-def _normalised(pairs: Sequence[Pair], role: str, scorer: str, span: tuple[float, float]) -> Tensor:
-    """Returns ``r'``, ``(B,)`` float64."""
+def _normalised(scores: Sequence[Sequence[float]], span: tuple[float, float]) -> Tensor:
+    """Returns ``r'``, ``(B, 2)`` float64."""
     low, high = span
-    scores = torch.tensor([_score(pair, role, scorer) for pair in pairs], dtype=torch.float64)
-    return (scores.clamp(low, high) - low) / (high - low)
+    values = torch.tensor(scores, dtype=torch.float64).view(-1, len(ROLES))
+    return (values.clamp(low, high) - low) / (high - low)
 
 
 def _score(pair: Pair, role: str, scorer: str) -> float:
@@ -97,32 +111,6 @@ def _score(pair: Pair, role: str, scorer: str) -> float:
     raise DataError(
         f"{pair.source or pair.id}: no score of its {role} candidate by '{scorer}'.{available} {_command(scorer)}"
     )
-
-
-def _range(
-    scorer: str,
-    low: float | None,
-    high: float | None,
-    ranges: Mapping[str, tuple[float, float]],
-    pairs: Sequence[Pair],
-) -> tuple[float, float]:
-    stored = ranges.get(scorer, (None, None))
-    low, high = stored[0] if low is None else low, stored[1] if high is None else high
-    if low is None or high is None:
-        if not pairs:
-            return 0.0, 1.0
-        _score(pairs[0], "chosen", scorer)  # raises for a pair without scores: a clearer message than a missing range
-        available = f" Ranges are known of {', '.join(ranges)}.{near_miss(scorer, ranges)}" if ranges else ""
-        raise DataError(
-            f"the smallest and largest score by '{scorer}' are not known.{available} {_command(scorer)} Or set both: "
-            "labels: {name: score_scaled, low: ..., high: ...}"
-        )
-    if not low < high:
-        raise DataError(
-            f"scores by '{scorer}' are scaled from [low, high] to [0, 1], but low is {low} and high is {high}. Equal "
-            "scores rank nothing: choose another scorer."
-        )
-    return low, high
 
 
 def _command(scorer: str) -> str:
@@ -152,3 +140,19 @@ def _check_settings(scorer: str, gamma: float, alpha: float | None, source: str,
             f"skip_below is a size of the scale w, which stays within {gamma * math.tanh(0.5):.4g}, so it must lie in "
             f"[0, {gamma * math.tanh(0.5):.4g}); got {skip_below}."
         )
+
+
+def _check_range_settings(
+    alpha: float | None, low: float | None, high: float | None, published_range: PublishedRange | None
+) -> None:
+    if published_range is None:
+        return
+    if published_range not in LOGIT_SCALE:
+        raise ValueError(
+            "published_range says what the scores of PickScore are: cosine, or logit as the scorer 'pickscore' writes "
+            f"them, 100 times as large; got {published_range!r}."
+        )
+    if low is not None or high is not None:
+        raise ValueError("published_range has its own low and high. Leave out one or the other.")
+    if alpha is not None:
+        raise ValueError("a fixed alpha uses no scores, so there is no range to normalise them by. Leave out one.")

@@ -137,6 +137,37 @@ def test_scores_beyond_the_range_are_clamped():
     assert scale((0.2, -1.0)) == scale((0.2, PICKSCORE["low"]))
 
 
+PUBLISHED = {"low": None, "high": None, "ranges": {"pickscore": (0.0, 1.0)}}
+
+
+@pytest.mark.parametrize(("unit", "times"), [("cosine", 1.0), ("logit", 100.0)])
+def test_the_published_range_gives_the_published_weights_in_either_unit_of_the_scores(unit, times):
+    rows = [(times * (0.15 + gap), times * 0.15) for gap in TABLE]
+    found = scale(*rows, **PUBLISHED, published_range=unit)
+    assert found == pytest.approx([weight for _, weight in TABLE.values()], abs=5e-5)
+    whole = scale((times * 0.28201571106910706, times * 0.11543526500463486), **PUBLISHED, published_range=unit)
+    assert whole == [pytest.approx(10 * math.tanh(0.5), abs=1e-14)]
+
+
+def test_scores_beyond_the_published_range_are_clamped_to_it():
+    assert scale((0.4, 0.2), **PUBLISHED, published_range="cosine") == scale((PICKSCORE["high"], 0.2))
+    assert scale((0.3, 0.4), **PUBLISHED, published_range="cosine") == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("row", "unit", "says"),
+    [
+        ((22.1, 20.3), "cosine", r"jsonl:1: the score 22.1 by 'pickscore' is no bare cosine.*published_range=logit"),
+        ((221.0, 20.3), "cosine", r"221 by 'pickscore' is no bare cosine.*published_range=null"),
+        ((20.3, -221.0), "logit", r"221 by 'pickscore' is no cosine times 100.*published_range=null"),
+        ((0.22, 0.20), "logit", r"0.22 and 0.2 by 'pickscore' are bare cosines.*published_range=cosine"),
+    ],
+)
+def test_scores_in_another_unit_than_the_published_range_are_refused_instead_of_clamped(row, unit, says):
+    with pytest.raises(DataError, match=says):
+        scale(row, **PUBLISHED, published_range=unit)
+
+
 def test_settings_win_over_the_range_of_the_data_one_by_one():
     span = {"low": None, "high": None, "ranges": {"pickscore": (0.0, 1.0)}}
     assert scale((0.6, 0.2), **span) == [pytest.approx(10 * math.tanh(0.2))]
@@ -183,8 +214,12 @@ def test_a_missing_or_empty_range_is_refused():
         ({"source": "juge"}, "scorer, human, agreement"),
         ({"skip_below": -1.0}, "skip_below"),
         ({"skip_below": 4.63}, r"within 4.621"),
+        ({"published_range": "cosines"}, "cosine, or logit.*got 'cosines'"),
+        ({"published_range": "cosine", "low": 0.1}, "has its own low and high"),
+        ({"published_range": "cosine", "alpha": 1.0}, "a fixed alpha uses no scores"),
+        ({"low": 0.3, "high": 0.2}, "low is 0.3 and high is 0.2"),
     ],
 )
 def test_impossible_settings_are_refused_even_without_pairs(settings, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises((ValueError, DataError), match=says):
         score_scaled([], **{"scorer": "pickscore", **settings})
