@@ -46,6 +46,30 @@ def make_optimizer(train: Train, parameters: Iterable[nn.Parameter]) -> Optimize
     return OPTIMIZERS[train.optimizer](train, list(parameters))
 
 
+def state_bytes(name: str, parameters: Iterable[nn.Parameter]) -> int:
+    """Returns the size of an optimizer's state after its first step, in bytes, without its counters.
+
+    AdamW keeps two float32 moments per number, in 8 bits one byte each. Adafactor keeps one second moment per row and
+    one per column of a matrix instead of one per number; of a convolution that is per row and column of each kernel,
+    two thirds of a 3 x 3 kernel's numbers.
+    """
+    return sum(round(_STATE_BYTES[name](parameter)) for parameter in parameters)
+
+
+def _factored(parameter: nn.Parameter) -> float:
+    if parameter.ndim < 2:
+        return 4 * parameter.numel()
+    return 4 * (parameter.numel() / parameter.shape[-1] + parameter.numel() / parameter.shape[-2])
+
+
+_STATE_BYTES: dict[str, Callable[[nn.Parameter], float]] = {
+    "adamw": lambda parameter: 8 * parameter.numel(),
+    "adafactor": _factored,
+    "adamw8bit": lambda parameter: 2 * parameter.numel(),
+    "sgd": lambda parameter: 0,
+}
+
+
 def _adamw(train: Train, parameters: list[nn.Parameter]) -> Optimizer:
     fused = all(p.device.type in ("cuda", "cpu") and p.dtype.is_floating_point for p in parameters)
     return torch.optim.AdamW(

@@ -9,11 +9,8 @@ from diffalign.losses import Objective, equivalent_betas
 from diffalign.named_choice import Choice
 from diffalign.pairs.source import PairSource
 from diffalign.policies.policy import LatentPolicy, Policy
-from diffalign.training.optim.optimizer import learning_rate
+from diffalign.training.optim.optimizer import learning_rate, state_bytes
 from diffalign.training.recipe.schema import Recipe
-
-OPTIMIZER_BYTES = {"adamw": 8, "adamw8bit": 2, "adafactor": 0.1, "sgd": 0}
-"""State per trained number, in bytes."""
 
 
 def header(
@@ -98,8 +95,9 @@ def _beta_rows(recipe: Recipe, policy: Policy, loss: Objective) -> Mapping[str, 
 
 def _memory_line(recipe: Recipe, policy: Policy) -> str:
     weights = sum(p.numel() * p.element_size() for p in policy.module.parameters())
-    trained = sum(p.numel() for p in policy.trainable().values())
-    extra = trained * (4 + OPTIMIZER_BYTES[recipe.train.optimizer] + (4 if recipe.train.ema_decay else 0))
+    trained = list(policy.trainable().values())
+    extra = sum(p.numel() for p in trained) * (8 if recipe.train.ema_decay else 4)
+    extra += state_bytes(recipe.train.optimizer, trained)
     device = next(policy.module.parameters()).device
     return (
         f"{format_bytes(weights)} weights + {format_bytes(extra)} gradients, optimizer and average, and activations; "
