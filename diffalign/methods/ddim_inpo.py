@@ -13,7 +13,8 @@ Deviations. The released script stops its inversion at the next multiple of 100 
 t; it evaluates the network at time -99 first, adds a tenth of a step's noise, and uses the first pair's depth for a
 whole batch. Here each pair is inverted to exactly its own level, without noise; ``latents.mode: released`` repeats the
 script. The published Stable Diffusion 1.5 run starts from a checkpoint that was fine-tuned on winners (``method: sft``
-makes one) and takes beta 2000; Stable Diffusion XL starts from its base, with beta 5000 and Adafactor.
+makes one) and takes beta 2000. ``ddim_inpo_sdxl`` is the launcher for Stable Diffusion XL, which starts from its base:
+beta 5000 and Adafactor (see ``diffusion_dpo_sdxl``), otherwise the same.
 
 Each pair costs 19 forward passes of one latent instead of 8; published runs see a tenth of Diffusion-DPO's pairs. With
 ``latents.inverter: reference`` the latents of the frozen reference can be stored (``latents.store``): this is not the
@@ -27,12 +28,12 @@ from typing import Any
 from diffalign.methods.method import Method
 
 
-def _defaults() -> dict[str, Any]:
+def _defaults(beta: float, optimizer: str) -> dict[str, Any]:
     return {
         "pairs": "dataset",
         "latents": {"name": "ddim_inversion", "steps": 10},  # released script: 10 steps
         "labels": "hard",
-        "loss": {"name": "logistic", "beta": 2000.0},  # launcher for SD 1.5; 5000 for SDXL
+        "loss": {"name": "logistic", "beta": beta},  # launchers
         "train": {
             "steps": 400,  # launcher
             "batch_size": 1024,  # launcher: 8 devices * 1 pair * 128 accumulated
@@ -41,7 +42,7 @@ def _defaults() -> dict[str, Any]:
             "scale_lr": True,  # ... times the effective batch, 1.024e-5
             "schedule": "constant_with_warmup",  # launcher
             "warmup_steps": 200,  # launcher
-            "optimizer": "adamw",  # launcher for SD 1.5; adafactor for SDXL
+            "optimizer": optimizer,  # launchers
             "betas": [0.9, 0.999],  # launcher
             "weight_decay": 1e-2,  # launcher
             "max_grad_norm": 1.0,  # launcher
@@ -49,17 +50,30 @@ def _defaults() -> dict[str, Any]:
     }
 
 
+PARTS = {"pairs": "dataset", "latents": "ddim_inversion", "labels": "hard", "loss": "logistic"}
+SOURCE = "Lu et al. 2025, arXiv 2503.18454; hyperparameters of the released launchers"
+CLAIMS = (
+    "SD 1.5 against its base, HPDv2 prompts: win rate 85.84 % by PickScore, 90.22 % by HPS (authors' poster)",
+    "SD 1.5 against Diffusion-DPO, HPDv2 prompts: 74.94 % by PickScore, 84.06 % by HPS (authors' poster)",
+    "SDXL against its base, HPDv2 prompts: 79.25 % by PickScore, 85.38 % by HPS (authors' poster)",
+    "about 57 GPU-hours for SD 1.5, 3.6 times fewer than Diffusion-DPO (authors' poster)",
+)
+
 DDIM_INPO = Method(
     name="ddim_inpo",
     summary="Diffusion-DPO at latents found by DDIM inversion with the policy",
-    source="Lu et al. 2025, arXiv 2503.18454; hyperparameters of the released launchers",
-    parts={"pairs": "dataset", "latents": "ddim_inversion", "labels": "hard", "loss": "logistic"},
-    defaults=_defaults(),
-    claims=(
-        "SD 1.5 against its base, HPDv2 prompts: win rate 85.84 % by PickScore, 90.22 % by HPS (authors' poster)",
-        "SD 1.5 against Diffusion-DPO, HPDv2 prompts: 74.94 % by PickScore, 84.06 % by HPS (authors' poster)",
-        "SDXL against its base, HPDv2 prompts: 79.25 % by PickScore, 85.38 % by HPS (authors' poster)",
-        "about 57 GPU-hours for SD 1.5, 3.6 times fewer than Diffusion-DPO (authors' poster)",
-    ),
+    source=SOURCE,
+    parts=PARTS,
+    defaults=_defaults(beta=2000.0, optimizer="adamw"),
+    claims=CLAIMS,
+    text=__doc__ or "",
+)
+DDIM_INPO_SDXL = Method(
+    name="ddim_inpo_sdxl",
+    summary="the same as the released launcher trains Stable Diffusion XL (beta 5000, Adafactor)",
+    source=SOURCE,
+    parts=PARTS,
+    defaults=_defaults(beta=5000.0, optimizer="adafactor"),
+    claims=CLAIMS,
     text=__doc__ or "",
 )

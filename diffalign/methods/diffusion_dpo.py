@@ -18,7 +18,12 @@ The effective batch of 2048 pairs was 16 devices * 1 pair * 128 accumulated. The
 effective batch (``train.scale_lr``), so a smaller batch lowers it by itself: 2.048e-5 at 2048 pairs. An
 adapter wants a larger one: 1e-5 to 1e-4, constant, with ``train.scale_lr: false``.
 
-Stable Diffusion XL was trained with Adafactor, 200 warm-up steps and beta 5000.
+``diffusion_dpo_sdxl`` is the launcher for Stable Diffusion XL: Adafactor with the recipe's rate (no relative step, no
+scaling by the parameter's size, its own clipping at 1 besides that of the gradients), 200 warm-up steps, beta 5000. It
+trains every weight in fp16 with activations computed twice: ``configs/sdxl/dpo_paper.yaml``.
+
+The launcher for SDXL-Turbo draws the four levels of a distilled model instead, without dropped captions:
+``configs/sdxl/turbo_dpo.yaml``.
 
 At equal policy and reference the loss is log 2 while the gradient is not zero.
 """
@@ -37,7 +42,7 @@ CLAIMS = (
 )
 
 
-def _defaults(beta: float) -> dict[str, Any]:
+def _defaults(beta: float, optimizer: str = "adamw", warmup_steps: int = 500) -> dict[str, Any]:
     return {
         "latents": "forward",  # section 4: x_t of the forward process
         "labels": "hard",  # section 4: a vote counts fully; ties are dropped (section 5.1)
@@ -49,8 +54,8 @@ def _defaults(beta: float) -> dict[str, Any]:
             "learning_rate": 1e-8,  # launcher: base rate ...
             "scale_lr": True,  # ... times the effective batch, 2.048e-5
             "schedule": "constant_with_warmup",  # section 5.1
-            "warmup_steps": 500,  # launcher; 25 % of the steps in section 5.1, which is the same number
-            "optimizer": "adamw",  # section 5.1 for SD 1.5; adafactor for SDXL
+            "warmup_steps": warmup_steps,  # launchers: 500 and 200; 500 is the 25 % of the steps in section 5.1
+            "optimizer": optimizer,  # section 5.1: AdamW for SD 1.5, Adafactor for SDXL
             "betas": [0.9, 0.999],  # launcher
             "weight_decay": 1e-2,  # launcher
             "max_grad_norm": 1.0,  # launcher
@@ -73,6 +78,15 @@ DIFFUSION_DPO_PAPER = Method(
     source="Wallace et al. 2023, arXiv 2311.12908, eq. 14 and section 5.1",
     parts=PARTS,
     defaults=_defaults(beta=2000.0),
+    claims=CLAIMS,
+    text=__doc__ or "",
+)
+DIFFUSION_DPO_SDXL = Method(
+    name="diffusion_dpo_sdxl",
+    summary="the same as the released launcher trains Stable Diffusion XL (beta 5000, Adafactor)",
+    source="Wallace et al. 2023, arXiv 2311.12908, eq. 14 and section 5.1",
+    parts=PARTS,
+    defaults=_defaults(beta=5000.0, optimizer="adafactor", warmup_steps=200),
     claims=CLAIMS,
     text=__doc__ or "",
 )

@@ -13,13 +13,15 @@ time,
 
 Write the scores once: ``diffalign score DATA --scorer pickscore``, and name the file in ``data.scores``. The released
 code ranks each pair by the scorer and uses the human vote only to drop ties; a signed w on the voted order is exactly
-the same loss (``labels.source: scorer``). Published bounds of PickScore on Pick-a-Pic v2, as raw cosines, are
-0.11543526500463486 and 0.28201571106910706; the scores file holds those of the data at hand.
+the same loss (``labels.source: scorer``). Scores are normalised by the smallest and largest of the data at hand, which
+the scores file holds; ``labels.published_range`` takes those of the released script instead, PickScore's on Pick-a-Pic
+v2: 0.11543526500463486 and 0.28201571106910706 as bare cosines.
 
 Deviations. The released script evaluates the correction at the step's source time and averages, which on a Gaussian
 gains nothing over a plain inversion; it has DDIM-InPO's inexact levels, and takes 5 steps for Stable Diffusion 1.5
 where the paper's costs fit 10. ``latents.mode: released`` repeats it. The published Stable Diffusion 1.5 run starts
-from a checkpoint fine-tuned on winners (``method: sft``); Stable Diffusion XL takes beta 5000 and Adafactor.
+from a checkpoint fine-tuned on winners (``method: sft``). ``smpo_sdxl`` is the launcher for Stable Diffusion XL, which
+starts from its base: beta 5000 and Adafactor (see ``diffusion_dpo_sdxl``), otherwise the same.
 
 Each pair costs 30 forward passes of one latent; published runs see a twentieth of Diffusion-DPO's pairs.
 """
@@ -31,12 +33,12 @@ from typing import Any
 from diffalign.methods.method import Method
 
 
-def _defaults() -> dict[str, Any]:
+def _defaults(beta: float, optimizer: str) -> dict[str, Any]:
     return {
         "pairs": "dataset",
         "latents": {"name": "renoise", "steps": 10, "corrections": 1},  # released script for SDXL: 10 steps
         "labels": {"name": "score_scaled", "scorer": "pickscore", "gamma": 10.0},  # released script
-        "loss": {"name": "logistic", "beta": 2000.0},  # launcher for SD 1.5; 5000 for SDXL
+        "loss": {"name": "logistic", "beta": beta},  # launchers
         "train": {
             "steps": 200,  # launcher
             "batch_size": 1024,  # launcher: 8 devices * 1 pair * 128 accumulated
@@ -45,7 +47,7 @@ def _defaults() -> dict[str, Any]:
             "scale_lr": True,  # ... times the effective batch, 1.024e-5
             "schedule": "constant_with_warmup",  # launcher
             "warmup_steps": 100,  # launcher
-            "optimizer": "adamw",  # launcher for SD 1.5; adafactor for SDXL
+            "optimizer": optimizer,  # launchers
             "betas": [0.9, 0.999],  # launcher
             "weight_decay": 1e-2,  # launcher
             "max_grad_norm": 1.0,  # launcher
@@ -53,11 +55,22 @@ def _defaults() -> dict[str, Any]:
     }
 
 
+PARTS = {"pairs": "dataset", "latents": "renoise", "labels": "score_scaled", "loss": "logistic"}
+SOURCE = "Lu et al. 2025, arXiv 2506.02698; hyperparameters of the released launchers"
+
 SMPO = Method(
     name="smpo",
     summary="a beta for each pair by its reward gap, at latents found by ReNoise inversion",
-    source="Lu et al. 2025, arXiv 2506.02698; hyperparameters of the released launchers",
-    parts={"pairs": "dataset", "latents": "renoise", "labels": "score_scaled", "loss": "logistic"},
-    defaults=_defaults(),
+    source=SOURCE,
+    parts=PARTS,
+    defaults=_defaults(beta=2000.0, optimizer="adamw"),
+    text=__doc__ or "",
+)
+SMPO_SDXL = Method(
+    name="smpo_sdxl",
+    summary="the same as the released launcher trains Stable Diffusion XL (beta 5000, Adafactor)",
+    source=SOURCE,
+    parts=PARTS,
+    defaults=_defaults(beta=5000.0, optimizer="adafactor"),
     text=__doc__ or "",
 )

@@ -59,6 +59,23 @@ def test_presets_have_the_numbers_of_their_launchers(name, steps, pairs, rate, b
     assert recipe.loss.hyper["beta"] == beta
 
 
+@pytest.mark.parametrize(
+    ("name", "steps", "warm_up", "pairs"),
+    [
+        ("diffusion_dpo_sdxl", 2000, 200, 2048),
+        ("ddim_inpo_sdxl", 400, 200, 1024),
+        ("smpo_sdxl", 200, 100, 1024),
+    ],
+)
+def test_presets_for_sdxl_take_adafactor_and_beta_5000_and_are_otherwise_the_methods(name, steps, warm_up, pairs):
+    recipe, plain = made(name), made(name.removesuffix("_sdxl"))
+    train = recipe.train
+    assert (train.optimizer, train.weight_decay, train.max_grad_norm) == ("adafactor", 0.01, 1.0)
+    assert (train.steps, train.warmup_steps, train.batch_size) == (steps, warm_up, pairs)
+    assert learning_rate(train, warm_up) == pytest.approx(1e-8 * pairs) and recipe.loss.hyper == {"beta": 5000.0}
+    assert (recipe.model, recipe.labels, recipe.pairs) == (plain.model, plain.labels, plain.pairs)
+
+
 def test_one_choice_of_a_preset_can_be_replaced_and_the_others_stay():
     values = {"method": "smpo", "model": {"path": "m"}, "data": {"train": "d"}, "output": "o", "loss": "ipo"}
     recipe = make_recipe({**values, "loss": {"name": "ipo", "beta": 100}, "latents": {"corrections": 3}})
