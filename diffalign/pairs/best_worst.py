@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffalign.data.records.conversation import Conversation, Text
+from diffalign.data.storage.kept_latents import LATENTS
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import MEDIA
@@ -42,17 +43,20 @@ class MadePairs:
         pairs: Number of pairs.
         tied: Number of prompts without a pair, because their samples have equal scores, or nearly.
         gap: Mean difference of the two scores.
+        latents: The file of the images' latents; None where they are not kept.
     """
 
     path: Path
     pairs: int
     tied: int
     gap: float
+    latents: Path | None = None
 
     def summary(self) -> str:
         """Returns one line."""
         left_out = f"; {self.tied} prompts left out, their answers were judged alike" if self.tied else ""
-        return f"{self.pairs} pairs in {self.path}, mean gap of scores {self.gap:.3g}{left_out}"
+        kept = f"; to train on the images' latents type: --set data.latents={self.latents}" if self.latents else ""
+        return f"{self.pairs} pairs in {self.path}, mean gap of scores {self.gap:.3g}{left_out}{kept}"
 
 
 class ScoredSample(NamedTuple):
@@ -79,6 +83,7 @@ def make_pairs(
     gap: float = 0.0,
     seed: int = 0,
     batch_size: int = 8,
+    keep_latents: bool = False,
     progress: Progress | None = None,
     **settings: Any,
 ) -> MadePairs:
@@ -94,6 +99,7 @@ def make_pairs(
         gap: Smallest difference of the two scores, 0 or more; a tie is never a pair.
         seed: Seed of the first sample.
         batch_size: Samples made at once, which does not change them.
+        keep_latents: Keep the clean latent of every image beside it, for `data.latents`.
         progress: Called after each batch.
         settings: Sampling settings of the policy's kind.
 
@@ -112,6 +118,7 @@ def make_pairs(
         scorer.check_prompts(prompts)
     seeds = range(seed, seed + answers)
     options: dict[str, Any] = {"stride": answers, "batch_size": batch_size, "progress": progress, **settings}
+    options["keep_latents"] = keep_latents
     gallery = generate(policy, prompts, seeds, Path(folder), **options)
     contents = gallery.contents()
     scores = scorer.score([sample.prompt for sample in gallery.samples], contents).tolist()
@@ -139,7 +146,8 @@ def make_pairs(
     _write(gallery.folder / "lists.jsonl", list_rows)
     path = _write(gallery.folder / "pairs.jsonl", pair_rows)
     mean_gap = sum(row["chosen_score"] - row["rejected_score"] for row in pair_rows) / len(pair_rows)
-    return MadePairs(path, len(pair_rows), len(by_prompt) - len(pair_rows), mean_gap)
+    latents = gallery.folder / LATENTS if keep_latents else None
+    return MadePairs(path, len(pair_rows), len(by_prompt) - len(pair_rows), mean_gap, latents)
 
 
 def win_rates(scores: Sequence[float]) -> list[float]:

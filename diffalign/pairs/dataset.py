@@ -127,7 +127,13 @@ def describe_dropped(dropped: Iterable[Dropped]) -> str:
 
 
 def read_dataset(
-    path: str, *, format: str = "auto", limit: int | None = None, scores: Sequence[str] = (), **options: Any
+    path: str,
+    *,
+    format: str = "auto",
+    limit: int | None = None,
+    scores: Sequence[str] = (),
+    latents: str | None = None,
+    **options: Any,
 ) -> DatasetPairs:
     """Reads a folder, a file or a Hub id in any supported format. Rows without a rejected candidate are read too.
 
@@ -136,16 +142,23 @@ def read_dataset(
         format: The format's name.
         limit: Read only this number of rows.
         scores: Files that `diffalign score` wrote for these pairs.
+        latents: A file of kept latents, which take the place of the images.
         options: Options of the format.
     """
     from diffalign.data.readers import read_pairs
     from diffalign.data.records.score_table import read_scores, with_scores
+    from diffalign.data.records.with_latents import describe_latents, unused_latents, with_latents
 
     result = read_pairs(path, format=format, limit=limit, **options)
-    notes = tuple(_notes(result))
+    notes = [*_notes(result)]
+    if latents is not None:
+        result = with_latents(result, latents)
+    notes.append(unused_latents(path) if latents is None else describe_latents(result, latents))
     if scores:
         result = with_scores(result, [read_scores(file) for file in scores])
-    return DatasetPairs(result.pairs, tuple(result.dropped), f"{path} ({result.format})", result.ranges, notes)
+    return DatasetPairs(
+        result.pairs, tuple(result.dropped), f"{path} ({result.format})", result.ranges, tuple(filter(None, notes))
+    )
 
 
 def _notes(dataset: PairSet) -> Iterator[str]:

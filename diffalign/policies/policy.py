@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media, Pair
+from diffalign.data.storage.kept_latents import LatentSpace
 from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.losses.candidate_logps import CandidateLogps
 from diffalign.policies.second_adapter import SecondAdapter
@@ -275,6 +276,22 @@ class LatentPolicy(Protocol):
         Returns:
             The number of visits that were inverted.
         """
+
+
+@runtime_checkable
+class SupportsKeptLatents(Protocol):
+    """A policy that scores an image at the latent that it was decoded from, where that was kept (`data.latents`)."""
+
+    def latent_space(self) -> LatentSpace:
+        """Returns what decides what an image's latent is: the autoencoder and its scale."""
+
+    def check_kept_latents(self, pairs: Sequence[Pair]) -> None:
+        """Raises ConfigError or DataError where kept latents among the candidates are not of this model."""
+
+    def sample_with_latents(
+        self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
+    ) -> tuple[list[Any], list[Tensor]]:
+        """Returns :meth:`Policy.sample` and the scaled latent ``(C, ...)`` of each sample, float32 on the CPU."""
 
 
 @runtime_checkable

@@ -37,14 +37,28 @@ def sample(pipe, prompts: list[str], seeds: list[int], steps: int, guidance: flo
 
     `half` computes in bfloat16: nearly twice as fast on a CPU, with no visible difference.
     """
-    images = []
+    return sample_with_latents(pipe, prompts, seeds, steps, guidance, half)[0]
+
+
+def sample_with_latents(
+    pipe, prompts: list[str], seeds: list[int], steps: int, guidance: float, half: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Generates as `sample`, and returns the latents too that were decoded, scaled, ``(N, C, h, w)`` float16."""
+    images, latents = [], []
+
+    def keep_last(pipe, step, timestep, values):
+        if step == pipe.num_timesteps - 1:
+            latents.append(values["latents"].half().numpy())
+        return values
+
     for i in range(0, len(prompts), 40):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[i : i + 40]]
         options = {"num_inference_steps": steps, "guidance_scale": guidance, "generator": generators}
+        options["callback_on_step_end"] = keep_last
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             drawn = pipe(prompts[i : i + 40], **options).images
         images += [np.asarray(image) for image in drawn]
-    return np.stack(images)
+    return np.stack(images), np.concatenate(latents)
 
 
 @torch.no_grad()

@@ -1,20 +1,26 @@
 """Writes the prompt lists and the preference pairs of the embedded model.
 
     python -m pipelines.embedded.pairs prompts --assets assets/emoji
-    python -m pipelines.embedded.pairs pairs --assets assets/emoji --work build/embedded
+    python -m pipelines.embedded.pairs pairs --assets assets/emoji --work build/embedded [--latents]
 
 Prompts for measurements have held-out combinations; prompts of the pairs have training combinations. Each prompt is
 drawn several times and the judge scores the images. The best is paired with the worst, the second best with the second
 worst, and so on, if the gap is large enough. Images are kept in the work folder, so an interrupted command resumes.
+
+`--latents` also writes the latents of the pairs' images to `latents.safetensors`, for `data.latents` of a recipe.
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
+from diffalign.data.storage.kept_latents import LATENTS, LatentSpace, write_latents
 from diffalign.files.json_lines import intact_values, text_lines, write_json_lines
+from diffalign.policies.diffusion.families.autoencoder_kl import AutoencoderKLCodec
+from diffalign.policies.module_utils import weights_digest
 from pipelines.embedded import measure, scenes, training_utils
 
 FIRST_SEED = 1_000_000
@@ -73,17 +79,22 @@ def write_prompts(out: Path, train: int) -> None:
 PART = 20  # prompts per file of drawn images
 
 
-def draw_part(work: Path, pipe, prompts: list[str], start: int, args: argparse.Namespace) -> np.ndarray:
-    """Returns images of `PART` prompts from `start` on, ``(n, samples, 64, 64, 3)`` uint8, drawn once and cached."""
+def draw_part(
+    work: Path, pipe, prompts: list[str], start: int, args: argparse.Namespace
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns images of `PART` prompts from `start` on, ``(n, samples, 64, 64, 3)`` uint8, drawn once and cached, and
+    with `--latents` their latents ``(n, samples, C, h, w)`` float16."""
     path = work / f"drawn-{start:04d}-{args.samples}-{args.steps}-{args.guidance}.npz"
     part = prompts[start : start + PART]
-    if not path.exists():
+    if not path.exists() or (args.latents and "latents" not in np.load(path)):
         seeds = [FIRST_SEED + args.samples * start + i for i in range(len(part) * args.samples)]
         repeated = [prompt for prompt in part for _ in range(args.samples)]
-        images = measure.sample(pipe, repeated, seeds, args.steps, args.guidance, half=True)
-        training_utils.save_arrays(path, images=images)
+        images, latents = measure.sample_with_latents(pipe, repeated, seeds, args.steps, args.guidance, half=True)
+        training_utils.save_arrays(path, images=images, latents=latents)
         print(f"{start + len(part)} of {len(prompts)} prompts", flush=True)
-    return np.load(path)["images"].reshape(len(part), args.samples, 64, 64, 3)
+    drawn, shape = np.load(path), (len(part), args.samples)
+    latents = drawn["latents"].reshape(*shape, *drawn["latents"].shape[1:]) if args.latents else None
+    return drawn["images"].reshape(*shape, 64, 64, 3), latents
 
 
 def choose(scores: np.ndarray, gap: float, per_prompt: int) -> list[tuple[int, int, int]]:
@@ -105,17 +116,25 @@ def earlier_images(folder: Path) -> list[Path]:
     return [folder / "images" / name for name in names]
 
 
+def space_of(pipe) -> LatentSpace:
+    """Returns what decides what a latent of the pipeline is, as training states it."""
+    return LatentSpace(weights_digest([pipe.vae]), AutoencoderKLCodec().scale(pipe.vae).identity)
+
+
 def write_pairs(args: argparse.Namespace) -> None:
     """Draws and scores images, chooses pairs, and writes their folder."""
     prompts = text_lines(args.assets / "prompts" / "train.txt")
     (args.work / "drawn").mkdir(parents=True, exist_ok=True)
     pipe, starts = measure.load_pipeline(args.assets / "model"), range(0, len(prompts), PART)
-    images = np.concatenate([draw_part(args.work / "drawn", pipe, prompts, start, args) for start in starts])
+    parts = [draw_part(args.work / "drawn", pipe, prompts, start, args) for start in starts]
+    images = np.concatenate([part[0] for part in parts])
+    latents = np.concatenate([part[1] for part in parts]) if args.latents else None
     flat = images.reshape(-1, 64, 64, 3)
     repeated = [prompt for prompt in prompts for _ in range(args.samples)]
     scores = measure.cosines(args.assets / "scorers" / "judge", repeated, flat).reshape(len(prompts), args.samples)
     chosen = choose(scores, args.gap, args.per_prompt)
     folder, rows = args.assets / "pairs" / "train", []
+    places: dict[str, tuple[int, int]] = {}  # of the images: prompt and sample
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for stale in earlier_images(folder):
         stale.unlink(missing_ok=True)
@@ -123,11 +142,16 @@ def write_pairs(args: argparse.Namespace) -> None:
         row = {"prompt": prompts[prompt]}
         for name, i in zip(("chosen", "rejected"), pair, strict=True):
             row[f"{name}_file_name"] = f"images/{prompt:04d}-{i}.png"
+            places[row[f"{name}_file_name"]] = prompt, i
             row[f"{name}_score"] = round(float(scores[prompt, i]), 4)
             row[f"seed_{name}"] = FIRST_SEED + args.samples * prompt + i
             Image.fromarray(images[prompt, i]).save(folder / row[f"{name}_file_name"], optimize=True)
         rows.append(row)
     write_json_lines(folder / "metadata.jsonl", rows)
+    (folder / LATENTS).unlink(missing_ok=True)  # of the images of an earlier call
+    if latents is not None:
+        kept = {name: torch.from_numpy(latents[place]) for name, place in places.items()}
+        write_latents(folder / LATENTS, kept, space_of(pipe))
     facts = {"count": len(rows), "prompts": len({row["prompt"] for row in rows}), "gap": args.gap}
     (args.assets / "pairs" / "README.md").write_text(CARD.format(steps=args.steps, guidance=args.guidance, **facts))
     print(facts, "gap quantiles", np.quantile([r["chosen_score"] - r["rejected_score"] for r in rows], [0.1, 0.5, 0.9]))
@@ -145,6 +169,7 @@ def main() -> None:
     parser.add_argument("--gap", type=float, default=0.05)
     parser.add_argument("--steps", type=int, default=measure.STEPS)
     parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--latents", action="store_true", help="keep the latents of the pairs' images")
     args = parser.parse_args()
     if args.what == "prompts":
         write_prompts(args.assets / "prompts", args.train_prompts)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.embedded import measure, pairs, scenes, scorer_images, training_utils, word_tokenizer
 
@@ -138,3 +139,40 @@ def test_number_and_place_of_objects_are_read_from_pixels():
     image[4:24, 36:56] = 255
     assert len(measure.object_boxes(image)) == 2
     assert measure.place_of(measure.object_boxes(image)) == "top"
+
+
+@needs_assets
+def test_pairs_can_keep_the_latents_that_their_images_were_decoded_from(tmp_path):
+    from types import SimpleNamespace
+
+    import torch
+
+    from diffalign.data.storage.kept_latents import KeptLatent, latent_names, latent_space
+    from diffalign.pairs.dataset import read_dataset
+    from diffalign.policies.diffusion.load import ModelConfig, load_policy
+
+    assets = tmp_path / "assets"
+    (assets / "prompts").mkdir(parents=True)
+    (assets / "prompts" / "train.txt").write_text("a fox\ntwo red apples\n")
+    for name in ("model", "scorers"):
+        (assets / name).symlink_to(ASSETS / name)
+    settings = {"assets": assets, "work": tmp_path / "work", "samples": 2, "per_prompt": 1, "gap": -1.0}
+    options = SimpleNamespace(**settings, steps=2, guidance=1.0, latents=False)
+    pairs.write_pairs(options)
+    folder = assets / "pairs" / "train"
+    plain = {path.name: path.read_bytes() for path in (folder / "images").iterdir()}
+    assert len(plain) == 4 and not (folder / "latents.safetensors").exists()
+    options.latents = True
+    pairs.write_pairs(options)
+    file = folder / "latents.safetensors"
+    assert {path.name: path.read_bytes() for path in (folder / "images").iterdir()} == plain
+    assert latent_names(file) == {f"images/{name}" for name in plain}
+    policy = load_policy(ModelConfig(path=str(ASSETS / "model"), cache=tmp_path / "cache", flip="none"), "cpu")
+    assert latent_space(file) == policy.latent_space()
+    policy.check_kept_latents(read_dataset(str(folder), latents=str(file)).pairs)
+    for name in plain:
+        shown = training_utils.to_tensor(np.array(Image.open(folder / "images" / name))[None])
+        latent = KeptLatent(str(file), f"images/{name}", folder).read()
+        decoded = policy._frozen.decode(latent[None]).clamp(-1, 1)
+        assert float((decoded - shown).abs().mean()) < 0.02  # the images were decoded in bfloat16
+        assert torch.isfinite(latent).all()

@@ -43,6 +43,9 @@ def make(
     steps: Steps = None,
     guidance: Guidance = None,
     batch: Annotated[int, typer.Option(help="Answers generated at once; it does not change them.")] = 8,
+    latents: Annotated[
+        bool, typer.Option("--latents", help="Keep the images' latents too, for data.latents of a recipe.")
+    ] = False,
     kind: Kind = "",
     model_setting: ModelSettings = [],  # noqa: B006
 ) -> None:
@@ -55,7 +58,7 @@ def make(
     prompts, chosen_model = read_prompts(prompt), Model.from_options(model, kind, model_setting, adapter)
     settings = chosen_model.sampling(setting, steps=steps, guidance=guidance)
     judge = load_scorer(scorer, str(best_device()))
-    options = {"answers": answers, "gap": gap, "seed": seed, "batch_size": batch, **settings}
+    options = {"answers": answers, "gap": gap, "seed": seed, "batch_size": batch, "keep_latents": latents, **settings}
     typer.echo(make_pairs(chosen_model.open(), prompts, judge, output, progress=show_progress, **options).summary())
 
 

@@ -22,6 +22,7 @@ from diffalign.data.media.colour_profile import changes_colours, may_hold_profil
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media
 from diffalign.data.storage.cached_candidate import CachedCandidate
+from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError
 
@@ -48,7 +49,7 @@ def media_bytes(media: Media) -> bytes:
     if isinstance(media, Conversation):
         content = {"messages": media.rows(), "tools": media.tools} if media.tools_json else media.rows()
         return json.dumps(content, ensure_ascii=True).encode("ascii")
-    if isinstance(media, CachedCandidate):
+    if isinstance(media, (CachedCandidate, KeptLatent)):
         raise DataError(f"an image, a video or a text was expected; {media} is tensors, which only its policy reads.")
     try:
         return media.read_bytes()
@@ -59,23 +60,30 @@ def media_bytes(media: Media) -> bytes:
 def media_digest(media: Media) -> str:
     """Returns 32 hexadecimal digits of the content: equal bytes have equal digests, wherever they are stored.
 
-    The digest of a :class:`CachedCandidate` is that of its handle: its tensors are not read. Digests of files are
-    remembered while the file keeps its size and its time, because several parts of a run ask for them.
+    The digest of a :class:`CachedCandidate` is that of its handle: its tensors are not read. That of a
+    :class:`KeptLatent` is of its values. Digests of files are remembered while the file keeps its size and its time,
+    because several parts of a run ask for them.
     """
     if isinstance(media, CachedCandidate):
         return media.digest()
-    stamp = _file_stamp(media) if isinstance(media, (Path, TableCell)) else None
+    stamp = _file_stamp(media) if isinstance(media, (Path, TableCell, KeptLatent)) else None
     if stamp is None:
-        return hashlib.blake2b(media_bytes(media), digest_size=16).hexdigest()
+        return _digest(media)
     known = _file_digests.get(media)
     if known is None or known[0] != stamp:
-        known = stamp, hashlib.blake2b(media_bytes(media), digest_size=16).hexdigest()
+        known = stamp, _digest(media)
         if len(_file_digests) < MAX_DIGESTS:
             _file_digests[media] = known
     return known[1]
 
 
-def _file_stamp(media: Path | TableCell) -> tuple[int, ...] | None:
+def _digest(media: Media) -> str:
+    if isinstance(media, KeptLatent):
+        return media.digest()
+    return hashlib.blake2b(media_bytes(media), digest_size=16).hexdigest()
+
+
+def _file_stamp(media: Path | TableCell | KeptLatent) -> tuple[int, ...] | None:
     try:
         facts = os.stat(media if isinstance(media, Path) else media.file)
     except OSError:
@@ -90,7 +98,7 @@ def decoded_digest(media: Media) -> str:
     """Returns a digest of what :func:`open_image` returns: :func:`media_digest`, marked where a colour profile is
     applied, which earlier versions ignored. What was stored for other images stays valid.
     """
-    if isinstance(media, CachedCandidate):
+    if isinstance(media, (CachedCandidate, KeptLatent)):
         return media_digest(media)
     content = media_bytes(media)
     digest = media_digest(content)
@@ -109,7 +117,7 @@ def media_name(media: Media) -> str:
         return f"'{media}'"
     if isinstance(media, bytes):
         return f"an image of {len(media):,} bytes"
-    if isinstance(media, CachedCandidate):
+    if isinstance(media, (CachedCandidate, KeptLatent)):
         return str(media)
     return f"'{media}'" if isinstance(media, TableCell) else repr(str(media)[:60])
 
@@ -172,7 +180,7 @@ def _open_header(media: Media) -> Iterator[Image.Image]:
         ) from error
 
 
-def _stream(media: Path | bytes | TableCell | CachedCandidate) -> IO[bytes]:
+def _stream(media: Path | bytes | TableCell | CachedCandidate | KeptLatent) -> IO[bytes]:
     return media.open("rb") if isinstance(media, Path) else io.BytesIO(media_bytes(media))
 
 

@@ -8,6 +8,7 @@ from diffalign.data.media.decode import media_bytes, media_name, open_image
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media
 from diffalign.data.storage.cached_candidate import CachedCandidate
+from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.errors import DataError
 
 VIDEO_SUFFIXES = frozenset(
@@ -18,7 +19,7 @@ _WEBM, _FTYP, _IMAGE_BRANDS = b"\x1aE\xdf\xa3", b"ftyp", (b"avif", b"avis", b"mi
 
 def find_problem(media: Media) -> str:
     """Returns why a candidate cannot be decoded, as a sentence; ``""`` for a sound one, for a text and for tensors."""
-    if isinstance(media, (str, Conversation, CachedCandidate)):
+    if isinstance(media, (str, Conversation, CachedCandidate, KeptLatent)):
         return ""
     try:
         content = media_bytes(media)

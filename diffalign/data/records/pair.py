@@ -9,11 +9,12 @@ from pathlib import Path
 
 from diffalign.data.records.conversation import Text
 from diffalign.data.storage.cached_candidate import CachedCandidate
+from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.lazy_table_cell import TableCell
 
-Media = Path | bytes | Text | TableCell | CachedCandidate
+Media = Path | bytes | Text | TableCell | CachedCandidate | KeptLatent
 """A candidate: an image or video as a path, as encoded bytes or as a handle of them; a text as a string or as turns; or
-a sample that a policy made while training, as a handle of its tensors."""
+a handle of tensors: a sample that a policy made while training, or the latent of an image that a model drew."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from diffalign.data.readers.file_names import MEDIA_SUFFIXES
 from diffalign.data.storage.cached_candidate import CachedCandidate
+from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError
 from diffalign.files.atomic import write_atomically
@@ -34,8 +35,12 @@ class MediaFiles:
         self._names: dict[str, str] = {}
         self._taken: set[str] = set()
 
-    def name(self, media: Path | bytes | TableCell | CachedCandidate) -> str:
-        """Returns the name, with ``/`` between its parts. Raises DataError for a candidate that is tensors."""
+    def name(self, media: Path | bytes | TableCell | CachedCandidate | KeptLatent) -> str:
+        """Returns the name, with ``/`` between its parts: of a kept latent that of its image. Raises DataError for a
+        candidate that is tensors only.
+        """
+        if isinstance(media, KeptLatent):
+            media = media.image
         if isinstance(media, CachedCandidate):
             raise DataError(f"{media} are tensors of a run, which only its policy reads; they cannot be written.")
         if isinstance(media, (bytes, TableCell)):

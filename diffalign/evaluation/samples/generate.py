@@ -3,6 +3,7 @@
 folder/a-fox-on-a-blue-background-1f0c92ab-s7.png        one per (prompt, seed); .txt for texts
 folder/metadata.jsonl                                    {"file_name", "prompt", "seed"} per line; texts: "completion"
 folder/made_by.json                                      model, weights and settings, the same for the whole folder
+folder/latents.safetensors                               on request: the clean latent of every image, by its file name
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 
 from diffalign.errors import RunError, UserError
 from diffalign.evaluation.samples.gallery import MADE_BY, METADATA, Gallery, Sample, read_made_by
+from diffalign.evaluation.samples.latents_beside import LatentsBeside
 from diffalign.evaluation.samples.medium import Medium, find_medium
 from diffalign.files.atomic import write_atomically
 from diffalign.files.json_lines import write_json_lines
-from diffalign.policies.policy import Policy, Progress
+from diffalign.policies.policy import Policy, Progress, SupportsKeptLatents
 from diffalign.scorers.scorer import state_hash
 
 
@@ -32,6 +34,7 @@ def generate(
     reference: bool = False,
     stride: int = 0,
     batch_size: int = 8,
+    keep_latents: bool = False,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Gallery:
@@ -46,11 +49,13 @@ def generate(
             ``len(seeds)`` gives each prompt its own noises, so that no single noise decides a comparison.
         reference: Whether to sample from the reference instead of the aligned model.
         batch_size: Samples generated at once; they do not depend on it.
+        keep_latents: Keep the latent of every image in ``latents.safetensors``. Images that were drawn without it are
+            drawn again.
         progress: Called as ``progress("images", done, total)``, with the plural of the policy's medium.
         settings: Sampling settings of the policy's kind, passed to the policy and recorded.
 
     Raises:
-        UserError: No prompt, no seed, or a policy whose samples are not of its medium.
+        UserError: No prompt, no seed, a policy whose samples are not of its medium, or one without latents to keep.
         RunError: The folder holds samples of other weights or settings.
     """
     prompts, seeds = list(dict.fromkeys(prompts)), list(dict.fromkeys(int(seed) for seed in seeds))
@@ -64,24 +69,46 @@ def generate(
     _check_or_write_made_by(folder, made_by)
     prompt_seeds = [(prompt, seed + stride * number) for number, prompt in enumerate(prompts) for seed in seeds]
     samples = [Sample(folder / _file_name(prompt, seed, medium), prompt, seed) for prompt, seed in prompt_seeds]
-    missing = [sample for sample in samples if not sample.path.exists()]
+    kept = _latents_beside(policy, folder) if keep_latents else None
+    missing = [s for s in samples if not s.path.exists() or (kept is not None and s.path.name not in kept)]
     done = len(samples) - len(missing)
     with policy.sampling():
         for start in range(0, len(missing), batch_size):
             part = missing[start : start + batch_size]
-            _sample(policy, medium, part, reference, {"batch": batch_size, **settings})
+            _sample(policy, medium, part, reference, {"batch": batch_size, **settings}, kept)
             done += len(part)
             if progress is not None:
                 progress(medium.plural, done, len(samples))
+    if kept is not None:
+        kept.finish([sample.path.name for sample in samples])
     rows = [_metadata_row(sample, medium) for sample in samples]
     write_json_lines(folder / METADATA, rows)
     return Gallery(folder, tuple(samples), made_by, medium.name)
 
 
+def _latents_beside(policy: Policy, folder: Path) -> LatentsBeside:
+    if not isinstance(policy, SupportsKeptLatents):
+        raise UserError(
+            f"latents are those of images, but this model makes {find_medium(policy.medium).plural}. Leave out "
+            "keep_latents (--latents)."
+        )
+    return LatentsBeside(folder, policy.latent_space())
+
+
 def _sample(
-    policy: Policy, medium: Medium, part: Sequence[Sample], reference: bool, settings: Mapping[str, Any]
+    policy: Policy,
+    medium: Medium,
+    part: Sequence[Sample],
+    reference: bool,
+    settings: Mapping[str, Any],
+    kept: LatentsBeside | None = None,
 ) -> None:
-    contents = policy.sample([s.prompt for s in part], [s.seed for s in part], reference=reference, **settings)
+    prompts, seeds = [s.prompt for s in part], [s.seed for s in part]
+    if kept is not None and isinstance(policy, SupportsKeptLatents):
+        contents, latents = policy.sample_with_latents(prompts, seeds, reference=reference, **settings)
+        kept.add({sample.path.name: latent for sample, latent in zip(part, latents, strict=True)})
+    else:
+        contents = policy.sample(prompts, seeds, reference=reference, **settings)
     if len(contents) != len(part) or not all(map(medium.fits, contents)):
         raise UserError(
             f"Expected {len(part)} {medium.plural} from the model, got {len(contents)} of type "

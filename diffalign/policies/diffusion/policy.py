@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -12,15 +13,17 @@ from torch import Tensor, nn
 
 from diffalign.data.records.conversation import Text, plain_text
 from diffalign.data.records.pair import Media, Pair
+from diffalign.data.storage.kept_latents import KeptLatent, LatentSpace
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.errors import ConfigError
 from diffalign.files.atomic import replace_folder
 from diffalign.policies.diffusion.config import ModelConfig
+from diffalign.policies.diffusion.encoding.check_kept_latents import check_kept_latents
 from diffalign.policies.diffusion.encoding.encode import CachedEncoder
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 from diffalign.policies.diffusion.sampling.candidates import make_candidates
-from diffalign.policies.diffusion.sampling.sample import sample
+from diffalign.policies.diffusion.sampling.sample import decode_samples, sample
 from diffalign.policies.diffusion.scoring.batch import candidates_of, encode_image_pairs
 from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, EncodedImages
 from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
@@ -98,8 +101,13 @@ class ImagePolicy:
     @property
     def latent_elements(self) -> int:
         """Number of elements of a latent: the factor between a mean and a sum of squared errors."""
+        return math.prod(self.latent_shape)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """``(C, h, w)`` of a latent."""
         side = self.resolution // self._frozen.pixels_per_latent
-        return self._frozen.latent_channels * side * side
+        return self._frozen.latent_channels, side, side
 
     def describe(self) -> dict[str, str]:
         """Returns model, trained weights, reference, resolution and cache, each as one line."""
@@ -131,6 +139,7 @@ class ImagePolicy:
         """Encodes every image and prompt once and releases the encoders; without a cache they stay loaded."""
         if self.config.masks is not None:
             check_masks(self.config.masks, pairs)
+        self.check_kept_latents(pairs)
         self._encoder.prepare(pairs, progress)
         if self.config.use_cache:
             self._frozen.release()
@@ -138,8 +147,9 @@ class ImagePolicy:
 
     def show(self, pair: Pair) -> str:
         """Returns a pair's prompt and the names of its candidates."""
-        names = [media.name if isinstance(media, Path) else type(media).__name__ for media in candidates_of(pair)]
-        return f"{pair.source or pair.id}: {str(pair.prompt)!r}, " + " better than ".join(names)
+        return f"{pair.source or pair.id}: {str(pair.prompt)!r}, " + " better than ".join(
+            map(_shown, candidates_of(pair))
+        )
 
     def microbatch_order(self, pairs: Sequence[Pair]) -> list[int]:
         """Returns the order as it is: images of one size share no computation."""
@@ -279,6 +289,21 @@ class ImagePolicy:
             texts = [plain_text(prompt) for prompt in prompts]
             return sample(self._frozen, network, texts, seeds, count=self.forward_counts, **settings)
 
+    def latent_space(self) -> LatentSpace:
+        """Returns what decides what an image's latent is: the autoencoder and its scale."""
+        return self._frozen.latent_space()
+
+    def check_kept_latents(self, pairs: Sequence[Pair]) -> None:
+        """Raises ConfigError or DataError where kept latents among the candidates are not of this model."""
+        check_kept_latents(pairs, self.latent_space(), self.latent_shape, self.config.flip)
+
+    def sample_with_latents(
+        self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
+    ) -> tuple[list[Any], list[Tensor]]:
+        """Returns the images of :meth:`sample` and the latents that they are decoded from."""
+        latents = self.sample(prompts, seeds, reference=reference, latents_only=True, **settings)
+        return decode_samples(self._frozen, latents), latents
+
     def format_prompt(self, prompt: Text, **settings: Any) -> Text:
         """Returns the prompt itself."""
         return prompt
@@ -318,3 +343,9 @@ class ImagePolicy:
         own_prompts = [str(answer.prompt) for answer in pair.answers.values() if answer.prompt is not None]
         media = (self._encoder.digest(candidate) for candidate in candidates_of(pair))
         return content_key(pair.id, pair.prompt, *media, *own_prompts)
+
+
+def _shown(media: Media) -> str:
+    if isinstance(media, KeptLatent):
+        return f"{media.image.name} (its latent)"
+    return media.name if isinstance(media, Path) else type(media).__name__

@@ -41,13 +41,11 @@ class HeldOut:
         """Reads the pairs that a recipe names in ``data.eval``; returns None without."""
         if data.eval is None:
             return None
-        dataset = read_dataset(
-            data.eval,
-            format=data.format,
-            limit=data.eval_limit,
-            scores=data.eval_scores,
-            **{**data.options, **data.eval_options},
-        )
+        options = {"format": data.format, "limit": data.eval_limit, **data.options, **data.eval_options}
+        try:
+            dataset = read_dataset(data.eval, scores=data.eval_scores, latents=data.eval_latents, **options)
+        except DataError as error:
+            raise DataError(str(error).replace("data.latents", "data.eval_latents")) from error
         # Ids that no training pair has: a split often counts from zero again.
         return HeldOut(map_pairs(dataset.pairs, lambda pair: replace(pair, id=f"eval/{pair.id}")))
 

@@ -31,10 +31,14 @@ class Data(Section):
     format: str = "auto"
     limit: int | None = Field(default=None, ge=1)
     scores: tuple[str, ...] = Field(default=(), description="files of scores, as `diffalign score` writes them")
+    latents: str | None = Field(
+        default=None, description="kept latents of the images, a file: scored instead of encoding the images"
+    )
     options: Mapping[str, Any] = Field(default_factory=dict, description="additional arguments of the reader")
     eval: str | None = Field(default=None, description="held-out pairs: their implicit accuracy is logged")
     eval_options: Mapping[str, Any] = Field(default_factory=dict, description="as options, for the held-out pairs")
     eval_scores: tuple[str, ...] = Field(default=(), description="as scores, for the held-out pairs")
+    eval_latents: str | None = Field(default=None, description="as latents, for the held-out pairs")
     eval_limit: int = Field(default=64, ge=1)
     eval_every: int = Field(
         default=0, ge=0, description="steps between evaluations of the held-out pairs; 0: at the end only"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from diffalign.data.records.pair import Pair
 from diffalign.losses import Objective
@@ -85,4 +86,5 @@ def _read_rows(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> D
     if pairs is not None:
         return from_memory(pairs)
     data = recipe.data
-    return read_dataset(data.train, format=data.format, limit=data.limit, scores=data.scores, **data.options)
+    files: Mapping[str, Any] = {"scores": data.scores, "latents": data.latents}
+    return read_dataset(data.train, format=data.format, limit=data.limit, **files, **data.options)

@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.errors import ConfigError
 from diffalign.losses import Objective
-from diffalign.policies.policy import Policy
+from diffalign.policies.policy import Policy, SupportsKeptLatents
 from diffalign.training.recipe.compatibility import check_medium
 from diffalign.training.recipe.model_kinds import open_model
 from diffalign.training.recipe.schema import Recipe, Train
@@ -88,8 +89,19 @@ def open_policy(recipe: Recipe, policy: Policy | None, bound: BoundRecipe, proce
         policy = open_model(recipe.model, gradient_checkpointing=recipe.train.gradient_checkpointing)
     check_medium(bound.loss, policy.medium)
     check_lengths(bound.source, policy)
+    if recipe.data.latents is not None or recipe.data.eval_latents is not None:
+        _check_kept_latents(bound, policy)
     fast_slow = _fast_slow(recipe.train, bound.loss, policy, processes)
     return OpenedModel(policy, policy.module, policy.trainable(), fast_slow)
+
+
+def _check_kept_latents(bound: BoundRecipe, policy: Policy) -> None:
+    """Raises ConfigError or DataError where kept latents are not of this model."""
+    for pairs in (bound.source.pairs, bound.held_out.pairs if bound.held_out else ()):
+        if isinstance(policy, SupportsKeptLatents):
+            policy.check_kept_latents(pairs)
+        elif any(isinstance(pair.chosen, KeptLatent) for pair in pairs):
+            raise ConfigError("this model scores no latents of images. Type: --set data.latents=null")
 
 
 def _fast_slow(train: Train, loss: Objective, policy: Policy, processes: int) -> FastSlow | None:

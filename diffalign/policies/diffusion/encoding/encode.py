@@ -1,7 +1,7 @@
 """Images and prompts as tensors: read from the cache where they are stored, otherwise computed and stored.
 
 The stored tensors of an image are its posterior's mean and standard deviation, plain and (where mirroring may be drawn)
-mirrored: sampling them at each visit is the published computation, exactly.
+mirrored: sampling them at each visit is the published computation, exactly. A kept latent takes the place of its image.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from diffalign.data.media.decode import decoded_digest, open_image
+from diffalign.data.media.decode import decoded_digest, media_digest, open_image
 from diffalign.data.media.preprocess import frame, prepare_image
 from diffalign.data.records.conversation import plain_text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.cached_candidate import CachedCandidate
+from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.errors import DataError
 from diffalign.policies.diffusion.config import ModelConfig
@@ -26,6 +27,8 @@ from diffalign.policies.policy import Progress
 
 Tensors = dict[str, Tensor]
 EMPTY = "empty"
+TENSORS = (CachedCandidate, KeptLatent)
+"""Candidates that are tensors already, so that nothing is encoded."""
 
 
 class CachedEncoder:
@@ -60,17 +63,18 @@ class CachedEncoder:
         if self._images is None or self._texts is None:
             return
         candidates = [answer.candidate for pair in pairs for answer in pair.answers.values()]
-        media = {self.digest(item): item for item in candidates if not isinstance(item, CachedCandidate)}
+        media = {self.digest(item): item for item in candidates if not isinstance(item, TENSORS)}
         _fill(self._images, media, self._encode_images, self._batch, "encode images", progress)
         prompts = {_prompt_key(prompt): prompt for prompt in sorted(_prompts(pairs))}
         _fill(self._texts, prompts, self._encode_prompts, self._batch, "encode prompts", progress)
         self.empty()
 
     def images(self, media: Sequence[Media]) -> list[Tensors]:
-        """Returns ``mean`` and ``std`` ``(V, C, h, w)`` and ``size`` ``(4,)`` of each image or cached candidate."""
-        by_digest = {self.digest(item): item for item in media if not isinstance(item, CachedCandidate)}
+        """Returns ``mean`` and ``std`` ``(V, C, h, w)`` and ``size`` ``(4,)`` of each image or handle of tensors."""
+        by_digest = {self.digest(item): item for item in media if not isinstance(item, TENSORS)}
         tensors = _look_up(self._images, by_digest, self._encode_images, self._batch)
         tensors |= {self.digest(item): item.read() for item in media if isinstance(item, CachedCandidate)}
+        tensors |= {self.digest(item): self._kept(item) for item in media if isinstance(item, KeptLatent)}
         return [tensors[self.digest(item)] for item in media]
 
     def prompts(self, prompts: Sequence[str]) -> list[Tensors]:
@@ -96,9 +100,9 @@ class CachedEncoder:
         return self._empty
 
     def digest(self, media: Media) -> str:
-        """Returns the digest of what an image shows, which is read once, or that of a cached candidate's handle."""
-        if isinstance(media, CachedCandidate):
-            return media.digest()
+        """Returns the digest of what an image shows, which is read once, or that of a handle of tensors."""
+        if isinstance(media, TENSORS):
+            return media_digest(media)
         if media not in self._digests:
             with _advice_on_bad_images():
                 self._digests[media] = decoded_digest(media)
@@ -115,6 +119,11 @@ class CachedEncoder:
             views += [prepare_image(image, self._resolution, flip=mirror) for mirror in mirrors]
         mean, std = (x.unflatten(0, (len(media), -1)).cpu() for x in self._frozen.posterior(torch.stack(views)))
         return [{"mean": mean[i].contiguous(), "std": std[i].contiguous(), "size": sizes[i]} for i in range(len(media))]
+
+    def _kept(self, kept: KeptLatent) -> Tensors:
+        """Returns a latent as a posterior without spread, of an image that fills the model's resolution."""
+        mean, std = self._frozen.sharp_posterior(kept.read()[None])
+        return {"mean": mean[0], "std": std[0], "size": torch.tensor([self._resolution, self._resolution, 0, 0])}
 
     def _encode_prompts(self, prompts: Sequence[str]) -> list[Tensors]:
         encoded = self._frozen.prompt_encoder().encode(prompts)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffalign.data.storage.kept_latents import LatentSpace
 from diffalign.files.complete_weights import one_sentence
 from diffalign.policies.diffusion.families import Family
 from diffalign.policies.diffusion.families.clip_tokens import check_tokenizer, tokenizer_digest
@@ -82,6 +83,10 @@ class FrozenComponents:
             )
         return self._digests
 
+    def latent_space(self) -> LatentSpace:
+        """Returns what decides what an image's latent is: the autoencoder and its scale."""
+        return LatentSpace(self.digests()[0], self.scale.identity)
+
     def release(self) -> None:
         """Moves the components from the device to host memory, or drops them where the device is the host."""
         if self._pipeline is None:
@@ -114,6 +119,13 @@ class FrozenComponents:
         """Returns images ``(B, 3, H, W)`` in about [-1, 1] of the network's latents."""
         vae = self.pipeline().vae
         return self.family.codec.decode(vae, self.scale.to(latents.device).denormalise(latents.float()))
+
+    def sharp_posterior(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the network's latents ``(B, C, ...)`` as the means of posteriors without spread, unscaled: mean
+        and standard deviation ``(B, 1, C, ...)`` of the one view that they have.
+        """
+        mean = self.scale.to("cpu").denormalise(latents)[:, None]
+        return mean, torch.zeros_like(mean)
 
     def _modules(self) -> list[nn.Module]:
         assert self._prompt_encoder is not None

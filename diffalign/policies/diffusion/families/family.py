@@ -63,6 +63,12 @@ class LatentScale:
         """Returns ``z`` of ``x``."""
         return x / self.factor + self.offset
 
+    @property
+    def identity(self) -> str:
+        """The two numbers, or lists of them, as text."""
+        offset, factor = (torch.as_tensor(value).flatten().tolist() for value in (self.offset, self.factor))
+        return " ".join(f"{name} {' '.join(f'{n:.7g}' for n in ns)}" for name, ns in (("-", offset), ("x", factor)))
+
     def to(self, device: torch.device | str) -> LatentScale:
         """Returns the same scale with its tensors on ``device``."""
         offset, factor = (

@@ -84,16 +84,10 @@ def make_candidates(
     settings |= {"resolution": resolution, "latents_only": True}
     with frozen.kept_loaded():
         latents = torch.stack(sample(frozen, network, prompts, seeds, **settings))
-        mean, std = _encoded_again(frozen, latents, mirrored) if roundtrip else _sharp_posterior(frozen, latents)
+        mean, std = _encoded_again(frozen, latents, mirrored) if roundtrip else frozen.sharp_posterior(latents)
     size = torch.tensor([resolution, resolution, 0, 0])
     store.put_many({key: {"mean": mean[i], "std": std[i], "size": size} for i, key in enumerate(keys)})
     return [CachedCandidate(str(store.root), store.maker, key) for key in keys]
-
-
-def _sharp_posterior(frozen: FrozenComponents, latents: Tensor) -> tuple[Tensor, Tensor]:
-    """The latent as the mean of a posterior without spread, in the autoencoder's own scale: ``(B, 1, C, ...)``."""
-    mean = frozen.scale.to("cpu").denormalise(latents)[:, None]
-    return mean, torch.zeros_like(mean)
 
 
 def _encoded_again(frozen: FrozenComponents, latents: Tensor, mirrored: bool) -> tuple[Tensor, Tensor]:

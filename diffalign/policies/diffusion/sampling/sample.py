@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from torch import Tensor, nn
 
 from diffalign.errors import ConfigError
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
@@ -109,13 +109,29 @@ def sample(
                 if latents_only:
                     samples += list(latents.float().cpu())
                 else:
-                    samples += pipeline.image_processor.postprocess(frozen.decode(latents).float(), output_type="pil")
+                    samples += _as_images(pipeline, frozen.decode(latents))
             return samples
         finally:
             hook.remove()
             setattr(pipeline, family.component, None)
             pipeline.scheduler = own_scheduler
             network.train(mode)
+
+
+def decode_samples(frozen: FrozenComponents, latents: Sequence[Tensor], batch: int = BATCH) -> list[Any]:
+    """Returns the images (PIL) of the latents ``(C, h, w)`` that :func:`sample` returns with ``latents_only``."""
+    images: list[Any] = []
+    with torch.no_grad(), frozen.kept_loaded() as pipeline:
+        for start in range(0, len(latents), batch):
+            images += _as_images(
+                pipeline, frozen.decode(torch.stack(list(latents[start : start + batch])).to(frozen.device))
+            )
+    return images
+
+
+def _as_images(pipeline: Any, pixels: Tensor) -> list[Any]:
+    images: list[Any] = pipeline.image_processor.postprocess(pixels.float(), output_type="pil")
+    return images
 
 
 def _scheduler(own_scheduler: Any, sampler: str) -> Any:

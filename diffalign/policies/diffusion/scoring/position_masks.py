@@ -22,6 +22,7 @@ from diffalign.data.media.decode import open_image
 from diffalign.data.media.preprocess import prepare_image
 from diffalign.data.records.pair import Answer, Pair
 from diffalign.data.storage.inside_folder import inside
+from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.errors import DataError
 from diffalign.files.text_files import is_file
 from diffalign.policies.diffusion.config import RegionConfig
@@ -38,7 +39,8 @@ def check_masks(config: RegionConfig, pairs: Sequence[Pair]) -> None:
 
 def find_mask(folder: Path, pair: Pair, role: str, answer: Answer) -> Path:
     """Returns the file of a candidate's mask. Raises DataError that names the files that it looked for."""
-    stem = [answer.candidate.stem] if isinstance(answer.candidate, Path) else []
+    image = answer.candidate.image if isinstance(answer.candidate, KeptLatent) else answer.candidate
+    stem = [image.stem] if isinstance(image, Path) else []
     names = [f"{name}.png" for name in (f"{pair.id}-{role}", *stem, pair.id)]
     for name in names:
         path = inside(folder, name)
