@@ -13,7 +13,7 @@ are optional abilities; a caller checks for them with ``isinstance``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -292,6 +292,19 @@ class SupportsKeptLatents(Protocol):
         self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
     ) -> tuple[list[Any], list[Tensor]]:
         """Returns :meth:`Policy.sample` and the scaled latent ``(C, ...)`` of each sample, float32 on the CPU."""
+
+
+@runtime_checkable
+class SupportsTrialForward(Protocol):
+    """A policy whose forward pass can be followed before anything is encoded, to know the memory that it takes."""
+
+    def trial_forward(self, pairs: Sequence[Pair], needs: Collection[str]) -> Callable[[nn.Module], Tensor]:
+        """Returns a function that computes with a network like ``module`` the sum of a batch's log-probabilities.
+
+        Args:
+            pairs: The batch. The function's tensors have the shapes of its tensors, but not always their values.
+            needs: What the loss reads, see `Loss.needs`.
+        """
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, Enco
 from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
 from diffalign.policies.diffusion.scoring.policy_and_reference import PolicyAndReference
 from diffalign.policies.diffusion.scoring.position_masks import check_masks
+from diffalign.policies.diffusion.scoring.trial_inputs import trial_inputs
 from diffalign.policies.module_utils import unwrap, weights_digest
 from diffalign.policies.policy import BatchLogps, Card, Plan, Progress, no_progress
 from diffalign.policies.second_adapter import SecondAdapter
@@ -165,6 +166,18 @@ class ImagePolicy:
     def logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the policy, with gradient."""
         return self._policy_and_reference.policy_logps(encoded, draw)
+
+    def trial_forward(self, pairs: Sequence[Pair], needs: Collection[str]) -> Callable[[nn.Module], Tensor]:
+        """Returns a function that scores zeros in the shapes of a batch with a network; ``needs`` changes nothing."""
+        candidates = max(len(candidates_of(pair)) for pair in pairs)
+        inputs = trial_inputs(self._frozen, self._denoiser.schedule, self.resolution, len(pairs), candidates)
+
+        def forward(network: nn.Module) -> Tensor:
+            arguments = inputs.x_t, inputs.time, inputs.conditioning, self._policy_and_reference.dtype
+            scored = self._denoiser.logps(self._frozen.family.call(network, *arguments), inputs)
+            return torch.stack([candidate.logps for candidate in scored.candidates]).sum()
+
+        return forward
 
     def reference_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the reference: looked up where they are stored, otherwise computed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -134,6 +134,21 @@ class LanguagePolicy:
         """Returns log-probabilities under the policy, with gradient."""
         self._count_policy_tokens(encoded)
         return logps_by_role(self.module(encoded.layout), encoded)
+
+    def trial_forward(self, pairs: Sequence[Pair], needs: Collection[str]) -> Callable[[nn.Module], Tensor]:
+        """Returns a function that scores a batch's tokens with a network, and compares them with a reference where the
+        loss needs that. A degree head is left out.
+        """
+        layout = self.encode(pairs, prompts="prompts" in needs).layout
+
+        def forward(network: nn.Module) -> Tensor:
+            language = cast(LanguageNetwork, network)
+            if "divergence" not in needs:
+                return cast(Tensor, language(layout)).sum()
+            compared: LogpsAndDivergence = language(layout, language.reference_states(layout, self.config.masks))
+            return compared.logps.sum() + compared.divergence.sum()
+
+        return forward
 
     def reference_logps(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the reference, without gradient: stored ones, or computed."""

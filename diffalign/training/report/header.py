@@ -22,11 +22,13 @@ def header(
     processes: int,
     micro: int,
     precision: str,
+    activations: str = "activations",
     changes: Sequence[str] = (),
 ) -> str:
     """Returns one line each for model, data, the four choices, batches, beta in other conventions, and memory.
 
-    ``changes`` are sentences on how the data changed while the run was stopped.
+    ``activations`` is a phrase on the memory of a micro-batch. ``changes`` are sentences on how the data changed while
+    the run was stopped.
     """
     rows = {
         **policy.describe(),
@@ -36,7 +38,7 @@ def header(
         "optimizer": _optimizer_line(recipe),
         "precision": precision,
         **_beta_rows(recipe, policy, loss),
-        "memory": _memory_line(recipe, policy),
+        "memory": _memory_line(recipe, policy, activations),
         "guard": recipe.guard.action,
         "output": recipe.output,
     }
@@ -93,13 +95,13 @@ def _beta_rows(recipe: Recipe, policy: Policy, loss: Objective) -> Mapping[str, 
     return {"same beta": "; ".join(f"{row.value:.4g} as {name} ({row.explanation})" for name, row in same.items())}
 
 
-def _memory_line(recipe: Recipe, policy: Policy) -> str:
+def _memory_line(recipe: Recipe, policy: Policy, activations: str) -> str:
     weights = sum(p.numel() * p.element_size() for p in policy.module.parameters())
     trained = list(policy.trainable().values())
     extra = sum(p.numel() for p in trained) * (8 if recipe.train.ema_decay else 4)
     extra += state_bytes(recipe.train.optimizer, trained)
     device = next(policy.module.parameters()).device
     return (
-        f"{format_bytes(weights)} weights + {format_bytes(extra)} gradients, optimizer and average, and activations; "
+        f"{format_bytes(weights)} weights + {format_bytes(extra)} gradients, optimizer and average + {activations}; "
         f"{format_bytes(available_bytes(device))} free on {device}"
     )

@@ -17,6 +17,7 @@ from diffalign.training.report.trackers import check_trackers
 from diffalign.training.setup.batch_schedule import schedule_batches
 from diffalign.training.setup.bind_recipe import bind_recipe
 from diffalign.training.setup.build import build_run
+from diffalign.training.setup.estimate_activations import estimate_activations
 from diffalign.training.setup.open_accelerator_and_policy import open_accelerator, open_policy
 from diffalign.training.setup.prepare import prepare_run
 from diffalign.training.setup.resolve_mixed_precision import settle_precision
@@ -76,6 +77,7 @@ def open_run(
             processes=processes,
             micro=schedule.micro_batch,
             precision=precision.summary,
+            activations=estimate_activations(accelerator, model, bound, schedule),
             changes=data.changes,
         )
     )
