@@ -18,7 +18,7 @@ from diffalign.files.atomic import write_atomically
 from diffalign.latents import LATENTS
 from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
 from diffalign.training.loop import Result, train
-from diffalign.training.recipe.bind import bind_loss, pair_settings
+from diffalign.training.recipe.bind import bind_label, bind_loss, pair_settings
 from diffalign.training.recipe.load import Recipe
 from diffalign.training.recipe.model_kinds import model_kind
 from diffalign.training.storage.checkpoint_folder import complete_checkpoints
@@ -86,17 +86,20 @@ def read_cost(cost_file: Path, pairs: int) -> TrainingCost:
     """Reads what :func:`train_with_cost` wrote; nan if a call was killed between the last step and that."""
     if not cost_file.is_file():
         return TrainingCost(math.nan, pairs, 0, dict.fromkeys((*COUNT_NAMES, "forwards"), math.nan))
-    return TrainingCost(**json.loads(cost_file.read_text(encoding="utf-8")))
+    stored = json.loads(cost_file.read_text(encoding="utf-8"))
+    per_pair = {**dict.fromkeys(COUNT_NAMES, 0.0), **stored["per_pair"]}  # earlier versions counted fewer purposes
+    return TrainingCost(**{**stored, "per_pair": per_pair})
 
 
 def expected_forwards(recipe: Recipe, size: int | None = None) -> float:
     """Computes the expected F per pair of a recipe, without training.
 
-        F = candidates (3 + [reference] + inversion) + sampling,      guidance above 1 doubles sampling
+        F = candidates (3 + [reference] + inversion) + sampling + (noises - 1)(2 + inversion)
 
-    A round samples each pair once, so sampling costs less if a round is longer than the data set of ``size`` pairs. The
-    inversion is a mean over the levels drawn. Pairs without gradient cost less than computed here, and a stored
-    reference and cached latents are counted as if they were computed at every visit.
+    Guidance above 1 doubles sampling; ``noises`` are those of a gate that votes on several. A round samples each pair
+    once, so sampling costs less if a round is longer than the data set of ``size`` pairs. The inversion is a mean over
+    the levels drawn. Pairs without gradient cost less than computed here, and a stored reference and cached latents are
+    counted as if they were computed at every visit.
     """
     latents = recipe.model.latents
     bound = LATENTS[latents.name].bind(**latents.hyper)
@@ -115,4 +118,5 @@ def expected_forwards(recipe: Recipe, size: int | None = None) -> float:
         sampling = settings["steps"] * (2 if settings["guidance"] > 1 else 1)
         if size is not None:
             sampling *= min(1.0, size / (settings["every"] * recipe.train.batch_size))
-    return candidates * per_candidate + sampling
+    votes = (bind_label(recipe.labels)([]).gate_noises - 1) * (2 + inversion)
+    return candidates * per_candidate + sampling + votes

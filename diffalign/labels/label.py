@@ -38,6 +38,7 @@ class Label:
         gate: ``g``, None for 1, or a function that computes it, where it depends on the policy.
         relabels: Whether metrics swap pairs of negative scale.
         offset: ``o``, ``(B,)`` float64 or None for 0, in units of reward.
+        gate_noises: Number of noises over which the log-probabilities that the gate compares are averaged.
     """
 
     probability: Tensor
@@ -46,6 +47,7 @@ class Label:
     gate: Gate | None = None
     relabels: bool = False
     offset: Tensor | None = None
+    gate_noises: int = 1
 
     def __len__(self) -> int:
         return len(self.probability)

@@ -17,7 +17,9 @@ from diffalign.labels.label import Label
 from diffalign.losses.pair_logps import PairLogps
 
 
-def seppo_gate(pairs: Sequence[Pair], *, kind: Literal["sign", "indicator"] = "sign", tie: int = 0) -> Label:
+def seppo_gate(
+    pairs: Sequence[Pair], *, kind: Literal["sign", "indicator"] = "sign", tie: int = 0, noises: int = 1
+) -> Label:
     """SePPO's Anchor-based Adaptive Flipper: a gate on the rejected logratio, probability and weight 1.
 
         g_b = sign(R_w,b) = sign(-d_w,b),      L(R_w, g R_l);      indicator: 1 where R_w,b > 0, 0 otherwise
@@ -32,13 +34,17 @@ def seppo_gate(pairs: Sequence[Pair], *, kind: Literal["sign", "indicator"] = "s
         kind: Effect on the sample where the reference is ahead: "sign" learns from it, "indicator" drops it.
         tie: The gate of an exact tie: 0, the mathematical sign, learns from the chosen candidate only; 1 is the plain
             loss.
+        noises: N, the noises that vote: ``R_w`` is a mean over the pair's own draw and N - 1 further ones of level and
+            noise. 1 as published; each further one costs two forward passes of the chosen candidate.
 
     Raises:
-        ValueError: An unknown kind, or a tie other than 0 and 1.
+        ValueError: An unknown kind, a tie other than 0 and 1, or no noise.
 
     Facts: the gate reads the chosen candidate's log-probabilities only, carries no gradient and calls no network. Where
         it is 1 the loss is the plain one, bit for bit. At the first step policy and reference are equal, so all are
-        ties. The gate is an estimate from one noise draw: near a tie it is right little more often than a coin.
+        ties. The gate of one noise is an estimate: near a tie it is right little more often than a coin. Where ``R_w``
+        has the mean m and the deviation s over draws, the sign of a mean over N is right with probability
+        Phi(|m| sqrt(N) / s).
 
     Source: Zhang et al. 2024, SePPO (arXiv 2410.05255), the Anchor-based Adaptive Flipper. The paper compares both
         kinds and finds them nearly alike; it does not define the gate of a tie.
@@ -50,10 +56,15 @@ def seppo_gate(pairs: Sequence[Pair], *, kind: Literal["sign", "indicator"] = "s
     if tie not in (0, 1):
         raise ValueError(f"tie of the label 'seppo_gate' is the gate where neither model is ahead, 0 or 1; got {tie!r}")
 
+    if isinstance(noises, bool) or not isinstance(noises, int) or noises < 1:
+        raise ValueError(
+            f"noises of the label 'seppo_gate' is how many noises vote, a whole number of at least 1; got {noises!r}"
+        )
+
     def gate(logps: PairLogps) -> Tensor:
         logratio = logps.chosen_logratio.detach()
         gates = torch.sign(logratio) if kind == "sign" else (logratio > 0).to(logratio)
         return torch.where(logratio == 0, torch.full_like(gates, tie), gates)
 
     ones = torch.ones(len(pairs), dtype=torch.float64)
-    return Label(probability=ones, weight=ones, gate=gate)
+    return Label(probability=ones, weight=ones, gate=gate, gate_noises=noises)

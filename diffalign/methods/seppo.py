@@ -9,7 +9,8 @@ d = e_policy - e_reference,
 
 If the policy explains the winner better than the reference does (g = 1), the sample is pushed away, as in DPO;
 otherwise (g = -1) the reference seems the better model and its sample is learned. ``labels.kind: indicator`` drops such
-samples instead. At an exact tie, and so at the first update, only the winner has a gradient.
+samples instead. At an exact tie, and so at the first update, only the winner has a gradient. The vote is on one noise,
+as published; ``labels.noises: N`` lets it be on a mean of d_winner over N, at 2 (N - 1) forward passes more.
 
 No training code was released. Beta, learning rate and warm-up are Diffusion-DPO's here, and the sampler's settings are
 those of the paper's evaluation script. Winner and sample share their noise here, which the paper leaves open. A sample

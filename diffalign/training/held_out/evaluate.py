@@ -24,6 +24,7 @@ from diffalign.training.held_out.per_pair import PerPairMetrics
 from diffalign.training.recipe.schema import Data
 from diffalign.training.step.batch_order import Visit, micro_batches, process_share
 from diffalign.training.step.forward import in_microbatch_order, pair_logps
+from diffalign.training.step.gate_votes import with_gate_votes
 from diffalign.training.step.gradients import GradientComputer
 from diffalign.training.step.metrics import Metrics
 from diffalign.training.step.micro_batch_metrics import metric_rows
@@ -97,9 +98,9 @@ class HeldOut:
         numbers = run.batch_numbers(self.pairs, visits)
         local = process_share(visits, run.accelerator.process_index, run.accelerator.num_processes)
         for micro_batch in micro_batches(in_microbatch_order(run.policy, self.pairs, local), run.micro_batch_size):
-            pairs = [self.pairs[index] for index, _ in micro_batch]
-            logps, info = pair_logps(run, pairs, [visit for _, visit in micro_batch], numbers)
-            label = run.label(pairs)
+            pairs, visit_numbers = [self.pairs[index] for index, _ in micro_batch], [visit for _, visit in micro_batch]
+            label = with_gate_votes(run, run.label(pairs), pairs, visit_numbers)
+            logps, info = pair_logps(run, pairs, visit_numbers, numbers)
             labelled = swapped_by(logps, label)
             metrics.add(metric_rows(run.loss, labelled, expected_terms(run.loss, logps, label), info))
             per_pair.add([index for index, _ in micro_batch], labelled, label)

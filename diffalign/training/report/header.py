@@ -10,6 +10,7 @@ from diffalign.named_choice import Choice
 from diffalign.pairs.source import PairSource
 from diffalign.policies.policy import LatentPolicy, Policy
 from diffalign.training.optim.optimizer import learning_rate, state_bytes
+from diffalign.training.recipe.bind import bind_label
 from diffalign.training.recipe.schema import Recipe
 
 
@@ -34,6 +35,7 @@ def header(
         **policy.describe(),
         "data": "; ".join([data.summary(), *changes]),
         "method": f"{recipe.method or 'own choice'}: {_parts(recipe, loss)}",
+        **_gate_rows(recipe),
         "batch": batch_line(recipe, len(data), processes, micro),
         "optimizer": _optimizer_line(recipe),
         "precision": precision,
@@ -44,6 +46,21 @@ def header(
     }
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
+
+
+def _gate_rows(recipe: Recipe) -> Mapping[str, str]:
+    """Returns what a gate costs that votes on several noises."""
+    noises = bind_label(recipe.labels)([]).gate_noises
+    if noises == 1:
+        return {}
+    inverted = (
+        f" and {noises - 1} inversions"
+        if getattr(recipe.model, "latents", Choice(name="forward")).name != "forward"
+        else ""
+    )
+    return {
+        "gate": f"votes on means over {noises} noises: {2 * (noises - 1)} further forward passes{inverted} per pair"
+    }
 
 
 def batch_line(recipe: Recipe, pairs: int, processes: int, micro: int) -> str:

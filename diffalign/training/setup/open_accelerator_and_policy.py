@@ -18,6 +18,7 @@ from diffalign.training.recipe.schema import Recipe, Train
 from diffalign.training.rounds import check_lengths
 from diffalign.training.setup.bind_recipe import BoundRecipe
 from diffalign.training.step.fast_slow import FastSlow
+from diffalign.training.step.gate_votes import check_gate_votes
 from diffalign.training.storage.run_folder import RunFolder
 
 
@@ -92,6 +93,7 @@ def open_policy(recipe: Recipe, policy: Policy | None, bound: BoundRecipe, proce
     if recipe.data.latents is not None or recipe.data.eval_latents is not None:
         _check_kept_latents(bound, policy)
     fast_slow = _fast_slow(recipe.train, bound.loss, policy, processes)
+    check_gate_votes(bound.label([]), policy, fast_slow is not None)
     return OpenedModel(policy, policy.module, policy.trainable(), fast_slow)
 
 

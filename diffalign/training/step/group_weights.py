@@ -22,6 +22,7 @@ from diffalign.data.records.pair import Pair
 from diffalign.labels import Label, expected
 from diffalign.training.step.batch_order import Visit, micro_batches, process_share
 from diffalign.training.step.forward import BatchNumbers, ForwardContext, in_microbatch_order, pair_logps
+from diffalign.training.step.gate_votes import with_gate_votes
 
 
 def robust_weights(losses: Tensor, groups: Sequence[str], tau: float) -> dict[str, float]:
@@ -68,9 +69,11 @@ def group_weights(
     local_batch = process_share(batch, run.accelerator.process_index, run.accelerator.num_processes)
     for visits in micro_batches(in_microbatch_order(run.policy, pairs, local_batch), run.micro_batch_size):
         examples = [pairs[index] for index, _ in visits]
-        logps, _ = pair_logps(run, examples, [visit for _, visit in visits], numbers)
+        visit_numbers = [visit for _, visit in visits]
+        labelled = with_gate_votes(run, label(examples), examples, visit_numbers)
+        logps, _ = pair_logps(run, examples, visit_numbers, numbers)
         places = torch.tensor([place_of[visit] for visit in visits], device=device)
-        losses[places] = expected(run.loss, logps, label(examples)).to(losses)
+        losses[places] = expected(run.loss, logps, labelled).to(losses)
     if run.accelerator.num_processes > 1:
         losses = run.accelerator.reduce(losses, "sum")
     return robust_weights(losses, [pairs[index].group for index, _ in batch], tau)

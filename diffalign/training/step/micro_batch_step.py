@@ -15,6 +15,7 @@ from diffalign.losses import Objective, PairLogps
 from diffalign.training.step.batch_order import Visit
 from diffalign.training.step.fast_slow import FastSlow
 from diffalign.training.step.forward import BatchNumbers, ForwardContext, pair_logps
+from diffalign.training.step.gate_votes import with_gate_votes
 from diffalign.training.step.micro_batch_metrics import Rows, metric_rows
 
 Labeller = Callable[[Sequence[Pair]], Label]
@@ -67,9 +68,9 @@ def micro_batch_step(
         numbers: Numbers of the whole batch, where the loss needs any.
         group_factors: Factors on the losses of each group's pairs; None for 1.
     """
-    pairs = [run.pairs[index] for index, _ in visits]
-    logps, info = pair_logps(run, pairs, [visit for _, visit in visits], numbers)
-    label = _weighted_by_group(run.label(pairs), pairs, group_factors)
+    pairs, visit_numbers = [run.pairs[index] for index, _ in visits], [visit for _, visit in visits]
+    label = with_gate_votes(run, _weighted_by_group(run.label(pairs), pairs, group_factors), pairs, visit_numbers)
+    logps, info = pair_logps(run, pairs, visit_numbers, numbers)
     adapter_losses = None
     if run.fast_slow is None:
         loss = expected_terms(run.loss, logps, label)

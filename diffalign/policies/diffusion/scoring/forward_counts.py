@@ -1,6 +1,6 @@
 """Counts the forward passes of a denoiser: the cost of a method, on any machine.
 
-    F = reference + inversion + sampling + 3 policy
+    F = reference + inversion + sampling + no_grad + 3 policy
 
 in forward passes of one latent: a backward pass costs two. Activation checkpointing adds one ``policy``.
 """
@@ -8,6 +8,8 @@ in forward passes of one latent: a backward pass costs two. Activation checkpoin
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+
+import torch
 
 
 @dataclass
@@ -19,21 +21,31 @@ class ForwardCounts:
         reference: For the reference's log-probabilities.
         inversion: For inverting latents.
         sampling: For drawing samples; two per step and sample with guidance.
+        no_grad: Under the policy without a gradient: held-out pairs, baselines of a batch, further votes of a gate.
     """
 
     policy: int = 0
     reference: int = 0
     inversion: int = 0
     sampling: int = 0
+    no_grad: int = 0
+
+    def add_policy(self, latents: int) -> None:
+        """Counts latents that the policy evaluates, with a gradient or, within ``torch.no_grad``, without."""
+        if torch.is_grad_enabled():
+            self.policy += latents
+        else:
+            self.no_grad += latents
 
     @property
     def forwards(self) -> int:
         """The total in forward passes of one latent."""
-        return 3 * self.policy + self.reference + self.inversion + self.sampling
+        return 3 * self.policy + self.reference + self.inversion + self.sampling + self.no_grad
 
     def summary(self) -> str:
         """Returns one line."""
-        kinds = ", ".join(f"{count:,} {name}" for name, count in asdict(self).items() if count)
+        words = {"no_grad": "policy without a gradient"}
+        kinds = ", ".join(f"{count:,} {words.get(name, name)}" for name, count in asdict(self).items() if count)
         return f"latents evaluated: {kinds} ({self.forwards:,} forward passes; one with a gradient counts three)"
 
     def as_dict(self) -> dict[str, int]:

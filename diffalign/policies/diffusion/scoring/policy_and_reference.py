@@ -80,7 +80,7 @@ class PolicyAndReference:
     def policy_logps(self, encoded: EncodedImages, draw: Draw, second: SecondAdapter | None = None) -> BatchLogps:
         """Returns log-probabilities under the policy, or under its second adapter, with gradient."""
         inputs = self.inputs(encoded, draw)
-        self.forward_counts.policy += len(inputs.t)
+        self.forward_counts.add_policy(len(inputs.t))
         network = self._module() if second is None else second.network(unwrap(self._module()))
         output = self._family.call(network, inputs.x_t, inputs.time, inputs.conditioning, self.dtype)
         return self.denoiser.logps(output, inputs)
@@ -115,7 +115,7 @@ class PolicyAndReference:
             )
         inputs = self.inputs(encoded, draw)
         self.forward_counts.reference += len(inputs.t)
-        self.forward_counts.policy += len(inputs.t)
+        self.forward_counts.add_policy(len(inputs.t))
         arguments = inputs.x_t, inputs.time, inputs.conditioning, self.dtype
         with (
             torch.no_grad(),
