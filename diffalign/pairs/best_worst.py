@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffalign.data.records.conversation import Conversation, Text
+from diffalign.data.records.seeds import SEED
 from diffalign.data.storage.kept_latents import LATENTS
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.generate import generate
@@ -181,8 +182,8 @@ def _prompt_columns(prompt: Conversation) -> dict[str, Any]:
 
 
 def _pair_row(prompt: Text, best: ScoredSample, worst: ScoredSample) -> dict[str, Any]:
-    # The seeds as a list: numbers named after the two candidates are read as scores.
-    numbers = {"chosen_score": best.score, "rejected_score": worst.score, "seeds": [best.seed, worst.seed]}
+    numbers = {"chosen_score": best.score, "rejected_score": worst.score}
+    numbers |= {f"{SEED}_chosen": best.seed, f"{SEED}_rejected": worst.seed}
     chosen, rejected = best.content, worst.content
     if isinstance(prompt, Conversation):
         turn = lambda text: [{"role": "assistant", "content": text}]

@@ -73,8 +73,10 @@ def test_the_best_answer_is_preferred_to_the_worst(tmp_path):
         [win_rates(s)[k] for k in places] for s, places in (([0, -1, 0, 2], (3, 1)), ([-5, 0, 0.5, 0], (2, 0)))
     ]
     assert made_rows == [
-        {"prompt": "a", "chosen": " 3", "rejected": " 1", "chosen_score": 2.0, "rejected_score": -1.0, "seeds": [3, 1]},
-        {"prompt": "b", "chosen": " 6", "rejected": " 4", "chosen_score": 0.5, "rejected_score": -5.0, "seeds": [6, 4]},
+        {"prompt": "a", "chosen": " 3", "rejected": " 1", "chosen_score": 2.0, "rejected_score": -1.0, "seed_chosen": 3,
+         "seed_rejected": 1},
+        {"prompt": "b", "chosen": " 6", "rejected": " 4", "chosen_score": 0.5, "rejected_score": -5.0, "seed_chosen": 6,
+         "seed_rejected": 4},
     ]  # fmt: skip
     assert (made.pairs, made.tied, made.gap) == (2, 0, pytest.approx((3.0 + 5.5) / 2))
     assert "left out" not in made.summary()

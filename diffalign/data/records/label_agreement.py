@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from diffalign.data.records.pair import DISPUTED, TIE, Dropped, Pair
+from diffalign.data.records.seeds import SEED
 from diffalign.errors import DataError, near_miss
 
 RANKS = frozenset(("rank", "ranks", "ranking", "rankings", "place", "position"))
@@ -38,8 +39,10 @@ def score_gap(pair: Pair, name: str) -> float | None:
 
         gap = (chosen - rejected) * sign(probability - 1/2),   for ranks the other way round
 
-    None where a score is missing, or the label is a tie.
+    None where a score is missing, or the label is a tie; and for seeds, which are no scores.
     """
+    if name == SEED:
+        return None
     chosen, rejected = (pair.scores.get(role, {}).get(name) for role in ("chosen", "rejected"))
     if chosen is None or rejected is None or pair.rejected is None or pair.probability == 0.5:
         return None
