@@ -143,6 +143,12 @@ class BoundEstimator:
         changed = {name: value for name, value in self.settings.items() if (name, value) not in neutral.items()}
         return f"{self.name} {sorted(changed.items())}"
 
+    def __str__(self) -> str:
+        """Name, with the settings that are not the defaults: ``renoise (corrections 4)``."""
+        usual = self.estimator.bind().settings
+        changed = [f"{name} {_yaml(value)}" for name, value in self.settings.items() if value != usual[name]]
+        return f"{self.name} ({', '.join(changed)})" if changed else self.name
+
     def forward_counts(self, t: Tensor, schedule: Schedule) -> Tensor:
         """Returns the number of network evaluations per candidate at each level, ``(B,)`` long."""
         return self.estimator.forward_counts(t.cpu(), schedule.levels, self.settings)

@@ -26,6 +26,8 @@ from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.kept_latents import LatentSpace
 from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.losses.candidate_logps import CandidateLogps
+from diffalign.named_choice import Choice
+from diffalign.policies.latent_noise import LatentNoise
 from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.randomness import Draw
 from diffalign.sharing.card import Card
@@ -305,6 +307,27 @@ class SupportsTrialForward(Protocol):
             pairs: The batch. The function's tensors have the shapes of its tensors, but not always their values.
             needs: What the loss reads, see `Loss.needs`.
         """
+
+
+@runtime_checkable
+class SupportsNoiseProbe(Protocol):
+    """A policy whose noisy latents can be measured on a few pairs. A probe changes nothing and keeps nothing."""
+
+    @property
+    def inverts(self) -> bool:
+        """Whether candidates are scored at latents that a network finds; otherwise their noise is plain noise."""
+
+    def latent_noise(self, pairs: Sequence[Pair], latents: Choice | None = None, batch: int = 8) -> LatentNoise:
+        """Returns the rms of the latents' noise by level, and its cosine with the noise of seeds.
+
+        Args:
+            pairs: A few pairs, with answers for the same roles.
+            latents: How the latents are found; None: as in training.
+            batch: Pairs at a time.
+        """
+
+    def forward_errors(self, pairs: Sequence[Pair], batch: int = 8) -> list[float]:
+        """Returns each pair's mean error under the policy at forward latents, the same levels and noises each time."""
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ from diffalign.policies.policy import (
     LatentPolicy,
     Policy,
     SupportsContentDegree,
+    SupportsNoiseProbe,
     SupportsSteps,
     no_progress,
 )
@@ -27,7 +28,7 @@ from tests.tiny_text import chat_pairs, text_pairs, tiny_llm
 from tests.training.toy import ToyPolicy, toy_pairs
 
 ADAPTER = AdapterConfig(rank=4)
-ABILITIES = {"image": {LatentPolicy}, "text": {SupportsSteps, SupportsContentDegree}}
+ABILITIES = {"image": {LatentPolicy, SupportsNoiseProbe}, "text": {SupportsSteps, SupportsContentDegree}}
 """The optional protocols that a policy implements, by its medium."""
 
 

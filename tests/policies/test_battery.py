@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from diffalign.errors import ConfigError
-from diffalign.policies.policy import LatentPolicy, Policy, SupportsContentDegree, SupportsSteps
+from diffalign.policies.policy import LatentPolicy, Policy, SupportsContentDegree, SupportsNoiseProbe, SupportsSteps
 from tests.policies.cases import ABILITIES, close, numbers, total
 from tests.policies.conftest import draw_for, shake
 
-OPTIONAL = (LatentPolicy, SupportsSteps, SupportsContentDegree)
+OPTIONAL = (LatentPolicy, SupportsNoiseProbe, SupportsSteps, SupportsContentDegree)
 
 
 def parameters_of(function):

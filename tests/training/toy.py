@@ -27,6 +27,7 @@ from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.errors import UserError
 from diffalign.losses.candidate_logps import CandidateLogps
 from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
+from diffalign.policies.latent_noise import LatentNoise
 from diffalign.policies.module_utils import unwrap
 from diffalign.policies.policy import BatchLogps, no_progress
 from diffalign.policies.second_adapter import SecondAdapter
@@ -169,6 +170,17 @@ class ToyPolicy:
             sides.append([CandidateLogps(part.sum(1), parts=part) for part in parts.unbind(1)])
         sides[0] = [replace(one, divergence=gap) for one, gap in zip(sides[0], divergence.unbind(1), strict=True)]
         return tuple(BatchLogps(tuple(side), {"level": level}) for side in sides)
+
+    inverts = False
+
+    def latent_noise(self, pairs, latents=None, batch=8) -> LatentNoise:
+        return LatentNoise("forward", {0: 1.0}, len(pairs), 0)
+
+    def forward_errors(self, pairs, batch=8) -> list[float]:
+        draw = Draw(0, tuple(pair.id for pair in pairs), (-1,) * len(pairs))
+        with torch.no_grad():
+            scored = self._scored(self._bare(), self.encode(pairs), draw)
+        return (-2.0 * torch.stack([candidate.logps for candidate in scored.candidates]).mean(0)).tolist()
 
     def set_reference(self, state) -> None:
         self.reference_change, self.reference_kind = state["change"].clone(), "earlier"

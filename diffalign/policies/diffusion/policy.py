@@ -18,10 +18,13 @@ from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.errors import ConfigError
 from diffalign.files.atomic import replace_folder
+from diffalign.latents import LATENTS
+from diffalign.named_choice import Choice, bind_name
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.encoding.check_kept_latents import check_kept_latents
 from diffalign.policies.diffusion.encoding.encode import CachedEncoder
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
+from diffalign.policies.diffusion.noise_probe import NoiseProbe
 from diffalign.policies.diffusion.sampling.candidates import make_candidates
 from diffalign.policies.diffusion.sampling.sample import decode_samples, sample
 from diffalign.policies.diffusion.scoring.batch import candidates_of, encode_image_pairs
@@ -30,6 +33,7 @@ from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
 from diffalign.policies.diffusion.scoring.policy_and_reference import PolicyAndReference
 from diffalign.policies.diffusion.scoring.position_masks import check_masks
 from diffalign.policies.diffusion.scoring.trial_inputs import trial_inputs
+from diffalign.policies.latent_noise import LatentNoise
 from diffalign.policies.module_utils import unwrap, weights_digest
 from diffalign.policies.policy import BatchLogps, Card, Plan, Progress, no_progress
 from diffalign.policies.second_adapter import SecondAdapter
@@ -88,6 +92,7 @@ class ImagePolicy:
             self.fingerprint(),
             load_base,
         )
+        self._probe = NoiseProbe(self._policy_and_reference, self.encode)
 
     @property
     def forward_counts(self) -> ForwardCounts:
@@ -232,6 +237,22 @@ class ImagePolicy:
         ``folder``; otherwise as :meth:`prepare_reference`. After a kill, call it again with the same weights.
         """
         return self._policy_and_reference.refresh_latents(pairs, plan, seed, folder, number, batch, progress)
+
+    @property
+    def inverts(self) -> bool:
+        """Whether candidates are scored at latents that a network finds."""
+        return self._denoiser.estimate.needs_network
+
+    def latent_noise(self, pairs: Sequence[Pair], latents: Choice | None = None, batch: int = 8) -> LatentNoise:
+        """Returns the noise that the latents of a few pairs hold; see `noise_probe`."""
+        estimate = None
+        if latents is not None:
+            estimate = LATENTS[bind_name("latents", latents.name, LATENTS)].bind(**latents.hyper)
+        return self._probe.latent_noise(pairs, estimate, batch)
+
+    def forward_errors(self, pairs: Sequence[Pair], batch: int = 8) -> list[float]:
+        """Returns the errors at forward latents of a few pairs; see `noise_probe`."""
+        return self._probe.forward_errors(pairs, batch)
 
     def set_reference(self, state: Mapping[str, Tensor]) -> None:
         """Makes the network with these trainable tensors the reference from now on. Raises ConfigError where its errors

@@ -121,7 +121,12 @@ class Denoiser:
     reduction: Literal["mean", "sum"] = "mean"
 
     def build_inputs(
-        self, encoded: EncodedImages, draw: Draw, call: NetworkCall, stored: tuple[Tensor, Tensor] | None = None
+        self,
+        encoded: EncodedImages,
+        draw: Draw,
+        call: NetworkCall,
+        stored: tuple[Tensor, Tensor] | None = None,
+        levels: Tensor | None = None,
     ) -> DenoiserInputs:
         """Draws everything that is random about a batch, and computes the latents at which it is scored.
 
@@ -130,11 +135,14 @@ class Denoiser:
             draw: Its randomness.
             call: The network that an inversion follows.
             stored: ``(x_t, target)``, each ``(nB, C, ...)``, where they were computed before.
+            levels: ``(B,)`` long, instead of levels that are drawn.
         """
         count = encoded.mean.shape[1]
         device = encoded.mean.device
         conditioning = self.condition(encoded, draw)
-        t = timesteps(draw, self.schedule, self.low, self.high, self.listed).to(device).repeat(count)
+        if levels is None:
+            levels = timesteps(draw, self.schedule, self.low, self.high, self.listed)
+        t = levels.to(device).repeat(count)
         if stored is not None:
             return DenoiserInputs(stored[0], t, self.schedule.model_time(t), stored[1], conditioning, count)
         x0 = self.clean(encoded, draw)
@@ -192,8 +200,18 @@ class Denoiser:
 
         It is 1 for noise. Less means that the latents hold less noise than the network expects at their level.
         """
-        tau = self.schedule.to_epsilon(inputs.target.detach(), inputs.x_t.detach(), inputs.t)
-        return rms(tau.float()).view(inputs.candidates, -1).mean(0)
+        return rms(self.tau(inputs)).view(inputs.candidates, -1).mean(0)
+
+    def tau(self, inputs: DenoiserInputs) -> Tensor:
+        """Returns the noise ``tau`` of ``x_t = a_t x0 + s_t tau``, ``(nB, C, ...)`` float32, without gradient."""
+        return self.schedule.to_epsilon(inputs.target.detach(), inputs.x_t.detach(), inputs.t).float()
+
+    def spread_levels(self, count: int) -> list[int]:
+        """Returns ``count`` levels at the middles of as many equal parts of those that are drawn from, rising."""
+        drawn = sorted(set(self.listed)) or range(
+            self.low, self.schedule.informative if self.high is None else self.high
+        )
+        return [drawn[(2 * k + 1) * len(drawn) // (2 * count)] for k in range(count)]
 
     def part_errors(self, output: Tensor, target: Tensor, mirrored: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         """Returns half the squared difference of two outputs ``(nB, C, ...)`` at each position, ``(B, N)`` for each

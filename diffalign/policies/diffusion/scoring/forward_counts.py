@@ -1,6 +1,6 @@
 """Counts the forward passes of a denoiser: the cost of a method, on any machine.
 
-    F = reference + inversion + sampling + no_grad + 3 policy
+    F = reference + inversion + sampling + no_grad + probe + 3 policy
 
 in forward passes of one latent: a backward pass costs two. Activation checkpointing adds one ``policy``.
 """
@@ -22,6 +22,7 @@ class ForwardCounts:
         inversion: For inverting latents.
         sampling: For drawing samples; two per step and sample with guidance.
         no_grad: Under the policy without a gradient: held-out pairs, baselines of a batch, further votes of a gate.
+        probe: For measuring the noise of latents and the error under forward noising, see `noise_probe`.
     """
 
     policy: int = 0
@@ -29,6 +30,7 @@ class ForwardCounts:
     inversion: int = 0
     sampling: int = 0
     no_grad: int = 0
+    probe: int = 0
 
     def add_policy(self, latents: int) -> None:
         """Counts latents that the policy evaluates, with a gradient or, within ``torch.no_grad``, without."""
@@ -37,10 +39,14 @@ class ForwardCounts:
         else:
             self.no_grad += latents
 
+    def add(self, purpose: str, count: int) -> None:
+        """Adds evaluations under the name of their purpose."""
+        setattr(self, purpose, getattr(self, purpose) + count)
+
     @property
     def forwards(self) -> int:
         """The total in forward passes of one latent."""
-        return 3 * self.policy + self.reference + self.inversion + self.sampling + self.no_grad
+        return 3 * self.policy + self.reference + self.inversion + self.sampling + self.no_grad + self.probe
 
     def summary(self) -> str:
         """Returns one line."""

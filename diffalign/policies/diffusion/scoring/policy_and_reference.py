@@ -76,6 +76,7 @@ class PolicyAndReference:
         self._reference_changes = 0
         self._errors = StoredErrors(self._cache("errors")) if self.reference_kind == "stored" else None
         self._noisy_inputs = self._make_noisy_inputs()
+        self.probe = self._without_gradient(lambda: nullcontext(unwrap(self._module())), "probe")
 
     def policy_logps(self, encoded: EncodedImages, draw: Draw, second: SecondAdapter | None = None) -> BatchLogps:
         """Returns log-probabilities under the policy, or under its second adapter, with gradient."""
@@ -223,16 +224,18 @@ class PolicyAndReference:
         latents = self._config.latents
         stored = StoredLatents(self._cache("latents")) if latents.store else None
         if latents.inverter == "reference":
-            inverter = self._inverter(lambda: self.reference.network())
+            inverter = self._without_gradient(lambda: self.reference.network())
             return NoisyInputs(self.denoiser, inverter, lambda: self._reference_changes, stored)
-        inverter = self._inverter(lambda: nullcontext(unwrap(self._module())))
+        inverter = self._without_gradient(lambda: nullcontext(unwrap(self._module())))
         return NoisyInputs(self.denoiser, inverter, WriteCounter(self._trainable.values()), stored)
 
-    def _inverter(self, network: Callable[[], AbstractContextManager[nn.Module]]) -> NetworkCall:
-        """Returns calls of a network without a gradient and with float32 outputs; they are counted as inversions."""
+    def _without_gradient(
+        self, network: Callable[[], AbstractContextManager[nn.Module]], purpose: str = "inversion"
+    ) -> NetworkCall:
+        """Returns calls of a network without a gradient and with float32 outputs, counted under their purpose."""
 
         def call(x_t: Tensor, time: Tensor, conditioning: Mapping[str, Tensor]) -> Tensor:
-            self.forward_counts.inversion += len(x_t)
+            self.forward_counts.add(purpose, len(x_t))
             with torch.no_grad(), without_cast_cache(x_t.device), network() as module:
                 return self._family.call(module, x_t, time, conditioning, self.dtype).float()
 
