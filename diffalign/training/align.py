@@ -138,7 +138,7 @@ def _compare_and_report(recipe: Recipe, result: Result, prompts: list[str], judg
         result.output,
         comparison=comparison,
         metrics=metrics,
-        header={**dump(result.recipe), **_data_changes(result)},
+        header={**dump(result.recipe), **_data_changes(result), **_noise(result)},
         health=result.summary,
         preview_curve=preview_curve,
     )
@@ -181,6 +181,11 @@ def _card(result: Result, comparison: Comparison | None, held_out: Sequence[Agre
 def _data_changes(result: Result) -> dict[str, str]:
     """Returns a row that says how the data changed while the run was stopped; none where it did not."""
     return {"data changed": "; ".join(result.data_changes)} if result.data_changes else {}
+
+
+def _noise(result: Result) -> dict[str, str]:
+    """Returns a row on the noise of inverted latents before training; none where latents are not inverted."""
+    return {"noise before training": result.noise.summary()} if result.noise is not None else {}
 
 
 def _interval(share: Share | WinRate) -> str:

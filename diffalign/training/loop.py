@@ -16,6 +16,7 @@ from diffalign.devices.out_of_memory import explain_out_of_memory, is_out_of_mem
 from diffalign.errors import RunError
 from diffalign.files.write_errors import explain_write_errors
 from diffalign.pairs.dataset import DatasetPairs
+from diffalign.policies.latent_noise import LatentNoise
 from diffalign.policies.policy import Policy
 from diffalign.training.ending import explain_end, saved_when_stopped
 from diffalign.training.export import export
@@ -46,6 +47,7 @@ class Result:
         steps: Optimizer steps done.
         metrics: The last record of ``metrics.jsonl``.
         summary: Sentences about the curves.
+        noise: The noise of the inverted latents before training; None: there are none, or nothing was trained.
         data_changes: How the data changed while the run was stopped, each a sentence.
         policy: The trained policy, its network unwrapped.
         recipe: The recipe as it was followed: with the precision that ``auto`` became.
@@ -59,6 +61,7 @@ class Result:
     policy: Policy
     recipe: Recipe
     data_changes: tuple[str, ...] = ()
+    noise: LatentNoise | None = None
 
 
 def train(
@@ -217,6 +220,9 @@ def log_metrics(run: Run, stats: StepStats, rate: float) -> None:
         advice = f"Type: --resume --set train.micro_batch_size={half}"
         with run.fast_activated(), explain_out_of_memory("held-out pairs are evaluated", advice):
             record |= run.held_out.evaluate(run.gradient_computer, run.reduce)
+    if run.noise is not None:
+        with run.fast_activated(), explain_out_of_memory("the error under forward noising is measured", GO_ON):
+            record |= run.noise.measure()
     run.logged_step = run.step
     record |= run.speed()
     if run.is_main:
@@ -284,5 +290,5 @@ def finish(run: Run, stop: StopSignals) -> Result:
     if run.gradient_computer.fast_slow is not None:
         run.gradient_computer.fast_slow.commit()
     metrics = records[-1] if records else {}
-    changes = run.trained_on.changes
-    return Result(run.output.folder, artifact, run.step, metrics, summary, run.policy, run.recipe, changes)
+    changes, noise = run.trained_on.changes, run.noise.before if run.noise is not None else None
+    return Result(run.output.folder, artifact, run.step, metrics, summary, run.policy, run.recipe, changes, noise)

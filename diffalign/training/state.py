@@ -20,6 +20,7 @@ from diffalign.training.optim.ema import Ema
 from diffalign.training.optim.optimizer_state import flatten, restore
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.health import Health
+from diffalign.training.report.noise_watch import NoiseWatch
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.report.trackers import MetricsFile
 from diffalign.training.rounds import Rounds
@@ -60,6 +61,7 @@ class Run:
         held_out: The held-out pairs; None: the recipe names none.
         rounds: What is renewed every so many steps.
         trained_on: The data of the run, by content, and how it changed.
+        noise: Follows the noise of inverted latents; None: there are none, or this process does not log.
         step: Number of optimizer steps done.
         rollbacks: Number of times that the weights went back to a checkpoint.
         logged_step: The step of the last log line.
@@ -87,6 +89,7 @@ class Run:
     held_out: HeldOut | None
     rounds: Rounds
     trained_on: TrainedOn
+    noise: NoiseWatch | None = None
     step: int = 0
     rollbacks: int = 0
     logged_step: int = 0

@@ -101,6 +101,13 @@ _CHART_SPECS = (
         "Below 0 the model predicts better than its reference. Healthy: chosen below rejected and not far above 0.",
         0.0,
     ),
+    _ChartSpec(
+        "Error change under forward noising",
+        (("forward/error_change", "error"),),
+        "Mean error of the same pairs under the same plain noise, minus that before training. Healthy: not above 0. "
+        "If it rises while both errors at the inverted latents fall, the model learns to predict less noise.",
+        0.0,
+    ),
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from diffalign.evaluation.compare.best_of import best_of_curve
 from diffalign.evaluation.compare.preview_curve import PreviewCurve
 from diffalign.evaluation.compare.result import Comparison
+from diffalign.evaluation.report.noise_chart import noise_chart
 from diffalign.evaluation.report.plot_preview_curve import preview_curve_chart
 from diffalign.evaluation.report.sheet import Example, examples
 from diffalign.evaluation.report.training_curves import charts, read_metrics
@@ -56,6 +57,7 @@ def write_report(
     numbers = held_out_numbers(rows)
     best = best_of_curve(comparison) if comparison is not None else None
     drawn = ([preview_curve_chart(preview_curve)] if preview_curve is not None else []) + charts(rows)
+    drawn += [chart for chart in [noise_chart(rows)] if chart is not None]
     shown = examples(comparison) if images is None and comparison is not None else list(images or ())
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

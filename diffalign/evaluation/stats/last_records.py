@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ WINDOW = 10
 ENOUGH_PAIRS = 30
 """Pairs below which an accuracy allows no verdict, however good or bad it looks."""
 ACCURACY, PAIRS = "accuracy/level_", "pairs/level_"
+NOISE = "noise/level_"
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,17 @@ def accuracy_by_level(records: Sequence[Mapping[str, Any]]) -> list[LevelAccurac
         elif rates:
             found.append(LevelAccuracy(name, sum(rates) / len(rates), None))
     return found
+
+
+def noise_by_level(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Returns the rms of the inverted latents' noise in each range of levels, a mean over the last :data:`WINDOW`
+    records.
+    """
+    last = records[-WINDOW:]
+    names = sorted({name.removeprefix(NOISE) for record in last for name in record if name.startswith(NOISE)})
+    values = {name: [float(row[NOISE + name]) for row in last if _is_finite(row.get(NOISE + name))] for name in names}
+    return {name: sum(found) / len(found) for name, found in values.items() if found}
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diffalign.evaluation.stats.last_records import WINDOW, accuracy_by_level
+from diffalign.policies.latent_noise import LOW_RMS, MENDS
 from diffalign.training.report.trends import Mean, Record, change
 
-UNIT_NOISE = 0.8
-"""Latents whose noise has a smaller rms than this hold clearly less noise than the network expects."""
 UNMOVED = 0.02
 """A mean |reward margin| below this has not moved: the loss is within 1 % of its value at zero."""
+RISEN = 0.001
+"""A rise of the error under forward noising counts from this share of the base's error on."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Finding:
 
     Args:
         name: Short and stable: ``both_worse``, ``displaced``, ``saturated``, ``still``, ``levels``, ``wrong_way``,
-            ``noise_deficit``, ``learning``.
+            ``noise_deficit``, ``less_noise``, ``learning``.
         state: "good", "note" or "alarm".
         text: The observation, its meaning, and advice.
     """
@@ -150,15 +151,34 @@ def _levels(records: Sequence[Record], beta: float, rate: float) -> Finding | No
 
 def _noise_deficit(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
     size = Mean.of(records, "noise/rms")
-    if not size.value < UNIT_NOISE:
+    if not size.value < LOW_RMS:
         return None
     return Finding(
         "noise_deficit",
         "alarm",
         f"The inverted latents hold less noise than their levels say (rms {size.value:.2f}, where noise has 1): both "
         "candidates of a pair teach the network to predict less noise, which has nothing to do with the preference. "
-        "See noise/level_* for the levels. Correct the steps (latents renoise with corrections: 4), fill the noise up "
-        "(unit_noise: fill), or begin at a noisy latent (start: 60).",
+        f"See noise/level_* for the levels. {MENDS}",
+    )
+
+
+def _less_noise(records: Sequence[Record], beta: float, rate: float) -> Finding | None:
+    """Compares errors at the inverted latents with those under forward noising, which samplers meet."""
+    chosen, rejected = (Mean.of(records, f"error/{side}_change") for side in ("chosen", "rejected"))
+    rise, spread, error = (
+        Mean.of(records, f"forward/{name}").value for name in ("error_change", "error_change_se", "error")
+    )
+    base = error - rise
+    # The same latents in every record: the spread of the change over pairs counts, not that over records.
+    if not (chosen.below(0.0) and rejected.below(0.0) and rise > max(RISEN * base, 2 * spread)):
+        return None
+    return Finding(
+        "less_noise",
+        "alarm",
+        f"The model learns to predict less noise, not what is preferred: at the inverted latents the errors of both "
+        f"candidates fall ({chosen.value:+.3g} chosen, {rejected.value:+.3g} rejected), while the error under forward "
+        f"noising rises ({rise:+.3g}, {rise / base:.1%} of the base's), so samples gain grain. Take an "
+        f"earlier checkpoint, and mend the latents. {MENDS}",
     )
 
 
@@ -192,7 +212,16 @@ def _near_zero(records: Sequence[Record]) -> str:
 
 
 Check = Callable[[Sequence[Record], float, float], Finding | None]
-CHECKS: tuple[Check, ...] = (_learning, _both_worse, _noise_deficit, _saturated, _still, _wrong_way, _levels)
+CHECKS: tuple[Check, ...] = (
+    _learning,
+    _both_worse,
+    _noise_deficit,
+    _less_noise,
+    _saturated,
+    _still,
+    _wrong_way,
+    _levels,
+)
 
 
 def suggested_beta(beta: float, margin_size: float) -> float:

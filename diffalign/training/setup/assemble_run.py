@@ -12,6 +12,7 @@ from diffalign.policies.policy import Policy
 from diffalign.training.processes import from_main
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.header import header
+from diffalign.training.report.noise_watch import NoiseWatch
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.report.trackers import check_trackers
 from diffalign.training.setup.batch_schedule import schedule_batches
@@ -88,9 +89,13 @@ def open_run(
         report.say(f"notice: {beside}")
     if precision.warning:
         report.say(f"warning: {precision.warning}")
+    noise = None
     if not check_only:
         prepare_run(recipe, accelerator, model, bound, schedule, output, report)
-    run = build_run(recipe, accelerator, model, bound, schedule, output, report, data)
+        noise = NoiseWatch.begin(model.policy, accelerator, bound.source.pairs, schedule.micro_batch)
+    for line in noise.lines() if noise is not None else ():
+        report.say(line)
+    run = build_run(recipe, accelerator, model, bound, schedule, output, report, data, noise)
     if recipe.log.trackers and not check_only:
         settings = {key: value if isinstance(value, PLAIN) else str(value) for key, value in flat(dump(recipe)).items()}
         accelerator.init_trackers("diffalign", config=settings)

@@ -9,6 +9,7 @@ from diffalign.training.optim.ema import Ema
 from diffalign.training.optim.optimizer import learning_rate, make_optimizer
 from diffalign.training.recipe.schema import Recipe, Train
 from diffalign.training.report.health import Health
+from diffalign.training.report.noise_watch import NoiseWatch
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.report.trackers import MetricsFile
 from diffalign.training.rounds import Rounds
@@ -33,6 +34,7 @@ def build_run(
     output: RunFolder,
     report: ProgressReport,
     data: TrainedOn,
+    noise: NoiseWatch | None = None,
 ) -> Run:
     """Returns the run, before its first step."""
     train, loss = recipe.train, bound.loss
@@ -86,6 +88,7 @@ def build_run(
         held_out=bound.held_out,
         rounds=rounds,
         trained_on=data,
+        noise=noise,
     )
 
 

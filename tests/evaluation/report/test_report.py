@@ -15,7 +15,7 @@ from diffalign.evaluation.report.training_curves import charts, read_metrics
 from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
 from diffalign.evaluation.samples.medium import data_uri
-from diffalign.evaluation.stats.last_records import accuracy_by_level
+from diffalign.evaluation.stats.last_records import accuracy_by_level, noise_by_level
 from tests.evaluation.fakes import PlainPolicy, RedHit, Redness
 
 NASTY = "<script>alert('x')</script> & \"quotes\" {{ 7*7 }}"
@@ -232,3 +232,21 @@ def test_the_verdict_mentions_lost_diversity_and_single_seeds(tmp_path):
     held = {"a": (Redness(), "held-out")}
     assert "diversity fell by 100 %" in " ".join(made(tmp_path / "a", Narrow(), held).sentences)
     assert "two seeds or more" in " ".join(made(tmp_path / "b", PlainPolicy(), held, seeds=[0]).sentences)
+
+
+def test_a_run_at_inverted_latents_shows_their_noise_and_what_mends_a_lack_of_it(tmp_path):
+    low = {"noise/level_0.0-0.2": 0.4, "noise/level_0.8-1.0": 0.9, "forward/error_change": 0.01}
+    _, page = page_of(tmp_path, metrics=rows(**low))
+    shown = " ".join(" ".join(page.text).split())
+    assert "Noise of the inverted latents" in shown and "0.40" in shown and "unit_noise: fill" in shown
+    assert "Error change under forward noising" in shown
+    _, page = page_of(tmp_path, metrics=rows(**{"noise/level_0.0-0.2": 0.95}))
+    assert "unit_noise" not in " ".join(page.text)
+    _, page = page_of(tmp_path, metrics=rows())
+    assert "inverted" not in " ".join(page.text)
+
+
+def test_the_noise_by_level_is_a_mean_over_the_last_records_without_broken_values():
+    records = [{"noise/level_0.2-0.4": value} for value in (9.0, *[0.5] * 8, 0.7, math.nan)]
+    assert noise_by_level(records) == {"0.2-0.4": pytest.approx((8 * 0.5 + 0.7) / 9)}
+    assert noise_by_level([{"loss": 1.0}]) == {}

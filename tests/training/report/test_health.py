@@ -1,6 +1,7 @@
 """Each diagnosis, on curves made for it; and none of the others."""
 
 import random
+import re
 
 import pytest
 
@@ -22,6 +23,8 @@ def curve(
     levels=None,
     pairs=40,
     rms=None,
+    forward=None,
+    spread=1e-5,
 ):
     """Records that ramp from nothing to the given values over their first half."""
     luck = random.Random(0)
@@ -44,6 +47,10 @@ def curve(
             record[f"pairs/level_{name}"] = pairs
         if rms is not None:
             record["noise/rms"] = rms + luck.gauss(0, 0.01)
+        if forward is not None:
+            record["forward/error_change"] = ramp * forward
+            record["forward/error"] = 0.1 + ramp * forward
+            record["forward/error_change_se"] = spread
         records.append(record)
     return records
 
@@ -63,6 +70,22 @@ CASES = {
     ),
     "noise_deficit": (curve(chosen=0.3, rejected=-0.3, accuracy=0.7, size=0.8, rms=0.6), {"learning", "noise_deficit"}),
     "unit_noise": (curve(chosen=0.3, rejected=-0.3, accuracy=0.7, size=0.8, rms=0.95), {"learning"}),
+    "less_noise": (
+        curve(chosen=0.6, rejected=0.4, accuracy=0.7, size=0.8, forward=1e-3),
+        {"learning", "less_noise"},
+    ),
+    "only_the_chosen_error_falls": (
+        curve(chosen=0.3, rejected=-0.3, accuracy=0.7, size=0.8, forward=1e-3),
+        {"learning"},
+    ),
+    "the_forward_error_falls_too": (
+        curve(chosen=0.6, rejected=0.4, accuracy=0.7, size=0.8, forward=-1e-3),
+        {"learning"},
+    ),
+    "the_forward_error_rises_within_its_spread": (
+        curve(chosen=0.6, rejected=0.4, accuracy=0.7, size=0.8, forward=1e-3, spread=6e-4),
+        {"learning"},
+    ),
     "noise": (curve(chosen=0.0, rejected=0.0, size=0.5, noise=0.3), set()),
 }
 
@@ -71,6 +94,14 @@ CASES = {
 def test_each_curve_gets_its_diagnosis_and_no_other(case):
     records, expected = CASES[case]
     assert {finding.name for finding in diagnose(records, **HOW)} == expected
+
+
+def test_a_model_that_learns_less_noise_is_named_with_its_numbers_and_what_mends_it():
+    text = next(f.text for f in diagnose(CASES["less_noise"][0], **HOW) if f.name == "less_noise")
+    assert re.search(r"-0\.001\d* chosen, -0\.000\d+ rejected", text) and re.search(
+        r"\+0\.0\d+, 1\.\d% of the base's", text
+    )
+    assert "unit_noise: fill" in text and "start: 60" in text and "earlier checkpoint" in text
 
 
 def test_levels_are_named():
