@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from diffalign.cli.app import data_app
-from diffalign.cli.options import Format, FormatOptions, Source, Split, parse_format_options
+from diffalign.cli.options import Format, FormatOptions, ModelSettings, Source, Split, parse_format_options
+from diffalign.errors import UserError
 
 
 @data_app.command("check")
@@ -21,16 +22,40 @@ def check(
     resolution: Annotated[
         int, typer.Option(help="Resolution in pixels below which images are reported; 0 disables it.")
     ] = 0,
+    model: Annotated[
+        str, typer.Option(help="An image model; the noise of its inverted latents of these images is measured.")
+    ] = "",
+    method: Annotated[
+        list[str],
+        typer.Option(help="Method whose latents --model measures; by default ddim_inpo and smpo. Repeatable."),
+    ] = [],  # noqa: B006
+    latents: Annotated[
+        list[str],
+        typer.Option(
+            help="Latents that --model measures, NAME or NAME,KEY=VALUE,...: renoise,corrections=4. Repeatable."
+        ),
+    ] = [],  # noqa: B006
+    model_pairs: Annotated[int, typer.Option(help="Number of pairs that --model measures.", min=1)] = 8,
+    model_setting: ModelSettings = [],  # noqa: B006
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
 ) -> None:
-    """Report ties, unreadable files, duplicates, sizes, leaks, and the rows that will be dropped with their reasons."""
+    """Report ties, unreadable files, duplicates, sizes, leaks, and the rows that will be dropped with their reasons.
+
+    With --model also how much noise the latents hold that an inverting method would train on.
+    """
     from rich.console import Console
 
     from diffalign.data.check.run import check_pairs
     from diffalign.data.readers import read_pairs
 
+    if not model and (method or latents or model_setting):
+        raise UserError("--method, --latents and --model-setting say what --model measures. Name it: --model FOLDER")
     pairs = read_pairs(source, format=format_, split=split, **parse_format_options(option))
     other_pairs = read_pairs(against, split=against_split) if against else None
     report = check_pairs(pairs, against=other_pairs, resolution=resolution or None)
+    if model:
+        from diffalign.cli.data.latent_noise import add_latent_noise
+
+        report = add_latent_noise(report, pairs, model, model_setting, method, latents, model_pairs)
     Console().print(report)
     raise typer.Exit(report.exit_code(strict=strict))

@@ -69,7 +69,9 @@ class CheckReport:
     def render(self) -> str:
         """Returns the report as plain text."""
         width = max(map(len, self.facts), default=0)
-        lines = [f"{name:<{width}}  {value}" for name, value in self.facts.items()]
+        lines = [
+            f"{name:<{width}}  {value}".replace("\n", "\n" + " " * (width + 2)) for name, value in self.facts.items()
+        ]
         for finding in self.sorted():
             count = f" ({finding.count:,})" if finding.count else ""
             lines += ["", f"{finding.severity.upper()}: {finding.what}{count}"]
