@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import torch
 
-from diffalign.errors import ConfigError, UserError
+from diffalign.data.storage.kept_latents import write_latents
+from diffalign.errors import ConfigError, DataError, UserError
+from diffalign.policies.diffusion.load import AdapterConfig, ModelConfig, load_policy
 from tests.cli.test_commands import call
 from tests.tiny import tiny_pairs, tiny_sd
 from tests.tiny_text import tiny_llm
@@ -42,25 +45,42 @@ def test_without_more_options_the_inversions_of_the_published_methods_are_measur
 
 
 def test_the_latents_that_are_named_are_measured_and_a_lack_of_noise_is_a_warning_with_its_fix(place):
-    named = [part for text in ("steps=2", "unit_noise=rescale") for part in ("--latents", f"ddim_inversion,{text}")]
+    named = [part for text in ("steps=2", "unit_noise=rescale") for part in ("--inversion", f"ddim_inversion,{text}")]
     options = ("--model-pairs", 2, *named)
     shown = check(place, *options)
     assert (
         "ddim_inversion (steps 2): rms" in shown and "ddim_inversion (unit_noise rescale): rms by level 1.00" in shown
     )
-    assert "1 warning" in shown and "so both candidates of a pair teach" in shown and "docs/choosing.md" in shown
+    assert "1 warning" in shown and "docs/choosing.md, Less noise than the level says." in shown
     with pytest.raises(AssertionError):  # the command ends with 1
         check(place, *options, "--strict")
     shown = check(place, "--method", "diffusion_dpo", "--model-setting", "timesteps=[500, 1000]", "--model-pairs", 2)
     assert "forward: rms by level" in shown and "at 562" in shown and "0 forward passes" in shown
 
 
+def test_kept_latents_are_measured_in_the_place_of_images(place):
+    """Latents that are all alike give an inversion another path than the images do."""
+    names = [path.name for path in (place / "pairs").glob("*.png")]
+    policy = load_policy(ModelConfig(path=str(place / "model"), adapter=AdapterConfig(rank=1), use_cache=False), "cpu")
+    latents = {name: torch.zeros(4, 8, 8) for name in names}
+    file = write_latents(place / "pairs" / "latents.safetensors", latents, policy.latent_space())
+    named = ("--inversion", "ddim_inversion,steps=2", "--model-pairs", 1)
+    try:
+        images, kept = check(place, *named), check(place, *named, "--kept-latents", file)
+        assert "rms by level" in kept and kept != images
+        with pytest.raises(DataError, match="lacks the latents"):
+            write_latents(file, {names[0]: latents[names[0]]}, policy.latent_space())
+            check(place, *named, "--kept-latents", file)
+    finally:
+        file.unlink()
+
+
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        (("--latents", "renois"), ConfigError, r"--latents renois: .*renoise"),
-        (("--latents", "renoise,corrections"), ConfigError, r"--latents corrections is not KEY=VALUE"),
-        (("--latents", "renoise,corrections=-1"), ConfigError, r"--latents .*corrections is how often.*got -1"),
+        (("--inversion", "renois"), ConfigError, r"--inversion renois: .*renoise"),
+        (("--inversion", "renoise,corrections"), ConfigError, r"--inversion corrections is not KEY=VALUE"),
+        (("--inversion", "renoise,corrections=-1"), ConfigError, r"--inversion .*corrections is how often.*got -1"),
         (("--method", "ddim_inp"), ConfigError, r"no method 'ddim_inp'.*ddim_inpo"),
     ],
 )
@@ -76,4 +96,4 @@ def test_what_has_no_latents_is_refused(place):
     with pytest.raises(UserError, match="makes texts. Leave it out"):
         call("data", "check", place / "texts.jsonl", "--model", place / "llm")
     with pytest.raises(UserError, match="--model FOLDER"):
-        call("data", "check", place / "pairs", "--latents", "renoise")
+        call("data", "check", place / "pairs", "--inversion", "renoise")

@@ -29,12 +29,15 @@ def check(
         list[str],
         typer.Option(help="Method whose latents --model measures; by default ddim_inpo and smpo. Repeatable."),
     ] = [],  # noqa: B006
-    latents: Annotated[
+    inversion: Annotated[
         list[str],
         typer.Option(
-            help="Latents that --model measures, NAME or NAME,KEY=VALUE,...: renoise,corrections=4. Repeatable."
+            help="Inversion that --model measures, NAME or NAME,KEY=VALUE,...: renoise,corrections=4. Repeatable."
         ),
     ] = [],  # noqa: B006
+    kept_latents: Annotated[
+        str, typer.Option(help="File of kept latents that --model measures instead of the images, as data.latents.")
+    ] = "",
     model_pairs: Annotated[int, typer.Option(help="Number of pairs that --model measures.", min=1)] = 8,
     model_setting: ModelSettings = [],  # noqa: B006
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
@@ -48,14 +51,17 @@ def check(
     from diffalign.data.check.run import check_pairs
     from diffalign.data.readers import read_pairs
 
-    if not model and (method or latents or model_setting):
-        raise UserError("--method, --latents and --model-setting say what --model measures. Name it: --model FOLDER")
+    if not model and (method or inversion or kept_latents or model_setting):
+        raise UserError(
+            "--method, --inversion, --kept-latents and --model-setting say what --model measures. Type: --model FOLDER"
+        )
     pairs = read_pairs(source, format=format_, split=split, **parse_format_options(option))
     other_pairs = read_pairs(against, split=against_split) if against else None
     report = check_pairs(pairs, against=other_pairs, resolution=resolution or None)
     if model:
-        from diffalign.cli.data.latent_noise import add_latent_noise
+        from diffalign.cli.data.latent_noise import add_latent_noise, chosen_latents
 
-        report = add_latent_noise(report, pairs, model, model_setting, method, latents, model_pairs)
+        choices = chosen_latents(method, inversion)
+        report = add_latent_noise(report, pairs, model, model_setting, choices, model_pairs, kept_latents)
     Console().print(report)
     raise typer.Exit(report.exit_code(strict=strict))

@@ -17,8 +17,15 @@ if TYPE_CHECKING:
     from diffalign.policies.diffusion.config import LatentChoice
 
 USUAL_METHODS = ("ddim_inpo", "smpo")
-PLAIN = ("use_cache=false", "adapter={rank: 1}")
-"""Nothing is written, and the base is held once."""
+PLAIN = ("use_cache=false", "flip=none", "adapter={rank: 1}")
+"""Nothing is written, images are encoded as they are, and the base is held once."""
+
+
+def chosen_latents(methods: Sequence[str], inversions: Sequence[str]) -> list[LatentChoice]:
+    """Returns the latents of methods and those written as NAME or NAME,KEY=VALUE,...; without either those of
+    :data:`USUAL_METHODS`.
+    """
+    return [*_of_methods(methods or ([] if inversions else USUAL_METHODS)), *map(_parsed, inversions)]
 
 
 def add_latent_noise(
@@ -26,9 +33,9 @@ def add_latent_noise(
     pairs: PairSet,
     model: str,
     settings: Sequence[str],
-    methods: Sequence[str],
-    latents: Sequence[str],
+    choices: Sequence[LatentChoice],
     count: int,
+    kept_latents: str = "",
 ) -> CheckReport:
     """Returns the report with the rms of ``tau`` by level for each kind of latents, and a warning where one is low.
 
@@ -37,27 +44,28 @@ def add_latent_noise(
         pairs: The pairs.
         model: An image model's folder or Hub id.
         settings: KEY=VALUE of its recipe's model section.
-        methods: Methods whose latents are measured.
-        latents: Further latents, each NAME or NAME,KEY=VALUE,...
+        choices: How latents are found.
         count: Number of pairs that are measured.
+        kept_latents: A file of latents that take the place of the images.
     """
+    from diffalign.data.records.with_latents import with_latents
     from diffalign.policies.latent_noise import MENDS
-    from diffalign.policies.policy import SupportsNoiseProbe
+    from diffalign.policies.policy import SupportsKeptLatents, SupportsNoiseProbe
+    from diffalign.training.recipe.model_kinds import MODELS, kind_named
     from diffalign.training.report.noise_watch import probe_pairs
 
-    choices = [*_of_methods(methods or ([] if latents else USUAL_METHODS)), *map(_parsed, latents)]
-    opened = Model.from_options(model, "", [*PLAIN, *settings])
-    if opened.kind.medium != "image":
-        raise UserError(
-            f"--model measures the latents of images, but '{model}' makes {opened.kind.medium}s. Leave it out."
-        )
+    medium = MODELS[kind_named({"path": model})].medium
+    if medium != "image":
+        raise UserError(f"--model measures the latents of images, but '{model}' makes {medium}s. Leave it out.")
     if pairs.pairs and isinstance(pairs.pairs[0].chosen, (str, Conversation)):
         raise UserError(f"--model measures the latents of images, but '{pairs.source}' holds texts. Leave it out.")
     if report.severity == "error" or not pairs.pairs:
         return replace(report, facts={**report.facts, "latents": "not measured: fix the errors first"})
-    policy = opened.open()
-    assert isinstance(policy, SupportsNoiseProbe)
-    picked = probe_pairs(pairs.pairs, count)
+    opened = Model.from_options(model, "image", [*PLAIN, *settings])
+    measured = with_latents(pairs, kept_latents) if kept_latents else pairs
+    picked, policy = probe_pairs(measured.pairs, count), opened.open()
+    assert isinstance(policy, SupportsNoiseProbe) and isinstance(policy, SupportsKeptLatents)
+    policy.check_kept_latents(picked)
     found = []
     for done, choice in enumerate(choices, start=1):
         found.append(policy.latent_noise(picked, choice))
@@ -88,7 +96,7 @@ def _parsed(text: str) -> LatentChoice:
 
     name, *settings = text.split(",")
     try:
-        return LatentChoice.model_validate({"name": name.strip(), **parse(settings, "--latents")})
+        return LatentChoice.model_validate({"name": name.strip(), **parse(settings, "--inversion")})
     except ValidationError as error:
         message = error.errors()[0]
-        raise ConfigError(f"--latents {text}: {message.get('ctx', {}).get('error', message['msg'])}") from None
+        raise ConfigError(f"--inversion {text}: {message.get('ctx', {}).get('error', message['msg'])}") from None
