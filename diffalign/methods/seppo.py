@@ -14,7 +14,7 @@ as published; ``labels.noises: N`` lets it be on a mean of d_winner over N, at 2
 
 No training code was released. Beta, learning rate and warm-up are Diffusion-DPO's here, and the sampler's settings are
 those of the paper's evaluation script. Winner and sample share their noise here, which the paper leaves open. A sample
-stays a latent and cannot be mirrored, so images are not flipped (``pairs.roundtrip`` lifts that).
+stays a latent and cannot be mirrored, so images are not flipped (``pairs.roundtrip: samples`` lifts that).
 
 With ``pairs.select: latest`` and ``labels: hard`` this is SPIN-Diffusion (Yuan et al. 2024, arXiv 2402.10210). A pair
 costs 108 forward passes of one latent, 100 of them for sampling, which is a separate stage.

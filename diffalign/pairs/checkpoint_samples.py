@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.data.records.pair import Pair
+from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache, remove_caches
 from diffalign.errors import ConfigError, near_miss
 from diffalign.pairs.checkpoint_pool import SELECTIONS, CheckpointPool, select
 from diffalign.pairs.dataset import DatasetPairs
 from diffalign.pairs.make_reference_samples import SampleRequest, make_samples
+from diffalign.pairs.roundtrip_winners import BOTH, NONE, SAMPLES, check_roundtrip, roundtrip_winners
 from diffalign.pairs.source import PairSource, RoundContext
 from diffalign.pairs.winners import WinnerPairs, winners
 
@@ -58,7 +60,9 @@ class CheckpointPairs:
 
     def summary(self) -> str:
         """Returns one line: how many winners, how many prompts, and where the rejected candidates come from."""
-        rejected = f"samples of an earlier checkpoint ({self.select}), new every {self.every} steps"
+        trip = {SAMPLES: ", decoded and encoded", BOTH: ", decoded and encoded as the winners are"}
+        trip_of_samples = trip.get(self.sampling.get("roundtrip", NONE), "")
+        rejected = f"samples of an earlier checkpoint ({self.select}), new every {self.every} steps{trip_of_samples}"
         return f"{self.winners.summary()}; rejected: {rejected}"
 
     def begin_round(self, number: int, needed: Sequence[int], context: RoundContext) -> Sequence[Pair]:
@@ -83,7 +87,14 @@ class CheckpointPairs:
         label = f"sample pairs (round {number}, by checkpoint {entry})"
         samples = make_samples(requests, cache, context, label, batch=self.batch, sampling=self.sampling)
         rejected = dict(zip(needed, samples, strict=True))
-        return [replace(pair, rejected=rejected[i]) if i in rejected else pair for i, pair in enumerate(self.pairs)]
+        chosen: dict[str, CachedCandidate] = {}
+        if self.sampling.get("roundtrip") == BOTH:
+            again = [self.pairs[index] for index in needed]
+            chosen = roundtrip_winners(again, context.folder / "winners", context, batch=self.batch)
+        return [
+            replace(pair, rejected=rejected[i], chosen=chosen.get(pair.id, pair.chosen)) if i in rejected else pair
+            for i, pair in enumerate(self.pairs)
+        ]
 
     def _maker(self, context: RoundContext, weights: str) -> str:
         """Returns the identity of all that decides a sample besides the pair. A sample does not depend on its batch."""
@@ -111,7 +122,7 @@ def checkpoint(
         sampling: Sampling settings of the model's kind, which a recipe checks and completes.
 
     Raises:
-        ConfigError: A setting is out of its range.
+        ConfigError: A setting is out of its range, or samples would be decoded and encoded beside kept latents.
     """
     for name, number, default in (("every", every, 30), ("batch", batch, 8)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
@@ -119,7 +130,9 @@ def checkpoint(
     for name, value, choices in (("select", select, (*SELECTIONS,)), ("seeds", seeds, SEEDS)):
         if value not in choices:
             raise _invalid(name, value, f"one of {', '.join(choices)}", choices[0])
-    return CheckpointPairs(winners(data), every, select, seeds, batch, sampling)
+    chosen = winners(data)
+    check_roundtrip(chosen.pairs, sampling.get("roundtrip", NONE))
+    return CheckpointPairs(chosen, every, select, seeds, batch, sampling)
 
 
 def _invalid(name: str, value: Any, expected: str, default: Any) -> ConfigError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -62,27 +62,48 @@ def make_samples(
     Raises:
         RunError: The disk is full, or the processes do not see the same folder.
     """
-    first, end = (len(requests) * part // context.processes for part in (context.rank, context.rank + 1))
-    own_requests = {request.key: request for request in requests[first:end]}
-    missing = [own_requests[key] for key in cache.missing(own_requests)]
-    context.progress(label, len(own_requests) - len(missing), len(own_requests))
+    by_key = {request.key: request for request in requests}
+
+    def make(keys: Sequence[str]) -> None:
+        prompts, seeds = [by_key[key].prompt for key in keys], [by_key[key].seed for key in keys]
+        context.policy.make_candidates(prompts, seeds, cache, keys, reference=True, batch=batch, **sampling)
+
+    fill_cache([request.key for request in requests], cache, context, label, batch=batch, make=make)
+    return [CachedCandidate(str(cache.root), cache.maker, request.key) for request in requests]
+
+
+def fill_cache(
+    keys: Sequence[str],
+    cache: TensorCache,
+    context: RoundContext,
+    label: str,
+    *,
+    batch: int,
+    make: Callable[[Sequence[str]], None],
+) -> None:
+    """Makes the entries that the cache lacks: each process a contiguous part, and then waits for the others.
+
+    Args:
+        keys: The same on all processes.
+        cache, context, label: As in :func:`make_samples`.
+        batch: Entries made at once.
+        make: Makes and stores the entries of some keys.
+
+    Raises:
+        RunError: As :func:`make_samples`.
+    """
+    first, end = (len(keys) * part // context.processes for part in (context.rank, context.rank + 1))
+    own = dict.fromkeys(keys[first:end])
+    missing = cache.missing(own)
+    context.progress(label, len(own) - len(missing), len(own))
     with context.policy.sampling() if missing else nullcontext():
         while missing:
             current, missing = missing[:batch], missing[batch:]
-            context.policy.make_candidates(
-                [request.prompt for request in current],
-                [request.seed for request in current],
-                cache,
-                [request.key for request in current],
-                reference=True,
-                batch=batch,
-                **sampling,
-            )
-            context.progress(label, len(own_requests) - len(missing), len(own_requests))
+            make(current)
+            context.progress(label, len(own) - len(missing), len(own))
     context.wait()
-    if lost := cache.missing(request.key for request in requests):
+    if lost := cache.missing(keys):
         raise RunError(
-            f"{len(lost)} of {len(requests)} samples are not in '{cache.root}' although every process has made its "
+            f"{len(lost)} of {len(keys)} samples are not in '{cache.root}' although every process has made its "
             "part: they must all see the same output folder. Put it on a shared disk and resume with --resume."
         )
-    return [CachedCandidate(str(cache.root), cache.maker, request.key) for request in requests]

@@ -331,6 +331,16 @@ class SupportsNoiseProbe(Protocol):
 
 
 @runtime_checkable
+class SupportsRoundtrip(Protocol):
+    """A policy with an autoencoder, through which candidates can be sent."""
+
+    def roundtrip_candidates(self, media: Sequence[Media], store: TensorCache, keys: Sequence[str]) -> None:
+        """Decodes the latents of candidates and encodes them again, and stores the result under their keys in the form
+        that :meth:`Policy.encode` reads.
+        """
+
+
+@runtime_checkable
 class SupportsSteps(Protocol):
     """A policy whose answers have steps, such as the lines of a solution, for losses that compare steps."""
 

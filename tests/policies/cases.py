@@ -89,7 +89,7 @@ def image_case(make: Callable[..., Path], adapter: AdapterConfig | None) -> Call
             reopen,
             tiny_pairs(folder / "images"),
             {"steps": 2, "guidance": 1.0, "latents_only": True},
-            {"steps": 1, "guidance": 1.0, "roundtrip": True},
+            {"steps": 1, "guidance": 1.0, "roundtrip": "samples"},
             lambda: opened(make(folder / "other", seed=1)),
             adapter is None,
         )

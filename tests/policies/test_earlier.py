@@ -127,7 +127,7 @@ def test_the_reference_samples_candidates_of_its_own(make, tmp_path):
 def test_decoded_and_encoded_again_a_sample_has_the_views_of_an_image(make, pairs, tmp_path, flip, views):
     policy, store = make(flip=flip), TensorCache(tmp_path / "kept", "samples")
     policy.prepare(pairs)
-    kept = policy.make_candidates(["a fox"], [1], store, ["one"], roundtrip=True, **SAMPLING)[0]
+    kept = policy.make_candidates(["a fox"], [1], store, ["one"], roundtrip="samples", **SAMPLING)[0]
     assert not policy._frozen.loaded, "the autoencoder was left behind"
     entry = kept.read()
     assert entry["mean"].shape == entry["std"].shape == (views, 4, 8, 8) and (entry["std"] > 0).all()
@@ -138,13 +138,13 @@ def test_decoded_and_encoded_again_a_sample_has_the_views_of_an_image(make, pair
 
 
 def test_candidates_without_a_mirrored_view_are_refused_where_winners_are_mirrored(make, tmp_path):
-    with pytest.raises(ConfigError, match=r"model.flip=none.*pairs.roundtrip=true"):
+    with pytest.raises(ConfigError, match=r"model.flip=none.*pairs.roundtrip=samples"):
         make(flip="joint").make_candidates(["a fox"], [1], TensorCache(tmp_path, "samples"), ["one"], **SAMPLING)
 
 
-@pytest.mark.parametrize("roundtrip", [False, True])
+@pytest.mark.parametrize("roundtrip", ["none", "samples"])
 def test_a_winner_beside_a_kept_sample_is_a_pair_like_any_other(make, pairs, tmp_path, roundtrip):
-    policy = make(flip="joint" if roundtrip else "none", latents="ddim_inversion")
+    policy = make(flip="none" if roundtrip == "none" else "joint", latents="ddim_inversion")
     store = TensorCache(tmp_path / "kept", "samples")
     prompts = [pair.prompt for pair in pairs]
     keys = [pair.id for pair in pairs]
@@ -152,12 +152,12 @@ def test_a_winner_beside_a_kept_sample_is_a_pair_like_any_other(make, pairs, tmp
     made = [replace(pair, rejected=item) for pair, item in zip(pairs, kept, strict=True)]
     policy.prepare(made)
     encoded, draw = policy.encode(made), draw_for(made)
-    assert len(set(encoded.keys)) == 4 and encoded.mean.shape[:3] == (4, 2, 2 if roundtrip else 1)
+    assert len(set(encoded.keys)) == 4 and encoded.mean.shape[:3] == (4, 2, 1 if roundtrip == "none" else 2)
     assert torch.equal(encoded.mean[0, 1], kept[0].read()["mean"])
     assert torch.equal(encoded.mean[:, 0], policy.encode(pairs).mean[:, 0])
     assert torch.equal(margin(policy, encoded, draw), torch.zeros(4))
     assert margin(shake(policy), encoded, draw).abs().min() > 0
-    if not roundtrip:  # a sharp posterior: the latent that is judged is the sample itself
+    if roundtrip == "none":  # a sharp posterior: the latent that is judged is the sample itself
         clean = policy._denoiser.clean(encoded, Draw(9, tuple(keys), (7,) * 4))[4:]
         sampled = make(flip="none").sample(prompts, [1, 2, 3, 4], latents_only=True, **SAMPLING)
         torch.testing.assert_close(clean, torch.stack(sampled))
@@ -184,3 +184,19 @@ def test_the_base_is_sampled_as_it_was_whatever_the_reference_has_become(make, a
         policy.set_reference(policy.state())
     shake(policy)
     assert torch.equal(policy.sample(["a fox"], [0], **settings)[0], before)
+
+
+@pytest.mark.parametrize(("flip", "views"), [("none", 1), ("joint", 2)])
+def test_a_winner_can_take_the_trip_that_the_samples_take(make, pairs, tmp_path, flip, views):
+    policy, store = make(flip=flip), TensorCache(tmp_path / "kept", "winners")
+    policy.prepare(pairs)
+    policy.roundtrip_candidates([pair.chosen for pair in pairs[:2]], store, ["one", "two"])
+    assert not policy._frozen.loaded, "the autoencoder was left behind"
+    plain = policy.encode(pairs[:2]).mean[:, 0, 0]
+    for key, mean in zip(("one", "two"), plain, strict=True):
+        entry = store.get(key)
+        image = policy._frozen.decode(policy._frozen.scale.normalise(mean[None])).clamp(-1, 1)
+        assert entry["mean"].shape == entry["std"].shape == (views, 4, 8, 8) and (entry["std"] > 0).all()
+        assert entry["size"].tolist() == [16, 16, 0, 0]
+        for view, seen in zip(range(views), (image, image.flip(-1)), strict=False):
+            torch.testing.assert_close(entry["mean"][view], policy._frozen.posterior(seen)[0][0], rtol=1e-4, atol=1e-5)

@@ -25,7 +25,7 @@ from diffalign.policies.diffusion.encoding.check_kept_latents import check_kept_
 from diffalign.policies.diffusion.encoding.encode import CachedEncoder
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 from diffalign.policies.diffusion.noise_probe import NoiseProbe
-from diffalign.policies.diffusion.sampling.candidates import make_candidates
+from diffalign.policies.diffusion.sampling.candidates import make_candidates, store_roundtrip
 from diffalign.policies.diffusion.sampling.sample import decode_samples, sample
 from diffalign.policies.diffusion.scoring.batch import candidates_of, encode_image_pairs
 from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, EncodedImages
@@ -295,6 +295,12 @@ class ImagePolicy:
         ):
             texts = [plain_text(prompt) for prompt in prompts]
             return make_candidates(self._frozen, network, texts, seeds, store, keys, mirrored=mirrored, **settings)
+
+    def roundtrip_candidates(self, media: Sequence[Media], store: TensorCache, keys: Sequence[str]) -> None:
+        """Decodes the latents of candidates, means of their posteriors, and encodes them again; see `candidates`."""
+        means = torch.stack([entry["mean"][0] for entry in self._encoder.images(media)])
+        latents = self._frozen.scale.to("cpu").normalise(means)
+        store_roundtrip(self._frozen, latents, store, keys, self.resolution, mirrored=self.config.flip != "none")
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Returns the adapter's tensors, or every weight, by their name in the unwrapped network."""

@@ -101,7 +101,7 @@ REFUSED = {
     "pairs={name: checkpoint, guidance: .nan}": r"pairs: guidance must be .*got nan.*--set pairs.guidance=7.5",
     "pairs={name: checkpoint, eta: 1.1}": r"pairs: eta must be .*got 1.1.*--set pairs.eta=0",
     "pairs={name: checkpoint, eta: much}": r"pairs: eta must be .*got 'much'.*--set pairs.eta=0",
-    "pairs={name: checkpoint, roundtrip: 1}": r"pairs: roundtrip must be .*got 1.*--set pairs.roundtrip=False",
+    "pairs={name: checkpoint, roundtrip: 1}": "pairs: roundtrip must be .*got 1.*--set pairs.roundtrip=none",
     "pairs={name: checkpoint, sampler: dim}": r"pairs: sampler must be .*got 'dim'. Did you mean 'ddim'\?.*=ddim",
     "pairs={name: dataset, every: 3}": r"'dataset' takes no settings; it has no 'every'",
 }
@@ -116,7 +116,7 @@ def test_the_error_of_a_wrong_choice_names_what_to_type(tmp_path, override):
 def test_a_source_that_samples_has_the_sampling_settings_of_the_models_kind():
     choice = Choice(name="checkpoint", guidance="2e0", every=5)
     image = bind_pairs(choice, MODELS["image"].candidates())(from_memory(toy_pairs()))
-    whole = {"steps": 50, "guidance": 2.0, "sampler": "ddim", "eta": 0.0, "roundtrip": False}
+    whole = {"steps": 50, "guidance": 2.0, "sampler": "ddim", "eta": 0.0, "roundtrip": "none"}
     assert image.sampling == whole and image.every == 5
     text = bind_pairs(Choice(name="checkpoint", temperature=0.5), MODELS["text"].candidates())(from_memory(toy_pairs()))
     assert text.sampling["temperature"] == 0.5 and "max_new_tokens" in text.sampling and "steps" not in text.sampling

@@ -2,7 +2,12 @@
 
 A sampler ends in a latent, and that latent is scored: nothing is decoded and encoded again. Such a latent has no
 posterior to sample from (its standard deviation is 0) and no mirrored view; ``roundtrip`` adds both, by decoding the
-image and encoding it like any other.
+image and encoding it like any other. It costs a pass of decoder and encoder per sample, and none of the denoiser.
+
+    roundtrip   winners                             samples           equal where
+    none        the image encoded, or kept latents  latents           the winners are kept latents
+    samples     the image encoded                   decoded, encoded  the winners are images that this model drew
+    both        encoded or kept, decoded, encoded   decoded, encoded  the winners are any other images, or kept latents
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from diffalign.data.records.pair import Media
@@ -33,7 +38,8 @@ class ImageCandidates(BaseModel):
         guidance: Scale of classifier-free guidance.
         sampler: ``ddim``, or the model's ``own``.
         eta: Noise of DDIM; 0 is deterministic.
-        roundtrip: Decode and encode the samples, as the winners were encoded.
+        roundtrip: ``none`` leaves samples as latents, as described for the method; ``samples`` decodes and encodes
+            them, as winners were that a model drew; ``both`` decodes and encodes the winners as well, once in a run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -42,7 +48,12 @@ class ImageCandidates(BaseModel):
     guidance: float = Field(default=7.5, ge=0, allow_inf_nan=False)
     sampler: Literal["ddim", "own"] = "ddim"
     eta: float = Field(default=0.0, ge=0, le=1)
-    roundtrip: StrictBool = False
+    roundtrip: Literal["none", "samples", "both"] = "none"
+
+    @field_validator("roundtrip", mode="before")
+    @classmethod
+    def _yes_or_no(cls, value: Any) -> Any:
+        return {False: "none", True: "samples"}[value] if isinstance(value, bool) else value  # as earlier recipes said
 
 
 def make_candidates(
@@ -55,7 +66,7 @@ def make_candidates(
     *,
     resolution: int,
     mirrored: bool,
-    roundtrip: bool = False,
+    roundtrip: str = "none",
     **settings: Any,
 ) -> list[Media]:
     """Samples one candidate per prompt and seed and stores it under its key.
@@ -69,25 +80,45 @@ def make_candidates(
         keys: One per candidate.
         resolution: Side, px.
         mirrored: Whether training may mirror candidates, so that both views are needed.
-        roundtrip: Decode and encode again.
+        roundtrip: ``none``: keep the latent; otherwise decode and encode it.
         settings: Of `sampling.sample`: steps, guidance, eta, sampler, batch, count.
 
     Raises:
         ConfigError: Mirrored views are needed, and there is no round trip to make them.
     """
-    if mirrored and not roundtrip:
+    if mirrored and roundtrip == "none":
         raise ConfigError(
             "candidates that are sampled as latents cannot be mirrored, but the winners of their pairs are "
             "(model.flip). Type: --set model.flip=none   or, to decode and encode each sample: --set "
-            "pairs.roundtrip=true"
+            "pairs.roundtrip=samples"
         )
     settings |= {"resolution": resolution, "latents_only": True}
     with frozen.kept_loaded():
         latents = torch.stack(sample(frozen, network, prompts, seeds, **settings))
-        mean, std = _encoded_again(frozen, latents, mirrored) if roundtrip else frozen.sharp_posterior(latents)
+        if roundtrip == "none":
+            _store(store, keys, *frozen.sharp_posterior(latents), resolution)
+        else:
+            store_roundtrip(frozen, latents, store, keys, resolution, mirrored=mirrored)
+    return [CachedCandidate(str(store.root), store.maker, key) for key in keys]
+
+
+def store_roundtrip(
+    frozen: FrozenComponents,
+    latents: Tensor,
+    store: TensorCache,
+    keys: Sequence[str],
+    resolution: int,
+    *,
+    mirrored: bool,
+) -> None:
+    """Decodes scaled latents ``(B, C, ...)``, encodes the images, and stores the posteriors under their keys."""
+    with frozen.kept_loaded():
+        _store(store, keys, *_encoded_again(frozen, latents, mirrored), resolution)
+
+
+def _store(store: TensorCache, keys: Sequence[str], mean: Tensor, std: Tensor, resolution: int) -> None:
     size = torch.tensor([resolution, resolution, 0, 0])
     store.put_many({key: {"mean": mean[i], "std": std[i], "size": size} for i, key in enumerate(keys)})
-    return [CachedCandidate(str(store.root), store.maker, key) for key in keys]
 
 
 def _encoded_again(frozen: FrozenComponents, latents: Tensor, mirrored: bool) -> tuple[Tensor, Tensor]:
