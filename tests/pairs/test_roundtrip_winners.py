@@ -87,7 +87,7 @@ def test_only_winners_change_and_ids_prompts_and_samples_stay(make, pairs, tmp_p
 
 
 def test_a_kept_latent_and_a_sample_take_the_same_trip(make, tmp_path):
-    """The winner is a sample of the model itself: after the trip it is what that sample becomes, up to half precision."""
+    """A winner that is a sample becomes what that sample becomes, up to half precision."""
     policy = make(flip="none")
     sampling = {"steps": 2, "guidance": 1.0, "sampler": "ddim"}
     latent = policy.sample(["a fox"], [5], latents_only=True, **sampling)[0]
