@@ -4,8 +4,8 @@
 
 A plugin calls `register_loss` and its like when it is imported. Recipes name their plugins, so that a recipe stays the
 whole description of a run: what happens to be installed changes nothing, and a run folder's recipe loads what it needs
-on resume. An entry is a module that Python finds, or a file, from the working directory. It runs with all rights of the
-command, as any import does.
+on resume. An entry is a file, or a module that Python finds; both are also sought in the working directory, as
+``python -m`` does. It runs with all rights of the command, as any import does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,7 +50,8 @@ def load_plugins(names: Any) -> tuple[str, ...]:
 
 def _load_module(name: str) -> None:
     try:
-        importlib.import_module(name)
+        with _working_directory_importable():
+            importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise _raised(name, error) from error
@@ -75,11 +77,25 @@ def _load_file(name: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses of the file look their module up
     try:
-        spec.loader.exec_module(module)
+        with _working_directory_importable():
+            spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
         raise (error if isinstance(error, ConfigError) else _raised(name, error)) from error
     _FILES[path] = module
+
+
+@contextmanager
+def _working_directory_importable() -> Iterator[None]:
+    """Adds the working directory to the end of Python's path: what is installed keeps its meaning."""
+    folder = str(Path.cwd())
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        sys.path.reverse()  # an import may have added entries of its own; the last of this name is ours
+        sys.path.remove(folder)
+        sys.path.reverse()
 
 
 def _raised(name: str, error: Exception) -> ConfigError:

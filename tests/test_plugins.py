@@ -204,3 +204,16 @@ def test_a_loss_that_is_not_one_number_per_pair_stops_the_run(place, shape, says
     recipe["train"]["batch_size"] = 2
     with pytest.raises(RunError, match=f"'misshapen' returned .*{says}.* for 2 examples"):
         diffalign.train(recipe)
+
+
+def test_modules_and_files_find_modules_of_the_working_directory_and_the_path_is_as_before(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    before = list(sys.path)
+    (tmp_path / "plugin_room").mkdir()
+    (tmp_path / "plugin_room" / "near.py").write_text("NEAR = 1\n")
+    (tmp_path / "plugin_room" / "far.py").write_text("from plugin_room.near import NEAR\n")
+    (tmp_path / "single_plugin.py").write_text("from plugin_room.far import NEAR\n")
+    assert load_plugins(["plugin_room.near", "single_plugin.py"]) == ("plugin_room.near", "single_plugin.py")
+    assert sys.modules["plugin_room.far"].NEAR == 1
+    assert sys.path == before

@@ -98,8 +98,31 @@ def pipeline(work: Path, unet, text):
     )
 
 
-def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: float, count: int) -> None:
+def noise_levels(batch: int, noisiest_share: float) -> torch.Tensor:
+    """Returns time steps ``(batch,)``: uniform, except that a share of them comes from the noisiest quarter."""
+    total = SCHEDULE["num_train_timesteps"]
+    t = torch.randint(0, total, (batch,))
+    return torch.where(torch.rand(batch) < noisiest_share, torch.randint(NOISIEST, total, (batch,)), t)
+
+
+def caption(scene: scenes.Scene, rng: np.random.Generator, place_unsaid: float) -> scenes.Scene:
+    """Returns what a caption says of a scene: style and background as `scenes.unsay`, the place with its own share."""
+    return scenes.replace(scenes.unsay(scene, rng), place=None if rng.random() < place_unsaid else scene.place)
+
+
+def exported(folder: Path) -> list[torch.Tensor]:
+    """Returns the parameters of an exported model, in the order in which they are trained."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+    text = CLIPTextModel.from_pretrained(folder / "text_encoder", torch_dtype=torch.float32)
+    return [p.detach() for p in (*unet.parameters(), *text.parameters())]
+
+
+def train(work: Path, packages: Path | None, args: argparse.Namespace) -> None:
     """Trains, and writes the averaged weights to ``WORK/denoiser.pt``."""
+    minutes, batch, lr, count = args.minutes, args.batch, args.lr, args.scenes
     from diffusers import AutoencoderKL, DDIMScheduler
 
     art = training_utils.load_art(work, packages)
@@ -110,6 +133,10 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
     unet, text = build(tokenizer)
     parameters = [*unet.parameters(), *text.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=1e-3, fused=True)
+    if args.start_from:
+        with torch.no_grad():
+            for p, value in zip(parameters, exported(args.start_from), strict=True):
+                p.copy_(value)
     average = [p.detach().clone() for p in parameters]
     step, spent = 0, 0.0
     if state := training_utils.load_checkpoint(work / "denoiser.pt"):
@@ -120,25 +147,30 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
         average, step, spent = state["average"], state["step"], state["spent"]
     alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod
     ratio = alphas / (1 - alphas)
-    weights = ratio.clamp(0.15, 5.0) / ratio
+    weights = ratio.clamp(args.least_weight, 5.0) / ratio
+    single = np.array([i for i, scene in enumerate(drawn) if scene.count == 1])
     rng = np.random.default_rng(200 + step)
     budget, last, saved, previewed, losses = minutes * 60, time.monotonic(), spent, spent, []
     print(f"{sum(p.numel() for p in parameters) / 1e6:.2f} M parameters, step {step}, {spent:.0f} s spent", flush=True)
     while spent < budget:
-        rows = rng.integers(0, len(latents), batch)
-        prompts = ["" if rng.random() < 0.1 else scenes.unsay(drawn[i], rng).prompt for i in rows]
+        place_first = spent < 60 * args.place_minutes
+        rows = rng.choice(single, batch) if place_first else rng.integers(0, len(latents), batch)
+        said = [caption(drawn[i], rng, 0.0 if place_first else args.place_unsaid) for i in rows]
+        prompts = ["" if rng.random() < 0.1 else scene.prompt for scene in said]
         ids = tokenizer(prompts, padding="max_length", max_length=word_tokenizer.LENGTH, return_tensors="pt").input_ids
         mean, std = torch.from_numpy(latents[rows]).float().chunk(2, 1)
         clean = mean + std * torch.randn_like(mean)
-        t = torch.randint(0, len(alphas), (batch,))
-        t = torch.where(torch.rand(batch) < 0.3, torch.randint(NOISIEST, len(alphas), (batch,)), t)
+        t = noise_levels(batch, args.noisiest_share)
+        pure = torch.rand(batch) < (0.4 if place_first else args.pure_noise_share)
+        t[pure] = len(alphas) - 1
         noise, a = torch.randn_like(clean), alphas[t].view(-1, 1, 1, 1)
-        noisy = a.sqrt() * clean + (1 - a).sqrt() * noise
+        noisy = torch.where(pure.view(-1, 1, 1, 1), noise, a.sqrt() * clean + (1 - a).sqrt() * noise)
+        target = (noisy - a.sqrt() * clean) / (1 - a).sqrt()
         for group in optimiser.param_groups:
             group["lr"] = lr * training_utils.warm_cosine(spent / budget)
         with torch.autocast("cpu", torch.bfloat16):
             guess = unet(noisy, t, text(ids).last_hidden_state).sample
-        loss = (weights[t] * (guess.float() - noise).pow(2).mean((1, 2, 3))).mean()
+        loss = (weights[t] * (guess.float() - target).pow(2).mean((1, 2, 3))).mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -238,8 +270,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--scenes", type=int, default=24_000)
+    parser.add_argument("--start-from", type=Path, help="model folder whose weights the first step starts from")
+    parser.add_argument("--noisiest-share", type=float, default=0.3)
+    parser.add_argument("--place-unsaid", type=float, default=0.3)
+    parser.add_argument("--pure-noise-share", type=float, default=0.0)
+    parser.add_argument("--place-minutes", type=float, default=0.0)
+    parser.add_argument("--least-weight", type=float, default=0.15)
     args = parser.parse_args()
-    train(args.work, args.packages, args.minutes, args.batch, args.lr, args.scenes)
+    train(args.work, args.packages, args)
     export(args.work, args.out)
 
 

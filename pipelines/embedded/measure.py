@@ -103,17 +103,28 @@ def place_of(boxes: list[tuple[int, int, int, int]]) -> str:
     return "top" if y < 0 else "bottom"
 
 
-def grade(images: np.ndarray, targets: list[scenes.Scene], recogniser: Path) -> dict[str, np.ndarray]:
-    """Returns per image whether subject, count, background, place, and all four are right; omitted attributes are."""
+PIXEL_FACTS = ("count", "background", "place")
+
+
+def pixel_facts(images: np.ndarray, targets: list[scenes.Scene]) -> dict[str, np.ndarray]:
+    """Returns per image whether count, background and place are right, read from the pixels; omitted ones are."""
     boxes_of = [object_boxes(image) for image in images]
     backgrounds = [scenes.nearest_background(image) for image in images]
-    subjects = recognise(recogniser, images)
-    right = {
-        "subject": np.array([a == b.subject for a, b in zip(subjects, targets, strict=True)]),
+    return {
         "count": np.array([len(boxes) == b.count for boxes, b in zip(boxes_of, targets, strict=True)]),
         "background": np.array([b.background in (None, a) for a, b in zip(backgrounds, targets, strict=True)]),
         "place": np.array([b.place in (None, place_of(boxes)) for boxes, b in zip(boxes_of, targets, strict=True)]),
     }
+
+
+def subject_fact(images: np.ndarray, targets: list[scenes.Scene], recogniser: Path) -> np.ndarray:
+    """Returns per image whether the recogniser sees the subject of its prompt, ``(N,)`` bool."""
+    return np.array([a == b.subject for a, b in zip(recognise(recogniser, images), targets, strict=True)])
+
+
+def grade(images: np.ndarray, targets: list[scenes.Scene], recogniser: Path) -> dict[str, np.ndarray]:
+    """Returns per image whether subject, count, background, place, and all four are right; omitted attributes are."""
+    right = {"subject": subject_fact(images, targets, recogniser), **pixel_facts(images, targets)}
     right["all four"] = np.logical_and.reduce(list(right.values()))
     return right
 

@@ -4,8 +4,9 @@
     python -m pipelines.embedded.pairs pairs --assets assets/emoji --work build/embedded [--latents]
 
 Prompts for measurements have held-out combinations; prompts of the pairs have training combinations. Each prompt is
-drawn several times and the judge scores the images. The best is paired with the worst, the second best with the second
-worst, and so on, if the gap is large enough. Images are kept in the work folder, so an interrupted command resumes.
+drawn several times. An image that shows the stated count, background and place (read from the pixels) is paired with
+one that gets a single one of them wrong; the judge sees to it that both show the subject: among the right and among the
+wrong images, those that it likes best come first. Images are kept in the work folder, so an interrupted command resumes.
 
 `--latents` also writes the latents of the pairs' images to `latents.safetensors`, for `data.latents` of a recipe.
 """
@@ -37,9 +38,11 @@ configs:
 # Preference pairs of the embedded emoji model
 
 {count} pairs for {prompts} prompts of the training combinations. Both images of a pair were drawn by the embedded
-model for the same prompt ({steps} steps, guidance {guidance}, bfloat16); the judge in `../scorers/judge` preferred the
-chosen one by at least {gap} of cosine similarity. `chosen_score` and `rejected_score` are those similarities,
-`seed_chosen` and `seed_rejected` the seeds of the images' noise. There are no human labels.
+model for the same prompt ({steps} steps, guidance {guidance}, bfloat16). The chosen one shows the stated count,
+background and place, as far as the pixels tell; the rejected one gets one of them wrong. The judge in
+`../scorers/judge` finds the prompt in the chosen one at least as well. `chosen_score` and `rejected_score` are the
+judge's cosine similarity minus the number of wrong facts, `seed_chosen` and `seed_rejected` the seeds of the images'
+noise. There are no human labels.
 """
 
 
@@ -97,15 +100,20 @@ def draw_part(
     return drawn["images"].reshape(*shape, 64, 64, 3), latents
 
 
-def choose(scores: np.ndarray, gap: float, per_prompt: int) -> list[tuple[int, int, int]]:
-    """Returns (prompt, chosen, rejected) for the k-th best and the k-th worst image, if `gap` or more apart."""
+def choose(wrong: np.ndarray, scores: np.ndarray, per_prompt: int) -> list[tuple[int, int, int]]:
+    """Returns (prompt, chosen, rejected): the k-th best of the right images and of those with one wrong fact.
+
+    Args:
+        wrong: Number of facts that an image gets wrong, ``(prompts, samples)``.
+        scores: The judge's, of the same shape; a pair whose rejected image has the higher one is left out.
+        per_prompt: Most pairs of a prompt.
+    """
     pairs = []
-    for prompt, row in enumerate(scores):
+    for prompt, (errors, row) in enumerate(zip(wrong, scores, strict=True)):
         order = np.argsort(-row, kind="stable")
-        for k in range(min(per_prompt, len(order) // 2)):
-            best, worst = int(order[k]), int(order[-1 - k])
-            if row[best] - row[worst] >= gap:
-                pairs.append((prompt, best, worst))
+        right, missed = ([int(i) for i in order if errors[i] == number] for number in (0, 1))
+        ranked = list(zip(right, missed, strict=False))[:per_prompt]
+        pairs += [(prompt, best, miss) for best, miss in ranked if row[best] >= row[miss]]
     return pairs
 
 
@@ -132,7 +140,9 @@ def write_pairs(args: argparse.Namespace) -> None:
     flat = images.reshape(-1, 64, 64, 3)
     repeated = [prompt for prompt in prompts for _ in range(args.samples)]
     scores = measure.cosines(args.assets / "scorers" / "judge", repeated, flat).reshape(len(prompts), args.samples)
-    chosen = choose(scores, args.gap, args.per_prompt)
+    facts = measure.pixel_facts(flat, [scenes.parse(prompt) for prompt in repeated])
+    wrong = np.sum([~right for right in facts.values()], axis=0).reshape(scores.shape)
+    chosen = choose(wrong, scores, args.per_prompt)
     folder, rows = args.assets / "pairs" / "train", []
     places: dict[str, tuple[int, int]] = {}  # of the images: prompt and sample
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -143,7 +153,7 @@ def write_pairs(args: argparse.Namespace) -> None:
         for name, i in zip(("chosen", "rejected"), pair, strict=True):
             row[f"{name}_file_name"] = f"images/{prompt:04d}-{i}.png"
             places[row[f"{name}_file_name"]] = prompt, i
-            row[f"{name}_score"] = round(float(scores[prompt, i]), 4)
+            row[f"{name}_score"] = round(float(scores[prompt, i]) - int(wrong[prompt, i]), 4)
             row[f"seed_{name}"] = FIRST_SEED + args.samples * prompt + i
             Image.fromarray(images[prompt, i]).save(folder / row[f"{name}_file_name"], optimize=True)
         rows.append(row)
@@ -152,9 +162,9 @@ def write_pairs(args: argparse.Namespace) -> None:
     if latents is not None:
         kept = {name: torch.from_numpy(latents[place]) for name, place in places.items()}
         write_latents(folder / LATENTS, kept, space_of(pipe))
-    facts = {"count": len(rows), "prompts": len({row["prompt"] for row in rows}), "gap": args.gap}
-    (args.assets / "pairs" / "README.md").write_text(CARD.format(steps=args.steps, guidance=args.guidance, **facts))
-    print(facts, "gap quantiles", np.quantile([r["chosen_score"] - r["rejected_score"] for r in rows], [0.1, 0.5, 0.9]))
+    counts = {"count": len(rows), "prompts": len({row["prompt"] for row in rows})}
+    (args.assets / "pairs" / "README.md").write_text(CARD.format(steps=args.steps, guidance=args.guidance, **counts))
+    print(counts, f"{(wrong == 0).mean():.3f} of the images are right")
 
 
 def main() -> None:
@@ -164,9 +174,8 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, default=Path("assets/emoji"))
     parser.add_argument("--work", type=Path, default=Path("build/embedded"))
     parser.add_argument("--train-prompts", type=int, default=400)
-    parser.add_argument("--samples", type=int, default=6)
+    parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--per-prompt", type=int, default=3)
-    parser.add_argument("--gap", type=float, default=0.05)
     parser.add_argument("--steps", type=int, default=measure.STEPS)
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--latents", action="store_true", help="keep the latents of the pairs' images")

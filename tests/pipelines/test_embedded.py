@@ -69,10 +69,11 @@ def test_each_word_of_the_grammar_is_one_token_and_any_text_can_be_read(tmp_path
     assert max(len(tokenizer(scene.prompt).input_ids) for scene in some_scenes(500)) <= word_tokenizer.LENGTH
 
 
-def test_the_best_is_paired_with_the_worst_and_small_gaps_are_skipped():
-    scores = np.array([[0.1, 0.9, 0.5, 0.45], [0.5, 0.5, 0.5, 0.5]])
-    assert pairs.choose(scores, gap=0.2, per_prompt=2) == [(0, 1, 0)]
-    assert pairs.choose(scores, gap=0.04, per_prompt=2) == [(0, 1, 0), (0, 2, 3)]
+def test_the_best_right_images_are_paired_with_the_best_that_get_one_fact_wrong():
+    wrong = np.array([[0, 1, 2, 0, 1], [0, 0, 0, 0, 0], [1, 0, 2, 2, 2]])
+    scores = np.array([[0.8, 0.4, 0.9, 0.7, 0.6], [0.5, 0.5, 0.5, 0.5, 0.5], [0.9, 0.8, 0.1, 0.1, 0.1]])
+    assert pairs.choose(wrong, scores, per_prompt=3) == [(0, 0, 4), (0, 3, 1)]
+    assert pairs.choose(wrong, scores, per_prompt=1) == [(0, 0, 4)]
 
 
 def test_a_checkpoint_is_whole_or_absent(tmp_path):
