@@ -5,8 +5,9 @@
 
 Prompts for measurements have held-out combinations; prompts of the pairs have training combinations. Each prompt is
 drawn several times. An image that shows the stated count, background and place (read from the pixels) is paired with
-one that gets a single one of them wrong; the judge sees to it that both show the subject: among the right and among the
-wrong images, those that it likes best come first. Images are kept in the work folder, so an interrupted command resumes.
+one that gets a single one of them wrong; the judge sees to it that both show the subject: among the right and among
+the wrong images, those that it likes best come first. Images are kept in the work folder, so an interrupted command
+resumes.
 
 `--latents` also writes the latents of the pairs' images to `latents.safetensors`, for `data.latents` of a recipe.
 """

@@ -1,12 +1,14 @@
 """Trains the scorers: a judge, a held-out judge of another architecture, and a recogniser of subjects.
 
-    python -m pipelines.embedded.scorers judge --work build/embedded --minutes 7
-    python -m pipelines.embedded.scorers heldout --work build/embedded --minutes 8
+    python -m pipelines.embedded.scorers judge --work build/embedded --minutes 8
+    python -m pipelines.embedded.scorers heldout --work build/embedded --minutes 7
     python -m pipelines.embedded.scorers recogniser --work build/embedded --minutes 8
 
-The judge is a dual encoder of ConvNeXt and BERT, the held-out judge a CLIP (vision transformer and causal text tower)
-trained on other scenes from another seed, the recogniser a ResNet that classifies the subject. All see training scenes
-only, clean and through the autoencoder. The recogniser is used for measurements only, not to make generator or pairs.
+The judge is a CLIP (vision transformer and causal text tower), which sees subjects and colours; with the checkers of
+the pixels it makes the pairs. The held-out judge, a dual encoder of ConvNeXt and BERT trained on other scenes from
+another seed, sees every attribute. The recogniser is a ResNet that classifies the subject. All see training scenes
+only, clean and through the autoencoder. Held-out judge and recogniser only measure: neither generator nor pairs are
+made with them.
 """
 
 import argparse
@@ -36,10 +38,10 @@ PROCESSOR = {
     "image_std": [0.5] * 3,
     "do_convert_rgb": True,
 }
-SEEDS = {"judge": 12, "heldout": 11, "recogniser": 13}
+SEEDS = {"judge": 11, "heldout": 12, "recogniser": 13}
 
 
-def build_heldout(tokenizer):
+def build_judge(tokenizer):
     """Returns an untrained CLIP: 8 px patches, four layers; a causal text tower of two layers."""
     from transformers import CLIPConfig, CLIPModel
 
@@ -53,7 +55,7 @@ def build_heldout(tokenizer):
     return model
 
 
-def build_judge(tokenizer):
+def build_heldout(tokenizer):
     """Returns an untrained dual encoder with a ConvNeXt image tower and a bidirectional text tower (BERT)."""
     from transformers import BertConfig, ConvNextConfig, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 
@@ -157,8 +159,8 @@ def export(kind: str, model, out: Path) -> None:
     model.half().save_pretrained(out, safe_serialization=True)
     full_precision_by_default(out)
     extra = {
-        "judge": {"processor_class": "VisionTextDualEncoderProcessor"},
-        "heldout": {"processor_class": "CLIPProcessor"},
+        "judge": {"processor_class": "CLIPProcessor"},
+        "heldout": {"processor_class": "VisionTextDualEncoderProcessor"},
     }
     (out / "preprocessor_config.json").write_text(json.dumps({**PROCESSOR, **extra.get(kind, {})}, indent=2) + "\n")
     if kind != "recogniser":

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from pipelines.embedded import measure, pairs, scenes, scorer_images, training_utils, word_tokenizer
+from pipelines.embedded import denoiser, measure, pairs, scenes, scorer_images, training_utils, word_tokenizer
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "emoji"
 needs_assets = pytest.mark.skipif(
@@ -143,10 +144,8 @@ def test_number_and_place_of_objects_are_read_from_pixels():
 
 
 @needs_assets
-def test_pairs_can_keep_the_latents_that_their_images_were_decoded_from(tmp_path):
+def test_pairs_can_keep_the_latents_that_their_images_were_decoded_from(tmp_path, monkeypatch):
     from types import SimpleNamespace
-
-    import torch
 
     from diffalign.data.storage.kept_latents import KeptLatent, latent_names, latent_space
     from diffalign.pairs.dataset import read_dataset
@@ -154,10 +153,11 @@ def test_pairs_can_keep_the_latents_that_their_images_were_decoded_from(tmp_path
 
     assets = tmp_path / "assets"
     (assets / "prompts").mkdir(parents=True)
-    (assets / "prompts" / "train.txt").write_text("a fox\ntwo red apples\n")
+    (assets / "prompts" / "train.txt").write_text("a drawing of a fox\ntwo apples\n")
     for name in ("model", "scorers"):
         (assets / name).symlink_to(ASSETS / name)
-    settings = {"assets": assets, "work": tmp_path / "work", "samples": 2, "per_prompt": 1, "gap": -1.0}
+    settings = {"assets": assets, "work": tmp_path / "work", "samples": 2, "per_prompt": 1}
+    monkeypatch.setattr(pairs, "choose", lambda *_: [(0, 0, 1), (1, 1, 0)])
     options = SimpleNamespace(**settings, steps=2, guidance=1.0, latents=False)
     pairs.write_pairs(options)
     folder = assets / "pairs" / "train"
@@ -177,3 +177,16 @@ def test_pairs_can_keep_the_latents_that_their_images_were_decoded_from(tmp_path
         decoded = policy._frozen.decode(latent[None]).clamp(-1, 1)
         assert float((decoded - shown).abs().mean()) < 0.02  # the images were decoded in bfloat16
         assert torch.isfinite(latent).all()
+
+
+def test_the_target_undoes_the_noise_and_inputs_of_pure_noise_lie_at_the_last_level_without_the_image():
+    torch.manual_seed(0)
+    alphas = torch.linspace(0.9, 0.01, 1000)
+    clean = torch.full((400, 4, 4, 4), 3.0)
+    noisy, t, target = denoiser.add_noise(clean, alphas, 0.3)
+    a = alphas[t].view(-1, 1, 1, 1)
+    assert torch.allclose((noisy - (1 - a).sqrt() * target) / a.sqrt(), clean, atol=1e-4)
+    pure = t == 999
+    assert 0.2 < pure.float().mean() < 0.4
+    assert noisy[pure].mean().abs() < 0.05  # 0.3 with the image
+    assert (t >= denoiser.NOISIEST).float().mean() > 0.5

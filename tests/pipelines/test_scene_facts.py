@@ -6,7 +6,7 @@ import torch
 
 from diffalign.errors import DataError, UserError
 from diffalign.scorers import load_scorer
-from pipelines.embedded import measure, scenes, scene_facts  # noqa: F401  (registers the scorer)
+from pipelines.embedded import measure, scene_facts, scenes  # noqa: F401  (registers the scorer)
 from tests.pipelines.test_embedded import ASSETS, needs_assets
 
 
