@@ -1,4 +1,4 @@
-"""Ranks methods by pooled win rates, and writes their rates and costs as ``table.md`` and ``table.json``."""
+"""Ranks methods by pooled win rates, and writes rates, hits, grain and costs as ``table.md`` and ``table.json``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from diffalign.evaluation.compare.result import Role, plain_json
-from diffalign.evaluation.stats.statistics import WinRate, win_rate
+from diffalign.evaluation.stats.statistics import Share, WinRate, share, win_rate
 from diffalign.files.atomic import write_atomically
+from pipelines.image_grain import mean_grain
 from pipelines.paper import ExperimentResult, markdown
 from pipelines.training_cost import COUNT_NAMES
 
@@ -23,6 +24,8 @@ class MethodResult:
         wins: Judge to win rate against the base, over the comparisons of all seeds.
         roles: Judge to its role.
         by_seed: Judge to the win rates of the single seeds.
+        hits: Judge that decides what is right to the shares of right images of base and aligned model.
+        grain: Mean grain of the base's and of the aligned images.
         steps: Optimizer steps of one training.
         pairs: Pairs seen in one training.
         seconds: Duration of one training, the mean over seeds.
@@ -33,6 +36,8 @@ class MethodResult:
     wins: Mapping[str, WinRate]
     roles: Mapping[str, Role]
     by_seed: Mapping[str, Sequence[float]]
+    hits: Mapping[str, tuple[Share, Share]]
+    grain: tuple[float, float]
     steps: int
     pairs: int
     seconds: float
@@ -50,7 +55,8 @@ def rank_methods(
 
 def write_tables(ranked: Sequence[MethodResult], folder: Path, *, budget: str, seeds: Sequence[int]) -> None:
     """Writes ``table.md`` and ``table.json``."""
-    text = f"{win_rate_table(ranked)}\n\n{cost_table(ranked)}\n\n{_footer(ranked, budget, seeds)}\n"
+    tables = [win_rate_table(ranked), image_table(ranked), cost_table(ranked)]
+    text = "\n\n".join([*tables, _footer(ranked, budget, seeds)]) + "\n"
     write_atomically(folder / "table.md", lambda temporary: temporary.write_text(text, encoding="utf-8"))
     content = {"budget": budget, "seeds": list(seeds), "methods": [plain_json(asdict(result)) for result in ranked]}
     lines = json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -74,6 +80,21 @@ def win_rate_table(ranked: Sequence[MethodResult]) -> str:
             row += [" ".join(f"{100 * rate:.0f}" for rate in result.by_seed[name])] if has_seeds else []
         rows.append(row)
     return markdown(rows)
+
+
+def image_table(ranked: Sequence[MethodResult]) -> str:
+    """Returns shares of right images and grain: the base's, then each method's, in the same order."""
+    rows = [["images", *ranked[0].hits, "grain"], ["base", *_image_cells(ranked[0], 0)]]
+    rows += [[result.method, *_image_cells(result, 1)] for result in ranked]
+    return markdown(rows)
+
+
+def _image_cells(result: MethodResult, side: int) -> list[str]:
+    shares = [sides[side] for sides in result.hits.values()]
+    return [
+        *(f"{100 * hit.rate:.1f} ({100 * hit.low:.1f}-{100 * hit.high:.1f})" for hit in shares),
+        f"{result.grain[side]:.2f}",
+    ]
 
 
 def cost_table(ranked: Sequence[MethodResult]) -> str:
@@ -101,6 +122,8 @@ def _pool_seeds(method: str, seeds: Sequence[ExperimentResult], steps: int) -> M
         wins=wins,
         roles={j.name: j.role for j in seeds[0].comparison.judgements},
         by_seed={name: [rate[name] for rate in rates] for name in names},
+        hits={j.name: _pool_hits(j.name, seeds) for j in seeds[0].comparison.judgements if j.base_hits is not None},
+        grain=(mean_grain(row["base"] for row in rows), mean_grain(row["aligned"] for row in rows)),
         steps=steps,
         pairs=seeds[0].cost.pairs,
         seconds=_mean([result.cost.seconds for result in seeds]),
@@ -108,14 +131,25 @@ def _pool_seeds(method: str, seeds: Sequence[ExperimentResult], steps: int) -> M
     )
 
 
+def _pool_hits(name: str, seeds: Sequence[ExperimentResult]) -> tuple[Share, Share]:
+    judgements = [j for result in seeds for j in result.comparison.judgements if j.name == name]
+    base, aligned = [j.base_hits for j in judgements], [j.aligned_hits for j in judgements]
+    base_pool, aligned_pool = (
+        share(sum(int(hit.hits) for hit in side if hit), sum(hit.n for hit in side if hit)) for side in (base, aligned)
+    )
+    return base_pool, aligned_pool
+
+
 def _footer(ranked: Sequence[MethodResult], budget: str, seeds: Sequence[int]) -> str:
     win = next(iter(ranked[0].wins.values()))
     equal = "pairs seen" if budget == "pairs" else "denoiser evaluations"
     return (
         f"Win rates against the base in %, with 95 % intervals ({win.interval}); {win.prompts} fresh prompts, seeds "
-        f"{', '.join(map(str, seeds))}. Equal for all methods: {equal}.\nEvaluations are per pair, in latents; F is a "
-        "forward pass on one latent, and an evaluation with a gradient (policy) counts three. Seconds are those of "
-        "this machine."
+        f"{', '.join(map(str, seeds))}. Equal for all methods: {equal}.\n"
+        "Images: shares in % that a judge finds right, with 95 % intervals; grain is the median absolute Laplacian of "
+        "the luma, 0 to 255.\n"
+        "Evaluations are per pair, in latents; F is a forward pass on one latent, and an evaluation with a gradient "
+        "(policy) counts three. Seconds are those of this machine."
     )
 
 

@@ -5,9 +5,8 @@
 
 Prompts for measurements have held-out combinations; prompts of the pairs have training combinations. Each prompt is
 drawn several times. An image that shows the stated count, background and place (read from the pixels) is paired with
-one that gets a single one of them wrong; the judge sees to it that both show the subject: among the right and among
-the wrong images, those that it likes best come first. Images are kept in the work folder, so an interrupted command
-resumes.
+one that does not; the judge sees to it that both show the subject: among the right and among the wrong images, those
+that it likes best come first. Images are kept in the work folder, so an interrupted command resumes.
 
 `--latents` also writes the latents of the pairs' images to `latents.safetensors`, for `data.latents` of a recipe.
 """
@@ -40,8 +39,8 @@ configs:
 
 {count} pairs for {prompts} prompts of the training combinations. Both images of a pair were drawn by the embedded
 model for the same prompt ({steps} steps, guidance {guidance}, bfloat16). The chosen one shows the stated count,
-background and place, as far as the pixels tell; the rejected one gets one of them wrong. The judge in
-`../scorers/judge` finds the prompt in the chosen one at least as well. `chosen_score` and `rejected_score` are the
+background and place, as far as the pixels tell; the rejected one does not. The judge in `../scorers/judge` gives the
+rejected one at most {slack} more of cosine similarity. `chosen_score` and `rejected_score` are the
 judge's cosine similarity minus the number of wrong facts, `seed_chosen` and `seed_rejected` the seeds of the images'
 noise. There are no human labels.
 """
@@ -64,6 +63,12 @@ def held_out_prompt(rng: np.random.Generator) -> scenes.Scene:
     return scenes.replace(scenes.unsay(scene, rng), background=scene.background)
 
 
+def placed(rng: np.random.Generator) -> scenes.Scene:
+    """Returns a prompt that says its place, unless three objects fill the image."""
+    scene = scenes.draw(rng)
+    return scenes.replace(scenes.unsay(scene, rng), place=scene.place)
+
+
 def unnamed_background(rng: np.random.Generator) -> scenes.Scene:
     """Returns a prompt without a background."""
     return scenes.replace(scenes.unsay(scenes.draw(rng), rng), background=None)
@@ -75,7 +80,7 @@ def write_prompts(out: Path, train: int) -> None:
     taken: set[str] = set()
     lists = {"test": (300, held_out_prompt), "dev": (200, held_out_prompt),
              "unnamed_background": (200, unnamed_background),
-             "train": (train, lambda rng: scenes.unsay(scenes.draw(rng), rng))}  # fmt: skip
+             "train": (train, placed)}  # fmt: skip
     for seed, (name, (count, make)) in enumerate(lists.items(), start=51):
         (out / f"{name}.txt").write_text("\n".join(unique_prompts(count, seed, make, taken)) + "\n")
 
@@ -101,20 +106,20 @@ def draw_part(
     return drawn["images"].reshape(*shape, 64, 64, 3), latents
 
 
-def choose(wrong: np.ndarray, scores: np.ndarray, per_prompt: int) -> list[tuple[int, int, int]]:
-    """Returns (prompt, chosen, rejected): the k-th best of the right images and of those with one wrong fact.
+def choose(wrong: np.ndarray, scores: np.ndarray, slack: float) -> list[tuple[int, int, int]]:
+    """Returns (prompt, chosen, rejected): the k-th best of the right images and the k-th best of the others.
 
     Args:
         wrong: Number of facts that an image gets wrong, ``(prompts, samples)``.
-        scores: The judge's, of the same shape; a pair whose rejected image has the higher one is left out.
-        per_prompt: Most pairs of a prompt.
+        scores: The judge's, of the same shape.
+        slack: A pair whose rejected image scores higher by more is left out.
     """
     pairs = []
     for prompt, (errors, row) in enumerate(zip(wrong, scores, strict=True)):
-        order = np.argsort(-row, kind="stable")
-        right, missed = ([int(i) for i in order if errors[i] == number] for number in (0, 1))
-        ranked = list(zip(right, missed, strict=False))[:per_prompt]
-        pairs += [(prompt, best, miss) for best, miss in ranked if row[best] >= row[miss]]
+        order = [int(i) for i in np.argsort(-row, kind="stable")]
+        right, others = ([i for i in order if (errors[i] == 0) == is_right] for is_right in (True, False))
+        ranked = zip(right, others, strict=False)
+        pairs += [(prompt, best, other) for best, other in ranked if row[best] >= row[other] - slack]
     return pairs
 
 
@@ -143,7 +148,7 @@ def write_pairs(args: argparse.Namespace) -> None:
     scores = measure.cosines(args.assets / "scorers" / "judge", repeated, flat).reshape(len(prompts), args.samples)
     facts = measure.pixel_facts(flat, [scenes.parse(prompt) for prompt in repeated])
     wrong = np.sum([~right for right in facts.values()], axis=0).reshape(scores.shape)
-    chosen = choose(wrong, scores, args.per_prompt)
+    chosen = choose(wrong, scores, args.slack)
     folder, rows = args.assets / "pairs" / "train", []
     places: dict[str, tuple[int, int]] = {}  # of the images: prompt and sample
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -163,7 +168,7 @@ def write_pairs(args: argparse.Namespace) -> None:
     if latents is not None:
         kept = {name: torch.from_numpy(latents[place]) for name, place in places.items()}
         write_latents(folder / LATENTS, kept, space_of(pipe))
-    counts = {"count": len(rows), "prompts": len({row["prompt"] for row in rows})}
+    counts = {"count": len(rows), "prompts": len({row["prompt"] for row in rows}), "slack": args.slack}
     (args.assets / "pairs" / "README.md").write_text(CARD.format(steps=args.steps, guidance=args.guidance, **counts))
     print(counts, f"{(wrong == 0).mean():.3f} of the images are right")
 
@@ -176,7 +181,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/embedded"))
     parser.add_argument("--train-prompts", type=int, default=400)
     parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--per-prompt", type=int, default=3)
+    parser.add_argument("--slack", type=float, default=0.05)
     parser.add_argument("--steps", type=int, default=measure.STEPS)
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--latents", action="store_true", help="keep the latents of the pairs' images")

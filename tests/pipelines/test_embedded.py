@@ -70,11 +70,18 @@ def test_each_word_of_the_grammar_is_one_token_and_any_text_can_be_read(tmp_path
     assert max(len(tokenizer(scene.prompt).input_ids) for scene in some_scenes(500)) <= word_tokenizer.LENGTH
 
 
-def test_the_best_right_images_are_paired_with_the_best_that_get_one_fact_wrong():
+def test_the_best_right_images_are_paired_with_the_best_wrong_ones_unless_the_judge_contradicts():
     wrong = np.array([[0, 1, 2, 0, 1], [0, 0, 0, 0, 0], [1, 0, 2, 2, 2]])
     scores = np.array([[0.8, 0.4, 0.9, 0.7, 0.6], [0.5, 0.5, 0.5, 0.5, 0.5], [0.9, 0.8, 0.1, 0.1, 0.1]])
-    assert pairs.choose(wrong, scores, per_prompt=3) == [(0, 0, 4), (0, 3, 1)]
-    assert pairs.choose(wrong, scores, per_prompt=1) == [(0, 0, 4)]
+    assert pairs.choose(wrong, scores, slack=0.0) == [(0, 3, 4)]
+    assert pairs.choose(wrong, scores, slack=0.11) == [(0, 0, 2), (0, 3, 4), (2, 1, 0)]
+
+
+def test_prompts_of_the_pairs_say_the_place_where_there_is_one():
+    rng = np.random.default_rng(6)
+    drawn = [pairs.placed(rng) for _ in range(200)]
+    assert all((scene.place is None) == (scene.count == 3) for scene in drawn)
+    assert any(scene.style is None for scene in drawn) and any(scene.background is None for scene in drawn)
 
 
 def test_a_checkpoint_is_whole_or_absent(tmp_path):
@@ -156,7 +163,7 @@ def test_pairs_can_keep_the_latents_that_their_images_were_decoded_from(tmp_path
     (assets / "prompts" / "train.txt").write_text("a drawing of a fox\ntwo apples\n")
     for name in ("model", "scorers"):
         (assets / name).symlink_to(ASSETS / name)
-    settings = {"assets": assets, "work": tmp_path / "work", "samples": 2, "per_prompt": 1}
+    settings = {"assets": assets, "work": tmp_path / "work", "samples": 2, "slack": 0.0}
     monkeypatch.setattr(pairs, "choose", lambda *_: [(0, 0, 1), (1, 1, 0)])
     options = SimpleNamespace(**settings, steps=2, guidance=1.0, latents=False)
     pairs.write_pairs(options)

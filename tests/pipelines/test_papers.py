@@ -4,13 +4,17 @@ import json
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from diffalign.errors import ConfigError
+from diffalign.evaluation.compare.result import Comparison
 from diffalign.training.loop import training_step
 from diffalign.training.recipe.load import load_recipe
 from pipelines import compare_methods, ddim_inpo, diffusion_dpo, favourite_background, paper, seppo, smpo
 from pipelines.background_prompt_scorer import BackgroundPromptScorer
+from pipelines.image_grain import grain, mean_grain
 from pipelines.training_cost import expected_forwards
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +78,8 @@ def test_a_preset_of_embedded_parts_needs_nothing(monkeypatch):
 @needs_assets
 def test_smpo_scores_the_pairs_first_and_its_table_has_medians_of_every_judge(tmp_path, small, capsys):
     scores = tmp_path / "scores" / "judge.jsonl"
-    values = [*small, f"data.scores=[{scores}]", f'evaluate.trained_on=["{JUDGE}"]', "latents.steps=2"]
+    values = [*small, f"data.scores=[{scores}]", f"labels.scorer={JUDGE}", f'evaluate.trained_on=["{JUDGE}"]']
+    values += ["latents.steps=2"]
     smpo.main(["--preset", "emoji", "--output", str(tmp_path / "smpo"), *typed(values)])
     assert json.loads(scores.read_text().splitlines()[0])["scorer"] == JUDGE
     shown = capsys.readouterr().out
@@ -138,6 +143,13 @@ def test_an_interrupted_program_resumes_and_a_finished_one_is_read(tmp_path, sma
         assert paper.run("diffusion_dpo", tmp_path / "killed", preset="emoji", overrides=small).cost == again.cost
 
 
+def test_grain_is_zero_on_flat_areas_and_slopes_and_four_times_the_height_of_a_checkerboard():
+    flat = np.full((9, 9), 100, np.uint8)
+    slope = np.tile(np.arange(0, 90, 10, dtype=np.uint8), (9, 1))
+    checkers = flat + 2 * (np.indices((9, 9)).sum(0) % 2).astype(np.uint8)
+    assert [grain(Image.fromarray(image)) for image in (flat, slope, checkers)] == [0, 0, 8]
+
+
 @needs_assets
 def test_methods_are_compared_on_equal_pairs_and_against_the_same_images(tmp_path, small):
     values = [*small, "seppo:pairs.steps=2", "seppo:pairs.every=1"]
@@ -147,8 +159,12 @@ def test_methods_are_compared_on_equal_pairs_and_against_the_same_images(tmp_pat
     assert ranked[0].wins["label_hit:recogniser"].rate >= ranked[1].wins["label_hit:recogniser"].rate
     forwards = {entry.method: entry.per_pair["forwards"] for entry in ranked}
     assert forwards == {"diffusion_dpo": 8, "seppo": 10}
+    for entry in ranked:
+        rows = Comparison.load(tmp_path / f"{entry.method}-seed0" / "comparison.json").rows
+        assert [share.n for share in entry.hits["label_hit:recogniser"]] == [3, 3]
+        assert entry.grain == tuple(mean_grain(row[side] for row in rows) for side in ("base", "aligned"))
     text, content = (tmp_path / "table.md").read_text(), json.loads((tmp_path / "table.json").read_text())
-    assert all(name in text for name in ("seppo", "diffusion_dpo", "label_hit:recogniser"))
+    assert all(name in text for name in ("seppo", "diffusion_dpo", "label_hit:recogniser", "| base ", " grain |"))
     assert [entry["method"] for entry in content["methods"]] == [entry.method for entry in ranked]
     assert (tmp_path / "sheet.png").exists()
     bases = [
