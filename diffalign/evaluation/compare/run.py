@@ -21,7 +21,7 @@ from diffalign.evaluation.samples.diversity import choose_space, compare_diversi
 from diffalign.evaluation.samples.gallery import Gallery, Sample, read_gallery
 from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import find_medium
-from diffalign.evaluation.stats.statistics import Share, share, win_rate
+from diffalign.evaluation.stats.statistics import share, win_rate
 from diffalign.policies.policy import Policy, Progress
 from diffalign.scorers.display_name import display_name
 from diffalign.scorers.scorer import Scorer, SupportsHits
@@ -94,12 +94,14 @@ def compare_galleries(
     check_judges(scorers, prompts, medium.name)
     base_contents, aligned_contents = ([medium.read(pair[side].path) for pair in pairs] for side in (0, 1))
     space = choose_space([scorer for scorer, _ in scorers.values()], medium.space)
-    judgements, scores = [], {}
+    judgements, scores, hits = [], {}, {}
     for number, (name, (scorer, role)) in enumerate(scorers.items()):
         if progress is not None:
             progress(f"scorer {name}", number, len(scorers))
-        judgement, scores[name] = _judge_both(name, scorer, role, prompts, [base_contents, aligned_contents])
+        judgement, scores[name], decided = _judge_both(name, scorer, role, prompts, [base_contents, aligned_contents])
         judgements.append(judgement)
+        if decided is not None:
+            hits[name] = decided
     counts = [prompts.count(prompt) for prompt in set(prompts)]
     comparison = Comparison(
         judgements=tuple(sorted(judgements, key=lambda judgement: judgement.role != "held-out")),
@@ -114,6 +116,7 @@ def compare_galleries(
                 "base": str(base_sample.path),
                 "aligned": str(aligned_sample.path),
                 "scores": {name: [values[0][i], values[1][i]] for name, values in scores.items()},
+                "hits": {name: [right[0][i], right[1][i]] for name, right in hits.items()},
             }
             for i, (base_sample, aligned_sample) in enumerate(pairs)
         ),
@@ -163,17 +166,15 @@ def _matching_samples(base: Gallery, aligned: Gallery) -> list[tuple[Sample, Sam
 
 def _judge_both(
     name: str, scorer: Scorer, role: Role, prompts: list[str], contents: list[list[Any]]
-) -> tuple[Judgement, list[list[float]]]:
-    scores: list[list[float]] = []
-    hits: list[Share | None] = []
-    for side in contents:
-        if isinstance(scorer, SupportsHits):
-            values, right = scorer.scores_and_hits(prompts, side)
-            hits.append(share(int(right.sum()), len(side)))
-        else:
-            values = scorer.score(prompts, side)
-            hits.append(None)
-        scores.append([float(value) for value in values])
+) -> tuple[Judgement, list[list[float]], list[list[bool]] | None]:
+    """Returns the judgement, and of base and aligned model the scores and, of a scorer that decides, what is right."""
+    if isinstance(scorer, SupportsHits):
+        sides = [scorer.scores_and_hits(prompts, side) for side in contents]
+        values, decided = [side[0] for side in sides], [side[1].tolist() for side in sides]
+    else:
+        values, decided = [scorer.score(prompts, side) for side in contents], None
+    scores = [[float(value) for value in side] for side in values]
+    hits = [None, None] if decided is None else [share(sum(right), len(right)) for right in decided]
     judgement = Judgement(
         name=name,
         role=role,
@@ -186,7 +187,7 @@ def _judge_both(
         base_hits=hits[0],
         aligned_hits=hits[1],
     )
-    return judgement, scores
+    return judgement, scores, decided
 
 
 def _finite_mean(values: list[float]) -> float:

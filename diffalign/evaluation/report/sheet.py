@@ -15,6 +15,7 @@ from diffalign.files.atomic import write_atomically
 from diffalign.scorers.image_input import as_rgb
 
 _PAPER, _INK, _SOFT = (251, 251, 249), (27, 31, 36), (106, 115, 125)
+_RIGHT, _WRONG = (26, 127, 55), (207, 34, 46)
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,15 @@ class Example:
         prompt: The prompt.
         base, aligned: Contents: texts, or images as PIL images, uint8 arrays, paths or bytes. ``base`` may be empty.
         note: A line below the samples, such as the seeds.
+        base_right, aligned_right: Whether every judge that decides finds the samples right; empty without such a judge.
     """
 
     prompt: str
     base: Sequence[Any]
     aligned: Sequence[Any]
     note: str = ""
+    base_right: Sequence[bool] = ()
+    aligned_right: Sequence[bool] = ()
 
 
 def evenly_spaced_rows(comparison: Comparison, prompts: int = 9, seeds: int = 2) -> dict[str, list[Mapping[str, Any]]]:
@@ -50,12 +54,21 @@ def examples(comparison: Comparison, prompts: int = 9, seeds: int = 2) -> list[E
     for prompt, rows in evenly_spaced_rows(comparison, prompts, seeds).items():
         note = ("seed " if len(rows) == 1 else "seeds ") + ", ".join(str(row["seed"]) for row in rows)
         base, aligned = ([read(Path(row[side])) for row in rows] for side in ("base", "aligned"))
-        picked.append(Example(prompt, base, aligned, note))
+        base_right, aligned_right = ([all(hits[side] for hits in hits_of(row)) for row in rows] for side in (0, 1))
+        decided = all(hits_of(row) for row in rows)
+        picked.append(Example(prompt, base, aligned, note, *((base_right, aligned_right) if decided else ())))
     return picked
+
+
+def hits_of(row: Mapping[str, Any]) -> list[Sequence[bool]]:
+    """Returns ``[base, aligned]`` of every judge that decides whether a sample is right; of earlier versions none."""
+    return list(row.get("hits", {}).values())
 
 
 def sheet(shown: Sequence[Example], *, side: int = 128, across: int = 3) -> Image.Image:
     """Draws a grid of blocks: a prompt above the base's images (left) and the aligned model's (right).
+
+    Where judges decide, an image is framed in green and called right, or in red and called wrong.
 
     Args:
         shown: At least one example.
@@ -74,10 +87,15 @@ def sheet(shown: Sequence[Example], *, side: int = 128, across: int = 3) -> Imag
         left, top = margin + number % across * (width + 24), margin + number // across * (height + 14)
         for k, text in enumerate(_lines(draw, example.prompt, font, width)):
             draw.text((left, top + k * line), text, font=font, fill=_INK)
-        for start, word, images in ((left, "before", example.base), (left + half + gap, "after", example.aligned)):
+        before = left, "before", example.base, example.base_right
+        after = left + half + gap, "after", example.aligned, example.aligned_right
+        for start, word, images, right in (before, after):
             draw.text((start, top + 2 * line + 2), word, font=small, fill=_SOFT)
             for column, image in enumerate(images):
-                canvas.paste(_fitted(as_rgb(image), side), (start + column * (side + 4), top + 3 * line))
+                at = start + column * (side + 4), top + 3 * line
+                canvas.paste(_fitted(as_rgb(image), side), at)
+                if right:
+                    _mark(draw, at, side, right[column], small)
     return canvas
 
 
@@ -85,6 +103,13 @@ def save_sheet(shown: Sequence[Example], path: Path, *, side: int = 128) -> Path
     """Writes :func:`sheet` as PNG."""
     image = sheet(shown, side=side)
     return write_atomically(Path(path), lambda temporary: image.save(temporary, format="PNG"))
+
+
+def _mark(draw: ImageDraw.ImageDraw, at: tuple[int, int], side: int, right: bool, font: Any) -> None:
+    """Draws the frame of an image, and the word at its upper right."""
+    colour, word = (_RIGHT, "right") if right else (_WRONG, "wrong")
+    draw.rectangle((at[0] - 2, at[1] - 2, at[0] + side + 1, at[1] + side + 1), outline=colour, width=3)
+    draw.text((at[0] + side, at[1] - 4), word, font=font, fill=colour, anchor="rb")
 
 
 def _fitted(image: Image.Image, side: int) -> Image.Image:

@@ -74,6 +74,7 @@ def test_a_redder_model_wins_every_comparison_on_redness(tmp_path):
     assert [j.win.rate for j in result.judgements] == [1, 0, 1]
     held = result.held_out()[0]
     assert (held.base_hits.rate, held.aligned_hits.rate) == (0, 1)
+    assert all(row["hits"] == {"held": [False, True]} for row in result.rows)
     assert held.base_mean == pytest.approx(100 / 255) and held.aligned_mean == pytest.approx(140 / 255)
     assert result.prompts == 3 and result.seeds == 2 and result.unpaired == 0
     assert result.diversity.change == pytest.approx(0) and result.diversity.space == "pixels"

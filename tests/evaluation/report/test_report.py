@@ -195,6 +195,23 @@ def test_the_sheet_shows_before_left_and_after_right(tmp_path):
     assert Image.open(save_sheet([Example("x", [], [blue])], tmp_path / "s.png")).size[0] > 64
 
 
+def test_images_are_framed_where_judges_decide_and_all_of_them_must_agree(tmp_path):
+    white = Image.new("RGB", (64, 64), (255, 255, 255))
+    plain = sheet([Example("x", [white], [white])], side=64)
+    framed = sheet([Example("x", [white], [white], "", [False], [True])], side=64)
+    new = {colour for _, colour in framed.getcolors(9999)} - {colour for _, colour in plain.getcolors(9999)}
+    assert {(207, 34, 46), (26, 127, 55)} <= new
+    never = RedHit()
+    never.scores_and_hits = lambda prompts, images: (never.score(prompts, images), never.score(prompts, images) > 2)
+    scorers = {"hit": (RedHit(), "held-out"), "other": (never, "held-out"), "b": (Redness(), "held-out")}
+    shown = examples(compare(PlainPolicy(), ["p"], [0], {"hit": scorers["hit"]}, folder=tmp_path / "one"))
+    assert (shown[0].base_right, shown[0].aligned_right) == ([False], [True])
+    shown = examples(compare(PlainPolicy(), ["p"], [0], scorers, folder=tmp_path / "two"))
+    assert (shown[0].base_right, shown[0].aligned_right) == ([False], [False])
+    shown = examples(compare(PlainPolicy(), ["p"], [0], {"b": scorers["b"]}, folder=tmp_path / "none"))
+    assert (shown[0].base_right, shown[0].aligned_right) == ((), ())
+
+
 def test_images_without_a_base_are_shown_without_before(tmp_path):
     text, page = page_of(tmp_path, images=[Example("step 10", [], [Image.new("RGB", (300, 500))])])
     assert "before</span>" not in text and "data:image/jpeg" in text
