@@ -1,7 +1,7 @@
 """Trains the denoiser and its text encoder, a small Stable Diffusion, jointly on cached latents.
 
     python -m pipelines.embedded.denoiser --work build/embedded --minutes 65 --out assets/emoji/model
-    python -m pipelines.embedded.denoiser --start-from assets/emoji/model --minutes 39 --place-minutes 28
+    python -m pipelines.embedded.denoiser --start-from assets/emoji/model --minutes 52 --place-minutes 46
 
 Noise prediction on Stable Diffusion's schedule; a tenth of the captions dropped; weights averaged. The loss at
 signal-to-noise ratio r is weighted by clamp(r, 0.3, 5) / r. The upper bound is min-SNR's; the lower one makes the model
@@ -11,8 +11,9 @@ image shines through them, so a model that reads it there ignores the prompt. So
 **Pure noise.** Even at the last level of the schedule place and colour can be read from the noisy latents, but a
 sampler starts from noise without any image. So a share of the inputs at the last level is noise n alone. Its target
 follows from x = a x0 + s e, as for any input: e = (n - a x0) / s; the best guess is the mean of all images of the
-prompt. Only the prompt can say where things are, so it is read. Place still appears late and suddenly, after 500 to 900
-steps on single objects whose place is always said (`--place-minutes`); without those it did not appear in 1,300 steps.
+prompt. Only the prompt can say where things are, so it is read. Place still appears late and suddenly, after hundreds
+of steps in which most scenes are single objects whose place is always said (`--place-minutes`); without those it did
+not appear in 1,300 steps. The average of the weights begins after these minutes.
 
 Like the autoencoder it counts minutes over restarts and resumes from its last checkpoint. The effect of prompts appears
 late: subjects look random for the first quarter of the training, backgrounds for the first half.
@@ -63,6 +64,8 @@ NOISIEST_SHARE = 0.4
 """Share of the time steps that come from `NOISIEST` on; the others are uniform."""
 PURE_NOISE = {"place": 0.4, "all": 0.25}
 """Share of the inputs at the last level that are noise alone, while single objects show places, and afterwards."""
+SINGLE_SHARE = 0.75
+"""Share of scenes with one object, besides those that chance draws, during the minutes for places."""
 PLACE_UNSAID = 0.1
 """Share of the captions that leave the place unsaid, after the minutes of single objects."""
 
@@ -159,13 +162,13 @@ def train(args: argparse.Namespace) -> None:
             for p, value in zip(parameters, exported(args.start_from), strict=True):
                 p.copy_(value)
     average = [p.detach().clone() for p in parameters]
-    step, spent = 0, 0.0
+    step, averaged, spent = 0, 0, 0.0
     if state := training_utils.load_checkpoint(work / "denoiser.pt"):
         with torch.no_grad():
             for p, value in zip(parameters, state["model"], strict=True):
                 p.copy_(value)
         optimiser.load_state_dict(state["optimiser"])
-        average, step, spent = state["average"], state["step"], state["spent"]
+        average, step, averaged, spent = (state[key] for key in ("average", "step", "averaged", "spent"))
     alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod
     ratio = alphas / (1 - alphas)
     weights = ratio.clamp(0.3, 5.0) / ratio
@@ -175,7 +178,9 @@ def train(args: argparse.Namespace) -> None:
     print(f"{sum(p.numel() for p in parameters) / 1e6:.2f} M parameters, step {step}, {spent:.0f} s spent", flush=True)
     while spent < budget:
         place_first = spent < 60 * args.place_minutes
-        rows = rng.choice(single, batch) if place_first else rng.integers(0, len(latents), batch)
+        rows = rng.integers(0, len(latents), batch)
+        if place_first:
+            rows = np.where(rng.random(batch) < SINGLE_SHARE, rng.choice(single, batch), rows)
         said = [caption(drawn[i], rng, 0.0 if place_first else PLACE_UNSAID) for i in rows]
         prompts = ["" if rng.random() < 0.1 else scene.prompt for scene in said]
         ids = tokenizer(prompts, padding="max_length", max_length=word_tokenizer.LENGTH, return_tensors="pt").input_ids
@@ -193,7 +198,8 @@ def train(args: argparse.Namespace) -> None:
         optimiser.step()
         step += 1
         losses.append(loss.item())
-        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - min(0.998, step / (step + 10)))
+        averaged = 0 if place_first else averaged + 1  # weights that know no places stay out of the average
+        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - min(0.998, averaged / (averaged + 10)))
         now = time.monotonic()
         spent, last = spent + now - last, now
         if step % 50 == 0:
@@ -207,6 +213,7 @@ def train(args: argparse.Namespace) -> None:
                 average=average,
                 optimiser=optimiser.state_dict(),
                 step=step,
+                averaged=averaged,
                 spent=spent,
             )
         if spent - previewed > 300:

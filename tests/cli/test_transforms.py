@@ -248,4 +248,5 @@ def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (block,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "preparing-data.md").read_text(), re.DOTALL)
     exec(block, {})  # noqa: S102
-    assert sum(row["flipped"] for row in rows(tmp_path / "noisy" / "pairs.jsonl")) == 151
+    noisy = rows(tmp_path / "noisy" / "pairs.jsonl")
+    assert sum(row["flipped"] for row in noisy) == round(0.2 * len(noisy)) > 100

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 from diffalign.errors import DataError, UserError
-from diffalign.scorers import SCORERS, load_scorer
+from diffalign.scorers import _BUILT_IN, SCORERS, load_scorer
 from diffalign.scorers.scorer import SupportsHits, SupportsImageFeatures, SupportsPromptCheck
 from tests.scorers import tiny
 
-IMAGES = [name for name, row in SCORERS.items() if row.medium == "image"]
+IMAGES = [name for name, row in SCORERS.items() if row.medium == "image" and name in _BUILT_IN]
 ABILITIES = {
     SupportsPromptCheck: {"label_hit", "background"},
     SupportsHits: {"label_hit"},
