@@ -69,18 +69,25 @@ def placed(rng: np.random.Generator) -> scenes.Scene:
     return scenes.replace(scenes.unsay(scene, rng), place=scene.place)
 
 
+def held_out_and_placed(rng: np.random.Generator) -> scenes.Scene:
+    """Returns a prompt for one object with a held-out combination that says its place."""
+    while (scene := scenes.draw(rng, holdout=True)).count != 1:
+        pass
+    return scenes.replace(scenes.unsay(scene, rng), background=scene.background, place=scene.place)
+
+
 def unnamed_background(rng: np.random.Generator) -> scenes.Scene:
     """Returns a prompt without a background."""
     return scenes.replace(scenes.unsay(scenes.draw(rng), rng), background=None)
 
 
 def write_prompts(out: Path, train: int) -> None:
-    """Writes ``test.txt``, ``dev.txt``, ``unnamed_background.txt`` and ``train.txt``, disjoint lists."""
+    """Writes ``test``, ``dev``, ``unnamed_background``, ``train`` and ``placed``, disjoint lists of .txt files."""
     out.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     lists = {"test": (300, held_out_prompt), "dev": (200, held_out_prompt),
              "unnamed_background": (200, unnamed_background),
-             "train": (train, placed)}  # fmt: skip
+             "train": (train, placed), "placed": (300, held_out_and_placed)}  # fmt: skip
     for seed, (name, (count, make)) in enumerate(lists.items(), start=51):
         (out / f"{name}.txt").write_text("\n".join(unique_prompts(count, seed, make, taken)) + "\n")
 
