@@ -2,16 +2,17 @@
 
 from diffalign.errors import ConfigError
 from diffalign.methods.baselines import DIFFUSION_IPO, MAPO, SFT
-from diffalign.methods.ddim_inpo import DDIM_INPO, DDIM_INPO_SDXL
+from diffalign.methods.ddim_inpo import DDIM_INPO, DDIM_INPO_SDXL, DDIM_INPO_UNIT_NOISE
 from diffalign.methods.diffusion_dpo import DIFFUSION_DPO, DIFFUSION_DPO_PAPER, DIFFUSION_DPO_SDXL
 from diffalign.methods.language import LANGUAGE
 from diffalign.methods.method import Method
 from diffalign.methods.seppo import SEPPO
-from diffalign.methods.smpo import SMPO, SMPO_SDXL
+from diffalign.methods.smpo import SMPO, SMPO_SDXL, SMPO_UNIT_NOISE
 from diffalign.register_row import register_row
 
 _SDXL = (DIFFUSION_DPO_SDXL, DDIM_INPO_SDXL, SMPO_SDXL)
-_ROWS = (DIFFUSION_DPO, DIFFUSION_DPO_PAPER, DDIM_INPO, SMPO, *_SDXL, SEPPO, SFT, MAPO, DIFFUSION_IPO, *LANGUAGE)
+_INVERTING = (DDIM_INPO, DDIM_INPO_UNIT_NOISE, SMPO, SMPO_UNIT_NOISE)
+_ROWS = (DIFFUSION_DPO, DIFFUSION_DPO_PAPER, *_INVERTING, *_SDXL, SEPPO, SFT, MAPO, DIFFUSION_IPO, *LANGUAGE)
 METHODS: dict[str, Method] = {method.name: method for method in _ROWS}
 """Every preset by name."""
 

@@ -19,6 +19,9 @@ beta 5000 and Adafactor (see ``diffusion_dpo_sdxl``), otherwise the same.
 Each pair costs 19 forward passes of one latent instead of 8; published runs see a tenth of Diffusion-DPO's pairs. With
 ``latents.inverter: reference`` the latents of the frozen reference can be stored (``latents.store``): this is not the
 published method, but close to it if the policy changes little.
+
+``ddim_inpo_unit_noise`` is ours: the inverted noise is rescaled to the rms of 1 that every level has in training
+(``latents.unit_noise: rescale``), because less noise teaches both candidates to predict less (docs/choosing.md).
 """
 
 from __future__ import annotations
@@ -28,10 +31,10 @@ from typing import Any
 from diffalign.methods.method import Method
 
 
-def _defaults(beta: float, optimizer: str) -> dict[str, Any]:
+def _defaults(beta: float, optimizer: str, **latents: Any) -> dict[str, Any]:
     return {
         "pairs": "dataset",
-        "latents": {"name": "ddim_inversion", "steps": 10},  # released script: 10 steps
+        "latents": {"name": "ddim_inversion", "steps": 10, **latents},  # released script: 10 steps
         "labels": "hard",
         "loss": {"name": "logistic", "beta": beta},  # launchers
         "train": {
@@ -75,5 +78,13 @@ DDIM_INPO_SDXL = Method(
     parts=PARTS,
     defaults=_defaults(beta=5000.0, optimizer="adafactor"),
     claims=CLAIMS,
+    text=__doc__ or "",
+)
+DDIM_INPO_UNIT_NOISE = Method(
+    name="ddim_inpo_unit_noise",
+    summary="the same with inverted noise rescaled to what its level says; not published",
+    source=f"diffalign; otherwise {SOURCE}",
+    parts=PARTS,
+    defaults=_defaults(beta=2000.0, optimizer="adamw", unit_noise="rescale"),
     text=__doc__ or "",
 )

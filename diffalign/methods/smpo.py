@@ -24,6 +24,9 @@ from a checkpoint fine-tuned on winners (``method: sft``). ``smpo_sdxl`` is the 
 starts from its base: beta 5000 and Adafactor (see ``diffusion_dpo_sdxl``), otherwise the same.
 
 Each pair costs 30 forward passes of one latent; published runs see a twentieth of Diffusion-DPO's pairs.
+
+``smpo_unit_noise`` is ours: the inverted noise is rescaled to the rms of 1 that every level has in training
+(``latents.unit_noise: rescale``), because less noise teaches both candidates to predict less (docs/choosing.md).
 """
 
 from __future__ import annotations
@@ -33,10 +36,10 @@ from typing import Any
 from diffalign.methods.method import Method
 
 
-def _defaults(beta: float, optimizer: str) -> dict[str, Any]:
+def _defaults(beta: float, optimizer: str, **latents: Any) -> dict[str, Any]:
     return {
         "pairs": "dataset",
-        "latents": {"name": "renoise", "steps": 10, "corrections": 1},  # released script for SDXL: 10 steps
+        "latents": {"name": "renoise", "steps": 10, "corrections": 1, **latents},  # released script for SDXL: 10 steps
         "labels": {"name": "score_scaled", "scorer": "pickscore", "gamma": 10.0},  # released script
         "loss": {"name": "logistic", "beta": beta},  # launchers
         "train": {
@@ -72,5 +75,13 @@ SMPO_SDXL = Method(
     source=SOURCE,
     parts=PARTS,
     defaults=_defaults(beta=5000.0, optimizer="adafactor"),
+    text=__doc__ or "",
+)
+SMPO_UNIT_NOISE = Method(
+    name="smpo_unit_noise",
+    summary="the same with inverted noise rescaled to what its level says; not published",
+    source=f"diffalign; otherwise {SOURCE}",
+    parts=PARTS,
+    defaults=_defaults(beta=2000.0, optimizer="adamw", unit_noise="rescale"),
     text=__doc__ or "",
 )

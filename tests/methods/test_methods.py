@@ -76,6 +76,15 @@ def test_presets_for_sdxl_take_adafactor_and_beta_5000_and_are_otherwise_the_met
     assert (recipe.model, recipe.labels, recipe.pairs) == (plain.model, plain.labels, plain.pairs)
 
 
+@pytest.mark.parametrize("name", ["ddim_inpo", "smpo"])
+def test_presets_of_unit_noise_differ_from_the_method_in_that_alone(name):
+    recipe, plain = made(f"{name}_unit_noise"), made(name)
+    assert recipe.model.latents.hyper == {**plain.model.latents.hyper, "unit_noise": "rescale"}
+    assert (recipe.loss, recipe.labels, recipe.pairs, recipe.train) == (
+        plain.loss, plain.labels, plain.pairs, plain.train,
+    )  # fmt: skip
+
+
 def test_one_choice_of_a_preset_can_be_replaced_and_the_others_stay():
     values = {"method": "smpo", "model": {"path": "m"}, "data": {"train": "d"}, "output": "o", "loss": "ipo"}
     recipe = make_recipe({**values, "loss": {"name": "ipo", "beta": 100}, "latents": {"corrections": 3}})
