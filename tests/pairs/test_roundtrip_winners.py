@@ -105,7 +105,7 @@ def test_a_kept_latent_and_a_sample_take_the_same_trip(make, tmp_path):
 
 def test_kept_winners_beside_decoded_samples_are_refused_and_equal_trips_are_not(tmp_path):
     pair = Pair("p", "a fox", KeptLatent("latents.safetensors", "a.png", Path("a.png")), None)
-    with pytest.raises(ConfigError, match=r"told apart.*--set pairs.roundtrip=none.*--set pairs.roundtrip=both"):
+    with pytest.raises(ConfigError, match=r"distinguished.*--set pairs.roundtrip=none.*--set pairs.roundtrip=both"):
         PAIRS["checkpoint"](from_memory([pair]), roundtrip="samples")
     for fair in ("none", "both"):
         assert len(PAIRS["checkpoint"](from_memory([pair]), roundtrip=fair)) == 1

@@ -205,7 +205,8 @@ def test_with_equal_evaluations_expensive_methods_get_fewer_steps(
     name, settings, forwards, steps, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(ROOT)
-    common = load_recipe(paper.recipe_file("emoji", "diffusion_dpo"), ["train.steps=200", "train.warmup_steps=10"])
+    values = ["train.steps=200", "train.warmup_steps=10", "model.timesteps=[0,1000]"]
+    common = load_recipe(paper.recipe_file("emoji", "diffusion_dpo"), values)
     recipe = compare_methods.with_method(common, name, "emoji", settings, tmp_path)
     assert expected_forwards(recipe) == pytest.approx(forwards)
     assert expected_forwards(recipe, size=16 * 30) == expected_forwards(recipe)
