@@ -52,8 +52,8 @@ def check_roundtrip(winners: Sequence[Pair], roundtrip: str) -> None:
     if roundtrip == SAMPLES and any(_is_kept(pair.chosen) for pair in winners):
         raise ConfigError(
             "the winners are kept latents (data.latents), but samples are decoded and encoded, by which they can be "
-            "distinguished. Type, to leave both as they were drawn: --set pairs.roundtrip=none   or, to decode and encode "
-            "both: --set pairs.roundtrip=both"
+            "distinguished. Type, to leave both as they were drawn: --set pairs.roundtrip=none   or, to decode and "
+            "encode both: --set pairs.roundtrip=both"
         )
 
 

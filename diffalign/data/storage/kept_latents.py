@@ -145,8 +145,8 @@ def _open_as_it_is(path: str, *stamp: int) -> tuple[Any, LatentSpace, frozenset[
         known = False
     if not known:
         raise DataError(
-            f"'{path}' does not say of which autoencoder and in which scale its latents are, and others would look alike. "
-            f"{_MAKE}; to encode the images type: --set data.latents=null"
+            f"'{path}' does not say of which autoencoder and in which scale its latents are, and others would look "
+            f"alike. {_MAKE}; to encode the images type: --set data.latents=null"
         )
     return file, space, names
 
