@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -133,11 +133,13 @@ def _pool_seeds(method: str, seeds: Sequence[ExperimentResult], steps: int) -> M
 
 def _pool_hits(name: str, seeds: Sequence[ExperimentResult]) -> tuple[Share, Share]:
     judgements = [j for result in seeds for j in result.comparison.judgements if j.name == name]
-    base, aligned = [j.base_hits for j in judgements], [j.aligned_hits for j in judgements]
-    base_pool, aligned_pool = (
-        share(sum(int(hit.hits) for hit in side if hit), sum(hit.n for hit in side if hit)) for side in (base, aligned)
-    )
-    return base_pool, aligned_pool
+    base, aligned = (j.base_hits for j in judgements), (j.aligned_hits for j in judgements)
+    return _pool(base), _pool(aligned)
+
+
+def _pool(shares: Iterable[Share | None]) -> Share:
+    known = [hit for hit in shares if hit is not None]
+    return share(sum(int(hit.hits) for hit in known), sum(hit.n for hit in known))
 
 
 def _footer(ranked: Sequence[MethodResult], budget: str, seeds: Sequence[int]) -> str:

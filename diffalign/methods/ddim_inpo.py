@@ -26,6 +26,7 @@ published method, but close to it if the policy changes little.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from diffalign.methods.method import Method
@@ -71,20 +72,17 @@ DDIM_INPO = Method(
     claims=CLAIMS,
     text=__doc__ or "",
 )
-DDIM_INPO_SDXL = Method(
+DDIM_INPO_SDXL = replace(
+    DDIM_INPO,
     name="ddim_inpo_sdxl",
     summary="the same as the released launcher trains Stable Diffusion XL (beta 5000, Adafactor)",
-    source=SOURCE,
-    parts=PARTS,
     defaults=_defaults(beta=5000.0, optimizer="adafactor"),
-    claims=CLAIMS,
-    text=__doc__ or "",
 )
-DDIM_INPO_UNIT_NOISE = Method(
+DDIM_INPO_UNIT_NOISE = replace(
+    DDIM_INPO,
     name="ddim_inpo_unit_noise",
     summary="the same with inverted noise rescaled to what its level says; not published",
     source=f"diffalign; otherwise {SOURCE}",
-    parts=PARTS,
     defaults=_defaults(beta=2000.0, optimizer="adamw", unit_noise="rescale"),
-    text=__doc__ or "",
+    claims=(),
 )

@@ -30,6 +30,7 @@ At equal policy and reference the loss is log 2 while the gradient is not zero.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from diffalign.methods.method import Method
@@ -72,21 +73,17 @@ DIFFUSION_DPO = Method(
     claims=CLAIMS,
     text=__doc__ or "",
 )
-DIFFUSION_DPO_PAPER = Method(
+DIFFUSION_DPO_PAPER = replace(
+    DIFFUSION_DPO,
     name="diffusion_dpo_paper",
     summary="the same with the beta of the paper's main runs (2000)",
     source="Wallace et al. 2023, arXiv 2311.12908, eq. 14 and section 5.1",
-    parts=PARTS,
     defaults=_defaults(beta=2000.0),
-    claims=CLAIMS,
-    text=__doc__ or "",
 )
-DIFFUSION_DPO_SDXL = Method(
+DIFFUSION_DPO_SDXL = replace(
+    DIFFUSION_DPO,
     name="diffusion_dpo_sdxl",
     summary="the same as the released launcher trains Stable Diffusion XL (beta 5000, Adafactor)",
     source="Wallace et al. 2023, arXiv 2311.12908, eq. 14 and section 5.1",
-    parts=PARTS,
     defaults=_defaults(beta=5000.0, optimizer="adafactor", warmup_steps=200),
-    claims=CLAIMS,
-    text=__doc__ or "",
 )

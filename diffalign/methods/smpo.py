@@ -31,6 +31,7 @@ Each pair costs 30 forward passes of one latent; published runs see a twentieth 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from diffalign.methods.method import Method
@@ -69,19 +70,16 @@ SMPO = Method(
     defaults=_defaults(beta=2000.0, optimizer="adamw"),
     text=__doc__ or "",
 )
-SMPO_SDXL = Method(
+SMPO_SDXL = replace(
+    SMPO,
     name="smpo_sdxl",
     summary="the same as the released launcher trains Stable Diffusion XL (beta 5000, Adafactor)",
-    source=SOURCE,
-    parts=PARTS,
     defaults=_defaults(beta=5000.0, optimizer="adafactor"),
-    text=__doc__ or "",
 )
-SMPO_UNIT_NOISE = Method(
+SMPO_UNIT_NOISE = replace(
+    SMPO,
     name="smpo_unit_noise",
     summary="the same with inverted noise rescaled to what its level says; not published",
     source=f"diffalign; otherwise {SOURCE}",
-    parts=PARTS,
     defaults=_defaults(beta=2000.0, optimizer="adamw", unit_noise="rescale"),
-    text=__doc__ or "",
 )
