@@ -22,6 +22,7 @@ from diffalign.data.media.colour_profile import changes_colours, may_hold_profil
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media
 from diffalign.data.storage.cached_candidate import CachedCandidate
+from diffalign.data.storage.frame_files import FrameFiles, frames_of
 from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError
@@ -51,6 +52,8 @@ def media_bytes(media: Media) -> bytes:
         return json.dumps(content, ensure_ascii=True).encode("ascii")
     if isinstance(media, (CachedCandidate, KeptLatent)):
         raise DataError(f"an image, a video or a text was expected; {media} is tensors, which only its policy reads.")
+    if isinstance(media, FrameFiles) or media.is_dir():
+        raise DataError(f"one file was expected; {media_name(media)} is a clip whose frames are files.")
     try:
         return media.read_bytes()
     except OSError as error:
@@ -66,7 +69,8 @@ def media_digest(media: Media) -> str:
     """
     if isinstance(media, CachedCandidate):
         return media.digest()
-    stamp = _file_stamp(media) if isinstance(media, (Path, TableCell, KeptLatent)) else None
+    is_file = isinstance(media, (TableCell, KeptLatent)) or isinstance(media, Path) and not media.is_dir()
+    stamp = _file_stamp(media) if is_file else None
     if stamp is None:
         return _digest(media)
     known = _file_digests.get(media)
@@ -80,6 +84,11 @@ def media_digest(media: Media) -> str:
 def _digest(media: Media) -> str:
     if isinstance(media, KeptLatent):
         return media.digest()
+    if isinstance(media, Path) and media.is_dir():
+        media = frames_of(media)
+    if isinstance(media, FrameFiles):
+        parts = [f"{media.fps:g}", *(media_digest(file) for file in media.files)]
+        return hashlib.blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
     return hashlib.blake2b(media_bytes(media), digest_size=16).hexdigest()
 
 
@@ -98,7 +107,7 @@ def decoded_digest(media: Media) -> str:
     """Returns a digest of what :func:`open_image` returns: :func:`media_digest`, marked where a colour profile is
     applied, which earlier versions ignored. What was stored for other images stays valid.
     """
-    if isinstance(media, (CachedCandidate, KeptLatent)):
+    if isinstance(media, (CachedCandidate, KeptLatent, FrameFiles)) or isinstance(media, Path) and media.is_dir():
         return media_digest(media)
     content = media_bytes(media)
     digest = media_digest(content)
@@ -117,6 +126,8 @@ def media_name(media: Media) -> str:
         return f"'{media}'"
     if isinstance(media, bytes):
         return f"an image of {len(media):,} bytes"
+    if isinstance(media, FrameFiles):
+        return f"'{media}'"
     if isinstance(media, (CachedCandidate, KeptLatent)):
         return str(media)
     return f"'{media}'" if isinstance(media, TableCell) else repr(str(media)[:60])
@@ -156,7 +167,12 @@ def open_image(media: Media, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 "If the image is genuine, make it smaller or raise max_pixels."
             )
         image.load()
-        return _to_rgb(_apply_orientation(image), media_name(media), image.format)
+        return as_shown(image, media_name(media))
+
+
+def as_shown(image: Image.Image, name: str) -> Image.Image:
+    """Returns the current frame of a loaded image as a viewer would show it, in 8-bit RGB, as :func:`open_image`."""
+    return _to_rgb(_apply_orientation(image), name, image.format)
 
 
 @contextmanager
@@ -164,6 +180,8 @@ def _open_header(media: Media) -> Iterator[Image.Image]:
     """Yields the image with its header read. Any exception of a decoder inside the block becomes a DataError."""
     if isinstance(media, (str, Conversation)):
         raise DataError(f"an image was expected, as a path or as bytes; got the text {media_name(media)}.")
+    if isinstance(media, FrameFiles) or isinstance(media, Path) and media.is_dir():
+        raise DataError(f"an image was expected; {media_name(media)} is a clip whose frames are files.")
     try:
         with _stream(media) as stream, Image.open(stream, formats=_readable_formats()) as image:
             yield image

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from diffalign.data.records.conversation import Text
 from diffalign.data.storage.cached_candidate import CachedCandidate
+from diffalign.data.storage.frame_files import FrameFiles
 from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.lazy_table_cell import TableCell
 
-Media = Path | bytes | Text | TableCell | CachedCandidate | KeptLatent
-"""A candidate: an image or video as a path, as encoded bytes or as a handle of them; a text as a string or as turns; or
-a handle of tensors: a sample that a policy made while training, or the latent of an image that a model drew."""
+Media = Path | bytes | Text | TableCell | FrameFiles | CachedCandidate | KeptLatent
+"""A candidate: an image or clip as a path, as encoded bytes or as a handle of them (a clip also as its frames' folder or
+files); a text as a string or as turns; or a handle of tensors: a sample that a policy made while training, or the
+latent of an image that a model drew."""
 
 
 @dataclass(frozen=True)
