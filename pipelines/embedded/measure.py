@@ -11,6 +11,7 @@ perfect generator.
 import argparse
 import math
 import time
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +62,18 @@ def sample_with_latents(
     return np.stack(images), np.concatenate(latents)
 
 
+@lru_cache(maxsize=1)
+def load_recogniser(folder: Path):
+    """Returns the classifier of subjects; a scorer that is called once per side and batch loads it once."""
+    from transformers import AutoModelForImageClassification
+
+    return AutoModelForImageClassification.from_pretrained(folder).eval()
+
+
 @torch.no_grad()
 def recognise(folder: Path, images: np.ndarray) -> list[str]:
     """Returns the subject of each image, by the recogniser."""
-    from transformers import AutoModelForImageClassification
-
-    model = AutoModelForImageClassification.from_pretrained(folder).eval()
+    model = load_recogniser(folder)
     classes = torch.cat([model(part).logits.argmax(-1) for part in training_utils.to_tensor(images).split(64)])
     return [model.config.id2label[int(i)] for i in classes]
 

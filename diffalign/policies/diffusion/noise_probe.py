@@ -69,11 +69,13 @@ class NoiseProbe:
         sizes: dict[int, list[float]] = {level: [] for level in denoiser.spread_levels(LEVELS)}
         top, cosines, elements = denoiser.schedule.informative - 1, list[float](), 0
         for part, encoded in self._batches(pairs, batch):
-            for level, found in sizes.items():
-                found += rms(denoiser.tau(self._inputs(denoiser, encoded, part, level))).tolist()
             seeds = [seed_of(pair, role) for role in part[0].answers for pair in part]
-            if any(seed is not None for seed in seeds):
-                tau = denoiser.tau(self._inputs(denoiser, encoded, part, top))
+            seeds_known = any(seed is not None for seed in seeds)
+            for level in sorted({*sizes, top} if seeds_known else sizes):
+                tau = denoiser.tau(self._inputs(denoiser, encoded, part, level))
+                if level in sizes:
+                    sizes[level] += rms(tau).tolist()
+            if seeds_known:  # tau is that of the top, the last level
                 cosines += [
                     float(cosine_similarity(row.flatten(), initial_noise(seed, row.shape).to(row).flatten(), 0))
                     for row, seed in zip(tau, seeds, strict=True)
