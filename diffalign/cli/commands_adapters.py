@@ -1,4 +1,4 @@
-"""`diffalign info` and `diffalign merge`: what an adapter contains, and several adapters as one."""
+"""`diffalign info`, `merge` and `export`: what an adapter contains, several as one, and files for other programs."""
 
 from __future__ import annotations
 
@@ -25,6 +25,22 @@ def info(path: Annotated[Path, typer.Argument(help="An adapter, diffusers' file 
     for key, value in read_info(path.expanduser()).items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         typer.echo(f"{key:<18}{text}")
+
+
+@app.command()
+def export(
+    adapter: Annotated[Path, typer.Argument(help="An adapter, diffusers' file or peft's folder.")],
+    to: Annotated[str, typer.Option(help="Format: animatediff-evolved, motion LoRA for ComfyUI's AnimateDiff.")],
+    output: Annotated[Path, typer.Option(help="The file to write, .safetensors.")],
+) -> None:
+    """Write an adapter by the names that another program reads.
+
+    The result of a run is already what diffusers reads. A format that cannot hold a part of the adapter refuses it.
+    """
+    from diffalign.sharing.export_formats import write_export
+
+    written = write_export(adapter.expanduser(), to, output.expanduser())
+    typer.echo(f"exported {adapter.name} for {to}: {written}")
 
 
 @app.command()
