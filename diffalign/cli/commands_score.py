@@ -16,9 +16,7 @@ from diffalign.errors import UserError
 
 @app.command()
 def score(
-    source: Annotated[
-        str, typer.Argument(help="Pairs (a folder, a file or a Hub id), or a folder of single images or texts.")
-    ],
+    source: Annotated[str, typer.Argument(help="Pairs (a folder, a file or a Hub id), or a folder of single samples.")],
     scorer: Annotated[
         list[str],
         typer.Option("--scorer", help="NAME or NAME:ARGUMENT, e.g. clip:openai/clip-vit-large-patch14, sentiment."),
@@ -34,7 +32,7 @@ def score(
         str, typer.Option(help="Device of the scorers: cpu, cuda, cuda:1; by default the GPU if there is one.")
     ] = "",
 ) -> None:
-    """Score pairs, or single images and texts, against their prompts.
+    """Score pairs, or single images, clips and texts, against their prompts.
 
     For pairs, both candidates are scored and each scorer gets its own file, which a recipe names under data.scores. An
     interrupted command resumes where it stopped. For a folder of single images or texts with metadata.jsonl (prompt and
@@ -45,8 +43,10 @@ def score(
     from diffalign.data.readers import read_pairs
     from diffalign.evaluation.samples.score_folder import is_sample_folder, score_folder
     from diffalign.evaluation.samples.score_pairs import score_pairs, summary_lines
+    from diffalign.scorers import check_companions
     from diffalign.training.report.progress import ProgressReport
 
+    check_companions(scorer)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if is_sample_folder(source):
         if output is not None:

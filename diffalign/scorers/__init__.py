@@ -1,16 +1,25 @@
-"""Scorers of images and texts, and their registry.
+"""Scorers of images, clips and texts, and their registry.
 
     scorer = load_scorer("clip:openai/clip-vit-large-patch14")
     scorer.score(["a fox on a blue background"], [image])          # (1,) float32, higher is better
 
-A name may carry an argument after a colon: a model's folder or hub id, or a colour.
+A name may carry an argument after a colon: a model's folder or hub id, a colour, or another scorer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from diffalign.errors import ConfigError, UserError, near_miss
 from diffalign.register_row import register_row
 from diffalign.scorers.background_colour import Background
+from diffalign.scorers.clips.flicker import Flicker
+from diffalign.scorers.clips.flow_dynamic import FlowDynamic
+from diffalign.scorers.clips.flow_motion import FlowMotion
+from diffalign.scorers.clips.flow_smoothness import FlowSmoothness
+from diffalign.scorers.clips.frame_mean import FrameMean
+from diffalign.scorers.clips.neighbour_consistency import NeighbourConsistency
+from diffalign.scorers.clips.still_blend import StillBlend
 from diffalign.scorers.dual_encoder import DualEncoder
 from diffalign.scorers.label_hit import LabelHit
 from diffalign.scorers.pickscore import PickScore
@@ -20,7 +29,12 @@ from diffalign.scorers.scorer import Scorer, ScorerEntry
 from diffalign.scorers.text_length import Length
 from diffalign.scorers.vader_sentiment import Sentiment
 
-__all__ = ["SCORERS", "Scorer", "ScorerEntry", "load_scorer", "register_scorer", "scorer_entry"]
+__all__ = ["SCORERS", "Scorer", "ScorerEntry", "check_companions", "load_scorer", "register_scorer", "scorer_entry"]
+
+MOTION = ("flow_dynamic", "flow_motion")
+"""Scorers that rise with motion."""
+STILLNESS = ("flicker", "still_blend", "neighbour_consistency")
+"""Scorers that are highest for a clip that stands still."""
 
 SCORERS: dict[str, ScorerEntry] = {
     "clip": ScorerEntry(
@@ -42,6 +56,53 @@ SCORERS: dict[str, ScorerEntry] = {
         Background.load,
         "a colour, or 'prompt' for the colour that each prompt names",
         "share of the image's border in a colour: a preference that is easy to see",
+    ),
+    "flicker": ScorerEntry(
+        Flicker.load,
+        "nothing",
+        "how little neighbouring frames differ (VBench's temporal flickering): 1 for a still clip",
+        medium="video",
+        beside=MOTION,
+    ),
+    "still_blend": ScorerEntry(
+        StillBlend.load,
+        "nothing",
+        "how well a frame equals the mean of its neighbours: 1 for a still clip",
+        medium="video",
+        beside=MOTION,
+    ),
+    "flow_smoothness": ScorerEntry(
+        FlowSmoothness.load,
+        "nothing",
+        "how well a frame lies between its neighbours, moved by optical flow: 1 for steady motion",
+        medium="video",
+        extra="flow",
+    ),
+    "flow_dynamic": ScorerEntry(
+        FlowDynamic.load,
+        "dis or farneback, the method of optical flow; dis without",
+        "whether the clip moves: 1 or 0",
+        medium="video",
+        extra="flow",
+    ),
+    "flow_motion": ScorerEntry(
+        FlowMotion.load,
+        "dis or farneback, the method of optical flow; dis without",
+        "how far the fastest parts of the clip move: share of the short side per step",
+        medium="video",
+        extra="flow",
+    ),
+    "neighbour_consistency": ScorerEntry(
+        NeighbourConsistency.load,
+        "folder or hub id of a dual encoder (CLIP, SigLIP, ...)",
+        "how alike an encoder finds the frames of a clip: mean cosine, 1 for a still clip",
+        medium="video",
+    ),
+    "frames": ScorerEntry(
+        lambda argument, device: FrameMean.load(argument, device, load_scorer),
+        "a scorer of images with its own argument, as in frames:clip:FOLDER",
+        "a scorer of images on every frame, averaged: blind to the frames' order",
+        medium="video",
     ),
     "sentiment": ScorerEntry(
         Sentiment.load,
@@ -118,3 +179,22 @@ def scorer_entry(spec: str) -> ScorerEntry:
             + "."
         )
     return SCORERS[name]
+
+
+def check_companions(specs: Sequence[str]) -> None:
+    """Checks that no scorer is used alone that rewards a defect: `flicker` needs a measure of motion beside it.
+
+    Args:
+        specs: All scorers that are used together, as :func:`load_scorer` takes them.
+
+    Raises:
+        UserError: A scorer is unknown, or lacks its companion.
+    """
+    names = {spec.partition(":")[0] for spec in specs}
+    for spec in specs:
+        beside = scorer_entry(spec).beside
+        if beside and not names & set(beside):
+            raise UserError(
+                f"{spec} alone prefers clips that stand still: use it with {' or '.join(beside)}. Add: --scorer "
+                f"{beside[0]}"
+            )

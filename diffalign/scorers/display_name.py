@@ -8,10 +8,13 @@ from pathlib import Path
 
 from diffalign.sharing.public_name import public_name
 
+FRAMES = "frames"
+"""The scorer whose argument is another scorer."""
+
 
 def display_name(name: str) -> str:
     """Returns ``clip:heldout`` for ``clip:assets/scorers/heldout``; other names, such as a hub's, stay as they are."""
-    kind, _, argument = name.partition(":")
+    kind, argument = _split(name)
     if not _is_path(argument):
         return name
     return f"{kind}:{public_name(argument) if os.path.exists(argument) else Path(argument).name}"
@@ -22,14 +25,23 @@ def display_names(names: Iterable[str]) -> dict[str, str]:
     short = {name: display_name(name) for name in names}
     found = dict(short)
     for name in short:
-        kind, _, argument = name.partition(":")
+        kind, argument = _split(name)
         parts, length = Path(argument).parts, 1
-        alike = [Path(other.partition(":")[2]).parts for other in short if short[other] == short[name]]
+        alike = [Path(_split(other)[1]).parts for other in short if short[other] == short[name]]
         while _is_path(argument) and length < len(parts) and [p[-length:] for p in alike].count(parts[-length:]) > 1:
             length += 1
         if len(alike) > 1 and _is_path(argument):
             found[name] = f"{kind}:{'/'.join(parts[-length:])}"
     return found
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Returns the scorer and its argument; ``frames:clip`` and the folder of ``frames:clip:FOLDER``."""
+    kind, _, argument = name.partition(":")
+    if kind != FRAMES:
+        return kind, argument
+    inner, _, argument = argument.partition(":")
+    return f"{kind}:{inner}", argument
 
 
 def _is_path(argument: str) -> bool:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import UserError
-from diffalign.scorers.scorer import check_prompt_count
-from diffalign.scorers.text_input import as_answer, missing_package
+from diffalign.scorers.scorer import check_prompt_count, missing_package
+from diffalign.scorers.text_input import as_answer
 
 
 class Polarity:
@@ -38,7 +38,7 @@ class Polarity:
         try:
             from textblob import TextBlob
         except ImportError as error:
-            raise missing_package("polarity", "textblob") from error
+            raise missing_package("polarity", "textblob", "text") from error
         self._read = TextBlob
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The scorer interface: prompts and samples (images or texts) in, one number per sample out, higher is better.
+"""The scorer interface: prompts and samples (images, clips or texts) in, one number per sample out, higher is better.
 
 A scorer has a unit and a range, because published numbers of "the same" scorer differ by factors of 26 and 100, and a
 hash of its weights, because two checkpoints with one name are two scorers.
@@ -39,7 +39,7 @@ class Scorer(Protocol):
     """The paper that describes it."""
 
     medium: str
-    """Medium of its samples: ``"image"`` or ``"text"``."""
+    """Medium of its samples: ``"image"``, ``"video"`` or ``"text"``."""
 
     @property
     def weights(self) -> str:
@@ -51,6 +51,7 @@ class Scorer(Protocol):
         Args:
             prompts: ``B`` prompts, one for each sample.
             samples: Images are PIL images, ``(H, W, 3)`` uint8 arrays, paths or encoded bytes, of any size and mode.
+                Clips are :class:`~diffalign.data.media.clips.clip.Clip` objects, paths or encoded bytes.
                 Texts are strings, conversations or paths of text files.
         """
 
@@ -87,8 +88,9 @@ class ScorerEntry:
         load: ``load(argument, device)`` returns the scorer; the argument follows the colon and may be empty.
         argument: Description of the argument.
         summary: One line for lists.
-        medium: Medium of its samples: ``"image"`` or ``"text"``.
+        medium: Medium of its samples: ``"image"``, ``"video"`` or ``"text"``.
         extra: The extra to install for it; empty when diffalign's own dependencies suffice.
+        beside: Scorers of which one has to be used with it, because alone it rewards a defect; empty for most.
     """
 
     load: Callable[[str, str], Scorer]
@@ -96,6 +98,7 @@ class ScorerEntry:
     summary: str
     medium: str = "image"
     extra: str = ""
+    beside: tuple[str, ...] = ()
 
 
 def check_prompt_count(prompts: Sequence[Any], samples: Sequence[Any]) -> None:
@@ -105,6 +108,13 @@ def check_prompt_count(prompts: Sequence[Any], samples: Sequence[Any]) -> None:
             f"A scorer takes one prompt for each sample; got {len(prompts)} prompts and {len(samples)} samples. "
             "Repeat the prompt for each of its samples."
         )
+
+
+def missing_package(scorer: str, package: str, extra: str) -> UserError:
+    """Returns the error of a scorer whose package is not installed; ``extra`` of diffalign brings it."""
+    return UserError(
+        f"The scorer '{scorer}' needs {package}, which is not installed. Type: pip install 'diffalign[{extra}]'"
+    )
 
 
 def chunks(values: Sequence[Any], size: int) -> list[Sequence[Any]]:

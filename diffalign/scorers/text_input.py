@@ -41,10 +41,3 @@ def as_chat(prompt: Any, answer: Any) -> list[dict[str, Any]]:
     if not isinstance(answer, Conversation):
         answer = Conversation((Message(ASSISTANT, as_answer(answer)),))
     return (prompt + answer).rows()
-
-
-def missing_package(scorer: str, package: str) -> UserError:
-    """Returns the error of a scorer whose package is not installed."""
-    return UserError(
-        f"The scorer '{scorer}' needs {package}, which is not installed. Type: pip install 'diffalign[text]'"
-    )

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import UserError
-from diffalign.scorers.scorer import check_prompt_count
-from diffalign.scorers.text_input import as_answer, missing_package
+from diffalign.scorers.scorer import check_prompt_count, missing_package
+from diffalign.scorers.text_input import as_answer
 
 
 class Sentiment:
@@ -37,7 +37,7 @@ class Sentiment:
         try:
             from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
         except ImportError as error:
-            raise missing_package("sentiment", "vaderSentiment") from error
+            raise missing_package("sentiment", "vaderSentiment", "text") from error
         self._vader = SentimentIntensityAnalyzer()
 
     @classmethod

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from diffalign.errors import UserError
 from diffalign.evaluation.compare.result import Role
 from diffalign.evaluation.samples.medium import find_medium
-from diffalign.scorers import SCORERS, Scorer, load_scorer
+from diffalign.scorers import SCORERS, Scorer, check_companions, load_scorer
 from diffalign.scorers.display_name import display_names
 from diffalign.scorers.scorer import SupportsPromptCheck
 
@@ -23,11 +23,12 @@ def load_judges(
         device: Device of the scorers.
 
     Raises:
-        UserError: One scorer in both lists; an unknown scorer, or one that cannot be loaded.
+        UserError: One scorer in both lists; an unknown scorer, or one that cannot be loaded or used alone.
     """
     both = sorted(set(held_out) & set(trained_on))
     if both:
         raise UserError(f"'{both[0]}' cannot both have made the pairs and be held out; name it once, under trained_on.")
+    check_companions([*held_out, *trained_on])
     roles: list[tuple[str, Role]] = [(name, "held-out") for name in held_out]
     roles += [(name, "trained-on") for name in trained_on]
     shown = display_names(name for name, _ in roles)

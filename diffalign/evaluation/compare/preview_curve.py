@@ -18,6 +18,7 @@ from diffalign.errors import UserError
 from diffalign.evaluation.compare.drift import Drift
 from diffalign.evaluation.compare.load_judges import check_judges
 from diffalign.evaluation.compare.result import Role
+from diffalign.evaluation.compare.stillness import stillness_cautions
 from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.stats.statistics import WinRate, percent, win_rate
 from diffalign.files.json_lines import intact_values, json_line
@@ -63,7 +64,7 @@ class PreviewCurve:
 
     def summary(self) -> list[str]:
         """Returns a sentence for each held-out judge that fell significantly from its best step to the last, while a
-        trained-on judge rose.
+        trained-on judge rose; and of clips, for motion that fell while scores that prefer still clips rose.
         """
         last, sentences = len(self.steps) - 1, []
         for held in self.judges("held-out"):
@@ -83,7 +84,9 @@ class PreviewCurve:
                         f"prefers the last previews to the earlier ones in {percent(fell.rate)} of {fell.comparisons} "
                         f"comparisons. The model of about step {self.steps[top]} is better: stop there, or raise beta."
                     )
-        return sentences
+        return sentences + stillness_cautions(
+            {name: (self.mean(name, 0), self.mean(name, last)) for name in self.roles}
+        )
 
     def _drift_note(self, step: int) -> str:
         drift = self.drifts[step]

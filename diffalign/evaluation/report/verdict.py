@@ -12,6 +12,7 @@ from typing import Literal
 
 from diffalign.evaluation.compare.preview_curve import PreviewCurve
 from diffalign.evaluation.compare.result import Comparison, Judgement
+from diffalign.evaluation.compare.stillness import stillness_cautions
 from diffalign.evaluation.samples.medium import Medium, find_medium
 from diffalign.evaluation.stats.statistics import Share, percent
 
@@ -117,6 +118,7 @@ def _cautions(comparison: Comparison, medium: Medium) -> list[str]:
         )
     if trained_on and not any(direction(j) == "better" for j in trained_on):
         cautions.append("No trained-on judge shows a clear gain, so training may have had little effect.")
+    cautions += stillness_cautions({j.scorer: (j.base_mean, j.aligned_mean) for j in comparison.judgements})
     change = comparison.diversity.change
     if math.isnan(change):
         cautions.append(f"Diversity is unknown with one {medium.noun} per prompt; give two seeds or more.")

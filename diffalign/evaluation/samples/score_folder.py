@@ -13,7 +13,7 @@ from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.gallery import bad_row, metadata_rows, read_gallery
 from diffalign.evaluation.samples.medium import MEDIA
 from diffalign.files.json_lines import write_json_lines
-from diffalign.scorers import SCORERS, load_scorer, scorer_entry
+from diffalign.scorers import SCORERS, check_companions, load_scorer, scorer_entry
 
 _COLUMNS = "prompt and completion"
 
@@ -44,8 +44,9 @@ def score_folder(folder: Path, specs: Sequence[str], device: str = "cpu") -> lis
 
     Raises:
         DataError: No metadata, a missing sample, or no sample at all.
-        UserError: An unknown scorer, or one of another medium.
+        UserError: An unknown scorer, or one of another medium, or one that is never used alone.
     """
+    check_companions(specs)
     path = Path(folder) / "metadata.jsonl"
     medium, prompts, contents = _samples(Path(folder))
     for spec in specs:
