@@ -4,7 +4,7 @@
         .processor.to_{q, k, v, out}_lora.{down, up}.weight
 
 Those readers add ``strength (up down)`` to the motion module's weight: they know no alpha, so the scale is folded into
-``up``; and they know no other layers than the two temporal attentions of a block (``attn1``, ``attn2`` of diffusers), so
+``up``; and they know only the two temporal attentions of a block (``attn1``, ``attn2`` of diffusers), so
 an adapter with others is refused rather than written in part.
 """
 
