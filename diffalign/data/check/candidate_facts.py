@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffalign.data.media.clips.medium_of import VIDEO_SUFFIXES
 from diffalign.data.media.decode import MAX_PIXELS, image_format, image_size, media_bytes, media_digest, open_image
-from diffalign.data.media.find_problem import VIDEO_SUFFIXES
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.hash_set import HashSet

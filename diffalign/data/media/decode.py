@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,8 +70,7 @@ def media_digest(media: Media) -> str:
     """
     if isinstance(media, CachedCandidate):
         return media.digest()
-    is_file = isinstance(media, (TableCell, KeptLatent)) or isinstance(media, Path) and not media.is_dir()
-    stamp = _file_stamp(media) if is_file else None
+    stamp = _file_stamp(media) if isinstance(media, (Path, TableCell, KeptLatent)) else None
     if stamp is None:
         return _digest(media)
     known = _file_digests.get(media)
@@ -96,6 +96,8 @@ def _file_stamp(media: Path | TableCell | KeptLatent) -> tuple[int, ...] | None:
     try:
         facts = os.stat(media if isinstance(media, Path) else media.file)
     except OSError:
+        return None
+    if stat.S_ISDIR(facts.st_mode):  # whose time is not that of the files in it
         return None
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 

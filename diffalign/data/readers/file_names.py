@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from diffalign.data.media.find_problem import VIDEO_SUFFIXES
+from diffalign.data.media.clips.medium_of import VIDEO_SUFFIXES
 from diffalign.data.storage.inside_folder import inside
 from diffalign.files.text_files import is_file
 

@@ -14,9 +14,9 @@ from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.lazy_table_cell import TableCell
 
 Media = Path | bytes | Text | TableCell | FrameFiles | CachedCandidate | KeptLatent
-"""A candidate: an image or clip as a path, as encoded bytes or as a handle of them (a clip also as its frames' folder or
-files); a text as a string or as turns; or a handle of tensors: a sample that a policy made while training, or the
-latent of an image that a model drew."""
+"""A candidate: an image or clip as a path, as encoded bytes or as a handle of them (a clip also as its frames' files);
+a text as a string or as turns; or a handle of tensors: a sample that a policy made while training, or the latent of an
+image that a model drew."""
 
 
 @dataclass(frozen=True)

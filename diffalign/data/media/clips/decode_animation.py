@@ -16,6 +16,7 @@ from PIL import Image
 
 from diffalign.data.media.clips import limits
 from diffalign.data.media.clips.clip import Clip
+from diffalign.data.media.clips.frame_pixels import resized
 from diffalign.data.media.clips.frame_rule import FrameRule, native_fps
 from diffalign.data.media.clips.write_clip import stated_clip
 from diffalign.data.media.decode import as_shown
@@ -27,7 +28,7 @@ MOST_REPEATED = 8
 """Frames per picture of a rebuilt clip; odd durations would need far more."""
 
 
-def decode_animation(stream: IO[bytes], name: str, rule: FrameRule | None) -> Clip:
+def decode_animation(stream: IO[bytes], name: str, rule: FrameRule | None, side: int | None = None) -> Clip:
     """Decodes an animation, keeping only the pictures that the rule chooses.
 
     Raises:
@@ -47,8 +48,9 @@ def decode_animation(stream: IO[bytes], name: str, rule: FrameRule | None) -> Cl
             limits.refuse_short(name, rule, len(chosen), len(times), end)
             fps = rule.result_fps(times, end)
             pictures = [pictures[index] for index in chosen]
-        limits.refuse_bytes(name, len(pictures), *image.size)
-        return Clip(_decode(image, pictures, name), fps)
+        size = limits.reduced_size(*image.size, side)
+        limits.refuse_bytes(name, len(pictures), *size)
+        return Clip(_decode(image, pictures, size, name), fps)
 
 
 def _durations(image: Image.Image, name: str, as_shown_by_browsers: bool) -> list[int]:
@@ -84,8 +86,8 @@ def _frames(
     return list(range(len(durations))), times, total / 1000, native_fps(times, total / 1000)
 
 
-def _decode(image: Image.Image, pictures: list[int], name: str) -> np.ndarray:
-    width, height = image.size
+def _decode(image: Image.Image, pictures: list[int], size: tuple[int, int], name: str) -> np.ndarray:
+    width, height = size
     out = np.empty((len(pictures), height, width, 3), dtype=np.uint8)
     last = -1
     for position, index in enumerate(pictures):  # ascending, so that the file is read once
@@ -94,6 +96,6 @@ def _decode(image: Image.Image, pictures: list[int], name: str) -> np.ndarray:
             continue
         image.seek(index)
         image.load()
-        out[position] = np.asarray(as_shown(image, name))
+        out[position] = np.asarray(resized(as_shown(image, name), size))
         last = index
     return out

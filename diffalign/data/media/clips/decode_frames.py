@@ -6,13 +6,14 @@ import numpy as np
 
 from diffalign.data.media.clips import limits
 from diffalign.data.media.clips.clip import Clip
+from diffalign.data.media.clips.frame_pixels import resized
 from diffalign.data.media.clips.frame_rule import FrameRule
 from diffalign.data.media.decode import image_size, open_image
 from diffalign.data.storage.frame_files import FrameFiles
 from diffalign.errors import DataError
 
 
-def decode_frames(frames: FrameFiles, rule: FrameRule | None) -> Clip:
+def decode_frames(frames: FrameFiles, rule: FrameRule | None, side: int | None = None) -> Clip:
     """Decodes the frames that the rule chooses.
 
     Raises:
@@ -29,8 +30,9 @@ def decode_frames(frames: FrameFiles, rule: FrameRule | None) -> Clip:
         files = tuple(files[index] for index in chosen)
     size = image_size(files[0])
     limits.refuse_size(name, *size)
-    limits.refuse_bytes(name, len(files), *size)
-    out = np.empty((len(files), size[1], size[0], 3), dtype=np.uint8)
+    width, height = limits.reduced_size(*size, side)
+    limits.refuse_bytes(name, len(files), width, height)
+    out = np.empty((len(files), height, width, 3), dtype=np.uint8)
     for place, file in enumerate(files):
         if place and file == files[place - 1]:
             out[place] = out[place - 1]
@@ -41,5 +43,5 @@ def decode_frames(frames: FrameFiles, rule: FrameRule | None) -> Clip:
                 f"'{file}' has {picture.size[0]} x {picture.size[1]} pixels and the first frame of its clip "
                 f"{size[0]} x {size[1]}: the frames of a clip have one size."
             )
-        out[place] = np.asarray(picture)
+        out[place] = np.asarray(resized(picture, (width, height)))
     return Clip(out, fps)

@@ -24,7 +24,7 @@ SAME_TIME = 1e-4
 """Seconds by which the times of a packet and of its frame may differ."""
 
 
-def decode_video(stream: IO[bytes], name: str, rule: FrameRule | None) -> Clip:
+def decode_video(stream: IO[bytes], name: str, rule: FrameRule | None, side: int | None = None) -> Clip:
     """Decodes a video.
 
     Raises:
@@ -33,17 +33,23 @@ def decode_video(stream: IO[bytes], name: str, rule: FrameRule | None) -> Clip:
     with open_video(stream, name) as (container, video):
         times, end, last_of_all = packet_times(container, video, name)
         refuse_truncated(container, last_of_all, name)
-        clip = _decode(container, video, name, rule, times, end) if times else None
+        clip = _decode(container, video, name, rule, side, times, end) if times else None
         if clip is None:
             times, end = _frame_times(container, video, name)
-            clip = _decode(container, video, name, rule, times, end)
+            clip = _decode(container, video, name, rule, side, times, end)
         if clip is None:
             raise limits.unreadable(name, "its frames have no times")
         return clip
 
 
 def _decode(
-    container: Any, video: Any, name: str, rule: FrameRule | None, times: Sequence[float], end: float
+    container: Any,
+    video: Any,
+    name: str,
+    rule: FrameRule | None,
+    side: int | None,
+    times: Sequence[float],
+    end: float,
 ) -> Clip | None:
     """Decodes the frames that a rule chooses by ``times``; None where the file has no frame at one of them."""
     limits.refuse_still(name, rule, len(times))
@@ -52,27 +58,27 @@ def _decode(
     if rule is not None:
         chosen, fps = rule.choose(times, end), rule.result_fps(times, end)
         limits.refuse_short(name, rule, len(chosen), len(times), end - times[0])
-    kept = _keep(container, video, name, [times[index] for index in dict.fromkeys(chosen)], len(chosen))
+    places = {index: place for place, index in enumerate(dict.fromkeys(chosen))}
+    kept = _keep(_frames(container, video, name, times[chosen[0]]), name, [times[index] for index in places], side)
     if kept is None:
         return None
-    places = {index: place for place, index in enumerate(dict.fromkeys(chosen))}
     if len(places) == len(chosen):
         return Clip(kept, fps)
     return Clip(kept[[places[index] for index in chosen]], fps)
 
 
-def _keep(container: Any, video: Any, name: str, wanted: Sequence[float], held: int) -> np.ndarray | None:
+def _keep(frames: Iterator[Any], name: str, wanted: Sequence[float], side: int | None) -> np.ndarray | None:
     """Returns the frames at the wanted times, ascending; None where one of them is missing."""
     kept: np.ndarray | None = None
     found = 0
-    for frame in _frames(container, video, name, wanted[0]):
+    for frame in frames:
         if frame.time < wanted[found] - SAME_TIME:
             continue
         if frame.time > wanted[found] + SAME_TIME:
             return None
         if kept is None:
-            width, height = shown_size(frame)
-            limits.refuse_bytes(name, held, width, height)
+            width, height = limits.reduced_size(*shown_size(frame), side)
+            limits.refuse_bytes(name, len(wanted), width, height)
             kept = np.empty((len(wanted), height, width, 3), dtype=np.uint8)
         kept[found] = frame_pixels(frame, (kept.shape[2], kept.shape[1]))
         found += 1
@@ -105,5 +111,7 @@ def _frames(container: Any, video: Any, name: str, first: float) -> Iterator[Any
             count += 1
             limits.refuse_count(name, count)
             limits.refuse_size(name, frame.width, frame.height)
+            if frame.is_corrupt and not (seek and (frame.time or 0.0) < first - SAME_TIME):
+                raise limits.unreadable(name, f"frame {count} is damaged")
             if frame.time is not None:
                 yield frame

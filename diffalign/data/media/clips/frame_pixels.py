@@ -14,21 +14,31 @@ def shown_size(frame: Any) -> tuple[int, int]:
 
 
 def frame_pixels(frame: Any, size: tuple[int, int]) -> np.ndarray:
-    """Returns ``(H, W, 3)`` uint8 of a frame of PyAV, resized to ``size`` (width, height) where the file changes it."""
+    """Returns ``(H, W, 3)`` uint8 of a frame of PyAV, resized where its shown size is not ``size`` (width, height)."""
+    if shown_size(frame) != size:
+        width, height = size[::-1] if _turns(frame) % 2 else size
+        frame = _resized_frame(frame, width, height)
+    turns = _turns(frame)
     if any(component.is_alpha for component in frame.format.components):
-        pixels = _on_white(frame.to_ndarray(format="rgba"))
-    else:
-        pixels = frame.to_ndarray(format="rgb24")
-    pixels = np.rot90(pixels, k=_turns(frame))
-    if pixels.shape[1::-1] == size:
-        return pixels
-    image = Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(image)
+        return np.rot90(_on_white(frame.to_ndarray(format="rgba")), k=turns)
+    return np.rot90(frame.to_ndarray(format="rgb24"), k=turns)
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Returns a picture of ``size`` (width, height); itself where it has that size."""
+    return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 
 def _turns(frame: Any) -> int:
     """Returns the quarter turns against the clock: phones store frames unrotated."""
     return round((frame.rotation or 0) / 90)
+
+
+def _resized_frame(frame: Any, width: int, height: int) -> Any:
+    turned = frame.rotation
+    smaller = frame.reformat(width=width, height=height, interpolation="AREA")
+    assert smaller.rotation == turned, "FFmpeg keeps what a frame says of itself"
+    return smaller
 
 
 def _on_white(rgba: np.ndarray) -> np.ndarray:

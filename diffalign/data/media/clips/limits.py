@@ -59,3 +59,11 @@ def refuse_still(name: str, rule: FrameRule | None, count: int) -> None:
 def unreadable(name: str, reason: str) -> DataError:
     """Returns the error of a file that cannot be decoded."""
     return DataError(f"{name} cannot be decoded: {reason.rstrip('.')}. Replace the file or drop the pair.")
+
+
+def reduced_size(width: int, height: int, side: int | None) -> tuple[int, int]:
+    """Returns width and height of a frame whose short side is reduced to ``side`` pixels; never enlarged."""
+    if side is None or min(width, height) <= side:
+        return width, height
+    scale = side / min(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -21,7 +21,7 @@ from diffalign.errors import DataError
 _HEAD = 64
 
 
-def open_clip(media: Media, rule: FrameRule | None = None) -> Clip:
+def open_clip(media: Media, rule: FrameRule | None = None, *, side: int | None = None) -> Clip:
     """Decodes a clip to 8-bit RGB as a viewer would show it.
 
     Rotation is applied, transparency is laid on white, and times decide which frames are seen. What the content is
@@ -31,6 +31,7 @@ def open_clip(media: Media, rule: FrameRule | None = None) -> Clip:
         media: A path of a video (mp4, webm, mov, mkv, avi, ...), of an animated WebP, GIF or PNG, or of a folder with
             one picture per frame; encoded bytes; or a handle.
         rule: Which frames are taken; None for all.
+        side: Reduce each frame while decoding, so that its short side has at most this many pixels; None: as it is.
 
     Returns:
         A clip of ``rule.frames`` frames, of all of them without a rule. Frames that an animation merged are there
@@ -45,11 +46,11 @@ def open_clip(media: Media, rule: FrameRule | None = None) -> Clip:
     if isinstance(media, Path) and media.is_dir():
         media = frames_of(media)
     if isinstance(media, FrameFiles):
-        return decode_frames(media, rule)
+        return decode_frames(media, rule, side)
     name = media_name(media)
     try:
         with media.open("rb") if isinstance(media, Path) else io.BytesIO(media_bytes(media)) as stream:
-            return _decode(stream, name, rule)
+            return _decode(stream, name, rule, side)
     except DataError:
         raise
     except FileNotFoundError as error:
@@ -58,12 +59,13 @@ def open_clip(media: Media, rule: FrameRule | None = None) -> Clip:
         raise limits.unreadable(name, str(error) or type(error).__name__) from error
 
 
-def _decode(stream: IO[bytes], name: str, rule: FrameRule | None) -> Clip:
+def _decode(stream: IO[bytes], name: str, rule: FrameRule | None, side: int | None) -> Clip:
     head = stream.read(_HEAD)
     stream.seek(0)
     if not head:
-        raise DataError(f"{name} is empty.")
-    return decode_animation(stream, name, rule) if is_picture(head) else decode_video(stream, name, rule)
+        raise limits.unreadable(name, "it is empty")
+    decode = decode_animation if is_picture(head) else decode_video
+    return decode(stream, name, rule, side)
 
 
 def is_picture(head: bytes) -> bool:
