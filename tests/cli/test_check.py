@@ -40,11 +40,11 @@ def check(place, *overrides):
 
 
 def test_pairs_of_another_medium_than_the_models_are_refused_before_it_is_opened(place):
-    with pytest.raises(ConfigError, match=r"candidates are images or videos, but this model makes texts.*kind=image"):
+    with pytest.raises(ConfigError, match=r"candidates are images, but this model makes texts.*kind=image"):
         check(place, f"data.train={place / 'images'}")
     with pytest.raises(ConfigError, match=r"candidates are texts, but this model makes images.*--set model.kind=text"):
         check(place, f"model.path={place / 'sd'}")
-    with pytest.raises(ConfigError, match=r"candidates are images or videos"):
+    with pytest.raises(ConfigError, match=r"candidates are images, but"):
         check(place, f"data.eval={place / 'images'}")
 
 

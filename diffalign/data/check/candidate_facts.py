@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffalign.data.media.clips.medium_of import VIDEO_SUFFIXES
+from diffalign.data.media.clips.clip_facts import ClipFacts, clip_facts
+from diffalign.data.media.clips.medium_of import medium_of
 from diffalign.data.media.decode import MAX_PIXELS, image_format, image_size, media_bytes, media_digest, open_image
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media, Pair
+from diffalign.data.storage.frame_files import FrameFiles
 from diffalign.data.storage.hash_set import HashSet
 from diffalign.errors import DataError
 
@@ -28,10 +30,11 @@ class Facts:
     Args:
         digest: Hash of the content; empty when it could not be read.
         medium: ``"image"``, ``"video"`` or ``"text"``.
-        size: Width and height of an image, in pixels.
+        size: Width and height of an image or of a clip's frames, in pixels.
         length: Bytes of a file, characters of a text.
         format: An image's format by its content, a video's suffix.
         problem: Why it cannot be used; empty when it can.
+        clip: Length, rate and movement of a clip; None where it was not decoded.
     """
 
     digest: str
@@ -40,6 +43,7 @@ class Facts:
     length: int = 0
     format: str = ""
     problem: str = ""
+    clip: ClipFacts | None = None
 
 
 class FactTable:
@@ -67,7 +71,8 @@ def collect_facts(
 
     Args:
         pairs: The comparisons.
-        decode: Decode each image in full, which alone finds truncated files. Otherwise only headers are read.
+        decode: Decode each image, and every frame of a clip, which alone finds truncated files and movement. Otherwise
+            only headers are read.
         max_pixels: Images larger than this cannot be used.
         progress: ``progress(what, done, total)``.
     """
@@ -102,9 +107,8 @@ def inspect_candidate(media: Media, *, decode: bool = True, max_pixels: int = MA
     if isinstance(media, (str, Conversation)):
         length = len(media) if isinstance(media, str) else sum(len(turn.content) for turn in media.messages)
         return Facts(media_digest(media), "text", length=length)
-    suffix = media.suffix.lower() if isinstance(media, Path) else ""
-    if suffix in VIDEO_SUFFIXES:
-        return _inspect_video(media, suffix)
+    if medium_of(media) == "video":
+        return _inspect_clip(media, decode)
     try:
         content = media_bytes(media)
         format, size = image_format(content), image_size(content)
@@ -120,19 +124,23 @@ def inspect_candidate(media: Media, *, decode: bool = True, max_pixels: int = MA
     return Facts(digest, "image", size, len(content), format, problem)
 
 
-def _inspect_video(media: Media, suffix: str) -> Facts:
-    """Returns a video's facts without decoding it, which would need an optional package."""
+def _inspect_clip(media: Media, decode: bool) -> Facts:
+    """Returns the facts of a clip; without ``decode`` what its bytes tell."""
+    suffix = media.suffix[1:].upper() if isinstance(media, Path) and media.is_file() else "frames"
     try:
-        content = media_bytes(media)
+        digest, length = media_digest(media), len(media_bytes(media)) if _is_one_file(media) else 0
+        clip = clip_facts(media) if decode else None
     except DataError as error:
-        return Facts("", "video", problem=str(error))
-    return Facts(
-        media_digest(content),
-        "video",
-        length=len(content),
-        format=suffix[1:].upper(),
-        problem="" if content else "empty file",
-    )
+        return Facts("", "video", problem=_message_with_name(media, error))
+    return Facts(digest, "video", clip and clip.size, length, suffix if _is_path(media) else "", clip=clip)
+
+
+def _is_path(media: Media) -> bool:
+    return isinstance(media, (Path, FrameFiles))
+
+
+def _is_one_file(media: Media) -> bool:
+    return not isinstance(media, FrameFiles) and not (isinstance(media, Path) and media.is_dir())
 
 
 def _message_with_name(media: Media, error: DataError) -> str:

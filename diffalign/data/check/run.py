@@ -19,6 +19,7 @@ from diffalign.data.check.checks import (
     check_sizes,
     normalise,
 )
+from diffalign.data.check.clip_checks import check_clips, clip_facts_of
 from diffalign.data.check.duplicates import check_duplicates, check_overlap
 from diffalign.data.check.report import CheckFinding, CheckReport, Severity
 from diffalign.data.check.text_checks import check_texts, text_facts
@@ -76,7 +77,7 @@ def check_pairs(
         pairs: The training set.
         against: The evaluation set, to find pairs that both sets share.
         resolution: The training resolution in pixels; smaller images are reported.
-        decode: Decode images in full, which alone finds truncated files. Otherwise only headers are read.
+        decode: Decode images and clips in full, which alone finds truncated files. Otherwise only headers are read.
         max_pixels: Images larger than this cannot be used.
         progress: ``progress(what, done, total)``.
     """
@@ -90,6 +91,7 @@ def check_pairs(
         *check_labels(pairs.pairs),
         *check_scores(pairs.pairs),
         *check_shortcuts(pairs.pairs, facts),
+        *check_clips(pairs.pairs, facts),
         *(check_texts(pairs.pairs) if facts.counts.get("text") else ()),
     ]
     if against is not None:
@@ -134,6 +136,7 @@ def _overview(dataset: PairSet, facts: FactTable) -> dict[str, str]:
         short, long = [s for s, _ in sides], [s for _, s in sides]
         lines["short side"] = f"min {min(short)}, median {median(short):g}, max {max(short)} pixels"
         lines["long side"] = f"min {min(long)}, median {median(long):g}, max {max(long)} pixels"
+    lines |= clip_facts_of(pairs, facts)
     if facts.counts.get("text"):
         lines |= text_facts(pairs)
     for scorer in sorted({name for pair in pairs for name in pair.scores.get("chosen", {})}):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
+from diffalign.data.media.clips.medium_of import medium_of
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError
@@ -159,25 +160,30 @@ def check_model(loss: Objective, model: Any) -> None:
         )
 
 
-LOOKED_AT = 256
-"""Rows whose medium is checked before the model is opened; each is checked again where it is encoded."""
+LOOKED_AT, OPENED = 256, 16
+"""Rows whose medium is checked before the model is opened, and those whose files are looked at for it; each is checked
+again where it is encoded."""
+_KIND_OF = {"text": " --set model.kind=text", "image": " --set model.kind=image"}
 
 
 def check_data_medium(pairs: Sequence[Pair], medium: str, name: str) -> None:
-    """Raises ConfigError where candidates are texts and the model makes images, or the reverse.
+    """Raises ConfigError where candidates are of another medium than what the model makes: texts, images or clips.
 
     Args:
         pairs: The pairs.
         medium: What the model makes.
         name: Where the pairs come from, for the message.
     """
-    for pair in islice(pairs, LOOKED_AT):
-        is_text = isinstance(pair.chosen, (str, Conversation))
-        if is_text is not (medium == "text"):
-            found, kind = ("texts", "text") if is_text else ("images or videos", "image")
+    for number, pair in enumerate(islice(pairs, LOOKED_AT)):
+        looked_at = "text" if isinstance(pair.chosen, (str, Conversation)) else ""
+        found = looked_at or (medium_of(pair.chosen) if number < OPENED else "")
+        if not found and medium == "text":
+            found = "image or video"  # which of them no longer matters
+        if found and found != medium:
+            plural = found.replace(" ", "s ") + "s"
             raise ConfigError(
-                f"{pair.source or name}: the candidates are {found}, but this model makes {medium}s. Give a model of "
-                f"their kind, --set model.path=FOLDER --set model.kind={kind}, or pairs of {medium}s: "
+                f"{pair.source or name}: the candidates are {plural}, but this model makes {medium}s. Give a model of "
+                f"their kind, --set model.path=FOLDER{_KIND_OF.get(found, '')}, or pairs of {medium}s: "
                 "--set data.train=PATH"
             )
 

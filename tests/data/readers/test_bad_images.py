@@ -2,9 +2,11 @@
 
 import pytest
 
+from diffalign.data.media.clips.write_clip import encode_clip
 from diffalign.data.readers import read_pairs
 from diffalign.data.records.pair import BAD_IMAGE, EMPTY_CANDIDATE
 from diffalign.errors import DataError
+from tests.data.clips import noise
 from tests.data.fixtures import image, parquet, vote
 
 BROKEN = image(8, size=(64, 64), format="JPEG")[:200]
@@ -30,14 +32,16 @@ def test_an_empty_cell_of_rows_without_ids_drops_its_row_only(tmp_path):
     assert len(data) == 2 and [(row.source, row.reason) for row in data.dropped] == [("a.parquet:1", EMPTY_CANDIDATE)]
 
 
-def test_videos_and_texts_are_not_decoded_as_images(tmp_path):
-    film = b"\0\0\0\x18ftypisom" + bytes(40)
+def test_clips_are_decoded_and_texts_are_not(tmp_path):
+    film = encode_clip(noise(3))
     rows = [
-        {"prompt": "p", "chosen": film + b"1", "rejected": film},
+        {"prompt": "p", "chosen": film, "rejected": encode_clip(noise(3, seed=1))},
         {"prompt": "p", "chosen": image(), "rejected": b"x"},
+        {"prompt": "p", "chosen": b"\0\0\0\x18ftypisom" + bytes(40), "rejected": film},
     ]
     data = read_pairs(parquet(tmp_path / "a.parquet", rows), bad_images="drop")
-    assert len(data) == 1 and data.dropped[0].reason == BAD_IMAGE
+    assert len(data) == 1 and [row.reason for row in data.dropped] == [BAD_IMAGE, BAD_IMAGE]
+    assert "a.parquet:2:chosen' cannot be decoded" in data.dropped[1].detail
     texts = parquet(tmp_path / "b.parquet", [{"prompt": "p", "chosen": "a", "rejected": "b"}])
     assert len(read_pairs(texts, bad_images="drop")) == 1
 

@@ -1,0 +1,32 @@
+"""Claims about data of another medium than the model's: one sentence before anything is loaded."""
+
+import pytest
+
+from diffalign.data.media.clips.write_clip import write_clip
+from diffalign.data.records.pair import Pair
+from diffalign.errors import ConfigError
+from diffalign.training.recipe.compatibility import check_data_medium
+from tests.data.clips import noise, write_video
+from tests.data.fixtures import image
+
+
+@pytest.fixture
+def candidates(tmp_path):
+    (tmp_path / "a.png").write_bytes(image())
+    return {
+        "image": [tmp_path / "a.png", image()],
+        "video": [write_clip(tmp_path / "a.webp", noise()), write_video(tmp_path / "a.mp4", noise())],
+        "text": ["an answer"],
+    }
+
+
+@pytest.mark.parametrize("medium", ["image", "video", "text"])
+def test_data_of_the_models_medium_pass_and_others_are_named(candidates, medium):
+    for kind, found in candidates.items():
+        for candidate in found:
+            pairs = [Pair("1", "p", candidate, candidate, source="set:1")]
+            if kind == medium:
+                check_data_medium(pairs, medium, "set")
+                continue
+            with pytest.raises(ConfigError, match=f"set:1: the candidates are {kind}s, but this model makes {medium}s"):
+                check_data_medium(pairs, medium, "set")
