@@ -132,7 +132,7 @@ def _inspect_clip(media: Media, decode: bool) -> Facts:
         clip = clip_facts(media) if decode else None
     except DataError as error:
         return Facts("", "video", problem=_message_with_name(media, error))
-    return Facts(digest, "video", clip and clip.size, length, suffix if _is_path(media) else "", clip=clip)
+    return Facts(digest, "video", clip.size if clip else None, length, suffix if _is_path(media) else "", clip=clip)
 
 
 def _is_path(media: Media) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from diffalign.data.media.clips.medium_of import VIDEO_SUFFIXES
+from diffalign.data.storage.frame_files import is_frame_folder
 from diffalign.data.storage.inside_folder import inside
 from diffalign.files.text_files import is_file
 
@@ -73,4 +74,4 @@ def _is_file_name(text: str, folder: Path) -> bool:
     if _has_media_suffix(text):
         return True
     path = inside(folder, local_name(text))
-    return path is not None and is_file(path)
+    return path is not None and (is_file(path) or is_frame_folder(path))

@@ -17,6 +17,7 @@ from diffalign.data.readers.formats import (
     two_sides,
     unpaired,
 )
+from diffalign.data.readers.formats.clips import genai_bench, mj_video, videoalign, videodpo, videofeedback
 from diffalign.data.records.pair import Dropped, Pair
 from diffalign.errors import ConfigError
 from diffalign.register_row import register_row
@@ -86,6 +87,49 @@ _ENTRIES = (
         trl.REQUIRED,
         "TRL's prompt, chosen and rejected: texts, messages, file names or bytes",
         trl.ALIASES,
+    ),
+    Reader(
+        "videodpo",
+        videodpo.read_videodpo,
+        videodpo.REQUIRED,
+        "VideoDPO's pair.json, whose numbers point into metadata.json",
+        videodpo.ALIASES,
+        holds=("file",),
+    ),
+    Reader(
+        "videofeedback",
+        videofeedback.read_videofeedback,
+        videofeedback.REQUIRED,
+        "VideoFeedback: clips as frames with five marks each, paired by prompt",
+        holds=("file",),
+    ),
+    Reader(
+        "videoalign",
+        videoalign.read_videoalign,
+        videoalign.REQUIRED,
+        "VideoAlign: two videos and votes on visual quality, motion and text",
+        holds=("file",),
+    ),
+    Reader(
+        "genai_bench",
+        genai_bench.read_genai_bench,
+        genai_bench.REQUIRED,
+        "GenAI-Bench: two videos and a vote, which may say that both are bad",
+        holds=("file", "bytes"),
+    ),
+    Reader(
+        "genai_bench_frames",
+        genai_bench.read_genai_bench_frames,
+        genai_bench.FRAMES_REQUIRED,
+        "GenAI-Bench as frames: two rows a vote, one for each side",
+        holds=("file",),
+    ),
+    Reader(
+        "mj_video",
+        mj_video.read_mj_video,
+        mj_video.REQUIRED,
+        "MJ-Bench-Video: two videos and preferences overall and by category",
+        holds=("file",),
     ),
     Reader(
         "two_sides",

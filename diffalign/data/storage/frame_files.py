@@ -35,6 +35,14 @@ class FrameFiles:
         return f"{self.files[0]} and {len(self.files) - 1} more frames" if self.files else "a clip without frames"
 
 
+def is_frame_folder(path: Path) -> bool:
+    """Returns whether a path is a folder with pictures in it."""
+    try:
+        return path.is_dir() and any(_is_frame(file) for file in path.iterdir())
+    except (OSError, ValueError):
+        return False
+
+
 def frames_of(given: Path | Sequence[Path], fps: float = ASSUMED_FPS) -> FrameFiles:
     """Returns the frames of a folder in the order of the numbers in their names, or of listed files as they stand.
 
@@ -44,7 +52,7 @@ def frames_of(given: Path | Sequence[Path], fps: float = ASSUMED_FPS) -> FrameFi
     if not isinstance(given, Path):
         return FrameFiles(tuple(given), fps)
     try:
-        files = [file for file in given.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+        files = [file for file in given.iterdir() if _is_frame(file)]
     except OSError as error:
         raise DataError(f"cannot read the folder '{given}': {error.strerror}.") from error
     if not files:
@@ -52,6 +60,10 @@ def frames_of(given: Path | Sequence[Path], fps: float = ASSUMED_FPS) -> FrameFi
     if len(files) > MOST:
         raise DataError(f"the folder '{given}' has more than {MOST:,} frames, which is not a clip.")
     return FrameFiles(tuple(sorted(files, key=_by_numbers)), fps, given)
+
+
+def _is_frame(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
 def _by_numbers(file: Path) -> list[tuple[int, int, str]]:

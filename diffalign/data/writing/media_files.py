@@ -9,8 +9,11 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from diffalign.data.media.clips.open_clip import open_clip
+from diffalign.data.media.clips.write_clip import encode_clip
 from diffalign.data.readers.file_names import MEDIA_SUFFIXES
 from diffalign.data.storage.cached_candidate import CachedCandidate
+from diffalign.data.storage.frame_files import FrameFiles
 from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError
@@ -35,14 +38,16 @@ class MediaFiles:
         self._names: dict[str, str] = {}
         self._taken: set[str] = set()
 
-    def name(self, media: Path | bytes | TableCell | CachedCandidate | KeptLatent) -> str:
-        """Returns the name, with ``/`` between its parts: of a kept latent that of its image. Raises DataError for a
-        candidate that is tensors only.
+    def name(self, media: Path | bytes | TableCell | FrameFiles | CachedCandidate | KeptLatent) -> str:
+        """Returns the name, with ``/`` between its parts: of a kept latent that of its image. A clip that is kept as
+        frames is written as one file without loss. Raises DataError for a candidate that is tensors only.
         """
         if isinstance(media, KeptLatent):
             media = media.image
         if isinstance(media, CachedCandidate):
             raise DataError(f"{media} are tensors of a run, which only its policy reads; they cannot be written.")
+        if isinstance(media, FrameFiles) or isinstance(media, Path) and media.is_dir():
+            media = encode_clip(open_clip(media))
         if isinstance(media, (bytes, TableCell)):
             data = media if isinstance(media, bytes) else media.read()
             return self._write(hashlib.blake2b(data, digest_size=12).hexdigest() + suffix_of(data), data)

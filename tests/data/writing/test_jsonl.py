@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from diffalign.data.media.clips.open_clip import open_clip
+from diffalign.data.media.clips.write_clip import write_clip
 from diffalign.data.media.decode import media_bytes
 from diffalign.data.readers import read_pairs
 from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow, RowsWithColumns, unread_columns
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import Answer, Pair
+from diffalign.data.storage.frame_files import frames_of
 from diffalign.data.writing.jsonl import write_pairs
 from diffalign.errors import DataError, UserError
 from tests.data import fixtures
+from tests.data.clips import noise
 
 
 def same(one: Pair, other: Pair) -> bool:
@@ -170,6 +174,20 @@ def test_images_are_named_within_the_folder_and_linked_from_elsewhere(tmp_path):
     names = sorted(path.name for path in (tmp_path / "out" / "files").iterdir())
     assert names == sorted(f"{role}-{n}.png" for n in range(3) for role in ("chosen", "rejected"))
     assert (tmp_path / "out" / "files" / "chosen-0.png").samefile(source / "chosen-0.png")
+
+
+def test_clips_keep_their_frames_and_their_rate_also_where_they_were_folders(tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for k in range(3):
+        (frames / f"{k}.png").write_bytes(fixtures.image(k))
+    film = write_clip(tmp_path / "film.webp", noise())
+    pair = Pair("1", "a fox", film, frames_of(frames, 12.0))
+    rows = [PairRow(pair), PairRow(replace(pair, id="2", chosen=frames))]
+    write_pairs(tmp_path / "new" / "pairs.jsonl", rows)
+    found = read_pairs(tmp_path / "new").pairs
+    assert [open_clip(p.chosen) for p in found] == [open_clip(film), open_clip(frames)]
+    assert open_clip(found[0].rejected) == open_clip(frames_of(frames, 12.0)) and found[0].chosen.parent.name == "files"
 
 
 def test_files_of_one_name_in_two_folders_stay_two(tmp_path):

@@ -36,7 +36,7 @@ def decode_animation(stream: IO[bytes], name: str, rule: FrameRule | None, side:
     """
     Image.init()
     with Image.open(stream, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
-        limits.refuse_size(name, *image.size)
+        limits.refuse_size(name, image.width, image.height)
         limits.refuse_count(name, getattr(image, "n_frames", 1))
         stated = stated_clip(image)
         durations = _durations(image, name, as_shown_by_browsers=stated is None)
@@ -48,7 +48,7 @@ def decode_animation(stream: IO[bytes], name: str, rule: FrameRule | None, side:
             limits.refuse_short(name, rule, len(chosen), len(times), end)
             fps = rule.result_fps(times, end)
             pictures = [pictures[index] for index in chosen]
-        size = limits.reduced_size(*image.size, side)
+        size = limits.reduced_size(image.width, image.height, side)
         limits.refuse_bytes(name, len(pictures), *size)
         return Clip(_decode(image, pictures, size, name), fps)
 

@@ -2,7 +2,8 @@
 
 Columns: ``chosen_file_name``, ``rejected_file_name`` (relative to the table), ``prompt``; optional ``id``,
 ``label_prob``, ``tie``, and numbers such as ``chosen_score`` and ``rejected_score``. This is the Hub's ImageFolder
-layout, whose images the Hub shows; it holds videos as well.
+layout, whose images the Hub shows; it holds videos as well, and folders with one picture per frame, whose rate a column
+``fps`` (or ``chosen_fps`` and ``rejected_fps``) states; 8 without one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from diffalign.data.readers.rows.parse_row import (
     require_columns,
     scores_of,
     validate_pair,
+    with_rate,
 )
 from diffalign.data.readers.tables import Table, TableRow
 from diffalign.data.records.pair import MISSING_FILE, Dropped, Pair
@@ -53,8 +55,8 @@ def _read_pair(row: TableRow, folder: Path, ids: Ids) -> Pair:
     pair = Pair(
         id="",
         prompt=prompt,
-        chosen=existing_file(folder, names[0]),
-        rejected=existing_file(folder, names[1]),
+        chosen=with_rate(existing_file(folder, names[0]), values, "chosen"),
+        rejected=with_rate(existing_file(folder, names[1]), values, "rejected"),
         probability=label_probability(values),
         scores=scores_of(values, REQUIRED),
         source=row.source,

@@ -34,12 +34,14 @@ from diffalign.data.readers.rows.parse_row import (
     scores_of,
     stored_bytes,
     validate_pair,
+    with_rate,
 )
 from diffalign.data.readers.rows.prompt_parts import add_prompt_parts
 from diffalign.data.readers.rows.text_cells import align_forms, check_answer, check_texts, read_text
 from diffalign.data.readers.tables import FIRST_ROWS, Table, TableRow
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.data.records.pair import EMPTY_CANDIDATE, IDENTICAL, Answer, Dropped, Media, Pair
+from diffalign.data.storage.frame_files import FrameFiles
 from diffalign.data.storage.lazy_table_cell import TableCell
 
 REQUIRED = ("prompt", "chosen", "rejected")
@@ -81,7 +83,9 @@ def read_trl(
 def _read_pair(row: TableRow, prompt_column: str, table: Table, folder: Path | None, ids: Ids) -> Pair:
     values = row.values
     prompt = read_text(values.get(prompt_column), prompt_column)
-    chosen, rejected = (read_candidate(values.get(role), role, table, folder) for role in ROLES)
+    chosen, rejected = (
+        with_rate(read_candidate(values.get(role), role, table, folder), values, role) for role in ROLES
+    )
     name = row_id(values, "")
     rejected_prompt = _read_rejected_prompt(values, prompt)
     if isinstance(chosen, TEXT) and isinstance(rejected, TEXT):
@@ -168,6 +172,8 @@ def content_of(candidate: Media, folder: Path) -> str | bytes:
     """Returns the content from which an id is computed: the name of a file, a text, or bytes."""
     if isinstance(candidate, TableCell):
         return stored_bytes(candidate)
+    if isinstance(candidate, FrameFiles):
+        candidate = candidate.folder or candidate.files[0]
     if isinstance(candidate, Path):
         return os.path.relpath(candidate, folder)
     return candidate if isinstance(candidate, bytes) else str(candidate)

@@ -7,6 +7,7 @@
     context       response1, response2      overall_preference     HelpSteer3; HelpSteer2: preference_strength
     prompt        left_image, right_image   vote_type              GenAI-Bench
     caption       image_0, image_1          label_0, preference    as Pick-a-Pic
+    prompt        video_a, video_b          winner                 videos, by name or as bytes
     prompt        response_a, response_b    winner_model_a         LMSYS's competition, with turns as lists
 
 A side has the forms of a candidate of the ``trl`` format. `winners` reads the winner. Optional columns are those of
@@ -35,6 +36,7 @@ from diffalign.data.readers.rows.parse_row import (
     row_id,
     scores_of,
     validate_pair,
+    with_rate,
 )
 from diffalign.data.readers.rows.prompt_parts import add_prompt_parts
 from diffalign.data.readers.rows.text_cells import align_forms, check_texts, read_text
@@ -95,7 +97,7 @@ def read_two_sides(
         root: Folder that file names are relative to and must stay within; each table's own folder by default.
 
     Raises:
-        DataError: A column is missing; there are more than two sides, or videos; the winners are unclear.
+        DataError: A column is missing; there are more than two sides; the winners are unclear.
     """
     if ties not in get_args(Ties):
         raise DataError(f"ties is {' or '.join(get_args(Ties))}; got '{ties}'.{near_miss(str(ties), get_args(Ties))}")
@@ -118,11 +120,6 @@ def _find_columns(table: Table, winners: Mapping[Any, Any] | None, root: str | P
         )
     _refuse_third_side(table, sides)
     stem = next((s for s in (*IMAGES, *VIDEOS) if s in sides[0].lower()), "")
-    if stem in VIDEOS:
-        raise DataError(
-            f"'{table.path}' compares videos ('{sides[0]}' and '{sides[1]}'), which cannot be trained on from this "
-            "format: models of images and of texts can be trained. Give pairs of images or of texts."
-        )
     prompt = next((name for name in PROMPTS if name in table.columns and name not in (*sides, winner)), "")
     if not prompt and "conversation" not in sides[0]:
         raise DataError(
@@ -156,7 +153,10 @@ def _read_pair(row: TableRow, table: Table, columns: _Columns, ties: Ties, ids: 
     if exchanges := read_exchanges(prompt_cell, cells):
         prompt_cell, cells = None, list(exchanges)
     prompt: Text = read_text(prompt_cell, columns.prompt)
-    candidates = [read_candidate(cell, side, table, columns.folder) for cell, side in zip(cells, order, strict=True)]
+    candidates = [
+        with_rate(read_candidate(cell, side, table, columns.folder), values, side)
+        for cell, side in zip(cells, order, strict=True)
+    ]
     texts = [candidate for candidate in candidates if isinstance(candidate, TEXT)]
     if len(texts) == len(candidates):
         prompt, texts = add_prompt_parts(*align_forms(prompt, texts), values)

@@ -24,6 +24,7 @@ from diffalign.data.records.pair import (
     Media,
     Pair,
 )
+from diffalign.data.storage.frame_files import frames_of, is_frame_folder
 from diffalign.data.storage.hash_set import HashSet
 from diffalign.data.storage.inside_folder import inside
 from diffalign.data.storage.lazy_table_cell import TableCell
@@ -32,6 +33,8 @@ from diffalign.files.text_files import is_file
 
 ROLES = ("chosen", "rejected")
 PROBABILITY = ("label_prob", "probability")
+FASTEST = 1000.0
+"""Most frames per second that a row may state."""
 GROUP = ("group", "domain", "user_id")
 """Columns that name the annotator or domain of a row; the first one present is read."""
 
@@ -149,7 +152,9 @@ def scores_of(values: Mapping[str, Any], used: Iterable[str]) -> dict[str, dict[
 
 
 def existing_file(root: Path, name: str) -> Path:
-    """Returns the file that a cell names. Drops the row unless it lies within ``root`` and exists."""
+    """Returns the file that a cell names, or the folder of a clip's frames. Drops the row unless it exists and lies
+    within ``root``.
+    """
     if name.startswith("data:"):
         raise Drop(MISSING_FILE, f"'{name[:40]}...' is a file as text; save it as a file and name that")
     name = local_name(name)
@@ -158,12 +163,25 @@ def existing_file(root: Path, name: str) -> Path:
     path = inside(root, name)
     if path is None:
         raise Drop(OUTSIDE, f"'{name}' lies outside '{root}'; to allow it, give root=FOLDER, one that contains it")
-    if is_file(path):
+    if is_file(path) or is_frame_folder(path):
         return path
     bare = inside(root, without_query(name))
     if bare is None or not is_file(bare):
         raise Drop(MISSING_FILE, f"'{name}'")
     return bare
+
+
+def with_rate(candidate: Media, values: Mapping[str, Any], role: str) -> Media:
+    """Returns a candidate that is a folder of frames with the rate that its row states: ``chosen_fps`` or ``fps``."""
+    if not isinstance(candidate, Path) or not candidate.is_dir():
+        return candidate
+    name = next((name for name in (f"{role}_fps", "fps") if values.get(name) not in (None, "")), "")
+    if not name:
+        return candidate
+    rate = as_number(values[name])
+    if rate is None or not 0 < rate <= FASTEST:
+        raise Drop(BAD_ROW, f"{name} must be a number of frames per second, got {values[name]!r}")
+    return frames_of(candidate, rate)
 
 
 def stored_bytes(cell: TableCell) -> bytes:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from diffalign.data.media.clips.write_clip import write_clip
 from diffalign.data.readers import read_pairs
 from diffalign.data.records.pair import BAD_LABEL, NO_LABEL, TIE
 from diffalign.errors import DataError
+from tests.data.clips import noise
 from tests.data.fixtures import image, jsonl, parquet, turns
 
 AB = {"prompt": "Sky?", "response_a": " Blue.", "response_b": " Green."}
@@ -83,10 +85,12 @@ def test_published_forms_of_images_are_recognised_by_their_columns(tmp_path, row
 
 
 @pytest.mark.parametrize("stem", ["video_{}", "left_video", "clip_{}"])
-def test_videos_are_recognised_and_refused(tmp_path, stem):
+def test_videos_are_files_whatever_they_are_called(tmp_path, stem):
     sides = ("left_video", "right_video") if stem == "left_video" else (stem.format("a"), stem.format("b"))
-    with pytest.raises(DataError, match=f"compares videos \\('{sides[0]}' and '{sides[1]}'\\)"):
-        read(tmp_path, {"prompt": "a fox", sides[0]: "a.mp4", sides[1]: "b.mp4", "winner": "a"})
+    for name in ("one", "two"):
+        write_clip(tmp_path / name, noise(3, seed=len(name)))
+    pairs = read(tmp_path, {"prompt": "a fox", sides[0]: "one", sides[1]: "two", "winner": sides[1]}).pairs
+    assert (pairs[0].chosen.name, pairs[0].rejected.name) == ("two", "one")
 
 
 @pytest.mark.parametrize(

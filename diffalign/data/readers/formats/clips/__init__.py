@@ -1,0 +1,1 @@
+"""Published formats of video preferences, one file each."""
