@@ -16,6 +16,7 @@ from diffalign.cli.data import (  # noqa: F401
     labels,
     measure,
     prompts,
+    rarity,
 )
 
 __all__ = ["app", "main"]

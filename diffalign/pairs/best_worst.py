@@ -8,7 +8,8 @@ a pair has two scores: the scorer's, and how often the sample wins against the o
 
     win_i = mean over j of sigmoid(score_i - score_j),      itself a half,
 
-which is the regression target of self-play losses (`sppo`, with ``loss.rewards: win``).
+which is the regression target of self-play losses (`sppo`, with ``loss.rewards: win``). Several scorers are added after
+each is normalised over all samples (:mod:`~diffalign.pairs.sum_of_scores`).
 
 Source: pairs of the best and the worst of n samples are the on-policy recipe of SimPO (Meng et al. 2024, arXiv
 2405.14734: five samples per prompt at temperature 0.8), which uses a reward model where any scorer serves here. Win
@@ -18,7 +19,7 @@ rates from scores as in Wu et al. 2024 (arXiv 2405.00675).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,8 +32,12 @@ from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import MEDIA
 from diffalign.evaluation.samples.score_folder import add_scores
 from diffalign.files.json_lines import write_json_lines
+from diffalign.pairs.sum_of_scores import Normalise, Term, sum_of_scores
 from diffalign.policies.policy import Policy, Progress
 from diffalign.scorers.scorer import Scorer, SupportsPromptCheck
+
+SUM = "sum"
+"""Name of the total of several scorers in ``metadata.jsonl``."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class MadePairs:
         tied: Number of prompts without a pair, because their samples have equal scores, or nearly.
         gap: Mean difference of the two scores.
         latents: The file of the images' latents; None where they are not kept.
+        terms: The terms of the score, where several scorers are added.
     """
 
     path: Path
@@ -52,12 +58,16 @@ class MadePairs:
     tied: int
     gap: float
     latents: Path | None = None
+    terms: tuple[Term, ...] = ()
 
     def summary(self) -> str:
-        """Returns one line."""
+        """Returns one line, and one per term of a sum of scorers."""
         left_out = f"; {self.tied} prompts left out, their answers were judged alike" if self.tied else ""
         kept = f"; to train on the images' latents type: --set data.latents={self.latents}" if self.latents else ""
-        return f"{self.pairs} pairs in {self.path}, mean gap of scores {self.gap:.3g}{left_out}{kept}"
+        terms = "".join(f"\n  {'+' if number else '='} {term}" for number, term in enumerate(self.terms))
+        return f"{self.pairs} pairs in {self.path}, mean gap of scores {self.gap:.3g}{left_out}{kept}" + (
+            f"\nscore, normalised over all samples:{terms}" if terms else ""
+        )
 
 
 class ScoredSample(NamedTuple):
@@ -77,9 +87,11 @@ class ScoredSample(NamedTuple):
 def make_pairs(
     policy: Policy,
     prompts: Sequence[str],
-    scorer: Scorer,
+    scorer: Scorer | Sequence[Scorer],
     folder: Path,
     *,
+    weights: Mapping[str, float] | None = None,
+    normalise: Normalise = "z-score",
     answers: int = 4,
     gap: float = 0.0,
     seed: int = 0,
@@ -93,9 +105,11 @@ def make_pairs(
     Args:
         policy: The model that samples.
         prompts: Each gives at most one pair.
-        scorer: Ranks the samples; of the policy's medium.
+        scorer: Ranks the samples; of the policy's medium. Several are normalised over all samples and added.
         folder: Gets the samples, ``metadata.jsonl`` with their scores, and ``pairs.jsonl``. An interrupted call
             resumes.
+        weights: By name of a scorer its weight in the sum; 1 for the others.
+        normalise: ``"z-score"`` or ``"min-max"``, for several scorers.
         answers: Samples per prompt, 2 or more, each with its own noise.
         gap: Smallest difference of the two scores, 0 or more; a tie is never a pair.
         seed: Seed of the first sample.
@@ -105,25 +119,30 @@ def make_pairs(
         settings: Sampling settings of the policy's kind.
 
     Raises:
-        UserError: There are fewer than two samples per prompt, or the scorer is of another medium.
+        UserError: There are fewer than two samples per prompt, a scorer is of another medium, or a weight is of none.
         DataError: No prompt has two samples with different scores.
     """
     if answers < 2:
         raise UserError(f"a pair needs two answers of a prompt; got answers = {answers}. Four is a usual number.")
-    if scorer.medium != policy.medium:
-        raise UserError(
-            f"the scorer {scorer.name} judges {MEDIA[scorer.medium].plural}, but this model makes "
-            f"{MEDIA[policy.medium].plural}. `diffalign score --help` lists scorers."
-        )
-    if isinstance(scorer, SupportsPromptCheck):
-        scorer.check_prompts(prompts)
+    scorers = list(scorer) if isinstance(scorer, Sequence) else [scorer]
+    _check_scorers(scorers, policy.medium, prompts)
+    is_sum = len(scorers) > 1 or bool(weights)
+    if is_sum:  # wrong settings are named before anything is sampled
+        sum_of_scores({one.name: [0.0] for one in scorers}, weights, normalise)
     seeds = range(seed, seed + answers)
     options: dict[str, Any] = {"stride": answers, "batch_size": batch_size, "progress": progress, **settings}
     options["keep_latents"] = keep_latents
     gallery = generate(policy, prompts, seeds, Path(folder), **options)
     contents = gallery.contents()
-    scores = scorer.score([sample.prompt for sample in gallery.samples], contents).tolist()
-    add_scores(gallery.folder / "metadata.jsonl", {scorer.name: scores})
+    shown = [sample.prompt for sample in gallery.samples]
+    columns = {one.name: one.score(shown, contents).tolist() for one in scorers}
+    terms: tuple[Term, ...] = ()
+    if is_sum:
+        scores, terms = sum_of_scores(columns, weights, normalise)
+        columns[SUM] = scores
+    else:
+        (scores,) = columns.values()
+    add_scores(gallery.folder / "metadata.jsonl", columns)
     by_prompt: dict[str, list[ScoredSample]] = {}
     for sample, content, score in zip(gallery.samples, contents, scores, strict=True):
         by_prompt.setdefault(sample.prompt, []).append(ScoredSample(score, sample.seed, content))
@@ -141,14 +160,29 @@ def make_pairs(
         list_rows.append(_list_row(formatted, samples))
     if not pair_rows:
         raise DataError(
-            f"{scorer.name} tells no two answers of a prompt apart by more than {gap:g}, in {len(by_prompt)} prompts. "
+            f"{' and '.join(one.name for one in scorers)} tell{'s' * (len(scorers) == 1)} no two answers of a prompt "
+            f"apart by more than {gap:g}, in {len(by_prompt)} prompts. "
             "Ask for more answers, a higher temperature, or another scorer."
         )
     _write(gallery.folder / "lists.jsonl", list_rows)
     path = _write(gallery.folder / "pairs.jsonl", pair_rows)
     mean_gap = sum(row["chosen_score"] - row["rejected_score"] for row in pair_rows) / len(pair_rows)
     latents = gallery.folder / LATENTS if keep_latents else None
-    return MadePairs(path, len(pair_rows), len(by_prompt) - len(pair_rows), mean_gap, latents)
+    return MadePairs(path, len(pair_rows), len(by_prompt) - len(pair_rows), mean_gap, latents, terms)
+
+
+def _check_scorers(scorers: Sequence[Scorer], medium: str, prompts: Sequence[str]) -> None:
+    names = [scorer.name for scorer in scorers]
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"a sum needs scorers that differ; got {', '.join(names) or 'none'}.")
+    for scorer in scorers:
+        if scorer.medium != medium:
+            raise UserError(
+                f"the scorer {scorer.name} judges {MEDIA[scorer.medium].plural}, but this model makes "
+                f"{MEDIA[medium].plural}. `diffalign score --help` lists scorers."
+            )
+        if isinstance(scorer, SupportsPromptCheck):
+            scorer.check_prompts(prompts)
 
 
 def win_rates(scores: Sequence[float]) -> list[float]:

@@ -74,3 +74,20 @@ def test_options_of_a_format_apply_to_check_and_training(tmp_path):
         call("data", "check", path, "--option", "turns")
     with pytest.raises(DataError, match="has no option 'turn'. Did you mean 'turns'"):
         call("data", "check", path, "--option", "turn=text")
+
+
+def test_several_judges_are_added_with_their_weights(tmp_path):
+    model = tiny_llm(tmp_path / "model")
+    make = ["data", "make", "--model", model, "--setting", "max_new_tokens=8", "--setting", "temperature=2"]
+    make += ["--prompt", "a fox", "--scorer", f"length:{model}", "--scorer", "length", "--answers", 6]
+    output = call(*make, "--weight", "length=-0.5", "--normalise", "min-max", "--output", tmp_path / "own")
+    assert f"  = 1 x (length:{model} - " in output and "  + -0.5 x (length - " in output
+    (pair,) = rows(tmp_path / "own" / "pairs.jsonl")
+    totals = [row["scores"]["sum"] for row in rows(tmp_path / "own" / "metadata.jsonl")]
+    assert pair["chosen_score"] == max(totals) and pair["rejected_score"] == min(totals)
+    for wrong, message in (("size=1", "SCORER=NUMBER"), ("length", "SCORER=NUMBER"), ("length=x", "takes a number")):
+        with pytest.raises(UserError, match=message):
+            call(*make, "--weight", wrong, "--output", tmp_path / "no")
+    with pytest.raises(UserError, match="flicker alone prefers"):
+        call(*make, "--scorer", "flicker", "--output", tmp_path / "no")
+    assert not (tmp_path / "no").exists()

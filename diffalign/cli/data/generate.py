@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,14 +28,24 @@ from diffalign.cli.options import (
     Steps,
 )
 from diffalign.cli.progress_line import show_progress
+from diffalign.errors import UserError
 
 
 @data_app.command("make")
 def make(
     model: ModelPath,
     prompt: Prompts,
-    scorer: Annotated[str, typer.Option(help="The judge of the answers, NAME or NAME:ARGUMENT.")],
+    scorer: Annotated[
+        list[str],
+        typer.Option(help="The judge of the answers, NAME or NAME:ARGUMENT. Several are normalised and added."),
+    ],
     output: Annotated[Path, typer.Option(help="Folder for the answers and pairs.jsonl.")],
+    weight: Annotated[
+        list[str], typer.Option(help="SCORER=NUMBER, a judge's weight in the sum; 1 without. Repeatable.")
+    ] = [],  # noqa: B006  (typer reads the default and nothing changes it)
+    normalise: Annotated[
+        str, typer.Option(help="How several judges are normalised over all answers: z-score or min-max.")
+    ] = "z-score",
     answers: Annotated[int, typer.Option(help="Answers per prompt, each with its own noise.")] = 4,
     gap: Annotated[float, typer.Option(help="Smallest difference of the two scores of a pair.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the first answer.")] = 0,
@@ -53,13 +64,34 @@ def make(
     from diffalign.devices.device_memory import best_device
     from diffalign.evaluation.samples.prompts import read_prompts
     from diffalign.pairs.best_worst import make_pairs
-    from diffalign.scorers import load_scorer
+    from diffalign.scorers import check_companions, load_scorer
 
+    check_companions(scorer)
+    weights = _parse_weights(weight, scorer)
     prompts, chosen_model = read_prompts(prompt), Model.from_options(model, kind, model_setting, adapter)
     settings = chosen_model.sampling(setting, steps=steps, guidance=guidance)
-    judge = load_scorer(scorer, str(best_device()))
-    options = {"answers": answers, "gap": gap, "seed": seed, "batch_size": batch, "keep_latents": latents, **settings}
-    typer.echo(make_pairs(chosen_model.open(), prompts, judge, output, progress=show_progress, **options).summary())
+    judges = [load_scorer(spec, str(best_device())) for spec in scorer]
+    # a judge's own name may say more than what was typed
+    by_name = {judge.name: weights[spec] for judge, spec in zip(judges, scorer, strict=True) if spec in weights}
+    options: dict[str, Any] = {"weights": by_name, "normalise": normalise}
+    options |= {"answers": answers, "gap": gap, "seed": seed, "batch_size": batch, "keep_latents": latents, **settings}
+    typer.echo(make_pairs(chosen_model.open(), prompts, judges, output, progress=show_progress, **options).summary())
+
+
+def _parse_weights(options: Sequence[str], scorers: Sequence[str]) -> dict[str, float]:
+    """Parses SCORER=NUMBER options; a scorer's own argument may contain an equals sign."""
+    weights = {}
+    for text in options:
+        name, _, number = text.rpartition("=")
+        if name not in scorers:
+            raise UserError(
+                f"--weight takes SCORER=NUMBER with a scorer that --scorer names, {' or '.join(scorers)}; got '{text}'."
+            )
+        try:
+            weights[name] = float(number)
+        except ValueError as error:
+            raise UserError(f"--weight {name}= takes a number, such as 0.5; got '{number}'.") from error
+    return weights
 
 
 @data_app.command("rationales")
