@@ -98,7 +98,7 @@ def tiny_sd(folder: Path, *, seed: int = 0, scheduler=None, **unet) -> Path:
             vae=tiny_vae(),
             text_encoder=tiny_text_encoder(),
             tokenizer=tiny_tokenizer(),
-            unet=_lively(UNet2DConditionModel(**{**UNET, "cross_attention_dim": WIDTH, **unet})),
+            unet=lively(UNet2DConditionModel(**{**UNET, "cross_attention_dim": WIDTH, **unet})),
             scheduler=DDIMScheduler(**{**SCHEDULER, **(scheduler or {})}),
             safety_checker=None,
             feature_extractor=None,
@@ -126,7 +126,7 @@ def tiny_sdxl(folder: Path, *, seed: int = 0, force_zeros: bool = True, **unet) 
             text_encoder_2=tiny_text_encoder(projection=True),
             tokenizer=tiny_tokenizer(),
             tokenizer_2=tiny_tokenizer(),
-            unet=_lively(UNet2DConditionModel(**{**UNET, **added, **unet})),
+            unet=lively(UNet2DConditionModel(**{**UNET, **added, **unet})),
             scheduler=DDIMScheduler(**SCHEDULER),
             force_zeros_for_empty_prompt=force_zeros,
             add_watermarker=False,
@@ -135,7 +135,7 @@ def tiny_sdxl(folder: Path, *, seed: int = 0, force_zeros: bool = True, **unet) 
     return Path(folder)
 
 
-def _lively(unet):
+def lively(unet):
     """Larger cross-attention, so that a random network answers to its prompt."""
     for name, parameter in unet.named_parameters():
         if "attn2" in name and name.endswith("weight"):

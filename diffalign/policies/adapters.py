@@ -20,7 +20,8 @@ from torch import nn
 from diffalign.errors import ConfigError, near_miss
 
 LayerNames = Mapping[str, tuple[tuple[str, ...], ...]]
-"""Preset to its parts. A part lists the names of its layers in the architectures of a kind of model."""
+"""Preset to its parts. A part lists the names of its layers in the architectures of a kind of model, in the form in
+which `find_targets` takes names."""
 
 ATTENTION = (
     *("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "Wqkv", "query_key_value"),
@@ -48,7 +49,9 @@ class AdapterConfig(BaseModel):
         alpha: Strength; the delta is scaled by alpha / rank. None means alpha = rank, scale 1.
         targets: ``"attention"`` (queries, keys, values, outputs), ``"attention+mlp"``, ``"all-linear"`` (without a
             language model's head), ``"all-linear+conv"``, or names such as ``("to_q", "conv1")``, which select every
-            layer whose path ends with one of them.
+            layer whose path ends with one of them; ``"motion_modules...to_q"`` selects those of them below a part of
+            the network. Models for clips have ``"motion"``, ``"motion+mlp"`` (the layers that join frames),
+            ``"spatial"`` (the others) and, of convolutions, ``"temp-conv"``, where the model has such layers.
         dora: Train magnitudes and directions separately (DoRA, Liu et al. 2024). Fewer programs load such a file.
         rslora: Scale by alpha / sqrt(rank) (rsLoRA, Kalajdzievski 2023).
         init: ``"gaussian"`` draws A from N(0, 1 / rank), ``"default"`` Kaiming-uniform. B is zero in both.
@@ -82,19 +85,26 @@ class AdapterConfig(BaseModel):
         return f"{kind} rank {self.rank}, alpha {self.strength:g}, on {targets}"
 
 
-def find_targets(module: nn.Module, targets: str | tuple[str, ...], presets: LayerNames = LANGUAGE_LAYERS) -> list[str]:
+def find_targets(
+    module: nn.Module,
+    targets: str | tuple[str, ...],
+    presets: LayerNames = LANGUAGE_LAYERS,
+    unadaptable: tuple[str, ...] = (),
+) -> list[str]:
     """Returns the full names of the layers that ``targets`` selects in ``module``, in the module's order.
 
     A preset selects those of its names that the network has, and never the head of a language model. In a list, each
-    name must match a layer.
+    name must match a layer. A name is the end of a path, ``"to_q"``, or a segment of it and its end,
+    ``"motion_modules...to_q"``. ``unadaptable`` are names of layers that no preset selects.
 
     Raises:
-        ConfigError: An unknown preset, a preset without a layer in this network, or a name that no layer's path ends
-            with.
+        ConfigError: An unknown preset, a preset without a layer in this network, a name that no layer's path ends with,
+            or one that selects a layer that cannot be adapted.
     """
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, _linear() + CONVOLUTIONS)}
     if isinstance(targets, str):
-        return _preset(module, layers, targets, presets)
+        found = _preset(module, layers, targets, presets)
+        return [name for name in found if not any(_ends_with(name, target) for target in unadaptable)]
     selected = [name for name in layers if any(_ends_with(name, target) for target in targets)]
     unmatched = [target for target in targets if not any(_ends_with(name, target) for name in selected)]
     if unmatched:
@@ -104,6 +114,13 @@ def find_targets(module: nn.Module, targets: str | tuple[str, ...], presets: Lay
             f" {type(module).__name__} ends with that.{near_miss(unmatched[0], tails)} For attention layers only, leave"
             " targets out."
         )
+    for name in selected:
+        if any(_ends_with(name, target) for target in unadaptable):
+            raise ConfigError(
+                f"adapter.targets selects {name}, but {type(module).__name__} calls this layer in a way that no adapter"
+                f" on it takes. Name the other layers by their part, as in targets: [attentions...proj_in], or take"
+                f" {LINEAR}."
+            )
     return selected
 
 
@@ -133,14 +150,19 @@ def _preset(module: nn.Module, layers: dict[str, nn.Module], preset: str, preset
     return [name for name in body if name in selected]
 
 
-def add_adapter(module: nn.Module, config: AdapterConfig, presets: LayerNames = LANGUAGE_LAYERS) -> None:
+def add_adapter(
+    module: nn.Module,
+    config: AdapterConfig,
+    presets: LayerNames = LANGUAGE_LAYERS,
+    unadaptable: tuple[str, ...] = (),
+) -> None:
     """Freezes ``module`` and puts a fresh adapter on it, in float32 whatever the base's dtype.
 
-    ``presets`` names the layers of each preset of ``config.targets``.
+    ``presets`` and ``unadaptable`` are those of :func:`find_targets`.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    names = find_targets(module, config.targets, presets)
+    names = find_targets(module, config.targets, presets, unadaptable)
     module.requires_grad_(False)
     lora = LoraConfig(
         r=config.rank,
@@ -192,7 +214,11 @@ def merge_adapter(module: nn.Module) -> None:
 
 
 def _ends_with(name: str, target: str) -> bool:
-    return name == target or name.endswith("." + target)
+    """Whether a path ends with ``tail``, for ``segment...tail`` below a segment that is called exactly so."""
+    segment, below, tail = target.rpartition("...")
+    if below and segment not in name.removesuffix(tail).split("."):
+        return False
+    return name == tail or name.endswith("." + tail)
 
 
 def _linear() -> tuple[type[nn.Module], ...]:

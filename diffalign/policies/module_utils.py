@@ -69,6 +69,11 @@ class WriteCounter:
         return self._steps[0] + sum(parameter._version for parameter in self._parameters)
 
 
+def below(name: str, segments: Iterable[str]) -> bool:
+    """Returns whether the path of a layer or tensor has one of these segments."""
+    return not set(segments).isdisjoint(name.split("."))
+
+
 def disable_dropout(module: nn.Module) -> None:
     """Sets every dropout to 0: policy and reference would draw different masks, which biases the margin."""
     layer: Any

@@ -2,7 +2,7 @@
 numbers at different costs, and one to provide a later one.
 
     adapter_off   the base weights under the adapter; no memory; exact, because nothing else trains
-    copy          a frozen second network; its bytes in memory
+    copy          a frozen second network; its bytes in memory. Where only some weights train, copies of these
     stored        numbers computed before training; no memory and no time while training
     earlier       the policy's network with the tensors of an earlier checkpoint; as many bytes as train
 """
@@ -115,8 +115,12 @@ class EarlierCheckpoint:
 
     def describe(self) -> str:
         """Returns one line for the header."""
-        size = sum(value.numel() * value.element_size() for value in self._checkpoint.values())
-        return f"an earlier checkpoint (+{format_bytes(size)})"
+        return f"an earlier checkpoint (+{format_bytes(self.size)})"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the tensors."""
+        return sum(value.numel() * value.element_size() for value in self._checkpoint.values())
 
     @contextmanager
     def network(self) -> Iterator[nn.Module]:
@@ -133,6 +137,17 @@ class EarlierCheckpoint:
                 parameter.data = own[name]
 
 
+class TrainedTensorsCopy(EarlierCheckpoint):
+    """The policy's network with copies of the tensors that train, as they are now. The others are shared with it."""
+
+    def __init__(self, module: nn.Module, trainable: Mapping[str, nn.Parameter]) -> None:
+        super().__init__(module, trainable, {name: parameter.detach() for name, parameter in trainable.items()})
+
+    def describe(self) -> str:
+        """Returns one line for the header."""
+        return f"a copy of the weights that train (+{format_bytes(self.size)}); the others are shared"
+
+
 Reference = AdapterOff | FrozenCopy | UntouchedPolicy | EarlierCheckpoint
 
 
@@ -141,11 +156,14 @@ def choose_reference(
 ) -> tuple[str, Reference]:
     """Returns the reference of ``config.reference`` with its kind, for ``"auto"`` the cheapest that fits in memory.
 
-    ``load`` loads the base network once more, for a copy.
+    ``load`` loads the base network once more, for a copy of all its weights.
     """
     kind: str = config.reference
     if kind == "auto":
         kind = "adapter_off" if config.adapter is not None else _copy_or_stored(config, module, device)
+    trains = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    if kind == "copy" and config.adapter is None and len(trains) < sum(1 for _ in module.parameters()):
+        return kind, TrainedTensorsCopy(module, trains)
     if kind == "copy":
         return kind, FrozenCopy(load, module_bytes(module))
     if kind == "stored" and config.adapter is None:
@@ -163,7 +181,7 @@ def base_network(
     if config.adapter is not None:
         with AdapterOff(module).network() as network:
             yield network
-    elif isinstance(reference, FrozenCopy):
+    elif isinstance(reference, FrozenCopy | TrainedTensorsCopy):
         with reference.network() as network:
             yield network
     else:

@@ -45,15 +45,15 @@ def test_each_value_trains_on_other_latents_and_yes_is_samples(sd, pairs, tmp_pa
 
 
 def test_winners_take_the_trip_once_in_a_run_and_a_resumed_run_ends_alike(sd, pairs, tmp_path, monkeypatch):
-    from diffalign.policies.diffusion.policy import ImagePolicy
+    from diffalign.policies.diffusion.policy import DenoiserPolicy
 
-    calls, plain = [], ImagePolicy.roundtrip_candidates
+    calls, plain = [], DenoiserPolicy.roundtrip_candidates
 
     def counted(self, media, store, keys):
         calls.extend(keys)
         return plain(self, media, store, keys)
 
-    monkeypatch.setattr(ImagePolicy, "roundtrip_candidates", counted)
+    monkeypatch.setattr(DenoiserPolicy, "roundtrip_candidates", counted)
     straight = run(sd, tmp_path / "straight", pairs, **seppo("both", steps=8))
     assert len(calls) == len(set(calls)) == len(pairs)
     run(sd, tmp_path / "parts", pairs, **seppo("both", steps=3))

@@ -25,10 +25,15 @@ from diffalign.policies.policy import (
 from diffalign.randomness import Draw
 from tests.tiny import tiny_pairs, tiny_sd, tiny_sdxl
 from tests.tiny_text import chat_pairs, text_pairs, tiny_llm
+from tests.tiny_video import FRAMES, tiny_animatediff, tiny_animatediff_sdxl, tiny_clip_pairs, tiny_modelscope
 from tests.training.toy import ToyPolicy, toy_pairs
 
 ADAPTER = AdapterConfig(rank=4)
-ABILITIES = {"image": {LatentPolicy, SupportsNoiseProbe}, "text": {SupportsSteps, SupportsContentDegree}}
+ABILITIES = {
+    "image": {LatentPolicy, SupportsNoiseProbe},
+    "video": {LatentPolicy, SupportsNoiseProbe},
+    "text": {SupportsSteps, SupportsContentDegree},
+}
 """The optional protocols that a policy implements, by its medium."""
 
 
@@ -97,6 +102,41 @@ def image_case(make: Callable[..., Path], adapter: AdapterConfig | None) -> Call
     return case
 
 
+def video_case(make: Callable[..., Path], **weights: Any) -> Callable[[Path], Case]:
+    """A text-to-video model of a tiny pipeline; ``weights`` are the settings of what trains."""
+
+    def case(folder: Path) -> Case:
+        from diffalign.policies.diffusion.load import VideoModelConfig, load_aligned, load_policy
+
+        model = make(folder / "model")
+        clip = {"frames": FRAMES}
+        full = weights["adapter"] is None
+
+        def opened(path: Path = model, **settings: Any) -> Policy:
+            values = {**weights, "clip": clip, "cache": folder / "cache", **settings}
+            if values["adapter"] is not None:
+                values.pop("trains", None)
+            return load_policy(VideoModelConfig(path=str(path), **values), "cpu")
+
+        def reopen(artifact: Path) -> Policy:
+            if full:
+                return opened(artifact)
+            config = VideoModelConfig(path=str(model), clip=clip, cache=folder / "cache")
+            return load_aligned(config, artifact, "cpu")
+
+        return Case(
+            opened,
+            reopen,
+            tiny_clip_pairs(folder / "clips"),
+            {"steps": 2, "guidance": 1.0, "latents_only": True},
+            {"steps": 1, "guidance": 1.0},
+            lambda: opened(make(folder / "other", seed=1)),
+            full,
+        )
+
+    return case
+
+
 def text_case(family: str, adapter: AdapterConfig | None) -> Callable[[Path], Case]:
     """A tiny language model."""
 
@@ -134,6 +174,12 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "sd every weight": image_case(tiny_sd, None),
     "sdxl": image_case(tiny_sdxl, ADAPTER),
     "sdxl every weight": image_case(tiny_sdxl, None),
+    "animatediff": video_case(tiny_animatediff, adapter=ADAPTER),
+    "animatediff every weight": video_case(tiny_animatediff, adapter=None),
+    "animatediff motion modules": video_case(tiny_animatediff, adapter=None, trains="motion"),
+    "animatediff sdxl": video_case(tiny_animatediff_sdxl, adapter=ADAPTER),
+    "modelscope": video_case(tiny_modelscope, adapter=ADAPTER),
+    "modelscope every weight": video_case(tiny_modelscope, adapter=None),
     "llama": text_case("llama", ADAPTER),
     "gpt2": text_case("gpt2", ADAPTER),
     "llama every weight": text_case("llama", None),

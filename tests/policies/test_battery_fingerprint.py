@@ -22,6 +22,12 @@ NUMBERS = {
         "bfloat16": {"dtype": "bfloat16"},
     },
     "sdxl": {"true sizes": {"size_ids": "true"}},
+    "animatediff": {
+        "fewer frames": {"clip": {"frames": 2}},
+        "frames of the whole clip": {"clip": {"frames": 2, "rule": "span"}},
+        "other levels": {"schedule": "linear"},
+        "mirroring": {"flip": "joint"},
+    },
     "llama": {
         "shorter prompts": {"max_prompt_length": 12, "long_prompts": "keep_end"},
         "a system turn": {"system": "Be brief."},
@@ -44,6 +50,12 @@ SHARED = {
 SAME_NUMBERS = {
     "sd": {**SHARED, "images encoded one by one": {"encode_batch": 1}},
     "sdxl": SHARED,
+    "animatediff": {
+        **SHARED,
+        "motion modules": {"adapter": None, "trains": "motion"},
+        "one frame": {"encode_batch": 1},
+    },
+    "modelscope": {"checkpointing": {"gradient_checkpointing": True}, "one frame": {"encode_batch": 1}},
     "llama": {**SHARED, "padded rows": {"forward": "padded"}, "logits computed twice": {"head_memory": 0}},
 }
 """Settings that change none, but for rounding, by case."""

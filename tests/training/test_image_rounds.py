@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffalign.policies.diffusion.policy import ImagePolicy
+from diffalign.policies.diffusion.policy import DenoiserPolicy
 from diffalign.training.storage.checkpoint_folder import complete_checkpoints
 from tests.training.tiny_runs import losses, run, state
 
@@ -26,16 +26,16 @@ def die(monkeypatch):
     """``die("logps", 3)``: the third call from now on kills the run."""
 
     def arm(name, call):
-        plain, calls = getattr(ImagePolicy, name), []
+        plain, calls = getattr(DenoiserPolicy, name), []
 
         def dying(self, *arguments, **settings):
             calls.append(1)
             if len(calls) == call:
-                monkeypatch.setattr(ImagePolicy, name, plain)
+                monkeypatch.setattr(DenoiserPolicy, name, plain)
                 raise Killed
             return plain(self, *arguments, **settings)
 
-        monkeypatch.setattr(ImagePolicy, name, dying)
+        monkeypatch.setattr(DenoiserPolicy, name, dying)
 
     return arm
 

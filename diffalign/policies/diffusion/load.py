@@ -1,4 +1,4 @@
-"""Loads an image policy from a folder or a hub name, with errors that state what to type instead."""
+"""Loads a policy of images or clips from a folder or a hub name, with errors that state what to type instead."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from diffalign.latents import LATENTS
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
-from diffalign.policies.diffusion.model_folder import family_of, find_folder
-from diffalign.policies.diffusion.policy import ImagePolicy
-from diffalign.policies.diffusion.scoring.attention import choose_attention
+from diffalign.policies.diffusion.model_folder import find_model
+from diffalign.policies.diffusion.policy import DenoiserPolicy
+from diffalign.policies.diffusion.scoring.attention import choose_attention, split_rows
+from diffalign.policies.diffusion.scoring.checkpointing import checkpoint_layers
 from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser
-from diffalign.policies.module_utils import disable_dropout
+from diffalign.policies.diffusion.video_config import VideoModelConfig, trains_motion
+from diffalign.policies.module_utils import below, disable_dropout
 from diffalign.sharing.public_name import public_name
 from diffalign.sharing.read_adapter import adaptable_layers, read_adapter
 from diffalign.sharing.shared_adapter import SharedAdapter, check_layers
 
-__all__ = ["AdapterConfig", "ModelConfig", "load_aligned", "load_policy"]
+__all__ = ["AdapterConfig", "ModelConfig", "VideoModelConfig", "load_aligned", "load_policy"]
 
 
-def load_policy(config: ModelConfig, device: torch.device | str | None = None) -> ImagePolicy:
-    """Loads a text-to-image model, puts a fresh adapter on it (or unfreezes all of it), and gives it a reference.
+def load_policy(config: ModelConfig, device: torch.device | str | None = None) -> DenoiserPolicy:
+    """Loads a text-to-image or text-to-video model, puts a fresh adapter on it (or unfreezes all of it), and gives it a
+    reference.
 
     Args:
         config: The model, and how it is trained and scored.
@@ -39,17 +42,17 @@ def load_policy(config: ModelConfig, device: torch.device | str | None = None) -
     return _load(config, device, None)
 
 
-def _load(config: ModelConfig, device: torch.device | str | None, shared: SharedAdapter | None) -> ImagePolicy:
+def _load(config: ModelConfig, device: torch.device | str | None, shared: SharedAdapter | None) -> DenoiserPolicy:
     """Loads a policy; the adapter that it will get must fit the network."""
     device = best_device() if device is None else torch.device(device)
-    folder = find_folder(config.path, config.revision)
-    family = family_of(folder, config.path)
-    frozen = FrozenComponents(family, folder, getattr(torch, config.dtype), device)
+    family, source = find_model(config)
+    frozen = FrozenComponents(family, source, getattr(torch, config.dtype), device, config.encode_batch)
     dtype = torch.float32 if config.adapter is None else getattr(torch, config.dtype)
 
     def load_base() -> nn.Module:
-        network = family.load_network(folder, dtype).to(device)
+        network = family.load_network(source, dtype).to(device)
         choose_attention(network, device)
+        split_rows(network, family.motion)
         disable_dropout(network)
         return network.requires_grad_(False).eval()
 
@@ -57,11 +60,14 @@ def _load(config: ModelConfig, device: torch.device | str | None, shared: Shared
     if shared is not None:
         check_layers(adaptable_layers(network), shared, public_name(config.path))
     if config.adapter is not None:
-        add_adapter(network, config.adapter, family.adapter_layers)
+        add_adapter(network, config.adapter, family.adapter_layers, family.unadaptable)
     else:
-        network.requires_grad_(True)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(not trains_motion(config) or below(name, family.motion))
     if config.gradient_checkpointing:
-        network.enable_gradient_checkpointing()
+        if family.own_checkpointing:
+            network.enable_gradient_checkpointing()
+        checkpoint_layers(network, family.checkpointed)
     network.eval()  # the adapter's layers too
     resolution = config.resolution or int(network.config.sample_size) * frozen.pixels_per_latent
     _check_resolution(resolution, family.resolution_step(network.config, frozen.pixels_per_latent))
@@ -76,10 +82,10 @@ def _load(config: ModelConfig, device: torch.device | str | None, shared: Shared
         listed=config.level_list,
         reduction=config.reduction,
     )
-    return ImagePolicy(network, frozen, denoiser, config, resolution, load_base)
+    return DenoiserPolicy(network, frozen, denoiser, config, resolution, load_base)
 
 
-def load_aligned(config: ModelConfig, adapter: Path, device: torch.device | str | None = None) -> ImagePolicy:
+def load_aligned(config: ModelConfig, adapter: Path, device: torch.device | str | None = None) -> DenoiserPolicy:
     """Loads the policy of ``config`` with a shared adapter file on it; rank and layers are taken from the file."""
     shared = read_adapter(adapter)
     shape = shared.shape

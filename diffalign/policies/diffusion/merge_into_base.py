@@ -21,7 +21,7 @@ from diffalign.files.complete_weights import check_finite, one_sentence
 from diffalign.files.model_files import read_tensors
 from diffalign.policies.adapters import AdapterConfig, add_adapter, merge_adapter
 from diffalign.policies.diffusion.config import ModelConfig
-from diffalign.policies.diffusion.model_folder import family_of, find_folder
+from diffalign.policies.diffusion.model_folder import find_model
 from diffalign.policies.module_utils import weights_digest
 from diffalign.quiet import quiet
 from diffalign.sharing.adapter_file import find_adapter_file, read_facts
@@ -40,8 +40,8 @@ def merge_into_base(config: ModelConfig, adapter: Path, folder: Path) -> Path:
     """
     file = find_adapter_file(adapter)
     stored, metadata = read_tensors(file)
-    source, dtype = find_folder(config.path, config.revision), getattr(torch, config.dtype)
-    family = family_of(source, config.path)
+    family, source = find_model(config)
+    dtype = getattr(torch, config.dtype)
     network = family.load_network(source, dtype)
     check_base(read_facts(metadata), (weights_digest([network]), public_name(config.path)), file)
     pipeline = family.load_pipeline(source, dtype)

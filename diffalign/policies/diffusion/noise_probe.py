@@ -29,7 +29,7 @@ from diffalign.latents.estimator import BoundEstimator
 from diffalign.latents.surrogate_error import mean_squared_error
 from diffalign.latents.unit_noise import rms
 from diffalign.policies.diffusion.sampling.initial_noise import initial_noise
-from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, DenoiserInputs, EncodedImages
+from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, DenoiserInputs, EncodedCandidates
 from diffalign.policies.diffusion.scoring.policy_and_reference import PolicyAndReference
 from diffalign.policies.latent_noise import LatentNoise, SeedCosine
 from diffalign.randomness import Draw
@@ -48,7 +48,7 @@ class NoiseProbe:
         encode: Turns pairs into tensors on the device.
     """
 
-    def __init__(self, scores: PolicyAndReference, encode: Callable[[Sequence[Pair]], EncodedImages]) -> None:
+    def __init__(self, scores: PolicyAndReference, encode: Callable[[Sequence[Pair]], EncodedCandidates]) -> None:
         self._scores = scores
         self._encode = encode
         self._denoiser = replace(scores.denoiser, caption_dropout=0.0, flip="none")
@@ -107,13 +107,18 @@ class NoiseProbe:
             errors += (total / FORWARD_DRAWS).tolist()
         return errors
 
-    def _batches(self, pairs: Sequence[Pair], size: int) -> Iterator[tuple[Sequence[Pair], EncodedImages]]:
+    def _batches(self, pairs: Sequence[Pair], size: int) -> Iterator[tuple[Sequence[Pair], EncodedCandidates]]:
         for start in range(0, len(pairs), size):
             part = pairs[start : start + size]
             yield part, self._encode(part)
 
     def _inputs(
-        self, denoiser: Denoiser, encoded: EncodedImages, pairs: Sequence[Pair], level: int | Tensor, visit: int = -1
+        self,
+        denoiser: Denoiser,
+        encoded: EncodedCandidates,
+        pairs: Sequence[Pair],
+        level: int | Tensor,
+        visit: int = -1,
     ) -> DenoiserInputs:
         levels = level if isinstance(level, Tensor) else torch.full((len(pairs),), level)
         draw = Draw(0, tuple(pair.id for pair in pairs), (visit,) * len(pairs))

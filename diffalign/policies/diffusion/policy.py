@@ -1,4 +1,4 @@
-"""The image policy: a diffusers denoiser with its reference, encoders and sampler, behind the interface of `policy`."""
+"""The policy of images and clips: a diffusers denoiser with its reference, encoders and sampler."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from diffalign.data.storage.kept_latents import KeptLatent, LatentSpace
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.errors import ConfigError
-from diffalign.files.atomic import replace_folder
 from diffalign.latents import LATENTS
 from diffalign.named_choice import Choice, bind_name
 from diffalign.policies.diffusion.config import ModelConfig
+from diffalign.policies.diffusion.describe import describe_clips, describe_trained
 from diffalign.policies.diffusion.encoding.check_kept_latents import check_kept_latents
 from diffalign.policies.diffusion.encoding.encode import CachedEncoder
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 from diffalign.policies.diffusion.noise_probe import NoiseProbe
 from diffalign.policies.diffusion.sampling.candidates import make_candidates, store_roundtrip
-from diffalign.policies.diffusion.sampling.sample import decode_samples, sample
-from diffalign.policies.diffusion.scoring.batch import candidates_of, encode_image_pairs
-from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, EncodedImages
+from diffalign.policies.diffusion.sampling.decode import decode_samples
+from diffalign.policies.diffusion.sampling.sample import sample
+from diffalign.policies.diffusion.saving import save_denoiser, write_denoiser_card
+from diffalign.policies.diffusion.scoring.batch import candidates_of, encode_candidates
+from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, EncodedCandidates
 from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
 from diffalign.policies.diffusion.scoring.policy_and_reference import PolicyAndReference
 from diffalign.policies.diffusion.scoring.position_masks import check_masks
 from diffalign.policies.diffusion.scoring.trial_inputs import trial_inputs
+from diffalign.policies.diffusion.video_config import VideoModelConfig
 from diffalign.policies.latent_noise import LatentNoise
 from diffalign.policies.module_utils import unwrap, weights_digest
 from diffalign.policies.policy import BatchLogps, Card, Plan, Progress, no_progress
 from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.policies.trainable import Trainable
 from diffalign.randomness import Draw
-from diffalign.sharing.adapter_file import save_adapter
-from diffalign.sharing.card import write_card
-from diffalign.sharing.card_templates import image_style
 from diffalign.sharing.public_name import public_name
 from diffalign.sharing.read_adapter import load_into
 from diffalign.sharing.shared_adapter import SharedAdapter
 
 
-class ImagePolicy:
-    """Implements :class:`~diffalign.policies.policy.Policy` for images. Built by `load.load_policy`.
+class DenoiserPolicy:
+    """Implements :class:`~diffalign.policies.policy.Policy` for images and clips. Built by `load.load_policy`.
 
     Args:
         module: The denoiser, its adapter added (or all its weights in float32), on its device.
         frozen: Autoencoder, text encoders, scheduler.
         denoiser: The rules of scoring.
         config: The model's section of the recipe.
-        resolution: Side of the images, px.
+        resolution: Side of the images or clips, px.
         load_base: Loads the denoiser once more, frozen.
     """
 
@@ -75,6 +75,7 @@ class ImagePolicy:
         self.config = config
         self.resolution = resolution
         self.medium = frozen.family.medium
+        self.clip = config.clip if isinstance(config, VideoModelConfig) else None
         self.device: torch.device = next(module.parameters()).device
         self.base_fingerprint = weights_digest([module])
         self._frozen = frozen
@@ -110,13 +111,14 @@ class ImagePolicy:
         return math.prod(self.latent_shape)
 
     @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """``(C, h, w)`` of a latent."""
+    def latent_shape(self) -> tuple[int, ...]:
+        """``(C, h, w)`` of an image's latent, ``(C, F, h, w)`` of a clip's."""
         side = self.resolution // self._frozen.pixels_per_latent
-        return self._frozen.latent_channels, side, side
+        frames = () if self.clip is None else (self.clip.frames,)
+        return self._frozen.latent_channels, *frames, side, side
 
     def describe(self) -> dict[str, str]:
-        """Returns model, trained weights, reference, resolution and cache, each as one line."""
+        """Returns model, clips, trained weights, reference, resolution and cache, each as one line."""
         total = sum(parameter.numel() for parameter in unwrap(self.module).parameters())
         adapter = self.config.adapter
         reference = self._policy_and_reference.reference.describe()
@@ -124,7 +126,8 @@ class ImagePolicy:
             reference = "stored errors (no memory, no time for planned visits; others with the adapter switched off)"
         return {
             "model": f"{self.config.path} ({format_bytes(module_bytes(unwrap(self.module)))} of weights)",
-            "trains": "every weight of the denoiser" if adapter is None else adapter.describe(),
+            **describe_clips(self.config, self._frozen, self.latent_elements),
+            "trains": describe_trained(self.config, self._frozen.family),
             "parameters": f"{self._trainable.count:,} trainable of {total:,}",
             "reference": reference,
             "resolution": f"{self.resolution} px",
@@ -142,7 +145,9 @@ class ImagePolicy:
         return content_key(self.base_fingerprint, *makers, *rules, d.schedule.prediction, levels, *times)
 
     def prepare(self, pairs: Sequence[Pair], progress: Progress = no_progress) -> list[str]:
-        """Encodes every image and prompt once and releases the encoders; without a cache they stay loaded."""
+        """Encodes every image or clip and every prompt once and releases the encoders; without a cache they stay
+        loaded.
+        """
         if self.config.masks is not None:
             check_masks(self.config.masks, pairs)
         self.check_kept_latents(pairs)
@@ -158,24 +163,25 @@ class ImagePolicy:
         )
 
     def microbatch_order(self, pairs: Sequence[Pair]) -> list[int]:
-        """Returns the order as it is: images of one size share no computation."""
+        """Returns the order as it is: images or clips of one size share no computation."""
         return list(range(len(pairs)))
 
-    def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> EncodedImages:
+    def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> EncodedCandidates:
         """Returns posterior parameters and conditioning of a batch, on the device. ``prompts`` changes nothing: a
         denoiser gives prompts no probability.
         """
         keys = tuple(self._pair_key(pair) for pair in pairs)
-        return encode_image_pairs(pairs, keys, self._encoder, self.config.masks, self.resolution, self.device)
+        return encode_candidates(pairs, keys, self._encoder, self.config.masks, self.resolution, self.device)
 
-    def logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
+    def logps(self, encoded: EncodedCandidates, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the policy, with gradient."""
         return self._policy_and_reference.policy_logps(encoded, draw)
 
     def trial_forward(self, pairs: Sequence[Pair], needs: Collection[str]) -> Callable[[nn.Module], Tensor]:
         """Returns a function that scores zeros in the shapes of a batch with a network; ``needs`` changes nothing."""
         candidates = max(len(candidates_of(pair)) for pair in pairs)
-        inputs = trial_inputs(self._frozen, self._denoiser.schedule, self.resolution, len(pairs), candidates)
+        shapes = self.resolution, self.latent_shape, len(pairs), candidates
+        inputs = trial_inputs(self._frozen, self._denoiser.schedule, *shapes)
 
         def forward(network: nn.Module) -> Tensor:
             arguments = inputs.x_t, inputs.time, inputs.conditioning, self._policy_and_reference.dtype
@@ -184,11 +190,11 @@ class ImagePolicy:
 
         return forward
 
-    def reference_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
+    def reference_logps(self, encoded: EncodedCandidates, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the reference: looked up where they are stored, otherwise computed."""
         return self._policy_and_reference.reference_logps(encoded, draw)
 
-    def compare_parts(self, encoded: EncodedImages, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
+    def compare_parts(self, encoded: EncodedCandidates, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
         """Returns log-probabilities under policy and reference, and their divergence at each position."""
         return self._policy_and_reference.compare_parts(encoded, draw)
 
@@ -264,7 +270,7 @@ class ImagePolicy:
         """Keeps the network with these trainable tensors for losses that read an earlier policy."""
         self._policy_and_reference.set_previous(state)
 
-    def previous_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
+    def previous_logps(self, encoded: EncodedCandidates, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the policy that :meth:`set_previous` kept, without gradient."""
         return self._policy_and_reference.previous_logps(encoded, draw)
 
@@ -272,7 +278,7 @@ class ImagePolicy:
         """Adds a second adapter, which trains together with the first; see `second_adapter`."""
         return self._trainable.add_second_adapter(self.config)
 
-    def second_adapter_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
+    def second_adapter_logps(self, encoded: EncodedCandidates, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the second adapter, with gradient."""
         assert self._trainable.second is not None, "there is no second adapter"
         return self._policy_and_reference.policy_logps(encoded, draw, self._trainable.second)
@@ -288,19 +294,20 @@ class ImagePolicy:
         **settings: Any,
     ) -> list[Media]:
         """Samples one candidate per prompt and seed, kept in ``store`` under their keys; see `candidates`."""
-        settings |= {"resolution": self.resolution, "count": self.forward_counts}
-        mirrored = self.config.flip != "none"
+        settings |= {"resolution": self.resolution, "count": self.forward_counts, **self._length}
+        kept: dict[str, Any] = {"mirrored": self.config.flip != "none", "dtype": self._kept_dtype}
         with (
             self._policy_and_reference.reference.network() if reference else nullcontext(unwrap(self.module)) as network
         ):
             texts = [plain_text(prompt) for prompt in prompts]
-            return make_candidates(self._frozen, network, texts, seeds, store, keys, mirrored=mirrored, **settings)
+            return make_candidates(self._frozen, network, texts, seeds, store, keys, **kept, **settings)
 
     def roundtrip_candidates(self, media: Sequence[Media], store: TensorCache, keys: Sequence[str]) -> None:
         """Decodes the latents of candidates, means of their posteriors, and encodes them again; see `candidates`."""
-        means = torch.stack([entry["mean"][0] for entry in self._encoder.images(media)])
+        means = torch.stack([entry["mean"][0].float() for entry in self._encoder.images(media)])
         latents = self._frozen.scale.to("cpu").normalise(means)
-        store_roundtrip(self._frozen, latents, store, keys, self.resolution, mirrored=self.config.flip != "none")
+        kept: dict[str, Any] = {"mirrored": self.config.flip != "none", "dtype": self._kept_dtype}
+        store_roundtrip(self._frozen, latents, store, keys, self.resolution, **kept)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Returns the adapter's tensors, or every weight, by their name in the unwrapped network."""
@@ -321,13 +328,13 @@ class ImagePolicy:
     def sample(
         self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
     ) -> list[Any]:
-        """Returns one image per prompt and seed; settings are those of `sampling.sample`. ``reference`` means the base
-        model, also where the policy is compared with an earlier checkpoint.
+        """Returns one image or clip per prompt and seed; settings are those of `sampling.sample`. ``reference`` means
+        the base model, also where the policy is compared with an earlier checkpoint.
         """
         settings.setdefault("resolution", self.resolution)
         with self._policy_and_reference.base() if reference else nullcontext(unwrap(self.module)) as network:
             texts = [plain_text(prompt) for prompt in prompts]
-            return sample(self._frozen, network, texts, seeds, count=self.forward_counts, **settings)
+            return sample(self._frozen, network, texts, seeds, count=self.forward_counts, **self._length, **settings)
 
     def latent_space(self) -> LatentSpace:
         """Returns what decides what an image's latent is: the autoencoder and its scale."""
@@ -340,9 +347,9 @@ class ImagePolicy:
     def sample_with_latents(
         self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
     ) -> tuple[list[Any], list[Tensor]]:
-        """Returns the images of :meth:`sample` and the latents that they are decoded from."""
+        """Returns the samples of :meth:`sample` and the latents that they are decoded from."""
         latents = self.sample(prompts, seeds, reference=reference, latents_only=True, **settings)
-        return decode_samples(self._frozen, latents), latents
+        return decode_samples(self._frozen, latents, self._length.get("fps", 8.0)), latents
 
     def format_prompt(self, prompt: Text, **settings: Any) -> Text:
         """Returns the prompt itself."""
@@ -350,24 +357,12 @@ class ImagePolicy:
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Path:
         """Writes the adapter file, or for full fine-tuning a whole pipeline folder; returns its path."""
-        network, component = unwrap(self.module), self._frozen.family.component
-        facts = {"base_model": public_name(self.config.path), "base_revision": self.config.revision, **about}
-        if self.config.adapter is not None:
-            return save_adapter(network, folder, {**facts, "base_fingerprint": self.base_fingerprint}, component)
-        with self._frozen.kept_loaded() as pipeline:
-            pipeline.register_modules(**{component: network})
-            try:
-                return replace_folder(Path(folder), pipeline.save_pretrained)
-            finally:
-                pipeline.register_modules(**{component: None})
+        network = unwrap(self.module)
+        return save_denoiser(self.config, self._frozen, network, self.base_fingerprint, folder, about)
 
     def card(self, artifact: Path, card: Card) -> Path:
         """Writes ``README.md`` next to the adapter file, or into the pipeline's folder, with copies of the examples."""
-        adapter = self.config.adapter is not None
-        folder = artifact.parent if adapter else artifact
-        pipeline = self._frozen.family.pipeline
-        style = image_style(public_name(self.config.path), pipeline, artifact.name if adapter else None)
-        return write_card(folder, style, card)
+        return write_denoiser_card(self.config, self._frozen, artifact, card)
 
     def load_adapter(self, path: Path | SharedAdapter, *, any_base: bool = False) -> dict[str, Any]:
         """Puts a shared adapter's weights on this policy and returns the facts that its file states."""
@@ -378,6 +373,17 @@ class ImagePolicy:
             )
         base = (self.base_fingerprint, public_name(self.config.path))
         return load_into(unwrap(self.module), path, base=None if any_base else base).about
+
+    @property
+    def _length(self) -> dict[str, Any]:
+        """The settings of sampling that a clip has more than an image."""
+        return {} if self.clip is None else {"frames": self.clip.frames, "fps": self.clip.fps}
+
+    @property
+    def _kept_dtype(self) -> torch.dtype:
+        """Precision in which the moments of candidates are kept."""
+        found: torch.dtype = getattr(torch, getattr(self.config, "moments", "float32"))
+        return found
 
     def _pair_key(self, pair: Pair) -> str:
         own_prompts = [str(answer.prompt) for answer in pair.answers.values() if answer.prompt is not None]

@@ -81,6 +81,32 @@ def _image_candidates() -> type[BaseModel]:
     return ImageCandidates
 
 
+def _video_config() -> type[BaseModel]:
+    from diffalign.policies.diffusion.load import VideoModelConfig
+
+    return VideoModelConfig
+
+
+def _video_sampling() -> type[BaseModel]:
+    from diffalign.policies.diffusion.sampling.sample import ClipSampling
+
+    return ClipSampling
+
+
+def _video_candidates() -> type[BaseModel]:
+    from diffalign.policies.diffusion.sampling.candidates import ClipCandidates
+
+    return ClipCandidates
+
+
+def _pipeline_of(folder: Path) -> str:
+    """Returns the class of pipeline that a folder's index names; an empty string where there is no index."""
+    try:
+        return str(json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("_class_name"))
+    except (ValueError, OSError, AttributeError):
+        return ""
+
+
 def _text_config() -> type[BaseModel]:
     from diffalign.policies.language.config import LanguageConfig
 
@@ -132,6 +158,9 @@ def _is_text(folder: Path) -> bool:
         return False
 
 
+VIDEO_PIPELINES = ("AnimateDiffPipeline", "AnimateDiffSDXLPipeline", "TextToVideoSDPipeline")
+"""Pipelines that make clips, as their folders name them; rows of `policies.diffusion.families`."""
+
 MODELS: dict[str, ModelKind] = {
     "image": ModelKind(
         "image",
@@ -141,7 +170,17 @@ MODELS: dict[str, ModelKind] = {
         _merged_image,
         _image_sampling,
         _image_candidates,
-        lambda folder: (folder / "model_index.json").exists(),
+        lambda folder: (folder / "model_index.json").exists() and _pipeline_of(folder) not in VIDEO_PIPELINES,
+    ),
+    "video": ModelKind(
+        "video",
+        _video_config,
+        _open_image,
+        _aligned_image,
+        _merged_image,
+        _video_sampling,
+        _video_candidates,
+        lambda folder: _pipeline_of(folder) in VIDEO_PIPELINES,
     ),
     "text": ModelKind(
         "text",
@@ -158,12 +197,15 @@ MODELS: dict[str, ModelKind] = {
 
 
 def kind_named(section: Mapping[str, Any]) -> str:
-    """Returns the kind of a recipe's ``model`` section: the one that it names, otherwise the one that its folder shows.
+    """Returns the kind of a recipe's ``model`` section: the one that it names, that of a motion adapter, otherwise the
+    one that its folder shows.
 
     Raises:
         ConfigError: There is no such kind.
     """
     kind = section.get("kind")
+    if kind is None and section.get("motion") is not None:
+        return "video"
     if kind is None:
         folder = Path(os.path.expanduser(str(section.get("path", ""))))
         found = (name for name, row in MODELS.items() if os.path.isdir(folder) and row.recognises(folder))
@@ -189,7 +231,7 @@ def resolve_model(value: Any) -> Any:
 
 def kind_of(config: Any) -> str:
     """Returns the name of the kind of a model section."""
-    return next(name for name, kind in MODELS.items() if isinstance(config, kind.config()))
+    return next(name for name, kind in MODELS.items() if type(config) is kind.config())
 
 
 def model_kind(config: Any) -> ModelKind:

@@ -79,8 +79,8 @@ def test_cached_tensors_equal_live_ones(make, pairs, request, model):
 def test_a_second_preparation_encodes_nothing(make, pairs, monkeypatch):
     make().prepare(pairs)
     again = make()
-    monkeypatch.setattr(again._encoder, "_encode_images", lambda media: pytest.fail("encoded again"))
-    monkeypatch.setattr(again._encoder, "_encode_prompts", lambda prompts: pytest.fail("encoded again"))
+    monkeypatch.setattr(again._frozen, "posterior", lambda pixels: pytest.fail("encoded again"))
+    monkeypatch.setattr(again._frozen.prompt_encoder(), "encode", lambda prompts: pytest.fail("encoded again"))
     again.prepare(pairs)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffalign.losses import LOSSES
-from diffalign.policies.diffusion.policy import ImagePolicy
+from diffalign.policies.diffusion.policy import DenoiserPolicy
 from diffalign.training.loop import train
 from diffalign.training.setup import estimate_activations as module
 from tests.tiny import tiny_pairs, tiny_sd, tiny_sdxl
@@ -67,7 +67,7 @@ def test_two_draws_per_pair_keep_twice_as_much(model, pairs, tmp_path, capsys):
 def test_it_is_what_a_step_of_the_run_keeps(model, pairs, tmp_path, capsys, monkeypatch):
     """The number of the header against what autograd saves in the run's own steps."""
     said, _ = estimated(memory_line(tiny_recipe(model, tmp_path / "a"), pairs, capsys))
-    saved, logps = [], ImagePolicy.logps
+    saved, logps = [], DenoiserPolicy.logps
 
     def counted(policy, encoded, draw):
         own = {parameter.untyped_storage()._cdata for parameter in policy.module.parameters()}
@@ -82,7 +82,7 @@ def test_it_is_what_a_step_of_the_run_keeps(model, pairs, tmp_path, capsys, monk
         saved.append(sum(size for key, size in found.items() if key not in own))
         return result
 
-    monkeypatch.setattr(ImagePolicy, "logps", counted)
+    monkeypatch.setattr(DenoiserPolicy, "logps", counted)
     train(tiny_recipe(model, tmp_path / "b"), pairs=pairs)
     assert said == pytest.approx(max(saved), rel=0.15)
 

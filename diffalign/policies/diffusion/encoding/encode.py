@@ -1,31 +1,29 @@
-"""Images and prompts as tensors: read from the cache where they are stored, otherwise computed and stored.
+"""Images, clips and prompts as tensors: read from the cache where they are stored, otherwise computed and stored.
 
 The stored tensors of an image are its posterior's mean and standard deviation, plain and (where mirroring may be drawn)
 mirrored: sampling them at each visit is the published computation, exactly. A kept latent takes the place of its image.
+A clip has the same tensors with an axis of frames; see `encode_media`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from diffalign.data.media.decode import decoded_digest, media_digest, open_image
-from diffalign.data.media.preprocess import frame, prepare_image
+from diffalign.data.media.decode import media_digest
 from diffalign.data.records.conversation import plain_text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.tensor_cache import TensorCache
-from diffalign.errors import DataError
 from diffalign.policies.diffusion.config import ModelConfig
+from diffalign.policies.diffusion.encoding.encode_media import Tensors, advice_on_bad_media, chunks, media_encoder
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 from diffalign.policies.policy import Progress
 
-Tensors = dict[str, Tensor]
 EMPTY = "empty"
 TENSORS = (CachedCandidate, KeptLatent)
 """Candidates that are tensors already, so that nothing is encoded."""
@@ -43,14 +41,14 @@ class CachedEncoder:
     def __init__(self, frozen: FrozenComponents, config: ModelConfig, resolution: int) -> None:
         self._frozen = frozen
         self._resolution = resolution
-        self._mirrored = config.flip != "none"
+        self._media = media_encoder(frozen, config, resolution)
         self._fixed_size_ids = config.size_ids == "fixed"
         self._batch = config.encode_batch
         self._digests: dict[Media, str] = {}
         self._empty: Tensors | None = None
         images, texts = frozen.digests()
         # Caches and windows of earlier versions are found by these names, so their words stay.
-        self.image_maker = f"pictures-{images}-{resolution}-center-{'both' if self._mirrored else 'plain'}"
+        self.image_maker = self._media.maker(images)
         self.text_maker = f"texts-{texts}"
         folder = config.cache_folder()
         self._images = TensorCache(folder, self.image_maker) if config.use_cache else None
@@ -64,15 +62,17 @@ class CachedEncoder:
             return
         candidates = [answer.candidate for pair in pairs for answer in pair.answers.values()]
         media = {self.digest(item): item for item in candidates if not isinstance(item, TENSORS)}
-        _fill(self._images, media, self._encode_images, self._batch, "encode images", progress)
+        _fill(self._images, media, self._media.encode, self._media.task, progress)
         prompts = {_prompt_key(prompt): prompt for prompt in sorted(_prompts(pairs))}
-        _fill(self._texts, prompts, self._encode_prompts, self._batch, "encode prompts", progress)
+        _fill(self._texts, prompts, self._encode_prompts, "encode prompts", progress)
         self.empty()
 
     def images(self, media: Sequence[Media]) -> list[Tensors]:
-        """Returns ``mean`` and ``std`` ``(V, C, h, w)`` and ``size`` ``(4,)`` of each image or handle of tensors."""
+        """Returns ``mean`` and ``std`` ``(V, C, ...)`` and ``size`` ``(4,)`` of each image, clip or handle of
+        tensors.
+        """
         by_digest = {self.digest(item): item for item in media if not isinstance(item, TENSORS)}
-        tensors = _look_up(self._images, by_digest, self._encode_images, self._batch)
+        tensors = _look_up(self._images, by_digest, self._media.encode)
         tensors |= {self.digest(item): item.read() for item in media if isinstance(item, CachedCandidate)}
         tensors |= {self.digest(item): self._kept(item) for item in media if isinstance(item, KeptLatent)}
         return [tensors[self.digest(item)] for item in media]
@@ -80,7 +80,7 @@ class CachedEncoder:
     def prompts(self, prompts: Sequence[str]) -> list[Tensors]:
         """Returns the conditioning of each prompt, without a batch axis."""
         by_key = {_prompt_key(prompt): prompt for prompt in prompts}
-        tensors = _look_up(self._texts, by_key, self._encode_prompts, self._batch)
+        tensors = _look_up(self._texts, by_key, self._encode_prompts)
         return [tensors[_prompt_key(prompt)] for prompt in prompts]
 
     def sizes(self, size: Tensor) -> Tensors:
@@ -104,78 +104,52 @@ class CachedEncoder:
         if isinstance(media, TENSORS):
             return media_digest(media)
         if media not in self._digests:
-            with _advice_on_bad_images():
-                self._digests[media] = decoded_digest(media)
+            with advice_on_bad_media():
+                self._digests[media] = self._media.digest(media)
         return self._digests[media]
-
-    def _encode_images(self, media: Sequence[Media]) -> list[Tensors]:
-        sizes, views = [], []
-        for item in media:
-            with _advice_on_bad_images():
-                image = open_image(item)
-            fit = frame(image.size, self._resolution)
-            sizes.append(torch.tensor([image.height, image.width, fit.top, fit.left]))
-            mirrors = (False, True) if self._mirrored else (False,)
-            views += [prepare_image(image, self._resolution, flip=mirror) for mirror in mirrors]
-        mean, std = (x.unflatten(0, (len(media), -1)).cpu() for x in self._frozen.posterior(torch.stack(views)))
-        return [{"mean": mean[i].contiguous(), "std": std[i].contiguous(), "size": sizes[i]} for i in range(len(media))]
 
     def _kept(self, kept: KeptLatent) -> Tensors:
         """Returns a latent as a posterior without spread, of an image that fills the model's resolution."""
         mean, std = self._frozen.sharp_posterior(kept.read()[None])
         return {"mean": mean[0], "std": std[0], "size": torch.tensor([self._resolution, self._resolution, 0, 0])}
 
-    def _encode_prompts(self, prompts: Sequence[str]) -> list[Tensors]:
-        encoded = self._frozen.prompt_encoder().encode(prompts)
-        return [{name: value[i].cpu().contiguous() for name, value in encoded.items()} for i in range(len(prompts))]
-
-
-@contextmanager
-def _advice_on_bad_images() -> Iterator[None]:
-    """Adds to the error of an image that cannot be read how to train without it."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(
-            f"{error} To leave out rows with such images, type: --set data.options.bad_images=drop (of held-out pairs: "
-            "data.eval_options.bad_images)"
-        ) from error
+    def _encode_prompts(self, prompts: Iterable[str]) -> Iterator[Tensors]:
+        for part in chunks(prompts, self._batch):
+            encoded = self._frozen.prompt_encoder().encode(part)
+            yield from (
+                {name: value[i].cpu().contiguous() for name, value in encoded.items()} for i in range(len(part))
+            )
 
 
 def _prompts(pairs: Sequence[Pair]) -> set[str]:
     return {plain_text(pair.prompt_of(role)) for pair in pairs for role in pair.answers}
 
 
-Encode = Callable[[Sequence], list[Tensors]]
+Encode = Callable[[Iterable], Iterator[Tensors]]
+"""Yields the tensors of each item, in their order; it reads ahead as far as it encodes items together."""
 
 
-def _look_up(cache: TensorCache | None, by_key: dict, encode: Encode, batch: int) -> dict[str, Tensors]:
+def _look_up(cache: TensorCache | None, by_key: dict, encode: Encode) -> dict[str, Tensors]:
     tensors: dict[str, Tensors] = {}
     for key in by_key:
         stored = None if cache is None else cache.get(key)
         if stored is not None:
             tensors[key] = stored
-    for keys in _chunks([key for key in by_key if key not in tensors], batch):
-        computed = dict(zip(keys, encode([by_key[key] for key in keys]), strict=True))
-        if cache is not None:
-            cache.put_many(computed)
-        tensors |= computed
-    return tensors
+    missing = [key for key in by_key if key not in tensors]
+    computed = dict(zip(missing, encode(by_key[key] for key in missing), strict=True))
+    if cache is not None:
+        cache.put_many(computed)
+    return tensors | computed
 
 
-def _fill(cache: TensorCache, by_key: dict, encode: Encode, batch: int, task: str, progress: Progress) -> None:
+def _fill(cache: TensorCache, by_key: dict, encode: Encode, task: str, progress: Progress) -> None:
     missing = cache.missing(by_key)
     done = len(by_key) - len(missing)
     with cache.writer() as writer:
-        for keys in _chunks(missing, batch):
-            for key, tensors in zip(keys, encode([by_key[key] for key in keys]), strict=True):
-                writer.put(key, tensors)
-            done += len(keys)
+        for key, tensors in zip(missing, encode(by_key[key] for key in missing), strict=True):
+            writer.put(key, tensors)
+            done += 1
             progress(task, done, len(by_key))
-
-
-def _chunks(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
-    return (items[i : i + size] for i in range(0, len(items), size))
 
 
 def _prompt_key(prompt: str) -> str:

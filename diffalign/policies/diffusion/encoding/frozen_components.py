@@ -6,7 +6,6 @@ import gc
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from diffalign.files.complete_weights import one_sentence
 from diffalign.policies.diffusion.families import Family
 from diffalign.policies.diffusion.families.clip_tokens import check_tokenizer, tokenizer_digest
 from diffalign.policies.diffusion.families.family import LatentScale, PromptEncoder
+from diffalign.policies.diffusion.families.source import ModelSource
 from diffalign.policies.module_utils import weights_digest
 
 
@@ -25,16 +25,20 @@ class FrozenComponents:
 
     Args:
         family: The model's family.
-        folder: The pipeline's folder.
+        source: The model's folders.
         dtype: Of the text encoders.
         device: Where the components work. When idle they wait in host memory, or are dropped where ``device`` is the
             host.
+        at_once: Frames of clips that go through the autoencoder together.
     """
 
-    def __init__(self, family: Family, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, family: Family, source: ModelSource, dtype: torch.dtype, device: torch.device, at_once: int = 8
+    ) -> None:
         self.family = family
         self.device = device
-        self._folder = folder
+        self.source = source
+        self._at_once = at_once
         self._dtype = dtype
         self._pipeline: Any = None
         self._prompt_encoder: PromptEncoder | None = None
@@ -43,7 +47,7 @@ class FrozenComponents:
         self.pixels_per_latent: int = pipeline.vae_scale_factor
         self.latent_channels: int = pipeline.vae.config.latent_channels
         self.scheduler_config: dict[str, Any] = dict(pipeline.scheduler.config)
-        with one_sentence(f"{folder} cannot be used as a {family.pipeline}"):
+        with one_sentence(f"{source.folder} cannot be used as a {family.pipeline}"):
             self.scale: LatentScale = family.codec.scale(pipeline.vae)
             pipeline.scheduler.set_timesteps(1)
             for tokenizer, module in zip(self.prompt_encoder().tokenizers, self.prompt_encoder().modules, strict=True):
@@ -57,7 +61,7 @@ class FrozenComponents:
     def pipeline(self) -> Any:
         """Returns the pipeline, loaded and on the device; its denoiser is None."""
         if self._pipeline is None:
-            self._pipeline = self.family.load_pipeline(self._folder, self._dtype)
+            self._pipeline = self.family.load_pipeline(self.source, self._dtype)
             self._prompt_encoder = self.family.prompt_encoder(self._pipeline)
             for module in self._modules():
                 module.requires_grad_(False).eval()
@@ -112,13 +116,15 @@ class FrozenComponents:
                 self.release()
 
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns mean and standard deviation ``(B, C, h, w)``, unscaled, of images ``(B, 3, H, W)`` in [-1, 1]."""
-        return self.family.codec.posterior(self.pipeline().vae, pixels)
+        """Returns mean and standard deviation ``(B, C, h, w)``, unscaled, of images ``(B, 3, H, W)`` in [-1, 1]; of
+        clips ``(B, 3, F, H, W)`` those of their latents.
+        """
+        return self.family.codec.posterior(self.pipeline().vae, pixels, self._at_once)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Returns images ``(B, 3, H, W)`` in about [-1, 1] of the network's latents."""
+        """Returns images ``(B, 3, H, W)`` in about [-1, 1] of the network's latents, or clips ``(B, 3, F, H, W)``."""
         vae = self.pipeline().vae
-        return self.family.codec.decode(vae, self.scale.to(latents.device).denormalise(latents.float()))
+        return self.family.codec.decode(vae, self.scale.to(latents.device).denormalise(latents.float()), self._at_once)
 
     def sharp_posterior(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the network's latents ``(B, C, ...)`` as the means of posteriors without spread, unscaled: mean

@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from diffalign.errors import ConfigError
 from diffalign.files.complete_weights import one_sentence
 from diffalign.latents.schedule import Schedule
 from diffalign.policies.adapters import LayerNames
-from diffalign.policies.diffusion.families.load_parts import dtype_keyword, load_part, load_text_encoder
+from diffalign.policies.diffusion.families.load_parts import (
+    dtype_keyword,
+    load_part,
+    load_scheduler,
+    load_text_encoder,
+    load_tokenizer,
+)
+from diffalign.policies.diffusion.families.motion_adapter import check_fits, load_with_motion
+from diffalign.policies.diffusion.families.source import ModelSource
 from diffalign.quiet import quiet
 
 Network = Callable[..., Any]
@@ -86,11 +94,15 @@ class Codec(Protocol):
     def scale(self, vae: nn.Module) -> LatentScale:
         """Returns the scale between the autoencoder's latents and the network's."""
 
-    def posterior(self, vae: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns mean and standard deviation ``(B, C, ...)`` of the latents of pixels in [-1, 1]."""
+    def posterior(self, vae: nn.Module, pixels: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
+        """Returns mean and standard deviation ``(B, C, ...)`` of the latents of pixels in [-1, 1].
 
-    def decode(self, vae: nn.Module, latents: Tensor) -> Tensor:
-        """Returns pixels in about [-1, 1] of the autoencoder's latents ``(B, C, ...)``."""
+        ``at_once`` frames of clips go through the autoencoder together, so that memory does not grow with their number;
+        images go as they come.
+        """
+
+    def decode(self, vae: nn.Module, latents: Tensor, at_once: int) -> Tensor:
+        """Returns pixels in about [-1, 1] of the autoencoder's latents ``(B, C, ...)``; ``at_once`` as above."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,7 @@ class Family:
 
     Args:
         pipeline: The pipeline's class in diffusers, as ``model_index.json`` names it. Its ``load_lora_weights`` reads
-            back the adapter files that are saved for this family.
+            back the adapter files that are saved for this family, where ``reads_lora``.
         network: The denoiser's class in diffusers.
         component: What the pipeline calls its denoiser: its subfolder, its attribute, and the prefix of its layers in
             an adapter file.
@@ -133,6 +145,15 @@ class Family:
             multiple of, from the network's configuration.
         adapter_layers: Preset of ``model.adapter.targets`` to the names of its layers.
         sampling: Defaults of sampling.
+        base: Of a video pipeline that an image pipeline becomes by a motion adapter: that pipeline's class.
+        motion: Segments of the paths of the layers that join frames, which ``model.trains: motion`` trains.
+        most_frames: ``most_frames(config)``: the longest clip that the network takes, from its configuration; None:
+        any. unadaptable: Layers that no adapter can be put on, in the form of ``adapter_layers``.
+        checkpointed: Classes of the layers whose activations `gradient_checkpointing` computes twice, besides those
+        that
+            diffusers' own switch covers.
+        own_checkpointing: Whether the network has such a switch.
+        reads_lora: Whether the stock pipeline reads adapter files.
     """
 
     pipeline: str
@@ -149,26 +170,62 @@ class Family:
     resolution_step: Callable[[Any, int], int]
     adapter_layers: LayerNames
     sampling: SamplingDefaults
+    base: str = ""
+    motion: tuple[str, ...] = ()
+    most_frames: Callable[[Mapping[str, Any]], int | None] = lambda config: 1
+    unadaptable: tuple[str, ...] = ()
+    checkpointed: tuple[str, ...] = ()
+    own_checkpointing: bool = True
+    reads_lora: bool = True
 
-    def load_pipeline(self, folder: Path, dtype: torch.dtype) -> Any:
+    def check(self, source: ModelSource, frames: int) -> None:
+        """Raises ConfigError where the parts of a model do not fit each other, or a clip of so many frames does not fit
+        them. Only configurations are read.
+        """
+        config = source.config(self.component)
+        if source.motion is not None:
+            config = {**config, **check_fits(source, config)}
+        taken, given = config.get("in_channels", 4), source.config("vae").get("latent_channels", 4)
+        if taken != given:
+            raise ConfigError(
+                f"the UNet of {source.folder} takes {taken} channels where a latent has {given}: it is an"
+                " image-to-video model, whose first frame no prompt gives. Give a text-to-video model."
+            )
+        most = self.most_frames(config)
+        if most is not None and frames > most:
+            raise ConfigError(
+                f"model.clip.frames is {frames}, but {source.motion or source.folder} knows positions for {most}"
+                f" frames. Type: --set model.clip.frames={most}"
+            )
+
+    def load_pipeline(self, source: ModelSource, dtype: torch.dtype) -> Any:
         """Loads the pipeline without its denoiser. The autoencoder comes in float32: posteriors are computed once, and
         people look at the images that it decodes. Raises ConfigError where a part is missing or incomplete.
         """
         import diffusers
         import transformers.utils.logging  # noqa: F401  (loaded first, so that its messages are hidden as well)
 
+        folder = source.folder
         with one_sentence(f"{folder} cannot be loaded as a {self.pipeline}"), quiet():
-            parts = {name: load_text_encoder(folder, name, dtype) for name in self.text_encoders}
+            parts = {name: load_text_encoder(source, name, dtype) for name in self.text_encoders}
             parts["vae"] = load_part(getattr(diffusers, self.codec.autoencoder), folder, "vae", torch.float32)
+            for name in self.text_encoders:
+                tokenizer = name.replace("text_encoder", "tokenizer")
+                if source.holder(tokenizer) != folder:
+                    parts[tokenizer] = load_tokenizer(source, tokenizer)
+            if source.betas != "own" or source.holder("scheduler") != folder:
+                parts["scheduler"] = load_scheduler(source)
             omitted = {self.component: None, **self.omitted}
             return getattr(diffusers, self.pipeline).from_pretrained(folder, **parts, **omitted, **dtype_keyword(dtype))
 
-    def load_network(self, folder: Path, dtype: torch.dtype) -> Any:
+    def load_network(self, source: ModelSource, dtype: torch.dtype) -> Any:
         """Loads the denoiser. Raises ConfigError where it is missing or incomplete."""
         import diffusers
 
-        with one_sentence(f"{folder} cannot be loaded as a {self.pipeline}"):
-            return load_part(getattr(diffusers, self.network), folder, self.component, dtype)
+        with one_sentence(f"{source.folder} cannot be loaded as a {self.pipeline}"):
+            if source.motion is not None:
+                return load_with_motion(source, self.component, dtype)
+            return load_part(getattr(diffusers, self.network), source.folder, self.component, dtype)
 
 
 def table(*rows: Family) -> dict[str, Family]:

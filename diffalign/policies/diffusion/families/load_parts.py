@@ -10,7 +10,8 @@ import torch
 
 from diffalign.errors import ConfigError
 from diffalign.files.complete_weights import load_complete, variant_of
-from diffalign.files.model_files import is_folder, read_object
+from diffalign.files.model_files import is_folder
+from diffalign.policies.diffusion.families.source import ModelSource
 
 
 def load_part(network: Any, folder: Path, name: str, dtype: torch.dtype, *, strict: bool = True) -> Any:
@@ -28,19 +29,53 @@ def load_part(network: Any, folder: Path, name: str, dtype: torch.dtype, *, stri
     return load_complete(load, str(part), strict=strict, **precision)
 
 
-def load_text_encoder(folder: Path, name: str, dtype: torch.dtype) -> Any:
+def load_text_encoder(source: ModelSource, name: str, dtype: torch.dtype) -> Any:
     """Loads a text encoder by the class that the pipeline's index names for it. Raises ConfigError as `load_part`."""
     import transformers
 
-    entry = read_object(folder / "model_index.json").get(name)
-    library, kind = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
-    network = getattr(transformers, kind, None) if library == "transformers" and isinstance(kind, str) else None
-    if not (isinstance(network, type) and issubclass(network, transformers.PreTrainedModel)):
+    kind = _class_in_index(source, name)
+    if kind is None or not issubclass(kind, transformers.PreTrainedModel):
         raise ConfigError(
-            f"{folder}/model_index.json names no text encoder of transformers for {name}, but {str(entry)[:80]!r}."
-            " Download or save the model again."
+            f"{source.folder}/model_index.json names no text encoder of transformers for {name}, but"
+            f" {str(source.index().get(name))[:80]!r}. Download or save the model again."
         )
-    return load_part(network, folder, name, dtype, strict=False)
+    return load_part(kind, source.holder(name), name, dtype, strict=False)
+
+
+def load_tokenizer(source: ModelSource, name: str) -> Any:
+    """Loads a tokenizer by the class that the pipeline's index names for it. Raises ConfigError where it names none."""
+    kind: Any = _class_in_index(source, name)
+    if kind is None:
+        raise ConfigError(
+            f"{source.folder}/model_index.json names no tokenizer of transformers for {name}. Download or save the"
+            " model again."
+        )
+    return kind.from_pretrained(str(source.holder(name)), subfolder=name)
+
+
+def load_scheduler(source: ModelSource) -> Any:
+    """Loads the scheduler by the class that its file names, with the spacing of betas that the source states."""
+    import diffusers
+
+    name = source.config("scheduler", "scheduler_config.json").get("_class_name")
+    kind = getattr(diffusers, name, None) if isinstance(name, str) else None
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+        raise ConfigError(
+            f"{source.holder('scheduler')}/scheduler/scheduler_config.json names no scheduler of diffusers, but"
+            f" {str(name)[:80]!r}. Download or save the model again."
+        )
+    scheduler: Any = kind.from_pretrained(str(source.holder("scheduler")), subfolder="scheduler")
+    return scheduler if source.betas == "own" else kind.from_config(scheduler.config, beta_schedule=source.betas)
+
+
+def _class_in_index(source: ModelSource, name: str) -> type | None:
+    """Returns the class of transformers that the pipeline's index names for a part."""
+    import transformers
+
+    entry = source.index().get(name)
+    library, kind = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
+    found = getattr(transformers, kind, None) if library == "transformers" and isinstance(kind, str) else None
+    return found if isinstance(found, type) else None
 
 
 def dtype_keyword(dtype: torch.dtype) -> dict[str, torch.dtype]:

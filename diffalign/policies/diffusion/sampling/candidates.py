@@ -1,8 +1,9 @@
 """Samples as candidates for training pairs, kept as the tensors that training reads.
 
-A sampler ends in a latent, and that latent is scored: nothing is decoded and encoded again. Such a latent has no
-posterior to sample from (its standard deviation is 0) and no mirrored view; ``roundtrip`` adds both, by decoding the
-image and encoding it like any other. It costs a pass of decoder and encoder per sample, and none of the denoiser.
+A sampler ends in a latent, of an image or of a clip, and that latent is scored: nothing is decoded and encoded again.
+Such a latent has no posterior to sample from (its standard deviation is 0) and no mirrored view; ``roundtrip`` adds
+both, by decoding the image and encoding it like any other. It costs a pass of decoder and encoder per sample, and none
+of the denoiser.
 
     roundtrip   winners                             samples           equal where
     none        the image encoded, or kept latents  latents           the winners are kept latents
@@ -56,6 +57,16 @@ class ImageCandidates(BaseModel):
         return {False: "none", True: "samples"}[value] if isinstance(value, bool) else value  # as earlier recipes said
 
 
+class ClipCandidates(ImageCandidates):
+    """Settings of the clips that are sampled for training; a clip is as many frames' worth of work as an image.
+
+    Args:
+        steps: Sampling steps.
+    """
+
+    steps: int = Field(default=25, ge=1)
+
+
 def make_candidates(
     frozen: FrozenComponents,
     network: nn.Module,
@@ -66,6 +77,7 @@ def make_candidates(
     *,
     resolution: int,
     mirrored: bool,
+    dtype: torch.dtype = torch.float32,
     roundtrip: str = "none",
     **settings: Any,
 ) -> list[Media]:
@@ -76,10 +88,11 @@ def make_candidates(
         network: The denoiser that samples.
         prompts: One per candidate.
         seeds: One per candidate.
-        store: Where the tensors go: ``mean`` and ``std`` ``(V, C, h, w)``, ``size`` ``(4,)``.
+        store: Where the tensors go: ``mean`` and ``std`` ``(V, C, ...)``, ``size`` ``(4,)``.
         keys: One per candidate.
         resolution: Side, px.
         mirrored: Whether training may mirror candidates, so that both views are needed.
+        dtype: Precision in which the tensors are kept.
         roundtrip: ``none``: keep the latent; otherwise decode and encode it.
         settings: Of `sampling.sample`: steps, guidance, eta, sampler, batch, count.
 
@@ -96,9 +109,9 @@ def make_candidates(
     with frozen.kept_loaded():
         latents = torch.stack(sample(frozen, network, prompts, seeds, **settings))
         if roundtrip == "none":
-            _store(store, keys, *frozen.sharp_posterior(latents), resolution)
+            _store(store, keys, *frozen.sharp_posterior(latents), resolution, dtype)
         else:
-            store_roundtrip(frozen, latents, store, keys, resolution, mirrored=mirrored)
+            store_roundtrip(frozen, latents, store, keys, resolution, mirrored=mirrored, dtype=dtype)
     return [CachedCandidate(str(store.root), store.maker, key) for key in keys]
 
 
@@ -110,14 +123,17 @@ def store_roundtrip(
     resolution: int,
     *,
     mirrored: bool,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Decodes scaled latents ``(B, C, ...)``, encodes the images, and stores the posteriors under their keys."""
     with frozen.kept_loaded():
-        _store(store, keys, *_encoded_again(frozen, latents, mirrored), resolution)
+        _store(store, keys, *_encoded_again(frozen, latents, mirrored), resolution, dtype)
 
 
-def _store(store: TensorCache, keys: Sequence[str], mean: Tensor, std: Tensor, resolution: int) -> None:
-    size = torch.tensor([resolution, resolution, 0, 0])
+def _store(
+    store: TensorCache, keys: Sequence[str], mean: Tensor, std: Tensor, resolution: int, dtype: torch.dtype
+) -> None:
+    mean, std, size = mean.to(dtype), std.to(dtype), torch.tensor([resolution, resolution, 0, 0])
     store.put_many({key: {"mean": mean[i], "std": std[i], "size": size} for i, key in enumerate(keys)})
 
 

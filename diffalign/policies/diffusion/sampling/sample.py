@@ -1,6 +1,6 @@
-"""Sampling with the stock pipeline of a family: users of diffusers get the same images.
+"""Sampling with the stock pipeline of a family: users of diffusers get the same images and clips.
 
-Each image has its own seed; its noise comes from a CPU generator with that seed, as in
+Each sample has its own seed; its noise comes from a CPU generator with that seed, as in
 ``pipeline(prompt, generator=torch.Generator("cpu").manual_seed(seed))``, whatever the batch and the device.
 """
 
@@ -11,17 +11,16 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import nn
 
 from diffalign.errors import ConfigError
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
+from diffalign.policies.diffusion.sampling.decode import BATCH, decode_samples
 from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
-
-BATCH = 8
 
 
 class ImageSampling(BaseModel):
-    """Settings of the images that people and judges see.
+    """Settings of the images and clips that people and judges see.
 
     Args:
         steps: Denoising steps.
@@ -40,6 +39,18 @@ class ImageSampling(BaseModel):
     sampler: Literal["own", "ddim"] = "own"
 
 
+class ClipSampling(ImageSampling):
+    """Settings of clips: those of images. Their number of frames is the model's, `model.clip`.
+
+    Args:
+        steps: Denoising steps.
+        guidance: Scale of classifier-free guidance; 1 or less switches it off.
+    """
+
+    steps: int = Field(default=25, ge=1)
+    guidance: float = Field(default=7.5, ge=0, allow_inf_nan=False)
+
+
 @torch.no_grad()
 def sample(
     frozen: FrozenComponents,
@@ -48,6 +59,8 @@ def sample(
     seeds: Sequence[int],
     *,
     resolution: int,
+    frames: int | None = None,
+    fps: float = 8.0,
     steps: int | None = None,
     guidance: float | None = None,
     negative_prompt: str = "",
@@ -57,7 +70,7 @@ def sample(
     batch: int = BATCH,
     count: ForwardCounts | None = None,
 ) -> list[Any]:
-    """Returns images (PIL), or latents ``(C, h, w)`` on the CPU, one per prompt.
+    """Returns images (PIL) or clips, or latents ``(C, h, w)`` or ``(C, F, h, w)`` on the CPU, one per prompt.
 
     Args:
         frozen: The components around the network; they are loaded for this call where they are not loaded.
@@ -65,13 +78,15 @@ def sample(
         prompts: One per image.
         seeds: One per image.
         resolution: Side, px.
+        frames: Frames of a clip; None: images.
+        fps: Frames per second of a clip.
         steps: Denoising steps; None: the family's default.
         guidance: Scale of classifier-free guidance; 1 or less switches it off. None: the family's default.
         negative_prompt: Empty: the model's own unconditional branch.
         eta: Noise of DDIM, 0 to 1.
         sampler: ``"own"`` is the model's scheduler, ``"ddim"`` replaces it by DDIM.
         latents_only: Leave out decoding.
-        batch: Images at a time.
+        batch: Samples at a time.
         count: Receives the number of latents that the network evaluated.
     """
     if len(prompts) != len(seeds):
@@ -91,9 +106,11 @@ def sample(
             setattr(pipeline, family.component, network)
             pipeline.scheduler = _scheduler(own_scheduler, sampler)
             pipeline.set_progress_bar_config(disable=True)
+            length = {} if frames is None else {"num_frames": frames}
             samples: list[Any] = []
             for start in range(0, len(prompts), batch):
-                latents = pipeline(
+                output = pipeline(
+                    **length,
                     prompt=list(prompts[start : start + batch]),
                     negative_prompt=[negative_prompt] * len(prompts[start : start + batch])
                     if negative_prompt
@@ -105,33 +122,18 @@ def sample(
                     eta=eta,
                     generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds[start : start + batch]],
                     output_type="latent",
-                ).images
+                )
+                latents = output.images if frames is None else output.frames
                 if latents_only:
                     samples += list(latents.float().cpu())
                 else:
-                    samples += _as_images(pipeline, frozen.decode(latents))
+                    samples += decode_samples(frozen, list(latents), fps, batch)
             return samples
         finally:
             hook.remove()
             setattr(pipeline, family.component, None)
             pipeline.scheduler = own_scheduler
             network.train(mode)
-
-
-def decode_samples(frozen: FrozenComponents, latents: Sequence[Tensor], batch: int = BATCH) -> list[Any]:
-    """Returns the images (PIL) of the latents ``(C, h, w)`` that :func:`sample` returns with ``latents_only``."""
-    images: list[Any] = []
-    with torch.no_grad(), frozen.kept_loaded() as pipeline:
-        for start in range(0, len(latents), batch):
-            images += _as_images(
-                pipeline, frozen.decode(torch.stack(list(latents[start : start + batch])).to(frozen.device))
-            )
-    return images
-
-
-def _as_images(pipeline: Any, pixels: Tensor) -> list[Any]:
-    images: list[Any] = pipeline.image_processor.postprocess(pixels.float(), output_type="pil")
-    return images
 
 
 def _scheduler(own_scheduler: Any, sampler: str) -> Any:

@@ -12,18 +12,18 @@ from diffalign.data.records.pair import Media, Pair
 from diffalign.policies.answer_roles import roles_of
 from diffalign.policies.diffusion.config import RegionConfig
 from diffalign.policies.diffusion.encoding.encode import CachedEncoder
-from diffalign.policies.diffusion.scoring.denoiser_scoring import EncodedImages
+from diffalign.policies.diffusion.scoring.denoiser_scoring import EncodedCandidates
 from diffalign.policies.diffusion.scoring.position_masks import read_masks
 
 
-def encode_image_pairs(
+def encode_candidates(
     pairs: Sequence[Pair],
     keys: tuple[str, ...],
     encoder: CachedEncoder,
     masks: RegionConfig | None,
     resolution: int,
     device: torch.device,
-) -> EncodedImages:
+) -> EncodedCandidates:
     """Returns posterior parameters and conditioning of a batch, on the device.
 
     Args:
@@ -31,7 +31,7 @@ def encode_image_pairs(
         keys: Identity of everything that each pair's tensors are made from.
         encoder: The encoders.
         masks: Source of the masks of positions; None: there are none.
-        resolution: Side of the images, px.
+        resolution: Side of the images or clips, px.
         device: Where the tensors go.
 
     Raises:
@@ -41,7 +41,7 @@ def encode_image_pairs(
     candidates = [candidates_of(pair) for pair in pairs]
     images = encoder.images([media for row in candidates for media in row])
     mean, std = (
-        torch.stack([entry[name] for entry in images]).unflatten(0, (len(pairs), -1)).to(device)
+        torch.stack([entry[name].float() for entry in images]).unflatten(0, (len(pairs), -1)).to(device)
         for name in ("mean", "std")
     )
 
@@ -60,7 +60,7 @@ def encode_image_pairs(
     regions = None
     if masks is not None and masks.folder is not None:
         regions = read_masks(masks.folder, pairs, resolution, (mean.shape[-2], mean.shape[-1])).to(device)
-    return EncodedImages(keys, mean, std, conditioning, empty, by_candidate, regions)
+    return EncodedCandidates(keys, mean, std, conditioning, empty, by_candidate, regions)
 
 
 def candidates_of(pair: Pair) -> tuple[Media, ...]:

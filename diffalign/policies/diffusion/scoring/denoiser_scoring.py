@@ -45,7 +45,7 @@ def role_names(count: int) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class EncodedImages:
+class EncodedCandidates:
     """A batch of examples as tensors on the device.
 
     Args:
@@ -122,7 +122,7 @@ class Denoiser:
 
     def build_inputs(
         self,
-        encoded: EncodedImages,
+        encoded: EncodedCandidates,
         draw: Draw,
         call: NetworkCall,
         stored: tuple[Tensor, Tensor] | None = None,
@@ -159,7 +159,7 @@ class Denoiser:
         time = self.schedule.model_time(latent.t)
         return DenoiserInputs(latent.x_t, latent.t, time, latent.target, conditioning, count)
 
-    def clean(self, encoded: EncodedImages, draw: Draw) -> Tensor:
+    def clean(self, encoded: EncodedCandidates, draw: Draw) -> Tensor:
         """Returns scaled samples ``(nB, C, ...)`` of the posteriors, mirrored where the draw decides so."""
         samples = []
         for i, role in enumerate(role_names(encoded.mean.shape[1])):
@@ -168,7 +168,7 @@ class Denoiser:
             samples.append(self.scale.normalise(mean + std * noise))
         return torch.cat(samples)
 
-    def condition(self, encoded: EncodedImages, draw: Draw) -> dict[str, Tensor]:
+    def condition(self, encoded: EncodedCandidates, draw: Draw) -> dict[str, Tensor]:
         """Returns the conditioning of the ``nB`` rows; an example that loses its prompt has the empty one."""
         drop = draw.happens("caption", self.caption_dropout)
         any_dropped = bool(drop.any())
@@ -231,7 +231,7 @@ class Denoiser:
         halves = (0.5 * maps).chunk(len(mirrored))
         return tuple(mirror_rows(half, rows).flatten(1) for half, rows in zip(halves, mirrored, strict=True))
 
-    def mirrored(self, encoded: EncodedImages, draw: Draw) -> list[Tensor | None]:
+    def mirrored(self, encoded: EncodedCandidates, draw: Draw) -> list[Tensor | None]:
         """Returns for each candidate which examples are scored mirrored, ``(B,)`` of booleans; None: none can be."""
         roles = role_names(encoded.mean.shape[1])
         return [self._mirrored(encoded.mean[:, i], draw, role) for i, role in enumerate(roles)]
@@ -241,7 +241,7 @@ class Denoiser:
             return None
         return draw.happens("flip" if self.flip == "joint" else f"flip:{role}", 0.5).to(mean.device)
 
-    def _view(self, encoded: EncodedImages, draw: Draw, candidate: int, role: str) -> tuple[Tensor, Tensor]:
+    def _view(self, encoded: EncodedCandidates, draw: Draw, candidate: int, role: str) -> tuple[Tensor, Tensor]:
         mean, std = encoded.mean[:, candidate], encoded.std[:, candidate]
         mirrored = self._mirrored(mean, draw, role)
         if mirrored is None:

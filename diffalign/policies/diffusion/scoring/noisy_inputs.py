@@ -11,7 +11,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, DenoiserInputs, EncodedImages, NetworkCall
+from diffalign.policies.diffusion.scoring.denoiser_scoring import (
+    Denoiser,
+    DenoiserInputs,
+    EncodedCandidates,
+    NetworkCall,
+)
 from diffalign.policies.diffusion.scoring.stored_results import StoredLatents
 from diffalign.randomness import Draw
 
@@ -34,9 +39,9 @@ class NoisyInputs:
         self.window: StoredLatents | None = None
         self._inverter = inverter
         self._version = version
-        self._last: tuple[EncodedImages, Draw, int, DenoiserInputs] | None = None
+        self._last: tuple[EncodedCandidates, Draw, int, DenoiserInputs] | None = None
 
-    def build(self, encoded: EncodedImages, draw: Draw, keys: Sequence[str]) -> DenoiserInputs:
+    def build(self, encoded: EncodedCandidates, draw: Draw, keys: Sequence[str]) -> DenoiserInputs:
         """Returns the inputs of this batch, kept until the next, so that policy and reference get the same."""
         version, last = self._version(), self._last
         if last is None or last[0] is not encoded or last[1] != draw or last[2] != version:

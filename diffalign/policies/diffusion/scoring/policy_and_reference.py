@@ -18,7 +18,7 @@ from diffalign.policies.diffusion.families import Family
 from diffalign.policies.diffusion.scoring.denoiser_scoring import (
     Denoiser,
     DenoiserInputs,
-    EncodedImages,
+    EncodedCandidates,
     NetworkCall,
     logps_of_errors,
 )
@@ -57,7 +57,7 @@ class PolicyAndReference:
         family: Family,
         denoiser: Denoiser,
         config: ModelConfig,
-        encode: Callable[[Sequence[Pair]], EncodedImages],
+        encode: Callable[[Sequence[Pair]], EncodedCandidates],
         pair_key: Callable[[Pair], str],
         fingerprint: str,
         load_base: Callable[[], nn.Module],
@@ -78,7 +78,7 @@ class PolicyAndReference:
         self._noisy_inputs = self._make_noisy_inputs()
         self.probe = self._without_gradient(lambda: nullcontext(unwrap(self._module())), "probe")
 
-    def policy_logps(self, encoded: EncodedImages, draw: Draw, second: SecondAdapter | None = None) -> BatchLogps:
+    def policy_logps(self, encoded: EncodedCandidates, draw: Draw, second: SecondAdapter | None = None) -> BatchLogps:
         """Returns log-probabilities under the policy, or under its second adapter, with gradient."""
         inputs = self.inputs(encoded, draw)
         self.forward_counts.add_policy(len(inputs.t))
@@ -87,7 +87,7 @@ class PolicyAndReference:
         return self.denoiser.logps(output, inputs)
 
     @torch.no_grad()
-    def reference_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
+    def reference_logps(self, encoded: EncodedCandidates, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the reference: looked up where they are stored, otherwise computed."""
         if self._errors is not None:
             stored = self._errors.get(self._visits.keys(encoded, self._visits.cycle(draw)), self.device)
@@ -96,12 +96,12 @@ class PolicyAndReference:
         return self._frozen_logps(encoded, draw, self.reference)
 
     @torch.no_grad()
-    def previous_logps(self, encoded: EncodedImages, draw: Draw) -> BatchLogps:
+    def previous_logps(self, encoded: EncodedCandidates, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the policy as :meth:`set_previous` kept it."""
         assert self._previous is not None, "set_previous was not called"
         return self._frozen_logps(encoded, draw, self._previous)
 
-    def compare_parts(self, encoded: EncodedImages, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
+    def compare_parts(self, encoded: EncodedCandidates, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
         """Returns log-probabilities under policy and reference at each position. Their divergence is half the squared
         difference of the two predictions: the Gaussian KL of a step, in the units of ``logp = -e / 2``.
 
@@ -202,12 +202,12 @@ class PolicyAndReference:
         with base_network(self._config, unwrap(self._module()), self.reference, self._load_base) as network:
             yield network
 
-    def inputs(self, encoded: EncodedImages, draw: Draw) -> DenoiserInputs:
+    def inputs(self, encoded: EncodedCandidates, draw: Draw) -> DenoiserInputs:
         """Returns the inputs of a batch, the same for policy and reference."""
         draw = self._visits.cycle(draw)
         return self._noisy_inputs.build(encoded, draw, self._visits.keys(encoded, draw))
 
-    def _frozen_logps(self, encoded: EncodedImages, draw: Draw, frozen: Reference) -> BatchLogps:
+    def _frozen_logps(self, encoded: EncodedCandidates, draw: Draw, frozen: Reference) -> BatchLogps:
         inputs = self.inputs(encoded, draw)
         self.forward_counts.reference += len(inputs.t)
         with without_cast_cache(self.device), frozen.network() as network:

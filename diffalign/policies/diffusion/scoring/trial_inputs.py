@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from diffalign.latents.schedule import Schedule
@@ -10,20 +12,26 @@ from diffalign.policies.diffusion.scoring.denoiser_scoring import DenoiserInputs
 
 
 def trial_inputs(
-    frozen: FrozenComponents, schedule: Schedule, resolution: int, count: int, candidates: int
+    frozen: FrozenComponents,
+    schedule: Schedule,
+    resolution: int,
+    shape: Sequence[int],
+    count: int,
+    candidates: int,
 ) -> DenoiserInputs:
     """Returns inputs of zeros for ``count`` examples. No image is read and no prompt is encoded.
 
     Args:
         frozen: The components around the network, which know the shapes.
         schedule: The noise levels.
-        resolution: Side of the images, px.
+        resolution: Side of the images or clips, px.
+        shape: Of a latent.
         count: Examples.
         candidates: Candidates of each.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    rows, side, device = count * candidates, resolution // frozen.pixels_per_latent, frozen.device
+    rows, device = count * candidates, frozen.device
     with FakeTensorMode(allow_non_fake_inputs=True):
         prompts = frozen.prompt_encoder().empty()
     conditioning = {
@@ -31,6 +39,6 @@ def trial_inputs(
     }
     size = torch.zeros(rows, 4, dtype=torch.long, device=device)
     conditioning |= frozen.family.size_conditioning(size, resolution, True)
-    latents = torch.zeros(rows, frozen.latent_channels, side, side, device=device)
+    latents = torch.zeros(rows, *shape, device=device)
     t = torch.zeros(rows, dtype=torch.long, device=device)
     return DenoiserInputs(latents, t, schedule.model_time(t), latents, conditioning, candidates)

@@ -8,7 +8,7 @@ import torch
 
 from diffalign.data.records.pair import Pair
 from diffalign.data.storage.tensor_cache import content_key
-from diffalign.policies.diffusion.scoring.denoiser_scoring import EncodedImages
+from diffalign.policies.diffusion.scoring.denoiser_scoring import EncodedCandidates
 from diffalign.policies.diffusion.scoring.stored_results import StoredErrors, StoredLatents
 from diffalign.policies.module_utils import mixed_precision
 from diffalign.policies.policy import Plan
@@ -33,7 +33,7 @@ class Visits:
         """Returns the draw with its visits cycled through ``draws``."""
         return Draw(draw.seed, draw.ids, tuple(self._cycled(visit) for visit in draw.visits))
 
-    def keys(self, encoded: EncodedImages, draw: Draw) -> list[str]:
+    def keys(self, encoded: EncodedCandidates, draw: Draw) -> list[str]:
         """Returns the key of each example of a batch at the visits of ``draw``."""
         return [self._key(draw.seed, visit, key) for key, visit in zip(encoded.keys, draw.visits, strict=True)]
 

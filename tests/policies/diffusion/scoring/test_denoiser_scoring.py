@@ -8,7 +8,7 @@ import torch
 from diffalign.latents import LATENTS
 from diffalign.latents.schedule import Schedule
 from diffalign.policies.diffusion.families.family import LatentScale
-from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, EncodedImages
+from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, EncodedCandidates
 from diffalign.randomness import Draw
 from tests.tiny import SCHEDULER
 
@@ -22,7 +22,7 @@ def encoded(count, shape=IMAGE, views=1, seed=0, std=0.3):
     states = torch.randn(count, 5, 16, generator=generator)
     empty = {"encoder_hidden_states": torch.zeros(1, 5, 16)}
     keys = tuple(str(i) for i in range(count))
-    return EncodedImages(keys, mean, torch.full_like(mean, std), {"encoder_hidden_states": states}, empty)
+    return EncodedCandidates(keys, mean, torch.full_like(mean, std), {"encoder_hidden_states": states}, empty)
 
 
 def draw(count, visit=0):
@@ -79,7 +79,7 @@ def test_four_pairs_at_once_equal_four_times_one():
     settings = rules(flip="joint", caption_dropout=0.5)
     together = logps_of(settings, batch, random).candidates[0].logps
     for i in range(4):
-        one = EncodedImages(
+        one = EncodedCandidates(
             batch.keys[i : i + 1],
             batch.mean[i : i + 1],
             batch.std[i : i + 1],
