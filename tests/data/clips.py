@@ -43,6 +43,7 @@ def write_video(
     codec: str = "libx264rgb",
     pixels: str = "rgb24",
     times: list[float] | None = None,
+    aspect: int | None = None,
     **options: str,
 ) -> Path:
     """Writes a clip, without loss where the codec can; ``times`` in seconds for a variable rate."""
@@ -51,6 +52,8 @@ def write_video(
         stream.width, stream.height = clip.size
         stream.pix_fmt = pixels
         stream.options = {**EXACT.get(codec, {}), **options}
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = Fraction(aspect)
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for k, pixels_of in enumerate(clip.frames):

@@ -6,10 +6,12 @@ To add a format, write one file with one function and add one entry to ``READERS
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from diffalign.data.media.clips.frame_rule import FrameRule
 from diffalign.data.media.find_problem import find_problem
 from diffalign.data.readers.column_use import ColumnUse
 from diffalign.data.readers.detect_format import check_format, detect_format
@@ -36,6 +38,7 @@ def read_pairs(
     ignore: Sequence[str] | str = (),
     agree_with: str | None = None,
     bad_images: Literal["error", "drop"] = "error",
+    frames: FrameRule | None = None,
     **options: Any,
 ) -> PairSet:
     """Reads a data set of comparisons. Images and videos stay on disk; so do texts where there are many.
@@ -51,8 +54,10 @@ def read_pairs(
         ignore: Columns and fields of messages to leave out on purpose, which would change what a row means.
         agree_with: A stored score, such as ``"score"``: pairs whose scores of this name are equal, or favour the other
             candidate than the label, are dropped.
-        bad_images: ``"drop"`` decodes every image now and leaves out rows with one that cannot be; with ``"error"`` a
-            run stops at such an image.
+        bad_images: ``"drop"`` decodes every image and clip now and leaves out rows with one that cannot be; with
+            ``"error"`` a run stops at it.
+        frames: Which frames of clips will be taken: with ``bad_images="drop"`` rows with a clip that is too short for
+            it are left out too.
         options: Options of the format (see its ``read`` function).
 
     Raises:
@@ -85,7 +90,7 @@ def read_pairs(
     if agree_with is not None:
         records = drop_disputed(records, agree_with, str(source))
     if bad_images == "drop":
-        records = map(_drop_bad_images, records)
+        records = map(partial(_drop_bad_images, frames=frames), records)
     pairs = collect(islice(_split_off_dropped(records, dropped), limit))
     dataset = PairSet(pairs, dropped, name, str(source), ranges_of(pairs), tuple(use.unread()))
     if not pairs:
@@ -101,10 +106,10 @@ def _names_to_ignore(ignore: Any) -> frozenset[str]:
     return frozenset(names)
 
 
-def _drop_bad_images(record: Pair | Dropped) -> Pair | Dropped:
+def _drop_bad_images(record: Pair | Dropped, frames: FrameRule | None) -> Pair | Dropped:
     if isinstance(record, Dropped):
         return record
-    problem = next(filter(None, (find_problem(answer.candidate) for answer in record.answers.values())), "")
+    problem = next(filter(None, (find_problem(answer.candidate, frames) for answer in record.answers.values())), "")
     return Dropped(record.source, BAD_IMAGE, problem) if problem else record
 
 

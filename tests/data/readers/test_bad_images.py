@@ -2,6 +2,7 @@
 
 import pytest
 
+from diffalign.data.media.clips.frame_rule import FrameRule
 from diffalign.data.media.clips.write_clip import encode_clip
 from diffalign.data.readers import read_pairs
 from diffalign.data.records.pair import BAD_IMAGE, EMPTY_CANDIDATE
@@ -44,6 +45,14 @@ def test_clips_are_decoded_and_texts_are_not(tmp_path):
     assert "a.parquet:2:chosen' cannot be decoded" in data.dropped[1].detail
     texts = parquet(tmp_path / "b.parquet", [{"prompt": "p", "chosen": "a", "rejected": "b"}])
     assert len(read_pairs(texts, bad_images="drop")) == 1
+
+
+def test_clips_that_are_too_short_for_the_rule_are_left_out_and_counted(tmp_path):
+    rows = [{"prompt": "p", "chosen": encode_clip(noise(8)), "rejected": encode_clip(noise(n, seed=1))} for n in (8, 5)]
+    path = parquet(tmp_path / "a.parquet", rows)
+    data = read_pairs(path, bad_images="drop", frames=FrameRule(frames=8))
+    assert len(data) == 1 and "give 5 of 8" in data.dropped[0].detail
+    assert len(read_pairs(path, bad_images="drop", frames=FrameRule(frames=8, short="hold"))) == 2
 
 
 def test_another_word_for_it_is_refused(tmp_path):

@@ -59,7 +59,8 @@ def _decode(
         chosen, fps = rule.choose(times, end), rule.result_fps(times, end)
         limits.refuse_short(name, rule, len(chosen), len(times), end - times[0])
     places = {index: place for place, index in enumerate(dict.fromkeys(chosen))}
-    kept = _keep(_frames(container, video, name, times[chosen[0]]), name, [times[index] for index in places], side)
+    frames = _frames(container, video, name, times[chosen[0]])
+    kept = _keep(frames, name, [times[index] for index in places], side, video.sample_aspect_ratio)
     if kept is None:
         return None
     if len(places) == len(chosen):
@@ -67,7 +68,9 @@ def _decode(
     return Clip(kept[[places[index] for index in chosen]], fps)
 
 
-def _keep(frames: Iterator[Any], name: str, wanted: Sequence[float], side: int | None) -> np.ndarray | None:
+def _keep(
+    frames: Iterator[Any], name: str, wanted: Sequence[float], side: int | None, aspect: Any
+) -> np.ndarray | None:
     """Returns the frames at the wanted times, ascending; None where one of them is missing."""
     kept: np.ndarray | None = None
     found = 0
@@ -77,7 +80,7 @@ def _keep(frames: Iterator[Any], name: str, wanted: Sequence[float], side: int |
         if frame.time > wanted[found] + SAME_TIME:
             return None
         if kept is None:
-            width, height = limits.reduced_size(*shown_size(frame), side)
+            width, height = limits.reduced_size(*shown_size(frame, aspect), side)
             limits.refuse_bytes(name, len(wanted), width, height)
             kept = np.empty((len(wanted), height, width, 3), dtype=np.uint8)
         kept[found] = frame_pixels(frame, (kept.shape[2], kept.shape[1]))

@@ -8,9 +8,15 @@ import numpy as np
 from PIL import Image
 
 
-def shown_size(frame: Any) -> tuple[int, int]:
-    """Returns width and height after the rotation that the file asks for."""
-    return (frame.height, frame.width) if _turns(frame) % 2 else (frame.width, frame.height)
+def shown_size(frame: Any, aspect: Any = None) -> tuple[int, int]:
+    """Returns width and height after the rotation that the file asks for, with square pixels.
+
+    Args:
+        frame: A frame of PyAV.
+        aspect: Width of a stored pixel by its height; None or 0 where the file does not say it.
+    """
+    width = max(1, round(frame.width * aspect)) if aspect and aspect > 0 else frame.width
+    return (frame.height, width) if _turns(frame) % 2 else (width, frame.height)
 
 
 def frame_pixels(frame: Any, size: tuple[int, int]) -> np.ndarray:

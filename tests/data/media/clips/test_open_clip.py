@@ -52,6 +52,11 @@ def test_a_rotated_clip_stands_upright(tmp_path):
     assert open_clip(tmp_path / "a.mp4", side=16).size == (16, 24)
 
 
+def test_pixels_that_are_not_square_are_shown_at_their_width(tmp_path):
+    path = write_video(tmp_path / "a.mkv", moving(4), aspect=2)
+    assert open_clip(path).size == (64, 32) and open_clip(path, side=16).size == (32, 16)
+
+
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_a_variable_rate_is_read_by_the_times_of_frames(tmp_path, suffix):
     path = write_video(tmp_path / f"a{suffix}", numbered(8, fps=25.0), times=VARIABLE)

@@ -320,6 +320,14 @@ def test_formats_of_images_hold_clips_and_folders_of_frames(tmp_path, format):
     assert open_clip(found.rejected).fps == 12
 
 
+def test_ranked_lists_and_winners_may_be_clips(tmp_path):
+    _videos(tmp_path, "a.webp", "b.webp", "c.webp")
+    row = {"prompt": "p", "completions": ["a.webp", "b.webp", "c.webp"], "scores": [1, 2, 3]}
+    assert _names(read_pairs(jsonl(tmp_path / "ranked.jsonl", [row])).pairs) == [("c.webp", "a.webp")]
+    winners = read_pairs(jsonl(tmp_path / "winners.jsonl", [{"prompt": "p", "file_name": "a.webp"}]))
+    assert winners.format == "captioned" and open_clip(winners.pairs[0].chosen) == noise(3)
+
+
 def test_a_wrong_rate_of_frames_and_an_empty_folder_drop_the_row(tmp_path):
     (tmp_path / "frames").mkdir()
     (tmp_path / "none").mkdir()
