@@ -43,7 +43,7 @@ def generate(
     kind: Kind = "",
     model_setting: ModelSettings = [],  # noqa: B006
 ) -> None:
-    """Generate images or texts into a folder with metadata.jsonl; an interrupted command resumes where it stopped."""
+    """Generate images, clips or texts into a folder with metadata.jsonl; an interrupted command resumes."""
     from diffalign.evaluation.samples.generate import generate as generate_samples
     from diffalign.evaluation.samples.medium import find_medium
     from diffalign.evaluation.samples.prompts import read_prompts

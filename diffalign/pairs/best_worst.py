@@ -2,9 +2,9 @@
 
     chosen = argmax_k score(sample_k),      rejected = argmin_k score(sample_k)
 
-For images and texts alike. The result is a folder with all samples, their scores, ``pairs.jsonl``, which trains like
-any dataset, and ``lists.jsonl`` with all samples of a prompt and their scores, for losses on ranked lists. Each side of
-a pair has two scores: the scorer's, and how often the sample wins against the others of its prompt,
+For images, clips and texts alike. The result is a folder with all samples, their scores, ``pairs.jsonl``, which trains
+like any dataset, and ``lists.jsonl`` with all samples of a prompt and their scores, for losses on ranked lists. Each
+side of a pair has two scores: the scorer's, and how often the sample wins against the others of its prompt,
 
     win_i = mean over j of sigmoid(score_i - score_j),      itself a half,
 
@@ -49,7 +49,7 @@ class MadePairs:
         pairs: Number of pairs.
         tied: Number of prompts without a pair, because their samples have equal scores, or nearly.
         gap: Mean difference of the two scores.
-        latents: The file of the images' latents; None where they are not kept.
+        latents: The file of the samples' latents; None where they are not kept.
         terms: The terms of the score, where several scorers are added.
     """
 
@@ -63,7 +63,7 @@ class MadePairs:
     def summary(self) -> str:
         """Returns one line, and one per term of a sum of scorers."""
         left_out = f"; {self.tied} prompts left out, their answers were judged alike" if self.tied else ""
-        kept = f"; to train on the images' latents type: --set data.latents={self.latents}" if self.latents else ""
+        kept = f"; to train on their latents type: --set data.latents={self.latents}" if self.latents else ""
         terms = "".join(f"\n  {'+' if number else '='} {term}" for number, term in enumerate(self.terms))
         return f"{self.pairs} pairs in {self.path}, mean gap of scores {self.gap:.3g}{left_out}{kept}" + (
             f"\nscore, normalised over all samples:{terms}" if terms else ""
@@ -76,7 +76,7 @@ class ScoredSample(NamedTuple):
     Args:
         score: The scorer's.
         seed: The seed that it was sampled with.
-        content: A text, or the file of an image or video.
+        content: A text, or the file of an image or clip.
     """
 
     score: float
@@ -114,7 +114,7 @@ def make_pairs(
         gap: Smallest difference of the two scores, 0 or more; a tie is never a pair.
         seed: Seed of the first sample.
         batch_size: Samples made at once, which does not change them.
-        keep_latents: Keep the clean latent of every image beside it, for `data.latents`.
+        keep_latents: Keep the clean latent of every image or clip beside it, for `data.latents`.
         progress: Called after each batch.
         settings: Sampling settings of the policy's kind.
 
@@ -155,7 +155,7 @@ def make_pairs(
         rates = win_rates([sample.score for sample in samples])
         wins = {sample.seed: rate for sample, rate in zip(samples, rates, strict=True)}
         formatted = policy.format_prompt(prompt, **settings)
-        pair_row = _pair_row(formatted, best, worst)
+        pair_row = _pair_row(formatted, best, worst) | _shared_columns(policy.medium, best.content, worst.content)
         pair_rows.append({**pair_row, "chosen_win": wins[best.seed], "rejected_win": wins[worst.seed]})
         list_rows.append(_list_row(formatted, samples))
     if not pair_rows:
@@ -213,6 +213,14 @@ def _list_row(prompt: Text, samples: Sequence[ScoredSample]) -> dict[str, Any]:
 
 def _prompt_columns(prompt: Conversation) -> dict[str, Any]:
     return {"prompt": prompt.rows(), **({"tools": prompt.tools} if prompt.tools_json else {})}
+
+
+def _shared_columns(medium: str, chosen: Any, rejected: Any) -> dict[str, Any]:
+    """Returns what the metadata states of two files alike: of clips their frames and rate."""
+    if not isinstance(chosen, Path):
+        return {}
+    columns, others = (MEDIA[medium].columns(content) for content in (chosen, rejected))
+    return {name: value for name, value in columns.items() if others[name] == value}
 
 
 def _pair_row(prompt: Text, best: ScoredSample, worst: ScoredSample) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from diffalign.evaluation.compare.load_judges import check_judges, load_judges
 from diffalign.evaluation.compare.preview_curve import read_preview_curve
 from diffalign.evaluation.compare.result import Comparison, Role
 from diffalign.evaluation.compare.run import add_drift, compare
+from diffalign.evaluation.report.clip_sheet import save_clip_sheet
 from diffalign.evaluation.report.sheet import evenly_spaced_rows, examples, save_sheet
 from diffalign.evaluation.report.training_curves import read_metrics
 from diffalign.evaluation.report.verdict import verdict_of
@@ -125,8 +126,12 @@ def _compare_and_report(recipe: Recipe, result: Result, prompts: list[str], judg
             preview_curve = read_preview_curve(
                 result.output, previews.prompts, previews.seeds, judges, result.policy.medium
             )
-        if find_medium(comparison.medium).sheet:
-            save_sheet(examples(comparison), result.output / "before_after.png")
+        medium = find_medium(comparison.medium)
+        if medium.sheet:
+            save = save_clip_sheet if medium.plays else save_sheet
+            sheet = save(examples(comparison), result.output / "before_after.png")
+            if medium.plays:  # a terminal shows no clips
+                print(f"frames before and after: {sheet}", flush=True)
         verdict = verdict_of(comparison, preview_curve)
         print("\n".join((verdict.headline, *verdict.sentences)), flush=True)
     metrics = read_metrics(result.output / "metrics.jsonl")

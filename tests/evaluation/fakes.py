@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from diffalign.data.media.clips.clip import Clip
+from diffalign.scorers.clips.clip_input import as_clip
+
 
 class PlainPolicy:
     """The aligned model's images are redder than its reference's by ``shift``; seeds differ in the blue channel."""
@@ -74,3 +77,40 @@ class Praise:
 
     def score(self, prompts, texts):
         return torch.tensor([self.sign * text.split().count("good") for text in texts])
+
+
+class MovingPolicy(PlainPolicy):
+    """A white square on a plain ground moves right, in the aligned model ``shift`` pixels a frame and in its reference
+    not at all; its height depends on prompt and seed.
+    """
+
+    medium = "video"
+
+    def __init__(self, shift=2, frames=8, fps=8.0, size=32):
+        super().__init__(shift)
+        self.frames, self.fps, self.size = frames, fps, size
+
+    def sample(self, prompts, seeds, *, reference=False, **settings):
+        self.calls.append((list(prompts), list(seeds), reference, settings))
+        self.drawn += len(prompts)
+        return [self.clip(len(p) + s, 0 if reference else self.shift) for p, s in zip(prompts, seeds, strict=True)]
+
+    def clip(self, number, shift):
+        frames = np.full((self.frames, self.size, self.size, 3), (20, 40, 60), np.uint8)
+        top = number % (self.size - 8)
+        for k, frame in enumerate(frames):
+            frame[top : top + 8, k * shift : k * shift + 8] = 255
+        return Clip(frames, self.fps)
+
+    def format_prompt(self, prompt, **settings):
+        return prompt
+
+
+class Motion(Redness):
+    """Mean change of a pixel from frame to frame, in [0, 1]."""
+
+    name, unit, medium = "motion", "share", "video"
+
+    def score(self, prompts, clips):
+        frames = [as_clip(clip).frames.astype(float) for clip in clips]
+        return torch.tensor([self.sign * float(np.abs(np.diff(f, axis=0)).mean()) / 255 for f in frames])

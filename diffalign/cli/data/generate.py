@@ -55,7 +55,7 @@ def make(
     guidance: Guidance = None,
     batch: Annotated[int, typer.Option(help="Answers generated at once; it does not change them.")] = 8,
     latents: Annotated[
-        bool, typer.Option("--latents", help="Keep the images' latents too, for data.latents of a recipe.")
+        bool, typer.Option("--latents", help="Keep the latents of images or clips too, for data.latents of a recipe.")
     ] = False,
     kind: Kind = "",
     model_setting: ModelSettings = [],  # noqa: B006

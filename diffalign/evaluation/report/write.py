@@ -1,4 +1,4 @@
-"""Writes the report of a run: one page without scripts that needs no network and no other file."""
+"""Writes the report of a run: one page without scripts that needs no network and no other file, clips included."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 from diffalign.evaluation.compare.best_of import best_of_curve
 from diffalign.evaluation.compare.preview_curve import PreviewCurve
 from diffalign.evaluation.compare.result import Comparison
+from diffalign.evaluation.report.clip_examples import MOST_CLIPS, clip_examples
 from diffalign.evaluation.report.noise_chart import noise_chart
 from diffalign.evaluation.report.plot_preview_curve import preview_curve_chart
 from diffalign.evaluation.report.sheet import Example, examples
 from diffalign.evaluation.report.training_curves import charts, read_metrics
 from diffalign.evaluation.report.verdict import direction, verdict_of
-from diffalign.evaluation.samples.medium import find_medium
+from diffalign.evaluation.samples.medium import Medium, find_medium, medium_of_shown
 from diffalign.evaluation.stats.heldout_agreement import agreements
 from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
 from diffalign.evaluation.stats.statistics import percent
@@ -42,7 +43,7 @@ def write_report(
         metrics: ``metrics.jsonl`` or its rows; a missing file counts as no rows.
         header: Model, data, method and settings of the run; nested mappings are shown as ``a.b``.
         health: Sentences on the health of the training.
-        images: Examples to show; by default samples of the comparison, evenly spaced.
+        images: Examples to show, of images or clips; by default samples of the comparison, evenly spaced.
         preview_curve: Scores of the run's previews; shown against drift.
         title: The page's title.
 
@@ -52,13 +53,14 @@ def write_report(
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    medium = find_medium(comparison.medium if comparison is not None else "image")
+    medium = _medium(comparison, images)
     rows = read_metrics(Path(metrics)) if isinstance(metrics, (str, Path)) else list(metrics or ())
     numbers = held_out_numbers(rows)
     best = best_of_curve(comparison) if comparison is not None else None
     drawn = ([preview_curve_chart(preview_curve)] if preview_curve is not None else []) + charts(rows)
     drawn += [chart for chart in [noise_chart(rows)] if chart is not None]
-    shown = examples(comparison) if images is None and comparison is not None else list(images or ())
+    shown = _examples(comparison, medium) if images is None and comparison is not None else list(images or ())
+    clips, clip_notes = clip_examples(shown) if medium.plays else ([], [])
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -77,7 +79,9 @@ def write_report(
         verdict=verdict_of(comparison, preview_curve),
         comparison=comparison,
         judgements=[(j, direction(j)) for j in comparison.judgements] if comparison is not None else [],
-        examples=shown,
+        examples=[] if medium.plays else shown,
+        clips=clips,
+        clip_notes=clip_notes,
         charts=[(chart.title, Markup(chart.svg), chart.caption) for chart in drawn],
         health=list(health),
         header=_flatten(header or {}),
@@ -85,6 +89,20 @@ def write_report(
     return write_atomically(
         Path(folder) / "report.html", lambda temporary: temporary.write_text(page, encoding="utf-8")
     )
+
+
+def _medium(comparison: Comparison | None, images: Sequence[Example] | None) -> Medium:
+    if comparison is not None:
+        return find_medium(comparison.medium)
+    contents = [content for example in images or () for content in (*example.base, *example.aligned)]
+    return medium_of_shown(contents[0]) if contents else find_medium("image")
+
+
+def _examples(comparison: Comparison, medium: Medium) -> list[Example]:
+    """Returns examples with two seeds each, of clips as many as a page has."""
+    if not medium.plays:
+        return examples(comparison)
+    return examples(comparison, prompts=MOST_CLIPS // (2 * min(2, comparison.seeds)))
 
 
 def _number(value: float) -> str:

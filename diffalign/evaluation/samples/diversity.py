@@ -3,8 +3,8 @@
     D = mean over prompts of the mean over pairs i < j of d(x_i, x_j)
 
 where d is 1 - cos in a scorer's features. Without such a scorer, d is the root mean squared difference of pixels at
-32 x 32 in [0, 1] for images, and for texts the share of the distinct bigrams (pairs of neighbouring words) of two texts
-that occur in only one of them.
+32 x 32 in [0, 1] for images, the same over eight frames for clips, and for texts the share of the distinct bigrams
+(pairs of neighbouring words) of two texts that occur in only one of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from diffalign.evaluation.samples.clip_frames import evenly_spaced
+from diffalign.scorers.clips.clip_input import as_clip
 from diffalign.scorers.image_input import as_rgb
 from diffalign.scorers.scorer import Scorer, SupportsImageFeatures
 
@@ -41,7 +43,7 @@ class Diversity:
 
     Args:
         base, aligned: The distance for each model, >= 0; larger is more diverse; nan if no prompt has two samples.
-        space: Name of the feature space: a scorer's name, ``"pixels"`` or ``"bigrams"``.
+        space: Name of the feature space: a scorer's name, ``"pixels"``, ``"pixels of 8 frames"`` or ``"bigrams"``.
         prompts: Number of prompts with at least two samples.
     """
 
@@ -60,6 +62,19 @@ def pixel_features(images: Sequence[Any]) -> np.ndarray:
     """Returns images at 32 x 32 in [0, 1], flattened: ``(N, 3072)`` float32."""
     small = [np.asarray(as_rgb(image).resize((32, 32)), np.float32).reshape(-1) / 255 for image in images]
     return np.stack(small) if small else np.zeros((0, 3072), np.float32)
+
+
+def clip_pixel_features(clips: Sequence[Any]) -> np.ndarray:
+    """Returns eight evenly spaced frames of each clip as :func:`pixel_features`: ``(N, 8 * 3072)`` float32.
+
+    Facts: the distance of two still clips is that of their images; two clips of the same first frame that move apart
+    have a distance.
+    """
+    features = []
+    for content in clips:
+        frames = as_clip(content).frames
+        features.append(pixel_features(frames[evenly_spaced(len(frames), CLIP_FRAMES)]).reshape(-1))
+    return np.stack(features) if features else np.zeros((0, CLIP_FRAMES * 3072), np.float32)
 
 
 def bigram_features(texts: Sequence[str]) -> np.ndarray:
@@ -84,7 +99,9 @@ def _jaccard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.array([len(a ^ b) / len(a | b) for a, b in zip(first, second, strict=True)])
 
 
+CLIP_FRAMES = 8
 PIXELS = FeatureSpace("pixels", pixel_features, _rms)
+CLIP_PIXELS = FeatureSpace("pixels of 8 frames", clip_pixel_features, _rms)
 BIGRAMS = FeatureSpace("bigrams", bigram_features, _jaccard)
 
 

@@ -1,9 +1,10 @@
 """Generates samples for prompts x seeds into a folder that a Hub viewer can show and that an interrupted run resumes.
 
-folder/a-fox-on-a-blue-background-1f0c92ab-s7.png        one per (prompt, seed); .txt for texts
-folder/metadata.jsonl                                    {"file_name", "prompt", "seed"} per line; texts: "completion"
-folder/made_by.json                                      model, weights and settings, the same for the whole folder
-folder/latents.safetensors                               on request: the clean latent of every image, by its file name
+folder/a-fox-on-a-blue-background-1f0c92ab-s7.png     one per (prompt, seed); .webp for clips, .txt for texts
+folder/metadata.jsonl                                 a line each: {"file_name", "prompt", "seed"}, and of clips
+                                                      {"frames", "fps"}, of texts {"completion"}
+folder/made_by.json                                   model, weights and settings, the same for the whole folder
+folder/latents.safetensors                            on request: the clean latent of every image or clip, by file name
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def generate(
             ``len(seeds)`` gives each prompt its own noises, so that no single noise decides a comparison.
         reference: Whether to sample from the reference instead of the aligned model.
         batch_size: Samples generated at once; they do not depend on it.
-        keep_latents: Keep the latent of every image in ``latents.safetensors``. Images that were drawn without it are
-            drawn again.
+        keep_latents: Keep the latent of every image or clip in ``latents.safetensors``. Those that were drawn without
+            it are drawn again.
         progress: Called as ``progress("images", done, total)``, with the plural of the policy's medium.
         settings: Sampling settings of the policy's kind, passed to the policy and recorded.
 
@@ -89,8 +90,8 @@ def generate(
 def _latents_beside(policy: Policy, folder: Path) -> LatentsBeside:
     if not isinstance(policy, SupportsKeptLatents):
         raise UserError(
-            f"latents are those of images, but this model makes {find_medium(policy.medium).plural}. Leave out "
-            "keep_latents (--latents)."
+            f"latents are those of images and clips, but this model makes {find_medium(policy.medium).plural}. Leave "
+            "out keep_latents (--latents)."
         )
     return LatentsBeside(folder, policy.latent_space())
 

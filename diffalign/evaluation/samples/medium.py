@@ -15,9 +15,16 @@ from typing import Any
 
 from PIL import Image
 
+from diffalign.data.media.clips.clip import Clip
+from diffalign.data.media.clips.medium_of import medium_of as medium_of_media
+from diffalign.data.media.clips.write_clip import write_clip
+from diffalign.data.records.pair import Media
+from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.errors import UserError
-from diffalign.evaluation.samples.diversity import BIGRAMS, PIXELS, FeatureSpace
+from diffalign.evaluation.samples.diversity import BIGRAMS, CLIP_PIXELS, PIXELS, FeatureSpace
+from diffalign.evaluation.samples.show_clips import show_clip
 from diffalign.files.atomic import write_atomically
+from diffalign.scorers.clips.clip_input import as_clip
 from diffalign.scorers.image_input import as_rgb
 
 _MAX_SIDE = 384  # pixels of an image's longer side on a page
@@ -41,6 +48,7 @@ class Medium:
         unit: Unit of ``length``.
         line: Returns a content for a terminal; None if a terminal cannot show it.
         sheet: Whether samples can be pasted side by side into an image.
+        plays: Whether samples play, so that base and aligned are shown in one picture, in step.
     """
 
     name: str
@@ -57,6 +65,7 @@ class Medium:
     unit: str = ""
     line: Callable[[Any], str] | None = None
     sheet: bool = True
+    plays: bool = False
 
 
 def find_medium(name: str) -> Medium:
@@ -76,8 +85,28 @@ def medium_of(sample: Any) -> Medium:
 
 
 def medium_of_file(path: Path) -> Medium:
-    """Returns the row of a file's ending; any ending but those of videos and texts means an image."""
-    return next((medium for medium in MEDIA.values() if path.suffix == medium.suffix), MEDIA["image"])
+    """Returns the row of a file: texts by their ending, clips by what they hold, and images otherwise.
+
+    An animated WebP is a clip, and so is a still one that says how many frames it stands for, because the format merges
+    equal frames; a WebP of one picture from elsewhere is an image.
+    """
+    return MEDIA["text"] if path.suffix == MEDIA["text"].suffix else medium_of_candidate(path)
+
+
+def medium_of_candidate(media: Media) -> Medium:
+    """Returns the row of a candidate of a data set. What cannot be read is an image, of which its reader says what is
+    wrong.
+    """
+    if isinstance(media, KeptLatent):
+        media = media.image
+    return MEDIA[medium_of_media(media) or "image"]
+
+
+def medium_of_shown(content: Any) -> Medium:
+    """Returns the row of images or of clips for what a page shows: a clip, an image, or the file of either."""
+    if isinstance(content, (str, Path)):
+        return medium_of_candidate(Path(content))
+    return MEDIA["video" if isinstance(content, Clip) else "image"]
 
 
 def data_uri(image: Any) -> str:
@@ -98,9 +127,8 @@ def _write_image(sample: Any, path: Path) -> None:
     write_atomically(path, partial(sample.save, format="PNG"))
 
 
-def _write_video(frames: Any, path: Path) -> None:
-    options: dict[str, Any] = {"save_all": True, "append_images": list(frames[1:]), "duration": 125, "loop": 0}
-    write_atomically(path, lambda temporary: frames[0].save(temporary, format="GIF", **options))
+def _write_clip(clip: Any, path: Path) -> None:
+    write_clip(path, clip)
 
 
 def _write_text(text: str, path: Path) -> None:
@@ -116,6 +144,11 @@ def _show_image(content: Any, label: str) -> str:
     from markupsafe import Markup
 
     return Markup('<img src="{}" alt="{}">').format(data_uri(content), label)
+
+
+def _clip_columns(content: Any) -> dict[str, Any]:
+    clip = as_clip(content)
+    return {"frames": len(clip.frames), "fps": clip.fps}
 
 
 def _show_text(content: Any, label: str) -> str:
@@ -138,14 +171,17 @@ MEDIA: dict[str, Medium] = {
     ),
     "video": Medium(
         name="video",
-        noun="video",
-        plural="videos",
-        suffix=".gif",
-        fits=lambda sample: isinstance(sample, (list, tuple)) and all(hasattr(frame, "save") for frame in sample),
-        write=_write_video,
+        noun="clip",
+        plural="clips",
+        suffix=".webp",
+        fits=lambda sample: isinstance(sample, Clip),
+        write=_write_clip,
         read=Path,
-        show=_show_image,
-        space=PIXELS,
+        show=show_clip,
+        space=CLIP_PIXELS,
+        columns=_clip_columns,
+        line=str,
+        plays=True,
     ),
     "text": Medium(
         name="text",

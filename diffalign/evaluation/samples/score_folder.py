@@ -1,4 +1,4 @@
-"""Scores a folder of images or texts and writes the scores into its ``metadata.jsonl``."""
+"""Scores a folder of images, clips or texts and writes the scores into its ``metadata.jsonl``."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def score_folder(folder: Path, specs: Sequence[str], device: str = "cpu") -> lis
     Each row gains ``scores: {scorer: number}``; earlier scores of other scorers stay. The file is replaced at the end.
 
     Args:
-        folder: Images or texts with ``metadata.jsonl`` (``file_name``, ``prompt``), or only that file if its rows hold
-            the texts (``completion``, ``prompt``).
+        folder: Images, clips or texts with ``metadata.jsonl`` (``file_name``, ``prompt``), or only that file if its
+            rows hold the texts (``completion``, ``prompt``).
         specs: Scorers, ``NAME`` or ``NAME:ARGUMENT``.
         device: Device of the scorers.
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from diffalign.data.records.conversation import Conversation, Text
+from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media, Pair, PairSet
 from diffalign.data.records.progress_file import check_is_progress
 from diffalign.data.records.score_table import (
@@ -24,8 +24,9 @@ from diffalign.data.records.score_table import (
     scores_path,
     write_scores,
 )
+from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError, UserError
-from diffalign.evaluation.samples.medium import MEDIA
+from diffalign.evaluation.samples.medium import MEDIA, medium_of_candidate
 from diffalign.files.atomic import write_atomically
 from diffalign.files.json_lines import intact_values, json_line
 from diffalign.scorers import Scorer, load_scorer, scorer_entry
@@ -112,18 +113,19 @@ def summary_lines(table: ScoreTable) -> str:
 
 def _check_candidates(pair_set: PairSet, spec: str, medium: str) -> None:
     """Raises DataError for single examples, and for candidates of another medium than the scorer's."""
-    for pair in pair_set.pairs:
+    for number, pair in enumerate(pair_set.pairs):
         if pair.rejected is None:
             raise DataError(
                 f"'{pair_set.source}' holds single examples, and scores are stored for pairs. A folder with "
                 "metadata.jsonl (prompt and file_name, or prompt and completion) is scored sample by sample."
             )
-        is_text = [isinstance(candidate, (str, Conversation)) for candidate in (pair.chosen, pair.rejected)]
-        if any(text != (medium == "text") for text in is_text):
-            expected, actual = MEDIA[medium].plural, MEDIA["text" if any(is_text) else "image"].plural
+        # Cells of a table are read to be told apart, and those of one column are alike.
+        candidates = [m for m in (pair.chosen, pair.rejected) if not isinstance(m, TableCell) or number == 0]
+        actual = {medium_of_candidate(candidate).name for candidate in candidates} - {medium}
+        if actual:
             raise DataError(
-                f"{pair.source or pair.id}: the candidates are {actual}, and the scorer '{spec}' judges {expected}. "
-                "Give another scorer."
+                f"{pair.source or pair.id}: the candidates are {MEDIA[min(actual)].plural}, and the scorer '{spec}' "
+                f"judges {MEDIA[medium].plural}. Give another scorer."
             )
 
 

@@ -16,7 +16,7 @@ from diffalign.training.recipe.schema import Previews, Recipe
 
 
 def save_previews(policy: Policy, config: Previews, folder: Path, step: int) -> list[Path]:
-    """Samples every prompt with every seed into ``folder/step-00000123/00-seed-0.png`` (or .gif, .txt)."""
+    """Samples every prompt with every seed into ``folder/step-00000123/00-seed-0.png`` (or .webp, .txt)."""
     if not config.prompts:
         return []
     prompts = [prompt for prompt in config.prompts for _ in config.seeds]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from scipy.stats import binomtest
 
+from diffalign.data.media.clips.open_clip import open_clip
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.compare.lengths import Lengths, compare_lengths
 from diffalign.evaluation.compare.load_judges import check_judges
@@ -21,7 +22,7 @@ from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import MEDIA, medium_of
 from diffalign.evaluation.stats.heldout_agreement import agreements
 from diffalign.evaluation.stats.statistics import share
-from tests.evaluation.fakes import PlainPolicy, Praise, Redness, TalkingPolicy
+from tests.evaluation.fakes import MovingPolicy, PlainPolicy, Praise, Redness, TalkingPolicy
 from tests.evaluation.report.test_report import NASTY, Balanced
 
 PROMPTS = ["a fox", NASTY, *(f"prompt {number}" for number in range(10))]
@@ -161,8 +162,9 @@ def test_without_held_out_accuracies_there_are_no_agreements(row):
 
 def test_the_medium_of_a_sample_is_recognised(tmp_path):
     image = PlainPolicy().sample(["x"], [0])[0]
-    assert [medium_of(sample).name for sample in (image, [image, image], "x")] == ["image", "video", "text"]
-    MEDIA["video"].write([image, image], tmp_path / "x.gif")
-    assert (tmp_path / "x.gif").stat().st_size and not list(tmp_path.glob(".*"))
+    clip = MovingPolicy().sample(["x"], [0])[0]
+    assert [medium_of(sample).name for sample in (image, clip, "x")] == ["image", "video", "text"]
+    MEDIA["video"].write(clip, tmp_path / "x.webp")
+    assert open_clip(tmp_path / "x.webp") == clip and not list(tmp_path.glob(".*"))
     with pytest.raises(UserError, match="type int"):
         medium_of(3)
