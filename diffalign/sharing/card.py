@@ -18,7 +18,7 @@ from diffalign.sharing.public_name import is_hub_name, public_name
 ALIGNED = ("preference-optimization", "diffalign")
 
 Example = tuple[str, Path | str]
-"""A prompt, and a sample of the aligned model for it: the file of an image, or a text."""
+"""A prompt, and a sample of the aligned model for it: the file of an image or clip, or a text."""
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ inputs = tokenizer.apply_chat_template(
 
 
 def show_images(folder: Path, examples: Sequence[Example]) -> CardExamples:
-    """Copies the images into ``folder/images`` and shows them in the hub's gallery."""
+    """Copies the images or clips into ``folder/images`` and shows them in the hub's gallery."""
     widget = []
     for number, (prompt, image) in enumerate(examples):
         name = f"images/example_{number}{Path(image).suffix}"

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from diffalign.data.media.clips.open_clip import open_clip
 from diffalign.data.readers import read_pairs
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.errors import DataError, RunError, UserError
 from diffalign.pairs.best_worst import make_pairs, win_rates
 from diffalign.policies.language.load import LanguageConfig, load_policy
 from diffalign.scorers import load_scorer
-from tests.evaluation.fakes import Praise, TalkingPolicy
+from tests.evaluation.fakes import Motion, MovingPolicy, Praise, TalkingPolicy
 from tests.tiny_text import tiny_llm
 
 
@@ -184,3 +185,43 @@ def test_win_rates_are_those_worked_out_by_hand_and_ignore_a_constant():
     assert win_rates(scores) == pytest.approx([0.708822, 0.542843, 0.389789, 0.586540, 0.272006], abs=5e-7)
     assert sum(win_rates(scores)) / 5 == pytest.approx(0.5)
     assert win_rates([s + 70.0 for s in scores]) == pytest.approx(win_rates(scores))
+
+
+class Paced(MovingPolicy):
+    """A square that moves by as many pixels a frame as the seed modulo four."""
+
+    def sample(self, prompts, seeds, **settings):
+        return [self.clip(len(prompt), seed % 4) for prompt, seed in zip(prompts, seeds, strict=True)]
+
+
+def test_clips_become_pairs_with_their_frames_and_seeds_that_are_read_back(tmp_path):
+    made = make_pairs(Paced(fps=12.0), ["a fox", "an owl"], Motion(), tmp_path, answers=4)
+    row = rows(made)[0]
+    assert Path(row["chosen"]).suffix == Path(row["rejected"]).suffix == ".webp"
+    assert {"frames": 8, "fps": 12.0, "seed_chosen": 3, "seed_rejected": 0}.items() <= row.items()
+    pair = read_pairs(made.path).pairs[0]
+    assert open_clip(pair.chosen) == Paced(fps=12.0).clip(5, 3) and open_clip(pair.rejected).fps == 12.0
+    assert len(open_clip(pair.rejected)) == 8, "the rejected clip stands still and is stored as one picture"
+    assert pair.scores["chosen"]["seed"] == 3 and pair.scores["chosen"]["score"] > pair.scores["rejected"]["score"]
+    # The same pairs in the layout of the Hub's viewers, as the reader of pair folders takes them.
+    named = [
+        {f"{role}_file_name": row[role] for role in ("chosen", "rejected")} | {"prompt": row["prompt"]}
+        for row in rows(made)
+    ]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for names in named:
+        for role in ("chosen_file_name", "rejected_file_name"):
+            (folder / names[role]).write_bytes((tmp_path / names[role]).read_bytes())
+    (folder / "metadata.jsonl").write_text(
+        "".join(json.dumps({**names, "frames": 8, "fps": 12.0}) + "\n" for names in named)
+    )
+    again = read_pairs(folder, format="pair_folder").pairs
+    assert [open_clip(pair.chosen) for pair in again] == [
+        open_clip(pair.chosen) for pair in read_pairs(made.path).pairs
+    ]
+
+
+def test_a_judge_of_images_may_not_make_pairs_of_clips(tmp_path):
+    with pytest.raises(UserError, match="judges images, but this model makes clips"):
+        make_pairs(Paced(), ["a fox"], load_scorer("background:red"), tmp_path)

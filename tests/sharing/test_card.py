@@ -2,11 +2,15 @@
 
 import re
 
+import numpy as np
 import pytest
 import yaml
 
+from diffalign.data.media.clips.clip import Clip
+from diffalign.data.media.clips.open_clip import open_clip
+from diffalign.data.media.clips.write_clip import write_clip
 from diffalign.sharing.card import Card, write_card
-from diffalign.sharing.card_templates import image_style, language_style
+from diffalign.sharing.card_templates import image_style, language_style, show_images
 from diffalign.sharing.peft_folder import save_peft
 from diffalign.sharing.public_name import is_hub_name, public_name
 from tests.policies.conftest import shake
@@ -41,6 +45,13 @@ def test_the_front_matter_names_base_tags_and_images(tmp_path):
     assert (tmp_path / "my-lora" / "images" / "example_0.png").read_bytes() == b"png"
     assert "| pickscore | 0.612 | 0.58 to 0.64 |" in text and "a\\|b" in text and "| beta | 5000 |" in text
     assert "# my-lora" in text and text.index("<Gallery />") < text.index("## Use")
+
+
+def test_clips_are_copied_beside_the_card_and_play_in_its_gallery(tmp_path):
+    clip = write_clip(tmp_path / "fox.webp", Clip(np.arange(8 * 48, dtype=np.uint8).reshape(8, 4, 4, 3), 8.0))
+    shown = show_images(tmp_path / "card", [("a fox, leftwards", clip)])
+    assert shown.widget == [{"text": "a fox, leftwards", "output": {"url": "images/example_0.webp"}}]
+    assert open_clip(tmp_path / "card" / "images" / "example_0.webp") == open_clip(clip)
 
 
 def test_a_whole_pipeline_is_no_adapter(tmp_path):
