@@ -73,7 +73,7 @@ def clip_pixel_features(clips: Sequence[Any]) -> np.ndarray:
     features = []
     for content in clips:
         frames = as_clip(content).frames
-        features.append(pixel_features(frames[evenly_spaced(len(frames), CLIP_FRAMES)]).reshape(-1))
+        features.append(pixel_features(list(frames[evenly_spaced(len(frames), CLIP_FRAMES)])).reshape(-1))
     return np.stack(features) if features else np.zeros((0, CLIP_FRAMES * 3072), np.float32)
 
 
