@@ -20,6 +20,7 @@ from diffalign.scorers.clips.flow_smoothness import FlowSmoothness
 from diffalign.scorers.clips.frame_mean import FrameMean
 from diffalign.scorers.clips.neighbour_consistency import NeighbourConsistency
 from diffalign.scorers.clips.still_blend import StillBlend
+from diffalign.scorers.clips.x_clip import XClip
 from diffalign.scorers.dual_encoder import DualEncoder
 from diffalign.scorers.label_hit import LabelHit
 from diffalign.scorers.pickscore import PickScore
@@ -102,6 +103,12 @@ SCORERS: dict[str, ScorerEntry] = {
         lambda argument, device: FrameMean.load(argument, device, load_scorer),
         "a scorer of images with its own argument, as in frames:clip:FOLDER",
         "a scorer of images on every frame, averaged: blind to the frames' order",
+        medium="video",
+    ),
+    "xclip": ScorerEntry(
+        XClip.load,
+        "folder or hub id of an X-CLIP; its base model without",
+        "how well the clip fits its prompt, by a dual encoder of videos: cosine",
         medium="video",
     ),
     "sentiment": ScorerEntry(

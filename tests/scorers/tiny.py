@@ -27,22 +27,50 @@ PREPROCESSOR = {
 
 def dual_encoder(folder: Path) -> Path:
     """A random CLIPModel of a few thousand parameters with a word tokenizer."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+    from transformers import CLIPConfig, CLIPModel
 
-    vocabulary = {word: i for i, word in enumerate(["<pad>", "<unk>", "<bos>", *WORDS, "<eos>"])}
-    size = len(vocabulary)
-    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = dict(
-        small, vocab_size=size, max_position_embeddings=12, eos_token_id=size - 1, bos_token_id=2, pad_token_id=0
-    )
-    vision = dict(small, image_size=32, patch_size=8)
+    vision = dict(SMALL, image_size=32, patch_size=8)
     torch.manual_seed(0)
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(folder)
-    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    CLIPModel(CLIPConfig(text_config=_text_config(), vision_config=vision, projection_dim=8)).save_pretrained(folder)
+    return _with_words(folder)
+
+
+def x_clip(folder: Path, frames: int = 4) -> Path:
+    """A random XCLIPModel of a few thousand parameters with a word tokenizer, for clips of ``frames`` frames."""
+    from transformers import XCLIPConfig, XCLIPModel
+
+    mit = {"mit_hidden_size": 8, "mit_intermediate_size": 16, "mit_num_attention_heads": 2, "num_frames": frames}
+    vision = dict(SMALL, image_size=32, patch_size=8, **mit)
+    prompt = {"prompt_num_attention_heads": 2, "prompt_layers": 1}
+    torch.manual_seed(0)
+    config = XCLIPConfig(text_config=_text_config(), vision_config=vision, projection_dim=8, **prompt)
+    model = XCLIPModel(config)
+    for parameter in model.parameters():  # the small published initialisation would hide what the frames change
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    return _with_words(folder)
+
+
+SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+VOCABULARY = {word: i for i, word in enumerate(["<pad>", "<unk>", "<bos>", *WORDS, "<eos>"])}
+
+
+def _text_config() -> dict:
+    size = len(VOCABULARY)
+    tokens = {"vocab_size": size, "eos_token_id": size - 1, "bos_token_id": 2, "pad_token_id": 0}
+    return {**SMALL, **tokens, "max_position_embeddings": 12}
+
+
+def _with_words(folder: Path) -> Path:
+    """Adds a word tokenizer and the preprocessing of images."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     raw.post_processor = processors.TemplateProcessing(
-        single="<bos> $A <eos>", special_tokens=[("<bos>", 2), ("<eos>", size - 1)]
+        single="<bos> $A <eos>", special_tokens=[("<bos>", 2), ("<eos>", len(VOCABULARY) - 1)]
     )
     PreTrainedTokenizerFast(
         tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>", bos_token="<bos>", eos_token="<eos>",

@@ -24,7 +24,12 @@ def arguments(tmp_path_factory):
     dual = tiny.dual_encoder(tmp_path_factory.mktemp("dual"))
     plain = dict.fromkeys(("flicker", "still_blend", "flow_smoothness"), "")
     flows = {"flow_dynamic": "dis", "flow_motion": "farneback"}
-    return {**plain, **flows, "neighbour_consistency": dual, "frames": f"clip:{dual}"}
+    learned = {
+        "neighbour_consistency": dual,
+        "frames": f"clip:{dual}",
+        "xclip": tiny.x_clip(tmp_path_factory.mktemp("x")),
+    }
+    return {**plain, **flows, **learned}
 
 
 @pytest.fixture(scope="module", params=CLIPS)

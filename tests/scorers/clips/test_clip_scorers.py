@@ -105,3 +105,58 @@ def test_a_scorer_of_frames_is_shown_without_the_path(dual):
     assert display_name(f"frames:clip:{dual}") == f"frames:clip:{dual.name}"
     assert display_name("frames:pickscore") == "frames:pickscore"
     assert display_name(f"neighbour_consistency:{dual}") == f"neighbour_consistency:{dual.name}"
+
+
+@pytest.fixture(scope="module")
+def x_clip(tmp_path_factory):
+    return tiny.x_clip(tmp_path_factory.mktemp("x"))
+
+
+def test_x_clip_is_the_cosine_of_its_own_logits_over_the_middles_of_equal_parts(x_clip):
+    from transformers import AutoTokenizer, XCLIPModel
+
+    from diffalign.scorers.image_input import load_preprocessing
+
+    clip, prompt = golden.clips()["pan"], "a fox on a red background"
+    model = XCLIPModel.from_pretrained(x_clip).eval()
+    pixels = load_preprocessing(str(x_clip))(list(clip.frames[[2, 6, 10, 14]]))  # of 16 frames, floor((k + 1/2) 16 / 4)
+    tokens = AutoTokenizer.from_pretrained(x_clip)([prompt, "two foxes"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**tokens, pixel_values=pixels[None]).logits_per_video / model.logit_scale.exp()
+    score = load_scorer(f"xclip:{x_clip}").score([prompt, "two foxes"], [clip, clip])
+    torch.testing.assert_close(score, logits[0], rtol=1e-5, atol=1e-6)
+    assert abs(float(score[0] - score[1])) > 1e-3
+
+
+def test_x_clip_sees_the_order_of_frames_and_repeats_those_of_short_clips(x_clip):
+    scorer, frames = load_scorer(f"xclip:{x_clip}"), golden.clips()["pan"].frames
+    backwards = Clip(np.ascontiguousarray(frames[::-1]), 8.0)
+    there, back = scorer.score(["a fox"] * 2, [Clip(frames, 8.0), backwards])
+    assert abs(float(there - back)) > 1e-6
+    short, held = scorer.score(["a fox"] * 2, [Clip(frames[:2], 8.0), Clip(frames[[0, 0, 1, 1]], 8.0)])
+    assert short == held
+
+
+def test_x_clip_needs_an_x_clip(dual):
+    with pytest.raises(UserError, match="is a CLIPModel, and xclip needs an XCLIPModel"):
+        load_scorer(f"xclip:{dual}")
+
+
+def test_pairs_of_clips_are_scored_by_the_command_line(tmp_path):
+    pytest.importorskip("cv2")
+    from diffalign.data.media.clips.write_clip import write_clip
+    from diffalign.data.records.score_table import read_scores
+    from tests.cli.test_commands import call
+    from tests.data.fixtures import jsonl
+
+    known = golden.clips()
+    for name in ("moving", "still"):
+        write_clip(tmp_path / f"{name}.webp", known[name])
+    row = {"chosen_file_name": "moving.webp", "rejected_file_name": "still.webp", "prompt": "a square moves"}
+    jsonl(tmp_path / "metadata.jsonl", [row])
+    with pytest.raises(UserError, match="flicker alone"):
+        call("score", tmp_path, "--scorer", "flicker")
+    output = call("score", tmp_path, "--scorer", "flicker", "--scorer", "flow_motion:farneback")
+    assert "agrees with 0.0% of the votes" in output and "agrees with 100.0% of the votes" in output
+    (scores,) = read_scores(tmp_path / "scores" / "flow_motion_farneback.jsonl").rows.values()
+    assert scores == (pytest.approx(2.0 / 64, abs=1e-4), 0.0)
