@@ -21,6 +21,7 @@ from diffalign.latents import LATENTS
 from diffalign.named_choice import Choice, bind_name
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.describe import describe_clips, describe_trained
+from diffalign.policies.diffusion.encoding.check_directions import check_directions
 from diffalign.policies.diffusion.encoding.check_kept_latents import check_kept_latents
 from diffalign.policies.diffusion.encoding.encode import CachedEncoder
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
@@ -150,6 +151,8 @@ class DenoiserPolicy:
         """
         if self.config.masks is not None:
             check_masks(self.config.masks, pairs)
+        if self.clip is not None:
+            check_directions(pairs, self.config.flip)
         self.check_kept_latents(pairs)
         self._encoder.prepare(pairs, progress)
         if self.config.use_cache:
