@@ -69,11 +69,13 @@ class Model:
 
     @classmethod
     def from_options(cls, path: str, kind: str, settings: Sequence[str], adapter: str = "") -> Model:
-        """Returns the model at ``path``. An empty ``kind`` is detected from the folder; ``settings`` are KEY=VALUE."""
+        """Returns the model at ``path``; ``settings`` are KEY=VALUE. An empty ``kind`` is detected from the folder, and
+        from a motion adapter among the settings.
+        """
         from diffalign.training.recipe.model_kinds import MODELS, kind_named
 
-        row = MODELS[kind_named({"path": path, **({"kind": kind} if kind else {})})]
         values = {**parse(settings, "--model-setting"), "path": path}
+        row = MODELS[kind_named({**values, **({"kind": kind} if kind else {})})]
         return cls(row, validate(row.config(), values, "--model-setting"), adapter)
 
     @classmethod
@@ -83,7 +85,7 @@ class Model:
 
         if Path(path).expanduser().is_dir() and kind_named({"path": path}) != "text":
             raise UserError(
-                f"'{path}' holds an image model, and this command needs a language model. For images use "
+                f"'{path}' holds a model of images or clips, and this command needs a language model. For images use "
                 "`diffalign data separability` or `diffalign data difficulty`."
             )
         return cls.from_options(path, "text", settings, adapter)
