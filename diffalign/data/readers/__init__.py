@@ -72,6 +72,8 @@ def read_pairs(
         raise DataError(f"limit is the number of pairs to read, at least 1; got {limit}.")
     if bad_images not in ("error", "drop"):
         raise DataError(f"bad_images is error or drop, for rows with unreadable images; got {bad_images!r}.")
+    if not isinstance(frames, FrameRule | None):
+        raise DataError(f"frames is a rule of the library, which recipes set by model.clip; got {frames!r}.")
     use = ColumnUse(_names_to_ignore(ignore))
     opened = open_tables(source, split=split, revision=revision, columns=columns)
     tables = [NotedTable.of(table, use) for table in opened]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,11 +39,11 @@ class HeldOut:
     pairs: Sequence[Pair]
 
     @staticmethod
-    def read(data: Data) -> HeldOut | None:
-        """Reads the pairs that a recipe names in ``data.eval``; returns None without."""
+    def read(data: Data, **options: Any) -> HeldOut | None:
+        """Reads the pairs that a recipe names in ``data.eval``, with further options; returns None without."""
         if data.eval is None:
             return None
-        options = {"format": data.format, "limit": data.eval_limit, **data.options, **data.eval_options}
+        options |= {"format": data.format, "limit": data.eval_limit, **data.options, **data.eval_options}
         try:
             dataset = read_dataset(data.eval, scores=data.eval_scores, latents=data.eval_latents, **options)
         except DataError as error:

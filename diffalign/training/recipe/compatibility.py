@@ -163,7 +163,7 @@ def check_model(loss: Objective, model: Any) -> None:
 LOOKED_AT, OPENED = 256, 16
 """Rows whose medium is checked before the model is opened, and those whose files are looked at for it; each is checked
 again where it is encoded."""
-_KIND_OF = {"text": " --set model.kind=text", "image": " --set model.kind=image", "video": " --set model.kind=video"}
+_KIND_OF = {kind: f" --set model.kind={kind}" for kind in ("text", "image", "video")}
 
 
 def check_data_medium(pairs: Sequence[Pair], medium: str, name: str) -> None:

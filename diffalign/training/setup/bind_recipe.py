@@ -68,7 +68,7 @@ def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> 
     make_source = bind_pairs(recipe.pairs, model_kind(recipe.model).candidates())
     source = make_source(replace(rows, pairs=drop_unused_answers(rows.pairs, loss.roles)))
     check_loss_and_data(loss, source, label(source.pairs))  # a label raises for a row that lacks what it needs
-    held_out = HeldOut.read(recipe.data)
+    held_out = HeldOut.read(recipe.data, **_frames(recipe))
     if held_out is not None:
         if pairs is None:
             check_data_medium(held_out.pairs, medium, str(recipe.data.eval))
@@ -86,5 +86,11 @@ def _read_rows(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> D
     if pairs is not None:
         return from_memory(pairs)
     data = recipe.data
-    files: Mapping[str, Any] = {"scores": data.scores, "latents": data.latents}
+    files: Mapping[str, Any] = {"scores": data.scores, "latents": data.latents, **_frames(recipe)}
     return read_dataset(data.train, format=data.format, limit=data.limit, **files, **data.options)
+
+
+def _frames(recipe: Recipe) -> dict[str, Any]:
+    """Returns the rule of frames of a model of clips, by which a clip may be too short, as an option of reading."""
+    clip = getattr(recipe.model, "clip", None)
+    return {} if clip is None else {"frames": clip.frame_rule}

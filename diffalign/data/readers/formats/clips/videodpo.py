@@ -4,7 +4,8 @@
     pair.json       [{"video1": 4, "video2": 1, "frame_caption": ["a fox runs"], "score": 0.18}, ...]
 
 ``video1`` won. The numbers count the clips that are left **after** those of less than a second were removed, as the
-published loader removes them before it reads the pairs. Each folder has pairs of its own clips.
+published loader removes them before it reads the pairs. Each folder has pairs of its own clips. ``score`` is how common
+the two scores of a pair are: `diffalign data rarity --probability score` computes VideoDPO's weights from it.
 
 Source: CIntellifusion/VideoDPO, data/video_data.py (arXiv 2412.14167).
 """
@@ -38,23 +39,17 @@ SHORTEST = 1.0
 """Seconds below which the published loader removes a clip."""
 
 
-def read_videodpo(
-    tables: Sequence[Table], *, root: str | Path | None = None, alpha: float = 0.0
-) -> Iterator[Pair | Dropped]:
+def read_videodpo(tables: Sequence[Table], *, root: str | Path | None = None) -> Iterator[Pair | Dropped]:
     """Yields a pair or a dropped row for each row of ``pair.json``.
 
     Args:
         tables: The folders' ``metadata.json`` or ``pair.json``.
         root: Folder of the clips; each table's own folder by default. Paths of another machine are found in it by
             their last parts.
-        alpha: Exponent of VideoDPO's weights by rarity: each pair's number ``weight`` is (max_p / p)^alpha, p its
-            score and max_p the largest score of its table. Read it with labels column, weight: weight. 0: none.
 
     Raises:
-        DataError: One of the two tables is missing, or ``alpha`` is negative.
+        DataError: One of the two tables is missing.
     """
-    if not isinstance(alpha, (int, float)) or not 0 <= alpha < float("inf"):
-        raise DataError(f"alpha is the exponent of the weights by rarity, 0 or more; got {alpha!r}.")
     ids = Ids()
     for table in tables:
         has_pairs = "video1" in table.columns
@@ -62,8 +57,7 @@ def read_videodpo(
             (table, beside(table, CLIPS, "videodpo")) if has_pairs else (beside(table, PAIRS, "videodpo"), table)
         )
         listed = list(_clips(clips))
-        largest = max((p for row in pairs.rows() if (p := as_number(row.values.get("score")))), default=0.0)
-        yield from read_rows(pairs, _read_pair, listed, folder_of(table, root), ids, alpha, largest)
+        yield from read_rows(pairs, _read_pair, listed, folder_of(table, root), ids)
 
 
 def _clips(table: Table) -> Iterator[Mapping[str, Any]]:
@@ -78,22 +72,13 @@ def _clips(table: Table) -> Iterator[Mapping[str, Any]]:
             yield basic
 
 
-def _read_pair(
-    row: TableRow, clips: Sequence[Mapping[str, Any]], folder: Path, ids: Ids, alpha: float, largest: float
-) -> Pair:
+def _read_pair(row: TableRow, clips: Sequence[Mapping[str, Any]], folder: Path, ids: Ids) -> Pair:
     values = row.values
     paths = [_path(values.get(name), name, clips) for name in ("video1", "video2")]
     chosen, rejected = (moved_clip(path, "clip_path", folder) for path in paths)
     prompt = only_text(values.get("frame_caption"), "frame_caption")
-    scores = {}
-    if (score := as_number(values.get("score"))) is not None:
-        scores["pair"] = {"score": score}
-        if alpha:
-            if score <= 0.0:
-                raise Drop(BAD_ROW, f"score must be a probability above 0 for weights by rarity; got {score:g}")
-            scores["pair"]["weight"] = (largest / score) ** alpha
-    elif alpha:
-        raise Drop(BAD_ROW, "it has no score, from which alpha computes its weight")
+    score = as_number(values.get("score"))
+    scores = {} if score is None else {"pair": {"score": score}}
     pair = Pair(id="", prompt=prompt, chosen=chosen, rejected=rejected, scores=scores, source=row.source)
     return replace(validate_pair(pair), id=ids.unique(row_id(values, digest(prompt, *map(str, paths)))))
 

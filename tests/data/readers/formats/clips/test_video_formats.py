@@ -20,6 +20,7 @@ from diffalign.data.records.pair import (
     TIE,
 )
 from diffalign.data.storage.frame_files import FrameFiles
+from diffalign.data.transforms.weight_by_rarity import write_rarity_weights
 from diffalign.errors import DataError
 from tests.data.clips import noise
 from tests.data.fixtures import image, jsonl, parquet
@@ -73,16 +74,11 @@ def test_videodpo_counts_the_clips_that_are_left_after_short_ones_were_removed(t
     assert read_pairs(tmp_path / "pair.json").pairs == data.pairs
 
 
-def test_videodpo_weighs_pairs_by_the_rarity_of_their_scores(tmp_path):
+def test_videodpo_s_scores_become_its_weights(tmp_path):
     pairs = [{"video1": 0, "video2": 1, "frame_caption": "a", "score": p} for p in (0.72, 0.36, 0.09)]
-    found = read_pairs(videodpo(tmp_path, pairs=pairs), alpha=0.5).pairs
-    assert [p.scores["pair"]["weight"] for p in found] == pytest.approx([1, 2**0.5, 8**0.5])
-    with pytest.raises(DataError, match="alpha"):
-        read_pairs(tmp_path, alpha=-1)
-    (tmp_path / "none").mkdir()
-    videodpo(tmp_path / "none", pairs=[{"video1": 0, "video2": 1, "frame_caption": "a"}])
-    with pytest.raises(DataError, match="no score"):
-        read_pairs(tmp_path / "none", alpha=0.5)
+    found = read_pairs(videodpo(tmp_path, pairs=pairs))
+    table = write_rarity_weights(found, tmp_path / "weights.jsonl", probability="score", alpha=0.5)
+    assert [table.rows[pair.id][0] for pair in found.pairs] == pytest.approx([1, 2**0.5, 8**0.5])
 
 
 def test_videodpo_folders_count_their_own_clips_and_paths_of_another_machine_are_found(tmp_path):
