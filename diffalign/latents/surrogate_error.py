@@ -9,7 +9,12 @@ from torch import Tensor
 
 
 def mean_squared_error(
-    prediction: Tensor, target: Tensor, *, reduction: Literal["mean", "sum"] = "mean", mask: Tensor | None = None
+    prediction: Tensor,
+    target: Tensor,
+    *,
+    reduction: Literal["mean", "sum"] = "mean",
+    mask: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Returns the squared error over all axes but the first.
 
@@ -21,6 +26,8 @@ def mean_squared_error(
         reduction: "sum" multiplies by the number of elements that count; a beta tuned for a mean is then that much too
             strong (see ``equivalent_betas``).
         mask: Broadcastable to ``(B, ...)``; 0 where an element does not count. A row without any element has error 0.
+        weights: Broadcastable to ``(B, ...)``, of mean 1 in each row: a factor on each element's square. Weights of 1
+            change nothing, to the bit.
 
     Returns:
         ``(B,)`` float32 (float64 for float64 inputs). Both inputs are cast *before* the subtraction: an error of 0.8
@@ -32,6 +39,8 @@ def mean_squared_error(
         raise ValueError(f"a squared error is reduced by 'mean' or 'sum'; got {reduction!r}")
     dtype = torch.promote_types(torch.promote_types(prediction.dtype, target.dtype), torch.float32)
     squares = (prediction.to(dtype) - target.to(dtype)).square()
+    if weights is not None:
+        squares = squares * weights.to(dtype)
     if mask is None:
         rows = squares.flatten(1)
         return rows.mean(1) if reduction == "mean" else rows.sum(1)

@@ -109,7 +109,7 @@ def test_changed_scores_in_a_file_of_their_own_are_refused(llm, tmp_path):
     write_scores(scores, "judge", dict.fromkeys(ids, (1.0, 0.0)))
     diffalign.train(recipe())
     write_scores(scores, "judge", dict.fromkeys(ids, (2.0, 0.0)))
-    with pytest.raises(RunError, match="scores, probabilities or groups of its 7 rows changed"):
+    with pytest.raises(RunError, match="scores, probabilities, groups or weights of frames of its 7 rows changed"):
         diffalign.train(recipe(), resume=True)
 
 

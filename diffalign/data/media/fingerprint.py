@@ -1,7 +1,8 @@
 """The fingerprint of data: what a run was trained on, by content.
 
-It is a hash of every row as training sees it: ids, prompts, the bytes of every candidate, scores, probabilities and
-groups, in their order. Where a file lies, what it is called and when it was changed do not matter.
+It is a hash of every row as training sees it: ids, prompts, the bytes of every candidate, scores, probabilities,
+groups and weights of frames, in their order. Where a file lies, what it is called and when it was changed do not
+matter.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ REPORT_EVERY = 1000
 """Rows between two calls of the progress."""
 
 READ = {"id", "prompt", "desirable", "chosen", "rejected", "rejected_prompt", "further"}
-NUMBERS = {"probability", "scores", "group"}
+NUMBERS = {"probability", "scores", "group", "frame_weights"}
 FURTHER_FIELDS = [field.name for field in fields(Pair) if field.name not in READ | NUMBERS | {"source"}]
 """Fields of a pair that nothing here knows: they count where they are not empty."""
 
@@ -99,7 +100,7 @@ def describe_change(old: DataFingerprint, new: DataFingerprint, first_rows: Call
     if old.unordered == new.unordered and old.ranges == new.ranges:
         return f"its {new.rows} rows are in another order"
     if old.candidates == new.candidates:
-        return f"scores, probabilities or groups of its {new.rows} rows changed"
+        return f"scores, probabilities, groups or weights of frames of its {new.rows} rows changed"
     return f"prompts, candidates or ids among its {new.rows} rows changed"
 
 
@@ -115,4 +116,5 @@ def _content(pair: Pair) -> str:
 
 def _numbers(pair: Pair) -> str:
     scores = {role: dict(values) for role, values in pair.scores.items()}
-    return json.dumps([pair.probability, scores, pair.group], sort_keys=True, default=str)
+    weights = [pair.frame_weights] if pair.frame_weights else []  # older results had none
+    return json.dumps([pair.probability, scores, pair.group, *weights], sort_keys=True, default=str)

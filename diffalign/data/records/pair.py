@@ -51,6 +51,8 @@ class Pair:
         further: Additional answers by role. "2", "3", ... are those between best and worst of a ranked list, by rank;
             other roles are named by the loss that reads them ("gold", "calibration", "rationale").
         group: The annotator or domain of the label; "" where it is unknown.
+        frame_weights: How much each frame of both clips counts in their errors, 0 or more, see `frame_weights`; ():
+            all count alike.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Pair:
     rejected_prompt: Text | None = None
     further: Mapping[str, Answer] = field(default_factory=dict)
     group: str = ""
+    frame_weights: tuple[float, ...] = ()
 
     @property
     def answers(self) -> dict[str, Answer]:

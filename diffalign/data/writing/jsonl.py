@@ -19,6 +19,7 @@ from diffalign.data.readers.formats.pairs_with_extra_columns import USED, PairRo
 from diffalign.data.readers.formats.trl import FURTHER
 from diffalign.data.readers.rows.parse_row import ROLES, scores_of
 from diffalign.data.records.conversation import Conversation, Text
+from diffalign.data.records.frame_weights import FRAME_WEIGHTS
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.hash_set import HashSet
 from diffalign.data.writing.media_files import MediaFiles
@@ -106,6 +107,8 @@ def columns_of(row: PairRow, files: MediaFiles, ranked: bool = False) -> dict[st
             columns["augmented_prompt"] = _text_cell(answer.prompt)
     if pair.probability != 1.0:
         columns["label_prob"] = pair.probability
+    if pair.frame_weights:
+        columns[FRAME_WEIGHTS] = list(pair.frame_weights)
     if pair.group:
         columns["group"] = pair.group
     used = {*columns, *_READ_COLUMNS}

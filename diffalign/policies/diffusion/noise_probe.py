@@ -102,7 +102,8 @@ class NoiseProbe:
             for number, row in enumerate(levels[:, len(errors) : len(errors) + len(part)]):
                 inputs = self._inputs(denoiser, encoded, part, row, visit=-1 - number)
                 output = self._scores.probe(inputs.x_t, inputs.time, inputs.conditioning)
-                found = mean_squared_error(output, inputs.target, reduction=denoiser.reduction)
+                reduction, weights = denoiser.reduction, inputs.frame_weights
+                found = mean_squared_error(output, inputs.target, reduction=reduction, weights=weights)
                 total += found.view(inputs.candidates, -1).mean(0).cpu()
             errors += (total / FORWARD_DRAWS).tolist()
         return errors

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffalign.data.records.conversation import Text, plain_text
+from diffalign.data.records.frame_weights import are_equal, check_frame_weights, scaled_to_mean_one
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.kept_latents import KeptLatent, LatentSpace
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
@@ -154,6 +155,7 @@ class DenoiserPolicy:
         if self.clip is not None:
             check_directions(pairs, self.config.flip)
         self.check_kept_latents(pairs)
+        check_frame_weights(pairs, None if self.clip is None else self.clip.frames)
         self._encoder.prepare(pairs, progress)
         if self.config.use_cache:
             self._frozen.release()
@@ -391,7 +393,8 @@ class DenoiserPolicy:
     def _pair_key(self, pair: Pair) -> str:
         own_prompts = [str(answer.prompt) for answer in pair.answers.values() if answer.prompt is not None]
         media = (self._encoder.digest(candidate) for candidate in candidates_of(pair))
-        return content_key(pair.id, pair.prompt, *media, *own_prompts)
+        weights = () if are_equal(pair.frame_weights) else (f"frames {scaled_to_mean_one(pair.frame_weights)}",)
+        return content_key(pair.id, pair.prompt, *media, *own_prompts, *weights)
 
 
 def _shown(media: Media) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from diffalign.data.records.frame_weights import check_frame_weights
 from diffalign.data.records.pair import Pair
 from diffalign.losses import Objective
 from diffalign.pairs.dataset import DatasetPairs, from_memory, read_dataset
@@ -62,6 +63,9 @@ def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> 
     rows, medium = _read_rows(recipe, pairs), model_kind(recipe.model).medium
     if pairs is None:
         check_data_medium(rows.pairs, medium, recipe.data.train)
+    clip = getattr(recipe.model, "clip", None)
+    frames = None if clip is None else clip.frames
+    check_frame_weights(rows.pairs, frames)
     loss, label = bind_loss(recipe.loss), bind_label(recipe.labels, rows.ranges)
     check_model(loss, recipe.model)
     check_batch(loss, recipe.train.batch_size)
@@ -72,6 +76,7 @@ def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> 
     if held_out is not None:
         if pairs is None:
             check_data_medium(held_out.pairs, medium, str(recipe.data.eval))
+        check_frame_weights(held_out.pairs, frames)
         pruned = HeldOut(drop_unused_answers(held_out.pairs, loss.roles))
         held_out = like_training_pairs(pruned, recipe.pairs.name, make_source).for_loss(loss, label)
     for examples in ([] if source.every else source.pairs, held_out.pairs if held_out else []):

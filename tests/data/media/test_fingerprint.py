@@ -56,12 +56,13 @@ def test_a_change_of_any_content_is_seen(changes):
 def test_a_change_of_numbers_is_named_as_such(changes):
     rows = toy_pairs()
     rows[3] = replace(rows[3], **changes)
-    assert change(toy_pairs(), rows) == "scores, probabilities or groups of its 12 rows changed"
+    assert change(toy_pairs(), rows) == "scores, probabilities, groups or weights of frames of its 12 rows changed"
 
 
 def test_the_message_says_what_became_of_the_rows():
     rows = toy_pairs()
-    assert change(rows, rows, {"judge": (0.0, 2.0)}) == "scores, probabilities or groups of its 12 rows changed"
+    found = change(rows, rows, {"judge": (0.0, 2.0)})
+    assert found == "scores, probabilities, groups or weights of frames of its 12 rows changed"
     assert change(rows, rows[::-1]) == "its 12 rows are in another order"
     assert change(rows[:7], rows) == "5 rows were added after the first 7"
     assert change(rows[1:], rows) == "there were 11 rows, and there are 12 now"

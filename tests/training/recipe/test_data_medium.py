@@ -6,6 +6,8 @@ from diffalign.data.media.clips.write_clip import write_clip
 from diffalign.data.records.pair import Pair
 from diffalign.errors import ConfigError
 from diffalign.training.recipe.compatibility import check_data_medium
+from diffalign.training.recipe.load import make_recipe
+from diffalign.training.setup.bind_recipe import bind_recipe
 from tests.data.clips import noise, write_video
 from tests.data.fixtures import image
 
@@ -30,3 +32,14 @@ def test_data_of_the_models_medium_pass_and_others_are_named(candidates, medium)
                 continue
             with pytest.raises(ConfigError, match=f"set:1: the candidates are {kind}s, but this model makes {medium}s"):
                 check_data_medium(pairs, medium, "set")
+
+
+@pytest.mark.parametrize("model", [{"kind": "text"}, {"kind": "image"}])
+def test_weights_of_frames_are_refused_where_the_model_makes_no_clips(tmp_path, model):
+    values = {"model": {"path": "nowhere", **model}, "data": {"train": "in memory"}, "output": str(tmp_path / "run")}
+    recipe = make_recipe(
+        {**values, "loss": {"name": "logistic", "beta": 1.0}, "train": {"steps": 1, "learning_rate": 1e-4}}
+    )
+    pairs = [Pair("1", "p", "one", "two", source="set:1", frame_weights=(1.0, 0.0))]
+    with pytest.raises(ConfigError, match="set:1 has frame_weights, .* but this model makes no clips"):
+        bind_recipe(recipe, pairs)

@@ -18,6 +18,7 @@ from diffalign.data.readers.registry import READERS
 from diffalign.data.readers.rows.parse_row import GROUP, PROBABILITY, as_number
 from diffalign.data.readers.rows.parse_row import group_of as group_of
 from diffalign.data.readers.sources import Columns, open_tables
+from diffalign.data.records.frame_weights import FRAME_WEIGHTS
 from diffalign.data.records.pair import Pair
 
 USED = frozenset(
@@ -29,7 +30,7 @@ USED = frozenset(
     ]
     + [name for names in FURTHER.values() for name in names]
     + [*SYSTEM, *TOOLS]
-    + [*PROBABILITY, *READERS["captioned"].unless, "id", "tie", "rejected_prompt", "augmented_prompt"]
+    + [*PROBABILITY, *READERS["captioned"].unless, "id", "tie", "rejected_prompt", "augmented_prompt", FRAME_WEIGHTS]
 )
 """Columns that readers use: the pair holds their content."""
 

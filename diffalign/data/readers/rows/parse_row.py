@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from diffalign.data.readers.file_names import local_name, without_query
 from diffalign.data.readers.tables import Table
 from diffalign.data.records.conversation import Text
+from diffalign.data.records.frame_weights import FRAME_WEIGHTS, parse_frame_weights
 from diffalign.data.records.pair import (
     BAD_LABEL,
     BAD_ROW,
@@ -54,15 +56,24 @@ class Drop(Exception):
 def read_rows(table: Table, read: Callable[..., Pair], *context: Any) -> Iterator[Pair | Dropped]:
     """Yields ``read(row, *context)`` for each row, or the dropped row where it raises :class:`Drop`.
 
-    Rows that the table itself could not read are dropped without a call.
+    Rows that the table itself could not read are dropped without a call. A column ``frame_weights`` is read for every
+    format.
     """
     for row in table.rows():
         try:
             if row.problem:
                 raise Drop(BAD_ROW, row.problem)
-            yield read(row, *context)
+            yield _with_frame_weights(read(row, *context), row.values)
         except Drop as drop:
             yield drop.at(row.source)
+
+
+def _with_frame_weights(pair: Pair, values: Mapping[str, Any]) -> Pair:
+    try:
+        weights = parse_frame_weights(values.get(FRAME_WEIGHTS))
+    except DataError as error:
+        raise Drop(BAD_LABEL, str(error)) from error
+    return replace(pair, frame_weights=weights) if weights else pair
 
 
 def require_columns(columns: Iterable[str], required: Iterable[str], *, where: str, format: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffalign.data.records.conversation import plain_text
+from diffalign.data.records.frame_weights import are_equal, check_frame_weights, scaled_to_mean_one
 from diffalign.data.records.pair import Media, Pair
 from diffalign.policies.answer_roles import roles_of
 from diffalign.policies.diffusion.config import RegionConfig
@@ -35,7 +36,7 @@ def encode_candidates(
         device: Where the tensors go.
 
     Raises:
-        DataError: Pairs with other answers than the batch's first; a missing mask.
+        DataError: Pairs with other answers than the batch's first; a missing mask; weights of frames that do not fit.
     """
     roles = roles_of(pairs)
     candidates = [candidates_of(pair) for pair in pairs]
@@ -60,7 +61,26 @@ def encode_candidates(
     regions = None
     if masks is not None and masks.folder is not None:
         regions = read_masks(masks.folder, pairs, resolution, (mean.shape[-2], mean.shape[-1])).to(device)
-    return EncodedCandidates(keys, mean, std, conditioning, empty, by_candidate, regions)
+    weights = frame_weights(pairs, mean.shape[4] if mean.ndim == 7 else None, device)
+    return EncodedCandidates(keys, mean, std, conditioning, empty, by_candidate, regions, weights)
+
+
+def frame_weights(pairs: Sequence[Pair], frames: int | None, device: torch.device) -> Tensor | None:
+    """Returns the weights of a batch's frames, ``(B, F)`` of mean 1; None where all frames of all pairs count alike.
+
+    Args:
+        pairs: The batch.
+        frames: Frames of a clip; None for images.
+        device: Where the tensor goes.
+
+    Raises:
+        ConfigError: Images with weights.
+        DataError: A wrong number of weights, or weights that are none.
+    """
+    check_frame_weights(pairs, frames)
+    if frames is None or all(are_equal(pair.frame_weights) for pair in pairs):
+        return None
+    return torch.tensor([scaled_to_mean_one(pair.frame_weights or [1.0] * frames) for pair in pairs], device=device)
 
 
 def candidates_of(pair: Pair) -> tuple[Media, ...]:

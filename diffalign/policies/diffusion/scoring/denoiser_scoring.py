@@ -2,7 +2,8 @@
 
     x0 = ((mean + std n) - offset) factor                       a sample of the autoencoder's posterior, per candidate
     x_t = a_t x0 + s_t eps,   one t and one eps per pair        (or another way of `diffalign.latents`)
-    e = mean over all non-batch axes of (out - target)^2        float32
+    e = mean over all non-batch axes of (out - target)^2        float32; of a clip mean_f w_f e_f, where frames have
+                                                                weights
     logp = -e / 2
 
 The ``n`` candidates of each example (two of a pair, one of a single winner) are stacked on the batch axis, ``nB`` rows,
@@ -57,6 +58,7 @@ class EncodedCandidates:
         empty: The same for the empty prompt, each ``(1, ...)``; absent names do not depend on the prompt.
         by_candidate: The conditioning of each candidate where their prompts differ; empty: they share it.
         regions: ``(B, n, h, w)`` or None: the weight of each position of a candidate, in [0, 1].
+        frame_weights: ``(B, F)`` float32 of mean 1, the weights of a clip's frames; None: all count alike.
     """
 
     keys: tuple[str, ...]
@@ -66,6 +68,7 @@ class EncodedCandidates:
     empty: Mapping[str, Tensor]
     by_candidate: tuple[Mapping[str, Tensor], ...] = ()
     regions: Tensor | None = None
+    frame_weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class DenoiserInputs:
         target: ``(nB, C, ...)``, compared with the network's output.
         conditioning: Each ``(nB, ...)``.
         candidates: ``n``.
+        frame_weights: ``(nB, 1, F, 1, 1)``, a factor on the squared error of each frame; None: 1.
     """
 
     x_t: Tensor
@@ -87,6 +91,7 @@ class DenoiserInputs:
     target: Tensor
     conditioning: Mapping[str, Tensor]
     candidates: int
+    frame_weights: Tensor | None = None
 
     @property
     def latents(self) -> tuple[Tensor, Tensor]:
@@ -140,11 +145,15 @@ class Denoiser:
         count = encoded.mean.shape[1]
         device = encoded.mean.device
         conditioning = self.condition(encoded, draw)
+        weights = None
+        if encoded.frame_weights is not None:
+            weights = encoded.frame_weights.repeat(count, 1)[:, None, :, None, None]
         if levels is None:
             levels = timesteps(draw, self.schedule, self.low, self.high, self.listed)
         t = levels.to(device).repeat(count)
         if stored is not None:
-            return DenoiserInputs(stored[0], t, self.schedule.model_time(t), stored[1], conditioning, count)
+            time = self.schedule.model_time(t)
+            return DenoiserInputs(stored[0], t, time, stored[1], conditioning, count, weights)
         x0 = self.clean(encoded, draw)
 
         def noise(purpose: str, shared: bool) -> Tensor:
@@ -157,7 +166,7 @@ class Denoiser:
 
         latent = self.estimate(x0, t, self.schedule, noise=noise, predict=predict)
         time = self.schedule.model_time(latent.t)
-        return DenoiserInputs(latent.x_t, latent.t, time, latent.target, conditioning, count)
+        return DenoiserInputs(latent.x_t, latent.t, time, latent.target, conditioning, count, weights)
 
     def clean(self, encoded: EncodedCandidates, draw: Draw) -> Tensor:
         """Returns scaled samples ``(nB, C, ...)`` of the posteriors, mirrored where the draw decides so."""
@@ -189,7 +198,8 @@ class Denoiser:
 
     def logps(self, output: Tensor, inputs: DenoiserInputs) -> BatchLogps:
         """Returns the candidates' log-probabilities from the network's output ``(nB, C, ...)``."""
-        errors = mean_squared_error(output, inputs.target, reduction=self.reduction).chunk(inputs.candidates)
+        rows = mean_squared_error(output, inputs.target, reduction=self.reduction, weights=inputs.frame_weights)
+        errors = rows.chunk(inputs.candidates)
         info = {"level": inputs.t[: len(errors[0])].float() / self.schedule.levels}
         if self.estimate.needs_network:
             info["noise/rms"] = self.noise_rms(inputs)
@@ -213,7 +223,9 @@ class Denoiser:
         )
         return [drawn[(2 * k + 1) * len(drawn) // (2 * count)] for k in range(count)]
 
-    def part_errors(self, output: Tensor, target: Tensor, mirrored: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    def part_errors(
+        self, output: Tensor, target: Tensor, mirrored: Sequence[Tensor | None], weights: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Returns half the squared difference of two outputs ``(nB, C, ...)`` at each position, ``(B, N)`` for each
         candidate.
 
@@ -224,9 +236,12 @@ class Denoiser:
             target: The tensor that it is compared with.
             mirrored: The rows of each candidate that are scored mirrored, see :meth:`mirrored`. They are mirrored back,
                 so that a position is always the same one of the image as it is stored.
+            weights: A factor on each element's square, broadcastable to the output.
         """
         dtype = torch.promote_types(torch.promote_types(output.dtype, target.dtype), torch.float32)
         squares = (output.to(dtype) - target.to(dtype)).square()
+        if weights is not None:
+            squares = squares * weights
         maps = squares.sum(1) if self.reduction == "sum" else squares.mean(1) / math.prod(squares.shape[2:])
         halves = (0.5 * maps).chunk(len(mirrored))
         return tuple(mirror_rows(half, rows).flatten(1) for half, rows in zip(halves, mirrored, strict=True))

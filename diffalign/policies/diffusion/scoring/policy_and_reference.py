@@ -127,7 +127,7 @@ class PolicyAndReference:
             reference_output = self._family.call(network, *arguments)
         output = self._family.call(self._module(), *arguments)
         mirrored = self.denoiser.mirrored(encoded, self._visits.cycle(draw))
-        divergences = self.denoiser.part_errors(output, reference_output, mirrored)
+        divergences = self.denoiser.part_errors(output, reference_output, mirrored, inputs.frame_weights)
         masks = position_masks(encoded.regions, activations, output.shape[2:], mirrored)
         policy, reference = (self._part_logps(out, inputs, mirrored) for out in (output, reference_output))
         candidates = tuple(
@@ -216,7 +216,7 @@ class PolicyAndReference:
 
     def _part_logps(self, output: Tensor, inputs: DenoiserInputs, mirrored: Sequence[Tensor | None]) -> BatchLogps:
         logps = self.denoiser.logps(output, inputs)
-        errors = self.denoiser.part_errors(output, inputs.target, mirrored)
+        errors = self.denoiser.part_errors(output, inputs.target, mirrored, inputs.frame_weights)
         parts = (replace(c, parts=-half) for c, half in zip(logps.candidates, errors, strict=True))
         return replace(logps, candidates=tuple(parts))
 
