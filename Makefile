@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
 
-.PHONY: demo demo-text test test-long check format bench setup clean
+.PHONY: demo demo-text demo-video test test-long check format bench setup clean
 
 demo: setup
 	$(BIN)/diffalign demo
+
+demo-video: setup
+	$(BIN)/diffalign demo video
 
 demo-text: $(VENV)/.text
 	$(BIN)/python -m pipelines.positive_answers
@@ -31,6 +34,7 @@ format: $(VENV)/.dev
 
 bench: setup
 	$(BIN)/python -m benchmarks.image_step
+	$(BIN)/python -m benchmarks.video_step
 	$(BIN)/python -m benchmarks.methods
 	$(BIN)/python -m benchmarks.text_step
 

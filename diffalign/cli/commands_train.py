@@ -17,7 +17,11 @@ Overrides = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint in the output folder.")]
 
-DEMO = Path("runs/demo")
+DEMOS = {
+    "image": ("emoji/dpo.yaml", Path("runs/demo")),
+    "video": ("video/emoji_dpo.yaml", Path("runs/demo-video")),
+}
+"""Medium to the recipe in ``configs`` and the usual folder."""
 
 
 @app.command()
@@ -42,37 +46,42 @@ def train(
 
 @app.command()
 def demo(
+    medium: Annotated[str, typer.Argument(help=f"What the model draws: {' or '.join(DEMOS)}.")] = "image",
     output: Annotated[
         Path | None,
-        typer.Option(help=f"Folder for the adapter, the report and the samples; by default {DEMO}, {DEMO}-2, ..."),
+        typer.Option(
+            help="Folder for adapter, report and samples; by default runs/demo or runs/demo-video, then -2 ..."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the run and of the comparison.")] = 0,
     set_: Overrides = [],  # noqa: B006
     resume: Resume = False,
 ) -> None:
-    """Align the embedded model with its preference pairs and write a report, in about five minutes on two cores.
+    """Align an embedded model with its preference pairs and write a report: five to ten minutes on two cores.
 
     An earlier demo is kept: without --output each one has a folder of its own, and --resume continues the last.
     """
     from diffalign.training.align import align
     from diffalign.training.recipe.load import load_recipe
 
-    recipe = Path(__file__).parents[2] / "configs" / "emoji" / "dpo.yaml"
+    if medium not in DEMOS:
+        raise UserError(f"there are demos of {' and '.join(DEMOS)}, got '{medium}'. Type: diffalign demo")
+    recipe, usual = Path(__file__).parents[2] / "configs" / DEMOS[medium][0], DEMOS[medium][1]
     if not recipe.exists():
         raise UserError(
             f"the demo needs the repository's configs/ and assets/ folders, and {recipe} does not exist. "
             "Clone the repository and run `make demo` there."
         )
-    folder = output or demo_folder(resume)
+    folder = output or demo_folder(usual, resume)
     align(load_recipe(recipe, [f"output={folder}", f"train.seed={seed}", *set_]), resume=resume)
 
 
-def demo_folder(resume: bool) -> Path:
-    """Returns the first folder of its kind that is free; to resume, the last one that is not."""
-    number, folder = 1, DEMO
+def demo_folder(usual: Path, resume: bool) -> Path:
+    """Returns the first folder of a name that is free; to resume, the last one that is not."""
+    number, folder = 1, usual
     while os.path.lexists(folder) and not _is_empty(folder):
         last, number = folder, number + 1
-        folder = DEMO.with_name(f"{DEMO.name}-{number}")
+        folder = usual.with_name(f"{usual.name}-{number}")
     return last if resume and number > 1 else folder
 
 

@@ -5,13 +5,12 @@ import json
 import pytest
 import torch
 
-from diffalign.cli import commands_train
 from diffalign.cli.commands_train import demo, demo_folder
 from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow
 from diffalign.data.storage.tensor_cache import TensorCache, remove_caches
 from diffalign.data.transforms.curriculum import Curriculum
 from diffalign.data.transforms.curriculum_files import write_stages
-from diffalign.errors import ConfigError, RunError
+from diffalign.errors import ConfigError, RunError, UserError
 from diffalign.training.loop import train
 from diffalign.training.storage.checkpoint import Snapshot, write_checkpoint
 from diffalign.training.storage.checkpoint_folder import complete_checkpoints
@@ -35,15 +34,21 @@ def test_a_demo_never_removes_what_its_folder_holds(tmp_path, override):
     assert intact() and len(list(tmp_path.iterdir())) == 4
 
 
-def test_each_demo_has_a_folder_of_its_own_and_a_resume_finds_the_last(tmp_path, monkeypatch):
-    monkeypatch.setattr(commands_train, "DEMO", tmp_path / "demo")
-    assert demo_folder(resume=False) == demo_folder(resume=True) == tmp_path / "demo"
+def test_each_demo_has_a_folder_of_its_own_and_a_resume_finds_the_last(tmp_path):
+    usual = tmp_path / "demo"
+    assert demo_folder(usual, resume=False) == demo_folder(usual, resume=True) == usual
     mine(tmp_path, "demo/recipe.yaml")
-    assert demo_folder(resume=False) == tmp_path / "demo-2" and demo_folder(resume=True) == tmp_path / "demo"
+    assert demo_folder(usual, resume=False) == tmp_path / "demo-2" and demo_folder(usual, resume=True) == usual
     (tmp_path / "demo-2").mkdir()
-    assert demo_folder(resume=False) == tmp_path / "demo-2"
+    assert demo_folder(usual, resume=False) == tmp_path / "demo-2"
     mine(tmp_path, "demo-2/x")
-    assert demo_folder(resume=False) == tmp_path / "demo-3" and demo_folder(resume=True) == tmp_path / "demo-2"
+    assert demo_folder(usual, resume=False) == tmp_path / "demo-3"
+    assert demo_folder(usual, resume=True) == tmp_path / "demo-2"
+
+
+def test_an_unknown_demo_is_refused_with_those_that_there_are(tmp_path):
+    with pytest.raises(UserError, match="demos of image and video, got 'sound'"):
+        demo("sound", output=tmp_path, seed=0, set_=[], resume=False)
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "recipe.yaml", "checkpoints/step-00000005/x", "result/README.md"])
