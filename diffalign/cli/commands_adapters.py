@@ -55,7 +55,7 @@ def merge(
     ] = [],  # noqa: B006  (typer reads the default and nothing changes it)
     memory: Annotated[str, typer.Option(help="Pairs of all domains; the weights are chosen to fit them best.")] = "",
     model: Annotated[str, typer.Option(help="Base of the adapters, a folder or a Hub id; needed by --memory.")] = "",
-    kind: Annotated[str, typer.Option(help="Kind of the base, image or text; for --memory and --into.")] = "",
+    kind: Annotated[str, typer.Option(help="Kind of the base: image, video or text; for --memory, --into.")] = "",
     model_setting: ModelSettings = [],  # noqa: B006  (typer reads the default and nothing changes it)
     beta: Annotated[
         float | None, typer.Option(help="Beta of the loss for --memory; by default 2000 for images, 0.1 for texts.")

@@ -27,7 +27,8 @@ Seed = Annotated[int, typer.Option(help="Seed of random choices.")]
 # Models and samples
 ModelPath = Annotated[str, typer.Option("--model", help="A folder of diffusers or transformers, or a Hub id.")]
 Kind = Annotated[
-    str, typer.Option(help="Kind of the model, image or text; by default that of its folder, image for a Hub id.")
+    str,
+    typer.Option(help="Kind of the model: image, video or text; by default that of its folder, image for a Hub id."),
 ]
 ModelSettings = Annotated[
     list[str], typer.Option("--model-setting", metavar="KEY=VALUE", help="As in a recipe's model section. Repeatable.")

@@ -58,6 +58,7 @@ def merge_into_base(config: ModelConfig, adapter: Path, folder: Path) -> Path:
         raise ConfigError(f"{file} holds no tensors, so there is nothing to merge. Give the file of a LoRA.")
     for name, part in parts.items():
         _merge_part(getattr(pipeline, name), part, config.path)
+    pipeline.register_modules(**family.saved_parts(network))
     with quiet():
         return replace_folder(folder, pipeline.save_pretrained)
 

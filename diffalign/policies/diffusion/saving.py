@@ -11,8 +11,7 @@ from torch import nn
 from diffalign.files.atomic import replace_folder
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
-from diffalign.policies.diffusion.families.motion_adapter import motion_adapter_of
-from diffalign.policies.diffusion.video_config import VideoModelConfig, trains_motion
+from diffalign.policies.diffusion.video_config import VideoModelConfig
 from diffalign.sharing.adapter_file import save_adapter
 from diffalign.sharing.card import Card, CardStyle, write_card
 from diffalign.sharing.card_templates import image_style
@@ -30,8 +29,8 @@ def save_denoiser(
 ) -> Path:
     """Writes the adapter file, or for full fine-tuning a whole pipeline folder; returns its path.
 
-    The folder of a model whose motion modules were trained holds them twice, as diffusers writes such pipelines: in the
-    network, and in ``motion_adapter/``, which fits every other base.
+    The folder of a model with motion modules holds them twice, as diffusers writes such pipelines: in the network, and
+    in ``motion_adapter/``, which fits other bases.
 
     Args:
         config: The model's section of the recipe.
@@ -51,9 +50,7 @@ def save_denoiser(
         }
         return save_adapter(network, folder, {**facts, "base_fingerprint": fingerprint}, component)
     with frozen.kept_loaded() as pipeline:
-        parts = {component: network}
-        if trains_motion(config) and "motion_adapter" in frozen.family.omitted:
-            parts["motion_adapter"] = motion_adapter_of(network)
+        parts = frozen.family.saved_parts(network)
         pipeline.register_modules(**parts)
         try:
             return replace_folder(Path(folder), pipeline.save_pretrained)

@@ -11,6 +11,7 @@ from diffalign.training.loop import train
 from diffalign.training.setup import estimate_activations as module
 from tests.tiny import tiny_pairs, tiny_sd, tiny_sdxl
 from tests.tiny_text import text_pairs, tiny_llm
+from tests.tiny_video import tiny_animatediff, tiny_clip_pairs, tiny_modelscope
 from tests.training.tiny_runs import tiny_recipe
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
@@ -85,6 +86,19 @@ def test_it_is_what_a_step_of_the_run_keeps(model, pairs, tmp_path, capsys, monk
     monkeypatch.setattr(DenoiserPolicy, "logps", counted)
     train(tiny_recipe(model, tmp_path / "b"), pairs=pairs)
     assert said == pytest.approx(max(saved), rel=0.15)
+
+
+@pytest.mark.parametrize("make", [tiny_animatediff, tiny_modelscope])
+def test_clips_take_memory_by_their_frames_and_checkpoints_reach_the_layers_that_join_them(make, tmp_path, capsys):
+    model, pairs = make(tmp_path / "model"), tiny_clip_pairs(tmp_path / "clips", frames=8)
+
+    def said(name, frames, **settings):
+        settings = {"model": {"kind": "video", "clip": {"frames": frames}, **settings}}
+        return estimated(memory_line(tiny_recipe(model, tmp_path / name, **settings), pairs, capsys))[0]
+
+    four, eight = said("four", 4), said("eight", 8)
+    assert eight == pytest.approx(2 * four, rel=0.1)
+    assert said("twice", 8, gradient_checkpointing=True) < 0.4 * eight
 
 
 def test_sdxl_is_followed_with_its_second_encoder(pairs, tmp_path, capsys):

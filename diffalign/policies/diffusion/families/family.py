@@ -24,7 +24,7 @@ from diffalign.policies.diffusion.families.load_parts import (
     load_text_encoder,
     load_tokenizer,
 )
-from diffalign.policies.diffusion.families.motion_adapter import check_fits, load_with_motion
+from diffalign.policies.diffusion.families.motion_adapter import check_fits, load_with_motion, motion_adapter_of
 from diffalign.policies.diffusion.families.source import ModelSource
 from diffalign.quiet import quiet
 
@@ -217,6 +217,13 @@ class Family:
                 parts["scheduler"] = load_scheduler(source)
             omitted = {self.component: None, **self.omitted}
             return getattr(diffusers, self.pipeline).from_pretrained(folder, **parts, **omitted, **dtype_keyword(dtype))
+
+    def saved_parts(self, network: Any) -> dict[str, Any]:
+        """Returns the parts of a whole pipeline that come from its denoiser: with motion modules also an adapter of
+        these, without which diffusers does not open every such pipeline.
+        """
+        adapter = {"motion_adapter": motion_adapter_of(network)} if "motion_adapter" in self.omitted else {}
+        return {self.component: network, **adapter}
 
     def load_network(self, source: ModelSource, dtype: torch.dtype) -> Any:
         """Loads the denoiser. Raises ConfigError where it is missing or incomplete."""

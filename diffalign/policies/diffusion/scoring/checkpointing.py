@@ -8,8 +8,8 @@ as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Collection
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -20,17 +20,25 @@ from torch.utils.checkpoint import checkpoint
 def checkpoint_layers(network: nn.Module, classes: Collection[str]) -> None:
     """Makes every layer of one of these classes compute its activations again in the backward pass.
 
-    Outputs and gradients stay the same to the bit. Nothing changes in a pass without gradient.
+    Outputs and gradients stay the same to the bit. Nothing changes in a pass without gradient. The layers get a class
+    of their own, so that copies of the network do what it does.
     """
     for name, layer in network.named_modules():
         if type(layer).__name__ in classes and not _is_covered(network, name):
-            layer.forward = partial(_twice, layer.forward)  # type: ignore[method-assign]
+            layer.__class__ = _twice(type(layer))
 
 
-def _twice(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    if not torch.is_grad_enabled():
-        return forward(*args, **kwargs)
-    return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)  # nothing draws
+@cache
+def _twice(kind: type[nn.Module]) -> type[nn.Module]:
+    """Returns the class, under its own name, whose forward pass is computed again."""
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        compute = partial(kind.forward, self)
+        if not torch.is_grad_enabled():
+            return compute(*args, **kwargs)
+        return checkpoint(compute, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)  # nothing draws
+
+    return type(kind.__name__, (kind,), {"forward": forward, "__doc__": kind.__doc__})
 
 
 def _is_covered(network: nn.Module, name: str) -> bool:
