@@ -25,7 +25,8 @@ def checkpoint_layers(network: nn.Module, classes: Collection[str]) -> None:
     """
     for name, layer in network.named_modules():
         if type(layer).__name__ in classes and not _is_covered(network, name):
-            layer.__class__ = _twice(type(layer))
+            kind: Any = type(layer)
+            layer.__class__ = _twice(kind)
 
 
 @cache
