@@ -17,6 +17,7 @@ from diffalign.cli.data import (  # noqa: F401
     measure,
     prompts,
     rarity,
+    segments,
 )
 
 __all__ = ["app", "main"]

@@ -250,3 +250,17 @@ def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
     exec(block, {})  # noqa: S102
     noisy = rows(tmp_path / "noisy" / "pairs.jsonl")
     assert sum(row["flipped"] for row in noisy) == round(0.2 * len(noisy)) > 100
+
+
+def test_segments_writes_a_pair_for_each_labelled_part_of_the_clips(tmp_path):
+    for name, fill in (("a", 1), ("b", 2)):
+        (tmp_path / f"{name}.png").write_bytes(fixtures.image(fill))
+    names = {"chosen_file_name": "a.png", "rejected_file_name": "b.png", "prompt": "a fox"}
+    labels = {"x": [1, -1, 0, 0], "y": [0, 0], "z": None}
+    source = fixtures.jsonl(tmp_path / "metadata.jsonl", [{**names, "id": i, "segments": v} for i, v in labels.items()])
+    out = tmp_path / "out" / "pairs.jsonl"
+    output = call("data", "segments", source, "--output", out, "--frames", 4)
+    assert "segments: 3 rows in, 2 out" in output and "dropped 2: 1 tie, 1 no label" in output
+    first, second = read_pairs(out).pairs
+    assert (first.id, first.frame_weights, first.scores["pair"]["weight"]) == ("x-s0", (1.0, 0.0, 0.0, 0.0), 0.5)
+    assert (second.id, second.chosen.name, second.rejected.name) == ("x-s1", "b.png", "a.png")

@@ -44,6 +44,8 @@ def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
             result[key] = {**preset, **given}
             if "latents" in preset and "latents" in given:  # the model's: a choice within a section
                 result[key]["latents"] = merged(preset["latents"], given["latents"])
+            if isinstance(preset.get("clip"), Mapping) and isinstance(given.get("clip"), Mapping):
+                result[key]["clip"] = {**preset["clip"], **given["clip"]}
         else:
             result[key] = given
     return result

@@ -16,11 +16,11 @@ from diffalign.training.recipe.bind import bind_loss
 from diffalign.training.recipe.load import make_recipe
 from diffalign.training.recipe.model_kinds import open_model
 from tests.tiny_text import text_pairs, tiny_llm
+from tests.tiny_video import FRAMES, tiny_clip_pairs, tiny_motion
 from tests.training.tiny_runs import losses, run, state, tiny_recipe
 
 
-@pytest.fixture(scope="module")
-def scored(pairs):
+def with_scores(pairs):
     """Pairs with scores whose gaps differ, one of them against the vote."""
     gaps = (0.3, -0.2, 0.1, 0.4)
     rows = [
@@ -31,8 +31,28 @@ def scored(pairs):
 
 
 @pytest.fixture(scope="module")
-def trained(model, scored, tmp_path_factory):
+def scored(pairs):
+    return with_scores(pairs)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Settings of a video model, and pairs of clips."""
+    motion = tiny_motion(tmp_path_factory.mktemp("motion"))
+    settings = {"kind": "video", "motion": str(motion), "clip": {"frames": FRAMES}}
+    return settings, with_scores(tiny_clip_pairs(tmp_path_factory.mktemp("clips")))
+
+
+@pytest.fixture(scope="module", params=["images", "clips"])
+def medium(request, scored):
+    """Settings of the model, and pairs: latents of four axes, and of five."""
+    return ({}, scored) if request.param == "images" else request.getfixturevalue("clips")
+
+
+@pytest.fixture(scope="module")
+def trained(model, medium, tmp_path_factory):
     """``trained(method, **changes)``: losses and weights after two steps; each combination is trained once."""
+    settings, scored = medium
     folder, known = tmp_path_factory.mktemp("runs"), {}
 
     def go(method, **changes):
@@ -41,7 +61,8 @@ def trained(model, scored, tmp_path_factory):
             output = folder / str(len(known))
             loss = {"name": "logistic", "beta": 500.0}
             train = {"optimizer": "sgd", "weight_decay": 0.0}
-            result = run(model, output, scored, **{"method": method, "loss": loss, "train": train, **changes})
+            usual = {"method": method, "model": settings, "loss": loss, "train": train}
+            result = run(model, output, scored, **{**usual, **changes})
             known[key] = losses(output), state(result), result.policy.forward_counts
         return known[key]
 
@@ -93,11 +114,20 @@ def test_a_window_of_one_step_equals_inversion_at_each_step(trained):
     differ(trained("ddim_inpo", latents={**INVERSION, "refresh": 2}), trained("ddim_inpo", latents=INVERSION))
 
 
-def test_self_play_from_the_initial_model_is_diffusion_dpo_on_its_samples(model, pairs, tmp_path, monkeypatch):
+def test_a_gate_of_one_on_fixed_samples_is_diffusion_dpo(trained):
+    train = {"optimizer": "sgd", "weight_decay": 0.0, "steps": 1}  # at the first step all chosen logratios are ties
+    plain = trained("diffusion_dpo", train=train)
+    same(trained("seppo", pairs="dataset", labels={"name": "seppo_gate", "tie": 1}, train=train), plain)
+    differ(trained("seppo", pairs="dataset", labels={"name": "seppo_gate", "tie": 0}, train=train), plain)
+
+
+def test_self_play_from_the_initial_model_is_diffusion_dpo_on_its_samples(model, medium, tmp_path, monkeypatch):
+    video, pairs = medium
     rounds, begin_round = [], CheckpointPairs.begin_round
     monkeypatch.setattr(CheckpointPairs, "begin_round", lambda *args: rounds.append(begin_round(*args)) or rounds[-1])
     source = {"name": "checkpoint", "every": 2, "select": "initial", "seeds": "checkpoint", "steps": 2}
-    settings = {"loss": {"name": "logistic", "beta": 500.0}, "train": {"steps": 4, "optimizer": "sgd"}}
+    train = {"steps": 4, "optimizer": "sgd"}
+    settings = {"model": video, "loss": {"name": "logistic", "beta": 500.0}, "train": train}
     online = run(model, tmp_path / "online", pairs, method="seppo", pairs=source, labels="hard", **settings)
     assert len(rounds) == 2 and rounds[0] == rounds[1]
     offline = run(model, tmp_path / "offline", rounds[0], method="diffusion_dpo", **settings)
@@ -125,8 +155,11 @@ LAW = {
 TEXTS = sorted(name for name, method in METHODS.items() if method.defaults.get("model", {}).get("kind") == "text")
 
 
-def test_every_method_is_one_for_images_or_for_texts():
-    assert set(LAW) | set(TEXTS) == set(METHODS) and not set(LAW) & set(TEXTS)
+VIDEO = {"video_dpo": {"model": {"clip": {"rule": "rate", "frames": FRAMES}}}}
+
+
+def test_every_method_is_one_for_images_for_clips_or_for_texts():
+    assert sorted([*LAW, *VIDEO, *TEXTS]) == sorted(METHODS)
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +196,14 @@ def test_every_preset_for_images_starts_at_its_known_loss_and_moves_only_the_pol
     changes = {**LAW[method], "train": {"learning_rate": 1e-3}}
     recipe = tiny_recipe(model, tmp_path / "run", method=method, **changes)
     held(recipe, load_policy(recipe.model, "cpu"), scored, method)
+
+
+@pytest.mark.parametrize("method", VIDEO)
+def test_every_preset_for_clips_starts_at_its_known_loss_and_moves_only_the_policy(model, clips, tmp_path, method):
+    settings, pairs = clips
+    changes = {"model": {**settings, **VIDEO[method]["model"]}, "train": {"learning_rate": 1e-3}}
+    recipe = tiny_recipe(model, tmp_path / "run", method=method, **changes)
+    held(recipe, load_policy(recipe.model, "cpu"), pairs, method)
 
 
 def held(recipe, policy, pairs, method):
