@@ -59,6 +59,17 @@ def test_presets_have_the_numbers_of_their_launchers(name, steps, pairs, rate, b
     assert recipe.loss.hyper["beta"] == beta
 
 
+def test_video_dpo_has_the_numbers_of_its_configuration_and_a_recipe_replaces_single_ones():
+    values = {"method": "video_dpo", "model": {"path": "m"}, "data": {"train": "d"}, "output": "o"}
+    recipe = make_recipe(values)
+    rate = learning_rate(recipe.train, 0)
+    assert (recipe.train.batch_size, rate, recipe.loss.hyper["beta"]) == (8, pytest.approx(6e-6), 5000)
+    rule = recipe.model.clip.frame_rule
+    assert (recipe.model.flip, rule.kind, rule.frames, rule.stride) == ("none", "stride", 16, 4)
+    rule = make_recipe({**values, "model": {"path": "m", "clip": {"frames": 8}}}).model.clip.frame_rule
+    assert (rule.kind, rule.frames, rule.stride) == ("stride", 8, 4)
+
+
 @pytest.mark.parametrize(
     ("name", "steps", "warm_up", "pairs"),
     [

@@ -199,11 +199,14 @@ def test_every_preset_for_images_starts_at_its_known_loss_and_moves_only_the_pol
 
 
 @pytest.mark.parametrize("method", VIDEO)
-def test_every_preset_for_clips_starts_at_its_known_loss_and_moves_only_the_policy(model, clips, tmp_path, method):
+def test_every_preset_for_clips_starts_at_its_known_loss_and_moves_only_the_policy(
+    model, clips, tmp_path, method, capsys
+):
     settings, pairs = clips
     changes = {"model": {**settings, **VIDEO[method]["model"]}, "train": {"learning_rate": 1e-3}}
     recipe = tiny_recipe(model, tmp_path / "run", method=method, **changes)
     held(recipe, load_policy(recipe.model, "cpu"), pairs, method)
+    assert f"6.51 = 5000 / {4 * FRAMES * 8 * 8} numbers of a latent" in capsys.readouterr().err  # beta / D
 
 
 def held(recipe, policy, pairs, method):
