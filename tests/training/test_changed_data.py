@@ -86,7 +86,10 @@ def test_the_header_says_that_the_data_changed(tmp_path, capsys):
         (lambda rows: rows[:9], "there were 12 rows, and there are 9 now"),
         (lambda rows: rows[::-1], "in another order"),
         (lambda rows: [replace(rows[0], chosen="c p7"), *rows[1:]], "prompts, candidates or ids"),
-        (lambda rows: [replace(rows[0], probability=0.7), *rows[1:]], "scores, probabilities or groups"),
+        (
+            lambda rows: [replace(rows[0], probability=0.7), *rows[1:]],
+            "scores, probabilities, groups or weights of frames",
+        ),
     ],
 )
 def test_every_change_of_the_data_is_refused(tmp_path, edit, said):
