@@ -81,8 +81,8 @@ def check_overlap(
 
 
 def _comparison_key(pair: Pair, digests: Sequence[str]) -> str:
-    """Returns the content of a comparison, prompt and candidates, independent of which one won."""
-    return " ".join([media_digest(pair.prompt), *sorted(digests)])
+    """Returns the content of a comparison, prompt, candidates and weights of frames, independent of which one won."""
+    return " ".join([media_digest(pair.prompt), *sorted(digests), *map(str, pair.frame_weights)])
 
 
 def _group_by_comparison(pairs: Sequence[Pair], facts: FactTable, keys: set[int]) -> dict[int, list[tuple[str, str]]]:

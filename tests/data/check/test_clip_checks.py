@@ -97,3 +97,15 @@ def test_a_folder_of_pairs_may_name_clips(tmp_path):
     row = '{"chosen_file_name": "chosen-0.webp", "rejected_file_name": "rejected-0.webp", "prompt": "p"}\n'
     (tmp_path / "metadata.jsonl").write_text(row)
     assert read_pairs(tmp_path).pairs[0].chosen == data.pairs[0].chosen
+
+
+def test_votes_on_different_frames_do_not_contradict_each_other(tmp_path):
+    one, two = (write_clip(tmp_path / f"{n}.webp", _clip(n)) for n in range(2))
+
+    def found(*weights):
+        sides = ((one, two), (two, one))
+        pairs = [Pair(f"p{n}", "a fox", *sides[n], frame_weights=weights[n]) for n in range(2)]
+        return "pairs with contradicting votes" in _found(check_pairs(PairSet(pairs)))
+
+    assert not found((1.0, 0.0), (0.0, 1.0))
+    assert found((1.0, 0.0), (1.0, 0.0)) and found((), ())
