@@ -64,9 +64,9 @@ class Art:
     sprites: dict[tuple[str, str, int], np.ndarray]
 
     @classmethod
-    def load(cls, names: list[str], packages: Path, cache: Path | None = None) -> "Art":
+    def load(cls, names: list[str], packages: Path, cache: Path | None = None, sizes: tuple[int, ...] = SIZES) -> "Art":
         """Rasterises `names` in every style and size, and writes the result to the file `cache` for the next run."""
-        keys = {f"{style}/{name}/{size}" for style in PACKAGES for name in names for size in SIZES}
+        keys = {f"{style}/{name}/{size}" for style in PACKAGES for name in names for size in sizes}
         if cache is not None and cache.exists():
             with np.load(cache) as stored:
                 if keys <= set(stored.files):
@@ -75,7 +75,7 @@ class Art:
         for style in PACKAGES:
             icons = read_icons(archive(style, packages))
             for name in names:
-                for size in SIZES:
+                for size in sizes:
                     sprites[f"{style}/{name}/{size}"] = rasterise(icons, name, size)
         if cache is not None:
             cache.parent.mkdir(parents=True, exist_ok=True)
