@@ -6,8 +6,8 @@
 
 *Exact* pairs are rendered: both clips show the same art, ground, size and place; the chosen one moves as the prompt
 says, the rejected one otherwise, half of them the opposite way. *Drawn* pairs are the model's own clips, some for each
-prompt, of which the best and the worst by the judge `centroid` are kept if the best shows the motion, the worst does
-not, and their scores lie apart. Both have training combinations only; `prompts` writes held-out ones.
+prompt: the best that show the motion by the judge `centroid` against the worst that do not, if their scores lie apart.
+Both have training combinations only; `prompts` writes held-out ones.
 """
 
 import argparse
@@ -47,8 +47,8 @@ Clips of 8 frames of 64 x 64 pixels at 8 frames per second, as lossless WebP, fo
 
 - `exact`: rendered. Both clips of a pair show the same art on the same ground, of the same size at the same place; the
   chosen one moves as the prompt says, the rejected one shows `rejected_motion`.
-- `drawn`: the base model's own clips (15 steps, guidance 1), several for each prompt: the best that shows the stated
-  motion and the worst that does not, by the judge in `pipelines/embedded_motion/centroid.py`, whose numbers are
+- `drawn`: the base model's own clips (15 steps, guidance 1), several for each prompt: the best that show the stated
+  motion against the worst that do not, by the judge in `pipelines/embedded_motion/centroid.py`, whose numbers are
   `chosen_score` and `rejected_score`. `seed_chosen` and `seed_rejected` are the seeds of their noise.
 
 All subjects are seen with motions of the training combinations only. There are no human labels.
@@ -76,13 +76,17 @@ def exact_pairs(count: int, art, seed: int = SEEDS["exact"]) -> Iterable[tuple[d
         yield {"prompt": shot.prompt, "rejected_motion": other}, chosen, rejected
 
 
-def choose(motion: str, drawn: np.ndarray, gap: float = GAP) -> tuple[int, int, list[float]] | None:
-    """Returns the best and the worst of some clips ``(n, F, 64, 64, 3)`` and all scores; None if they make no pair."""
+def choose(motion: str, drawn: np.ndarray, gap: float = GAP) -> list[tuple[int, int, float, float]]:
+    """Returns pairs of clips ``(n, F, 64, 64, 3)`` of one prompt: the k-th best right one with the k-th worst wrong
+    one, and their scores, as far as these lie apart by `gap`.
+    """
     seen = [centroid.look(frames) for frames in drawn]
     scores = [centroid.score(motion, one) for one in seen]
-    best, worst = int(np.argmax(scores)), int(np.argmin(scores))
-    right = seen[best].motion == motion and seen[worst].motion != motion
-    return (best, worst, scores) if right and scores[best] - scores[worst] >= gap else None
+    order = [int(i) for i in np.argsort(scores, kind="stable")]
+    right = [i for i in reversed(order) if seen[i].motion == motion]
+    wrong = [i for i in order if seen[i].motion != motion]
+    pairs = [(a, b, scores[a], scores[b]) for a, b in zip(right, wrong, strict=False)]
+    return [pair for pair in pairs if pair[2] - pair[3] >= gap]
 
 
 def draw_clips(work: Path, pipe, shots: list[Shot], start: int, samples: int) -> np.ndarray:
@@ -106,14 +110,11 @@ def drawn_pairs(args: argparse.Namespace) -> Iterable[tuple[dict, np.ndarray, np
     for start in range(0, len(shots), 4):
         drawn = draw_clips(folder, pipe, shots, start, args.samples)
         for i, (shot, clips) in enumerate(zip(shots[start:], drawn, strict=False)):
-            if (found := choose(shot.motion, clips)) is None:
-                continue
-            best, worst, scores = found
-            row: dict = {"prompt": shot.prompt}
-            for role, k in (("chosen", best), ("rejected", worst)):
-                row[f"{role}_score"] = round(scores[k], 4)
-                row[f"seed_{role}"] = FIRST_SEED + args.samples * (start + i) + k
-            yield row, clips[best], clips[worst]
+            for best, worst, high, low in choose(shot.motion, clips):
+                row: dict = {"prompt": shot.prompt, "chosen_score": round(high, 4), "rejected_score": round(low, 4)}
+                for role, k in (("chosen", best), ("rejected", worst)):
+                    row[f"seed_{role}"] = FIRST_SEED + args.samples * (start + i) + k
+                yield row, clips[best], clips[worst]
 
 
 def write_pairs(folder: Path, pairs: Iterable[tuple[dict, np.ndarray, np.ndarray]]) -> int:
@@ -139,7 +140,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/motion"))
     parser.add_argument("--packages", type=Path)
     parser.add_argument("--pairs", type=int, default=300, help="exact pairs")
-    parser.add_argument("--prompts", type=int, default=72, help="prompts of the drawn pairs")
+    parser.add_argument("--prompts", type=int, default=120, help="prompts of the drawn pairs")
     parser.add_argument("--samples", type=int, default=6, help="clips for each of these prompts")
     args = parser.parse_args()
     if args.what == "prompts":

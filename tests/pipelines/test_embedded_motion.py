@@ -143,13 +143,14 @@ def test_exact_pairs_show_the_stated_motion_and_another_one():
             assert centroid.look(rejected).motion == row["rejected_motion"]
 
 
-def test_drawn_pairs_take_the_best_right_clip_and_the_worst_wrong_one_if_they_lie_apart():
+def test_drawn_pairs_take_the_best_right_clips_against_the_worst_wrong_ones_if_they_lie_apart():
     left, right, still = (clip_of(motion, 1) for motion in ("leftwards", "rightwards", "still"))
-    best, worst, scores = motion_pairs.choose("leftwards", np.stack([still, left, right, left]))
-    assert (best, worst) == (1, 2) and scores[1] > scores[0] > scores[2]
-    assert motion_pairs.choose("leftwards", np.stack([still, right])) is None  # none is right
-    assert motion_pairs.choose("leftwards", np.stack([left, left])) is None  # none is wrong
-    assert motion_pairs.choose("leftwards", np.stack([left, right]), gap=9) is None
+    pairs = motion_pairs.choose("leftwards", np.stack([still, left, right, left]))
+    assert [pair[:2] for pair in pairs] == [(3, 2), (1, 0)]
+    assert all(high - low >= motion_pairs.GAP for *_, high, low in pairs)
+    assert motion_pairs.choose("leftwards", np.stack([still, right])) == []  # none is right
+    assert motion_pairs.choose("leftwards", np.stack([left, left])) == []  # none is wrong
+    assert motion_pairs.choose("leftwards", np.stack([left, right]), gap=9) == []
 
 
 def test_prompts_come_with_every_motion_equally_often():

@@ -11,9 +11,11 @@ from diffalign.data.media.clips.open_clip import open_clip
 from diffalign.data.media.clips.write_clip import write_clip
 from diffalign.errors import DataError, UserError
 from diffalign.plugins import load_plugins
+from diffalign.policies.diffusion.load import VideoModelConfig, load_policy
 from diffalign.scorers import load_scorer
+from pipelines.embedded import word_tokenizer
 from pipelines.embedded_motion import centroid, clips, motion_net, motions
-from tests.pipelines.test_embedded import ASSETS
+from tests.pipelines.test_embedded import ASSETS, some_scenes
 from tests.pipelines.test_embedded_motion import clip_of
 
 needs_motion = pytest.mark.skipif(
@@ -107,19 +109,6 @@ def test_the_held_out_network_names_the_motion_of_clips_through_the_autoencoder(
 
 
 @needs_motion
-def test_drawn_pairs_hold_a_right_clip_and_a_wrong_one():
-    folder = ASSETS / "motion_pairs" / "drawn"
-    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
-    assert len(rows) >= 20
-    for row in rows:
-        motion = motions.parse(row["prompt"]).motion
-        chosen, rejected = (centroid.look(open_clip(folder / row[f"{role}_file_name"]).frames)
-                            for role in ("chosen", "rejected"))  # fmt: skip
-        assert chosen.motion == motion != rejected.motion
-        assert row["chosen_score"] - row["rejected_score"] >= 0.5
-
-
-@needs_motion
 def test_the_embedded_video_model_loads_by_path_and_motion_and_draws_clips():
     from pipelines.embedded_motion import sampling
 
@@ -127,6 +116,35 @@ def test_the_embedded_video_model_loads_by_path_and_motion_and_draws_clips():
     drawn = sampling.sample(pipe, [PROMPT + "growing"], [1], guidance=1.0, steps=2)
     assert drawn.shape == (1, motions.FRAMES, 64, 64, 3)
     assert drawn.std() > 5
+
+
+@needs_motion
+def test_the_shipped_words_leave_the_image_models_text_encoder_and_tokenizer_as_they_are():
+    from safetensors.torch import load_file
+
+    image, video = (load_file(ASSETS / folder / "text_encoder" / "model.safetensors") for folder in ("model", "motion"))
+    assert image.keys() == video.keys()
+    for name, before in image.items():
+        assert torch.equal(before, video[name][: len(before)])
+    tokenizers = [word_tokenizer.load(ASSETS / folder / "tokenizer") for folder in ("model", "motion")]
+    for scene in some_scenes(100):
+        assert tokenizers[0](scene.prompt).input_ids == tokenizers[1](scene.prompt).input_ids
+
+
+@needs_motion
+def test_a_recipes_model_section_loads_it_with_its_own_words_and_noise_levels():
+    policy = load_policy(
+        VideoModelConfig(
+            path=str(ASSETS / "model"),
+            motion=str(ASSETS / "motion"),
+            clip={"frames": motions.FRAMES, "fps": motions.FPS},
+            adapter={"rank": 2, "targets": "motion"},
+        ),
+        "cpu",
+    )
+    assert policy.medium == "video"
+    (clip,) = policy.sample([PROMPT + "growing"], seeds=[1], steps=2, guidance=1.0)
+    assert clip.frames.shape == (motions.FRAMES, 64, 64, 3)
 
 
 @needs_motion
