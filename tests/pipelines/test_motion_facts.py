@@ -109,6 +109,19 @@ def test_the_held_out_network_names_the_motion_of_clips_through_the_autoencoder(
 
 
 @needs_motion
+def test_drawn_pairs_hold_a_right_clip_and_a_wrong_one():
+    folder = ASSETS / "motion_pairs" / "drawn"
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    assert len(rows) >= 20
+    for row in rows:
+        motion = motions.parse(row["prompt"]).motion
+        chosen, rejected = (centroid.look(open_clip(folder / row[f"{role}_file_name"]).frames)
+                            for role in ("chosen", "rejected"))  # fmt: skip
+        assert chosen.motion == motion != rejected.motion
+        assert row["chosen_score"] - row["rejected_score"] >= 0.5
+
+
+@needs_motion
 def test_the_embedded_video_model_loads_by_path_and_motion_and_draws_clips():
     from pipelines.embedded_motion import sampling
 
