@@ -19,12 +19,13 @@ def find_problem(media: Media, rule: FrameRule | None = None) -> str:
 
     Args:
         media: The candidate.
-        rule: Which frames of a clip are taken: one that is too short for it has a problem; None for all.
+        rule: Which frames of a clip are taken; a clip that is too short for it has a problem, and so has an image. None
+            where no clips are needed.
     """
     if isinstance(media, (str, Conversation, CachedCandidate, KeptLatent)):
         return ""
     try:
-        if medium_of(media) == "video":
+        if rule is not None or medium_of(media) == "video":
             open_clip(media, rule, side=SIDE)
         else:
             open_image(media)

@@ -175,11 +175,13 @@ def check_data_medium(pairs: Sequence[Pair], medium: str, name: str) -> None:
         name: Where the pairs come from, for the message.
     """
     for number, pair in enumerate(islice(pairs, LOOKED_AT)):
-        looked_at = "text" if isinstance(pair.chosen, (str, Conversation)) else ""
-        found = looked_at or (medium_of(pair.chosen) if number < OPENED else "")
-        if not found and medium == "text":
-            found = "image or video"  # which of them no longer matters
-        if found and found != medium:
+        for answer in pair.answers.values():
+            looked_at = "text" if isinstance(answer.candidate, (str, Conversation)) else ""
+            found = looked_at or (medium_of(answer.candidate) if number < OPENED else "")
+            if not found and medium == "text":
+                found = "image or video"  # which of them no longer matters
+            if not found or found == medium:
+                continue
             plural = found.replace(" ", "s ") + "s"
             raise ConfigError(
                 f"{pair.source or name}: the candidates are {plural}, but this model makes {medium}s. Give a model of "

@@ -55,6 +55,15 @@ def test_clips_that_are_too_short_for_the_rule_are_left_out_and_counted(tmp_path
     assert len(read_pairs(path, bad_images="drop", frames=FrameRule(frames=8, short="hold"))) == 2
 
 
+def test_a_picture_is_left_out_where_clips_are_needed_and_kept_elsewhere(tmp_path):
+    film = encode_clip(noise(8))
+    rows = [{"prompt": "p", "chosen": film, "rejected": other} for other in (encode_clip(noise(8, seed=1)), image())]
+    path = parquet(tmp_path / "a.parquet", rows)
+    data = read_pairs(path, bad_images="drop", frames=FrameRule(frames=8))
+    assert len(data) == 1 and "one picture; a clip has at least two frames" in data.dropped[0].detail
+    assert len(read_pairs(path, bad_images="drop")) == 2
+
+
 def test_another_word_for_it_is_refused(tmp_path):
     with pytest.raises(DataError, match="bad_images is error or drop"):
         read_pairs(parquet(tmp_path / "a.parquet", [vote(0)]), bad_images="skip")

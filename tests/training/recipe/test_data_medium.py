@@ -34,6 +34,12 @@ def test_data_of_the_models_medium_pass_and_others_are_named(candidates, medium)
                 check_data_medium(pairs, medium, "set")
 
 
+def test_a_rejected_candidate_of_another_medium_is_named_too(candidates):
+    pairs = [Pair("1", "p", candidates["video"][0], candidates["image"][0], source="set:1")]
+    with pytest.raises(ConfigError, match="set:1: the candidates are images, but this model makes videos"):
+        check_data_medium(pairs, "video", "set")
+
+
 @pytest.mark.parametrize("model", [{"kind": "text"}, {"kind": "image"}])
 def test_weights_of_frames_are_refused_where_the_model_makes_no_clips(tmp_path, model):
     values = {"model": {"path": "nowhere", **model}, "data": {"train": "in memory"}, "output": str(tmp_path / "run")}

@@ -155,7 +155,7 @@ def advice_on_bad_media() -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(
-            f"{error} To leave out rows with such images, type: --set data.options.bad_images=drop (of held-out pairs: "
+            f"{error} To leave out rows with such files, type: --set data.options.bad_images=drop (of held-out pairs: "
             "data.eval_options.bad_images)"
         ) from error
 
