@@ -264,3 +264,13 @@ def test_segments_writes_a_pair_for_each_labelled_part_of_the_clips(tmp_path):
     first, second = read_pairs(out).pairs
     assert (first.id, first.frame_weights, first.scores["pair"]["weight"]) == ("x-s0", (1.0, 0.0, 0.0, 0.0), 0.5)
     assert (second.id, second.chosen.name, second.rejected.name) == ("x-s1", "b.png", "a.png")
+
+
+def test_segments_of_which_none_can_be_read_say_why(tmp_path):
+    for name, fill in (("a", 1), ("b", 2)):
+        (tmp_path / f"{name}.png").write_bytes(fixtures.image(fill))
+    row = {"chosen_file_name": "a.png", "rejected_file_name": "b.png", "prompt": "a fox", "segments": [1, 2]}
+    source, out = fixtures.jsonl(tmp_path / "metadata.jsonl", [row]), tmp_path / "out" / "pairs.jsonl"
+    with pytest.raises(DataError, match=r"no row is left to write: 1 bad label.*metadata.jsonl:1.*got \[1, 2\]"):
+        call("data", "segments", source, "--output", out)
+    assert not out.exists()

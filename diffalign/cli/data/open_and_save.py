@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from diffalign.cli.options import parse_format_options
-from diffalign.errors import UserError
+from diffalign.errors import DataError, UserError
 
 if TYPE_CHECKING:
-    from diffalign.data.readers.formats.pairs_with_extra_columns import RowsWithColumns
+    from diffalign.data.readers.formats.pairs_with_extra_columns import PairRow, RowsWithColumns
     from diffalign.data.records.pair import PairSet
     from diffalign.data.transforms import TransformResult
 
@@ -61,13 +61,34 @@ def refuse_output_in_source(source: str, output: Path) -> None:
 
 
 def save_result(command: str, pair_set: PairSet, result: TransformResult, path: Path) -> None:
-    """Writes the rows of the result and prints the numbers of rows read, written and dropped."""
+    """Writes the rows of the result and prints the numbers of rows read, written and dropped.
+
+    Raises:
+        DataError: There is no row to write; why the first was dropped is named.
+    """
     from diffalign.data.transforms.result import count_reasons
     from diffalign.data.writing.jsonl import write_pairs
 
-    count = write_pairs(path, result.rows)
+    count = write_pairs(path, _rows_or_reason(result))
     dropped = [*pair_set.dropped, *result.dropped]
     reasons = f"; dropped {len(dropped):,}: {count_reasons(dropped)}" if dropped else ""
     typer.echo(f"{command}: {len(pair_set) + len(pair_set.dropped):,} rows in, {count:,} out to {path}{reasons}")
     for note in result.notes:
         typer.echo(f"  {note}")
+
+
+def _rows_or_reason(result: TransformResult) -> Iterator[PairRow]:
+    """Yields the rows. Raises DataError where all of them were dropped."""
+    from diffalign.data.transforms.result import count_reasons
+
+    written = False
+    for row in result.rows:
+        written = True
+        yield row
+    if result.dropped and not written:
+        first = result.dropped[0]
+        detail = f" ({first.detail})" if first.detail else ""
+        raise DataError(
+            f"no row is left to write: {count_reasons(result.dropped)}. The first is {first.source}: "
+            f"{first.reason}{detail}."
+        )
