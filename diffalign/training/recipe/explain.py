@@ -55,9 +55,9 @@ def _line(detail: Mapping[str, Any], values: Mapping[str, Any]) -> str:
 
 def _unknown(loc: Sequence[Any], given: Any, values: Mapping[str, Any]) -> str:
     names = _names_at(values, loc[:-1])
-    guess = near_miss(str(loc[-1]), names)
+    other = _other_kind(values, loc) if len(loc) == 2 else ""
+    guess = "" if other else near_miss(str(loc[-1]), names)
     if not guess:
-        other = _other_kind(values, loc) if len(loc) == 2 else ""
         known = f" Known here: {', '.join(names)}." if names else ""
         return f"{_key(loc)} is not a setting.{known}{other}"
     better = _key([*loc[:-1], guess.split("'")[1]])
