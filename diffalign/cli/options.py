@@ -43,9 +43,11 @@ SamplingSettings = Annotated[
         "--setting", metavar="KEY=VALUE", help="A sampling setting of the model's kind, as in a recipe. Repeatable."
     ),
 ]
-Steps = Annotated[int | None, typer.Option(help="Sampling steps of an image model; short for --setting steps=.")]
+Steps = Annotated[
+    int | None, typer.Option(help="Sampling steps of an image or video model; short for --setting steps=.")
+]
 Guidance = Annotated[
-    float | None, typer.Option(help="Guidance scale of an image model; short for --setting guidance=.")
+    float | None, typer.Option(help="Guidance scale of an image or video model; short for --setting guidance=.")
 ]
 
 

@@ -77,6 +77,13 @@ def shape_of(tensors: Mapping[str, Tensor], path: Path) -> AdapterShape:
     return AdapterShape(ranks.pop(), tuple(sorted(layers(tensors))), any("lora_magnitude" in key for key in tensors))
 
 
+def own_base(about: Mapping[str, Any]) -> str:
+    """Returns the sentence that says which model an adapter with these facts needs."""
+    if "frames" not in about:
+        return "Use it with its own base."
+    return "Use it with its own base, and with its motion adapter where it had one: --model-setting motion=ADAPTER."
+
+
 def check_base(about: Mapping[str, Any], base: tuple[str, str] | None, path: Path) -> None:
     """Raises ConfigError when a file was made for other weights than those of ``base``, its fingerprint and name. None
     skips the check.
@@ -86,6 +93,6 @@ def check_base(about: Mapping[str, Any], base: tuple[str, str] | None, path: Pat
         raise ConfigError(
             f"the adapter {path} was trained on {str(about.get('base_model', 'another base'))[:200]} (weights"
             f" {str(made_for)[:8]}),"
-            f" but this model is {base[1]} (weights {base[0][:8]}). Use it with its own base; in"
+            f" but this model is {base[1]} (weights {base[0][:8]}). {own_base(about)} In"
             " Python load_adapter(..., any_base=True) skips this check."
         )

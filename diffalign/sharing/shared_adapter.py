@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffalign.errors import ConfigError
 from diffalign.files.complete_weights import check_finite
-from diffalign.sharing.adapter_state_dict import AdapterShape, shape_of
+from diffalign.sharing.adapter_state_dict import AdapterShape, own_base, shape_of
 
 MERGE = "Merge it into its base and give the result as the model: diffalign merge {path} --into BASE --output FOLDER"
 READ_SETTINGS = {
@@ -192,8 +192,7 @@ def check_layers(names: Iterable[str], adapter: SharedAdapter, model: str) -> No
     if absent := sorted(stated - found):
         raise ConfigError(
             f"the adapter {adapter.path} ({made_for}) does not fit {model or 'this model'}:"
-            f" {len(absent)} of its {len(stated)} layers are not there, first {absent[0]}. Give the base that it was"
-            " trained on."
+            f" {len(absent)} of its {len(stated)} layers are not there, first {absent[0]}. {own_base(adapter.about)}"
         )
     if lost := sorted(name for name in found - stated if _names_layer(adapter.config, name)):
         raise ConfigError(

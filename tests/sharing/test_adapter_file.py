@@ -130,6 +130,9 @@ def test_an_adapter_of_another_base_is_refused_by_both_names(make, tmp_path):
     with pytest.raises(ConfigError, match="trained on tiny-base .*this model is other-base"):
         other.load_adapter(path)
     other.load_adapter(path, any_base=True)
+    with pytest.raises(ConfigError) as refused:
+        other.load_adapter(make().save(tmp_path / "clips", {**ABOUT, "frames": "3"}))
+    assert "--model-setting motion=ADAPTER" in str(refused.value)
 
 
 def test_an_adapter_of_other_layers_or_rank_is_refused(make, tmp_path):

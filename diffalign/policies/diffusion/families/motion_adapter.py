@@ -111,9 +111,13 @@ def motion_adapter_of(network: Any) -> Any:
 
 def _config(folder: Path) -> dict[str, Any]:
     config = read_object(folder / "config.json")
-    if config.get("_class_name") != CLASS:
+    found = config.get("_class_name")
+    if found != CLASS:
+        held = (
+            f"holds a {str(found)[:80]}, no {CLASS}" if found else f"holds no {CLASS}: its config.json names no class"
+        )
         raise ConfigError(
-            f"model.motion {folder} holds a {str(config.get('_class_name'))[:80]}, no {CLASS}. Give the folder that"
+            f"model.motion {folder} {held}. Give the folder that"
             " MotionAdapter.save_pretrained wrote, or a hub name such as guoyww/animatediff-motion-adapter-v1-5-2."
         )
     return {**_defaults(CLASS), **config}

@@ -134,6 +134,7 @@ REFUSED = {
     "other layers": ("motion", "config.json", {"motion_layers_per_block": 2}, "layers per block 2"),
     "image to video": ("motion", "config.json", {"conv_in_channels": 9}, "image-to-video adapter"),
     "no adapter": ("motion", "config.json", {"_class_name": "ControlNetModel"}, "holds a ControlNetModel"),
+    "no class": ("motion", "config.json", {"_class_name": None}, "its config.json names no class"),
     "v prediction": ("image", "scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}, "v_prediction"),
     "lost settings": ("image", "unet/config.json", {"upcast_attention": True}, "upcast_attention = True"),
 }
