@@ -20,6 +20,7 @@ from diffalign.evaluation.stats.heldout_agreement import agreements
 from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
 from diffalign.evaluation.stats.statistics import percent
 from diffalign.files.atomic import write_atomically
+from diffalign.printable import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -116,5 +117,5 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
             rows += _flatten(value, f"{prefix}{key}.")
         else:
             text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-            rows.append((f"{prefix}{key}", text))
+            rows.append((printable(f"{prefix}{key}"), printable(text)))
     return rows

@@ -84,6 +84,11 @@ def test_the_page_is_self_contained_and_escapes_everything(tmp_path, comparison)
     assert 'name="viewport"' in text and "prefers-color-scheme: dark" in text
 
 
+def test_settings_hold_no_control_characters(tmp_path):
+    text, page = page_of(tmp_path, header={"previews": {"prompts": ["a \x1b[31mfox\u202e"]}})
+    assert "\x1b" not in text and "\u202e" not in text and r"a \x1b[31mfox\u202e" in page.text
+
+
 def test_held_out_judges_come_before_trained_on_judges(tmp_path, comparison):
     text, _ = page_of(tmp_path, comparison=comparison)
     table = text[text.index("<table class") :]
