@@ -51,7 +51,10 @@ def test_another_loss_drops_the_presets_hyperparameters(recipe_file):
         ),
         ("trian.steps=1", r"trian is not a setting. Did you mean 'train'\?"),
         ("model.pth=x", r"model.pth is not a setting. Did you mean 'path'\? Type: --set model.path=x"),
-        ("model.clip={frames: 8}", r"model.clip is not a setting.*It is a setting of model.kind 'video'"),
+        (
+            "model={kind: image, path: x, clip: {frames: 8}}",
+            r"model.clip is not a setting.*It is a setting of model.kind 'video'",
+        ),
         ("model.kind=imge", r"model.kind: there is no 'imge'. Did you mean 'image'\?"),
         ("train.batch_size=0", r"train.batch_size: .*greater than or equal to 1; got 0"),
         ("train.schedule=cosin", r"train.schedule: .*'cosine'.*got 'cosin'"),
