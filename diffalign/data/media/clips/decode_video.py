@@ -69,15 +69,15 @@ def _decode(
 
 
 def _keep(
-    frames: Iterator[Any], name: str, wanted: Sequence[float], side: int | None, aspect: Any
+    frames: Iterator[tuple[float, Any]], name: str, wanted: Sequence[float], side: int | None, aspect: Any
 ) -> np.ndarray | None:
     """Returns the frames at the wanted times, ascending; None where one of them is missing."""
     kept: np.ndarray | None = None
     found = 0
-    for frame in frames:
-        if frame.time < wanted[found] - SAME_TIME:
+    for time, frame in frames:
+        if time < wanted[found] - SAME_TIME:
             continue
-        if frame.time > wanted[found] + SAME_TIME:
+        if time > wanted[found] + SAME_TIME:
             return None
         if kept is None:
             width, height = limits.reduced_size(*shown_size(frame, aspect), side)
@@ -94,16 +94,19 @@ def _frame_times(container: Any, video: Any, name: str) -> tuple[list[float], fl
     """Returns the times of all frames by decoding them, and the end."""
     times: list[float] = []
     duration = None
-    for frame in _frames(container, video, name, 0.0):
-        times.append(frame.time)
+    for time, frame in _frames(container, video, name, 0.0):
+        times.append(time)
         duration = getattr(frame, "duration", None)
     if not times:
         raise limits.unreadable(name, "it has no frame that can be decoded")
     return times, end_of(times, float(duration * video.time_base) if duration else None)
 
 
-def _frames(container: Any, video: Any, name: str, first: float) -> Iterator[Any]:
-    """Yields the decoded frames that have a time, from the key frame before ``first`` seconds."""
+def _frames(container: Any, video: Any, name: str, first: float) -> Iterator[tuple[float, Any]]:
+    """Yields the decoded frames that have a time, with it, from the key frame before ``first`` seconds.
+
+    The time is by the stream's own base: the last frames, which a decoder gives up at the end, can come without one.
+    """
     begin = video.start_time or 0
     seek = first - float(begin * video.time_base) > SEEK_BEYOND
     container.seek(int(first / video.time_base) if seek else begin, stream=video, backward=True)
@@ -114,7 +117,8 @@ def _frames(container: Any, video: Any, name: str, first: float) -> Iterator[Any
             count += 1
             limits.refuse_count(name, count)
             limits.refuse_size(name, frame.width, frame.height)
-            if frame.is_corrupt and not (seek and (frame.time or 0.0) < first - SAME_TIME):
+            time = None if frame.pts is None else float(frame.pts * video.time_base)
+            if frame.is_corrupt and not (seek and (time or 0.0) < first - SAME_TIME):
                 raise limits.unreadable(name, f"frame {count} is damaged")
-            if frame.time is not None:
-                yield frame
+            if time is not None:
+                yield time, frame
