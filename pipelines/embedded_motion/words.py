@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from diffalign.files.json_lines import text_lines
 from pipelines.embedded import word_tokenizer
 from pipelines.embedded_motion.motions import MOTIONS
 
@@ -29,7 +30,7 @@ directions: six random rows changed its states by 0.001, of a spread of 0.84; si
 def write_tokenizer(image_tokenizer: Path, folder: Path) -> None:
     """Writes a copy of the image model's tokenizer in which each motion is one token."""
     vocabulary = json.loads((image_tokenizer / "vocab.json").read_text("utf-8"))
-    lines = (image_tokenizer / "merges.txt").read_text("utf-8").splitlines()
+    lines = text_lines(image_tokenizer / "merges.txt")
     merges = {tuple(line.split(" ")): i for i, line in enumerate(lines[1:])}
     for word in MOTIONS:
         while len(pieces := word_tokenizer.split(word, merges)) > 1:

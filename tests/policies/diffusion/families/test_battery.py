@@ -209,7 +209,7 @@ def test_the_stock_loader_reads_back_every_layer_of_an_adapter(family, stock, ma
     effect = (found - base).abs().max()
     assert effect > 1e-2
     # The scale is folded into B. Rounding differs by processor; a wrong scale would miss a third of the effect.
-    assert (found - expected).abs().max() <= min(2e-4 * expected.abs().max(), 0.2 * effect)
+    assert (found - expected).abs().max() <= min(1e-3 * expected.abs().max(), 0.2 * effect)
     other = make_family(adapter=AdapterConfig(rank=4, alpha=6.0, targets=targets))
     other.load_adapter(path)
     for key, value in policy.trainable().items():
