@@ -9,7 +9,6 @@ each. Whole images follow, because group norms have other statistics there. The 
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
@@ -63,14 +62,14 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
         optimiser.load_state_dict(state["optimiser"])
         ema, step, spent = state["ema"], state["step"], state["spent"]
     order = np.random.default_rng(100 + step)
-    budget, last, saved = minutes * 60, time.monotonic(), spent
+    clock = training_utils.TrainingClock(minutes, spent)
     print(f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, step {step}, {spent:.0f} s spent")
-    while spent < budget:
+    while clock.is_running:
         x = training_utils.to_tensor(images[np.sort(order.integers(0, len(images), batch))])
-        if spent < CROPS * budget:
+        if clock.spent < CROPS * clock.budget:
             x = torch.cat([x[..., i : i + 32, j : j + 32] for i, j in order.integers(2, 31, (2, 2))])
         for group in optimiser.param_groups:
-            group["lr"] = lr * training_utils.warm_cosine(spent / budget)
+            group["lr"] = lr * training_utils.warm_cosine(clock.share)
         with torch.autocast("cpu", torch.bfloat16):
             posterior = vae.encode(x).latent_dist
             y = vae.decode(posterior.mean + posterior.std * torch.randn_like(posterior.mean)).sample
@@ -87,23 +86,21 @@ def train(work: Path, packages: Path | None, minutes: float, batch: int, lr: flo
         with torch.no_grad():
             for name, value in vae.state_dict().items():
                 ema[name].lerp_(value, 1 - decay)
-        now = time.monotonic()
-        spent, last = spent + now - last, now
+        clock.tick()
         if step % 100 == 0:
             print(
-                f"step {step} {spent:.0f} s loss {loss.item():.4f} kl {divergence.item():.2f} "
+                f"step {step} {clock.spent:.0f} s loss {loss.item():.4f} kl {divergence.item():.2f} "
                 f"dB {10 * np.log10(4 / F.mse_loss(y, x).item()):.2f}",
                 flush=True,
             )
-        if spent - saved > 60 or spent >= budget:
-            saved = spent
+        if clock.save_is_due():
             training_utils.save_checkpoint(
                 work / "vae.pt",
                 model=vae.state_dict(),
                 optimiser=optimiser.state_dict(),
                 ema=ema,
                 step=step,
-                spent=spent,
+                spent=clock.spent,
             )
     vae.load_state_dict(ema)
     finish(vae.eval(), images, work)

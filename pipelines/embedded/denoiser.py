@@ -21,7 +21,6 @@ late: subjects look random for the first quarter of the training, backgrounds fo
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -123,10 +122,28 @@ def add_noise(clean: torch.Tensor, alphas: torch.Tensor, pure_share: float) -> t
     """Returns noisy latents, time steps ``(batch,)`` and the noise to predict; a share of them holds no image."""
     t = noise_levels(len(clean))
     pure = torch.rand(len(clean)) < pure_share
-    t[pure] = len(alphas) - 1
-    noise, a = torch.randn_like(clean), alphas[t].view(-1, 1, 1, 1)
-    noisy = torch.where(pure.view(-1, 1, 1, 1), noise, a.sqrt() * clean + (1 - a).sqrt() * noise)
+    return add_noise_at(clean, alphas, t, pure)
+
+
+def add_noise_at(
+    clean: torch.Tensor, alphas: torch.Tensor, t: torch.Tensor, pure: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Returns noisy latents ``(B, ...)``, time steps and the noise to predict; rows in `pure` are noise alone, at the
+    last level."""
+    last = torch.full_like(t, len(alphas) - 1)
+    t, shape = torch.where(pure, last, t), (-1, *[1] * (clean.ndim - 1))
+    noise, a = torch.randn_like(clean), alphas[t].view(shape)
+    noisy = torch.where(pure.view(shape), noise, a.sqrt() * clean + (1 - a).sqrt() * noise)
     return noisy, t, (noisy - a.sqrt() * clean) / (1 - a).sqrt()
+
+
+def levels_and_weights() -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the schedule's cumulated alphas, and the weight of each time step's loss."""
+    from diffusers import DDIMScheduler
+
+    alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod
+    ratio = alphas / (1 - alphas)
+    return alphas, ratio.clamp(0.3, 5.0) / ratio
 
 
 def caption(scene: scenes.Scene, rng: np.random.Generator, place_unsaid: float) -> scenes.Scene:
@@ -147,7 +164,7 @@ def exported(folder: Path) -> list[torch.Tensor]:
 def train(args: argparse.Namespace) -> None:
     """Trains, and writes the averaged weights to ``WORK/denoiser.pt``."""
     work, batch = args.work, args.batch
-    from diffusers import AutoencoderKL, DDIMScheduler
+    from diffusers import AutoencoderKL
 
     art = training_utils.load_art(work, args.packages)
     images, drawn = training_utils.rendered(work, art, "scenes", args.scenes, seed=1)
@@ -169,15 +186,13 @@ def train(args: argparse.Namespace) -> None:
                 p.copy_(value)
         optimiser.load_state_dict(state["optimiser"])
         average, step, averaged, spent = (state[key] for key in ("average", "step", "averaged", "spent"))
-    alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod
-    ratio = alphas / (1 - alphas)
-    weights = ratio.clamp(0.3, 5.0) / ratio
+    alphas, weights = levels_and_weights()
     single = np.array([i for i, scene in enumerate(drawn) if scene.count == 1])
     rng = np.random.default_rng(200 + step)
-    budget, last, saved, previewed, losses = args.minutes * 60, time.monotonic(), spent, spent, []
+    clock, previewed, losses = training_utils.TrainingClock(args.minutes, spent, save_every=150), spent, []
     print(f"{sum(p.numel() for p in parameters) / 1e6:.2f} M parameters, step {step}, {spent:.0f} s spent", flush=True)
-    while spent < budget:
-        place_first = spent < 60 * args.place_minutes
+    while clock.is_running:
+        place_first = clock.spent < 60 * args.place_minutes
         rows = rng.integers(0, len(latents), batch)
         if place_first:
             rows = np.where(rng.random(batch) < SINGLE_SHARE, rng.choice(single, batch), rows)
@@ -188,7 +203,7 @@ def train(args: argparse.Namespace) -> None:
         clean = mean + std * torch.randn_like(mean)
         noisy, t, target = add_noise(clean, alphas, PURE_NOISE["place" if place_first else "all"])
         for group in optimiser.param_groups:
-            group["lr"] = args.lr * training_utils.warm_cosine(spent / budget)
+            group["lr"] = args.lr * training_utils.warm_cosine(clock.share)
         with torch.autocast("cpu", torch.bfloat16):
             guess = unet(noisy, t, text(ids).last_hidden_state).sample
         loss = (weights[t] * (guess.float() - target).pow(2).mean((1, 2, 3))).mean()
@@ -200,12 +215,10 @@ def train(args: argparse.Namespace) -> None:
         losses.append(loss.item())
         averaged = 0 if place_first else averaged + 1  # weights that know no places stay out of the average
         torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - min(0.998, averaged / (averaged + 10)))
-        now = time.monotonic()
-        spent, last = spent + now - last, now
+        clock.tick()
         if step % 50 == 0:
-            print(f"step {step} {spent:.0f} s loss {np.mean(losses[-200:]):.4f}", flush=True)
-        if spent - saved > 150 or spent >= budget:
-            saved = spent
+            print(f"step {step} {clock.spent:.0f} s loss {np.mean(losses[-200:]):.4f}", flush=True)
+        if clock.save_is_due():
             model = [p.detach() for p in parameters]
             training_utils.save_checkpoint(
                 work / "denoiser.pt",
@@ -214,11 +227,11 @@ def train(args: argparse.Namespace) -> None:
                 optimiser=optimiser.state_dict(),
                 step=step,
                 averaged=averaged,
-                spent=spent,
+                spent=clock.spent,
             )
-        if spent - previewed > 300:
-            previewed = spent
-            save_preview(work, average, work / f"look-{int(spent / 60):03d}.png")
+        if clock.spent - previewed > 300:
+            previewed = clock.spent
+            save_preview(work, average, work / f"look-{int(clock.spent / 60):03d}.png")
 
 
 PREVIEW_PROMPTS = [

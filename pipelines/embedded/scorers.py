@@ -13,7 +13,6 @@ made with them.
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -116,9 +115,9 @@ def train(kind: str, work: Path, packages: Path | None, minutes: float, batch: i
         step, spent = state["step"], state["spent"]
     labels = torch.tensor([SUBJECT_NAMES.index(scene.subject) for scene in shown])
     rng = np.random.default_rng(1000 * seed + step)
-    budget, last, saved, losses = minutes * 60, time.monotonic(), spent, []
+    clock, losses = training_utils.TrainingClock(minutes, spent), []
     print(f"{kind}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
-    while spent < budget:
+    while clock.is_running:
         groups = rng.choice(count // GROUP, batch // GROUP, replace=False)
         rows = (groups[:, None] * GROUP + np.arange(GROUP)).ravel()
         through = rng.random(batch) < 0.6
@@ -126,7 +125,7 @@ def train(kind: str, work: Path, packages: Path | None, minutes: float, batch: i
             training_utils.to_tensor(np.where(through[:, None, None, None], decoded[rows], clean[rows])), rng
         )
         for group in optimiser.param_groups:
-            group["lr"] = lr * training_utils.warm_cosine(spent / budget, warm=0.05)
+            group["lr"] = lr * training_utils.warm_cosine(clock.share, warm=0.05)
         if kind == "recogniser":
             loss = F.cross_entropy(model(x).logits, labels[rows], label_smoothing=0.05)
         else:
@@ -138,18 +137,16 @@ def train(kind: str, work: Path, packages: Path | None, minutes: float, batch: i
         optimiser.step()
         step += 1
         losses.append(loss.item())
-        now = time.monotonic()
-        spent, last = spent + now - last, now
+        clock.tick()
         if step % 50 == 0:
-            print(f"step {step} {spent:.0f} s loss {np.mean(losses[-50:]):.4f}", flush=True)
-        if spent - saved > 60 or spent >= budget:
-            saved = spent
+            print(f"step {step} {clock.spent:.0f} s loss {np.mean(losses[-50:]):.4f}", flush=True)
+        if clock.save_is_due():
             training_utils.save_checkpoint(
                 work / f"{kind}.pt",
                 model=model.state_dict(),
                 optimiser=optimiser.state_dict(),
                 step=step,
-                spent=spent,
+                spent=clock.spent,
             )
     return model.eval()
 

@@ -1,7 +1,8 @@
-"""Utilities of the trainings: rendered scenes on disk, resumable checkpoints, learning rates, image conversion."""
+"""Utilities of the trainings: rendered scenes on disk, resumable checkpoints, a clock, learning rates, images."""
 
 import math
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,42 @@ def load_checkpoint(path: Path) -> dict | None:
     import torch
 
     return torch.load(path, map_location="cpu", weights_only=False) if path.exists() else None
+
+
+class TrainingClock:
+    """Counts a training's seconds over restarts, and says when its state is to be saved.
+
+    Args:
+        minutes: Length of the training.
+        spent: Seconds of earlier calls.
+        save_every: Seconds between two saved states; the last one is saved in any case.
+    """
+
+    def __init__(self, minutes: float, spent: float = 0.0, save_every: float = 60.0) -> None:
+        self.budget, self.spent, self.save_every = minutes * 60, spent, save_every
+        self._last, self._saved = time.monotonic(), spent
+
+    @property
+    def is_running(self) -> bool:
+        """Whether time is left."""
+        return self.spent < self.budget
+
+    @property
+    def share(self) -> float:
+        """Share of the time that is spent."""
+        return self.spent / self.budget
+
+    def tick(self) -> None:
+        """Counts the time since the last call."""
+        now = time.monotonic()
+        self.spent, self._last = self.spent + now - self._last, now
+
+    def save_is_due(self) -> bool:
+        """Returns whether the state is to be saved now; where it is, the next time is counted from here."""
+        due = self.spent - self._saved > self.save_every or not self.is_running
+        if due:
+            self._saved = self.spent
+        return due
 
 
 def warm_cosine(done: float, warm: float = 0.02, floor: float = 0.01) -> float:

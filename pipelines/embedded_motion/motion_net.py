@@ -8,7 +8,6 @@ latents. It had no part in any pair; the judge of the pairs (`centroid`) shares 
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -101,27 +100,26 @@ def train(args: argparse.Namespace) -> MotionNet:
         net.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         step, spent = state["step"], state["spent"]
-    budget, last, saved, losses = args.minutes * 60, time.monotonic(), spent, []
-    while spent < budget:
+    clock, losses = training_utils.TrainingClock(args.minutes, spent), []
+    while clock.is_running:
         rng = np.random.default_rng((SEED, step))
         rows = rng.integers(0, len(data), args.batch)
         x = as_input(data[rows])
         gain = rng.uniform(0.9, 1.1, (len(x), 3, 1, 1, 1)).astype(np.float32)
         for group in optimiser.param_groups:
-            group["lr"] = args.lr * training_utils.warm_cosine(spent / budget, warm=0.05)
+            group["lr"] = args.lr * training_utils.warm_cosine(clock.share, warm=0.05)
         loss = F.cross_entropy(net((x * torch.from_numpy(gain)).clamp(-1, 1)), labels[rows], label_smoothing=0.05)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         step += 1
         losses.append(loss.item())
-        now = time.monotonic()
-        spent, last = spent + now - last, now
+        clock.tick()
         if step % 50 == 0:
-            print(f"step {step} {spent:.0f} s loss {np.mean(losses[-50:]):.4f}", flush=True)
-        if spent - saved > 60 or spent >= budget:
-            saved, state = spent, {"model": net.state_dict(), "optimiser": optimiser.state_dict()}
-            training_utils.save_checkpoint(args.work / "net.pt", **state, step=step, spent=spent)
+            print(f"step {step} {clock.spent:.0f} s loss {np.mean(losses[-50:]):.4f}", flush=True)
+        if clock.save_is_due():
+            state = {"model": net.state_dict(), "optimiser": optimiser.state_dict()}
+            training_utils.save_checkpoint(args.work / "net.pt", **state, step=step, spent=clock.spent)
     return net.eval()
 
 

@@ -16,7 +16,6 @@ It counts minutes over restarts and resumes from its last checkpoint; a step's d
 
 import argparse
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -114,10 +113,7 @@ def add_noise(clean: torch.Tensor, alphas: torch.Tensor) -> tuple[torch.Tensor, 
         torch.rand(size) < NOISIEST_SHARE, torch.randint(NOISIEST, total, (size,)), torch.randint(0, total, (size,))
     )
     pure = torch.rand(size) < PURE_NOISE
-    t[pure] = total - 1
-    noise, a = torch.randn_like(clean), alphas[t].view(-1, 1, 1, 1, 1)
-    noisy = torch.where(pure.view(-1, 1, 1, 1, 1), noise, a.sqrt() * clean + (1 - a).sqrt() * noise)
-    return noisy, t, (noisy - a.sqrt() * clean) / (1 - a).sqrt()
+    return denoiser.add_noise_at(clean, alphas, t, pure)
 
 
 def batch_of(step: int, latents: np.ndarray, shots: list[motions.Shot], size: int) -> tuple[torch.Tensor, list[str]]:
@@ -132,7 +128,7 @@ def batch_of(step: int, latents: np.ndarray, shots: list[motions.Shot], size: in
 
 def train(args: argparse.Namespace) -> None:
     """Trains, and writes the averaged weights to ``WORK/motion.pt``."""
-    from diffusers import AutoencoderKL, DDIMScheduler
+    from diffusers import AutoencoderKL
 
     work = args.work
     art = render.load_art(work, args.packages)
@@ -153,16 +149,14 @@ def train(args: argparse.Namespace) -> None:
                 p.copy_(value)
         optimiser.load_state_dict(state["optimiser"])
         average, step, spent = state["average"], state["step"], state["spent"]
-    alphas = DDIMScheduler(**denoiser.SCHEDULE).alphas_cumprod
-    ratio = alphas / (1 - alphas)
-    weights = ratio.clamp(0.3, 5.0) / ratio
-    budget, last, saved, losses = args.minutes * 60, time.monotonic(), spent, []
+    alphas, weights = denoiser.levels_and_weights()
+    clock, losses = training_utils.TrainingClock(args.minutes, spent, save_every=150), []
     print(f"{sum(p.numel() for p in parameters) / 1e6:.2f} M parameters, step {step}, {spent:.0f} s spent", flush=True)
-    while spent < budget:
+    while clock.is_running:
         clean, said = batch_of(step, latents, shots, args.batch)
         noisy, t, target = add_noise(clean, alphas)
         for group in optimiser.param_groups:
-            group["lr"] = args.lr * group["factor"] * training_utils.warm_cosine(spent / budget)
+            group["lr"] = args.lr * group["factor"] * training_utils.warm_cosine(clock.share)
         with clips.autocast():
             states = captions.states(said).repeat_interleave(motions.FRAMES, 0)
             guess = unet(noisy, t, states).sample
@@ -174,15 +168,13 @@ def train(args: argparse.Namespace) -> None:
         step += 1
         losses.append(loss.item())
         torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - min(0.995, step / (step + 10)))
-        now = time.monotonic()
-        spent, last = spent + now - last, now
+        clock.tick()
         if step % 25 == 0:
-            print(f"step {step} {spent:.0f} s loss {np.mean(losses[-100:]):.4f}", flush=True)
-        if spent - saved > 150 or spent >= budget:
-            saved = spent
+            print(f"step {step} {clock.spent:.0f} s loss {np.mean(losses[-100:]):.4f}", flush=True)
+        if clock.save_is_due():
             model = [p.detach() for p in parameters]
             kept = {"model": model, "average": average, "optimiser": optimiser.state_dict()}
-            training_utils.save_checkpoint(work / "motion.pt", **kept, step=step, spent=spent)
+            training_utils.save_checkpoint(work / "motion.pt", **kept, step=step, spent=clock.spent)
 
 
 def export(args: argparse.Namespace) -> None:

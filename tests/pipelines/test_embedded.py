@@ -197,3 +197,18 @@ def test_the_target_undoes_the_noise_and_inputs_of_pure_noise_lie_at_the_last_le
     assert 0.2 < pure.float().mean() < 0.4
     assert noisy[pure].mean().abs() < 0.05  # 0.3 with the image
     assert (t >= denoiser.NOISIEST).float().mean() > 0.5
+
+
+def test_a_training_clock_counts_over_restarts_and_saves_the_last_state(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(training_utils.time, "monotonic", lambda: now[0])
+    clock = training_utils.TrainingClock(minutes=2, spent=30.0, save_every=60.0)
+    now[0] += 60.0
+    clock.tick()
+    assert (clock.spent, clock.share, clock.is_running, clock.save_is_due()) == (90.0, 0.75, True, False)
+    now[0] += 1.0
+    clock.tick()
+    assert clock.save_is_due() and not clock.save_is_due()
+    now[0] += 29.0
+    clock.tick()
+    assert not clock.is_running and clock.save_is_due()
