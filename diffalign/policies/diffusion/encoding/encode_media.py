@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from diffalign.data.media.clips.clip import Clip
+from diffalign.data.media.clips.clip_pixels import clip_pixels
 from diffalign.data.media.clips.open_clip import open_clip
 from diffalign.data.media.decode import decoded_digest, media_digest, open_image
 from diffalign.data.media.preprocess import frame, prepare_image
@@ -130,11 +131,8 @@ class ClipEncoder:
 
     def _views(self, clip: Clip) -> Iterator[Tensor]:
         """Yields the frames ``(3, H, W)`` of the plain view, then of the mirrored."""
-        from PIL import Image
-
         for mirror in self._mirrors:
-            for pixels in clip.frames:
-                yield prepare_image(Image.fromarray(pixels), self._resolution, flip=mirror)
+            yield from clip_pixels(clip, self._resolution, flip=mirror)
 
     def _size(self, clip: Clip) -> Tensor:
         fit = frame(clip.size, self._resolution)
