@@ -124,12 +124,10 @@ def decoded_digest(media: Media) -> str:
 
 def media_name(media: Media) -> str:
     """Returns the name of a candidate for messages."""
-    if isinstance(media, Path):
+    if isinstance(media, (Path, FrameFiles)):
         return f"'{media}'"
     if isinstance(media, bytes):
         return f"an image of {len(media):,} bytes"
-    if isinstance(media, FrameFiles):
-        return f"'{media}'"
     if isinstance(media, (CachedCandidate, KeptLatent)):
         return str(media)
     return f"'{media}'" if isinstance(media, TableCell) else repr(str(media)[:60])

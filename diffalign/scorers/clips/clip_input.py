@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from diffalign.data.media.clips.clip import Clip
 from diffalign.data.media.clips.frame_rule import FrameRule
 from diffalign.data.media.clips.open_clip import open_clip
+from diffalign.data.media.clips.take_frames import take_frames
 from diffalign.data.storage.frame_files import FrameFiles
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError, UserError
@@ -33,7 +32,7 @@ def as_clip(sample: Any, *, min_frames: int = 1, scorer: str = "the scorer", rul
     if isinstance(sample, (str, Path, bytes, TableCell, FrameFiles)):
         clip = open_clip(Path(sample) if isinstance(sample, str) else sample, rule)
     elif isinstance(sample, Clip):
-        clip = sample if rule is None else _chosen(sample, rule)
+        clip = sample if rule is None else take_frames(sample, rule)
     else:
         raise UserError(
             "A clip must be a diffalign.data.media.clips.clip.Clip(frames, fps) with frames (F, H, W, 3) uint8, a path "
@@ -46,9 +45,3 @@ def as_clip(sample: Any, *, min_frames: int = 1, scorer: str = "the scorer", rul
             "out, or make longer clips."
         )
     return clip
-
-
-def _chosen(clip: Clip, rule: FrameRule) -> Clip:
-    times = [k / clip.fps for k in range(len(clip))]
-    chosen = rule.choose(times, clip.seconds)
-    return Clip(np.ascontiguousarray(clip.frames[chosen]), rule.result_fps(times, clip.seconds))

@@ -10,6 +10,7 @@ import numpy as np
 from diffalign.data.media.clips.clip import Clip
 from diffalign.data.media.clips.frame_rule import FrameRule
 from diffalign.data.media.clips.open_clip import open_clip
+from diffalign.data.media.clips.take_frames import take_frames
 from diffalign.data.records.pair import Media
 
 SIDE = 64
@@ -63,10 +64,9 @@ def motion_of(clip: Clip) -> float:
 
     motion = mean over k of |x(t_{k+1}) - x(t_k)|,  t_k = k / 8 s
     """
-    times = [k / clip.fps for k in range(len(clip))]
-    count = max(1, math.ceil(clip.seconds * RATE - 1e-3))
-    indices = FrameRule("rate", frames=count, fps=RATE, short="hold").choose(times, clip.seconds)
-    frames = clip.frames[indices].astype(np.int16) if clip.fps > RATE else clip.frames.astype(np.int16)
-    if len(frames) < 2:
+    if clip.fps > RATE:
+        count = max(1, math.ceil(clip.seconds * RATE - 1e-3))
+        clip = take_frames(clip, FrameRule("rate", frames=count, fps=RATE, short="hold"))
+    if len(clip) < 2:
         return 0.0
-    return float(np.abs(np.diff(frames, axis=0)).mean())
+    return float(np.abs(np.diff(clip.frames.astype(np.int16), axis=0)).mean())
