@@ -9,7 +9,7 @@ from textwrap import wrap
 from PIL import Image, ImageDraw, ImageFont
 
 from diffalign.files.atomic import write_atomically
-from diffalign.scorers.image_input import as_rgb
+from diffalign.scorers.images.image_input import as_rgb
 
 PAPER, INK = (251, 251, 249), (27, 31, 36)
 GAP, TEXT = 6, 190

@@ -24,9 +24,10 @@ SUB_ROOMS = {  # inside a room, from the lowest to the highest; rooms in one gro
     "evaluation": [["stats", "samples"], ["compare", "diagnosis"], ["report"]],
     "policies/diffusion": [["families"], ["encoding"], ["scoring"], ["sampling"]],
     "policies/language": [["tokens"], ["network"], ["scoring"], ["generation"]],
+    "scorers": [["images"], ["clips", "texts"], ["composed"]],
     "training": [["recipe"], ["step"], ["held_out"], ["optim", "storage"], ["report"]],
 }
-TABLES = {"losses/pairs", "scorers", "methods"}
+TABLES = {"losses/pairs", "methods", "scorers/images", "scorers/texts", "scorers/clips"}
 """Folders whose files are rows of one table may be long."""
 MOST = 16
 MODULES = sorted(

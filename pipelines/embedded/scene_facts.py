@@ -20,7 +20,7 @@ from torch import Tensor
 
 import diffalign
 from diffalign.errors import DataError, UserError
-from diffalign.scorers.image_input import as_rgb
+from diffalign.scorers.images.image_input import as_rgb
 from diffalign.scorers.scorer import ScorerEntry, check_prompt_count, state_hash
 from pipelines.embedded import measure, scenes
 

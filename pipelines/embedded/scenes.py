@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from diffalign.scorers.background_colour import PALETTE
+from diffalign.scorers.images.background_colour import PALETTE
 
 SIDE = 64  # pixels
 

@@ -13,7 +13,7 @@ from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.report.sheet_drawing import INK, PAPER, SOFT, font_of, mark, wrapped
 from diffalign.evaluation.samples.medium import find_medium
 from diffalign.files.atomic import write_atomically
-from diffalign.scorers.image_input import as_rgb
+from diffalign.scorers.images.image_input import as_rgb
 
 
 @dataclass(frozen=True)

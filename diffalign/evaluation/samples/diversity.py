@@ -18,7 +18,7 @@ import numpy as np
 
 from diffalign.evaluation.samples.clip_frames import evenly_spaced
 from diffalign.scorers.clips.clip_input import as_clip
-from diffalign.scorers.image_input import as_rgb
+from diffalign.scorers.images.image_input import as_rgb
 from diffalign.scorers.scorer import Scorer, SupportsImageFeatures
 
 

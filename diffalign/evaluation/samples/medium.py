@@ -25,7 +25,7 @@ from diffalign.evaluation.samples.diversity import BIGRAMS, CLIP_PIXELS, PIXELS,
 from diffalign.evaluation.samples.show_clips import show_clip
 from diffalign.files.atomic import write_atomically
 from diffalign.scorers.clips.clip_input import as_clip
-from diffalign.scorers.image_input import as_rgb
+from diffalign.scorers.images.image_input import as_rgb
 
 _MAX_SIDE = 384  # pixels of an image's longer side on a page
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffalign.errors import UserError
 from diffalign.scorers.clips.clip_input import as_clip
-from diffalign.scorers.dual_encoder import DualEncoder
+from diffalign.scorers.images.dual_encoder import DualEncoder
 from diffalign.scorers.scorer import SupportsImageFeatures, check_prompt_count
 
 EXAMPLE = "neighbour_consistency:openai/clip-vit-base-patch32"
@@ -36,7 +36,7 @@ class NeighbourConsistency:
     """The likeness of a clip's frames by an encoder.
 
     Args:
-        encoder: Embeds images; a :class:`~diffalign.scorers.dual_encoder.DualEncoder`, for instance.
+        encoder: Embeds images; a :class:`~diffalign.scorers.images.dual_encoder.DualEncoder`, for instance.
         name: Its name in reports.
     """
 

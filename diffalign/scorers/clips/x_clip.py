@@ -23,7 +23,7 @@ from diffalign.errors import UserError
 from diffalign.files.complete_weights import load_pretrained, one_sentence
 from diffalign.quiet import quiet
 from diffalign.scorers.clips.clip_input import as_clip
-from diffalign.scorers.image_input import Preprocessing, load_preprocessing
+from diffalign.scorers.images.image_input import Preprocessing, load_preprocessing
 from diffalign.scorers.scorer import check_prompt_count, state_hash
 
 DEFAULT = "microsoft/xclip-base-patch32"

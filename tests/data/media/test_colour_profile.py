@@ -9,7 +9,7 @@ from PIL import Image, ImageCms
 
 from diffalign.data.media.decode import decoded_digest, media_digest, open_image
 from diffalign.data.media.preprocess import prepare_image
-from diffalign.scorers.image_input import as_rgb
+from diffalign.scorers.images.image_input import as_rgb
 from tests.data.fixtures import encoded, image
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -7,12 +7,13 @@ import torch
 from diffalign.data.media.clips.clip import Clip
 from diffalign.data.media.clips.write_clip import encode_clip, write_clip
 from diffalign.errors import DataError, UserError
-from diffalign.scorers import _BUILT_IN, SCORERS, load_scorer
+from diffalign.scorers import SCORERS, load_scorer
+from diffalign.scorers.registry import BUILT_IN
 from diffalign.scorers.scorer import SupportsHits, SupportsImageFeatures, SupportsPromptCheck
 from tests.scorers import tiny
 from tests.scorers.clips import golden
 
-CLIPS = [name for name, row in SCORERS.items() if row.medium == "video" and name in _BUILT_IN]
+CLIPS = [name for name, row in SCORERS.items() if row.medium == "video" and name in BUILT_IN]
 PROMPTS = ["a fox on a red background", "two foxes", "a fox on a red background", "a pineapple on a blue background"]
 SHORTEST = {"flicker": 2, "neighbour_consistency": 2, "still_blend": 3, "flow_smoothness": 3, "flow_dynamic": 2}
 SHORTEST |= {"flow_motion": 2}

@@ -115,7 +115,7 @@ def x_clip(tmp_path_factory):
 def test_x_clip_is_the_cosine_of_its_own_logits_over_the_middles_of_equal_parts(x_clip):
     from transformers import AutoTokenizer, XCLIPModel
 
-    from diffalign.scorers.image_input import load_preprocessing
+    from diffalign.scorers.images.image_input import load_preprocessing
 
     clip, prompt = golden.clips()["pan"], "a fox on a red background"
     model = XCLIPModel.from_pretrained(x_clip).eval()

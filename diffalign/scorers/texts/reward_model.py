@@ -24,7 +24,7 @@ from diffalign.errors import DataError, UserError
 from diffalign.files.complete_weights import load_pretrained, one_sentence
 from diffalign.quiet import quiet
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
-from diffalign.scorers.text_input import as_answer, as_chat
+from diffalign.scorers.texts.text_input import as_answer, as_chat
 
 EXAMPLE = "reward:Skywork/Skywork-Reward-V2-Qwen3-0.6B"
 

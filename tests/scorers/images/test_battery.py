@@ -6,11 +6,12 @@ import torch
 from PIL import Image
 
 from diffalign.errors import DataError, UserError
-from diffalign.scorers import _BUILT_IN, SCORERS, load_scorer
+from diffalign.scorers import SCORERS, load_scorer
+from diffalign.scorers.registry import BUILT_IN
 from diffalign.scorers.scorer import SupportsHits, SupportsImageFeatures, SupportsPromptCheck
 from tests.scorers import tiny
 
-IMAGES = [name for name, row in SCORERS.items() if row.medium == "image" and name in _BUILT_IN]
+IMAGES = [name for name, row in SCORERS.items() if row.medium == "image" and name in BUILT_IN]
 ABILITIES = {
     SupportsPromptCheck: {"label_hit", "background"},
     SupportsHits: {"label_hit"},

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import DataError, UserError, near_miss
-from diffalign.scorers.image_input import as_rgb
+from diffalign.scorers.images.image_input import as_rgb
 from diffalign.scorers.scorer import check_prompt_count
 
 PALETTE = {

@@ -22,7 +22,7 @@ from torch import Tensor
 from diffalign.errors import UserError
 from diffalign.files.complete_weights import AGAIN, load_pretrained, one_sentence
 from diffalign.quiet import quiet
-from diffalign.scorers.image_input import Preprocessing, load_preprocessing
+from diffalign.scorers.images.image_input import Preprocessing, load_preprocessing
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 
 DEFAULT = "openai/clip-vit-large-patch14"

@@ -10,7 +10,7 @@ import torch
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.errors import DataError, UserError
 from diffalign.scorers import SCORERS, load_scorer, scorer_entry
-from diffalign.scorers.text_input import as_answer, as_chat
+from diffalign.scorers.texts.text_input import as_answer, as_chat
 from tests.scorers import tiny
 from tests.tiny_text import tiny_llm
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffalign.errors import UserError
 from diffalign.scorers.scorer import check_prompt_count, missing_package
-from diffalign.scorers.text_input import as_answer
+from diffalign.scorers.texts.text_input import as_answer
 
 
 class Sentiment:

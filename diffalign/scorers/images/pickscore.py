@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from diffalign.errors import UserError
-from diffalign.scorers.dual_encoder import DualEncoder
+from diffalign.scorers.images.dual_encoder import DualEncoder
 
 MODEL = "yuvalkirstain/PickScore_v1"
 PROCESSOR = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"

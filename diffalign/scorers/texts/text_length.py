@@ -15,7 +15,7 @@ from diffalign.errors import UserError
 from diffalign.files.complete_weights import one_sentence
 from diffalign.quiet import quiet
 from diffalign.scorers.scorer import check_prompt_count
-from diffalign.scorers.text_input import as_answer
+from diffalign.scorers.texts.text_input import as_answer
 
 WORDS = "words"
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from diffalign.errors import DataError, UserError
 from diffalign.scorers import load_scorer
-from diffalign.scorers.image_input import Preprocessing, as_rgb, load_preprocessing
+from diffalign.scorers.images.image_input import Preprocessing, as_rgb, load_preprocessing
 from diffalign.scorers.scorer import state_hash
 from tests.scorers import tiny
 
@@ -125,7 +125,7 @@ def test_the_prompt_names_its_class(labels, prompt, expected):
 
 
 def test_plurals_of_every_kind_are_found():
-    from diffalign.scorers.label_hit import _patterns
+    from diffalign.scorers.images.label_hit import _patterns
 
     patterns = dict(_patterns({0: "snowman", 1: "strawberry", 2: "fish", 3: "octopus"}))
     for index, text in enumerate(["three snowmen", "two strawberries", "two fish", "two octopuses"]):

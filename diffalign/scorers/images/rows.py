@@ -1,0 +1,32 @@
+"""The scorers of images, one row each."""
+
+from __future__ import annotations
+
+from diffalign.scorers.images.background_colour import Background
+from diffalign.scorers.images.dual_encoder import DualEncoder
+from diffalign.scorers.images.label_hit import LabelHit
+from diffalign.scorers.images.pickscore import PickScore
+from diffalign.scorers.scorer import ScorerEntry
+
+IMAGE_SCORERS: dict[str, ScorerEntry] = {
+    "clip": ScorerEntry(
+        DualEncoder.load,
+        "folder or hub id of a dual encoder (CLIP, SigLIP, ...); OpenAI's CLIP L/14 without",
+        "how well the image fits its prompt: cosine of two embeddings",
+    ),
+    "pickscore": ScorerEntry(
+        PickScore.load,
+        "folder of the weights; the published ones without",
+        "which image people prefer for a prompt: logit",
+    ),
+    "label_hit": ScorerEntry(
+        LabelHit.load,
+        "folder or hub id of an image classifier",
+        "whether a classifier recognises the subject of the prompt: probability of that class",
+    ),
+    "background": ScorerEntry(
+        Background.load,
+        "a colour, or 'prompt' for the colour that each prompt names",
+        "share of the image's border in a colour: a preference that is easy to see",
+    ),
+}

@@ -1,0 +1,38 @@
+"""The scorers of texts, one row each."""
+
+from __future__ import annotations
+
+from diffalign.scorers.scorer import ScorerEntry
+from diffalign.scorers.texts.polarity import Polarity
+from diffalign.scorers.texts.reward_model import Reward
+from diffalign.scorers.texts.text_length import Length
+from diffalign.scorers.texts.vader_sentiment import Sentiment
+
+TEXT_SCORERS: dict[str, ScorerEntry] = {
+    "sentiment": ScorerEntry(
+        Sentiment.load,
+        "nothing",
+        "how friendly the text is, by VADER's lexicon and rules: compound in [-1, 1]",
+        medium="text",
+        extra="text",
+    ),
+    "polarity": ScorerEntry(
+        Polarity.load,
+        "nothing",
+        "how friendly the text's words are, by another lexicon (TextBlob's): mean in [-1, 1]",
+        medium="text",
+        extra="text",
+    ),
+    "length": ScorerEntry(
+        Length.load,
+        "folder or hub id of a tokenizer; words without",
+        "how long the text is: a preference that is easy to see",
+        medium="text",
+    ),
+    "reward": ScorerEntry(
+        Reward.load,
+        "folder or hub id of a sequence classifier with one label",
+        "the score of a reward model: logit",
+        medium="text",
+    ),
+}
