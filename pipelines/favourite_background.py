@@ -22,7 +22,7 @@ from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.compare.run import compare
 from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.prompts import read_prompts
-from diffalign.evaluation.stats.statistics import Share, share
+from diffalign.evaluation.stats.rates.share import Share, share
 from diffalign.files.json_lines import write_json_lines
 from diffalign.policies.diffusion.load import ModelConfig, load_policy
 from diffalign.training.loop import train

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from diffalign.evaluation.compare.result import Role, plain_json
-from diffalign.evaluation.stats.statistics import Share, WinRate, share, win_rate
+from diffalign.evaluation.stats.rates.share import Share, share
+from diffalign.evaluation.stats.rates.win_rate import WinRate, win_rate
 from diffalign.files.atomic import write_atomically
 from pipelines.image_grain import mean_grain
 from pipelines.paper import ExperimentResult, markdown

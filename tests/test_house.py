@@ -22,6 +22,7 @@ SUB_ROOMS = {  # inside a room, from the lowest to the highest; rooms in one gro
     "data": [["storage"], ["records"], ["media"], ["readers"], ["writing", "check"], ["separability", "transforms"]],
     "data/readers": [["rows"], ["formats"]],
     "evaluation": [["stats", "samples"], ["compare", "diagnosis"], ["report"]],
+    "evaluation/stats": [["significance"], ["rates"]],
     "policies/diffusion": [["families"], ["encoding"], ["scoring"], ["sampling"]],
     "policies/language": [["tokens"], ["network"], ["scoring"], ["generation"]],
     "scorers": [["images"], ["clips", "texts"], ["composed"]],

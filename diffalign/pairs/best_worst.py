@@ -9,7 +9,7 @@ side of a pair has two scores: the scorer's, and how often the sample wins again
     win_i = mean over j of sigmoid(score_i - score_j),      itself a half,
 
 which is the regression target of self-play losses (`sppo`, with ``loss.rewards: win``). Several scorers are added after
-each is normalised over all samples (:mod:`~diffalign.pairs.sum_of_scores`).
+each is normalised over all samples (:mod:`~diffalign.scorers.composed.sum_of_scores`).
 
 Source: pairs of the best and the worst of n samples are the on-policy recipe of SimPO (Meng et al. 2024, arXiv
 2405.14734: five samples per prompt at temperature 0.8), which uses a reward model where any scorer serves here. Win
@@ -32,8 +32,8 @@ from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import MEDIA
 from diffalign.evaluation.samples.score_folder import add_scores
 from diffalign.files.json_lines import write_json_lines
-from diffalign.pairs.sum_of_scores import Normalise, Term, sum_of_scores
 from diffalign.policies.policy import Policy, Progress
+from diffalign.scorers.composed.sum_of_scores import Normalise, Term, sum_of_scores
 from diffalign.scorers.scorer import Scorer, SupportsPromptCheck
 
 SUM = "sum"

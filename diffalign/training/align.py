@@ -23,7 +23,8 @@ from diffalign.evaluation.samples.medium import find_medium
 from diffalign.evaluation.samples.prompts import read_prompts
 from diffalign.evaluation.stats.heldout_agreement import Agreement, agreements
 from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
-from diffalign.evaluation.stats.statistics import Share, WinRate, percent
+from diffalign.evaluation.stats.rates.share import Share, percent
+from diffalign.evaluation.stats.rates.win_rate import WinRate
 from diffalign.policies.policy import Card
 from diffalign.scorers.scorer import Scorer
 from diffalign.training.ending import explain_end

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from diffalign.evaluation.stats.statistics import share
+from diffalign.evaluation.stats.rates.share import share
 from diffalign.files.json_lines import text_lines
 from pipelines.embedded import scenes, scorer_images, training_utils
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from diffalign.evaluation.stats.statistics import share
+from diffalign.evaluation.stats.rates.share import share
 from diffalign.files.json_lines import text_lines
 from pipelines.embedded import measure
 from pipelines.embedded_motion import centroid, clips, motion_net, motions, phase, render, sampling

@@ -1,24 +1,21 @@
 """Best of n: the scores reached by sampling n times from the base and keeping the sample that one judge prefers.
 
-Of N scored samples in ascending order of the judge that picks, with ``g_i`` another judge's score of the i-th:
+The estimate and its divergence are in :mod:`~diffalign.evaluation.stats.best_of_n`. If the trained-on judge keeps
+rising with n while a held-out judge falls, the trained-on judge can be exploited by any optimiser.
 
-    E[g of the best of n] = sum_{i=n..N} C(i-1, n-1) / C(N, n) g_i,        KL(best of n || base) = log n - (n-1)/n
-
-The estimate is unbiased: every subset of n counts once. If the trained-on judge keeps rising with n while a held-out
-judge falls, the trained-on judge can be exploited by any optimiser.
-
-Source: Coste et al. 2023 (arXiv 2310.02743); the divergence is that of continuous scores without ties.
+Source: Coste et al. 2023 (arXiv 2310.02743).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from diffalign.evaluation.compare.result import Comparison
+from diffalign.evaluation.stats.best_of_n import best_of_n, kl_of_best
 
 
 @dataclass(frozen=True)
@@ -64,32 +61,6 @@ class BestOfCurve:
                     f"of {self.steps[top].n}: the two judges disagree even without any training."
                 )
         return sentences
-
-
-def kl_of_best(n: int) -> float:
-    """Returns the KL of the best of ``n`` from a single sample, nats: ``log n - (n - 1) / n``."""
-    return math.log(n) - (n - 1) / n
-
-
-def best_of_n(picked_by: Sequence[float], judged_by: Sequence[float], n: int) -> float:
-    """Returns the unbiased estimate of a judge's mean score of the best of ``n``.
-
-    Args:
-        picked_by: ``(N,)``, scores of the judge that picks.
-        judged_by: ``(N,)``, scores of the judge whose mean is estimated.
-        n: In 1 ... N.
-
-    Facts: ``n = 1`` is the mean, ``n = N`` the score of the sample at the top; samples that tie for the picker share
-        the mean of their scores.
-    """
-    picks, scores = np.asarray(picked_by, np.float64), np.asarray(judged_by, np.float64)
-    count = len(picks)
-    assert 1 <= n <= count == len(scores), "n lies between 1 and the number of samples, each with two scores"
-    for value in np.unique(picks):
-        scores = np.where(picks == value, scores[picks == value].mean(), scores)
-    ordered = scores[np.argsort(picks, kind="stable")]
-    weights = [math.comb(i - 1, n - 1) / math.comb(count, n) for i in range(1, count + 1)]
-    return float(np.dot(weights, ordered))
 
 
 def best_of_curve(comparison: Comparison) -> BestOfCurve | None:

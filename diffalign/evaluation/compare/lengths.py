@@ -11,8 +11,8 @@ from statistics import fmean, median
 from typing import Any
 
 from diffalign.evaluation.samples.medium import Medium
-from diffalign.evaluation.stats.length_control import LengthControlled, length_controlled
-from diffalign.evaluation.stats.statistics import Share, share
+from diffalign.evaluation.stats.rates.length_control import LengthControlled, length_controlled
+from diffalign.evaluation.stats.rates.share import Share, share
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from diffalign.evaluation.compare.load_judges import check_judges
 from diffalign.evaluation.compare.result import Role
 from diffalign.evaluation.compare.stillness import stillness_cautions
 from diffalign.evaluation.samples.medium import find_medium
-from diffalign.evaluation.stats.statistics import WinRate, percent, win_rate
+from diffalign.evaluation.stats.rates.share import percent
+from diffalign.evaluation.stats.rates.win_rate import WinRate, win_rate
 from diffalign.files.json_lines import intact_values, json_line
 from diffalign.scorers.scorer import Scorer
 

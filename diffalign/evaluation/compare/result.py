@@ -13,8 +13,9 @@ from diffalign.errors import DataError
 from diffalign.evaluation.compare.drift import DriftMeasurement
 from diffalign.evaluation.compare.lengths import Lengths
 from diffalign.evaluation.samples.diversity import Diversity
-from diffalign.evaluation.stats.length_control import LengthControlled
-from diffalign.evaluation.stats.statistics import Share, WinRate
+from diffalign.evaluation.stats.rates.length_control import LengthControlled
+from diffalign.evaluation.stats.rates.share import Share
+from diffalign.evaluation.stats.rates.win_rate import WinRate
 from diffalign.files.atomic import write_atomically
 
 Role = Literal["held-out", "trained-on"]

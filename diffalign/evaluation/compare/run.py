@@ -21,7 +21,8 @@ from diffalign.evaluation.samples.diversity import choose_space, compare_diversi
 from diffalign.evaluation.samples.gallery import Gallery, Sample, read_gallery
 from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import find_medium
-from diffalign.evaluation.stats.statistics import share, win_rate
+from diffalign.evaluation.stats.rates.share import share
+from diffalign.evaluation.stats.rates.win_rate import win_rate
 from diffalign.policies.policy import Policy, Progress
 from diffalign.scorers.display_name import display_name
 from diffalign.scorers.scorer import Scorer, SupportsHits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from diffalign.evaluation.stats.statistics import percent
+from diffalign.evaluation.stats.rates.share import percent
 from diffalign.scorers import MOTION, STILLNESS
 
 MIN_MOTION_LOSS = 0.05

@@ -14,7 +14,7 @@ from diffalign.evaluation.compare.preview_curve import PreviewCurve
 from diffalign.evaluation.compare.result import Comparison, Judgement
 from diffalign.evaluation.compare.stillness import stillness_cautions
 from diffalign.evaluation.samples.medium import Medium, find_medium
-from diffalign.evaluation.stats.statistics import Share, percent
+from diffalign.evaluation.stats.rates.share import Share, percent
 
 MIN_DIVERSITY_LOSS = 0.15
 """Smallest relative loss of diversity that the verdict mentions."""

@@ -18,7 +18,7 @@ from diffalign.evaluation.report.verdict import direction, verdict_of
 from diffalign.evaluation.samples.medium import Medium, find_medium, medium_of_shown
 from diffalign.evaluation.stats.heldout_agreement import agreements
 from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
-from diffalign.evaluation.stats.statistics import percent
+from diffalign.evaluation.stats.rates.share import percent
 from diffalign.files.atomic import write_atomically
 from diffalign.printable import printable
 

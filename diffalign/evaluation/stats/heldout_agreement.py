@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diffalign.evaluation.stats.statistics import Share, percent, share
+from diffalign.evaluation.stats.rates.share import Share, percent, share
 
 AGREEMENT_METRICS = {
     "eval_rewards/accuracies": ("implicit accuracy", "its implicit reward ranks chosen above rejected"),

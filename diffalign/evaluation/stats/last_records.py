@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diffalign.evaluation.stats.statistics import Share, share
+from diffalign.evaluation.stats.rates.share import Share, share
 
 WINDOW = 10
 """Number of records in a mean at the end of a run."""

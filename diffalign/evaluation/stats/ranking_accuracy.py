@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diffalign.evaluation.stats.statistics import Share, percent, share
+from diffalign.evaluation.stats.rates.share import Share, percent, share
 
 MIN_REPORTED_ERROR = 0.15
 """Smallest calibration error that the summary mentions."""

@@ -21,7 +21,7 @@ from diffalign.evaluation.samples.gallery import read_gallery
 from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import MEDIA, medium_of
 from diffalign.evaluation.stats.heldout_agreement import agreements
-from diffalign.evaluation.stats.statistics import share
+from diffalign.evaluation.stats.rates.share import share
 from tests.evaluation.fakes import MovingPolicy, PlainPolicy, Praise, Redness, TalkingPolicy
 from tests.evaluation.report.test_report import NASTY, Balanced
 

@@ -13,8 +13,8 @@ from diffalign.evaluation.compare.run import compare
 from diffalign.evaluation.report.plot_preview_curve import preview_curve_chart
 from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
-from diffalign.evaluation.stats.length_control import LengthControlled
-from diffalign.evaluation.stats.statistics import share
+from diffalign.evaluation.stats.rates.length_control import LengthControlled
+from diffalign.evaluation.stats.rates.share import share
 from diffalign.losses.diagnostics.monitors import Dispersion
 from tests.evaluation.compare.test_best_of import Late
 from tests.evaluation.fakes import Praise, TalkingPolicy

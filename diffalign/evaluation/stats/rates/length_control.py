@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffalign.evaluation.stats.statistics import Z
+from diffalign.evaluation.stats.rates.share import Z
 
 PRIOR = 3.0
 """Standard deviation of the prior on ``b``."""

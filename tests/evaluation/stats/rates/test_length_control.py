@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffalign.evaluation.stats.length_control import length_controlled
+from diffalign.evaluation.stats.rates.length_control import length_controlled
 
 
 def simulated(n, a, b, seed=0, shift=0.0, per_prompt=1):

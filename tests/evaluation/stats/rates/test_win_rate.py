@@ -7,7 +7,9 @@ import pytest
 from scipy.stats import binomtest
 
 from diffalign.errors import UserError
-from diffalign.evaluation.stats.statistics import share, sign_test, win_rate
+from diffalign.evaluation.stats.rates.share import share
+from diffalign.evaluation.stats.rates.win_rate import win_rate
+from diffalign.evaluation.stats.significance.sign_test import sign_test
 
 
 @pytest.mark.parametrize("hits, n", [(0, 5), (5, 5), (3, 10), (61, 100), (1, 1)])

@@ -7,7 +7,6 @@ Samples of one prompt are not independent, so with several per prompt the interv
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,19 +14,9 @@ from typing import Any
 import numpy as np
 
 from diffalign.errors import UserError
-
-Z = 1.959963984540054  # two-sided 95 %
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share of ``n`` with its 95 % Wilson interval; all nan if ``n`` is 0."""
-
-    rate: float
-    low: float
-    high: float
-    hits: float
-    n: int
+from diffalign.evaluation.stats.rates.bootstrap import bootstrap_over_prompts
+from diffalign.evaluation.stats.rates.share import share
+from diffalign.evaluation.stats.significance.sign_test import sign_test
 
 
 @dataclass(frozen=True)
@@ -59,29 +48,6 @@ class WinRate:
     def comparisons(self) -> int:
         """Number of comparisons that count."""
         return self.wins + self.losses + self.ties
-
-
-def percent(value: float) -> str:
-    """Returns for example ``"64 %"``; a dash for nan."""
-    return f"{100 * value:.0f} %" if math.isfinite(value) else "–"
-
-
-def share(hits: float, n: int) -> Share:
-    """Returns the share ``hits / n`` with its 95 % Wilson interval.
-
-        centre = (p + z^2 / 2n) / (1 + z^2 / n),    half width = z sqrt(p (1 - p) / n + z^2 / 4n^2) / (1 + z^2 / n)
-
-    Source: Wilson 1927, JASA 22; unlike the usual normal interval it stays in [0, 1] and has a width at 0 and n hits.
-    """
-    if n == 0:
-        return Share(math.nan, math.nan, math.nan, hits, n)
-    p, z2 = hits / n, Z * Z
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    # At 0 and n hits the formula's bound is exactly 0 or 1, except for rounding.
-    return Share(
-        p, 0.0 if hits == 0 else max(0.0, centre - half), 1.0 if hits == n else min(1.0, centre + half), hits, n
-    )
 
 
 def win_rate(
@@ -121,17 +87,17 @@ def win_rate(
     wins, losses, ties = (int((outcome == value).sum()) for value in (1.0, 0.0, 0.5))
     n, count = len(outcome), len(prompt_numbers)
     sizes, sums = np.bincount(cluster), np.bincount(cluster, outcome)
-    if count == n:
-        interval, method = share(float(outcome.sum()), n), "Wilson"
-    elif np.ptp(sums / sizes) == 0 and np.ptp(sizes) == 0:
-        interval, method = share(float((sums / sizes).sum()), count), "Wilson over prompts"
-    else:
-        interval, method = _bootstrap(sums, sizes, seed), "bootstrap over prompts"
     means = sums / sizes
+    if count == n:
+        (low, high), method = _wilson(float(outcome.sum()), n), "Wilson"
+    elif np.ptp(means) == 0 and np.ptp(sizes) == 0:
+        (low, high), method = _wilson(float(means.sum()), count), "Wilson over prompts"
+    else:
+        (low, high), method = bootstrap_over_prompts(sums, sizes, seed=seed), "bootstrap over prompts"
     return WinRate(
         rate=float(outcome.mean()),
-        low=interval.low,
-        high=interval.high,
+        low=low,
+        high=high,
         wins=wins,
         losses=losses,
         ties=ties,
@@ -142,17 +108,6 @@ def win_rate(
     )
 
 
-def _bootstrap(sums: np.ndarray, sizes: np.ndarray, seed: int, resamples: int = 2000) -> Share:
-    """Returns the percentile interval of the ratio of sums, with whole prompts drawn with replacement."""
-    rng = np.random.default_rng(seed)
-    times = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), resamples)  # how often each prompt is drawn
-    rates = (times @ sums) / (times @ sizes)
-    low, high = np.quantile(rates, [0.025, 0.975])
-    return Share(float(sums.sum() / sizes.sum()), float(low), float(high), float(sums.sum()), int(sizes.sum()))
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """Returns the two-sided p-value of ``wins`` out of ``wins + losses`` against one half; 1 without any of them."""
-    from scipy.stats import binomtest
-
-    return float(binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
+def _wilson(hits: float, n: int) -> tuple[float, float]:
+    interval = share(hits, n)
+    return interval.low, interval.high

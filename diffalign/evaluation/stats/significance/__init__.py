@@ -1,0 +1,1 @@
+"""Significance: paired tests, their correction for several judges, and the sizes of differences."""
