@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 
 from pipelines.embedded import scenes, scorer_images, training_utils, word_tokenizer
-from pipelines.embedded.denoiser import full_precision_by_default
 from pipelines.embedded.scorer_images import GROUP
+from pipelines.embedded.small_diffusion import full_precision_by_default
 
 SUBJECT_NAMES = [subject.word for subject in scenes.SUBJECTS]
 PROCESSOR = {

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.embedded import denoiser, training_utils, word_tokenizer
+from pipelines.embedded import noising, small_diffusion, training_utils, word_tokenizer
 from pipelines.embedded_motion import clips, motions, render, words
 
 ADAPTER = {
@@ -113,7 +113,7 @@ def add_noise(clean: torch.Tensor, alphas: torch.Tensor) -> tuple[torch.Tensor, 
         torch.rand(size) < NOISIEST_SHARE, torch.randint(NOISIEST, total, (size,)), torch.randint(0, total, (size,))
     )
     pure = torch.rand(size) < PURE_NOISE
-    return denoiser.add_noise_at(clean, alphas, t, pure)
+    return noising.add_noise_at(clean, alphas, t, pure)
 
 
 def batch_of(step: int, latents: np.ndarray, shots: list[motions.Shot], size: int) -> tuple[torch.Tensor, list[str]]:
@@ -149,7 +149,7 @@ def train(args: argparse.Namespace) -> None:
                 p.copy_(value)
         optimiser.load_state_dict(state["optimiser"])
         average, step, spent = state["average"], state["step"], state["spent"]
-    alphas, weights = denoiser.levels_and_weights()
+    alphas, weights = noising.levels_and_weights()
     clock, losses = training_utils.TrainingClock(args.minutes, spent, save_every=150), []
     print(f"{sum(p.numel() for p in parameters) / 1e6:.2f} M parameters, step {step}, {spent:.0f} s spent", flush=True)
     while clock.is_running:
@@ -189,8 +189,8 @@ def export(args: argparse.Namespace) -> None:
     adapter.load_state_dict({**adapter.state_dict(), **state})
     adapter.half().save_pretrained(args.out, safe_serialization=True)
     text.half().save_pretrained(args.out / "text_encoder", safe_serialization=True)
-    denoiser.full_precision_by_default(args.out / "text_encoder")
-    denoiser.add_key_prefix(args.out / "text_encoder" / "model.safetensors")
+    small_diffusion.full_precision_by_default(args.out / "text_encoder")
+    small_diffusion.add_key_prefix(args.out / "text_encoder" / "model.safetensors")
     for name in ("tokenizer", "scheduler"):
         source = args.work if name == "tokenizer" else args.image_model
         shutil.copytree(source / name, args.out / name, dirs_exist_ok=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.embedded import denoiser, measure, pairs, scenes, scorer_images, training_utils, word_tokenizer
+from pipelines.embedded import measure, noising, pairs, scenes, scorer_images, training_utils, word_tokenizer
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "emoji"
 needs_assets = pytest.mark.skipif(
@@ -190,13 +190,13 @@ def test_the_target_undoes_the_noise_and_inputs_of_pure_noise_lie_at_the_last_le
     torch.manual_seed(0)
     alphas = torch.linspace(0.9, 0.01, 1000)
     clean = torch.full((400, 4, 4, 4), 3.0)
-    noisy, t, target = denoiser.add_noise(clean, alphas, 0.3)
+    noisy, t, target = noising.add_noise(clean, alphas, 0.3)
     a = alphas[t].view(-1, 1, 1, 1)
     assert torch.allclose((noisy - (1 - a).sqrt() * target) / a.sqrt(), clean, atol=1e-4)
     pure = t == 999
     assert 0.2 < pure.float().mean() < 0.4
     assert noisy[pure].mean().abs() < 0.05  # 0.3 with the image
-    assert (t >= denoiser.NOISIEST).float().mean() > 0.5
+    assert (t >= noising.NOISIEST).float().mean() > 0.5
 
 
 def test_a_training_clock_counts_over_restarts_and_saves_the_last_state(monkeypatch):
