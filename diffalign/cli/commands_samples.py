@@ -57,7 +57,7 @@ def generate(
     if medium.line is not None and len(gallery.samples) <= MAX_PRINTED:
         for sample, content in zip(gallery.samples, gallery.contents(), strict=True):
             typer.echo(f"[{sample.prompt} | seed {sample.seed}]\n{medium.line(content)}\n")
-    typer.echo(f"{len(gallery.samples)} {medium.plural} in {gallery.folder}")
+    typer.echo(f"{medium.count(len(gallery.samples))} in {gallery.folder}")
 
 
 @app.command()

@@ -114,14 +114,30 @@ def find_targets(
             f" {type(module).__name__} ends with that.{near_miss(unmatched[0], tails)} For attention layers only, leave"
             " targets out."
         )
-    for name in selected:
-        if any(_ends_with(name, target) for target in unadaptable):
-            raise ConfigError(
-                f"adapter.targets selects {name}, but {type(module).__name__} calls this layer in a way that no adapter"
-                f" on it takes. Name the other layers by their part, as in targets: [attentions...proj_in], or take"
-                f" {LINEAR}."
-            )
+    refused = [name for name in selected if any(_ends_with(name, target) for target in unadaptable)]
+    if refused:
+        others = _allowed_names(targets, selected, refused)
+        advice = f"--set model.adapter.targets=[{','.join(others)}]   or " if others else ""
+        raise ConfigError(
+            f"adapter.targets selects {refused[0]}, but {type(module).__name__} calls this layer in a way that no"
+            f" adapter on it takes. Type: {advice}--set model.adapter.targets={LINEAR}, which leaves such layers out"
+        )
     return selected
+
+
+def _allowed_names(targets: tuple[str, ...], selected: list[str], refused: list[str]) -> list[str]:
+    """Returns the targets that select no refused layer, and for others names of the same layers elsewhere."""
+    names: dict[str, None] = {}
+    for target in targets:
+        mine = [name for name in selected if _ends_with(name, target)]
+        if not set(mine) & set(refused):
+            names[target] = None
+            continue
+        tail = target.rpartition("...")[2]
+        for name in (name for name in mine if name not in refused):
+            parts = [part for part in name.removesuffix(tail).split(".") if part and not part.isdigit()]
+            names[f"{parts[-1]}...{tail}" if parts else name] = None
+    return list(names)
 
 
 def _preset(module: nn.Module, layers: dict[str, nn.Module], preset: str, presets: LayerNames) -> list[str]:

@@ -20,6 +20,9 @@ from diffalign.sharing.adapter_state_dict import adapter_tensors, check_base, la
 from diffalign.sharing.peft_folder import CONFIG, is_peft_folder, read_folder
 from diffalign.sharing.shared_adapter import SharedAdapter, check_layers
 
+MODEL_INDEX = "model_index.json"
+"""The file by which a folder is a whole pipeline of diffusers."""
+
 
 def read_adapter(path: Path) -> SharedAdapter:
     """Reads diffusers' file or peft's folder, whichever there is.
@@ -32,6 +35,11 @@ def read_adapter(path: Path) -> SharedAdapter:
     if is_peft_folder(path) and not is_other_file:
         return read_folder(path)
     if is_folder(path) and not is_file(path / FILE_NAME):
+        if is_file(path / MODEL_INDEX):
+            raise ConfigError(
+                f"{path} holds a whole pipeline, not an adapter: one that was merged is part of its weights. Give it as"
+                f" a model, --model {path}, or here the adapter that was merged into it."
+            )
         raise ConfigError(
             f"{path} is no adapter folder: it has neither {CONFIG} nor {FILE_NAME}. Give the folder of a finished run,"
             " or one that peft or diffusers wrote."

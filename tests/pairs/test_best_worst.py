@@ -203,6 +203,7 @@ def test_clips_become_pairs_with_their_frames_and_seeds_that_are_read_back(tmp_p
     assert open_clip(pair.chosen) == Paced(fps=12.0).clip(5, 3) and open_clip(pair.rejected).fps == 12.0
     assert len(open_clip(pair.rejected)) == 8, "the rejected clip stands still and is stored as one picture"
     assert pair.scores["chosen"]["seed"] == 3 and pair.scores["chosen"]["score"] > pair.scores["rejected"]["score"]
+    assert read_pairs(tmp_path).pairs == read_pairs(made.path).pairs, "the folder is its pairs, not its samples"
     # The same pairs in the layout of the Hub's viewers, as the reader of pair folders takes them.
     named = [
         {f"{role}_file_name": row[role] for role in ("chosen", "rejected")} | {"prompt": row["prompt"]}

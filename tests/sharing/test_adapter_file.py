@@ -150,6 +150,11 @@ def test_files_that_hold_no_adapter_are_refused(tmp_path):
 
     with pytest.raises(ConfigError, match="no adapter folder"):
         read_adapter(tmp_path)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "model_index.json").write_text("{}")
+    with pytest.raises(ConfigError, match="whole holds a whole pipeline, not an adapter.*--model .*whole"):
+        read_adapter(whole)
     with pytest.raises(ConfigError, match="no adapter file"):
         read_adapter(tmp_path / FILE_NAME)
     (tmp_path / FILE_NAME).write_bytes(b"not safetensors")

@@ -91,8 +91,7 @@ def test_merged_into_its_base_it_is_a_pipeline_with_the_same_frames(result, conf
 
     policy, path, _ = result
     motion = [] if config.motion is None else ["--model-setting", f"motion={config.motion}"]
-    frames_of = ["--model-setting", f"clip.frames={FRAMES}"]
-    command = ["merge", str(path), "--into", config.path, "--output", str(tmp_path / "merged"), *motion, *frames_of]
+    command = ["merge", str(path), "--into", config.path, "--output", str(tmp_path / "merged"), *motion]
     outcome = CliRunner().invoke(app, command)
     assert outcome.exit_code == 0, outcome.output
     pipeline = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "merged")

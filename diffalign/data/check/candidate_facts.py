@@ -16,7 +16,7 @@ from diffalign.data.media.clips.medium_of import medium_of
 from diffalign.data.media.decode import MAX_PIXELS, image_format, image_size, media_bytes, media_digest, open_image
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media, Pair
-from diffalign.data.storage.frame_files import FrameFiles
+from diffalign.data.storage.frame_files import FrameFiles, is_in_frames
 from diffalign.data.storage.hash_set import HashSet
 from diffalign.errors import DataError
 
@@ -62,6 +62,11 @@ class FactTable:
 
     def __len__(self) -> int:
         return sum(self.counts.values())
+
+    @property
+    def noun(self) -> str:
+        """The word for a candidate that is a file: ``"clip"`` where all are clips, otherwise ``"image"``."""
+        return "clip" if self.counts.get("video") and not self.counts.get("image") else "image"
 
 
 def collect_facts(
@@ -128,7 +133,7 @@ def _inspect_clip(media: Media, decode: bool) -> Facts:
     """Returns the facts of a clip; without ``decode`` what its bytes tell."""
     suffix = media.suffix[1:].upper() if isinstance(media, Path) and media.is_file() else "frames"
     try:
-        digest, length = media_digest(media), len(media_bytes(media)) if _is_one_file(media) else 0
+        digest, length = media_digest(media), len(media_bytes(media)) if not is_in_frames(media) else 0
         clip = clip_facts(media) if decode else None
     except DataError as error:
         return Facts("", "video", problem=_message_with_name(media, error))
@@ -137,10 +142,6 @@ def _inspect_clip(media: Media, decode: bool) -> Facts:
 
 def _is_path(media: Media) -> bool:
     return isinstance(media, (Path, FrameFiles))
-
-
-def _is_one_file(media: Media) -> bool:
-    return not isinstance(media, FrameFiles) and not (isinstance(media, Path) and media.is_dir())
 
 
 def _message_with_name(media: Media, error: DataError) -> str:

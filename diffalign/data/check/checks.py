@@ -53,13 +53,13 @@ def check_readable(pairs: Sequence[Pair], facts: FactTable) -> Iterator[CheckFin
 
 
 def check_sizes(pairs: Sequence[Pair], facts: FactTable, resolution: int | None) -> Iterator[CheckFinding]:
-    """Finds images that must be enlarged for training, and pairs whose two images have different shapes."""
+    """Finds images and clips that must be enlarged for training, and pairs of two shapes."""
     if not facts.files:
         return
     small = tally_pairs(p for p in pairs if resolution and any(min(s) < resolution for s in _pair_sizes(p, facts)))
     if small.count:
         fix = f"Train at a lower resolution, or leave these out: enlarging to {resolution} teaches blur."
-        what = f"pairs with an image smaller than {resolution} pixels"
+        what = f"pairs with {'an image' if facts.noun == 'image' else 'a clip'} smaller than {resolution} pixels"
         yield CheckFinding("warning", what, small.count, small.examples, fix)
     different = tally_pairs(
         p
@@ -68,7 +68,9 @@ def check_sizes(pairs: Sequence[Pair], facts: FactTable, resolution: int | None)
     )
     if different.count:
         fix = "A centre crop cuts them differently. Make both candidates of a prompt in one shape."
-        yield CheckFinding("note", "pairs of images with different shapes", different.count, different.examples, fix)
+        yield CheckFinding(
+            "note", f"pairs of {facts.noun}s with different shapes", different.count, different.examples, fix
+        )
 
 
 def check_prompts(pairs: Sequence[Pair], facts: FactTable) -> Iterator[CheckFinding]:
@@ -138,7 +140,7 @@ def check_shortcuts(pairs: Sequence[Pair], facts: FactTable) -> Iterator[CheckFi
         what = f"nearly all chosen files are {chosen_format} and all rejected ones {rejected_format}"
         fix = "Store both in one format: compression artefacts reveal the label."
         yield CheckFinding("warning", what, formats.total(), (), fix)
-    for name, chosen_is_larger in (("the larger image", areas), ("the longer text", lengths)):
+    for name, chosen_is_larger in ((f"the larger {facts.noun}", areas), ("the longer text", lengths)):
         count = chosen_is_larger.total()
         if count >= 20 and abs((share := chosen_is_larger[True] / count) - 0.5) > 0.2:
             what = f"the chosen candidate is {name} in {share:.0%} of the pairs where they differ"

@@ -23,7 +23,7 @@ from diffalign.data.media.colour_profile import changes_colours, may_hold_profil
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media
 from diffalign.data.storage.cached_candidate import CachedCandidate
-from diffalign.data.storage.frame_files import FrameFiles, frames_of
+from diffalign.data.storage.frame_files import FrameFiles, frames_of, is_in_frames
 from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError
@@ -109,7 +109,7 @@ def decoded_digest(media: Media) -> str:
     """Returns a digest of what :func:`open_image` returns: :func:`media_digest`, marked where a colour profile is
     applied, which earlier versions ignored. What was stored for other images stays valid.
     """
-    if isinstance(media, (CachedCandidate, KeptLatent, FrameFiles)) or isinstance(media, Path) and media.is_dir():
+    if isinstance(media, (CachedCandidate, KeptLatent)) or is_in_frames(media):
         return media_digest(media)
     content = media_bytes(media)
     digest = media_digest(content)
@@ -180,7 +180,7 @@ def _open_header(media: Media) -> Iterator[Image.Image]:
     """Yields the image with its header read. Any exception of a decoder inside the block becomes a DataError."""
     if isinstance(media, (str, Conversation)):
         raise DataError(f"an image was expected, as a path or as bytes; got the text {media_name(media)}.")
-    if isinstance(media, FrameFiles) or isinstance(media, Path) and media.is_dir():
+    if is_in_frames(media):
         raise DataError(f"an image was expected; {media_name(media)} is a clip whose frames are files.")
     try:
         with _stream(media) as stream, Image.open(stream, formats=_readable_formats()) as image:
@@ -198,7 +198,7 @@ def _open_header(media: Media) -> Iterator[Image.Image]:
         ) from error
 
 
-def _stream(media: Path | bytes | TableCell | CachedCandidate | KeptLatent) -> IO[bytes]:
+def _stream(media: Media) -> IO[bytes]:
     return media.open("rb") if isinstance(media, Path) else io.BytesIO(media_bytes(media))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffalign.data.media.clips.frame_rule import FrameRule
+from diffalign.data.media.clips.medium_of import medium_of
 from diffalign.data.media.find_problem import find_problem
 from diffalign.data.readers.column_use import ColumnUse
 from diffalign.data.readers.detect_format import check_format, detect_format
@@ -20,7 +21,7 @@ from diffalign.data.readers.registry import READERS, Reader, register_reader
 from diffalign.data.readers.sources import Columns, open_tables
 from diffalign.data.records.label_agreement import drop_disputed
 from diffalign.data.records.memmap import collect
-from diffalign.data.records.pair import BAD_IMAGE, TIE, Dropped, Pair, PairSet
+from diffalign.data.records.pair import BAD_CLIP, BAD_IMAGE, TIE, Dropped, Pair, PairSet
 from diffalign.data.records.score_table import ranges_of
 from diffalign.errors import DataError, near_miss
 
@@ -71,7 +72,7 @@ def read_pairs(
     if limit is not None and limit < 1:
         raise DataError(f"limit is the number of pairs to read, at least 1; got {limit}.")
     if bad_images not in ("error", "drop"):
-        raise DataError(f"bad_images is error or drop, for rows with unreadable images; got {bad_images!r}.")
+        raise DataError(f"bad_images is error or drop, for rows with unreadable images or clips; got {bad_images!r}.")
     if not isinstance(frames, FrameRule | None):
         raise DataError(f"frames is a rule of the library, which recipes set by model.clip; got {frames!r}.")
     use = ColumnUse(_names_to_ignore(ignore))
@@ -111,8 +112,11 @@ def _names_to_ignore(ignore: Any) -> frozenset[str]:
 def _drop_bad_images(record: Pair | Dropped, frames: FrameRule | None) -> Pair | Dropped:
     if isinstance(record, Dropped):
         return record
-    problem = next(filter(None, (find_problem(answer.candidate, frames) for answer in record.answers.values())), "")
-    return Dropped(record.source, BAD_IMAGE, problem) if problem else record
+    for answer in record.answers.values():
+        if problem := find_problem(answer.candidate, frames):
+            is_clip = frames is not None or medium_of(answer.candidate) == "video"
+            return Dropped(record.source, BAD_CLIP if is_clip else BAD_IMAGE, problem)
+    return record
 
 
 def _split_off_dropped(records: Iterable[Pair | Dropped], dropped: list[Dropped]) -> Iterator[Pair]:

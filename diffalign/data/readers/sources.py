@@ -18,6 +18,10 @@ SPLITS |= {"validation_unique": "validation_unique", "test_unique": "test_unique
 Columns = Mapping[str, str | Sequence[str]]
 """``{the name that the format expects: its name in the file, or the names of the columns that are joined to it}``."""
 
+MADE = ("pairs.jsonl", "made_by.json")
+"""Files of a folder that `diffalign data make` wrote, of which the first holds the pairs; ``metadata.jsonl`` beside
+them names every sample on its own."""
+
 _SPLIT_NAME = re.compile(rf"^({'|'.join(sorted(SPLITS, key=len, reverse=True))})(?=$|[-.]|_\d)")
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 
@@ -28,7 +32,8 @@ def open_tables(
     """Returns the tables of ``source``.
 
     Args:
-        source: A table file; a folder (its ``metadata.*``, otherwise its parquet, Arrow or text tables, also under
+        source: A table file; a folder (the pairs that `diffalign data make` made in it; otherwise its
+            ``metadata.*``, otherwise its parquet, Arrow or text tables, also under
             ``data/``); or the id of a data set on the Hub, ``"owner/name"``.
         split: Where files are named after splits, only this one is read, so that a test split is never trained on.
             A file that ``source`` names itself is always read.
@@ -98,6 +103,8 @@ def hub_files(name: str, *, split: str = "train", revision: str | None = None) -
 
 
 def _tables_in(folder: Path) -> list[Path]:
+    if all((folder / name).is_file() for name in MADE):
+        return [folder / MADE[0]]
     for patterns in (("metadata.*",), ("*/metadata.*",), ("*", "data/*", "*/*")):
         paths = (path for pattern in patterns for path in sorted(folder.glob(pattern)))
         tables = [path for path in paths if path.is_file() and _is_table(path) and not is_score_file(path, folder)]

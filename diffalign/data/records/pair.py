@@ -102,6 +102,7 @@ NO_LABEL = "no label"
 BAD_LABEL = "bad label"
 BAD_ROW = "unreadable row"
 BAD_IMAGE = "unreadable image"
+BAD_CLIP = "unreadable clip"
 DISPUTED = "label against its scores"
 FILTERED = "filtered by your options"
 

@@ -35,6 +35,11 @@ class FrameFiles:
         return f"{self.files[0]} and {len(self.files) - 1} more frames" if self.files else "a clip without frames"
 
 
+def is_in_frames(media: object) -> bool:
+    """Returns whether a candidate is a clip that is kept as one picture per frame: a handle, or a folder."""
+    return isinstance(media, FrameFiles) or isinstance(media, Path) and media.is_dir()
+
+
 def is_frame_folder(path: Path) -> bool:
     """Returns whether a path is a folder with pictures in it."""
     try:

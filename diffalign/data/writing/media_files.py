@@ -13,7 +13,7 @@ from diffalign.data.media.clips.open_clip import open_clip
 from diffalign.data.media.clips.write_clip import encode_clip
 from diffalign.data.readers.file_names import MEDIA_SUFFIXES
 from diffalign.data.storage.cached_candidate import CachedCandidate
-from diffalign.data.storage.frame_files import FrameFiles
+from diffalign.data.storage.frame_files import FrameFiles, is_in_frames
 from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import DataError
@@ -46,12 +46,12 @@ class MediaFiles:
             media = media.image
         if isinstance(media, CachedCandidate):
             raise DataError(f"{media} are tensors of a run, which only its policy reads; they cannot be written.")
-        if isinstance(media, FrameFiles) or isinstance(media, Path) and media.is_dir():
+        if is_in_frames(media):
             media = encode_clip(open_clip(media))
         if isinstance(media, (bytes, TableCell)):
             data = media if isinstance(media, bytes) else media.read()
             return self._write(hashlib.blake2b(data, digest_size=12).hexdigest() + suffix_of(data), data)
-        path = os.path.abspath(media)
+        path = os.path.abspath(str(media))
         has_media_suffix = os.path.splitext(path)[1].lower() in MEDIA_SUFFIXES
         if has_media_suffix and path.startswith(self._folder.rstrip(os.sep) + os.sep):
             return Path(os.path.relpath(path, self._folder)).as_posix()

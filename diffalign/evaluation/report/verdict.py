@@ -128,7 +128,7 @@ def _cautions(comparison: Comparison, medium: Medium) -> list[str]:
         )
     cautions += _length_cautions(comparison, medium)
     if comparison.unpaired:
-        cautions.append(f"{comparison.unpaired} {medium.plural} had no counterpart and were left out.")
+        cautions.append(f"Left out, for want of a counterpart: {medium.count(comparison.unpaired)}.")
     return cautions
 
 

@@ -67,6 +67,10 @@ class Medium:
     sheet: bool = True
     plays: bool = False
 
+    def count(self, number: int) -> str:
+        """Returns a number of samples in words: ``"1 clip"``, ``"4 clips"``."""
+        return f"{number} {self.noun if number == 1 else self.plural}"
+
 
 def find_medium(name: str) -> Medium:
     """Returns the row of a name. Raises UserError if there is none."""

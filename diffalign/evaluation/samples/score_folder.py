@@ -11,7 +11,7 @@ from diffalign.data.readers.tables import Table
 from diffalign.data.records.conversation import Conversation, Text
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.gallery import bad_row, metadata_rows, read_gallery
-from diffalign.evaluation.samples.medium import MEDIA
+from diffalign.evaluation.samples.medium import MEDIA, Medium
 from diffalign.files.json_lines import write_json_lines
 from diffalign.scorers import SCORERS, check_companions, load_scorer, scorer_entry
 
@@ -62,7 +62,7 @@ def score_folder(folder: Path, specs: Sequence[str], device: str = "cpu") -> lis
     scorers = {spec: load_scorer(spec, device) for spec in specs}
     columns = {spec: scorer.score(prompts, contents).tolist() for spec, scorer in scorers.items()}
     add_scores(path, columns)
-    return [_summary(spec, column, scorers[spec].unit, MEDIA[medium].plural) for spec, column in columns.items()]
+    return [_summary(spec, column, scorers[spec].unit, MEDIA[medium]) for spec, column in columns.items()]
 
 
 def add_scores(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
@@ -102,7 +102,7 @@ def _text(cell: Any) -> Text:
     return cell
 
 
-def _summary(spec: str, column: list[float], unit: str, plural: str) -> str:
+def _summary(spec: str, column: list[float], unit: str, medium: Medium) -> str:
     count, mean = len(column), sum(column) / len(column)
     deviation = math.sqrt(sum((value - mean) ** 2 for value in column) / max(count - 1, 1))
-    return f"{spec}: {mean:.4f} +- {deviation / math.sqrt(count):.4f} ({unit}; {count} {plural})"
+    return f"{spec}: {mean:.4f} +- {deviation / math.sqrt(count):.4f} ({unit}; {medium.count(count)})"

@@ -142,7 +142,7 @@ def _score_batch(
     except DataError as error:
         raise DataError(
             f"{error} {done:,} pairs are judged already and kept. Correct or remove this pair and run the same command "
-            "again, or leave out rows with unreadable images: --option bad_images=drop"
+            "again, or leave out rows with unreadable images or clips: --option bad_images=drop"
         ) from error
     cache.update(zip(samples, values, strict=True))
     rows: dict[str, tuple[float, ...]] = {

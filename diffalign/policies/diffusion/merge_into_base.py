@@ -40,7 +40,7 @@ def merge_into_base(config: ModelConfig, adapter: Path, folder: Path) -> Path:
     """
     file = find_adapter_file(adapter)
     stored, metadata = read_tensors(file)
-    family, source = find_model(config)
+    family, source = find_model(config, samples=False)
     dtype = getattr(torch, config.dtype)
     network = family.load_network(source, dtype)
     check_base(read_facts(metadata), (weights_digest([network]), public_name(config.path)), file)

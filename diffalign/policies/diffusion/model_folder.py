@@ -41,8 +41,12 @@ def find_folder(path: str, revision: str | None = None) -> Path:
     return _fetch(path, revision, "diffusers model", _download_pipeline)
 
 
-def find_model(config: ModelConfig) -> tuple[Family, ModelSource]:
+def find_model(config: ModelConfig, *, samples: bool = True) -> tuple[Family, ModelSource]:
     """Returns the family and the folders of the model that a recipe means, after checks that read no weights.
+
+    Args:
+        config: The model.
+        samples: Whether clips will go through it, whose number of frames must then fit.
 
     Raises:
         ConfigError: A folder or name is missing, of no family, of another medium than the recipe's kind of model, or
@@ -57,7 +61,7 @@ def find_model(config: ModelConfig) -> tuple[Family, ModelSource]:
             raise ConfigError(f"{config.path} holds a {family.pipeline}, a video model. Type: --set model.kind=video")
         return family, ModelSource(folder)
     family, source = _with_motion(family, folder, config)
-    family.check(source, config.clip.frames)
+    family.check(source, config.clip.frames if samples else 1)
     return family, source
 
 

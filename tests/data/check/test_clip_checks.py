@@ -56,6 +56,18 @@ def test_still_clips_lengths_rates_and_mixed_pairs_are_found(tmp_path):
     assert mixed.severity == "error" and mixed.examples == ("set:3",)
 
 
+def test_findings_about_clips_call_them_clips(tmp_path):
+    sides = [(_clip(n), _clip(n, size=24)) for n in range(20)]
+    tall = Clip(moving().frames[:, :, :16], 8.0)
+    report = check_pairs(_set(tmp_path, [*sides, (_clip(25), tall)]), resolution=32)
+    assert {
+        "pairs with a clip smaller than 32 pixels",
+        "pairs of clips with different shapes",
+        "the chosen candidate is the larger clip in 100% of the pairs where they differ",
+    } <= set(_found(report))
+    assert "image" not in str(report)
+
+
 def test_labels_that_favour_less_movement_are_warned_of_and_the_reverse_is_not(tmp_path):
     quiet, lively = [_clip(n, 1) for n in range(10)], [_clip(n, 4) for n in range(10)]
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()

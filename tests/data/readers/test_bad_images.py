@@ -5,7 +5,7 @@ import pytest
 from diffalign.data.media.clips.frame_rule import FrameRule
 from diffalign.data.media.clips.write_clip import encode_clip
 from diffalign.data.readers import read_pairs
-from diffalign.data.records.pair import BAD_IMAGE, EMPTY_CANDIDATE
+from diffalign.data.records.pair import BAD_CLIP, BAD_IMAGE, EMPTY_CANDIDATE
 from diffalign.errors import DataError
 from tests.data.clips import noise
 from tests.data.fixtures import image, parquet, vote
@@ -41,7 +41,7 @@ def test_clips_are_decoded_and_texts_are_not(tmp_path):
         {"prompt": "p", "chosen": b"\0\0\0\x18ftypisom" + bytes(40), "rejected": film},
     ]
     data = read_pairs(parquet(tmp_path / "a.parquet", rows), bad_images="drop")
-    assert len(data) == 1 and [row.reason for row in data.dropped] == [BAD_IMAGE, BAD_IMAGE]
+    assert len(data) == 1 and [row.reason for row in data.dropped] == [BAD_IMAGE, BAD_CLIP]
     assert "a.parquet:2:chosen' cannot be decoded" in data.dropped[1].detail
     texts = parquet(tmp_path / "b.parquet", [{"prompt": "p", "chosen": "a", "rejected": "b"}])
     assert len(read_pairs(texts, bad_images="drop")) == 1
@@ -52,6 +52,7 @@ def test_clips_that_are_too_short_for_the_rule_are_left_out_and_counted(tmp_path
     path = parquet(tmp_path / "a.parquet", rows)
     data = read_pairs(path, bad_images="drop", frames=FrameRule(frames=8))
     assert len(data) == 1 and "give 5 of 8" in data.dropped[0].detail
+    assert "dropped 1: 1 unreadable clip" in data.summary()
     assert len(read_pairs(path, bad_images="drop", frames=FrameRule(frames=8, short="hold"))) == 2
 
 

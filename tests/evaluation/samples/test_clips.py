@@ -105,6 +105,7 @@ def test_a_policy_of_clips_may_not_return_images_or_lists_of_them(tmp_path):
 def test_a_folder_of_clips_is_scored_by_judges_of_clips_only(tmp_path, motion_scorer):
     generate(MovingPolicy(), PROMPTS, SEEDS, tmp_path)
     assert "4 clips" in score_folder(tmp_path, [motion_scorer])[0]
+    assert MEDIA["video"].count(1) == "1 clip" and MEDIA["image"].count(0) == "0 images"
     row = json.loads((tmp_path / "metadata.jsonl").read_text().splitlines()[0])
     assert row["scores"][motion_scorer] > 0 and row["frames"] == 8
     with pytest.raises(UserError, match=r"'background' judges images, but .* holds clips. Scorers of clips: .*motion"):

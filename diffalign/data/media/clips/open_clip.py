@@ -6,6 +6,8 @@ import io
 from pathlib import Path
 from typing import IO
 
+from PIL import Image
+
 from diffalign.data.media.clips import limits
 from diffalign.data.media.clips.clip import Clip
 from diffalign.data.media.clips.decode_animation import decode_animation
@@ -47,7 +49,7 @@ def open_clip(media: Media, rule: FrameRule | None = None, *, side: int | None =
         media = frames_of(media)
     if isinstance(media, FrameFiles):
         return decode_frames(media, rule, side)
-    name = media_name(media)
+    name = f"a clip of {len(media):,} bytes" if isinstance(media, bytes) else media_name(media)
     try:
         with media.open("rb") if isinstance(media, Path) else io.BytesIO(media_bytes(media)) as stream:
             return _decode(stream, name, rule, side)
@@ -55,6 +57,8 @@ def open_clip(media: Media, rule: FrameRule | None = None, *, side: int | None =
         raise
     except FileNotFoundError as error:
         raise DataError(f"there is no file {name}.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{name} is refused: {error} Make its frames smaller.") from error
     except Exception as error:  # decoders raise exceptions of any type on damaged files
         raise limits.unreadable(name, str(error) or type(error).__name__) from error
 

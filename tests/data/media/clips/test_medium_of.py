@@ -42,6 +42,22 @@ def test_pictures_texts_and_what_cannot_be_read(tmp_path):
     assert medium_of("a fox") == "text" and medium_of(tmp_path / "missing.png") == ""
 
 
+def test_a_clip_that_claims_too_many_pixels_is_no_image(tmp_path):
+    sound = encode_clip(noise())
+    at = sound.index(b"VP8X") + 12  # where an extended WebP states width and height, less one
+    (tmp_path / "bomb.webp").write_bytes(sound[:at] + (16_382).to_bytes(3, "little") * 2 + sound[at + 6 :])
+    (tmp_path / "cut.webp").write_bytes(sound[:64])
+    out = io.BytesIO()
+    frames = [Image.new("P", (8, 8), colour) for colour in (0, 1)]
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
+    gif = out.getvalue()
+    (tmp_path / "bomb.gif").write_bytes(gif[:6] + b"\xff\xff\xff\xff" + gif[10:])
+    assert medium_of(tmp_path / "bomb.webp") == medium_of(tmp_path / "cut.webp") == "video"
+    assert medium_of(tmp_path / "bomb.gif") == ""  # how many frames it has is not looked at
+    for name in ("bomb.webp", "bomb.gif"):
+        assert f"{name}' is refused: Image size" in find_problem(tmp_path / name, FrameRule(frames=8))
+
+
 def test_a_problem_of_a_clip_is_found_in_its_last_frames_too(tmp_path):
     good = write_video(tmp_path / "a.mkv", noise(40, 64, 64, fps=10.0))
     assert find_problem(good) == ""

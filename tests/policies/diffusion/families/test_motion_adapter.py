@@ -2,6 +2,7 @@
 before weights are read."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -180,8 +181,16 @@ def test_a_model_and_an_adapter_that_do_not_belong_together_are_named(config, fo
 
 
 def test_projections_of_motion_modules_take_no_adapter(config):
-    with pytest.raises(ConfigError, match=r"motion_modules.*proj_in.*no adapter.*all-linear"):
-        load_policy(config(adapter=AdapterConfig(rank=2, targets=("proj_in", "to_q"))), "cpu")
+    for targets, advice in (
+        (("proj_in", "to_q"), r"targets=\[attentions\.\.\.proj_in,to_q\]   or --set model.adapter.targets=all-linear"),
+        (("proj_out",), r"targets=\[attentions\.\.\.proj_out\]   or"),
+        (("motion_modules...proj_out",), r"Type: --set model.adapter.targets=all-linear"),
+    ):
+        with pytest.raises(ConfigError, match=r"motion_modules\.0\.proj.*no adapter on it takes.*" + advice) as caught:
+            load_policy(config(adapter=AdapterConfig(rank=2, targets=targets)), "cpu")
+        if "[" in advice:  # what is advised works
+            advised = re.search(r"targets=\[(.*?)\]", str(caught.value)).group(1)
+            load_policy(config(adapter=AdapterConfig(rank=2, targets=tuple(advised.split(",")))), "cpu")
     policy = load_policy(config(adapter=AdapterConfig(rank=2, targets="all-linear")), "cpu")
     names = {name.split(".lora_")[0] for name in policy.trainable()}
     assert names and not any("motion_modules" in name and "proj_" in name.split(".")[-1] for name in names)
