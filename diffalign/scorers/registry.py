@@ -7,23 +7,28 @@ from collections.abc import Sequence
 from diffalign.errors import ConfigError, UserError, near_miss
 from diffalign.register_row import register_row
 from diffalign.scorers.clips.rows import CLIP_SCORERS
+from diffalign.scorers.compare import Judge, as_judge
 from diffalign.scorers.composed.rows import composed_scorers
 from diffalign.scorers.images.rows import IMAGE_SCORERS
-from diffalign.scorers.scorer import Scorer, ScorerEntry
+from diffalign.scorers.scorer import ScorerEntry
 from diffalign.scorers.texts.rows import TEXT_SCORERS
 
 
-def load_scorer(spec: str, device: str = "cpu") -> Scorer:
+def load_scorer(spec: str, device: str = "cpu") -> Judge:
     """Loads ``"name"`` or ``"name:argument"``.
 
     Args:
         spec: A name of :data:`SCORERS`, with an optional argument after a colon.
         device: The device of a scorer with weights.
 
+    Returns:
+        The scorer. It scores, and it compares: ``compare(prompts, a, b)`` is the probability that ``a`` wins. A scorer
+        from outside the package that lacks ``compare`` or ``preprocessing`` gets them here.
+
     Raises:
         UserError: The name is unknown, or the scorer does not accept the argument.
     """
-    return scorer_entry(spec).load(spec.partition(":")[2], device)
+    return as_judge(scorer_entry(spec).load(spec.partition(":")[2], device))
 
 
 SCORERS: dict[str, ScorerEntry] = {

@@ -41,6 +41,10 @@ class Scorer(Protocol):
     medium: str
     """Medium of its samples: ``"image"``, ``"video"`` or ``"text"``."""
 
+    preprocessing: str
+    """What is done to a sample before the model sees it, such as ``"224 shortest bicubic, centre crop"``; empty where
+    nothing is done."""
+
     @property
     def weights(self) -> str:
         """Hash of the parameters; empty for a scorer without any."""
@@ -53,6 +57,18 @@ class Scorer(Protocol):
             samples: Images are PIL images, ``(H, W, 3)`` uint8 arrays, paths or encoded bytes, of any size and mode.
                 Clips are :class:`~diffalign.data.media.clips.clip.Clip` objects, paths or encoded bytes.
                 Texts are strings, conversations or paths of text files.
+        """
+
+
+@runtime_checkable
+class SupportsCompare(Protocol):
+    """A scorer that decides between two samples. What ``load_scorer`` returns always does."""
+
+    def compare(self, prompts: Sequence[Any], a: Sequence[Any], b: Sequence[Any], /) -> Tensor:
+        """Returns the probability that each sample of ``a`` beats its partner of ``b``, ``(B,)`` float32 on the CPU.
+
+        The probabilities of both orders sum to exactly 1. :mod:`diffalign.scorers.compare` says for which scorers it is
+        more than an order.
         """
 
 

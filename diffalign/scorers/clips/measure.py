@@ -12,10 +12,11 @@ from typing_extensions import Self
 
 from diffalign.errors import UserError
 from diffalign.scorers.clips.clip_input import Clip, as_clip
+from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.scorer import check_prompt_count
 
 
-class Measure(ABC):
+class Measure(ComparesByScore, ABC):
     """A measure as a scorer; a subclass states what it measures and computes it."""
 
     medium = "video"

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from diffalign.errors import UserError
 from diffalign.scorers.clips.clip_input import as_clip
+from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.images.dual_encoder import DualEncoder
 from diffalign.scorers.scorer import SupportsImageFeatures, check_prompt_count
 
@@ -32,7 +33,7 @@ def neighbour_consistency(features: Tensor) -> float:
     return float(0.5 * (to_previous.clamp(0, 1) + to_first.clamp(0, 1)).mean())
 
 
-class NeighbourConsistency:
+class NeighbourConsistency(ComparesByScore):
     """The likeness of a clip's frames by an encoder.
 
     Args:
@@ -48,6 +49,7 @@ class NeighbourConsistency:
 
     def __init__(self, encoder: SupportsImageFeatures, *, name: str = "neighbour_consistency") -> None:
         self.encoder, self.name = encoder, name
+        self.preprocessing = str(getattr(encoder, "preprocessing", ""))
 
     @classmethod
     def load(cls, argument: str = "", device: str = "cpu") -> NeighbourConsistency:

@@ -23,19 +23,20 @@ from diffalign.errors import UserError
 from diffalign.files.complete_weights import load_pretrained, one_sentence
 from diffalign.quiet import quiet
 from diffalign.scorers.clips.clip_input import as_clip
+from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.images.image_input import Preprocessing, load_preprocessing
 from diffalign.scorers.scorer import check_prompt_count, state_hash
 
 DEFAULT = "microsoft/xclip-base-patch32"
 
 
-class XClip:
+class XClip(ComparesByScore):
     """X-CLIP as a scorer.
 
     Args:
         model: ``XCLIPModel`` of transformers, already on its device.
         tokenizer: Its tokenizer.
-        preprocessing: Its preprocessing of a frame.
+        preprocess: Its preprocessing of a frame.
         name: Its name in reports.
     """
 
@@ -45,10 +46,11 @@ class XClip:
     license = "see the model's page"
     paper = "arXiv 2208.02816"
 
-    def __init__(self, model: Any, tokenizer: Any, preprocessing: Preprocessing, *, name: str = "xclip") -> None:
-        self.model, self.tokenizer, self.preprocessing = model.eval().requires_grad_(False), tokenizer, preprocessing
+    def __init__(self, model: Any, tokenizer: Any, preprocess: Preprocessing, *, name: str = "xclip") -> None:
+        self.model, self.tokenizer, self.preprocess = model.eval().requires_grad_(False), tokenizer, preprocess
         self.name = name
         self.rule = FrameRule("span", int(model.config.vision_config.num_frames), short="hold")
+        self.preprocessing = str(preprocess)
 
     @classmethod
     def load(cls, argument: str = "", device: str = "cpu") -> XClip:
@@ -85,7 +87,7 @@ class XClip:
         positions = int(self.model.config.text_config.max_position_embeddings)
         length = min(int(self.tokenizer.model_max_length), positions)
         tokens = self.tokenizer([prompt], truncation=True, max_length=length, return_tensors="pt").to(device)
-        pixels = self.preprocessing(list(frames)).to(device)
+        pixels = self.preprocess(list(frames)).to(device)
         output = self.model(
             input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], pixel_values=pixels[None]
         )

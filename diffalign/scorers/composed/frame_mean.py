@@ -17,12 +17,13 @@ from torch import Tensor
 
 from diffalign.errors import UserError
 from diffalign.scorers.clips.clip_input import as_clip
+from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.scorer import Scorer, SupportsPromptCheck, check_prompt_count
 
 EXAMPLE = "frames:clip:openai/clip-vit-large-patch14"
 
 
-class FrameMean:
+class FrameMean(ComparesByScore):
     """The mean score of a clip's frames.
 
     Args:
@@ -35,6 +36,8 @@ class FrameMean:
         self.scorer, self.name = scorer, f"frames:{scorer.name}"
         self.unit, self.range = f"{scorer.unit}, mean over frames", scorer.range
         self.license, self.paper = scorer.license, scorer.paper
+        self.preprocessing = scorer.preprocessing
+        self.logits_per_unit = getattr(scorer, "logits_per_unit", None)
 
     @classmethod
     def load(cls, argument: str, device: str, load_scorer: Callable[[str, str], Scorer]) -> FrameMean:

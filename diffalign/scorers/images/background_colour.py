@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import DataError, UserError, near_miss
+from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.images.image_input import as_rgb
 from diffalign.scorers.scorer import check_prompt_count
 
@@ -32,7 +33,7 @@ PALETTE = {
 }
 
 
-class Background:
+class Background(ComparesByScore):
     """Share of border pixels that have a colour.
 
     Args:

@@ -22,19 +22,20 @@ from torch import Tensor
 from diffalign.errors import UserError
 from diffalign.files.complete_weights import AGAIN, load_pretrained, one_sentence
 from diffalign.quiet import quiet
+from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.images.image_input import Preprocessing, load_preprocessing
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 
 DEFAULT = "openai/clip-vit-large-patch14"
 
 
-class DualEncoder:
+class DualEncoder(ComparesByScore):
     """A dual encoder as a scorer.
 
     Args:
         model: The transformers model, already on its device.
         tokenizer: Its tokenizer.
-        preprocessing: Its image preprocessing.
+        preprocess: Its image preprocessing.
         name: Its name in reports.
         batch_size: Images per forward pass; the scores do not depend on it.
     """
@@ -46,10 +47,11 @@ class DualEncoder:
     paper = "arXiv 2104.08718"
 
     def __init__(
-        self, model: Any, tokenizer: Any, preprocessing: Preprocessing, *, name: str = "clip", batch_size: int = 16
+        self, model: Any, tokenizer: Any, preprocess: Preprocessing, *, name: str = "clip", batch_size: int = 16
     ) -> None:
-        self.model, self.tokenizer, self.preprocessing = model.eval().requires_grad_(False), tokenizer, preprocessing
+        self.model, self.tokenizer, self.preprocess = model.eval().requires_grad_(False), tokenizer, preprocess
         self.name, self.batch_size = name, batch_size
+        self.preprocessing = str(preprocess)
 
     @classmethod
     def load(cls, argument: str = "", device: str = "cpu", *, name: str = "clip", processor: str = "") -> DualEncoder:
@@ -94,7 +96,7 @@ class DualEncoder:
     def image_features(self, images: Sequence[Any]) -> Tensor:
         """Returns embeddings of unit length, ``(B, D)`` float32 on the CPU."""
         parts = [
-            self._normalise(self.model.get_image_features(pixel_values=self.preprocessing(part).to(self._device)))
+            self._normalise(self.model.get_image_features(pixel_values=self.preprocess(part).to(self._device)))
             for part in chunks(images, self.batch_size)
         ]
         return torch.cat(parts)

@@ -23,6 +23,7 @@ from diffalign.errors import UserError
 from diffalign.files.complete_weights import one_sentence
 from diffalign.files.model_files import read_object
 
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 LARGEST_EDGE = 8192
 """Pixels that a vision model's image may have on one side."""
 
@@ -112,6 +113,21 @@ class Preprocessing:
             std=tuple(config["image_std"]) if normalise else (1.0, 1.0, 1.0),
         )
 
+    def __str__(self) -> str:
+        """Returns the short id that stands beside scores: ``"224 shortest bicubic, centre crop"``."""
+        filter_name = Image.Resampling(self.resample).name.lower()
+        parts = []
+        if self.shortest_edge is not None:
+            parts.append(f"{self.shortest_edge} shortest {filter_name}")
+        elif self.exact is not None:
+            parts.append(f"{self.exact[0]} x {self.exact[1]} {filter_name}")
+        if self.crop is not None:
+            whole = (self.shortest_edge, self.shortest_edge)
+            parts.append("centre crop" if self.crop == whole else f"centre crop {self.crop[0]} x {self.crop[1]}")
+        if (self.mean, self.std) != (CLIP_MEAN, CLIP_STD):
+            parts.append(f"mean {_numbers(self.mean)}, std {_numbers(self.std)}")
+        return ", ".join(parts)
+
     def __call__(self, images: Sequence[Any]) -> Tensor:
         """Converts images of any size and mode to ``(B, 3, H, W)`` float32."""
         return torch.stack([torch.from_numpy(self._preprocess(as_rgb(image))) for image in images])
@@ -132,6 +148,11 @@ class Preprocessing:
         pixels = np.asarray(image, np.float32) * np.float32(self.scale)
         pixels = (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _numbers(values: Sequence[float]) -> str:
+    """Returns numbers by their first digits, as one where they are equal."""
+    return " ".join(f"{value:.3g}" for value in (values if len(set(values)) > 1 else values[:1]))
 
 
 def _height_width(size: Any) -> tuple[int, int]:

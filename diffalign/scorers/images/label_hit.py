@@ -20,16 +20,17 @@ from torch import Tensor
 
 from diffalign.errors import DataError, UserError
 from diffalign.files.complete_weights import AGAIN, load_pretrained, one_sentence
+from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.images.image_input import Preprocessing, load_preprocessing
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 
 
-class LabelHit:
+class LabelHit(ComparesByScore):
     """An image classifier as a scorer.
 
     Args:
         model: The transformers classifier, already on its device; ``config.id2label`` names its classes.
-        preprocessing: Its image preprocessing.
+        preprocess: Its image preprocessing.
         name: Its name in reports.
         batch_size: Images per forward pass.
     """
@@ -40,11 +41,10 @@ class LabelHit:
     license = "see the model's page"
     paper = "the classifier's own"
 
-    def __init__(
-        self, model: Any, preprocessing: Preprocessing, *, name: str = "label_hit", batch_size: int = 32
-    ) -> None:
-        self.model, self.preprocessing = model.eval().requires_grad_(False), preprocessing
+    def __init__(self, model: Any, preprocess: Preprocessing, *, name: str = "label_hit", batch_size: int = 32) -> None:
+        self.model, self.preprocess = model.eval().requires_grad_(False), preprocess
         self.name, self.batch_size = name, batch_size
+        self.preprocessing = str(preprocess)
         self._classes = _patterns(model.config.id2label)
 
     @classmethod
@@ -102,7 +102,7 @@ class LabelHit:
         """Returns class probabilities, ``(B, K)`` float32 on the CPU."""
         device = next(self.model.parameters()).device
         parts = [
-            self.model(pixel_values=self.preprocessing(part).to(device)).logits.float().softmax(-1).cpu()
+            self.model(pixel_values=self.preprocess(part).to(device)).logits.float().softmax(-1).cpu()
             for part in chunks(images, self.batch_size)
         ]
         return torch.cat(parts) if parts else torch.zeros(0, self.model.config.num_labels)

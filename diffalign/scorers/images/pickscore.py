@@ -26,6 +26,7 @@ class PickScore(DualEncoder):
     """The dual encoder with its own logit scale."""
 
     unit = "logit"
+    logits_per_unit = 1.0
     range = (-100.0, 100.0)
     license = "MIT"
     paper = "arXiv 2305.01569"

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import UserError
+from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.scorer import check_prompt_count, missing_package
 from diffalign.scorers.texts.text_input import as_answer
 
 
-class Polarity:
+class Polarity(ComparesByScore):
     """Mean polarity of the answer's words that are in the lexicon."""
 
     medium = "text"

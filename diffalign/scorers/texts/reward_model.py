@@ -23,13 +23,14 @@ from diffalign.data.records.conversation import Conversation
 from diffalign.errors import DataError, UserError
 from diffalign.files.complete_weights import load_pretrained, one_sentence
 from diffalign.quiet import quiet
+from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 from diffalign.scorers.texts.text_input import as_answer, as_chat
 
 EXAMPLE = "reward:Skywork/Skywork-Reward-V2-Qwen3-0.6B"
 
 
-class Reward:
+class Reward(ComparesByScore):
     """A reward model as a scorer.
 
     Args:
@@ -41,6 +42,7 @@ class Reward:
 
     medium = "text"
     unit = "logit"
+    logits_per_unit = 1.0
     range = (float("-inf"), float("inf"))
     license = "see the model's page"
     paper = "arXiv 2203.02155"

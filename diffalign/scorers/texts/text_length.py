@@ -14,13 +14,14 @@ from torch import Tensor
 from diffalign.errors import UserError
 from diffalign.files.complete_weights import one_sentence
 from diffalign.quiet import quiet
+from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.scorer import check_prompt_count
 from diffalign.scorers.texts.text_input import as_answer
 
 WORDS = "words"
 
 
-class Length:
+class Length(ComparesByScore):
     """Length of the answer.
 
     Args:

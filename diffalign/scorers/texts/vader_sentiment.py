@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import UserError
+from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.scorer import check_prompt_count, missing_package
 from diffalign.scorers.texts.text_input import as_answer
 
 
-class Sentiment:
+class Sentiment(ComparesByScore):
     """VADER's compound sentiment of the answer."""
 
     medium = "text"

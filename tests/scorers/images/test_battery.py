@@ -107,7 +107,17 @@ def test_odd_sizes_are_scored(scorer, size):
     assert scorer.score(PROMPTS[:1], [Image.new("RGB", size, (200, 30, 40))]).isfinite().all()
 
 
+def test_both_orders_of_a_comparison_sum_to_one_and_the_higher_score_wins(scorer):
+    prompts, a, b = PROMPTS, images(), images()[::-1]
+    first, second = scorer.compare(prompts, a, b), scorer.compare(prompts, b, a)
+    assert first.shape == (4,) and torch.equal(first + second, torch.ones(4))
+    better = scorer.score(prompts, a) - scorer.score(prompts, b)
+    clear = better.abs() > 1e-5  # below, another batch may round to another order
+    assert torch.equal(first[clear] > 0.5, better[clear] > 0)
+
+
 def test_name_unit_and_range_are_stated(scorer):
+    assert isinstance(scorer.preprocessing, str)
     assert scorer.name and scorer.unit and scorer.license and scorer.paper
     assert scorer.range[0] < scorer.range[1]
     assert scorer.medium == "image"
