@@ -19,7 +19,14 @@ FLOORS = {
     "cli": 6,
 }
 SUB_ROOMS = {  # inside a room, from the lowest to the highest; rooms in one group do not import each other
-    "data": [["storage"], ["records"], ["media"], ["readers"], ["writing", "check"], ["separability", "transforms"]],
+    "data": [
+        ["storage"],
+        ["records"],
+        ["media"],
+        ["readers"],
+        ["writing", "check", "suites"],
+        ["separability", "transforms"],
+    ],
     "data/readers": [["rows"], ["formats"]],
     "evaluation": [["stats", "samples"], ["compare", "diagnosis"], ["report"]],
     "evaluation/stats": [["significance"], ["rates"]],

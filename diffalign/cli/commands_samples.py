@@ -46,12 +46,19 @@ def generate(
     """Generate images, clips or texts into a folder with metadata.jsonl; an interrupted command resumes."""
     from diffalign.evaluation.samples.generate import generate as generate_samples
     from diffalign.evaluation.samples.medium import find_medium
-    from diffalign.evaluation.samples.prompts import read_prompts
+    from diffalign.evaluation.samples.prompts import read_categories, read_prompts
 
     prompts, chosen_model = read_prompts(prompt), Model.from_options(model, kind, model_setting, adapter)
     settings = chosen_model.sampling(setting, steps=steps, guidance=guidance)
     gallery = generate_samples(
-        chosen_model.open(), prompts, range(seeds), output, batch_size=batch, progress=show_progress, **settings
+        chosen_model.open(),
+        prompts,
+        range(seeds),
+        output,
+        batch_size=batch,
+        categories=read_categories(prompt),
+        progress=show_progress,
+        **settings,
     )
     medium = find_medium(gallery.medium)
     if medium.line is not None and len(gallery.samples) <= MAX_PRINTED:
@@ -81,12 +88,13 @@ def compare(
     model_setting: ModelSettings = [],  # noqa: B006
 ) -> None:
     """Compare an aligned model with its base on the same prompts and seeds, and write win rates into report.html."""
+    from diffalign.evaluation.compare.by_category import category_lines
     from diffalign.evaluation.compare.load_judges import check_judges, load_judges
     from diffalign.evaluation.compare.run import add_drift, compare_galleries
     from diffalign.evaluation.compare.run import compare as compare_models
     from diffalign.evaluation.report.verdict import verdict_of
     from diffalign.evaluation.report.write import write_report
-    from diffalign.evaluation.samples.prompts import read_prompts
+    from diffalign.evaluation.samples.prompts import read_categories, read_prompts
 
     has_folders, has_model = bool(base and aligned), bool(model and adapter and prompt)
     if has_folders == has_model:
@@ -95,6 +103,7 @@ def compare(
         raise UserError("a comparison needs a judge. Type for example: --scorer clip")
     if has_model:  # errors in these options are raised before judges and models are loaded
         prompts, chosen_model = read_prompts(prompt), Model.from_options(model, kind, model_setting, adapter)
+        categories = read_categories(prompt)
         settings = chosen_model.sampling(setting, steps=steps, guidance=guidance)
     judges = load_judges(scorer, trained_on)
     if has_folders:
@@ -109,6 +118,7 @@ def compare(
             judges,
             folder=output,
             batch_size=batch,
+            categories=categories,
             progress=show_progress,
             **settings,
         )
@@ -116,6 +126,6 @@ def compare(
         if reason:
             typer.echo(f"warning: {reason}")
     verdict = verdict_of(comparison)
-    for line in (verdict.headline, *verdict.sentences):
+    for line in (verdict.headline, *verdict.sentences, *category_lines(comparison)):
         typer.echo(line)
     typer.echo(f"report: {write_report(output, comparison=comparison)}")

@@ -35,7 +35,8 @@ ModelSettings = Annotated[
 ]
 Adapter = Annotated[str, typer.Option(help="An adapter file or folder made by `diffalign train`.")]
 Prompts = Annotated[
-    list[str], typer.Option("--prompt", help="A prompt, or @FILE with one prompt per line. Repeatable.")
+    list[str],
+    typer.Option("--prompt", help="A prompt, @FILE with one prompt per line, or @suite:NAME:FILE. Repeatable."),
 ]
 SamplingSettings = Annotated[
     list[str],

@@ -10,6 +10,7 @@ from typing import Any
 from diffalign.devices.device_memory import best_device
 from diffalign.devices.out_of_memory import explain_out_of_memory
 from diffalign.errors import ConfigError
+from diffalign.evaluation.compare.by_category import category_lines
 from diffalign.evaluation.compare.load_judges import check_judges, load_judges
 from diffalign.evaluation.compare.preview_curve import read_preview_curve
 from diffalign.evaluation.compare.result import Comparison, Role
@@ -20,7 +21,7 @@ from diffalign.evaluation.report.training_curves import read_metrics
 from diffalign.evaluation.report.verdict import verdict_of
 from diffalign.evaluation.report.write import write_report
 from diffalign.evaluation.samples.medium import find_medium
-from diffalign.evaluation.samples.prompts import read_prompts
+from diffalign.evaluation.samples.prompts import read_categories, read_prompts
 from diffalign.evaluation.stats.heldout_agreement import Agreement, agreements
 from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
 from diffalign.evaluation.stats.rates.share import Share, percent
@@ -116,6 +117,7 @@ def _compare_and_report(recipe: Recipe, result: Result, prompts: list[str], judg
                 folder=result.output / "evaluation",
                 stride=settings.seeds_per_prompt,
                 batch_size=settings.batch,
+                categories=read_categories(settings.prompts),
                 progress=progress.preparing,
                 **settings.sampling,
             )
@@ -134,7 +136,7 @@ def _compare_and_report(recipe: Recipe, result: Result, prompts: list[str], judg
             if medium.plays:  # a terminal shows no clips
                 print(f"frames before and after: {sheet}", flush=True)
         verdict = verdict_of(comparison, preview_curve)
-        print("\n".join((verdict.headline, *verdict.sentences)), flush=True)
+        print("\n".join((verdict.headline, *verdict.sentences, *category_lines(comparison))), flush=True)
     metrics = read_metrics(result.output / "metrics.jsonl")
     held_out = agreements(metrics)
     for sentence in (*(agreement.summary() for agreement in held_out), *held_out_numbers(metrics).summary()):

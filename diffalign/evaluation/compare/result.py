@@ -57,7 +57,7 @@ class Comparison:
         prompts, seeds: Number of prompts, and the largest number of seeds of a prompt.
         unpaired: Number of samples left out because only one folder has their prompt and seed.
         rows: One per comparison: prompt, seed, the two files, and ``{scorer: [base, aligned]}`` as ``scores`` and, of
-            scorers that decide whether a sample is right, as ``hits``.
+            scorers that decide whether a sample is right, as ``hits``; of a suite's prompt its ``categories``.
         settings: Model, weights and sampling settings of both sides.
         medium: Kind of samples, a name in :data:`~diffalign.evaluation.samples.medium.MEDIA`.
         lengths: Lengths of the samples; None if all have one size.

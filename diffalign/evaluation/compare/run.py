@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from diffalign.data.suites.suite import Categories
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.compare.drift import measure_drift
 from diffalign.evaluation.compare.lengths import compare_lengths
@@ -37,6 +38,7 @@ def compare(
     folder: Path,
     stride: int = 0,
     batch_size: int = 8,
+    categories: Mapping[str, Categories] | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Comparison:
@@ -50,6 +52,7 @@ def compare(
             first stopped.
         stride: As in :func:`generate`; ``len(seeds)`` gives each prompt its own noises.
         batch_size: Samples generated at once.
+        categories: Categories of prompts in their suites, for win rates by category.
         progress: Called as ``progress(what, done, total)``.
         settings: Sampling settings of the policy's kind.
 
@@ -58,7 +61,8 @@ def compare(
             generated.
     """
     check_judges(scorers, prompts, policy.medium)
-    folder, options = Path(folder), {"stride": stride, "batch_size": batch_size, "progress": progress, **settings}
+    folder = Path(folder)
+    options = {"stride": stride, "batch_size": batch_size, "categories": categories, "progress": progress, **settings}
     base = generate(policy, prompts, seeds, folder / "base", reference=True, **options)
     aligned = generate(policy, prompts, seeds, folder / "aligned", **options)
     return compare_galleries(base, aligned, scorers, folder=folder, progress=progress)
@@ -118,6 +122,7 @@ def compare_galleries(
                 "aligned": str(aligned_sample.path),
                 "scores": {name: [values[0][i], values[1][i]] for name, values in scores.items()},
                 "hits": {name: [right[0][i], right[1][i]] for name, right in hits.items()},
+                **({"categories": dict(aligned_sample.categories)} if aligned_sample.categories else {}),
             }
             for i, (base_sample, aligned_sample) in enumerate(pairs)
         ),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.evaluation.compare.best_of import best_of_curve
+from diffalign.evaluation.compare.by_category import win_rates_by_category
 from diffalign.evaluation.compare.preview_curve import PreviewCurve
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.report.clip_examples import MOST_CLIPS, clip_examples
@@ -79,6 +80,7 @@ def write_report(
         best_sentences=best.summary({j.name: j.role for j in comparison.judgements}) if best and comparison else [],
         verdict=verdict_of(comparison, preview_curve),
         comparison=comparison,
+        categories=win_rates_by_category(comparison) if comparison is not None else [],
         judgements=[(j, direction(j)) for j in comparison.judgements] if comparison is not None else [],
         examples=[] if medium.plays else shown,
         clips=clips,

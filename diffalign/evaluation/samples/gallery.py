@@ -6,11 +6,12 @@ What a gallery states is not trusted: a file that it names is read only where it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from diffalign.data.storage.inside_folder import inside
+from diffalign.data.suites.suite import Categories
 from diffalign.errors import DataError
 from diffalign.evaluation.samples.medium import MEDIA, medium_of_file
 from diffalign.files.json_lines import numbered_lines, parse_json
@@ -22,11 +23,18 @@ _WITHOUT_MAKER = f"Delete it: a folder without {MADE_BY} counts as made by anoth
 
 @dataclass(frozen=True)
 class Sample:
-    """One generated sample on disk."""
+    """One generated sample on disk.
+
+    Args:
+        path: Its file.
+        prompt, seed: What it was made from.
+        categories: Categories of its prompt in a suite, ``{column: values}``.
+    """
 
     path: Path
     prompt: str
     seed: int
+    categories: Categories = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,13 @@ def read_gallery(folder: Path) -> Gallery:
         try:
             name, prompt = _text(row["file_name"]), _text(row["prompt"] if "prompt" in row else row["text"])
             seed = int(row.get("seed", rows_of_prompt.get(prompt, 0)))
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            categories = {
+                _text(column): tuple(map(_text, values)) for column, values in (row.get("categories") or {}).items()
+            }
+        except (ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
             raise bad_row(place, row, "file_name and prompt") from error
         rows_of_prompt[prompt] = rows_of_prompt.get(prompt, 0) + 1
-        samples.append(Sample(_sample_file(folder, name, place), prompt, seed))
+        samples.append(Sample(_sample_file(folder, name, place), prompt, seed, categories))
     media = {medium_of_file(sample.path).name for sample in samples} or {"image"}
     if len(media) > 1:
         raise DataError(

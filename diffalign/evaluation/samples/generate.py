@@ -2,7 +2,8 @@
 
 folder/a-fox-on-a-blue-background-1f0c92ab-s7.png     one per (prompt, seed); .webp for clips, .txt for texts
 folder/metadata.jsonl                                 a line each: {"file_name", "prompt", "seed"}, and of clips
-                                                      {"frames", "fps"}, of texts {"completion"}
+                                                      {"frames", "fps"}, of texts {"completion"}; {"categories"} of
+                                                      the prompt where it comes from a suite
 folder/made_by.json                                   model, weights and settings, the same for the whole folder
 folder/latents.safetensors                            on request: the clean latent of every image or clip, by file name
 """
@@ -16,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from diffalign.data.suites.suite import Categories
 from diffalign.errors import RunError, UserError
 from diffalign.evaluation.samples.gallery import MADE_BY, METADATA, Gallery, Sample, read_made_by
 from diffalign.evaluation.samples.latents_beside import LatentsBeside
@@ -36,6 +38,7 @@ def generate(
     stride: int = 0,
     batch_size: int = 8,
     keep_latents: bool = False,
+    categories: Mapping[str, Categories] | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Gallery:
@@ -52,6 +55,7 @@ def generate(
         batch_size: Samples generated at once; they do not depend on it.
         keep_latents: Keep the latent of every image or clip in ``latents.safetensors``. Those that were drawn without
             it are drawn again.
+        categories: Categories of prompts in their suites, as `read_categories` returns them; kept in the metadata.
         progress: Called as ``progress("images", done, total)``, with the plural of the policy's medium.
         settings: Sampling settings of the policy's kind, passed to the policy and recorded.
 
@@ -69,7 +73,11 @@ def generate(
     made_by = _made_by(policy, reference, settings)
     _check_or_write_made_by(folder, made_by)
     prompt_seeds = [(prompt, seed + stride * number) for number, prompt in enumerate(prompts) for seed in seeds]
-    samples = [Sample(folder / _file_name(prompt, seed, medium), prompt, seed) for prompt, seed in prompt_seeds]
+    known = categories or {}
+    samples = [
+        Sample(folder / _file_name(prompt, seed, medium), prompt, seed, known.get(prompt, {}))
+        for prompt, seed in prompt_seeds
+    ]
     kept = _latents_beside(policy, folder) if keep_latents else None
     missing = [s for s in samples if not s.path.exists() or (kept is not None and s.path.name not in kept)]
     done = len(samples) - len(missing)
@@ -121,7 +129,9 @@ def _sample(
 
 
 def _metadata_row(sample: Sample, medium: Medium) -> dict[str, Any]:
-    row = {"file_name": sample.path.name, "prompt": sample.prompt, "seed": sample.seed}
+    row: dict[str, Any] = {"file_name": sample.path.name, "prompt": sample.prompt, "seed": sample.seed}
+    if sample.categories:
+        row["categories"] = {column: list(values) for column, values in sample.categories.items()}
     return {**row, **medium.columns(medium.read(sample.path))}
 
 

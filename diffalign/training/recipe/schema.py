@@ -146,6 +146,7 @@ class Previews(Sampled):
 
 class Evaluate(Sampled):
     """The comparison with the base after training; none without prompts. A prompt ``@FILE`` means the lines of a file.
+    ``@suite:NAME:FILE`` means a published suite, and the report has win rates by its categories.
 
     ``trained_on`` names judges that made the training pairs: a report separates them from the held-out ``scorers``.
     """
