@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diffalign.evaluation.compare.result import Comparison
-from diffalign.evaluation.stats.statistics import WinRate, percent, win_rate
+from diffalign.evaluation.stats.rates.share import percent
+from diffalign.evaluation.stats.rates.win_rate import WinRate, win_rate
 
 
 @dataclass(frozen=True)
