@@ -1,7 +1,10 @@
-"""Finds what is wrong with a candidate before a model meets it: an image and every frame of a clip are decoded."""
+"""Finds what is wrong with a candidate before a model meets it, by decoding an image, and the frames of a clip."""
 
 from __future__ import annotations
 
+from PIL import Image
+
+from diffalign.data.media.clips.clip import Clip
 from diffalign.data.media.clips.clip_facts import SIDE
 from diffalign.data.media.clips.frame_rule import FrameRule
 from diffalign.data.media.clips.medium_of import medium_of
@@ -19,16 +22,28 @@ def find_problem(media: Media, rule: FrameRule | None = None) -> str:
 
     Args:
         media: The candidate.
-        rule: Which frames of a clip are taken; a clip that is too short for it has a problem, and so has an image. None
-            where no clips are needed.
+        rule: As for :func:`decode_candidate`.
     """
-    if isinstance(media, (str, Conversation, CachedCandidate, KeptLatent)):
-        return ""
     try:
-        if rule is not None or medium_of(media) == "video":
-            open_clip(media, rule, side=SIDE)
-        else:
-            open_image(media)
+        decode_candidate(media, rule)
     except DataError as error:
         return str(error)
     return ""
+
+
+def decode_candidate(media: Media, rule: FrameRule | None = None) -> Image.Image | Clip | None:
+    """Decodes an image, or a clip at a reduced size; returns None for a text and for tensors.
+
+    Args:
+        media: The candidate.
+        rule: Which frames of a clip are taken; a clip that is too short for it has a problem, and so has an image. None
+            where no clips are needed.
+
+    Raises:
+        DataError: It cannot be decoded.
+    """
+    if isinstance(media, (str, Conversation, CachedCandidate, KeptLatent)):
+        return None
+    if rule is not None or medium_of(media) == "video":
+        return open_clip(media, rule, side=SIDE)
+    return open_image(media)

@@ -87,8 +87,9 @@ def open_run(
     report.say(f"example  {model.policy.show(bound.source.pairs[0])}")
     if beside:
         report.say(f"notice: {beside}")
-    if precision.warning:
-        report.say(f"warning: {precision.warning}")
+    for warning in (precision.warning, *bound.warnings):
+        if warning:
+            report.say(f"warning: {warning}")
     noise = None
     if not check_only:
         prepare_run(recipe, accelerator, model, bound, schedule, output, report)

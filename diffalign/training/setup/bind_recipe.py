@@ -26,6 +26,7 @@ from diffalign.training.recipe.compatibility import (
 )
 from diffalign.training.recipe.model_kinds import model_kind
 from diffalign.training.recipe.schema import Recipe
+from diffalign.training.setup.open_first_candidates import open_first_candidates
 from diffalign.training.step.micro_batch_step import Labeller
 from diffalign.training.step.stored_scores import rewards_of
 
@@ -40,6 +41,7 @@ class BoundRecipe:
         source: The source of the training pairs.
         held_out: The held-out pairs; None: the recipe names none.
         ranges: Smallest and largest scores of the training data.
+        warnings: What is odd about the data, each a sentence.
     """
 
     loss: Objective
@@ -47,6 +49,7 @@ class BoundRecipe:
     source: PairSource
     held_out: HeldOut | None
     ranges: Mapping[str, tuple[float, float]]
+    warnings: tuple[str, ...] = ()
 
 
 def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> BoundRecipe:
@@ -82,7 +85,11 @@ def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> 
     for examples in ([] if source.every else source.pairs, held_out.pairs if held_out else []):
         check_answers(loss, examples)
         rewards_of(loss, examples)
-    return BoundRecipe(loss, label, source, held_out, rows.ranges)
+    warnings: list[str] = []
+    if pairs is None:
+        for opened in (source.pairs, held_out.pairs if held_out else ()):
+            warnings += open_first_candidates(opened, None if clip is None else clip.frame_rule)
+    return BoundRecipe(loss, label, source, held_out, rows.ranges, tuple(dict.fromkeys(warnings)))
 
 
 def _read_rows(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> DatasetPairs:
