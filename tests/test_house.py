@@ -29,7 +29,7 @@ SUB_ROOMS = {  # inside a room, from the lowest to the highest; rooms in one gro
     ],
     "data/readers": [["rows"], ["formats"]],
     "evaluation": [["stats", "samples"], ["compare", "diagnosis"], ["report"]],
-    "evaluation/stats": [["significance"], ["rates"]],
+    "evaluation/stats": [["significance", "objectives"], ["rates"], ["agreement"]],
     "policies/diffusion": [["families"], ["encoding"], ["scoring"], ["sampling"]],
     "policies/language": [["tokens"], ["network"], ["scoring"], ["generation"]],
     "scorers": [["images"], ["clips", "texts"], ["composed"]],

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from diffalign.errors import UserError
+from diffalign.evaluation.stats.prompt_groups import number_prompts
 from diffalign.evaluation.stats.rates.bootstrap import bootstrap_over_prompts
 from diffalign.evaluation.stats.rates.share import share
 from diffalign.evaluation.stats.significance.sign_test import sign_test
@@ -80,13 +80,11 @@ def win_rate(
             f"None of {len(a)} comparisons has two finite scores. "
             "Check the scorer: nan in its weights or features gives nan scores."
         )
-    prompt_numbers: dict[Any, int] = {}
-    kept = [group for group, keep in zip(groups, finite, strict=True) if keep]
-    cluster = np.array([prompt_numbers.setdefault(group, len(prompt_numbers)) for group in kept])
+    cluster = number_prompts([group for group, keep in zip(groups, finite, strict=True) if keep])
     outcome = (np.sign(a - b)[finite] + 1) / 2
     wins, losses, ties = (int((outcome == value).sum()) for value in (1.0, 0.0, 0.5))
-    n, count = len(outcome), len(prompt_numbers)
     sizes, sums = np.bincount(cluster), np.bincount(cluster, outcome)
+    n, count = len(outcome), len(sizes)
     means = sums / sizes
     if count == n:
         (low, high), method = _wilson(float(outcome.sum()), n), "Wilson"

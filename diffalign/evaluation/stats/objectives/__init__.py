@@ -1,0 +1,1 @@
+"""Several objectives kept apart: who dominates whom, and how good a set of trade-offs is."""
