@@ -135,3 +135,36 @@ def bert_tokenizer():
     return PreTrainedTokenizerFast(
         tokenizer_object=raw, model_input_names=["input_ids", "token_type_ids", "attention_mask"], **marks
     )
+
+
+OPEN_CLIP = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8},
+    "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
+}
+
+
+def open_clip_model(config: dict = OPEN_CLIP, seed: int = 0):
+    """A random CLIP of open_clip, whose embeddings differ between images."""
+    import open_clip
+
+    torch.manual_seed(seed)
+    model = open_clip.CLIP(**config).eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def open_clip_folder(folder: Path, name: str = "open_clip_model.safetensors", **config) -> Path:
+    """The same in a folder with its config; a ``.pt`` is written as HPSv2 is, under ``state_dict``."""
+    from safetensors.torch import save_file
+
+    state = open_clip_model({**OPEN_CLIP, **config}).state_dict()
+    settings = {"model_cfg": {**OPEN_CLIP, **config}, "preprocess_cfg": {"mean": MEAN, "std": STD}}
+    (folder / "open_clip_config.json").write_text(json.dumps(settings))
+    if name.endswith(".safetensors"):
+        save_file({key: value.contiguous() for key, value in state.items()}, folder / name)
+    else:
+        torch.save({"epoch": 1, "state_dict": state}, folder / name)
+    return folder

@@ -16,8 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffalign.data.media.colour_profile import to_srgb
-from diffalign.data.media.decode import open_image
+from diffalign.data.media.decode import as_shown, open_image
 from diffalign.data.storage.lazy_table_cell import TableCell
 from diffalign.errors import UserError
 from diffalign.files.complete_weights import one_sentence
@@ -43,11 +42,7 @@ def as_rgb(image: Any) -> Image.Image:
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         image = Image.fromarray(image)
     if isinstance(image, Image.Image):
-        image = to_srgb(image)
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return image.convert("RGB")
+        return as_shown(image, "an image in memory")
     if isinstance(image, (str, Path, bytes, TableCell)):
         return open_image(Path(image) if isinstance(image, str) else image)
     raise UserError(
@@ -71,6 +66,9 @@ class Preprocessing:
         exact: (height, width) to resize to, at any aspect ratio; ``None`` with ``shortest_edge`` or without a resize.
         resample: PIL's number of the filter; 3 is bicubic.
         crop: (height, width) of the centre crop, padded with black where the image is smaller; ``None`` for no crop.
+        longest_edge: Length of the long side after the resize, instead of ``shortest_edge``.
+        crop_rounds: Whether an odd margin of the crop is halved as torchvision does, to the nearest even pixel; the
+            processors of transformers round down.
         scale: Factor on the 8-bit values.
         mean, std: Per channel, applied after the scale.
     """
@@ -82,6 +80,8 @@ class Preprocessing:
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    longest_edge: int | None = None
+    crop_rounds: bool = False
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Preprocessing:
@@ -119,11 +119,14 @@ class Preprocessing:
         parts = []
         if self.shortest_edge is not None:
             parts.append(f"{self.shortest_edge} shortest {filter_name}")
+        elif self.longest_edge is not None:
+            parts.append(f"{self.longest_edge} longest {filter_name}")
         elif self.exact is not None:
             parts.append(f"{self.exact[0]} x {self.exact[1]} {filter_name}")
         if self.crop is not None:
-            whole = (self.shortest_edge, self.shortest_edge)
-            parts.append("centre crop" if self.crop == whole else f"centre crop {self.crop[0]} x {self.crop[1]}")
+            edge = self.shortest_edge or self.longest_edge
+            kind = "centre crop" if self.longest_edge is None else "black borders"
+            parts.append(kind if self.crop == (edge, edge) else f"{kind} {self.crop[0]} x {self.crop[1]}")
         if (self.mean, self.std) != (CLIP_MEAN, CLIP_STD):
             parts.append(f"mean {_numbers(self.mean)}, std {_numbers(self.std)}")
         return ", ".join(parts)
@@ -139,15 +142,28 @@ class Preprocessing:
             edges = (self.shortest_edge, longest_edge)
             size = edges if image.width <= image.height else edges[::-1]
             image = image.resize(size, resample=self.resample)
+        elif self.longest_edge is not None:
+            ratio = max(image.size) / self.longest_edge
+            size = (max(1, round(image.width / ratio)), max(1, round(image.height / ratio)))
+            image = image.resize(size, resample=self.resample)
         elif self.exact is not None:
             image = image.resize((self.exact[1], self.exact[0]), resample=self.resample)
         if self.crop is not None:
             height, width = self.crop
-            left, top = (image.width - width) // 2, (image.height - height) // 2
+            offset = _rounded_offset if self.crop_rounds else _floored_offset
+            left, top = offset(image.width, width), offset(image.height, height)
             image = image.crop((left, top, left + width, top + height))
         pixels = np.asarray(image, np.float32) * np.float32(self.scale)
         pixels = (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _floored_offset(size: int, crop: int) -> int:
+    return (size - crop) // 2
+
+
+def _rounded_offset(size: int, crop: int) -> int:
+    return -((crop - size) // 2) if size < crop else round((size - crop) / 2)
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -38,7 +38,7 @@ class PickScore(DualEncoder):
         """Loads the published weights, or those in the folder ``argument``, which must also hold the processor."""
         scorer = super().load(argument or MODEL, device, name=name, processor=processor or argument or PROCESSOR)
         assert isinstance(scorer, cls)
-        if getattr(scorer.model, "logit_scale", None) is None:
+        if scorer.encoder.logit_scale is None:
             raise UserError(
                 f"'{argument}' is a {type(scorer.model).__name__} without a logit scale, so it cannot be a PickScore. "
                 f"Omit the argument for {MODEL}, or score its cosine with clip:{argument}"
@@ -49,4 +49,6 @@ class PickScore(DualEncoder):
 
     def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
         """Returns scaled cosines, ``(B,)`` float32."""
-        return super().score(prompts, images) * self.model.logit_scale.detach().float().exp().cpu()
+        scale = self.encoder.logit_scale
+        assert scale is not None  # `load` refuses a model without
+        return super().score(prompts, images) * scale

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from diffalign.scorers.images.background_colour import Background
 from diffalign.scorers.images.dual_encoder import DualEncoder
+from diffalign.scorers.images.hpsv2 import HPSv2
 from diffalign.scorers.images.label_hit import LabelHit
 from diffalign.scorers.images.pickscore import PickScore
 from diffalign.scorers.scorer import ScorerEntry
@@ -11,13 +14,24 @@ from diffalign.scorers.scorer import ScorerEntry
 IMAGE_SCORERS: dict[str, ScorerEntry] = {
     "clip": ScorerEntry(
         DualEncoder.load,
-        "folder or hub id of a dual encoder (CLIP, SigLIP, ...); OpenAI's CLIP L/14 without",
+        "folder or hub id of a dual encoder (CLIP, SigLIP, ...), or open_clip:ARCHITECTURE/WEIGHTS; OpenAI's CLIP L/14 "
+        "without",
         "how well the image fits its prompt: cosine of two embeddings",
     ),
     "pickscore": ScorerEntry(
         PickScore.load,
         "folder of the weights; the published ones without",
         "which image people prefer for a prompt: logit",
+    ),
+    "hpsv2": ScorerEntry(
+        partial(HPSv2.load, name="hpsv2"),
+        "file of the weights, or its folder; the published ones without",
+        "which image people prefer for a prompt: cosine; tables print 100 times it",
+    ),
+    "hpsv2.1": ScorerEntry(
+        partial(HPSv2.load, name="hpsv2.1"),
+        "file of the weights, or its folder; the published ones without",
+        "the same, trained on better choices; not comparable with hpsv2",
     ),
     "label_hit": ScorerEntry(
         LabelHit.load,

@@ -15,7 +15,7 @@ IMAGES = [name for name, row in SCORERS.items() if row.medium == "image" and nam
 ABILITIES = {
     SupportsPromptCheck: {"label_hit", "background"},
     SupportsHits: {"label_hit"},
-    SupportsImageFeatures: {"clip", "pickscore"},
+    SupportsImageFeatures: {"clip", "pickscore", "hpsv2", "hpsv2.1"},
 }
 PROMPTS = ["a fox on a red background", "two foxes", "a fox on a red background", "a pineapple on a blue background"]
 
@@ -24,12 +24,28 @@ PROMPTS = ["a fox on a red background", "two foxes", "a fox on a red background"
 def arguments(tmp_path_factory):
     dual = tiny.dual_encoder(tmp_path_factory.mktemp("dual"))
     labels = tiny.classifier(tmp_path_factory.mktemp("labels"))
-    return {"clip": dual, "pickscore": dual, "label_hit": labels, "background": "red"}
+    hps = tmp_path_factory.mktemp("hps")
+    for version in ("HPS_v2_compressed.pt", "HPS_v2.1_compressed.pt"):
+        tiny.open_clip_folder(hps, version)
+    return {
+        "clip": [dual, f"open_clip:{tiny.open_clip_folder(tmp_path_factory.mktemp('open_clip'))}"],
+        "pickscore": [dual],
+        "hpsv2": [hps],
+        "hpsv2.1": [hps],
+        "label_hit": [labels],
+        "background": ["red"],
+    }
 
 
-@pytest.fixture(scope="module", params=IMAGES)
+CASES = [*((name, 0) for name in IMAGES), ("clip", 1)]
+"""Scorers, and which of their arguments."""
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
 def scorer(request, arguments):
-    return load_scorer(f"{request.param}:{arguments[request.param]}")
+    name, number = request.param
+    argument = arguments[name][number]
+    return load_scorer(f"{name}:{argument}" if argument else name)
 
 
 def images(sizes=((40, 56), (32, 32), (33, 31), (90, 35))):
@@ -37,8 +53,9 @@ def images(sizes=((40, 56), (32, 32), (33, 31), (90, 35))):
     return [Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)).resize((w, h)) for w, h in sizes]
 
 
-def test_every_row_has_a_case(arguments):
+def test_every_row_and_every_argument_has_a_case(arguments):
     assert set(arguments) == set(IMAGES)
+    assert {(name, i) for name, cases in arguments.items() for i in range(len(cases))} == set(CASES)
 
 
 @pytest.mark.parametrize("ability", ABILITIES)
@@ -122,6 +139,12 @@ def test_name_unit_and_range_are_stated(scorer):
     assert scorer.range[0] < scorer.range[1]
     assert scorer.medium == "image"
     assert isinstance(scorer.weights, str) and scorer.weights == scorer.weights
+
+
+def test_a_bad_image_is_named(scorer, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"broken\.png"):
+        scorer.score(PROMPTS[:2], [images()[0], tmp_path / "broken.png"])
 
 
 def test_one_prompt_for_two_images_is_refused(scorer):

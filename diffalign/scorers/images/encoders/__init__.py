@@ -1,0 +1,1 @@
+"""Encoders of images and texts in one space, whichever library they come from."""
