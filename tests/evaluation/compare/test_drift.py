@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from diffalign.data.records.pair import Pair
+from diffalign.evaluation.compare import drift as drift_module
 from diffalign.evaluation.compare.drift import DriftMeasurement, drift_of, measure_drift
 from diffalign.evaluation.compare.result import plain_json
 from diffalign.evaluation.compare.sample_logps import sample_logps
@@ -112,3 +113,13 @@ def test_a_stored_reference_gives_an_estimate_from_errors(make, tmp_path):
     logps = sample_logps(policy, ["a"], [galleries(policy, tmp_path)[1].contents()[0]])
     assert logps.squared_change is None
     assert drift_of(logps, "image").value == pytest.approx(2 * logps.logratios[0])
+
+
+def test_of_many_images_evenly_spaced_ones_are_measured(make, tmp_path, monkeypatch):
+    policy = make(caption_dropout=0.0, flip="none")
+    base, aligned = galleries(policy, tmp_path)
+    assert len(aligned.samples) > 2
+    monkeypatch.setattr(drift_module, "MOST_MEASURED", 2)
+    assert measure_drift(policy, base, aligned).drift.samples == 2
+    chosen = drift_module._measured(aligned, "image")[0]
+    assert chosen == [aligned.samples[0].prompt, aligned.samples[len(aligned.samples) // 2].prompt]
