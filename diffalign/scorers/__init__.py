@@ -9,7 +9,14 @@ A name may carry an argument after a colon: a model's folder or hub id, a colour
 
 from diffalign.scorers.clips.rows import MOTION, STILLNESS
 from diffalign.scorers.compare import ComparesByScore, Judge, compare
-from diffalign.scorers.registry import SCORERS, check_companions, load_scorer, register_scorer, scorer_entry
+from diffalign.scorers.registry import (
+    SCORERS,
+    check_companions,
+    load_scorer,
+    register_scorer,
+    scorer_entry,
+    scorer_medium,
+)
 from diffalign.scorers.scorer import Scorer, ScorerEntry, SupportsCompare
 
 __all__ = [
@@ -26,4 +33,5 @@ __all__ = [
     "load_scorer",
     "register_scorer",
     "scorer_entry",
+    "scorer_medium",
 ]

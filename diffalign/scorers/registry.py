@@ -35,7 +35,7 @@ SCORERS: dict[str, ScorerEntry] = {
     **IMAGE_SCORERS,
     **CLIP_SCORERS,
     **TEXT_SCORERS,
-    **composed_scorers(load_scorer),
+    **composed_scorers(load_scorer, lambda spec: scorer_medium(spec), lambda specs: check_companions(specs)),
 }
 """Name to entry; plugins add to it by :func:`register_scorer`."""
 BUILT_IN = frozenset(SCORERS)
@@ -51,6 +51,16 @@ def scorer_entry(spec: str) -> ScorerEntry:
             + "."
         )
     return SCORERS[name]
+
+
+def scorer_medium(spec: str) -> str:
+    """Returns the medium that ``"name"`` or ``"name:argument"`` scores; loads no model.
+
+    Raises:
+        UserError: The name is unknown, or the argument is a file that names no scorers.
+    """
+    entry = scorer_entry(spec)
+    return entry.medium if entry.medium_of is None else entry.medium_of(spec.partition(":")[2])
 
 
 def register_scorer(name: str, entry: ScorerEntry, *, replace: bool = False) -> ScorerEntry:

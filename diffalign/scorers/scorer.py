@@ -104,9 +104,11 @@ class ScorerEntry:
         load: ``load(argument, device)`` returns the scorer; the argument follows the colon and may be empty.
         argument: Description of the argument.
         summary: One line for lists.
-        medium: Medium of its samples: ``"image"``, ``"video"`` or ``"text"``.
+        medium: Medium of its samples: ``"image"``, ``"video"`` or ``"text"``; empty where the argument decides.
         extra: The extra to install for it; empty when diffalign's own dependencies suffice.
         beside: Scorers of which one has to be used with it, because alone it rewards a defect; empty for most.
+        medium_of: ``medium_of(argument)`` returns the medium where the argument decides, as a file of scorers does; it
+            loads no model.
     """
 
     load: Callable[[str, str], Scorer]
@@ -115,6 +117,7 @@ class ScorerEntry:
     medium: str = "image"
     extra: str = ""
     beside: tuple[str, ...] = ()
+    medium_of: Callable[[str], str] | None = None
 
 
 def check_prompt_count(prompts: Sequence[Any], samples: Sequence[Any]) -> None:

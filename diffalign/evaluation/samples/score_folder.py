@@ -13,7 +13,7 @@ from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.gallery import bad_row, metadata_rows, read_gallery
 from diffalign.evaluation.samples.medium import MEDIA, Medium
 from diffalign.files.json_lines import write_json_lines
-from diffalign.scorers import SCORERS, check_companions, load_scorer, scorer_entry
+from diffalign.scorers import SCORERS, check_companions, load_scorer, scorer_medium
 
 _COLUMNS = "prompt and completion"
 
@@ -50,7 +50,7 @@ def score_folder(folder: Path, specs: Sequence[str], device: str = "cpu") -> lis
     path = Path(folder) / "metadata.jsonl"
     medium, prompts, contents = _samples(Path(folder))
     for spec in specs:
-        scored_medium = scorer_entry(spec).medium
+        scored_medium = scorer_medium(spec)
         if scored_medium != medium:
             fitting = [name for name, row in SCORERS.items() if row.medium == medium]
             raise UserError(

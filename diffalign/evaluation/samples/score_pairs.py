@@ -29,7 +29,7 @@ from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.medium import MEDIA, medium_of_candidate
 from diffalign.files.atomic import write_atomically
 from diffalign.files.json_lines import intact_values, json_line
-from diffalign.scorers import Scorer, load_scorer, scorer_entry
+from diffalign.scorers import Scorer, load_scorer, scorer_medium
 from diffalign.scorers.scorer import SupportsPromptCheck
 
 Progress = Callable[[str, int, int], None]
@@ -66,7 +66,7 @@ def score_pairs(
             finite.
         UserError: An unknown scorer, no path to write to, or an existing file of another scorer.
     """
-    medium = scorer_entry(spec).medium
+    medium = scorer_medium(spec)
     path = path or scores_path(pair_set.source, spec, split)
     if path is None:
         raise UserError(f"'{pair_set.source}' is not a local file or folder. Give a file for the scores: --output FILE")
