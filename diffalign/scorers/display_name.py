@@ -36,12 +36,12 @@ def display_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Returns the scorer and its argument; ``frames:clip`` and the folder of ``frames:clip:FOLDER``."""
+    """Returns the scorer and its argument: ``video_reward:MQ`` and the folder of ``video_reward:MQ:FOLDER``."""
     kind, _, argument = name.partition(":")
-    if kind != FRAMES:
-        return kind, argument
-    inner, _, argument = argument.partition(":")
-    return f"{kind}:{inner}", argument
+    choice, _, rest = argument.partition(":")
+    if kind == FRAMES or _is_path(rest):
+        return f"{kind}:{choice}", rest
+    return kind, argument
 
 
 def _is_path(argument: str) -> bool:

@@ -25,3 +25,9 @@ def test_equal_folder_names_are_told_apart_by_as_much_as_it_takes(tmp_path):
         "clip",
     ]
     assert len(set(display_names([names[0], names[0].replace("clip", "hit")]).values())) == 2
+
+
+def test_a_choice_before_a_folder_stays_in_the_name(tmp_path):
+    assert display_name(f"video_reward:MQ:{tmp_path}/judge") == "video_reward:MQ:judge"
+    assert display_name("video_reward:MQ") == "video_reward:MQ"
+    assert display_name("video_reward:MQ:org/model") == "video_reward:MQ:org/model"

@@ -8,6 +8,8 @@ from diffalign.scorers.clips.flow_motion import FlowMotion
 from diffalign.scorers.clips.flow_smoothness import FlowSmoothness
 from diffalign.scorers.clips.neighbour_consistency import NeighbourConsistency
 from diffalign.scorers.clips.still_blend import StillBlend
+from diffalign.scorers.clips.video_reward import VideoReward
+from diffalign.scorers.clips.video_score import VideoScore
 from diffalign.scorers.clips.x_clip import XClip
 from diffalign.scorers.scorer import ScorerEntry
 
@@ -62,6 +64,19 @@ CLIP_SCORERS: dict[str, ScorerEntry] = {
         XClip.load,
         "folder or hub id of an X-CLIP; its base model without",
         "how well the clip fits its prompt, by a dual encoder of videos: cosine",
+        medium="video",
+    ),
+    "video_reward": ScorerEntry(
+        VideoReward.load,
+        "VQ, MQ or TA, and folder or hub id of the weights, as in MQ:FOLDER; the sum and the published ones without",
+        "visual quality, motion quality and fit to the prompt, by a vision-language model: standard deviations",
+        medium="video",
+    ),
+    "video_score": ScorerEntry(
+        VideoScore.load,
+        "visual, temporal, dynamic, alignment or factual, and folder or hub id of the weights, as in factual:FOLDER; "
+        "the mean and the published ones without",
+        "five qualities as people grade them, by a vision-language model: 1 to 4",
         medium="video",
     ),
 }

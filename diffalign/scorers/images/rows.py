@@ -7,6 +7,7 @@ from functools import partial
 from diffalign.scorers.images.background_colour import Background
 from diffalign.scorers.images.dual_encoder import DualEncoder
 from diffalign.scorers.images.hpsv2 import HPSv2
+from diffalign.scorers.images.hpsv3 import HPSv3
 from diffalign.scorers.images.label_hit import LabelHit
 from diffalign.scorers.images.pickscore import PickScore
 from diffalign.scorers.scorer import ScorerEntry
@@ -32,6 +33,11 @@ IMAGE_SCORERS: dict[str, ScorerEntry] = {
         partial(HPSv2.load, name="hpsv2.1"),
         "file of the weights, or its folder; the published ones without",
         "the same, trained on better choices; not comparable with hpsv2",
+    ),
+    "hpsv3": ScorerEntry(
+        HPSv3.load,
+        "folder, hub id or file of the weights; the published ones without",
+        "which image people prefer for a prompt, by a vision-language model of 7 billion parameters: logit",
     ),
     "label_hit": ScorerEntry(
         LabelHit.load,

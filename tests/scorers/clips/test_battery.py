@@ -10,13 +10,14 @@ from diffalign.errors import DataError, UserError
 from diffalign.scorers import SCORERS, load_scorer
 from diffalign.scorers.registry import BUILT_IN
 from diffalign.scorers.scorer import SupportsHits, SupportsImageFeatures, SupportsPromptCheck
-from tests.scorers import tiny
+from tests.scorers import tiny, tiny_vision_language
 from tests.scorers.clips import golden
 
 CLIPS = [name for name, row in SCORERS.items() if row.medium == "video" and name in BUILT_IN]
 PROMPTS = ["a fox on a red background", "two foxes", "a fox on a red background", "a pineapple on a blue background"]
 SHORTEST = {"flicker": 2, "neighbour_consistency": 2, "still_blend": 3, "flow_smoothness": 3, "flow_dynamic": 2}
-SHORTEST |= {"flow_motion": 2}
+SHORTEST |= {"flow_motion": 2, "video_reward": 2}
+CHECKS_PROMPTS = {"frames", "video_reward", "video_score"}
 NEEDS_OPENCV = {"flow_smoothness", "flow_dynamic", "flow_motion"}
 
 
@@ -25,10 +26,15 @@ def arguments(tmp_path_factory):
     dual = tiny.dual_encoder(tmp_path_factory.mktemp("dual"))
     plain = dict.fromkeys(("flicker", "still_blend", "flow_smoothness"), "")
     flows = {"flow_dynamic": "dis", "flow_motion": "farneback"}
+    reward, score = tmp_path_factory.mktemp("reward"), tmp_path_factory.mktemp("score")
+    tiny_vision_language.video_reward(reward)
+    tiny_vision_language.video_score_idefics2(score)
     learned = {
         "neighbour_consistency": dual,
         "frames": f"clip:{dual}",
         "xclip": tiny.x_clip(tmp_path_factory.mktemp("x")),
+        "video_reward": reward,
+        "video_score": score,
     }
     return {**plain, **flows, **learned}
 
@@ -53,7 +59,7 @@ def test_every_row_has_a_case(arguments):
 
 
 def test_a_scorer_has_the_optional_abilities_of_its_row(scorer):
-    assert isinstance(scorer, SupportsPromptCheck) == scorer.name.startswith("frames:")
+    assert isinstance(scorer, SupportsPromptCheck) == (scorer.name.partition(":")[0] in CHECKS_PROMPTS)
     assert not isinstance(scorer, SupportsHits) and not isinstance(scorer, SupportsImageFeatures)
 
 

@@ -9,11 +9,11 @@ from diffalign.errors import DataError, UserError
 from diffalign.scorers import SCORERS, load_scorer
 from diffalign.scorers.registry import BUILT_IN
 from diffalign.scorers.scorer import SupportsHits, SupportsImageFeatures, SupportsPromptCheck
-from tests.scorers import tiny
+from tests.scorers import tiny, tiny_vision_language
 
 IMAGES = [name for name, row in SCORERS.items() if row.medium == "image" and name in BUILT_IN]
 ABILITIES = {
-    SupportsPromptCheck: {"label_hit", "background"},
+    SupportsPromptCheck: {"label_hit", "background", "hpsv3"},
     SupportsHits: {"label_hit"},
     SupportsImageFeatures: {"clip", "pickscore", "hpsv2", "hpsv2.1"},
 }
@@ -27,11 +27,14 @@ def arguments(tmp_path_factory):
     hps = tmp_path_factory.mktemp("hps")
     for version in ("HPS_v2_compressed.pt", "HPS_v2.1_compressed.pt"):
         tiny.open_clip_folder(hps, version)
+    hpsv3 = tmp_path_factory.mktemp("hpsv3")
+    tiny_vision_language.hpsv3(hpsv3)
     return {
         "clip": [dual, f"open_clip:{tiny.open_clip_folder(tmp_path_factory.mktemp('open_clip'))}"],
         "pickscore": [dual],
         "hpsv2": [hps],
         "hpsv2.1": [hps],
+        "hpsv3": [hpsv3],
         "label_hit": [labels],
         "background": ["red"],
     }
@@ -68,7 +71,7 @@ def test_a_scorer_has_the_optional_abilities_of_its_row_and_they_agree_with_its_
         if scorer.name == "background:red":  # its colour is given, so it reads no prompt
             return
         with pytest.raises(DataError):
-            scorer.check_prompts([*PROMPTS, "nothing that it knows"])
+            scorer.check_prompts([*PROMPTS, "nothing that it knows, nor <|Reward|>"])
     elif ability is SupportsHits:
         scores, hits = scorer.scores_and_hits(PROMPTS, images())
         assert torch.equal(scores, scorer.score(PROMPTS, images())) and hits.shape == (4,) and hits.dtype == torch.bool
