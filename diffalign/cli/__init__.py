@@ -3,6 +3,7 @@
 from diffalign.cli import (  # noqa: F401  (each module registers its commands)
     commands_adapters,
     commands_doctor,
+    commands_evaluate,
     commands_methods,
     commands_samples,
     commands_score,

@@ -1,0 +1,83 @@
+"""Answers of a judge or of a function of the user's, one per sample, kept as they come: a killed program resumes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffalign.cli.progress_line import show_progress
+from diffalign.data.records.progress_file import ProgressFile
+from diffalign.errors import UserError
+from diffalign.evaluation.samples.gallery import Gallery
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something to answer: a sample with its prompt, and a name that is its own within the file of answers."""
+
+    id: str
+    prompt: str
+    content: Any
+    about: Any = None
+
+
+def items_of(gallery: Gallery, about: Mapping[str, Any] | None = None) -> list[Item]:
+    """Returns the samples of a gallery as items; ``about`` adds something to each by its prompt."""
+    pairs = zip(gallery.samples, gallery.contents(), strict=True)
+    return [Item(s.path.name, s.prompt, content, (about or {}).get(s.prompt)) for s, content in pairs]
+
+
+def answer_all(
+    items: Sequence[Item],
+    answer: Callable[[list[Item]], Sequence[Mapping[str, Any]]],
+    target: Path,
+    made_by: Mapping[str, Any],
+    *,
+    what: str,
+    batch: int,
+) -> list[dict[str, Any]]:
+    """Returns one answer per item; those that an earlier call kept in ``target`` are not asked for again.
+
+    Args:
+        items: What to answer.
+        answer: Returns the answers of a batch, each a mapping of plain values.
+        target: The file that keeps them is named after it.
+        made_by: What determines an answer: answers that something else made are not used.
+        what: Plural of the items, for the progress.
+        batch: Items at a time.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    file = ProgressFile(target, made_by)
+    for part in file.missing(items, batch):  # type: ignore[arg-type]
+        file.add({item.id: row for item, row in zip(part, answer(part), strict=True)})  # type: ignore[arg-type]
+        show_progress(what, len(file.rows), len(items))
+    return [file.rows[item.id] for item in items]
+
+
+def load_function(name: str, option: str, what: str) -> Callable[..., Any]:
+    """Returns the function that ``MODULE:FUNCTION`` names; modules are also sought in the working directory.
+
+    Args:
+        name: Module and function.
+        option: The option that gave it.
+        what: What the function does, for messages.
+
+    Raises:
+        UserError: There is no such module or function, or the module cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        raise UserError(f"{option} takes MODULE:FUNCTION, {what}; got '{name}'.")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except Exception as error:  # a module of the user's may raise anything
+        raise UserError(f"{option}: '{module}' cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise UserError(f"{option}: '{module}' has no function '{attribute}', {what}.")
+    return found

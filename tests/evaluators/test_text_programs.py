@@ -1,0 +1,98 @@
+"""Evaluators of texts: accuracies of judges and of implicit rewards, whole and resumed."""
+
+import json
+
+import pytest
+
+from diffalign.errors import DataError, UserError
+from evaluators import reward_bench
+from evaluators.shared.options import ROOT
+from tests.evaluators.aligned import tiny_aligned_texts
+
+EXAMPLES = ROOT / "evaluators" / "examples"
+
+
+def rows_of(table):
+    return {row[0]: row for row in table.rows}
+
+
+def bench(folder, rows):
+    """Writes pairs in the layout of RewardBench: (subset, chosen, rejected)."""
+    lines = [
+        {"prompt": f"question {number}", "chosen": chosen, "rejected": rejected, "subset": subset, "id": number}
+        for number, (subset, chosen, rejected) in enumerate(rows)
+    ]
+    path = folder / "filtered.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_a_section_weighs_its_subsets_by_their_published_sizes_and_ties_are_wrong(tmp_path):
+    pairs = bench(
+        tmp_path,
+        [
+            ("math-prm", "a good answer", "a bad answer"),
+            ("hep-cpp", "a bad answer", "a good answer"),
+            ("hep-go", "it is a table", "it is a chair"),
+            ("alpacaeval-easy", "a good answer", "a bad answer"),
+        ],
+    )
+    (table,) = reward_bench.main(["--pairs", str(pairs), "--scorer", "polarity", "--output", str(tmp_path / "out")])
+    rows = rows_of(table)
+    assert rows["hep-go"][3].rate == 0.0
+    assert rows["Reasoning: section"][3].rate == pytest.approx(984 / (984 + 164 + 164))
+    assert rows["Chat: section"][3].rate == 1.0
+    assert rows["score: mean of the sections"][3].rate == pytest.approx((1 + 0.75) / 2)
+
+
+def test_the_published_weights_name_every_subset_once():
+    names = [name for section in reward_bench.SECTIONS.values() for name in section]
+    assert sorted(names) == sorted(reward_bench.SIZES) and sum(reward_bench.SIZES.values()) == 2985 - 447 + 984
+
+
+def test_an_implicit_reward_judges_beside_a_scorer_and_beta_changes_no_accuracy(tmp_path):
+    model, adapter = tiny_aligned_texts(tmp_path)
+    options = ["--embedded", "--model", model, "--adapter", adapter, "--device", "cpu"]
+    tables = reward_bench.main([*options, "--output", str(tmp_path / "one"), "--batch", "3"])
+    assert [table.title for table in tables] == ["RewardBench, polarity", "RewardBench, implicit reward"]
+    other = reward_bench.main([*options, "--output", str(tmp_path / "two"), "--beta", "0.1", "--batch", "10"])
+    assert other[1].to_json() == tables[1].to_json()
+    rows = (tmp_path / "one" / "scores" / "pairs-implicit_reward.jsonl.part").read_text().splitlines()
+    margins = [json.loads(line)[1]["margin"] for line in rows[1:]]
+    assert len(margins) == 10 and all(margins)
+
+
+def test_a_killed_pass_over_pairs_resumes(tmp_path, monkeypatch):
+    from diffalign.scorers.texts.polarity import Polarity
+
+    score, calls = Polarity.score, []
+
+    def killed(self, prompts, texts):
+        calls.append(len(prompts) // 2)  # both sides of a pair
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return score(self, prompts, texts)
+
+    monkeypatch.setattr(Polarity, "score", killed)
+    options = ["--embedded", "--batch", "4", "--output", str(tmp_path / "out")]
+    with pytest.raises(KeyboardInterrupt):
+        reward_bench.main(options)
+    resumed = reward_bench.main(options)
+    assert calls == [4, 4, 4, 2]
+    monkeypatch.setattr(Polarity, "score", score)
+    fresh = reward_bench.main(["--embedded", "--output", str(tmp_path / "fresh")])
+    assert fresh[0].to_json() == resumed[0].to_json()
+
+
+def test_what_cannot_be_judged_is_refused_in_a_sentence(tmp_path):
+    pairs = ["--pairs", str(EXAMPLES / "reward_bench.jsonl"), "--output", str(tmp_path / "out")]
+    with pytest.raises(UserError, match="needs a judge"):
+        reward_bench.main(pairs)
+    with pytest.raises(UserError, match="needs both: --model"):
+        reward_bench.main([*pairs, "--model", "somewhere"])
+    (tmp_path / "x.jsonl").write_text('{"prompt": "a", "chosen": "b"}\n')
+    with pytest.raises(DataError, match="no column rejected, subset"):
+        reward_bench.main(["--pairs", str(tmp_path / "x.jsonl"), "--scorer", "polarity"])
+    (tmp_path / "y.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": 3, "subset": "hep-go"}\n')
+    with pytest.raises(DataError, match="row y.jsonl:1: a cell of prompt"):
+        reward_bench.main(["--pairs", str(tmp_path / "y.jsonl"), "--scorer", "polarity"])
