@@ -168,3 +168,52 @@ def open_clip_folder(folder: Path, name: str = "open_clip_model.safetensors", **
     else:
         torch.save({"epoch": 1, "state_dict": state}, folder / name)
     return folder
+
+
+def image_reward(folder: Path) -> Path:
+    """A random ImageReward under the published names: images of 32 pixels, widths of 16, words as tokens."""
+    width, size, vocabulary = 16, 32, ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+
+    def linear(name: str, outputs: int, inputs: int) -> None:
+        state[f"{name}.weight"] = torch.randn(outputs, inputs, generator=generator) * 0.4
+        state[f"{name}.bias"] = torch.randn(outputs, generator=generator) * 0.1
+
+    def norm(name: str) -> None:
+        state[f"{name}.weight"] = 1 + torch.randn(width, generator=generator) * 0.1
+        state[f"{name}.bias"] = torch.randn(width, generator=generator) * 0.1
+
+    vision, text = "blip.visual_encoder", "blip.text_encoder"
+    state[f"{vision}.cls_token"] = torch.randn(1, 1, width, generator=generator)
+    state[f"{vision}.pos_embed"] = torch.randn(1, (size // 8) ** 2 + 1, width, generator=generator)
+    state[f"{vision}.patch_embed.proj.weight"] = torch.randn(width, 3, 8, 8, generator=generator) * 0.1
+    state[f"{vision}.patch_embed.proj.bias"] = torch.randn(width, generator=generator)
+    for n in range(2):
+        block = f"{vision}.blocks.{n}"
+        norm(f"{block}.norm1"), norm(f"{block}.norm2")
+        linear(f"{block}.attn.qkv", 3 * width, width), linear(f"{block}.attn.proj", width, width)
+        linear(f"{block}.mlp.fc1", 32, width), linear(f"{block}.mlp.fc2", width, 32)
+    norm(f"{vision}.norm")
+    for kind, count in (("word", len(vocabulary) + 2), ("position", 48)):
+        state[f"{text}.embeddings.{kind}_embeddings.weight"] = torch.randn(count, width, generator=generator)
+    state[f"{text}.embeddings.position_ids"] = torch.arange(48)[None]
+    norm(f"{text}.embeddings.LayerNorm")
+    for n in range(2):
+        layer = f"{text}.encoder.layer.{n}"
+        for kind in ("attention", "crossattention"):
+            for part in ("query", "key", "value"):
+                linear(f"{layer}.{kind}.self.{part}", width, width)
+            linear(f"{layer}.{kind}.output.dense", width, width)
+            norm(f"{layer}.{kind}.output.LayerNorm")
+        linear(f"{layer}.intermediate.dense", 32, width), linear(f"{layer}.output.dense", width, 32)
+        norm(f"{layer}.output.LayerNorm")
+    linear("blip.vision_proj", 8, width), linear("blip.text_proj", 8, width)
+    for (n, outputs), inputs in zip(((0, 12), (2, 8), (4, 6), (6, 4), (7, 1)), (width, 12, 8, 6, 4), strict=True):
+        linear(f"mlp.layers.{n}", outputs, inputs)
+    torch.save(state, folder / "ImageReward.pt")
+    sizes = {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = {**sizes, "vocab_size": len(vocabulary) + 2, "max_position_embeddings": 48, "layer_norm_eps": 1e-12}
+    (folder / "med_config.json").write_text(json.dumps({**config, "hidden_act": "gelu", "pad_token_id": 0}))
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    return folder

@@ -8,6 +8,7 @@ from diffalign.scorers.images.background_colour import Background
 from diffalign.scorers.images.dual_encoder import DualEncoder
 from diffalign.scorers.images.hpsv2 import HPSv2
 from diffalign.scorers.images.hpsv3 import HPSv3
+from diffalign.scorers.images.image_reward import ImageReward
 from diffalign.scorers.images.label_hit import LabelHit
 from diffalign.scorers.images.pickscore import PickScore
 from diffalign.scorers.scorer import ScorerEntry
@@ -38,6 +39,11 @@ IMAGE_SCORERS: dict[str, ScorerEntry] = {
         HPSv3.load,
         "folder, hub id or file of the weights; the published ones without",
         "which image people prefer for a prompt, by a vision-language model of 7 billion parameters: logit",
+    ),
+    "image_reward": ScorerEntry(
+        ImageReward.load,
+        "file of the weights, or its folder; the published ones without",
+        "which image people prefer for a prompt: reward in standard deviations",
     ),
     "label_hit": ScorerEntry(
         LabelHit.load,

@@ -35,6 +35,7 @@ def arguments(tmp_path_factory):
         "hpsv2": [hps],
         "hpsv2.1": [hps],
         "hpsv3": [hpsv3],
+        "image_reward": [tiny.image_reward(tmp_path_factory.mktemp("image_reward"))],
         "label_hit": [labels],
         "background": ["red"],
     }
