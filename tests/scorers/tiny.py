@@ -217,3 +217,18 @@ def image_reward(folder: Path) -> Path:
     (folder / "med_config.json").write_text(json.dumps({**config, "hidden_act": "gelu", "pad_token_id": 0}))
     (folder / "vocab.txt").write_text("\n".join(vocabulary))
     return folder
+
+
+def aesthetic(folder: Path) -> Path:
+    """Random heads of the LAION aesthetic predictors, and the encoder beside them in ``clip``."""
+    (folder / "clip").mkdir()
+    dual_encoder(folder / "clip")
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    for (n, outputs), inputs in zip(((0, 12), (2, 8), (4, 6), (6, 4), (7, 1)), (8, 12, 8, 6, 4), strict=True):
+        state[f"layers.{n}.weight"] = torch.randn(outputs, inputs, generator=generator) * 0.6
+        state[f"layers.{n}.bias"] = torch.randn(outputs, generator=generator) * 0.1
+    torch.save(state, folder / "aesthetic-model.pth")
+    linear = {"weight": torch.randn(1, 8, generator=generator), "bias": torch.randn(1, generator=generator)}
+    torch.save(linear, folder / "sa_0_4_vit_l_14_linear.pth")
+    return folder

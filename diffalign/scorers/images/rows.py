@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+from diffalign.scorers.images.aesthetic import Aesthetic
 from diffalign.scorers.images.background_colour import Background
+from diffalign.scorers.images.clip_iqa import ClipIqa
 from diffalign.scorers.images.dual_encoder import DualEncoder
 from diffalign.scorers.images.hpsv2 import HPSv2
 from diffalign.scorers.images.hpsv3 import HPSv3
 from diffalign.scorers.images.image_reward import ImageReward
+from diffalign.scorers.images.jpeg_size import JpegSize
 from diffalign.scorers.images.label_hit import LabelHit
 from diffalign.scorers.images.pickscore import PickScore
 from diffalign.scorers.scorer import ScorerEntry
@@ -44,6 +47,27 @@ IMAGE_SCORERS: dict[str, ScorerEntry] = {
         ImageReward.load,
         "file of the weights, or its folder; the published ones without",
         "which image people prefer for a prompt: reward in standard deviations",
+    ),
+    "aesthetic": ScorerEntry(
+        Aesthetic.load,
+        "file of the head, or its folder, with the encoder in 'clip' beside it; v1:FILE for version 1; the published "
+        "version 2 without",
+        "how people who rate pictures like the image: points from 1 to 10; reads no prompt",
+    ),
+    "clip_iqa": ScorerEntry(
+        ClipIqa.load,
+        "a property (quality, sharpness, ...) or two descriptions A/B, and after a colon an encoder as clip takes it",
+        "which of two opposite descriptions the image is closer to: probability; reads no prompt",
+    ),
+    "jpeg_compressibility": ScorerEntry(
+        partial(JpegSize.load, large=False),
+        "nothing",
+        "how small the image's JPEG file is: kB, negative; reads no prompt",
+    ),
+    "jpeg_incompressibility": ScorerEntry(
+        partial(JpegSize.load, large=True),
+        "nothing",
+        "how large the image's JPEG file is: kB; reads no prompt",
     ),
     "label_hit": ScorerEntry(
         LabelHit.load,

@@ -15,7 +15,7 @@ IMAGES = [name for name, row in SCORERS.items() if row.medium == "image" and nam
 ABILITIES = {
     SupportsPromptCheck: {"label_hit", "background", "hpsv3"},
     SupportsHits: {"label_hit"},
-    SupportsImageFeatures: {"clip", "pickscore", "hpsv2", "hpsv2.1"},
+    SupportsImageFeatures: {"clip", "pickscore", "hpsv2", "hpsv2.1", "clip_iqa"},
 }
 PROMPTS = ["a fox on a red background", "two foxes", "a fox on a red background", "a pineapple on a blue background"]
 
@@ -24,6 +24,7 @@ PROMPTS = ["a fox on a red background", "two foxes", "a fox on a red background"
 def arguments(tmp_path_factory):
     dual = tiny.dual_encoder(tmp_path_factory.mktemp("dual"))
     labels = tiny.classifier(tmp_path_factory.mktemp("labels"))
+    heads = tiny.aesthetic(tmp_path_factory.mktemp("aesthetic"))
     hps = tmp_path_factory.mktemp("hps")
     for version in ("HPS_v2_compressed.pt", "HPS_v2.1_compressed.pt"):
         tiny.open_clip_folder(hps, version)
@@ -36,12 +37,16 @@ def arguments(tmp_path_factory):
         "hpsv2.1": [hps],
         "hpsv3": [hpsv3],
         "image_reward": [tiny.image_reward(tmp_path_factory.mktemp("image_reward"))],
+        "aesthetic": [heads, f"v1:{heads}"],
+        "clip_iqa": [f"quality:{dual}", f"a red fox/a blue fox:{dual}"],
+        "jpeg_compressibility": [""],
+        "jpeg_incompressibility": [""],
         "label_hit": [labels],
         "background": ["red"],
     }
 
 
-CASES = [*((name, 0) for name in IMAGES), ("clip", 1)]
+CASES = [*((name, 0) for name in IMAGES), ("clip", 1), ("aesthetic", 1), ("clip_iqa", 1)]
 """Scorers, and which of their arguments."""
 
 
