@@ -24,7 +24,7 @@ from diffalign.evaluation.compare.run import compare_galleries
 from diffalign.evaluation.samples.gallery import Gallery
 from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.prompts import read_prompts
-from diffalign.evaluation.samples.score_pairs import score_pairs, summary_lines
+from diffalign.evaluation.scoring.score_pairs import score_pairs, summary_lines
 from diffalign.files.atomic import write_atomically
 from diffalign.policies.policy import Policy
 from diffalign.scorers import Scorer, load_scorer

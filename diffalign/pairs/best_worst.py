@@ -30,7 +30,7 @@ from diffalign.data.storage.kept_latents import LATENTS
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import MEDIA
-from diffalign.evaluation.samples.score_folder import add_scores
+from diffalign.evaluation.scoring.score_samples import add_scores
 from diffalign.files.json_lines import write_json_lines
 from diffalign.policies.policy import Policy, Progress
 from diffalign.scorers.composed.sum_of_scores import Normalise, Term, sum_of_scores

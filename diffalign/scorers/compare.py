@@ -36,6 +36,9 @@ class ComparesByScore:
     preprocessing: str = ""
     """What is done to a sample before the model sees it; empty where nothing is done."""
 
+    reads_prompt: bool = True
+    """Whether a score depends on the prompt; where it does not, samples without one are scored too."""
+
     logits_per_unit: float | None = None
     """Factor that makes the difference of two scores the logit of "the first is preferred", as trained; None where the
     scorer was not trained on choices."""

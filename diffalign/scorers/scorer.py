@@ -120,6 +120,13 @@ class ScorerEntry:
     medium_of: Callable[[str], str] | None = None
 
 
+def reads_prompt(scorer: Scorer) -> bool:
+    """Returns whether a score depends on the prompt. A scorer for which it does not says ``reads_prompt = False``; it
+    scores samples without a prompt too.
+    """
+    return bool(getattr(scorer, "reads_prompt", True))
+
+
 def check_prompt_count(prompts: Sequence[Any], samples: Sequence[Any]) -> None:
     """Raises :class:`UserError` unless there is one prompt for each sample."""
     if len(prompts) != len(samples):

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from diffalign.devices.processes import is_lost_process
 from diffalign.errors import RunError
-from diffalign.training.processes import is_lost_process
 from diffalign.training.state import Run
 from diffalign.training.stop import StopNow, Stopped, StopSignals
 from diffalign.training.storage.run_folder import RunFolder, last_step

@@ -8,6 +8,7 @@ from PIL import Image
 
 from diffalign.data.media.clips.clip import Clip
 from diffalign.scorers.clips.clip_input import as_clip
+from diffalign.scorers.images.image_input import as_rgb
 
 
 class PlainPolicy:
@@ -43,7 +44,7 @@ class Redness:
         self.sign, self.nan_at = sign, nan_at
 
     def score(self, prompts, images):
-        values = [self.sign * float(np.asarray(Image.open(x).convert("RGB"))[..., 0].mean()) / 255 for x in images]
+        values = [self.sign * float(np.asarray(as_rgb(x))[..., 0].mean()) / 255 for x in images]
         return torch.tensor([np.nan if i in self.nan_at else v for i, v in enumerate(values)])
 
 

@@ -10,7 +10,8 @@ from diffalign.evaluation.compare.run import compare_galleries
 from diffalign.evaluation.report.write import write_report
 from diffalign.evaluation.samples.gallery import METADATA
 from diffalign.evaluation.samples.generate import generate
-from diffalign.evaluation.samples.score_folder import is_sample_folder, score_folder
+from diffalign.evaluation.scoring.score_samples import score_folder
+from diffalign.evaluation.scoring.sources import is_sample_folder
 from diffalign.scorers import load_scorer
 from tests.evaluation.fakes import PlainPolicy, TalkingPolicy
 from tests.mutations import mutated_bytes, mutated_folders, mutated_values, try_all

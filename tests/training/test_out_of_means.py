@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from diffalign.devices.out_of_memory import explain_out_of_memory, is_out_of_memory
+from diffalign.devices.processes import is_lost_process
 from diffalign.errors import RunError
 from diffalign.training.loop import train
-from diffalign.training.processes import is_lost_process
 from diffalign.training.storage import checkpoint
 from diffalign.training.storage.run_folder import RunFolder
 from tests.training.test_resume import metrics

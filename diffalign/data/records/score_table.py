@@ -1,7 +1,8 @@
 """Files of scores that are stored with the pairs: the scores of both candidates, one file per scorer.
 
     pairs/scores/pickscore.jsonl
-    {"scorer": "pickscore", "unit": "logit", "weights": "9c1f...", "pairs": 2, "low": 19.5, "high": 22.25}
+    {"scorer": "pickscore", "unit": "logit", "weights": "9c1f...", "pairs": 2, "low": 19.5, "high": 22.25,
+     "preprocessing": "224 shortest bicubic, centre crop"}
     {"id": "a1", "chosen": 22.25, "rejected": 20.125}
     {"id": "b7", "chosen": 19.5, "rejected": 21.0}
 
@@ -9,7 +10,8 @@
 depends on the scores only and must not change when a run uses a part of the pairs.
 
 A number of the example as a whole, such as a weight, is stored under the role that the first line names:
-``"roles": ["pair"]`` there, then ``{"id": "a1", "pair": 0.5}``.
+``"roles": ["pair"]`` there, then ``{"id": "a1", "pair": 0.5}``. Where the scorer prepares its samples, the first line
+says how, as ``"preprocessing"``; all rows refer to it.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ class ScoreTable:
         weights: Hash of the scorer's parameters; empty for one without any.
         path: The file, for messages.
         roles: The roles that the numbers belong to: both candidates, or ``("pair",)`` for the example as a whole.
+        preprocessing: How the scorer prepares a sample; empty where it says nothing, and in tables of earlier versions.
     """
 
     scorer: str
@@ -58,6 +61,7 @@ class ScoreTable:
     weights: str = ""
     path: str = ""
     roles: tuple[str, ...] = ROLES
+    preprocessing: str = ""
 
 
 def scores_path(source: str | Path, scorer: str, split: str = "train") -> Path | None:
@@ -80,13 +84,21 @@ def score_command(source: str, scorer: str) -> str:
 
 
 def write_scores(
-    path: Path, scorer: str, rows: Rows, *, unit: str = "", weights: str = "", roles: tuple[str, ...] = ROLES
+    path: Path,
+    scorer: str,
+    rows: Rows,
+    *,
+    unit: str = "",
+    weights: str = "",
+    roles: tuple[str, ...] = ROLES,
+    preprocessing: str = "",
 ) -> ScoreTable:
     """Writes a table atomically and returns it. Floats are written so that they read back exactly."""
     values = [value for row in rows.values() for value in row]
     low, high = min(values), max(values)
     head: dict[str, Any] = {"scorer": scorer, "unit": unit, "weights": weights}
     head |= {"pairs": len(rows), "low": low, "high": high} | ({} if roles == ROLES else {"roles": roles})
+    head |= {"preprocessing": preprocessing} if preprocessing else {}
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8") as file:
@@ -94,7 +106,7 @@ def write_scores(
             file.writelines(score_line(name, row, roles) for name, row in rows.items())
 
     write_atomically(path, write)
-    return ScoreTable(scorer, rows, low, high, unit, weights, str(path), roles)
+    return ScoreTable(scorer, rows, low, high, unit, weights, str(path), roles, preprocessing)
 
 
 def score_line(name: str, row: tuple[float, ...], roles: Sequence[str] = ROLES) -> str:
@@ -144,8 +156,8 @@ def read_scores(path: str | Path) -> ScoreTable:
             f"{path} states {count:,} pairs and holds {len(rows):,}. Copy it again, or delete it and run `diffalign "
             "score` again."
         )
-    unit, weights = str(head.get("unit", "")), str(head.get("weights", ""))
-    return ScoreTable(scorer, rows, low, high, unit, weights, str(path), roles)
+    unit, weights, preprocessing = (str(head.get(name, "")) for name in ("unit", "weights", "preprocessing"))
+    return ScoreTable(scorer, rows, low, high, unit, weights, str(path), roles, preprocessing)
 
 
 def with_scores(pairs: PairSet | Sequence[Pair], tables: Iterable[ScoreTable]) -> PairSet:

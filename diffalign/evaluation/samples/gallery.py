@@ -71,15 +71,16 @@ def read_gallery(folder: Path) -> Gallery:
     rows_of_prompt: dict[str, int] = {}
     for place, row in metadata_rows(folder, "file_name and prompt"):
         try:
-            name, prompt = _text(row["file_name"]), _text(row["prompt"] if "prompt" in row else row["text"])
+            name, prompt = text_cell(row["file_name"]), text_cell(row["prompt"] if "prompt" in row else row["text"])
             seed = int(row.get("seed", rows_of_prompt.get(prompt, 0)))
             categories = {
-                _text(column): tuple(map(_text, values)) for column, values in (row.get("categories") or {}).items()
+                text_cell(column): tuple(map(text_cell, values))
+                for column, values in (row.get("categories") or {}).items()
             }
         except (ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
             raise bad_row(place, row, "file_name and prompt") from error
         rows_of_prompt[prompt] = rows_of_prompt.get(prompt, 0) + 1
-        samples.append(Sample(_sample_file(folder, name, place), prompt, seed, categories))
+        samples.append(Sample(sample_file(folder, name, place), prompt, seed, categories))
     media = {medium_of_file(sample.path).name for sample in samples} or {"image"}
     if len(media) > 1:
         raise DataError(
@@ -136,17 +137,17 @@ def read_made_by(folder: Path) -> dict[str, Any]:
     return made_by
 
 
-def _text(cell: Any) -> str:
+def text_cell(cell: Any) -> str:
     """Returns a text or a number as text. Raises TypeError for anything else."""
     if isinstance(cell, (str, int, float)):
         return str(cell)
     raise TypeError(f"expected a text, got {type(cell).__name__}")
 
 
-def _sample_file(folder: Path, name: str, place: str) -> Path:
-    """Returns the file that a row names. Raises DataError unless it lies in the folder and exists."""
+def sample_file(folder: Path, name: str, place: str, *, must_exist: bool = True) -> Path:
+    """Returns the file that a row names. Raises DataError unless it lies in the folder, and exists where it must."""
     if inside(folder, name) is None:
         raise DataError(f"{place}: the file {name!r} lies outside the folder and is not read. Copy it into the folder.")
-    if not is_file(folder / name):
+    if must_exist and not is_file(folder / name):
         raise DataError(f"{place}: the file {name} is missing. Put it back, or remove the line.")
     return folder / name

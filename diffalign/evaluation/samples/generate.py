@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.data.suites.suite import Categories
+from diffalign.devices.processes import ALONE, Processes
 from diffalign.errors import RunError, UserError
 from diffalign.evaluation.samples.gallery import MADE_BY, METADATA, Gallery, Sample, read_made_by
 from diffalign.evaluation.samples.latents_beside import LatentsBeside
@@ -25,7 +26,7 @@ from diffalign.evaluation.samples.medium import Medium, find_medium
 from diffalign.files.atomic import write_atomically
 from diffalign.files.json_lines import write_json_lines
 from diffalign.policies.policy import Policy, Progress, SupportsKeptLatents
-from diffalign.scorers.scorer import state_hash
+from diffalign.scorers.scorer import chunks, state_hash
 
 
 def generate(
@@ -39,6 +40,7 @@ def generate(
     batch_size: int = 8,
     keep_latents: bool = False,
     categories: Mapping[str, Categories] | None = None,
+    processes: Processes = ALONE,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Gallery:
@@ -56,12 +58,14 @@ def generate(
         keep_latents: Keep the latent of every image or clip in ``latents.safetensors``. Those that were drawn without
             it are drawn again.
         categories: Categories of prompts in their suites, as `read_categories` returns them; kept in the metadata.
+        processes: The processes that share the work: each generates every n-th batch, and the first writes what belongs
+            to the folder as a whole. The samples are those of one process, bit for bit.
         progress: Called as ``progress("images", done, total)``, with the plural of the policy's medium.
         settings: Sampling settings of the policy's kind, passed to the policy and recorded.
 
     Raises:
         UserError: No prompt, no seed, a policy whose samples are not of its medium, or one without latents to keep.
-        RunError: The folder holds samples of other weights or settings.
+        RunError: The folder holds samples of other weights or settings, or the processes see different folders.
     """
     prompts, seeds = list(dict.fromkeys(prompts)), list(dict.fromkeys(int(seed) for seed in seeds))
     if not prompts or not seeds:
@@ -71,7 +75,7 @@ def generate(
         )
     folder, medium = Path(folder), find_medium(policy.medium)
     made_by = _made_by(policy, reference, settings)
-    _check_or_write_made_by(folder, made_by)
+    processes.from_main(lambda: _check_or_write_made_by(folder, made_by))
     prompt_seeds = [(prompt, seed + stride * number) for number, prompt in enumerate(prompts) for seed in seeds]
     known = categories or {}
     samples = [
@@ -80,19 +84,31 @@ def generate(
     ]
     kept = _latents_beside(policy, folder) if keep_latents else None
     missing = [s for s in samples if not s.path.exists() or (kept is not None and s.path.name not in kept)]
-    done = len(samples) - len(missing)
+    own = processes.share(chunks(missing, batch_size))
+    total = len(samples) if processes.count == 1 else sum(map(len, own))
+    done = total - sum(map(len, own))
+    processes.wait()  # all have seen what is missing before one adds to it
     with policy.sampling():
-        for start in range(0, len(missing), batch_size):
-            part = missing[start : start + batch_size]
+        for part in own:
             _sample(policy, medium, part, reference, {"batch": batch_size, **settings}, kept)
             done += len(part)
             if progress is not None:
-                progress(medium.plural, done, len(samples))
-    if kept is not None:
-        kept.finish([sample.path.name for sample in samples])
-    rows = [_metadata_row(sample, medium) for sample in samples]
-    write_json_lines(folder / METADATA, rows)
+                progress(medium.plural, done, total)
+    processes.wait()
+    processes.from_main(lambda: _finish(policy, folder, samples, medium, keep_latents))
     return Gallery(folder, tuple(samples), made_by, medium.name)
+
+
+def _finish(policy: Policy, folder: Path, samples: Sequence[Sample], medium: Medium, keep_latents: bool) -> None:
+    """Writes ``metadata.jsonl`` and the file of latents, once all processes have made their samples."""
+    if lost := [sample for sample in samples if not sample.path.exists()]:
+        raise RunError(
+            f"{len(lost)} of {len(samples)} samples are not in '{folder}' although every process has made its part: "
+            "they must all see the same folder. Put it on a shared disk and run the same command again."
+        )
+    if keep_latents:
+        _latents_beside(policy, folder).finish([sample.path.name for sample in samples])
+    write_json_lines(folder / METADATA, [_metadata_row(sample, medium) for sample in samples])
 
 
 def _latents_beside(policy: Policy, folder: Path) -> LatentsBeside:

@@ -20,6 +20,7 @@ class Measure(ComparesByScore, ABC):
     """A measure as a scorer; a subclass states what it measures and computes it."""
 
     medium = "video"
+    reads_prompt = False
     license = "Apache-2.0"
     weights = ""
     range = (0.0, 1.0)

@@ -42,6 +42,7 @@ class NeighbourConsistency(ComparesByScore):
     """
 
     medium = "video"
+    reads_prompt = False
     unit = "mean clipped cosine"
     range = (0.0, 1.0)
     license = "see the model's page"

@@ -18,7 +18,7 @@ from torch import Tensor
 from diffalign.errors import UserError
 from diffalign.scorers.clips.clip_input import as_clip
 from diffalign.scorers.compare import ComparesByScore
-from diffalign.scorers.scorer import Scorer, SupportsPromptCheck, check_prompt_count
+from diffalign.scorers.scorer import Scorer, SupportsPromptCheck, check_prompt_count, reads_prompt
 
 EXAMPLE = "frames:clip:openai/clip-vit-large-patch14"
 
@@ -36,7 +36,7 @@ class FrameMean(ComparesByScore):
         self.scorer, self.name = scorer, f"frames:{scorer.name}"
         self.unit, self.range = f"{scorer.unit}, mean over frames", scorer.range
         self.license, self.paper = scorer.license, scorer.paper
-        self.preprocessing = scorer.preprocessing
+        self.preprocessing, self.reads_prompt = scorer.preprocessing, reads_prompt(scorer)
         self.logits_per_unit = getattr(scorer, "logits_per_unit", None)
 
     @classmethod

@@ -58,6 +58,7 @@ class Background(ComparesByScore):
                 f"got {got}.{near_miss(colour, PALETTE)} Write background:red, for example."
             )
         self.colour, self.name = colour, f"background:{colour}"
+        self.reads_prompt = colour == "prompt"
 
     @classmethod
     def load(cls, argument: str, device: str = "cpu") -> Background:

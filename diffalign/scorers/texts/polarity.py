@@ -28,6 +28,7 @@ class Polarity(ComparesByScore):
     """Mean polarity of the answer's words that are in the lexicon."""
 
     medium = "text"
+    reads_prompt = False
     unit = "mean polarity of known words"
     range = (-1.0, 1.0)
     license = "MIT, its lexicon PDDL"

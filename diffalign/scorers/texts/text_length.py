@@ -30,6 +30,7 @@ class Length(ComparesByScore):
     """
 
     medium = "text"
+    reads_prompt = False
     range = (0.0, float("inf"))
     license = "Apache-2.0"
     paper = "none: a definition"

@@ -27,6 +27,7 @@ class Sentiment(ComparesByScore):
     """VADER's compound sentiment of the answer."""
 
     medium = "text"
+    reads_prompt = False
     unit = "compound sentiment"
     range = (-1.0, 1.0)
     license = "MIT"

@@ -41,6 +41,7 @@ class ProgressReport:
         self.task: Any = None
         self.moving = active and self.console.is_terminal
         self._last: tuple[str, float] = ("", 0.0)
+        self._first: tuple[float, int] = (0.0, 0)
 
     def __enter__(self) -> ProgressReport:
         if self.moving:
@@ -58,7 +59,9 @@ class ProgressReport:
         self.console.print(printable(text), markup=False, soft_wrap=True)
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        """Shows the progress of a long computation: on a terminal a bar, otherwise a line every ten seconds."""
+        """Shows the progress of a long computation and the time left: on a terminal a bar, otherwise a line every ten
+        seconds.
+        """
         what = one_line(what)
         if self.moving:
             if self._last[0] != what:
@@ -67,7 +70,10 @@ class ProgressReport:
             self.bar.update(self.task, completed=done, total=total)
             self._last = (what, 0.0)
         elif done >= total or self._last[0] != what or time.monotonic() - self._last[1] > 10:
-            self.say(f"{what}: {done}/{total}")
+            if self._last[0] != what:
+                self._first = (time.monotonic(), done)
+            left = "" if done >= total else _time_left(*self._first, done, total)
+            self.say(f"{what}: {done}/{total}{'  ' if left else ''}{left}")
             self._last = (what, time.monotonic())
 
     def step(self, done: int) -> None:
@@ -90,12 +96,17 @@ class ProgressReport:
             self.say(f"step {step}/{self.total}  {text}  {self._left(step)}")
 
     def _left(self, step: int) -> str:
-        if self.start is None or step <= self.start[1]:
-            return ""
-        seconds = (time.monotonic() - self.start[0]) / (step - self.start[1]) * (self.total - step)
-        return f"left {int(seconds) // 3600:d}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
+        return "" if self.start is None else _time_left(*self.start, step, self.total)
 
     def _drop(self) -> None:
         if self.task is not None:
             self.bar.remove_task(self.task)
             self.task = None
+
+
+def _time_left(since: float, first: int, done: int, total: int) -> str:
+    """Returns the time that the rest takes at the speed so far: of what was done after ``first``, ``since`` a time."""
+    if done <= first:
+        return ""
+    seconds = (time.monotonic() - since) / (done - first) * (total - done)
+    return f"left {int(seconds) // 3600:d}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"

@@ -7,9 +7,9 @@ from functools import partial
 
 from diffalign.data.records.pair import Pair
 from diffalign.devices.out_of_memory import explain_out_of_memory
+from diffalign.devices.processes import from_main
 from diffalign.pairs.dataset import DatasetPairs
 from diffalign.policies.policy import Policy
-from diffalign.training.processes import from_main
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.header import header
 from diffalign.training.report.noise_watch import NoiseWatch

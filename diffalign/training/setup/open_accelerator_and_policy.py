@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from diffalign.data.storage.kept_latents import KeptLatent
+from diffalign.devices.processes import check_all_found
 from diffalign.errors import ConfigError
 from diffalign.losses import Objective
 from diffalign.policies.policy import Policy, SupportsKeptLatents
@@ -60,12 +60,8 @@ def open_accelerator(recipe: Recipe, output: RunFolder) -> Any:
         project_dir=str(output.folder),
         kwargs_handlers=[ddp],
     )
-    launched, processes = int(os.environ.get("WORLD_SIZE", 1)), accelerator.num_processes
-    if launched > processes:  # otherwise each would train on its own, and overwrite the files of the others
-        raise ConfigError(
-            f"{launched} processes were launched, but this one finds {processes}: on a machine without a GPU "
-            "accelerate connects processes only on request. Set the environment: ACCELERATE_USE_CPU=true"
-        )
+    check_all_found(accelerator)
+    processes = accelerator.num_processes
     if recipe.train.batch_size < processes:
         raise ConfigError(
             f"train.batch_size is {recipe.train.batch_size}, but {processes} processes each need a pair. "

@@ -28,8 +28,8 @@ from diffalign.evaluation.samples.diversity import CLIP_PIXELS, PIXELS, compare_
 from diffalign.evaluation.samples.gallery import read_gallery
 from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.medium import MEDIA, medium_of_candidate, medium_of_file
-from diffalign.evaluation.samples.score_folder import score_folder
-from diffalign.evaluation.samples.score_pairs import score_pairs
+from diffalign.evaluation.scoring.score_pairs import score_pairs
+from diffalign.evaluation.scoring.score_samples import score_folder
 from diffalign.scorers import SCORERS, register_scorer
 from diffalign.scorers.scorer import ScorerEntry
 from tests.evaluation.fakes import Motion, MovingPolicy, PlainPolicy

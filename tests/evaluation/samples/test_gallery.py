@@ -9,7 +9,7 @@ from diffalign.errors import DataError, RunError, UserError
 from diffalign.evaluation.samples.gallery import read_gallery
 from diffalign.evaluation.samples.generate import generate
 from diffalign.evaluation.samples.prompts import read_prompts
-from diffalign.evaluation.samples.score_folder import score_folder
+from diffalign.evaluation.scoring.score_samples import score_folder
 from tests.evaluation.fakes import PlainPolicy, TalkingPolicy
 
 ODD = "a fox\u2028on a\x85hill\x0b\u2029"

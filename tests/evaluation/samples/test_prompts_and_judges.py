@@ -8,7 +8,8 @@ from PIL import Image
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.compare.load_judges import load_judges
 from diffalign.evaluation.samples.prompts import read_prompts
-from diffalign.evaluation.samples.score_folder import is_sample_folder, score_folder
+from diffalign.evaluation.scoring.score_samples import score_folder
+from diffalign.evaluation.scoring.sources import is_sample_folder
 
 
 def test_a_file_of_prompts_is_replaced_by_its_lines(tmp_path):

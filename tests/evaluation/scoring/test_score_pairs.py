@@ -13,10 +13,11 @@ from diffalign.data.readers import read_pairs
 from diffalign.data.records.pair import Pair, PairSet
 from diffalign.data.records.score_table import read_scores, with_scores
 from diffalign.errors import DataError, UserError
-from diffalign.evaluation.samples.score_pairs import score_pairs, summary_lines
+from diffalign.evaluation.scoring.score_pairs import score_pairs, score_pairs_in_one_pass, summary_lines
 from diffalign.scorers import SCORERS, ScorerEntry
 from tests.data.fixtures import encoded, jsonl, pair_folder, parquet, vote
 from tests.evaluation.fakes import Redness
+from tests.evaluation.scoring.counting import count_decoded
 
 
 class Judge(Redness):
@@ -119,14 +120,58 @@ def test_an_image_that_several_pairs_of_a_prompt_share_is_judged_once(folder, ju
     assert other.scored == 4
 
 
-def test_a_bad_image_or_score_names_the_pair_and_keeps_the_rest(folder, judges):
+def test_a_bad_image_or_score_is_named_and_the_other_pairs_are_scored(folder, judges):
     judge = judges(Judge())
-    judge.score = lambda prompts, images: torch.tensor([math.nan if "n-3" in str(i) else 1.0 for i in images])
-    with pytest.raises(DataError, match=r"metadata.jsonl:4: redness gave .*nan.*3 pairs are judged already"):
-        score_pairs(read_pairs(folder), "redness", batch=1)
+    score = judge.score
+    judge.score = lambda prompts, images: torch.where(score(prompts, images) == 4 / 5, math.nan, score(prompts, images))
+    (folder / "rejected-1.png").write_bytes(b"nothing")
+    with pytest.raises(DataError) as error:
+        score_pairs(read_pairs(folder), "redness", batch=2)
+    assert "2 pairs could not be scored" in str(error.value) and "redness.jsonl" in str(error.value)
+    assert "metadata.jsonl:4: redness gave the score nan" in str(error.value)
+    assert "rejected-1.png' cannot be decoded" in str(error.value) and "bad_images=drop" in str(error.value)
+    table = read_scores(folder / "scores" / "redness.jsonl")
+    pairs = read_pairs(folder).pairs
+    assert list(table.rows) == [pairs[n].id for n in (0, 2, 4)]
+    (folder / "rejected-1.png").write_bytes(encoded(Image.new("RGB", (4, 4), (51, 0, 0))))
+    mended = judges(Judge())
+    assert score_pairs(read_pairs(folder), "redness", batch=2).rows[pairs[1].id] == pytest.approx((0.4, 0.2))
+    assert mended.scored == 4 and not (folder / "scores" / "redness.jsonl.part").exists()
+
+
+def test_the_command_fails_after_the_sound_pairs_are_scored(folder):
     (folder / "chosen-3.png").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"3 pairs are judged already and kept"):
-        call("score", folder, "--scorer", "background:red", "--batch", 3, "--output", folder / "out.jsonl")
+    out = folder / "out.jsonl"
+    with pytest.raises(DataError, match="1 pair could not be scored.*chosen-3.png"):
+        call("score", folder, "--scorer", "background:red", "--batch", 3, "--output", out)
+    assert len(read_scores(out).rows) == 4
+    with pytest.raises(DataError, match="could not be scored; .* in no file"):
+        score_pairs(PairSet([read_pairs(folder).pairs[3]], source=str(folder)), "background:red", folder / "x.jsonl")
+
+
+def test_several_scorers_in_one_pass_open_each_image_once_and_give_what_each_gives_alone(folder, tmp_path, monkeypatch):
+    specs = ["background:red", "background:black", "background:blue"]
+    alone = {spec: score_pairs(read_pairs(folder), spec, tmp_path / f"{n}.jsonl").rows for n, spec in enumerate(specs)}
+    opened = count_decoded(monkeypatch)
+    tables = score_pairs_in_one_pass(read_pairs(folder), specs, batch=2)
+    assert {table.scorer: table.rows for table in tables} == alone
+    assert len(opened) == 10 and set(opened.values()) == {1}
+
+
+def test_a_table_says_how_samples_were_prepared_and_tables_of_earlier_versions_stay_valid(folder, judges):
+    judge = judges(Judge())
+    judge.preprocessing = "4 shortest"
+    path = folder / "scores" / "redness.jsonl"
+    score_pairs(read_pairs(folder, limit=3), "redness")
+    assert read_scores(path).preprocessing == "4 shortest"
+    old = path.read_text().replace(', "preprocessing": "4 shortest"', "")
+    path.write_text(old)
+    judges(judge)
+    judge.scored = 0
+    assert score_pairs(read_pairs(folder), "redness").preprocessing == "4 shortest" and judge.scored == 4
+    judge.preprocessing = "8 shortest"
+    with pytest.raises(UserError, match="scores of other preprocessing"):
+        score_pairs(read_pairs(folder), "redness")
 
 
 def test_texts_winners_hub_ids_and_foreign_files_are_refused_before_a_judge_is_loaded(folder, tmp_path):
@@ -158,10 +203,10 @@ def test_the_command_judges_pairs_of_a_folder_and_of_a_file(folder, tmp_path):
 def test_the_command_distinguishes_pairs_from_single_images(tmp_path):
     (tmp_path / "a.png").write_bytes(encoded(Image.new("RGB", (4, 4), (196, 30, 48))))
     jsonl(tmp_path / "metadata.jsonl", [{"file_name": "a.png", "prompt": "a fox"}])
-    assert "1 images" in call("score", tmp_path, "--scorer", "background:red")
+    assert "1 image)" in call("score", tmp_path, "--scorer", "background:red")
     assert json.loads((tmp_path / "metadata.jsonl").read_text())["scores"] == {"background:red": 1.0}
-    with pytest.raises(UserError, match="metadata.jsonl, not --output"):
-        call("score", tmp_path, "--scorer", "background:red", "--output", tmp_path / "x.jsonl")
+    call("score", tmp_path, "--scorer", "background:red", "--output", tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_text().splitlines()[1].startswith("a.png,a fox,background:red,1.0,")
 
 
 def test_options_that_cannot_be_applied_are_named(folder):

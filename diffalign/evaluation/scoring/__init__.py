@@ -1,0 +1,1 @@
+"""Scores of samples: several scorers in one pass, batch by batch, resumable, over several processes."""
