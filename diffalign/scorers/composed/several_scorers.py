@@ -8,7 +8,7 @@ from typing import Any
 
 from diffalign.errors import ConfigError
 from diffalign.scorers.compare import ComparesByScore
-from diffalign.scorers.scorer import Scorer, SupportsPromptCheck
+from diffalign.scorers.scorer import Scorer, SupportsPromptCheck, reads_prompt
 
 
 class SeveralScorers(ComparesByScore):
@@ -31,6 +31,7 @@ class SeveralScorers(ComparesByScore):
                 f"{', '.join(f'{scorer} of medium {medium}' for medium, scorer in media.items())}. Name scorers of one."
             )
         self.name, self.scorers, self.medium = name, tuple(scorers), scorers[0].medium
+        self.reads_prompt = any(map(reads_prompt, scorers))
         self.license = _joined(scorer.license for scorer in scorers)
         self.paper = _joined([paper, *(scorer.paper for scorer in scorers)])
         done = {
