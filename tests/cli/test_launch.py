@@ -1,4 +1,4 @@
-"""Several processes, started by torch's launcher: the same adapter as one process, for images and texts.
+"""Several processes, started by torch's launcher: the same adapter as one process, for images, clips and texts.
 
 `accelerate launch` calls the same launcher for several GPUs; for CPUs it always starts a single process.
 """
@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from tests.tiny import tiny_pairs, tiny_sd
 from tests.tiny_text import chat_pairs, tiny_llm
+from tests.tiny_video import FRAMES, tiny_clip_pairs, tiny_motion
 
 
 def adapter(recipe: dict, folder, processes: int = 1) -> dict[str, torch.Tensor]:
@@ -45,7 +46,18 @@ def images(folder):
         for pair in tiny_pairs(folder / "pairs", 4)
     ]
     (folder / "pairs" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return tiny_sd(folder / "model"), folder / "pairs", {"beta": 500.0}
+    return tiny_sd(folder / "model"), folder / "pairs", {"beta": 500.0}, {}
+
+
+def clips(folder):
+    """A tiny image model with a motion adapter, and pairs of clips."""
+    rows = [
+        {"prompt": pair.prompt, "chosen_file_name": pair.chosen.name, "rejected_file_name": pair.rejected.name}
+        for pair in tiny_clip_pairs(folder / "pairs", 4)
+    ]
+    (folder / "pairs" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    video = {"motion": str(tiny_motion(folder / "motion")), "clip": {"frames": FRAMES}}
+    return tiny_sd(folder / "model"), folder / "pairs", {"beta": 500.0}, video
 
 
 def texts(folder):
@@ -55,22 +67,40 @@ def texts(folder):
         for pair in chat_pairs(4)
     ]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return tiny_llm(folder / "model"), folder / "pairs.jsonl", {"beta": 0.1}
+    return tiny_llm(folder / "model"), folder / "pairs.jsonl", {"beta": 0.1}, {}
 
 
-@pytest.mark.parametrize("parts", [images, texts])
+def with_cache(recipe, folder):
+    return {**recipe, "model": {**recipe["model"], "cache": str(folder)}}
+
+
+def cached(folder) -> dict[str, torch.Tensor]:
+    """The tensors of every shard of a cache, by their place in it."""
+    files = sorted(folder.rglob("*.safetensors"))
+    return {f"{file.parent.name}/{name}": value for file in files for name, value in load_file(file).items()}
+
+
+def shown_losses(folder) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("parts", [images, clips, texts])
 def test_two_launched_processes_train_the_adapter_of_one(tmp_path, parts):
-    model, pairs, hyper = parts(tmp_path)
+    model, pairs, hyper, settings = parts(tmp_path)
     recipe = {
-        "model": {"path": str(model), "adapter": {"rank": 2}, "cache": str(tmp_path / "cache")},
+        "model": {"path": str(model), "adapter": {"rank": 2}, **settings},
         "data": {"train": str(pairs)},
         "loss": {"name": "logistic", **hyper},
         # Plain gradient steps: Adam would make a difference in sign out of a gradient's rounding.
         "train": {"steps": 2, "batch_size": 4, "learning_rate": 1e-2, "optimizer": "sgd", "mixed_precision": "no"},
         "guard": {"action": "off"},
     }
-    one = adapter(recipe, tmp_path / "one")
-    two = adapter(recipe, tmp_path / "two", processes=2)
+    one = adapter(with_cache(recipe, tmp_path / "cache-1"), tmp_path / "one")
+    two = adapter(with_cache(recipe, tmp_path / "cache-2"), tmp_path / "two", processes=2)
+    latents, again = cached(tmp_path / "cache-1"), cached(tmp_path / "cache-2")
+    assert latents.keys() == again.keys() and all(torch.equal(value, again[name]) for name, value in latents.items())
+    # Other draws of level or noise would be another loss.
+    assert shown_losses(tmp_path / "two") == pytest.approx(shown_losses(tmp_path / "one"), rel=1e-5)
     assert set(one) == set(two)
     moved = max(float(one[name].abs().max()) for name in one if "up" in name or "lora_B" in name)
     assert moved > 1e-5

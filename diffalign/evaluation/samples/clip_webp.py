@@ -9,12 +9,11 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from itertools import pairwise
 
-import numpy as np
 from PIL import Image
 
 from diffalign.data.media.clips.clip import Clip
+from diffalign.data.media.clips.write_clip import durations
 
 QUALITY = 80
 SMALL = 128
@@ -39,9 +38,7 @@ def webp_uri(images: Sequence[Image.Image], *, exact: bool, fps: float = 1.0) ->
 
 def _encoded(images: Sequence[Image.Image], fps: float, lossless: bool) -> bytes:
     out = io.BytesIO()
-    # Rounded borders, not rounded durations, which at 24 fps would lose a hundredth of the time.
-    borders = np.round(1000 / fps * np.arange(len(images) + 1)).astype(int).tolist()
-    options = {"save_all": True, "append_images": images[1:], "duration": [b - a for a, b in pairwise(borders)]}
+    options = {"save_all": True, "append_images": images[1:], "duration": durations(len(images), fps)}
     images[0].save(
         out, format="WEBP", loop=0, lossless=lossless, quality=QUALITY, **(options if len(images) > 1 else {})
     )

@@ -17,7 +17,7 @@ from PIL import Image
 
 from diffalign.data.media.clips.clip import Clip
 from diffalign.data.media.clips.medium_of import medium_of as medium_of_media
-from diffalign.data.media.clips.write_clip import write_clip
+from diffalign.data.media.clips.write_clip import stated_in, write_clip
 from diffalign.data.records.pair import Media
 from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.errors import UserError
@@ -151,8 +151,11 @@ def _show_image(content: Any, label: str) -> str:
 
 
 def _clip_columns(content: Any) -> dict[str, Any]:
-    clip = as_clip(content)
-    return {"frames": len(clip.frames), "fps": clip.fps}
+    stated = stated_in(content) if isinstance(content, Path) else None
+    if stated is None:
+        clip = as_clip(content)
+        stated = len(clip), clip.fps
+    return {"frames": stated[0], "fps": stated[1]}
 
 
 def _show_text(content: Any, label: str) -> str:

@@ -32,6 +32,7 @@ from diffalign.evaluation.scoring.score_pairs import score_pairs
 from diffalign.evaluation.scoring.score_samples import score_folder
 from diffalign.scorers import SCORERS, register_scorer
 from diffalign.scorers.scorer import ScorerEntry
+from tests.data.clips import write_video
 from tests.evaluation.fakes import Motion, MovingPolicy, PlainPolicy
 
 PROMPTS, SEEDS = ["a fox", "a red apple"], [3, 7]
@@ -72,6 +73,15 @@ def test_clips_are_written_with_their_frames_and_rate_and_read_back_exactly(tmp_
     assert read_gallery(tmp_path) == gallery
     again = MovingPolicy(fps=12.5)
     assert generate(again, PROMPTS, SEEDS, tmp_path) == gallery and not again.drawn
+
+
+def test_frames_and_rate_of_a_written_clip_are_read_without_decoding_it(tmp_path, monkeypatch):
+    path = write_clip(tmp_path / "a.webp", Clip(np.repeat(MovingPolicy().clip(3, 0).frames, 2, axis=0), 12.0))
+    video = write_video(tmp_path / "b.mkv", Clip(MovingPolicy().clip(3, 2).frames, 10.0))
+    facts = [MEDIA["video"].columns(file) for file in (path, video)]
+    assert facts == [{"frames": 16, "fps": 12.0}, {"frames": 8, "fps": 10.0}]
+    monkeypatch.setattr("diffalign.evaluation.samples.medium.as_clip", None)
+    assert MEDIA["video"].columns(path) == facts[0]
 
 
 def test_a_still_clip_keeps_its_frames_and_its_gallery_is_one_of_clips(tmp_path):
