@@ -59,7 +59,7 @@ def main() -> None:
 
 def import_libraries() -> None:
     """Imports what the variants import, so that memory is that of their work: diffalign's command line and accelerate
-    are 500 modules, about 30 MB, that a hand-written loop does without.
+    are 500 modules, about 30 MB, which a hand-written loop does without.
     """
     import accelerate  # noqa: F401
     import av  # noqa: F401
