@@ -1,4 +1,4 @@
-"""Lengths of the samples of both models, and whether the judges simply prefer longer samples.
+"""Lengths and style of the samples of both models, and whether the judges simply prefer longer or formatted ones.
 
 Many judges of texts, human ones included, prefer long answers, and preference training exploits that early.
 """
@@ -13,6 +13,7 @@ from typing import Any
 from diffalign.evaluation.samples.medium import Medium
 from diffalign.evaluation.stats.rates.length_control import LengthControlled, length_controlled
 from diffalign.evaluation.stats.rates.share import Share, share
+from diffalign.evaluation.stats.rates.style_control import StyleControlled, style_controlled
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Lengths:
         base_median, aligned_median: Median lengths.
         controlled: By judge, how often the aligned sample would win at equal lengths; judges with too few comparisons
             are left out.
+        styled: By judge, how often it would win at equal length and formatting; judges with too few comparisons, and
+            samples whose formatting does not differ, are left out.
     """
 
     unit: str
@@ -36,6 +39,7 @@ class Lengths:
     base_median: float = float("nan")
     aligned_median: float = float("nan")
     controlled: Mapping[str, LengthControlled] = field(default_factory=dict)
+    styled: Mapping[str, StyleControlled] = field(default_factory=dict)
 
     @property
     def change(self) -> float:
@@ -78,4 +82,24 @@ def compare_lengths(
         base_median=float(median(base_lengths)),
         aligned_median=float(median(aligned_lengths)),
         controlled=controlled,
+        styled=_styled(medium, base, aligned, scores, prompts),
     )
+
+
+def _styled(
+    medium: Medium,
+    base: Sequence[Any],
+    aligned: Sequence[Any],
+    scores: Mapping[str, Sequence[Sequence[float]]],
+    prompts: Sequence[Hashable] | None,
+) -> dict[str, StyleControlled]:
+    """Returns the win rates at equal style; none where formatting besides length never differs within a pair."""
+    if medium.style is None:
+        return {}
+    before, after = ([medium.style(content) for content in side] for side in (base, aligned))
+    features = list(before[0])
+    styles = {name: ([row[name] for row in after], [row[name] for row in before]) for name in features}
+    if all(a == b for name, (a, b) in styles.items() if name != medium.unit):
+        return {}
+    fits = {name: style_controlled(pair[1], pair[0], styles, prompts) for name, pair in scores.items()}
+    return {name: fit for name, fit in fits.items() if fit is not None}

@@ -15,6 +15,7 @@ from diffalign.evaluation.compare.lengths import Lengths
 from diffalign.evaluation.samples.diversity import Diversity
 from diffalign.evaluation.stats.rates.length_control import LengthControlled
 from diffalign.evaluation.stats.rates.share import Share
+from diffalign.evaluation.stats.rates.style_control import StyleControlled
 from diffalign.evaluation.stats.rates.win_rate import WinRate
 from diffalign.files.atomic import write_atomically
 
@@ -134,7 +135,8 @@ def _judgement(entry: dict[str, Any]) -> Judgement:
 def _lengths(entry: dict[str, Any]) -> Lengths:
     longer = {name: Share(**_with_nan(values)) for name, values in entry.pop("longer").items()}
     controlled = {name: LengthControlled(**_with_nan(values)) for name, values in entry.pop("controlled", {}).items()}
-    return Lengths(**_with_nan(entry), longer=longer, controlled=controlled)
+    styled = {name: StyleControlled(**_with_nan(values)) for name, values in entry.pop("styled", {}).items()}
+    return Lengths(**_with_nan(entry), longer=longer, controlled=controlled, styled=styled)
 
 
 def _with_nan(entry: dict[str, Any]) -> dict[str, Any]:

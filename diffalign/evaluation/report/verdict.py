@@ -15,6 +15,7 @@ from diffalign.evaluation.compare.result import Comparison, Judgement
 from diffalign.evaluation.compare.stillness import stillness_cautions
 from diffalign.evaluation.samples.medium import Medium, find_medium
 from diffalign.evaluation.stats.rates.share import Share, percent
+from diffalign.evaluation.stats.significance.holm import holm
 
 MIN_DIVERSITY_LOSS = 0.15
 """Smallest relative loss of diversity that the verdict mentions."""
@@ -118,6 +119,7 @@ def _cautions(comparison: Comparison, medium: Medium) -> list[str]:
         )
     if trained_on and not any(direction(j) == "better" for j in trained_on):
         cautions.append("No trained-on judge shows a clear gain, so training may have had little effect.")
+    cautions += _several_judges(held_out)
     cautions += stillness_cautions({j.scorer: (j.base_mean, j.aligned_mean) for j in comparison.judgements})
     change = comparison.diversity.change
     if math.isnan(change):
@@ -130,6 +132,18 @@ def _cautions(comparison: Comparison, medium: Medium) -> list[str]:
     if comparison.unpaired:
         cautions.append(f"Left out, for want of a counterpart: {medium.count(comparison.unpaired)}.")
     return cautions
+
+
+def _several_judges(held_out: tuple[Judgement, ...]) -> list[str]:
+    """Returns a sentence if differences on held-out judges do not survive the correction for their number."""
+    corrected = holm([judgement.win.p_value for judgement in held_out])
+    weak = [j.name for j, p in zip(held_out, corrected, strict=True) if direction(j) != "unclear" and p >= 0.05]
+    if not weak:
+        return []
+    return [
+        f"{len(held_out)} held-out judges are as many chances of a false finding. Corrected for that (Holm), the "
+        f"difference on {_list(weak)} is not significant: compare on more prompts."
+    ]
 
 
 def _length_cautions(comparison: Comparison, medium: Medium) -> list[str]:

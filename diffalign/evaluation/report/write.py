@@ -8,7 +8,10 @@ from typing import Any
 
 from diffalign.evaluation.compare.best_of import best_of_curve
 from diffalign.evaluation.compare.by_category import win_rates_by_category
+from diffalign.evaluation.compare.judge_details import judge_details
+from diffalign.evaluation.compare.judges_together import judges_together
 from diffalign.evaluation.compare.preview_curve import PreviewCurve
+from diffalign.evaluation.compare.preview_objectives import over_optimisation_fits, preview_objectives
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.report.clip_examples import MOST_CLIPS, clip_examples
 from diffalign.evaluation.report.noise_chart import noise_chart
@@ -70,7 +73,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, show=medium.show, number=_number)
+    environment.filters.update(percent=percent, show=medium.show, number=_number, signed=_signed)
     page = environment.get_template("report.html.j2").render(
         title=title,
         medium=medium,
@@ -81,6 +84,10 @@ def write_report(
         verdict=verdict_of(comparison, preview_curve),
         comparison=comparison,
         categories=win_rates_by_category(comparison) if comparison is not None else [],
+        details=judge_details(comparison) if comparison is not None else [],
+        together=judges_together(comparison) if comparison is not None else None,
+        objectives=preview_objectives(preview_curve) if preview_curve is not None else None,
+        fits=over_optimisation_fits(preview_curve) if preview_curve is not None else {},
         judgements=[(j, direction(j)) for j in comparison.judgements] if comparison is not None else [],
         examples=[] if medium.plays else shown,
         clips=clips,
@@ -110,6 +117,10 @@ def _examples(comparison: Comparison, medium: Medium) -> list[Example]:
 
 def _number(value: float) -> str:
     return "–" if value != value else f"{value:.3g}"
+
+
+def _signed(value: float) -> str:
+    return "–" if value != value else f"{value:+.3g}".replace("inf", "\u221e").replace("-", "\u2212")
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

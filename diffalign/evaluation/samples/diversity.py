@@ -5,6 +5,9 @@
 where d is 1 - cos in a scorer's features. Without such a scorer, d is the root mean squared difference of pixels at
 32 x 32 in [0, 1] for images, the same over eight frames for clips, and for texts the share of the distinct bigrams
 (pairs of neighbouring words) of two texts that occur in only one of them.
+
+Beside it stands the Vendi score, the effective number of different samples of a prompt, with cosines of the same
+features as similarities, and for texts the share of common bigrams.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from diffalign.evaluation.samples.clip_frames import evenly_spaced
+from diffalign.evaluation.stats.vendi import vendi_score
 from diffalign.scorers.clips.clip_input import as_clip
 from diffalign.scorers.images.image_input import as_rgb
 from diffalign.scorers.scorer import Scorer, SupportsImageFeatures
@@ -30,11 +34,14 @@ class FeatureSpace:
         name: Name in reports.
         features: Contents to ``(N, ...)``.
         distance: ``distance(first (P, ...), second (P, ...)) -> (P,)``, >= 0.
+        similarity: ``similarity(features (N, ...)) -> (N, N)``, a positive semidefinite kernel with ones on its
+            diagonal, for the Vendi score.
     """
 
     name: str
     features: Callable[[Sequence[Any]], np.ndarray]
     distance: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    similarity: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,16 @@ class Diversity:
         base, aligned: The distance for each model, >= 0; larger is more diverse; nan if no prompt has two samples.
         space: Name of the feature space: a scorer's name, ``"pixels"``, ``"pixels of 8 frames"`` or ``"bigrams"``.
         prompts: Number of prompts with at least two samples.
+        base_vendi, aligned_vendi: Effective number of different samples of a prompt, averaged over prompts: from 1 (all
+            are copies) to the number of seeds; nan where unknown.
     """
 
     base: float
     aligned: float
     space: str
     prompts: int
+    base_vendi: float = math.nan
+    aligned_vendi: float = math.nan
 
     @property
     def change(self) -> float:
@@ -99,10 +110,23 @@ def _jaccard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.array([len(a ^ b) / len(a | b) for a, b in zip(first, second, strict=True)])
 
 
+def _cosines(features: np.ndarray) -> np.ndarray:
+    """Returns the cosines of all pairs, as published Vendi scores of pixels use them; black images count as equal."""
+    vectors = features.astype(np.float64)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = np.where(lengths > 0, vectors / np.maximum(lengths, 1e-12), 1 / math.sqrt(vectors.shape[1]))
+    return np.asarray(unit @ unit.T)
+
+
+def _jaccard_similarities(features: np.ndarray) -> np.ndarray:
+    """Returns the shares of common members of all pairs of sets, which are a positive semidefinite kernel."""
+    return np.array([[len(a & b) / len(a | b) for b in features] for a in features])
+
+
 CLIP_FRAMES = 8
-PIXELS = FeatureSpace("pixels", pixel_features, _rms)
-CLIP_PIXELS = FeatureSpace("pixels of 8 frames", clip_pixel_features, _rms)
-BIGRAMS = FeatureSpace("bigrams", bigram_features, _jaccard)
+PIXELS = FeatureSpace("pixels", pixel_features, _rms, _cosines)
+CLIP_PIXELS = FeatureSpace("pixels of 8 frames", clip_pixel_features, _rms, _cosines)
+BIGRAMS = FeatureSpace("bigrams", bigram_features, _jaccard, _jaccard_similarities)
 
 
 def choose_space(scorers: Sequence[Scorer], default: FeatureSpace) -> FeatureSpace:
@@ -110,7 +134,7 @@ def choose_space(scorers: Sequence[Scorer], default: FeatureSpace) -> FeatureSpa
     encoder = next((scorer for scorer in scorers if isinstance(scorer, SupportsImageFeatures)), None)
     if encoder is None:
         return default
-    return FeatureSpace(encoder.name, lambda images: np.asarray(encoder.image_features(images)), _cosine)
+    return FeatureSpace(encoder.name, lambda images: np.asarray(encoder.image_features(images)), _cosine, _cosines)
 
 
 def compare_diversity(
@@ -123,20 +147,33 @@ def compare_diversity(
         prompts: ``N`` prompts; those that occur once do not count.
         space: Feature space of the distance.
     """
-    distances = [mean_pairwise_distance(space.features(side), prompts, space.distance) for side in (base, aligned)]
-    repeated = sum(list(prompts).count(prompt) > 1 for prompt in set(prompts))
-    return Diversity(distances[0], distances[1], space.name, repeated)
+    features = [space.features(side) for side in (base, aligned)]
+    distances = [mean_pairwise_distance(side, prompts, space.distance) for side in features]
+    vendi = [mean_vendi_score(side, prompts, space.similarity) for side in features]
+    repeated = sum(len(rows) > 1 for rows in _by_prompt(prompts))
+    return Diversity(distances[0], distances[1], space.name, repeated, vendi[0], vendi[1])
 
 
 def mean_pairwise_distance(features: np.ndarray, prompts: Sequence[Hashable], distance: Any) -> float:
     """Returns the mean over prompts of the mean ``distance`` between their samples."""
-    members: dict[Hashable, list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        members.setdefault(prompt, []).append(index)
     means = []
-    for rows in members.values():
+    for rows in _by_prompt(prompts):
         if len(rows) > 1:
             i, j = np.triu_indices(len(rows), 1)
             group = features[rows]
             means.append(float(distance(group[i], group[j]).mean()))
     return float(np.mean(means)) if means else math.nan
+
+
+def mean_vendi_score(features: np.ndarray, prompts: Sequence[Hashable], similarity: Any) -> float:
+    """Returns the mean over prompts with two samples or more of their effective number of different samples."""
+    scores = [vendi_score(similarity(features[rows])) for rows in _by_prompt(prompts) if len(rows) > 1]
+    return float(np.mean(scores)) if scores else math.nan
+
+
+def _by_prompt(prompts: Sequence[Hashable]) -> list[list[int]]:
+    """Returns the positions of each prompt's samples."""
+    members: dict[Hashable, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        members.setdefault(prompt, []).append(index)
+    return list(members.values())

@@ -23,6 +23,7 @@ from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.errors import UserError
 from diffalign.evaluation.samples.diversity import BIGRAMS, CLIP_PIXELS, PIXELS, FeatureSpace
 from diffalign.evaluation.samples.show_clips import show_clip
+from diffalign.evaluation.samples.text_style import text_style
 from diffalign.files.atomic import write_atomically
 from diffalign.scorers.clips.clip_input import as_clip
 from diffalign.scorers.images.image_input import as_rgb
@@ -46,6 +47,7 @@ class Medium:
         columns: Returns further columns of ``metadata.jsonl`` from the content.
         length: Returns the size of a content in ``unit``; None if all samples have one size.
         unit: Unit of ``length``.
+        style: Returns counts of a content's formatting by feature, which a judge may prefer; None if there are none.
         line: Returns a content for a terminal; None if a terminal cannot show it.
         sheet: Whether samples can be pasted side by side into an image.
         plays: Whether samples play, so that base and aligned are shown in one picture, in step.
@@ -63,6 +65,7 @@ class Medium:
     columns: Callable[[Any], dict[str, Any]] = lambda content: {}
     length: Callable[[Any], int] | None = None
     unit: str = ""
+    style: Callable[[Any], dict[str, int]] | None = None
     line: Callable[[Any], str] | None = None
     sheet: bool = True
     plays: bool = False
@@ -203,6 +206,7 @@ MEDIA: dict[str, Medium] = {
         columns=lambda content: {"completion": content},
         length=lambda content: len(content.split()),
         unit="words",
+        style=text_style,
         line=str,
         sheet=False,
     ),
