@@ -5,10 +5,10 @@ import math
 
 import pytest
 import torch
-from diffalign.evaluation.scoring.score_samples import score_folder
 
 from diffalign.errors import ConfigError, UserError
 from diffalign.evaluation.compare.load_judges import check_judges, load_judges
+from diffalign.evaluation.scoring.score_samples import score_folder
 from diffalign.scorers import load_scorer, scorer_medium
 from diffalign.scorers.composed.combine_scores import WAYS, combine_scores, combined_range
 from diffalign.scorers.composed.ensemble import Ensemble, Member
