@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from diffalign.errors import ConfigError
+from diffalign.errors import ConfigError, near_miss
 
 _FILES: dict[Path, ModuleType] = {}
 """Files that have been loaded, by their full path: a second recipe of the same process runs none of them again."""
@@ -46,6 +46,22 @@ def load_plugins(names: Any) -> tuple[str, ...]:
     for name in entries:
         _load_file(name) if name.endswith(".py") else _load_module(name)
     return tuple(entries)
+
+
+def load_function(spec: str) -> Any:
+    """Returns the function ``MODULE:NAME`` or ``FILE.py:NAME``.
+
+    Raises:
+        ConfigError: There is no such module, file or function, or importing it raises an error.
+    """
+    place, _, name = spec.rpartition(":")
+    load_plugins(place)
+    module = _FILES[Path(place).expanduser().resolve()] if place.endswith(".py") else sys.modules[place]
+    function = getattr(module, name, None)
+    if not callable(function):
+        names = [known for known, value in vars(module).items() if callable(value) and not known.startswith("_")]
+        raise ConfigError(f"'{place}' has no function '{name}'.{near_miss(name, names)} It has: {', '.join(names)}.")
+    return function
 
 
 def _load_module(name: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from diffalign.scorers.clips.clip_input import as_clip
 from diffalign.scorers.clips.flicker import Flicker
 from diffalign.scorers.clips.flow_dynamic import FlowDynamic
 from diffalign.scorers.clips.flow_motion import FlowMotion
@@ -12,6 +15,7 @@ from diffalign.scorers.clips.video_reward import VideoReward
 from diffalign.scorers.clips.video_score import VideoScore
 from diffalign.scorers.clips.x_clip import XClip
 from diffalign.scorers.scorer import ScorerEntry
+from diffalign.scorers.user_function import UserFunction
 
 MOTION = ("flow_dynamic", "flow_motion")
 """Scorers that rise with motion."""
@@ -77,6 +81,12 @@ CLIP_SCORERS: dict[str, ScorerEntry] = {
         "visual, temporal, dynamic, alignment or factual, and folder or hub id of the weights, as in factual:FOLDER; "
         "the mean and the published ones without",
         "five qualities as people grade them, by a vision-language model: 1 to 4",
+        medium="video",
+    ),
+    "clip_function": ScorerEntry(
+        partial(UserFunction.load, prepare=as_clip, medium="video", name="clip_function"),
+        "FILE.py:FUNCTION or MODULE:FUNCTION, which takes prompts and clips",
+        "a function of your own: one number for each clip",
         medium="video",
     ),
 }

@@ -10,11 +10,15 @@ from diffalign.scorers.images.clip_iqa import ClipIqa
 from diffalign.scorers.images.dual_encoder import DualEncoder
 from diffalign.scorers.images.hpsv2 import HPSv2
 from diffalign.scorers.images.hpsv3 import HPSv3
+from diffalign.scorers.images.image_input import as_rgb
 from diffalign.scorers.images.image_reward import ImageReward
 from diffalign.scorers.images.jpeg_size import JpegSize
 from diffalign.scorers.images.label_hit import LabelHit
 from diffalign.scorers.images.pickscore import PickScore
+from diffalign.scorers.images.text_match import TextMatch
+from diffalign.scorers.images.vqa import Vqa
 from diffalign.scorers.scorer import ScorerEntry
+from diffalign.scorers.user_function import UserFunction
 
 IMAGE_SCORERS: dict[str, ScorerEntry] = {
     "clip": ScorerEntry(
@@ -73,6 +77,22 @@ IMAGE_SCORERS: dict[str, ScorerEntry] = {
         LabelHit.load,
         "folder or hub id of an image classifier",
         "whether a classifier recognises the subject of the prompt: probability of that class",
+    ),
+    "ocr": ScorerEntry(
+        TextMatch.load,
+        "a reader of your own, FILE.py:FUNCTION or MODULE:FUNCTION, from an image to its text; RapidOCR without",
+        "whether the text in the prompt's quotes stands in the image: share of its characters",
+        extra="ocr",
+    ),
+    "vqa": ScorerEntry(
+        Vqa.load,
+        "folder or hub id of a model that answers questions about images (LLaVA, Qwen-VL, BLIP-2, ...)",
+        "whether the image shows the prompt: probability that the model answers yes",
+    ),
+    "function": ScorerEntry(
+        partial(UserFunction.load, prepare=as_rgb, medium="image", name="function"),
+        "FILE.py:FUNCTION or MODULE:FUNCTION, which takes prompts and RGB images",
+        "a function of your own: one number for each image",
     ),
     "background": ScorerEntry(
         Background.load,

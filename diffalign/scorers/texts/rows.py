@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from diffalign.scorers.scorer import ScorerEntry
 from diffalign.scorers.texts.polarity import Polarity
 from diffalign.scorers.texts.reward_model import Reward
+from diffalign.scorers.texts.text_input import as_answer
 from diffalign.scorers.texts.text_length import Length
 from diffalign.scorers.texts.vader_sentiment import Sentiment
+from diffalign.scorers.user_function import UserFunction
 
 TEXT_SCORERS: dict[str, ScorerEntry] = {
     "sentiment": ScorerEntry(
@@ -33,6 +37,12 @@ TEXT_SCORERS: dict[str, ScorerEntry] = {
         Reward.load,
         "folder or hub id of a sequence classifier with one label",
         "the score of a reward model: logit",
+        medium="text",
+    ),
+    "text_function": ScorerEntry(
+        partial(UserFunction.load, prepare=as_answer, medium="text", name="text_function"),
+        "FILE.py:FUNCTION or MODULE:FUNCTION, which takes prompts and texts",
+        "a function of your own: one number for each text",
         medium="text",
     ),
 }

@@ -36,7 +36,9 @@ def arguments(tmp_path_factory):
         "video_reward": reward,
         "video_score": score,
     }
-    return {**plain, **flows, **learned}
+    function = tmp_path_factory.mktemp("function") / "mine.py"
+    function.write_text("def area(prompts, clips):\n    return [float(clip.frames[0].size) for clip in clips]\n")
+    return {**plain, **flows, **learned, "clip_function": f"{function}:area"}
 
 
 @pytest.fixture(scope="module", params=CLIPS)

@@ -9,15 +9,21 @@ from diffalign.errors import DataError, UserError
 from diffalign.scorers import SCORERS, load_scorer
 from diffalign.scorers.registry import BUILT_IN
 from diffalign.scorers.scorer import SupportsHits, SupportsImageFeatures, SupportsPromptCheck
-from tests.scorers import tiny, tiny_vision_language
+from tests.scorers import tiny, tiny_vision_language, tiny_vqa
 
 IMAGES = [name for name, row in SCORERS.items() if row.medium == "image" and name in BUILT_IN]
 ABILITIES = {
-    SupportsPromptCheck: {"label_hit", "background", "hpsv3"},
+    SupportsPromptCheck: {"label_hit", "background", "ocr", "hpsv3"},
     SupportsHits: {"label_hit"},
     SupportsImageFeatures: {"clip", "pickscore", "hpsv2", "hpsv2.1", "clip_iqa"},
 }
-PROMPTS = ["a fox on a red background", "two foxes", "a fox on a red background", "a pineapple on a blue background"]
+PROMPTS = [
+    'a "fox" on a red background',
+    '"two" foxes on a green background',
+    'a "fox" on a red background',
+    'a "pineapple" on a blue background',
+]
+"""Each names a class, a colour and a text in quotes."""
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +31,11 @@ def arguments(tmp_path_factory):
     dual = tiny.dual_encoder(tmp_path_factory.mktemp("dual"))
     labels = tiny.classifier(tmp_path_factory.mktemp("labels"))
     heads = tiny.aesthetic(tmp_path_factory.mktemp("aesthetic"))
+    mine = tmp_path_factory.mktemp("mine") / "mine.py"
+    mine.write_text(
+        "import numpy as np\n\ndef redness(prompts, images):\n    return [np.asarray(image)[..., 0].mean() for image in"
+        " images]\n\ndef read(image):\n    return f'a fox {np.asarray(image).mean():.0f}'\n"
+    )
     hps = tmp_path_factory.mktemp("hps")
     for version in ("HPS_v2_compressed.pt", "HPS_v2.1_compressed.pt"):
         tiny.open_clip_folder(hps, version)
@@ -42,11 +53,14 @@ def arguments(tmp_path_factory):
         "jpeg_compressibility": [""],
         "jpeg_incompressibility": [""],
         "label_hit": [labels],
+        "ocr": [f"{mine}:read"],
+        "vqa": [tiny_vqa.llava(tmp_path_factory.mktemp("llava")), tiny_vqa.blip2(tmp_path_factory.mktemp("blip2"))],
+        "function": [f"{mine}:redness"],
         "background": ["red"],
     }
 
 
-CASES = [*((name, 0) for name in IMAGES), ("clip", 1), ("aesthetic", 1), ("clip_iqa", 1)]
+CASES = [*((name, 0) for name in IMAGES), ("clip", 1), ("aesthetic", 1), ("clip_iqa", 1), ("vqa", 1)]
 """Scorers, and which of their arguments."""
 
 

@@ -18,12 +18,16 @@ CASES = [
     ("length", ""),
     ("length", "llama"),
     *(("reward", f) for f in tiny.REWARDS),
+    ("text_function", "function"),
 ]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    return {family: tiny.reward_model(tmp_path_factory.mktemp(family), family) for family in tiny.REWARDS}
+    function = tmp_path_factory.mktemp("function") / "mine.py"
+    function.write_text("def length(prompts, texts):\n    return [len(text) for text in texts]\n")
+    rewards = {family: tiny.reward_model(tmp_path_factory.mktemp(family), family) for family in tiny.REWARDS}
+    return {**rewards, "function": f"{function}:length"}
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(filter(None, case)))
