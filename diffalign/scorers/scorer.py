@@ -96,6 +96,14 @@ class SupportsImageFeatures(Protocol):
         """Returns the embeddings of ``N`` images, ``(N, D)`` float32 of unit length, on the CPU."""
 
 
+@runtime_checkable
+class SupportsNotes(Protocol):
+    """A scorer that has something to say of what it judged, such as how often a verdict changed with the order."""
+
+    def notes(self) -> list[str]:
+        """Returns lines for the end of a pass, over everything that it judged since it was loaded."""
+
+
 @dataclass(frozen=True)
 class ScorerEntry:
     """An entry of the registry, which loads a scorer on demand.

@@ -20,7 +20,7 @@ from diffalign.policies.policy import Policy
 from diffalign.randomness import Draw
 from diffalign.scorers import compare
 from diffalign.scorers.compare import probability_first_wins
-from diffalign.scorers.scorer import state_hash
+from diffalign.scorers.scorer import SupportsNotes, state_hash
 from evaluators.shared.answers import Item, answer_all
 from evaluators.shared.options import Parser
 from evaluators.shared.scores import open_judges, score_file
@@ -55,6 +55,8 @@ def judge_pairs(args: argparse.Namespace, pairs: Sequence[Pair], medium: str) ->
         prompts = list(dict.fromkeys(pair.prompt for pair in pairs))
         for name, scorer in open_judges(args, prompts, medium).items():
             found[name], weights[name] = _by_scorer(args, pairs, scorer), scorer.weights
+            for line in scorer.notes() if isinstance(scorer, SupportsNotes) else ():
+                print(line)
     if args.model:
         model = Model.from_options(args.model, args.kind, args.model_setting, args.adapter)
         if model.kind.medium != medium:

@@ -23,6 +23,7 @@ from diffalign.evaluation.scoring.sources import Samples, metadata_samples
 from diffalign.evaluation.scoring.tidy_table import check_earlier, check_suffix, write_tidy
 from diffalign.files.atomic import write_atomically
 from diffalign.files.json_lines import json_line
+from diffalign.scorers.scorer import SupportsNotes
 
 TABLE = "samples.jsonl"
 
@@ -33,7 +34,7 @@ class SampleScores:
 
     Args:
         path: The table.
-        lines: One line per scorer: mean, standard error, unit.
+        lines: One line per scorer: mean, standard error, unit; then what scorers say of the pass.
         bad: A sentence for each sample that a scorer could not score.
     """
 
@@ -136,7 +137,8 @@ def _finish(samples: Samples, logs: Sequence[ScoreLog], path: Path) -> SampleSco
     if not bad:
         for log in logs:
             log.remove()
-    return SampleScores(path, tuple(_summary(log, MEDIA[samples.medium]) for log in logs), bad)
+    notes = [line for log in logs if isinstance(log.scorer, SupportsNotes) for line in log.scorer.notes()]
+    return SampleScores(path, (*(_summary(log, MEDIA[samples.medium]) for log in logs), *notes), bad)
 
 
 def _check_metadata(path: Path) -> None:

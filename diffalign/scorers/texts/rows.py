@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from diffalign.scorers.scorer import ScorerEntry
+from diffalign.scorers.texts.follow_up_likelihood import FollowUpLikelihood
+from diffalign.scorers.texts.generative_judge import GenerativeJudge
 from diffalign.scorers.texts.polarity import Polarity
 from diffalign.scorers.texts.reward_model import Reward
 from diffalign.scorers.texts.text_input import as_answer
@@ -43,6 +45,18 @@ TEXT_SCORERS: dict[str, ScorerEntry] = {
         partial(UserFunction.load, prepare=as_answer, medium="text", name="text_function"),
         "FILE.py:FUNCTION or MODULE:FUNCTION, which takes prompts and texts",
         "a function of your own: one number for each text",
+        medium="text",
+    ),
+    "judge": ScorerEntry(
+        GenerativeJudge.load,
+        "folder or hub id of a chat model, after a template file where there is one, as in FILE.yaml:FOLDER",
+        "a chat model that compares two answers in both orders, or grades one: grade on the template's scale",
+        medium="text",
+    ),
+    "follow_up": ScorerEntry(
+        FollowUpLikelihood.load,
+        "folder or hub id of a chat model, after a file of follow-ups where there is one, as in FILE.yaml:FOLDER",
+        "how much likelier praise than complaint follows the answer, by a chat model: nats per token",
         medium="text",
     ),
 }

@@ -7,7 +7,10 @@ from diffalign.data.records.conversation import Conversation, Message
 from diffalign.errors import DataError, UserError
 from diffalign.scorers import SCORERS, load_scorer
 from diffalign.scorers.scorer import SupportsHits, SupportsImageFeatures, SupportsPromptCheck
+from diffalign.scorers.texts.generative_judge import GenerativeJudge
 from tests.scorers import tiny
+from tests.scorers.texts.scripted_chat import longer_wins, scripted
+from tests.tiny_text import tiny_llm
 
 TEXTS = [name for name, row in SCORERS.items() if row.medium == "text"]
 PROMPTS = ["How was it?", "And the fox?", "How was it?", "Why?"]
@@ -19,6 +22,8 @@ CASES = [
     ("length", "llama"),
     *(("reward", f) for f in tiny.REWARDS),
     ("text_function", "function"),
+    ("judge", ""),
+    ("follow_up", "chat"),
 ]
 
 
@@ -27,12 +32,15 @@ def folders(tmp_path_factory):
     function = tmp_path_factory.mktemp("function") / "mine.py"
     function.write_text("def length(prompts, texts):\n    return [len(text) for text in texts]\n")
     rewards = {family: tiny.reward_model(tmp_path_factory.mktemp(family), family) for family in tiny.REWARDS}
-    return {**rewards, "function": f"{function}:length"}
+    chat = tiny_llm(tmp_path_factory.mktemp("chat"), max_position_embeddings=1 << 14)
+    return {"chat": chat, **rewards, "function": f"{function}:length"}
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(filter(None, case)))
 def scorer(request, folders):
     name, family = request.param
+    if name == "judge":  # a random model's replies hold no verdict
+        return GenerativeJudge(scripted(longer_wins))
     return load_scorer(f"{name}:{folders[family]}" if family else name)
 
 

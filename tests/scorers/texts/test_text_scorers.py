@@ -152,6 +152,8 @@ def test_entries_state_their_medium_without_loading():
         "polarity",
         "length",
         "reward",
+        "judge",
+        "follow_up",
     }
     assert scorer_entry("reward:/nowhere/at/all").medium == "text"
 
