@@ -154,6 +154,7 @@ def test_entries_state_their_medium_without_loading():
         "reward",
         "judge",
         "follow_up",
+        "text_function",
     }
     assert scorer_entry("reward:/nowhere/at/all").medium == "text"
 
