@@ -28,7 +28,7 @@ SUB_ROOMS = {  # inside a room, from the lowest to the highest; rooms in one gro
         ["separability", "transforms"],
     ],
     "data/readers": [["rows"], ["formats"]],
-    "evaluation": [["stats"], ["samples"], ["scoring"], ["compare", "diagnosis"], ["report"]],
+    "evaluation": [["stats"], ["samples"], ["scoring"], ["compare", "diagnosis"], ["analysis"], ["report"]],
     "evaluation/stats": [["significance", "objectives"], ["rates"], ["agreement"]],
     "policies/diffusion": [["families"], ["encoding"], ["scoring"], ["sampling"]],
     "policies/language": [["tokens"], ["network"], ["scoring"], ["generation"]],

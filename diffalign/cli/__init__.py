@@ -7,6 +7,7 @@ from diffalign.cli import (  # noqa: F401  (each module registers its commands)
     commands_methods,
     commands_samples,
     commands_score,
+    commands_stats,
     commands_train,
 )
 from diffalign.cli.app import app, run

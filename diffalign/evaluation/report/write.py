@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from diffalign.evaluation.analysis.judge_details import judge_details
+from diffalign.evaluation.analysis.judges_together import judges_together
+from diffalign.evaluation.analysis.preview_objectives import over_optimisation_fits, preview_objectives
 from diffalign.evaluation.compare.best_of import best_of_curve
 from diffalign.evaluation.compare.by_category import win_rates_by_category
-from diffalign.evaluation.compare.judge_details import judge_details
-from diffalign.evaluation.compare.judges_together import judges_together
 from diffalign.evaluation.compare.preview_curve import PreviewCurve
-from diffalign.evaluation.compare.preview_objectives import over_optimisation_fits, preview_objectives
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.report.clip_examples import MOST_CLIPS, clip_examples
 from diffalign.evaluation.report.noise_chart import noise_chart

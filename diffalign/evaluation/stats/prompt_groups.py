@@ -14,7 +14,7 @@ def number_prompts(prompts: Sequence[Hashable]) -> np.ndarray:
     return np.array([numbers.setdefault(prompt, len(numbers)) for prompt in prompts], np.int64)
 
 
-def prompt_means(values: Sequence[float], prompts: Sequence[Hashable] | None = None) -> np.ndarray:
+def prompt_means(values: Sequence[float] | np.ndarray, prompts: Sequence[Hashable] | None = None) -> np.ndarray:
     """Returns the mean of the finite values of each prompt, ``(P,)``; prompts without any are left out.
 
     Args:

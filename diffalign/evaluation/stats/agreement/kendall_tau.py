@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float:
+def kendall_tau(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
     """Returns tau-b of two judges' numbers, ``(N,)`` each, over positions where both are finite.
 
     Returns:

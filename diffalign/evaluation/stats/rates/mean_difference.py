@@ -29,7 +29,11 @@ class MeanDifference:
 
 
 def mean_difference(
-    first: Sequence[float], second: Sequence[float], prompts: Sequence[Hashable] | None = None, *, seed: int = 0
+    first: Sequence[float] | np.ndarray,
+    second: Sequence[float] | np.ndarray,
+    prompts: Sequence[Hashable] | None = None,
+    *,
+    seed: int = 0,
 ) -> MeanDifference:
     """Returns the mean of ``first - second`` over the comparisons with two finite scores.
 

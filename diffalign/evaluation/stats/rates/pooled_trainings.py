@@ -21,6 +21,7 @@ import numpy as np
 
 from diffalign.errors import UserError
 from diffalign.evaluation.stats.rates.bootstrap import LEVEL
+from diffalign.evaluation.stats.rates.share import share
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def pool_trainings(outcomes: np.ndarray, *, level: float = LEVEL, limits: tuple[
     Args:
         outcomes: ``(S, P)``: of training s on prompt p, wins with ties as a half, averaged over the prompt's samples.
         level: Rate of coverage.
-        limits: Lowest and highest possible value; the interval is cut there.
+        limits: Lowest and highest possible value; the interval is cut there. Of rates that are all equal it is Wilson's
+            over prompts.
 
     Raises:
         UserError: There are fewer than two trainings or prompts, or a value is not finite.
@@ -79,6 +81,9 @@ def pool_trainings(outcomes: np.ndarray, *, level: float = LEVEL, limits: tuple[
     spent = (squares / table.size) ** 2 / freedom
     degrees = variance**2 / spent.sum() if variance > 0 else float(trainings - 1)
     degrees = max(degrees, float(trainings - 1))
+    if np.ptp(table) == 0 and limits == (0.0, 1.0):  # of equal outcomes, nothing says how they vary
+        equal = share(float(mean) * prompts, prompts)
+        return Pooled(float(mean), equal.low, equal.high, float(degrees), tuple(map(float, rows)), 0.0, prompts)
     half = float(student.ppf((1 + level) / 2, degrees)) * math.sqrt(variance)
     return Pooled(
         rate=float(mean),

@@ -29,7 +29,7 @@ class EffectSize:
     rank_biserial: float
 
 
-def effect_size(differences: Sequence[float]) -> EffectSize:
+def effect_size(differences: Sequence[float] | np.ndarray) -> EffectSize:
     """Returns the effect sizes of differences, ``(P,)``; nan with fewer than two, and 0 where all are 0.
 
     Facts: the signs of all differences flip the signs of both; a positive factor changes neither.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def wilcoxon_test(differences: Sequence[float]) -> float:
+def wilcoxon_test(differences: Sequence[float] | np.ndarray) -> float:
     """Returns the two-sided p-value against a median difference of 0; 1 without a difference.
 
     Args:

@@ -8,6 +8,7 @@ from scipy.stats import t, ttest_1samp
 
 from diffalign.errors import UserError
 from diffalign.evaluation.stats.rates.pooled_trainings import pool_trainings
+from diffalign.evaluation.stats.rates.share import share
 
 
 def test_a_worked_table():
@@ -55,8 +56,13 @@ def test_pooling_the_prompts_of_all_trainings_as_one_sample_would_not_cover():
 def test_equal_trainings_have_no_deviation_and_a_rate_stays_a_rate():
     result = pool_trainings(np.array([[1.0, 1.0, 0.5], [1.0, 1.0, 0.5]]))
     assert result.seed_deviation == 0 and result.high == 1.0 and result.low < result.rate
+
+
+def test_of_equal_outcomes_the_interval_is_wilsons_over_prompts():
     constant = pool_trainings(np.ones((3, 4)))
-    assert (constant.low, constant.high) == (1.0, 1.0)
+    assert (constant.rate, constant.low, constant.high) == (1.0, share(4, 4).low, 1.0)
+    differences = pool_trainings(np.full((3, 4), 2.0), limits=(-math.inf, math.inf))
+    assert (differences.low, differences.high) == (2.0, 2.0)
 
 
 @pytest.mark.parametrize("table", [np.ones((1, 9)), np.ones((3, 1)), np.ones(4), np.array([[1.0, math.nan], [0, 1]])])

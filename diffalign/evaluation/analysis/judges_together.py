@@ -7,11 +7,12 @@ from itertools import combinations
 
 import numpy as np
 
-from diffalign.evaluation.compare.judge_scores import judge_scores, row_prompts
+from diffalign.evaluation.analysis.judge_scores import judge_scores, row_prompts
 from diffalign.evaluation.compare.result import Comparison
 from diffalign.evaluation.stats.agreement.cohen_kappa import Kappa, cohen_kappa
 from diffalign.evaluation.stats.agreement.kendall_tau import kendall_tau
 from diffalign.evaluation.stats.objectives.pareto_front import Dominance, dominance
+from diffalign.evaluation.stats.rates.share import percent
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,22 @@ class JudgesTogether:
     agreements: tuple[JudgeAgreement, ...]
     judges: tuple[str, ...]
     dominance: Dominance
+
+    def lines(self) -> list[str]:
+        """Returns one line per pair of judges, and one of all together."""
+        lines = [
+            f"{a.first} and {a.second}: same winner {percent(a.kappa.agreement)}, kappa {a.kappa.value:.2f} "
+            f"({a.kappa.low:.2f} to {a.kappa.high:.2f}), tau {a.tau:.2f}"
+            for a in self.agreements
+        ]
+        count = self.dominance
+        if count.n:
+            better, worse, traded = (percent(n / count.n) for n in (count.better, count.worse, count.traded))
+            lines.append(
+                f"by {' and '.join(self.judges)} together the aligned sample is better in {better} of {count.n} "
+                f"comparisons, worse in {worse}, and a trade-off in {traded}"
+            )
+        return lines
 
 
 def judges_together(comparison: Comparison) -> JudgesTogether | None:

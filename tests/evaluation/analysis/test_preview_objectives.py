@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from diffalign.evaluation.analysis.preview_objectives import over_optimisation_fits, preview_objectives
 from diffalign.evaluation.compare.drift import Drift
 from diffalign.evaluation.compare.preview_curve import PreviewCurve
-from diffalign.evaluation.compare.preview_objectives import over_optimisation_fits, preview_objectives
 from diffalign.evaluation.report.write import write_report
 
 BASE = np.array([-1.0, 0.0, 1.0])  # deviation 1
@@ -29,11 +29,11 @@ def curve(drifts=None, **judges):
 def test_gains_are_in_deviations_of_the_base_and_the_front_is_marked():
     held = curve(a=("held-out", [0, 1, 2, 0.5], 1.0), b=("held-out", [0, 2, 1, 0.5], 100.0))
     result = preview_objectives(held)
-    assert result.judges == ("a", "b") and result.steps == (0, 100, 200, 300)
+    assert result.judges == ("a", "b") and result.names == ("0", "100", "200", "300")
     assert np.array(result.points) == pytest.approx(np.array([[0, 0], [1, 2], [2, 1], [0.5, 0.5]]))
     assert result.front == (False, True, True, False) and result.hypervolume == pytest.approx(3.0)
     assert result.sparsity == pytest.approx(2.0) and result.utility == pytest.approx(1.75, abs=1e-3)
-    assert result.rows()[1] == (100, result.points[1], True)
+    assert result.rows()[1] == ("100", result.points[1], True)
 
 
 def test_held_out_judges_are_the_objectives_if_there_are_two_and_all_otherwise():
@@ -48,7 +48,7 @@ def test_a_judge_that_tells_no_previews_apart_is_no_objective_and_nan_leaves_its
     flat = curve(a=("held-out", [0, 1], 1.0), b=("held-out", [0, 1], 0.0))
     assert preview_objectives(flat) is None
     holed = curve(a=("held-out", [0, math.nan, 1], 1.0), b=("held-out", [0, 1, 1], 1.0))
-    assert preview_objectives(holed).steps == (0, 200)
+    assert preview_objectives(holed).names == ("0", "200")
 
 
 def test_over_optimisation_is_fitted_for_each_judge_with_a_known_drift():

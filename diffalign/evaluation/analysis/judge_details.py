@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffalign.evaluation.compare.judge_scores import judge_scores, row_prompts
+from diffalign.evaluation.analysis.judge_scores import judge_scores, row_prompts
 from diffalign.evaluation.compare.result import Comparison, Role
 from diffalign.evaluation.stats.prompt_groups import prompt_means
 from diffalign.evaluation.stats.rates.exact_interval import exact_interval
 from diffalign.evaluation.stats.rates.mean_difference import MeanDifference, mean_difference
+from diffalign.evaluation.stats.rates.share import percent
 from diffalign.evaluation.stats.significance.effect_size import EffectSize, effect_size
 from diffalign.evaluation.stats.significance.holm import holm
 from diffalign.evaluation.stats.significance.wilcoxon import wilcoxon_test
@@ -49,6 +50,16 @@ class JudgeDetails:
     sign_p: float
     holm_p: float
     wilcoxon_p: float
+
+    def __str__(self) -> str:
+        change, effect = self.difference, self.effect
+        corrected = f", Holm {self.holm_p:.3g}" if math.isfinite(self.holm_p) else ""
+        return (
+            f"{self.name} ({self.role.replace('-', ' ')}): mean difference {change.value:+.3g} {self.unit} "
+            f"({change.low:+.3g} to {change.high:+.3g}), d {effect.d_z:+.2f}, rank {effect.rank_biserial:+.2f}; "
+            f"wins {self.won} of {self.decided} prompts (exact {percent(self.exact[0])} to {percent(self.exact[1])}); "
+            f"p by sign {self.sign_p:.3g}{corrected}, by Wilcoxon {self.wilcoxon_p:.3g}"
+        )
 
 
 def judge_details(comparison: Comparison) -> list[JudgeDetails]:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, wilcoxon
 
-from diffalign.evaluation.compare.judge_details import judge_details
-from diffalign.evaluation.compare.judge_scores import judge_scores
-from diffalign.evaluation.compare.judges_together import judges_together
+from diffalign.evaluation.analysis.judge_details import judge_details
+from diffalign.evaluation.analysis.judge_scores import judge_scores
+from diffalign.evaluation.analysis.judges_together import judges_together
 from diffalign.evaluation.compare.result import Comparison, Judgement
 from diffalign.evaluation.compare.run import compare
 from diffalign.evaluation.report.verdict import verdict_of

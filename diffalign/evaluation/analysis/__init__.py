@@ -1,0 +1,1 @@
+"""Analysis of comparisons that were made: judges in detail and together, several trainings, several models."""

@@ -1,0 +1,122 @@
+"""`diffalign stats`: every command on comparisons and scores that were made before."""
+
+import json
+
+import pytest
+
+from diffalign.data.records.score_table import write_scores
+from diffalign.errors import DataError, UserError
+from diffalign.evaluation.analysis.judges_and_people import judges_and_people
+from diffalign.evaluation.compare.run import compare
+from diffalign.scorers import load_scorer
+from tests.cli.test_commands import call
+from tests.evaluation.fakes import PlainPolicy, Redness
+
+
+class Blueness(Redness):
+    """Redness less than red by the prompt's length."""
+
+    name = "blueness"
+
+    def score(self, prompts, images):
+        import torch
+
+        return torch.tensor([float(len(prompt)) for prompt in prompts]) - super().score(prompts, images)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    made = []
+    judges = {"red": (Redness(), "held-out"), "blue": (Blueness(), "held-out"), "trained": (Redness(), "trained-on")}
+    for shift in (20, 40):
+        made.append(tmp_path_factory.mktemp(f"shift{shift}"))
+        compare(PlainPolicy(shift), ["a", "bb", "ccc"], [0, 1], judges, folder=made[-1])
+    return made
+
+
+def test_judges_prints_what_the_report_folds_away(folders):
+    lines = call("stats", "judges", folders[0]).splitlines()
+    assert lines[0].startswith("red (held out): mean difference +0.0784 share") and "wins 3 of 3 prompts" in lines[0]
+    assert "Holm" in lines[0] and "Holm" not in lines[2] and lines[2].startswith("trained (trained on)")
+    assert "red and blue: same winner 0 %" in lines[3] and "a trade-off in 100 %" in lines[-1]
+
+
+def test_pool_and_its_errors(folders, tmp_path):
+    out = call("stats", "pool", *folders)
+    assert "red (held out): 100 % over 2 trainings and 3 prompts (95 % interval 44 % to 100 %; each 100 %, 100" in out
+    assert call("stats", "pool", *(folder / "comparison.json" for folder in folders)) == out
+    with pytest.raises(UserError, match="two trainings or more"):
+        call("stats", "pool", folders[0])
+    with pytest.raises(UserError, match="there is no comparison"):
+        call("stats", "pool", folders[0], tmp_path)
+
+
+def test_tradeoffs_of_two_models(folders, tmp_path):
+    judges = {"long": (Blueness(), "held-out"), "short": (Blueness(), "held-out")}
+    twins = []
+    for shift in (20, 40):
+        twins.append(tmp_path / str(shift))
+        compare(PlainPolicy(-shift), ["a", "bb", "ccc"], [0], judges, folder=twins[-1])
+    lines = call("stats", "tradeoffs", *twins).splitlines()
+    assert "(on the front)" not in lines[0] and "(on the front)" in lines[1] and "hypervolume" in lines[2]
+    with pytest.raises(DataError, match="got blue"):  # of plain colours, red scores no base sample unlike another
+        call("stats", "tradeoffs", *folders)
+    with pytest.raises(UserError, match="two models"):
+        call("stats", "tradeoffs", folders[0], folders[0])
+
+
+ROWS = [
+    ("p", "good and long indeed", "bad"),
+    ("p", "nice", "an awful text"),
+    ("q", "I hate it", "I love it so much"),
+    ("r", "fine", "so so, but longer"),
+]
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": prompt, "chosen": chosen, "rejected": rejected} for prompt, chosen, rejected in ROWS]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    call("score", path, "--scorer", "sentiment", "--scorer", "length")
+    return path
+
+
+def test_votes_compares_judges_with_people_and_with_each_other(pairs):
+    tables = [pairs.with_name(f"pairs.scores.{name}.jsonl") for name in ("sentiment", "length")]
+    lines = call("stats", "votes", pairs, "--scores", tables[0], "--scores", tables[1]).splitlines()
+    assert "sentiment agrees with people in 75 % of 4 pairs" in lines[0] and "kappa 0.50" in lines[0]
+    assert "length agrees with people in 25 % of 4 pairs" in lines[1] and "kappa -0.50" in lines[1]
+    assert lines[2].startswith("sentiment and length: kappa 0.00")
+    with pytest.raises(DataError, match="judge of its own"):
+        call("stats", "votes", pairs, "--scores", tables[0], "--scores", tables[0])
+
+
+def test_a_table_that_lacks_pairs_is_named(pairs, tmp_path):
+    from diffalign.data.readers import read_pairs
+
+    table = write_scores(tmp_path / "few.jsonl", "length", {"1": (1.0, 2.0)})
+    with pytest.raises(DataError, match="lacks 4 of 4 pairs"):
+        judges_and_people(read_pairs(pairs), [table])
+
+
+def test_ensemble_writes_a_file_that_loads(pairs, tmp_path):
+    tables = [pairs.with_name(f"pairs.scores.{name}.jsonl") for name in ("sentiment", "length")]
+    path = tmp_path / "judges.yaml"
+    out = call("stats", "ensemble", *tables, "--output", path, "--combine", "mean_minus_std", "--k", "0.5")
+    assert f"--scorer ensemble:{path}" in out
+    scorer = load_scorer(f"ensemble:{path}")
+    texts = [text for _, *both in ROWS for text in both]
+    prompts = [prompt for prompt, *_ in ROWS for _ in range(2)]
+    z = [(member.scorer.score(prompts, texts) - member.mean) / member.scale for member in scorer.members]
+    for column in z:
+        assert float(column.mean()) == pytest.approx(0, abs=1e-4)
+        assert float(column.std(correction=0)) == pytest.approx(1, abs=1e-4)
+    assert (scorer.combine, scorer.k) == ("mean_minus_std", 0.5)
+    with pytest.raises(UserError, match="--combine is one of"):
+        call("stats", "ensemble", *tables, "--output", path, "--combine", "median")
+    with pytest.raises(UserError, match="one file for each"):
+        call("stats", "ensemble", tables[0], tables[0], "--output", path)
+    flat = write_scores(tmp_path / "flat.jsonl", "length", {"1": (2.0, 2.0)})
+    with pytest.raises(DataError, match="no scale"):
+        call("stats", "ensemble", flat.path, "--output", path)
