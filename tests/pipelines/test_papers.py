@@ -85,7 +85,7 @@ def test_smpo_scores_the_pairs_first_and_its_table_has_medians_of_every_judge(tm
     shown = capsys.readouterr().out
     assert (tmp_path / "smpo" / "table.md").read_text() in shown
     lines = [line for line in shown.splitlines() if line.startswith("| ")]
-    assert [line.split("|")[1].strip() for line in lines] == ["judge", "label_hit:recogniser", "clip:judge"]
+    assert [line.split("|")[1].strip() for line in lines] == ["judge", "label_hit:recogniser", "CLIP judge"]
     assert "base, median" in lines[0] and "aligned, median" in lines[0] and "win rate" in lines[0]
     assert "inversion" in shown and "3 fresh prompts" in shown
 
@@ -112,7 +112,7 @@ def test_the_favourite_background_is_drawn_first_and_judged_with_the_colour_in_t
     values = [*small, f"data.train={tmp_path / 'pairs'}", "latents.steps=2"]
     result = paper.run("ddim_inpo", tmp_path / "inpo", preset="background", overrides=values)
     assert [judgement.name for judgement in result.comparison.held_out()] == [
-        "clip:heldout, yellow background",
+        "held-out CLIP, yellow background",
         "label_hit:recogniser",
     ]
     assert result.cost.per_pair["inversion"] > 0

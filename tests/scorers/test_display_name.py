@@ -1,17 +1,48 @@
-"""Display names: short, without paths, and different for different scorers."""
+"""Display names: as papers write them, without paths, and different for different scorers."""
 
-from diffalign.scorers.display_name import display_name, display_names
+import pytest
 
-SHOWN = ["clip:a/x/judge", "clip:b/x/judge", "clip:y/judge", "clip"]
+from diffalign.scorers import SCORERS
+from diffalign.scorers.display_name import FAMILIES, PUBLISHED, display_name, display_names
 
 
-def test_a_folder_is_named_by_its_last_part_and_a_hub_name_stays(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "name, shown",
+    [
+        ("pickscore", "PickScore"),
+        ("hpsv2.1", "HPSv2.1"),
+        ("hpsv2.1:/data/HPS_v2.1_compressed.pt", "HPSv2.1"),
+        ("image_reward", "ImageReward"),
+        ("aesthetic:/data/head.pth", "LAION aesthetic"),
+        ("aesthetic:v1:/data/head.pth", "LAION aesthetic v1"),
+        ("clip", "CLIP L/14"),
+        ("clip:laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "CLIP H/14"),
+        ("clip:open_clip:ViT-H-14/laion2b_s32b_b79k", "CLIP H/14"),
+        ("clip:google/siglip-base-patch16-224", "CLIP google/siglip-base-patch16-224"),
+        ("clip:open_clip:ViT-B-32//data/secret/file.pt", "CLIP ViT-B-32/file.pt"),
+        ("clip:open_clip:/data/secret/model", "CLIP model"),
+        ("clip:/gone/model", "CLIP model"),
+        ("clip_iqa:sharpness", "CLIP-IQA sharpness"),
+        ("frames:hpsv2.1", "frame-mean HPSv2.1"),
+        ("frames:clip:/gone/model", "frame-mean CLIP model"),
+        ("frames:background:red", "frames:background:red"),
+        ("function:/home/me/rewards.py:redness", "function:rewards.py:redness"),
+        ("label_hit:/gone/recogniser", "label_hit:recogniser"),
+        ("background:red", "background:red"),
+        ("length", "length"),
+        ("reward:org/model", "reward:org/model"),
+    ],
+)
+def test_a_scorer_is_named_as_papers_write_it_and_never_by_a_path(name, shown):
+    assert display_name(name) == shown and display_names([name]) == {name: shown}
+
+
+def test_a_folder_is_named_by_its_last_part(tmp_path, monkeypatch):
     (tmp_path / "assets" / "heldout").mkdir(parents=True)
+    (tmp_path / "assets" / "judge").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert display_name("clip:assets/heldout") == display_name(f"clip:{tmp_path}/assets/heldout/") == "clip:heldout"
-    for name in ("clip", "clip:openai/clip-vit-large-patch14", "background:red", "length", "reward:org/model"):
-        assert display_name(name) == name
-    assert display_name("clip:/gone/model") == "clip:model"
+    assert display_name("clip:assets/heldout") == display_name(f"clip:{tmp_path}/assets/heldout/") == "held-out CLIP"
+    assert display_name("clip:assets/judge") == "CLIP judge"
 
 
 def test_equal_folder_names_are_told_apart_by_as_much_as_it_takes(tmp_path):
@@ -19,15 +50,23 @@ def test_equal_folder_names_are_told_apart_by_as_much_as_it_takes(tmp_path):
     for name in names:
         (tmp_path / name.partition(str(tmp_path) + "/")[2]).mkdir(parents=True)
     assert list(display_names([*names, "clip"]).values()) == [
-        "clip:a/x/judge",
-        "clip:b/x/judge",
-        "clip:y/judge",
-        "clip",
+        "CLIP a/x/judge",
+        "CLIP b/x/judge",
+        "CLIP y/judge",
+        "CLIP L/14",
     ]
     assert len(set(display_names([names[0], names[0].replace("clip", "hit")]).values())) == 2
+    assert list(display_names(["pickscore", "pickscore:/a/tuned", "pickscore:/b/tuned"]).values()) == [
+        "PickScore",
+        "PickScore a/tuned",
+        "PickScore b/tuned",
+    ]
 
 
-def test_a_choice_before_a_folder_stays_in_the_name(tmp_path):
-    assert display_name(f"video_reward:MQ:{tmp_path}/judge") == "video_reward:MQ:judge"
-    assert display_name("video_reward:MQ") == "video_reward:MQ"
-    assert display_name("video_reward:MQ:org/model") == "video_reward:MQ:org/model"
+def test_two_names_of_one_scorer_stay_as_they_are():
+    names = ["clip", "clip:openai/clip-vit-large-patch14"]
+    assert list(display_names(names).values()) == names
+
+
+def test_every_titled_scorer_is_a_row_of_the_table():
+    assert set(PUBLISHED) | set(FAMILIES) <= set(SCORERS)

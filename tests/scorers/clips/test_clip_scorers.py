@@ -102,8 +102,8 @@ def test_a_rule_chooses_frames_of_a_clip_in_memory_as_of_a_file(tmp_path):
 
 
 def test_a_scorer_of_frames_is_shown_without_the_path(dual):
-    assert display_name(f"frames:clip:{dual}") == f"frames:clip:{dual.name}"
-    assert display_name("frames:pickscore") == "frames:pickscore"
+    assert display_name(f"frames:clip:{dual}") == f"frame-mean CLIP {dual.name}"
+    assert display_name("frames:pickscore") == "frame-mean PickScore"
     assert display_name(f"neighbour_consistency:{dual}") == f"neighbour_consistency:{dual.name}"
 
 
