@@ -232,3 +232,19 @@ def aesthetic(folder: Path) -> Path:
     linear = {"weight": torch.randn(1, 8, generator=generator), "bias": torch.randn(1, generator=generator)}
     torch.save(linear, folder / "sa_0_4_vit_l_14_linear.pth")
     return folder
+
+
+def siglip(folder: Path) -> Path:
+    """A random SiglipModel, which attends to the padding of its texts."""
+    from transformers import SiglipConfig, SiglipModel
+
+    torch.manual_seed(0)
+    text = {**SMALL, "vocab_size": len(VOCABULARY), "max_position_embeddings": 12, "projection_size": 16}
+    ends = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": len(VOCABULARY) - 1}
+    vision = {**SMALL, "image_size": 32, "patch_size": 8}
+    model = SiglipModel(SiglipConfig(text_config={**text, **ends}, vision_config=vision))
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    return _with_words(folder)

@@ -121,3 +121,19 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
     torch.save({"state_dict": tiny.open_clip_model()}, folder / "HPS_v2_compressed.pt")  # a pickled object
     with pytest.raises(UserError, match="Cannot load hpsv2"):
         load_scorer(f"hpsv2:{folder}")
+
+
+def test_siglip_scores_as_transformers_with_padded_texts(tmp_path):
+    from transformers import AutoTokenizer, SiglipModel
+
+    folder = tiny.siglip(tmp_path)
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        PROMPTS[:2], padding="max_length", max_length=12, truncation=True, return_tensors="pt"
+    )
+    scorer = load_scorer(f"clip:{folder}")
+    with torch.no_grad():
+        pixels = scorer.encoder.preprocess(IMAGES[:2])
+        out = SiglipModel.from_pretrained(folder).eval()(input_ids=tokens["input_ids"], pixel_values=pixels)
+    expected = (out.image_embeds * out.text_embeds).sum(-1)
+    torch.testing.assert_close(scorer.score(PROMPTS[:2], IMAGES[:2]), expected, atol=1e-4, rtol=0)
+    assert (expected[0] - expected[1]).abs() > 1e-3

@@ -68,8 +68,11 @@ class TransformersEncoder:
         config = self.model.config.text_config
         length = min(int(self.tokenizer.model_max_length), int(getattr(config, "max_position_embeddings", 1 << 30)))
         # SigLIP was trained on padded texts and attends to the padding; the others mask it
-        padding: Any = "max_length" if self.model.config.model_type.startswith("siglip") else True
+        attends_to_padding = self.model.config.model_type.startswith("siglip")
+        padding: Any = "max_length" if attends_to_padding else True
         tokens = self.tokenizer(list(prompts), padding=padding, truncation=True, max_length=length, return_tensors="pt")
+        if attends_to_padding:
+            tokens.pop("attention_mask", None)
         return _tensor(self.model.get_text_features(**tokens.to(self._device)))
 
     @property
