@@ -32,7 +32,7 @@ SUB_ROOMS = {  # inside a room, from the lowest to the highest; rooms in one gro
     "evaluation/stats": [["significance", "objectives"], ["rates"], ["agreement"]],
     "policies/diffusion": [["families"], ["encoding"], ["scoring"], ["sampling"]],
     "policies/language": [["tokens"], ["network"], ["scoring"], ["generation"]],
-    "scorers": [["vision_language"], ["images"], ["clips", "texts"], ["composed"]],
+    "scorers": [["vision_language"], ["images"], ["clips", "texts"], ["aligned", "composed"]],
     "training": [["recipe"], ["step"], ["held_out"], ["optim", "storage"], ["report"]],
 }
 TABLES = {"losses/pairs", "methods", "scorers/images", "scorers/texts", "scorers/clips"}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from diffalign.errors import ConfigError, UserError, near_miss
 from diffalign.register_row import register_row
+from diffalign.scorers.aligned.rows import ALIGNED_SCORERS
 from diffalign.scorers.clips.rows import CLIP_SCORERS
 from diffalign.scorers.compare import Judge, as_judge
 from diffalign.scorers.composed.rows import composed_scorers
@@ -35,6 +36,7 @@ SCORERS: dict[str, ScorerEntry] = {
     **IMAGE_SCORERS,
     **CLIP_SCORERS,
     **TEXT_SCORERS,
+    **ALIGNED_SCORERS,
     **composed_scorers(load_scorer, lambda spec: scorer_medium(spec), lambda specs: check_companions(specs)),
 }
 """Name to entry; plugins add to it by :func:`register_scorer`."""

@@ -70,3 +70,8 @@ def test_two_names_of_one_scorer_stay_as_they_are():
 
 def test_every_titled_scorer_is_a_row_of_the_table():
     assert set(PUBLISHED) | set(FAMILIES) <= set(SCORERS)
+
+
+def test_files_and_bases_before_and_after_a_model_lose_their_paths(tmp_path):
+    assert display_name(f"implicit_reward:{tmp_path}/run:{tmp_path}/base") == "implicit_reward:run:base"
+    assert display_name(f"judge:{tmp_path}/mine.yaml:{tmp_path}/chat") == "judge:mine.yaml:chat"

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from diffalign.evaluation.compare.differential_information_entropy import DifferentialEntropy, mean_differential_entropy
-from diffalign.evaluation.compare.sample_logps import SampleLogps, sample_logps
 from diffalign.evaluation.samples.gallery import Gallery
 from diffalign.losses.diagnostics.monitors import Dispersion, dispersion
 from diffalign.policies.policy import Policy
+from diffalign.policies.sample_logps import SampleLogps, sample_logps
 
 PLAIN_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
 MOST_MEASURED = 100

@@ -9,9 +9,9 @@ from pathlib import Path
 from diffalign.errors import UserError
 from diffalign.evaluation.compare.drift import drift_of
 from diffalign.evaluation.compare.preview_curve import append_drift
-from diffalign.evaluation.compare.sample_logps import sample_logps
 from diffalign.evaluation.samples.medium import find_medium, medium_of
 from diffalign.policies.policy import Policy
+from diffalign.policies.sample_logps import sample_logps
 from diffalign.training.recipe.schema import Previews, Recipe
 
 

@@ -10,10 +10,10 @@ from diffalign.data.records.pair import Pair
 from diffalign.evaluation.compare import drift as drift_module
 from diffalign.evaluation.compare.drift import DriftMeasurement, drift_of, measure_drift
 from diffalign.evaluation.compare.result import plain_json
-from diffalign.evaluation.compare.sample_logps import sample_logps
 from diffalign.evaluation.samples.generate import generate
 from diffalign.policies.config import AdapterConfig
 from diffalign.policies.language.load import LanguageConfig, load_policy
+from diffalign.policies.sample_logps import sample_logps
 from diffalign.randomness import Draw
 from tests.tiny_text import tiny_llm
 

@@ -48,6 +48,7 @@ def sample_logps(
     seed: int = 0,
     batch: int = 8,
     settings: Mapping[str, Any] | None = None,
+    same_noise: bool = False,
 ) -> SampleLogps:
     """Computes the log-probabilities of samples under policy and reference.
 
@@ -57,6 +58,8 @@ def sample_logps(
         seed: Seed of the noise at which a denoiser is evaluated.
         batch: Samples per forward pass.
         settings: Sampling settings; they decide how a chat model's prompt is formatted.
+        same_noise: Whether a denoiser is evaluated at the same noises for every sample, so that a number does not
+            depend on the others; otherwise each has its own.
     """
     indices = [k for k, content in enumerate(contents) if not isinstance(content, str) or content.strip()]
     # A stored reference has errors only, so there are no predictions to compare.
@@ -72,9 +75,10 @@ def sample_logps(
                 for k in part
             ]
             encoded = policy.encode(pairs)
+            ids = tuple("sample" if same_noise else pair.id for pair in pairs)
             draws = []
             for number in range(policy.eval_draws):
-                draw = Draw(seed, tuple(pair.id for pair in pairs), (-1 - number,) * len(pairs))
+                draw = Draw(seed, ids, (-1 - number,) * len(pairs))
                 if has_predictions:
                     sides = [side.candidates[0] for side in policy.compare_parts(encoded, draw)]
                     divergence = sides[0].divergence

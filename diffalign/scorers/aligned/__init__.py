@@ -1,0 +1,1 @@
+"""Scorers that aligned policies are: each rewards what it learnt to prefer."""
