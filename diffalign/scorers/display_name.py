@@ -27,6 +27,7 @@ PUBLISHED = {
     "hpsv2.1": "HPSv2.1",
     "hpsv3": "HPSv3",
     "image_reward": "ImageReward",
+    "mps": "MPS",
     "aesthetic": "LAION aesthetic",
     "video_reward": "VideoReward",
     "video_score": "VideoScore",

@@ -248,3 +248,33 @@ def siglip(folder: Path) -> Path:
             torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(folder)
     return _with_words(folder)
+
+
+def mps(folder: Path) -> Path:
+    """A random MPS under the published names, with two layers of two heads, and its CLIP's settings in ``clip``."""
+    from transformers import CLIPModel
+
+    (folder / "clip").mkdir()
+    model = CLIPModel.from_pretrained(dual_encoder(folder / "clip"))
+    (folder / "clip" / "model.safetensors").unlink()
+    torch.manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    state = {f"model.{key}": value for key, value in model.state_dict().items()}
+    width, inner = 8, 128
+    for n in range(2):
+        one, other = f"cross_model.layers.{n}.0.fn.", f"cross_model.layers.{n}.1.fn."
+        shapes = {
+            f"{one}to_q": (inner, width), f"{one}to_kv": (128, width), f"{one}to_out": (width, inner),
+            f"{one}ff.0": (8 * width, width), f"{one}ff.2": (width, 4 * width),
+            f"{other}fused_attn_ff_proj": (inner + 128 + 8 * width, width), f"{other}attn_out": (width, inner),
+            f"{other}ff_out.1": (width, 4 * width),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            state[f"{name}.weight"] = torch.randn(shape) * 0.3
+        for name in (one, other):
+            state[f"{name}norm.weight"], state[f"{name}norm.bias"] = 1 + 0.1 * torch.randn(width), torch.zeros(width)
+        state[f"{other}rotary_emb.inv_freq"] = 1.0 / (10000 ** (torch.arange(0, 64, 2).float() / 64))
+    torch.save(state, folder / "mps.pth")
+    return folder / "mps.pth"

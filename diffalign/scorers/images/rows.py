@@ -14,6 +14,7 @@ from diffalign.scorers.images.image_input import as_rgb
 from diffalign.scorers.images.image_reward import ImageReward
 from diffalign.scorers.images.jpeg_size import JpegSize
 from diffalign.scorers.images.label_hit import LabelHit
+from diffalign.scorers.images.mps import Mps
 from diffalign.scorers.images.pickscore import PickScore
 from diffalign.scorers.images.text_match import TextMatch
 from diffalign.scorers.images.vqa import Vqa
@@ -51,6 +52,11 @@ IMAGE_SCORERS: dict[str, ScorerEntry] = {
         ImageReward.load,
         "file of the weights, or its folder; the published ones without",
         "which image people prefer for a prompt: reward in standard deviations",
+    ),
+    "mps": ScorerEntry(
+        Mps.load,
+        "file of the weights, after overall, aesthetics, quality or semantic and a colon where not overall",
+        "which image people prefer for a prompt, overall or in one aspect: logit",
     ),
     "aesthetic": ScorerEntry(
         Aesthetic.load,

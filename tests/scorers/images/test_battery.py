@@ -53,6 +53,7 @@ def arguments(tmp_path_factory):
         "jpeg_compressibility": [""],
         "jpeg_incompressibility": [""],
         "label_hit": [labels],
+        "mps": [tiny.mps(tmp_path_factory.mktemp("mps"))],
         "ocr": [f"{mine}:read"],
         "vqa": [tiny_vqa.llava(tmp_path_factory.mktemp("llava")), tiny_vqa.blip2(tmp_path_factory.mktemp("blip2"))],
         "function": [f"{mine}:redness"],
