@@ -19,7 +19,7 @@ from pathlib import Path
 from diffalign.errors import UserError
 from diffalign.evaluation.samples.prompts import read_prompts
 from diffalign.files.atomic import replace_folder
-from diffalign.pairs.best_worst import make_pairs
+from diffalign.pairs.making.make_pairs import make_pairs
 from diffalign.policies.language.load import LanguageConfig, load_policy
 from diffalign.scorers import load_scorer
 from diffalign.training.align import Aligned, align

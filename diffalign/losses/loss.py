@@ -93,6 +93,8 @@ class Loss:
         of_beta_margin: Claims, for a loss of one margin, that it depends on beta times the margin only. Then a factor
             on the margin is a factor on beta, so labels may give each pair a beta of its own.
         agree: Raises ValueError for hyperparameters that are valid one by one but not together.
+        fits_rewards: Raises ValueError for the chosen and rejected rewards of a whole data set, ``(N,)`` each, that it
+            would misread; None where it takes any.
         at_zero: Claimed loss where the policy equals its reference; None where no reference fixes it. The claim is None
             where it is not the same for all examples.
         slope_at_zero: Claimed derivative by the margin there; None for a loss that is no function of one margin.
@@ -124,6 +126,7 @@ class Loss:
     choices: Mapping[str, Sequence[str] | Callable[[Value], None]] = field(default_factory=dict)
     of_beta_margin: Callable[[Mapping[str, float]], bool] = lambda h: True
     agree: Callable[[Hyper], None] | None = None
+    fits_rewards: Callable[[Hyper, Tensor, Tensor], None] | None = None
     at_zero: Callable[[Mapping[str, float]], float | None] | None
     slope_at_zero: Claim | None = None
     skew: Claim | None = None

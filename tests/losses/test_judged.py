@@ -120,6 +120,16 @@ def test_gpo_on_raw_scores_raises_the_better_and_lowers_the_worse_answer():
     assert all((side < 0).all() for side in pull(False))
 
 
+def test_gpo_refuses_raw_scores_as_rewards_that_are_taken_as_they_are():
+    fits, raw = LOSSES["gpo"].fits_rewards, (torch.tensor([22.5, 21.0]), torch.tensor([20.1, 19.0]))
+    with pytest.raises(ValueError, match=r"all 4 of the data are above 0 \(from 19 to 22.5\).*rewards=advantage"):
+        fits({"centred": False}, *raw)
+    with pytest.raises(ValueError, match="below 0"):
+        fits({"centred": False}, -raw[0], -raw[1])
+    fits({"centred": True}, *raw)
+    fits({"centred": False}, torch.tensor([1.5, 0.2]), torch.tensor([-0.5, 0.1]))  # of all pairs, both may be above
+
+
 @pytest.mark.parametrize("rewards", [(1.2, 0.3), (0.4, -0.1), (math.nan, 0.5)])
 def test_win_rates_that_are_none_are_refused(rewards):
     with pytest.raises(ValueError, match=r"win rates in \[0, 1\].*(1.2|-0.1|nan).*choose gpo or dno"):

@@ -39,7 +39,13 @@ def make(
         list[str],
         typer.Option(help="The judge of the answers, NAME or NAME:ARGUMENT. Several are normalised and added."),
     ],
-    output: Annotated[Path, typer.Option(help="Folder for the answers and pairs.jsonl.")],
+    output: Annotated[Path, typer.Option(help="Folder for the answers, pairs.jsonl and lists.jsonl.")],
+    pairing: Annotated[
+        str, typer.Option(help="Which answers become pairs: best_worst, all, threshold, rejection, tournament or list.")
+    ] = "best_worst",
+    by: Annotated[
+        str, typer.Option(help="Judged by scores or by comparisons of two answers; auto: scores where there are any.")
+    ] = "auto",
     weight: Annotated[
         list[str], typer.Option(help="SCORER=NUMBER, a judge's weight in the sum; 1 without. Repeatable.")
     ] = [],  # noqa: B006  (typer reads the default and nothing changes it)
@@ -47,8 +53,15 @@ def make(
         str, typer.Option(help="How several judges are normalised over all answers: z-score or min-max.")
     ] = "z-score",
     answers: Annotated[int, typer.Option(help="Answers per prompt, each with its own noise.")] = 4,
-    gap: Annotated[float, typer.Option(help="Smallest difference of the two scores of a pair.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of the first answer.")] = 0,
+    gap: Annotated[float, typer.Option(help="Smallest difference of the two scores (or win rates) of a pair.")] = 0.0,
+    threshold: Annotated[
+        float | None, typer.Option(help="Score that a good answer has at least, for --pairing threshold.")
+    ] = None,
+    beta: Annotated[
+        float, typer.Option(help="Temperature of --pairing rejection, in the unit of the scores; 0 keeps the best.")
+    ] = 0.5,
+    keep: Annotated[int, typer.Option(help="Answers that --pairing rejection keeps of --answers.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the first answer, and of the draws of pairings.")] = 0,
     adapter: Adapter = "",
     setting: SamplingSettings = [],  # noqa: B006  (typer reads the default and nothing changes it)
     steps: Steps = None,
@@ -60,22 +73,33 @@ def make(
     kind: Kind = "",
     model_setting: ModelSettings = [],  # noqa: B006
 ) -> None:
-    """Generate several answers per prompt, score them, and write pairs of the best and the worst answer."""
-    from diffalign.devices.device_memory import best_device
+    """Generate several answers per prompt, have them judged, and write pairs and ranked lists of them.
+
+    Each side of a pair has its score, its win rate and its advantage (the score centred over its prompt's answers). An
+    interrupted command resumes; `accelerate launch -m diffalign data make ...` shares the work among processes.
+    """
+    from diffalign.devices.processes import launched_processes
     from diffalign.evaluation.samples.prompts import read_prompts
-    from diffalign.pairs.best_worst import make_pairs
+    from diffalign.pairs.making.make_pairs import make_pairs
+    from diffalign.pairs.making.pairings import PairingSettings, check_pairing
     from diffalign.scorers import check_companions, load_scorer
 
     check_companions(scorer)
+    check_pairing(pairing, PairingSettings(gap, threshold, beta, keep))
     weights = _parse_weights(weight, scorer)
     prompts, chosen_model = read_prompts(prompt), Model.from_options(model, kind, model_setting, adapter)
     settings = chosen_model.sampling(setting, steps=steps, guidance=guidance)
-    judges = [load_scorer(spec, str(best_device())) for spec in scorer]
+    processes = launched_processes()
+    judges = [load_scorer(spec, processes.device()) for spec in scorer]
     # a judge's own name may say more than what was typed
     by_name = {judge.name: weights[spec] for judge, spec in zip(judges, scorer, strict=True) if spec in weights}
-    options: dict[str, Any] = {"weights": by_name, "normalise": normalise}
+    options: dict[str, Any] = {"weights": by_name, "normalise": normalise, "pairing": pairing, "by": by}
+    options |= {"threshold": threshold, "beta": beta, "keep": keep, "processes": processes}
     options |= {"answers": answers, "gap": gap, "seed": seed, "batch_size": batch, "keep_latents": latents, **settings}
-    typer.echo(make_pairs(chosen_model.open(), prompts, judges, output, progress=show_progress, **options).summary())
+    progress = show_progress if processes.is_main else None
+    made = make_pairs(chosen_model.open(), prompts, judges, output, progress=progress, **options)
+    if processes.is_main:
+        typer.echo(made.summary())
 
 
 def _parse_weights(options: Sequence[str], scorers: Sequence[str]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from diffalign.evaluation.scoring.sources import Samples, metadata_samples
 from diffalign.evaluation.scoring.tidy_table import check_earlier, check_suffix, write_tidy
 from diffalign.files.atomic import write_atomically
 from diffalign.files.json_lines import json_line
-from diffalign.scorers.scorer import SupportsNotes
+from diffalign.scorers.scorer import Scorer, SupportsNotes
 
 TABLE = "samples.jsonl"
 
@@ -90,15 +91,36 @@ def score_samples(
         place = samples.metadata or samples.source
         raise DataError(f"{place} names no samples, so there is nothing to score. Add one line per sample.")
     scorers = load_scorers(specs, samples, device)
+    logs = pass_over(samples, scorers, path, batch=batch, processes=processes, progress=progress)
+    return processes.from_main(lambda: _finish(samples, logs, path))
+
+
+def pass_over(
+    samples: Samples,
+    scorers: Mapping[str, Scorer],
+    path: Path,
+    *,
+    batch: int = 16,
+    processes: Processes = ALONE,
+    progress: Progress | None = None,
+) -> list[ScoreLog]:
+    """Scores samples with loaded scorers and returns their scores; the first process has all, the others their share.
+
+    Args:
+        samples: The samples.
+        scorers: By name, of the samples' medium.
+        path: Scores are kept in ``PATH.SCORER.part`` until :meth:`ScoreLog.remove`.
+        batch, processes, progress: As for :func:`score_samples`.
+    """
     logs = [
-        ScoreLog(scorer, spec, path.with_name(f"{path.name}.{slug(spec)}"), ("score",), len(samples), processes.rank)
-        for spec, scorer in scorers.items()
+        ScoreLog(scorer, spec, path.with_name(f"{path.name}.{name}"), ("score",), len(samples), processes.rank)
+        for (spec, scorer), name in zip(scorers.items(), _slugs(list(scorers)), strict=True)
     ]
     for log in logs:
         log.read(samples)
     what = f"{MEDIA[samples.medium].plural} scored"
     score_examples(samples, logs, samples.medium, batch=batch, what=what, processes=processes, progress=progress)
-    return processes.from_main(lambda: _finish(samples, logs, path))
+    return logs
 
 
 def score_folder(folder: Path, specs: Sequence[str], device: str = "cpu", **options: Any) -> list[str]:
@@ -122,9 +144,11 @@ def table_path(source: Path) -> Path:
     return source.with_name(f"{source.stem}.{SCORES}.{TABLE}")
 
 
-def slug(spec: str) -> str:
-    """Returns a scorer's name as a part of a file's name."""
-    return re.sub(r"[^\w.-]+", "_", spec).strip("._")
+def _slugs(specs: Sequence[str]) -> list[str]:
+    """Returns scorers' names as parts of files' names; equal ones get a digest."""
+    names = [re.sub(r"[^\w.-]+", "_", spec).strip("._")[:100] for spec in specs]
+    digests = [hashlib.blake2b(spec.encode(), digest_size=4).hexdigest() for spec in specs]
+    return [f"{name}-{end}" if names.count(name) > 1 else name for name, end in zip(names, digests, strict=True)]
 
 
 def _finish(samples: Samples, logs: Sequence[ScoreLog], path: Path) -> SampleScores:

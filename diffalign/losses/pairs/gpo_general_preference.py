@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
-from diffalign.losses.hyperparameters import checked
+from diffalign.losses.hyperparameters import Hyper, checked
 from diffalign.losses.loss import Loss
 from diffalign.losses.pair_logps import PairLogps
 from diffalign.losses.pairs.sppo import SPPO_PAPER
@@ -59,6 +60,19 @@ def gpo(logps: PairLogps, *, beta: float, clamp: float = 0.0, relative: bool = F
     return 0.5 * (chosen_loss + rejected_loss)
 
 
+def _refuse_raw_scores(hyper: Hyper, chosen: Tensor, rejected: Tensor) -> None:
+    """Raises ValueError for rewards that are taken as they are and cannot be centred: all have one sign."""
+    rewards = torch.cat([chosen, rejected])
+    if hyper["centred"] or not len(rewards) or bool((rewards <= 0).any() and (rewards >= 0).any()):
+        return
+    raise ValueError(
+        f"'gpo' with centred: false takes rewards as they are, and all {len(rewards):,} of the data are "
+        f"{'above' if rewards[0] > 0 else 'below'} 0 (from {rewards.min():.4g} to {rewards.max():.4g}): raw scores, "
+        "which would pull both answers the same way. Name rewards that are centred over a prompt's answers, "
+        "loss.rewards=advantage, or type: --set loss.centred=true"
+    )
+
+
 GPO = Loss(
     name="gpo",
     function=gpo,
@@ -81,7 +95,8 @@ GPO = Loss(
     ),
     advice="In rounds, on a model's own answers that a pairwise judge compared; preferences may be cyclic. Published: "
     "beta 0.001 of sums over tokens, three rounds, learning rate 5e-7. Scores of a scorer are centred on the mean of "
-    "a pair; centred: false is for scores that a judge made of each answer against all others of its prompt. Set "
+    "a pair; centred: false is for scores that were centred over all answers of a prompt, such as the column advantage "
+    "of `diffalign data make`, and refuses raw ones. Set "
     "relative: true where an optimizer or gradient clipping cannot handle losses of thousands.",
     limits={
         "beta": BETA,
@@ -91,5 +106,6 @@ GPO = Loss(
             advice="Leave it at 0 for none; the released scripts take 1000.",
         ),
     },
+    fits_rewards=_refuse_raw_scores,
     at_zero=lambda h: None,
 )

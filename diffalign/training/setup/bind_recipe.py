@@ -28,7 +28,7 @@ from diffalign.training.recipe.model_kinds import model_kind
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.setup.open_first_candidates import open_first_candidates
 from diffalign.training.step.micro_batch_step import Labeller
-from diffalign.training.step.stored_scores import rewards_of
+from diffalign.training.step.stored_scores import check_rewards
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> 
         held_out = like_training_pairs(pruned, recipe.pairs.name, make_source).for_loss(loss, label)
     for examples in ([] if source.every else source.pairs, held_out.pairs if held_out else []):
         check_answers(loss, examples)
-        rewards_of(loss, examples)
+        check_rewards(loss, examples)
     warnings: list[str] = []
     if pairs is None:
         for opened in (source.pairs, held_out.pairs if held_out else ()):

@@ -27,6 +27,20 @@ def rewards_of(loss: Objective, pairs: Sequence[Pair]) -> dict[str, Tensor]:
     return {role: torch.tensor([_reward(pair, role, scorers) for pair in pairs], dtype=torch.float64) for role in roles}
 
 
+def check_rewards(loss: Objective, pairs: Sequence[Pair]) -> None:
+    """Raises DataError where a candidate lacks the rewards that a term reads, or a term would misread them."""
+    rewards = rewards_of(loss, pairs)
+    if not {"chosen", "rejected"} <= rewards.keys():
+        return
+    for term in loss:
+        fits = term.loss.loss.fits_rewards
+        if fits is not None:
+            try:
+                fits(term.loss.hyper, rewards["chosen"], rewards["rejected"])
+            except ValueError as error:
+                raise DataError(str(error)) from error
+
+
 def reward_scorers(loss: Objective) -> str | Mapping[str, float] | None:
     """Returns the scorer whose scores are read: a name, "" for the only one, several with their weights; None where no
     term reads rewards.

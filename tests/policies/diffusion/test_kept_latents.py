@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image, ImageStat
+from PIL import ImageStat
 
 from diffalign.data.storage.kept_latents import KeptLatent, LatentSpace, latent_names, latent_space, write_latents
 from diffalign.errors import ConfigError, DataError, RunError, UserError
-from diffalign.pairs.best_worst import make_pairs
 from diffalign.pairs.dataset import read_dataset
+from diffalign.pairs.making.make_pairs import make_pairs
 from diffalign.training.align import align
 from diffalign.training.loop import train
 from tests.evaluation.fakes import TalkingPolicy
@@ -29,7 +29,7 @@ class Brightness:
     name, unit, range, license, paper, weights, medium = "bright", "levels", (0.0, 255.0), "none", "none", "", "image"
 
     def score(self, prompts, images):
-        return torch.tensor([sum(ImageStat.Stat(Image.open(path)).mean) for path in images])
+        return torch.tensor([sum(ImageStat.Stat(image).mean) for image in images])
 
 
 def drawn(policy, folder, **settings):

@@ -65,5 +65,9 @@ def test_held_out_rows_without_an_answer_of_the_loss_are_refused_before_training
     scored = examples_for(LOSSES["gpo"], text_pairs(4))
     with pytest.raises(DataError, match="the loss reads rewards"):
         train(recipe(llm, tmp_path / "b", loss={"name": "gpo", "beta": 0.5}, data=data), pairs=scored)
+    loss = {"name": "gpo", "beta": 0.5, "rewards": "score", "centred": False}
+    raw = [replace(pair, scores={"chosen": {"score": 21.0}, "rejected": {"score": 20.0}}) for pair in text_pairs(4)]
+    with pytest.raises(DataError, match=r"all 8 of the data are above 0 .*raw scores.*loss.rewards=advantage"):
+        train(recipe(llm, tmp_path / "b", loss=loss), pairs=raw)
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
     assert HeldOut(text_pairs(1)) and DPO

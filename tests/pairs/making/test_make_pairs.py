@@ -11,9 +11,11 @@ from diffalign.data.media.clips.open_clip import open_clip
 from diffalign.data.readers import read_pairs
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.errors import DataError, RunError, UserError
-from diffalign.pairs.best_worst import make_pairs, win_rates
+from diffalign.pairs.making.judged_answers import win_rates
+from diffalign.pairs.making.make_pairs import make_pairs
 from diffalign.policies.language.load import LanguageConfig, load_policy
 from diffalign.scorers import load_scorer
+from diffalign.scorers.images.image_input import as_rgb
 from tests.evaluation.fakes import Motion, MovingPolicy, Praise, TalkingPolicy
 from tests.tiny_text import tiny_llm
 
@@ -57,8 +59,8 @@ class Letters(Praise):
 
 
 def letters(content) -> int:
-    """Returns a number for a text or for a file, small enough for float32."""
-    return zlib.crc32(content.read_bytes() if isinstance(content, Path) else content.encode()) % 2**20
+    """Returns a number for a text, or for an image or its file, small enough for float32."""
+    return zlib.crc32(content.encode() if isinstance(content, str) else as_rgb(content).tobytes()) % 2**20
 
 
 def rows(made):
@@ -73,6 +75,8 @@ def test_the_best_answer_is_preferred_to_the_worst(tmp_path):
     assert wins == [
         [win_rates(s)[k] for k in places] for s, places in (([0, -1, 0, 2], (3, 1)), ([-5, 0, 0.5, 0], (2, 0)))
     ]
+    centred = [[row.pop(f"{side}_advantage") for side in ("chosen", "rejected")] for row in made_rows]
+    assert centred == [[2.0 - 0.25, -1.0 - 0.25], [0.5 + 1.125, -5.0 + 1.125]]
     assert made_rows == [
         {"prompt": "a", "chosen": " 3", "rejected": " 1", "chosen_score": 2.0, "rejected_score": -1.0, "seed_chosen": 3,
          "seed_rejected": 1},
