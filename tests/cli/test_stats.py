@@ -1,9 +1,12 @@
 """`diffalign stats`: every command on comparisons and scores that were made before."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
+from diffalign.cli.commands_stats import stats_app
 from diffalign.data.records.score_table import write_scores
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.analysis.judges_and_people import judges_and_people
@@ -80,6 +83,15 @@ def pairs(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     call("score", path, "--scorer", "sentiment", "--scorer", "length")
     return path
+
+
+def test_the_page_of_evaluation_names_every_command_and_its_example_runs(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
+    commands = {command.name for command in stats_app.registered_commands}
+    assert commands == set(re.findall(r"`?(?:diffalign )?stats (\w+)", page))
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(block, {})  # noqa: S102
+    assert capsys.readouterr().out.startswith("0.666")
 
 
 def test_votes_compares_judges_with_people_and_with_each_other(pairs):

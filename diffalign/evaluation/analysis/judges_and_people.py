@@ -40,8 +40,7 @@ class JudgesAndPeople:
                 f"{name} agrees with people in {percent(found.rate)} of {found.n:,} pairs (95 % interval "
                 f"{percent(found.low)} to {percent(found.high)}{ceiling}; kappa {kappa}{out})"
             )
-        for (first, second), (kappa, tau) in self.judges.items():
-            lines.append(f"{first} and {second}: kappa {kappa:.2f}, tau {tau:.2f}")
+        lines += [f"{a} and {b}: kappa {value:.2f}, tau {tau:.2f}" for (a, b), (value, tau) in self.judges.items()]
         return lines
 
 

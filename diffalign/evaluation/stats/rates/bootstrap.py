@@ -15,6 +15,8 @@ import numpy as np
 
 RESAMPLES = 2000
 LEVEL = 0.95
+BLOCK = 2**22
+"""Numbers drawn at once, so that memory does not grow with the number of prompts."""
 
 
 def bootstrap_over_prompts(
@@ -29,7 +31,10 @@ def bootstrap_over_prompts(
         resamples: Number of draws.
         level: Rate at which the interval covers the true ratio.
     """
-    rng = np.random.default_rng(seed)
-    times = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), resamples)  # how often each prompt is drawn
-    low, high = np.quantile((times @ sums) / (times @ sizes), [(1 - level) / 2, (1 + level) / 2])
+    rng, chances = np.random.default_rng(seed), np.full(len(sums), 1 / len(sums))
+    rates, block = [], max(1, BLOCK // len(sums))
+    for start in range(0, resamples, block):
+        times = rng.multinomial(len(sums), chances, min(block, resamples - start))  # how often each prompt is drawn
+        rates.append((times @ sums) / (times @ sizes))
+    low, high = np.quantile(np.concatenate(rates), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

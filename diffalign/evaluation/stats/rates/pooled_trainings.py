@@ -5,11 +5,16 @@
 
 with the mean squares of trainings, prompts and the rest of a two-way table. Trainings are drawn from all seeds and
 prompts from all prompts, so both add variance that more samples do not remove: three trainings on a thousand prompts
-are three trainings. The interval is Student's, with Satterthwaite's degrees of freedom (near S - 1 = 2 where trainings
-differ by more than their prompts explain).
+are three trainings. The interval is the wider of two: Student's with Satterthwaite's degrees of freedom (near S - 1 = 2
+where trainings differ by more than their prompts explain), and one that gives each part its own quantile,
+
+    half width^2 = t_{S-1}^2 max(0, MS_s - MS_e) / (S P) + t_{P-1}^2 MS_p / (S P)
+
+because the first is too narrow where trainings and prompts matter alike. In simulation three trainings or more cover at
+about their rate or above it (93 to 99 % for 95 %), two trainings at 90 % and more.
 
 Source: the variance of the grand mean of crossed random effects, Searle, Casella and McCulloch 1992, chapter 4;
-Satterthwaite 1946, Biometrics 2.
+Satterthwaite 1946, Biometrics 2; the second in the manner of Graybill and Wang 1980, JASA 75.
 """
 
 from __future__ import annotations
@@ -84,7 +89,9 @@ def pool_trainings(outcomes: np.ndarray, *, level: float = LEVEL, limits: tuple[
     if np.ptp(table) == 0 and limits == (0.0, 1.0):  # of equal outcomes, nothing says how they vary
         equal = share(float(mean) * prompts, prompts)
         return Pooled(float(mean), equal.low, equal.high, float(degrees), tuple(map(float, rows)), 0.0, prompts)
-    half = float(student.ppf((1 + level) / 2, degrees)) * math.sqrt(variance)
+    quantile = lambda freedom: float(student.ppf((1 + level) / 2, freedom))
+    apart = quantile(trainings - 1) ** 2 * max(0.0, of_seeds - of_rest) + quantile(prompts - 1) ** 2 * of_prompts
+    half = math.sqrt(max(quantile(degrees) ** 2 * variance, apart))
     return Pooled(
         rate=float(mean),
         low=max(limits[0], float(mean) - half),

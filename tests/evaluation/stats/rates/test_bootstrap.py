@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diffalign.evaluation.stats.prompt_groups import number_prompts, prompt_means
+from diffalign.evaluation.stats.rates import bootstrap
 from diffalign.evaluation.stats.rates.bootstrap import bootstrap_over_prompts
 from diffalign.evaluation.stats.rates.mean_difference import mean_difference
 
@@ -26,6 +27,13 @@ def test_it_is_that_of_the_normal_approximation_for_many_prompts():
     low, high = bootstrap_over_prompts(values, np.ones(4000))
     half = 1.96 * values.std() / math.sqrt(4000)
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
+
+
+def test_blocks_of_draws_change_nothing(monkeypatch):
+    values, sizes = np.random.default_rng(4).normal(size=50), np.full(50, 2)
+    whole = bootstrap_over_prompts(values, sizes)
+    monkeypatch.setattr(bootstrap, "BLOCK", 333)
+    assert bootstrap_over_prompts(values, sizes) == pytest.approx(whole, rel=1e-12)
 
 
 def test_a_mean_difference_has_the_unit_of_the_scores_and_an_interval_over_prompts():

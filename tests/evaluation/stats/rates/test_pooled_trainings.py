@@ -33,16 +33,23 @@ def test_many_prompts_leave_the_t_interval_over_trainings():
 
 @pytest.mark.parametrize(
     "seed_sd, prompt_sd, noise, level",
-    [(0.05, 0.0, 0.1, 0.95), (0.0, 0.2, 0.2, 0.95), (0.0, 0.0, 0.4, 0.95), (0.1, 0.2, 0.3, 0.95), (0.1, 0.2, 0.3, 0.8)],
+    [
+        (0.05, 0.0, 0.1, 0.95),
+        (0.0, 0.2, 0.2, 0.95),
+        (0.0, 0.0, 0.4, 0.95),
+        (0.1, 0.2, 0.3, 0.95),
+        (0.05, 0.3, 0.3, 0.95),
+        (0.1, 0.2, 0.3, 0.8),
+    ],
 )
 def test_the_interval_covers_another_seed_and_prompt_at_its_rate(seed_sd, prompt_sd, noise, level):
     rng, trials = np.random.default_rng(7), 1500
-    seeds, prompts = rng.normal(0, seed_sd, (trials, 3, 1)), rng.normal(0, prompt_sd, (trials, 1, 30))
-    tables = 0.6 + seeds + prompts + rng.normal(0, noise, (trials, 3, 30))
+    seeds, prompts = rng.normal(0, seed_sd, (trials, 3, 1)), rng.normal(0, prompt_sd, (trials, 1, 60))
+    tables = 0.6 + seeds + prompts + rng.normal(0, noise, (trials, 3, 60))
     results = [pool_trainings(table, level=level, limits=(-9, 9)) for table in tables]
     covered = np.mean([result.low <= 0.6 <= result.high for result in results])
     error = 3 * math.sqrt(level * (1 - level) / trials)
-    assert level - 0.02 - error < covered < level + (1 - level) * 0.75 + error
+    assert level - error < covered < level + (1 - level) * 0.8 + error
 
 
 def test_pooling_the_prompts_of_all_trainings_as_one_sample_would_not_cover():
