@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from diffalign.errors import ConfigError, UserError
-from diffalign.files.complete_weights import AGAIN, check_finite
+from diffalign.files.complete_weights import AGAIN
 from diffalign.files.model_files import read_object
 from diffalign.printable import shown
 from diffalign.scorers.vision_language.checkpoint import (
@@ -95,7 +95,6 @@ def read_reward_files(source: str) -> RewardFiles:
     else:
         tensors = without_peft(read_state(weight_files(checkpoint, WHOLE)))
     state = qwen2_vl_keys(merge_lora(tensors, _lora_scale(config, source)))
-    check_finite(state, source, UserError)
     return RewardFiles(state, settings, settings_of(folder, base))
 
 

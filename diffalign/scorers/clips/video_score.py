@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from diffalign.data.media.clips.frame_rule import FrameRule
 from diffalign.errors import UserError
-from diffalign.files.complete_weights import AGAIN, check_finite, one_sentence
+from diffalign.files.complete_weights import AGAIN, one_sentence
 from diffalign.scorers.clips.clip_input import as_clip
 from diffalign.scorers.clips.judged_quality import split_argument
 from diffalign.scorers.compare import ComparesByScore
@@ -174,5 +174,4 @@ def _head(tensors: dict[str, Tensor], source: str) -> nn.Module:
     refuse_other_tensors(
         {"weight": (count, width), **bias}, tensors, f"{source} does not hold the head of a VideoScore (score)"
     )
-    check_finite(tensors, source, UserError)
     return head_layer(tensors)

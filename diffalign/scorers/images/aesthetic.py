@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from diffalign.errors import UserError
 from diffalign.files.complete_weights import one_sentence
+from diffalign.files.weights_file import read_weights
 from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.images.dual_encoder import DEFAULT
 from diffalign.scorers.images.encoders.encoder import Encoder
@@ -33,7 +34,7 @@ from diffalign.scorers.images.encoders.open_clip_encoder import CONFIG
 from diffalign.scorers.images.encoders.open_encoder import OPEN_CLIP, open_encoder
 from diffalign.scorers.images.image_input import Preprocessing
 from diffalign.scorers.images.linear_head import linear_head
-from diffalign.scorers.images.published_weights import find_weights, load_state, read_weights
+from diffalign.scorers.images.published_weights import find_weights, load_state
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 
 HUB_ID, FILE = "trl-lib/ddpo-aesthetic-predictor", "aesthetic-model.pth"

@@ -20,8 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffalign.errors import UserError
-from diffalign.files.complete_weights import check_finite
 from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.images.image_input import as_rgb
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
@@ -121,6 +119,5 @@ def _head(tensors: dict[str, Tensor], source: str) -> nn.Sequential:
     expected: dict[str, tuple[int, ...]] = {f"{layer}weight": shape for layer, shape in zip(LAYERS, sides, strict=True)}
     expected |= {f"{layer}bias": shape[:1] for layer, shape in zip(LAYERS, sides, strict=True)}
     refuse_other_tensors(expected, tensors, f"{source} does not hold the head of an HPSv3 (rm_head)")
-    check_finite(tensors, source, UserError)
     first, second, third = (head_layer(tensors, layer) for layer in LAYERS)
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)

@@ -22,11 +22,12 @@ from torch import Tensor
 from diffalign.errors import UserError
 from diffalign.files.complete_weights import one_sentence
 from diffalign.files.model_files import read_object
+from diffalign.files.weights_file import read_weights
 from diffalign.quiet import quiet
 from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.images.image_input import CLIP_MEAN, CLIP_STD, Preprocessing
 from diffalign.scorers.images.image_reward_network import ImageRewardNetwork
-from diffalign.scorers.images.published_weights import find_weights, read_weights
+from diffalign.scorers.images.published_weights import find_weights
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 
 HUB_ID, FILE, CONFIG = "THUDM/ImageReward", "ImageReward.pt", "med_config.json"

@@ -25,11 +25,12 @@ from torch import Tensor
 
 from diffalign.errors import UserError, near_miss
 from diffalign.files.complete_weights import one_sentence
+from diffalign.files.weights_file import read_weights
 from diffalign.quiet import quiet
 from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.images.image_input import Preprocessing, load_preprocessing
 from diffalign.scorers.images.mps_network import HEAD, MpsNetwork
-from diffalign.scorers.images.published_weights import load_state, read_weights
+from diffalign.scorers.images.published_weights import load_state
 from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 
 CLIP = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"

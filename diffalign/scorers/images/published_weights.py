@@ -6,17 +6,13 @@ from the hub when it is first used, and stays in the hub's cache.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from diffalign.errors import UserError
-from diffalign.files.complete_weights import check_finite, first_words
-from diffalign.files.model_files import read_tensors
+from diffalign.files.complete_weights import first_words
 
 
 def find_weights(argument: str, hub_id: str, file_name: str, *, scorer: str) -> Path:
@@ -57,32 +53,6 @@ def fetch(hub_id: str, file_name: str, *, scorer: str) -> Path:
             f"Cannot fetch {file_name} of {hub_id} for {scorer} ({first_words(error)}). Copy the file here and write "
             f"{scorer}:FILE"
         ) from error
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Returns the tensors of a safetensors file, or of a ``.pt`` that holds nothing but tensors, possibly under
-    ``state_dict``, ``model`` or ``module``. No code of the file runs.
-
-    Raises:
-        UserError: The file cannot be read so, or a value is not finite.
-    """
-    if path.suffix == ".safetensors":
-        state: Any = read_tensors(path)[0]
-    else:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-            raise UserError(
-                f"{path} is no file of weights: it cannot be read, or holds more than tensors ({type(error).__name__})."
-                " Download it again, or convert it to safetensors."
-            ) from error
-        while isinstance(state, Mapping) and (inner := {"state_dict", "model", "module"} & set(state)):
-            state = state[min(inner)]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} holds no table of tensors by name. Download it again.")
-    tensors = {str(key): value for key, value in state.items()}
-    check_finite(tensors, str(path), UserError)
-    return tensors
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], what: str, *, unused: Iterable[str] = ()) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffalign.errors import UserError
-from diffalign.files.complete_weights import AGAIN, BUFFERS, check_finite
+from diffalign.files.complete_weights import AGAIN, BUFFERS
 from diffalign.quiet import quiet
 
 
@@ -29,7 +29,7 @@ def build(network: type, config: Any, state: Mapping[str, Tensor], source: str, 
         device: The device.
 
     Raises:
-        UserError: Tensors are missing, left over, of another shape, or not finite; the message names them.
+        UserError: Tensors are missing, left over, or of another shape; the message names them.
     """
     from accelerate import init_empty_weights
 
@@ -40,7 +40,6 @@ def build(network: type, config: Any, state: Mapping[str, Tensor], source: str, 
     refuse_other_tensors(
         {key: value.shape for key, value in expected.items()}, state, f"{source} does not hold a {network.__name__}"
     )
-    check_finite(state, source, UserError)
     dtype = working_dtype(device)
     model.load_state_dict({key: value.to(dtype) for key, value in state.items()}, assign=True)
     return model.eval().requires_grad_(False).to(device)

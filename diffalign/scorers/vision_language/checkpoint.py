@@ -17,13 +17,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from diffalign.errors import ConfigError, UserError
+from diffalign.errors import UserError
 from diffalign.files.complete_weights import AGAIN, one_sentence
-from diffalign.files.model_files import read_object, read_tensors
+from diffalign.files.model_files import read_object
 from diffalign.files.shard_index import check_index
+from diffalign.files.weights_file import read_weights
 
 LORA = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(?:\.\w+)?\.weight")
 UNREAD = ("lm_head.",)
@@ -62,26 +62,11 @@ def weight_files(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def read_state(files: Iterable[Path]) -> dict[str, Tensor]:
-    """Returns the tensors of files. Raises UserError where one cannot be read."""
+    """Returns the tensors of files. Raises UserError where one cannot be read or a value is not finite."""
     state: dict[str, Tensor] = {}
     for file in files:
-        state |= _read_file(file)
+        state |= read_weights(file)
     return state
-
-
-def _read_file(file: Path) -> dict[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            return read_tensors(file)[0]
-    except ConfigError as error:
-        raise UserError(str(error)) from error
-    with one_sentence(f"{file} cannot be read as tensors", UserError, AGAIN):
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        for name in ("model", "state_dict"):
-            content = content[name] if isinstance(content.get(name), Mapping) else content
-        if not all(isinstance(value, Tensor) for value in content.values()):
-            raise ValueError("it holds other things than tensors")
-    return dict(content)
 
 
 def without_peft(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -168,7 +168,7 @@ def test_files_of_other_tensors_are_refused_by_name(made, tmp_path, change, mess
 def test_a_file_that_would_run_code_is_refused(made, tmp_path):
     shutil.copytree(made[0], tmp_path / "x")
     torch.save({"a": print}, tmp_path / "x" / "checkpoint-20" / "model.pth")
-    with pytest.raises(UserError, match="model.pth cannot be read as tensors"):
+    with pytest.raises(UserError, match="model.pth is no file of weights"):
         load_scorer(f"video_reward:{tmp_path / 'x'}")
 
 

@@ -38,8 +38,7 @@ def their_pixels(picture):
     import transformers
 
     name = "Qwen2VLImageProcessorPil" if hasattr(transformers, "Qwen2VLImageProcessorPil") else "Qwen2VLImageProcessor"
-    size = {"shortest_edge": 200704, "longest_edge": 200704}
-    return getattr(transformers, name)(size=size)(images=[picture], return_tensors="pt")
+    return getattr(transformers, name)(min_pixels=200704, max_pixels=200704)(images=[picture], return_tensors="pt")
 
 
 @torch.no_grad()
