@@ -39,5 +39,5 @@ def vendi_score(similarity: np.ndarray) -> float:
             f"{matrix.shape}. Divide each feature vector by its length before taking products."
         )
     values = np.linalg.eigvalsh(matrix / len(matrix))
-    shares = values[values > 1e-12] / values[values > 1e-12].sum()  # rounding leaves eigenvalues below 0
+    shares = values[values > 1e-12]  # rounding leaves eigenvalues below 0
     return float(np.exp(-(shares * np.log(shares)).sum()))

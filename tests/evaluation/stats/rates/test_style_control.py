@@ -49,6 +49,15 @@ def test_swapping_the_sides_mirrors_rate_and_interval_and_keeps_the_tastes():
     assert other.slopes == pytest.approx(dict(one.slopes))
 
 
+def test_style_counts_in_proportion_to_how_much_of_it_a_pair_has():
+    first, second, styles = _draw(skill=0.3, taste=1.0)
+    factors = np.random.default_rng(9).integers(1, 50, N)
+    scaled = {name: (a * factors, b * factors) for name, (a, b) in styles.items()}
+    assert style_controlled(first, second, scaled).slopes == pytest.approx(
+        dict(style_controlled(first, second, styles).slopes)
+    )
+
+
 def test_features_without_a_difference_have_no_part_and_too_few_comparisons_no_fit():
     first, second, styles = _draw(skill=0.4, taste=0.7)
     none = {"headers": (np.zeros(N), np.zeros(N))}
