@@ -1,8 +1,8 @@
 """Idefics2 as the trunk of a judge: an instruction followed by frames in, the state of the last token out.
 
 A frame keeps its ratio: its long side is at most 980 pixels and its short side at least 378 (the folder's own
-``preprocessor_config.json`` decides), resized by PIL's bilinear filter. It takes 64 tokens between two marks, and the
-mark between two adjacent frames is written once.
+``preprocessor_config.json`` decides), resized by PIL's bilinear filter. It takes 64 tokens between two marks. Frames
+are separated by a space; where a frame is split into quarters, the mark between two parts is written once.
 
 Source: Laurencon et al. 2024 (arXiv 2405.02246); sizes and marks of the model's own processor.
 """

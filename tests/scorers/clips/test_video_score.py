@@ -94,7 +94,13 @@ def test_quarters_are_shown_before_the_frame_where_the_preprocessing_says_so(tmp
     quarters = [frame[:28, :28], frame[:28, 28:], frame[28:, :28], frame[28:, 28:], frame]
     shown = []
     split.network._pixels = lambda part: shown.append(np.asarray(part)) or torch.zeros(3, 28, 28) + len(shown)
+    tokens = []
+    split.network.model.register_forward_pre_hook(
+        lambda module, args, inputs: tokens.append(inputs["input_ids"]), with_kwargs=True
+    )
     assert split.score(["a"], [Clip(frame[None], 8.0)]).isfinite().all()
+    marks = tokens[0] == split.network.tokenizer.convert_tokens_to_ids("<fake_token_around_image>")
+    assert marks.sum() == 6  # one between two parts, and one at each end
     assert all(np.array_equal(*pair) for pair in zip(shown, quarters, strict=True))
 
 
