@@ -5,7 +5,7 @@
 
 For each style, as published: the mean of 100 times the score, and the standard deviation of the means of ten parts of
 its list (80 images each). HPSv2 and HPSv2.1 are different judges whose numbers must not be compared; only equal
-prompts compare at all. Published HPSv2.1, mean of the four styles: SD 1.4 25.35, SD 2.0 26.38, SDXL base 30.63.
+prompts compare at all. Published HPSv2.1, mean of the four styles: SD 1.4 25.35, SD 2.0 26.38, SDXL base 0.9 30.63.
 
 Source: Wu et al. 2023 (arXiv 2306.09341) and github.com/tgxs002/HPSv2, hpsv2/evaluation.py.
 """

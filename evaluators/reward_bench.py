@@ -1,12 +1,13 @@
 """RewardBench: how often a judge of texts prefers the answer that people verified as the better one.
 
-    diffalign evaluate reward_bench --pairs filtered.parquet --scorer reward_model:FOLDER
+    diffalign evaluate reward_bench --pairs filtered.parquet --scorer reward:FOLDER
     diffalign evaluate reward_bench --pairs filtered.parquet --model MODEL --adapter ADAPTER      (implicit reward)
     diffalign evaluate reward_bench --embedded
 
-23 subsets in four sections. A pair counts where the judge scores the chosen answer higher; a tie counts as wrong, as
-published for reward models. A section's accuracy is a mean over its subsets, weighted by their sizes, where math-prm
-counts as much as all code together (984 instead of 447 pairs). The score is the mean of the four sections.
+23 subsets in four sections. A pair counts where the judge scores the chosen answer higher; equal scores count as wrong,
+and undecided verdicts of a judge that compares as a half, both as published. A section's accuracy is a mean over its
+subsets, weighted by their sizes, where math-prm counts as much as all code together (984 instead of 447 pairs). The
+score is the mean of the four sections.
 
 Source: Lambert et al. 2024 (arXiv 2403.13787) and github.com/allenai/reward-bench, rewardbench/constants.py.
 """
@@ -25,12 +26,12 @@ from diffalign.errors import DataError
 from diffalign.evaluation.stats.rates.share import share
 from evaluators.shared.finish import finish
 from evaluators.shared.options import ROOT, Parser, evenly_spaced, need_file, run_as_program
-from evaluators.shared.pairs import add_pair_options, judge_pairs
+from evaluators.shared.pairs import add_pair_options, judge_pairs, weights_of
 from evaluators.shared.table import Rate, Table
 
 NEEDS = (
     "--pairs: the split filtered of huggingface.co/datasets/allenai/reward-bench, as parquet (2,985 pairs)",
-    "--scorer reward_model:ID, the reward model to judge, or --model and --adapter for an implicit reward",
+    "--scorer reward:ID, the reward model to judge, or --model and --adapter for an implicit reward",
 )
 SECTIONS = {
     "Chat": ("alpacaeval-easy", "alpacaeval-length", "alpacaeval-hard", "mt-bench-easy", "mt-bench-med"),
@@ -71,13 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
 
     rows = evenly_spaced(read_pairs(need_file(args.pairs, "--pairs", "the pairs of RewardBench")), args.limit)
     pairs, subsets = [pair for pair, _ in rows], [subset for _, subset in rows]
-    found, weights = judge_pairs(args, pairs, "text")
+    found = judge_pairs(args, pairs, "text")
 
     tables = []
-    for judge, probabilities in found.items():
-        right = {name: [] for name in SIZES} | {subset: [] for subset in subsets}
-        for subset, p in zip(subsets, probabilities, strict=True):
-            right[subset].append(p > 0.5)
+    for judge, judged in found.items():
+        credits = [credit if judged.compares else float(credit == 1) for credit in judged.credits()]
+        right: dict[str, list[float]] = {name: [] for name in SIZES} | {subset: [] for subset in subsets}
+        for subset, credit in zip(subsets, credits, strict=True):
+            right[subset].append(credit)
         cells: list[list[Any]] = []
         scores = []
         for section, names in section_names(subsets).items():
@@ -90,8 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
             cells.append([f"{section}: section", section, sum(len(right[name]) for name in present), Rate(scores[-1])])
         cells.append(["score: mean of the sections", "", len(pairs), Rate(float(np.mean(scores)))])
         tables.append(Table(f"RewardBench, {judge}", ["subset", "section", "pairs", "accuracy"], cells))
-    about = {f"weights of {name}": value for name, value in weights.items()}
-    return finish(args, "RewardBench", tables, about=about, medium="text")
+    return finish(args, "RewardBench", tables, about=weights_of(found), medium="text")
 
 
 def section_names(subsets: Sequence[str]) -> dict[str, Sequence[str]]:

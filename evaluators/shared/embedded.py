@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from diffalign.quiet import quiet
+from diffalign.scorers.images.dual_encoder import DualEncoder
 from diffalign.scorers.images.image_input import as_rgb
 from evaluators.shared.options import ASSETS
 from pipelines.embedded import measure, scenes
@@ -59,3 +60,16 @@ def _pixels(path: str) -> np.ndarray:
 def _subject(path: str) -> str:
     with quiet():
         return measure.recognise(RECOGNISER, _pixels(path)[None])[0]
+
+
+def clip_features(frames: np.ndarray, fps: float) -> np.ndarray:
+    """Returns the features of a clip: the mean over its frames of the held-out judge's embeddings, and of how they
+    change from frame to frame. They stand in for a video network's; their distance is no FVD of any paper.
+    """
+    features = _encoder().image_features(list(frames)).numpy().astype(np.float64)
+    return np.concatenate([features.mean(0), np.abs(np.diff(features, axis=0)).mean(0)])
+
+
+@lru_cache(maxsize=1)
+def _encoder() -> DualEncoder:
+    return DualEncoder.load(str(ASSETS / "scorers" / "heldout"))

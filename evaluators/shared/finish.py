@@ -109,7 +109,7 @@ def _examples(sides: Sides, medium: str) -> list[Example]:
 
 def _settings(args: argparse.Namespace) -> dict[str, str]:
     """Returns the options as text; local paths are shown by their last part."""
-    hidden = {"needs", "default_scorer", "output"}
+    hidden = {"needs", "default_scorer", "judges_pairs", "output"}
     values = {key: value for key, value in vars(args).items() if key not in hidden and value not in (None, "", [], 0)}
     listed = {key: value if isinstance(value, list) else [value] for key, value in values.items()}
     return {key: printable(", ".join(map(_shown, value))) for key, value in listed.items()}

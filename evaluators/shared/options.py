@@ -93,6 +93,8 @@ class Parser(argparse.ArgumentParser):
             for name, value in embedded.items():
                 if getattr(args, name, None) in (None, "", 0, self.get_default(name)):
                     setattr(args, name, value)
+        if getattr(args, "judges_pairs", False) and args.model and not args.scorer:
+            args.default_scorer = ()  # a policy judges by itself, unless scorers are named beside it
         for name in ("scorer", "model_setting", "setting"):
             if hasattr(args, name):
                 setattr(args, name, getattr(args, name) or list(getattr(args, f"default_{name}", ())))

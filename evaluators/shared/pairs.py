@@ -8,8 +8,8 @@ Policy and reference see both samples at the same noises; a denoiser's log-proba
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,42 +19,62 @@ from diffalign.errors import UserError
 from diffalign.policies.policy import Policy
 from diffalign.randomness import Draw
 from diffalign.scorers import compare
-from diffalign.scorers.compare import probability_first_wins
+from diffalign.scorers.compare import ComparesByScore, probability_first_wins
 from diffalign.scorers.scorer import SupportsNotes, state_hash
 from evaluators.shared.answers import Item, answer_all
 from evaluators.shared.options import Parser
 from evaluators.shared.scores import open_judges, score_file
 
 IMPLICIT = "implicit reward"
-Probabilities = dict[str, list[float]]
-"""Judge to the probability of each pair that its chosen sample wins; 1/2 is no opinion."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a judge says of pairs.
+
+    Args:
+        probabilities: For each pair the probability that its chosen sample wins; 1/2 is no opinion.
+        weights: Hash of the judge's weights.
+        compares: Whether it sees both samples at once, in both orders; False for a judge that scores each by itself.
+    """
+
+    probabilities: list[float]
+    weights: str
+    compares: bool = False
+
+    def credits(self) -> list[float]:
+        """Returns how far each pair is right, in both orders on average; a score decides fully, equal ones by half."""
+        if self.compares:
+            return list(self.probabilities)
+        return [1.0 if p > 0.5 else 0.5 if p == 0.5 else 0.0 for p in self.probabilities]
 
 
 def add_pair_options(parser: Parser, scorer: Sequence[str], draws: int = 1) -> None:
     """Adds the options of programs that judge given pairs."""
     parser.add_scorers(*scorer)
     parser.add_model("its implicit reward, that of --adapter against it, judges too")
+    parser.set_defaults(judges_pairs=True)
     parser.add_argument("--beta", type=float, default=1.0, help="factor on implicit rewards; it changes no order")
     parser.add_argument("--draws", type=int, default=draws, help="noises per pair of a denoiser's implicit reward")
 
 
-def judge_pairs(args: argparse.Namespace, pairs: Sequence[Pair], medium: str) -> tuple[Probabilities, dict[str, str]]:
+def judge_pairs(args: argparse.Namespace, pairs: Sequence[Pair], medium: str) -> dict[str, Judged]:
     """Judges pairs by every scorer, and by the policy where there is a model with an adapter.
 
     Returns:
-        The probabilities by judge, and the hash of each judge's weights.
+        What each judge says, by its display name.
 
     Raises:
         UserError: No judge at all, or a model without an adapter, whose implicit reward is 0.
     """
     if bool(args.model) != bool(args.adapter):
         raise UserError("an implicit reward needs both: --model, the reference, and --adapter, the aligned model.")
-    found: Probabilities = {}
-    weights: dict[str, str] = {}
+    found: dict[str, Judged] = {}
     if args.scorer or not args.model:
         prompts = list(dict.fromkeys(pair.prompt for pair in pairs))
         for name, scorer in open_judges(args, prompts, medium).items():
-            found[name], weights[name] = _by_scorer(args, pairs, scorer), scorer.weights
+            own = getattr(type(scorer), "compare", ComparesByScore.compare) is not ComparesByScore.compare
+            found[name] = Judged(_by_scorer(args, pairs, scorer), scorer.weights, own)
             for line in scorer.notes() if isinstance(scorer, SupportsNotes) else ():
                 print(line)
     if args.model:
@@ -62,8 +82,13 @@ def judge_pairs(args: argparse.Namespace, pairs: Sequence[Pair], medium: str) ->
         if model.kind.medium != medium:
             raise UserError(f"the pairs are of {medium}s, and '{args.model}' makes {model.kind.medium}s.")
         policy = model.open()
-        found[IMPLICIT], weights[IMPLICIT] = _by_policy(args, pairs, policy), state_hash(policy.state())
-    return found, weights
+        found[IMPLICIT] = Judged(_by_policy(args, pairs, policy), state_hash(policy.state()))
+    return found
+
+
+def weights_of(found: Mapping[str, Judged]) -> dict[str, str]:
+    """Returns the rows of a report's settings with the hash of each judge's weights."""
+    return {f"weights of {name}": judged.weights for name, judged in found.items() if judged.weights}
 
 
 def _items(pairs: Sequence[Pair]) -> list[Item]:

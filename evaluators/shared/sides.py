@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from diffalign.cli.key_value_settings import Model
 from diffalign.cli.progress_line import show_progress
@@ -18,10 +18,13 @@ Sides = dict[str, Gallery]
 """``{"model": ...}``, or ``{"base": ..., "aligned": ...}`` with an adapter: the samples of each, in one order."""
 
 
-def read_prompts(args: argparse.Namespace, suite: str) -> list[SuitePrompt]:
+def read_prompts(
+    args: argparse.Namespace, suite: str, keep: Callable[[SuitePrompt], bool] = lambda prompt: True
+) -> list[SuitePrompt]:
     """Returns the prompts that ``--prompts`` names: a file of ``suite``, or anything that ``@`` introduces.
 
-    Each prompt is there once, with the categories of all its rows; ``--limit`` takes them evenly spaced.
+    Each prompt is there once, with the categories of all its rows. Of those that ``keep`` accepts, ``--limit`` takes
+    some evenly spaced.
     """
     given = args.prompts
     if isinstance(given, str) and given.startswith("@"):
@@ -31,7 +34,7 @@ def read_prompts(args: argparse.Namespace, suite: str) -> list[SuitePrompt]:
     categories = merge_categories(prompts)
     rows = {prompt.prompt: prompt.row for prompt in reversed(prompts)}
     unique = [SuitePrompt(text, values, rows[text]) for text, values in categories.items()]
-    return evenly_spaced(unique, args.limit)
+    return evenly_spaced([prompt for prompt in unique if keep(prompt)], args.limit)
 
 
 def sample_sides(args: argparse.Namespace, prompts: Sequence[SuitePrompt], medium: str) -> Sides:

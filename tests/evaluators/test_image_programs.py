@@ -213,3 +213,187 @@ def test_colours_are_those_of_the_crop_by_the_mean_of_three_sentences():
     assert len(found) == 2 and set(found) <= set(COLOURS)
     features = colours._texts("fox")
     assert features.shape[0] == len(COLOURS) and np.allclose(features.norm(dim=-1).numpy(), 1, atol=1e-5)
+
+
+@needs_assets
+@pytest.mark.parametrize("name", ["parti_prompts", "dpg_dsg", "pickapic", "image_reward_rankings"])
+def test_the_other_image_programs_run_whole_on_the_embedded_model(name, tmp_path):
+    import importlib
+
+    makes_samples = name in ("parti_prompts", "dpg_dsg")
+    options = FAST if makes_samples else ["--limit", "4", "--device", "cpu"]
+    tables = importlib.import_module(f"evaluators.{name}").main(["--embedded", *options, "--output", str(tmp_path)])
+    assert results(tmp_path)["tables"][0]["title"] == tables[0].title and (tmp_path / "report.html").exists()
+
+
+def test_parti_prompts_have_tables_by_category_and_by_challenge(tmp_path):
+    from evaluators import parti_prompts
+
+    model, adapter = tiny_aligned_images(tmp_path)
+    rows = ["a fox\tAnimals\tBasic\t", "an owl\tAnimals\tStyle & Format\t", "a red car\tVehicles\tBasic\tnote"]
+    (tmp_path / "p.tsv").write_text("\n".join(["Prompt\tCategory\tChallenge\tNote", *rows]) + "\n")
+    options = ["--model", model, "--adapter", adapter, "--prompts", str(tmp_path / "p.tsv"), *SMALL]
+    options += ["--scorer", "background:red", "--output", str(tmp_path / "out")]
+    medians, categories, challenges = parti_prompts.main(options)
+    assert [row[1] for row in medians.rows] == ["base", "aligned"]
+    assert [row[:2] for row in categories.rows] == [["Animals", 2], ["Vehicles", 1], ["all", 3]]
+    assert [row[:2] for row in challenges.rows] == [["Basic", 2], ["Style & Format", 1], ["all", 3]]
+
+
+PARENTS = {1: (), 2: (1,), 3: (2,), 4: ()}
+
+
+@pytest.mark.parametrize(
+    ("answers", "dpg", "dsg"),
+    [
+        ({1: True, 2: True, 3: True, 4: True}, [True, True, True, True], [True, True, True, True]),
+        ({1: False, 2: True, 3: True, 4: True}, [False, False, False, True], [False, False, True, True]),
+        ({1: True, 2: False, 3: True, 4: False}, [True, False, False, False], [True, False, False, False]),
+    ],
+)
+def test_a_child_counts_only_if_its_parents_are_right_in_all_steps_or_in_one(answers, dpg, dsg):
+    from evaluators import dpg_dsg
+
+    assert list(dpg_dsg.counts(answers, PARENTS, "dpg").values()) == dpg
+    assert list(dpg_dsg.counts(answers, PARENTS, "dsg").values()) == dsg
+
+
+def test_a_parent_that_comes_after_its_child_counts_and_a_circle_is_refused():
+    from evaluators import dpg_dsg
+
+    late = dpg_dsg.counts({1: True, 2: False}, {1: (2,), 2: ()}, "dpg")
+    assert late == {1: False, 2: False}
+    with pytest.raises(DataError, match="in a circle"):
+        dpg_dsg.counts({1: True, 2: True}, {1: (2,), 2: (1,)}, "dpg")
+
+
+COLUMNS = "item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,"
+QUESTIONS = f"""{COLUMNS}question_natural_language
+a,"a red dog, running",,1,0,entity,whole,entity - whole (dog),Is there a dog?
+a,"a red dog, running",,2,1,attribute,color,"attribute - color (dog, red)",Is the dog red?
+a,"a red dog, running",,3,"1, 2",relation,spatial,"relation - spatial (dog)",Is it near?
+b,two red apples,,1,0,entity,whole,entity - whole (apple),Are there apples?
+"""
+
+
+def vqa_that_sees_no_dog(path, question):
+    return "No" if "dog?" in question else "Yes "
+
+
+def test_questions_are_read_as_published_and_answered_on_every_image(tmp_path, monkeypatch):
+    from evaluators import dpg_dsg
+
+    model, _ = tiny_aligned_images(tmp_path)
+    (tmp_path / "q.csv").write_text(QUESTIONS)
+    first, second = dpg_dsg.read_questions(tmp_path / "q.csv")
+    assert first.parents == {1: (), 2: (1,), 3: (1, 2)} and second.categories == {1: "entity - whole"}
+    options = ["--model", model, "--questions", str(tmp_path / "q.csv"), *SMALL, "--seeds", "2"]
+    options += ["--vqa", "tests.evaluators.test_image_programs:vqa_that_sees_no_dog", "--output", str(tmp_path / "out")]
+    scores, categories = dpg_dsg.main(options)
+    with_dependencies, without = (row[4].value for row in scores.rows)
+    assert with_dependencies == pytest.approx(100 * (0 + 1) / 2) and without == pytest.approx(100 * (2 / 3 + 1) / 2)
+    assert {row[1]: row[3].value for row in categories.rows}["entity"] == 50.0
+    monkeypatch.setattr("tests.evaluators.test_image_programs.vqa_that_sees_no_dog", None)
+    with pytest.raises(UserError, match="has no function"):
+        dpg_dsg.main(options)
+
+
+def test_questions_of_another_layout_are_refused(tmp_path):
+    from evaluators import dpg_dsg
+
+    (tmp_path / "q.csv").write_text(QUESTIONS.replace("proposition_id", "number"))
+    with pytest.raises(DataError, match="no column proposition_id"):
+        dpg_dsg.read_questions(tmp_path / "q.csv")
+    (tmp_path / "q.csv").write_text(QUESTIONS.replace(",,1,0,entity,whole,entity - whole (dog)", ",,one,0,e,w,t"))
+    with pytest.raises(DataError, match="expected numbers in proposition_id"):
+        dpg_dsg.read_questions(tmp_path / "q.csv")
+
+
+def published_points(label, p0, p1, threshold):
+    """PickScore's rule, written independently: 1 for the same word, a half if one of the words is tie."""
+    word = "tie" if abs(p1 - p0) <= threshold else "0" if p0 > p1 else "1"
+    return 1.0 if word == label else 0.5 if "tie" in (word, label) else 0.0
+
+
+def test_points_of_votes_with_ties_are_those_of_the_published_rule():
+    from evaluators import pickapic
+
+    for threshold in (0.0, 0.3, 1.0):
+        for p in (0.0, 0.2, 0.5, 0.6, 0.9):
+            for vote, label in ((1.0, "0"), (0.5, "tie")):
+                expected = published_points(label, p, 1 - p, threshold)
+                assert pickapic.points([p], [vote], threshold) == [expected]
+
+
+def votes(folder, labels):
+    """Writes a table of Pick-a-Pic: red against blue images; the label is that of the red one."""
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+    from PIL import Image
+
+    def image(colour):
+        out = io.BytesIO()
+        Image.new("RGB", (16, 16), colour).save(out, format="JPEG")
+        return out.getvalue()
+
+    sides = [[image((196, 30, 48)), image((36, 84, 204))] for _ in labels]
+    columns = {
+        "caption": [f"a red fox {number}" for number in range(len(labels))],
+        "jpg_0": [red for red, _ in sides],
+        "jpg_1": [blue for _, blue in sides],
+        "label_0": labels,
+        "label_1": [1 - label for label in labels],
+        "image_0_uid": [f"r{number}" for number in range(len(labels))],
+        "image_1_uid": [f"b{number}" for number in range(len(labels))],
+    }
+    folder.mkdir()
+    parquet.write_table(pa.table(columns), folder / "test.parquet")
+    return folder / "test.parquet"
+
+
+def test_pick_a_pic_keeps_ties_chooses_the_threshold_on_validation_and_judges_by_an_implicit_reward(tmp_path):
+    from evaluators import pickapic
+
+    test, validation = votes(tmp_path / "t", [1.0, 0.0, 0.5, 1.0]), votes(tmp_path / "v", [0.5, 0.5, 1.0])
+    model, adapter = tiny_aligned_images(tmp_path)
+    options = ["--pairs", str(test), "--validation", str(validation), "--scorer", "background:red", "--device", "cpu"]
+    options += ["--model", model, "--adapter", adapter, "--draws", "2", "--output", str(tmp_path / "out")]
+    (table,) = pickapic.main(options)
+    rows = {row[0]: row for row in table.rows}
+    judge = rows["background:red"]
+    # s(1) - s(-1) = 0.46: with a threshold of 0.5 every pair is a tie, right for two of three of the validation
+    assert judge[3] == 0.5 and judge[2].rate == (0.5 + 0.5 + 1 + 0.5) / 4 and judge[4].rate == 2 / 3
+    assert "implicit reward" in rows and rows["implicit reward"][1] == 4 and "1 of 4 votes are ties" in table.note
+
+
+def test_rankings_count_pairs_of_different_ranks_and_equal_scores_are_wrong():
+    from evaluators import image_reward_rankings as program
+
+    assert program.right_order([1, 2, 2], [3.0, 1.0, 2.0]) == [True, True]
+    assert program.right_order([1, 2, 3], [1.0, 1.0, 2.0]) == [False, False, False]
+    assert program.right_order([2, 1], [0.1, 0.5]) == [True] and program.right_order([1, 1], [0, 1]) == []
+
+
+def test_rankings_are_read_as_published_and_a_missing_image_is_named(tmp_path):
+    from PIL import Image
+
+    from evaluators import image_reward_rankings as program
+
+    (tmp_path / "part").mkdir()
+    for name, colour in (("r", (196, 30, 48)), ("b", (36, 84, 204)), ("g", (36, 150, 72))):
+        Image.new("RGB", (16, 16), colour).save(tmp_path / "part" / f"{name}.webp")
+    row = {"id": "1", "prompt": "a red fox", "generations": ["part/b.webp", "part/r.webp", "part/g.webp"]}
+    (tmp_path / "test.json").write_text(json.dumps([{**row, "ranking": [2, 1, 2]}]))
+    options = ["--rankings", str(tmp_path / "test.json"), "--images", str(tmp_path), "--scorer", "background:red"]
+    (table,) = program.main([*options, "--output", str(tmp_path / "out")])
+    assert table.rows[0][1:3] == [1, 2] and table.rows[0][3].rate == 1.0
+    model, adapter = tiny_aligned_images(tmp_path)
+    policy = ["--model", model, "--adapter", adapter, "--draws", "1", "--device", "cpu"]
+    (both,) = program.main([*options, *policy, "--output", str(tmp_path / "both")])
+    assert [row[0] for row in both.rows] == ["background:red", "implicit reward"] and both.rows[1][2] == 2
+    for names in (["part/x.webp", "part/r.webp", "part/g.webp"], ["../r.webp", "part/r.webp", "part/g.webp"]):
+        (tmp_path / "test.json").write_text(json.dumps([{**row, "generations": names, "ranking": [2, 1, 2]}]))
+        with pytest.raises(DataError, match=f"there is no image '{names[0]}'"):
+            program.main([*options, "--output", str(tmp_path / "out")])

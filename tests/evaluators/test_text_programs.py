@@ -96,3 +96,55 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "y.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": 3, "subset": "hep-go"}\n')
     with pytest.raises(DataError, match="row y.jsonl:1: a cell of prompt"):
         reward_bench.main(["--pairs", str(tmp_path / "y.jsonl"), "--scorer", "polarity"])
+
+
+def test_llm_bar_reads_five_sets_and_an_undecided_judge_gets_one_half(tmp_path):
+    from evaluators import llm_bar
+
+    (table,) = llm_bar.main(["--embedded", "--scorer", "polarity", "--output", str(tmp_path / "out")])
+    rows = rows_of(table)
+    assert [row[0] for row in table.rows] == [*llm_bar.SETS, "Adversarial: mean of the sets"]
+    assert rows["Natural"][1] == 2 and rows["Natural"][2].rate == 1.0
+    folder = tmp_path / "LLMBar"
+    for name in llm_bar.SETS:
+        (folder / name).mkdir(parents=True)
+        row = {"input": "Say yes.", "output_1": "the table", "output_2": "the chair", "label": 2}
+        (folder / name / "dataset.json").write_text(json.dumps([row, {**row, "output_2": "a good chair"}]))
+    (ties,) = llm_bar.main(["--pairs", str(folder), "--scorer", "polarity", "--output", str(tmp_path / "ties")])
+    found = rows_of(ties)
+    assert found["Natural"][2].rate == 0.75 and found["Natural"][3].rate == 0.5
+    assert found["Adversarial: mean of the sets"][2].rate == 0.75
+
+
+def test_a_label_of_another_kind_and_a_missing_set_are_refused(tmp_path):
+    from evaluators import llm_bar
+
+    (tmp_path / "Natural").mkdir()
+    (tmp_path / "Natural" / "dataset.json").write_text('[{"input": "a", "output_1": "b", "output_2": "c", "label": 3}]')
+    with pytest.raises(DataError, match="expected input, output_1, output_2 and a label 1 or 2"):
+        llm_bar.read_set(tmp_path, "Natural")
+    with pytest.raises(UserError, match="there is no file"):
+        llm_bar.read_set(tmp_path, "Adversarial/Manual")
+
+
+class Follower:
+    """A judge that compares both answers and prefers the first place half the way."""
+
+    name, unit, range, license, paper, weights, medium = "follower", "share", (0, 1), "none", "none", "", "text"
+
+    def score(self, prompts, texts):
+        raise AssertionError("it compares")
+
+    def compare(self, prompts, a, b):
+        import torch
+
+        return torch.tensor([0.5 if "table" in text else 1.0 for text in a])
+
+
+def test_undecided_verdicts_of_a_judge_that_compares_count_as_a_half(tmp_path):
+    from diffalign.scorers import ScorerEntry, register_scorer
+
+    register_scorer("follower", ScorerEntry(lambda *_: Follower(), "nothing", "a test", medium="text"), replace=True)
+    pairs = bench(tmp_path, [("hep-go", "it is a table", "it is a chair"), ("hep-go", "good", "bad")])
+    (table,) = reward_bench.main(["--pairs", str(pairs), "--scorer", "follower", "--output", str(tmp_path / "out")])
+    assert rows_of(table)["hep-go"][3].rate == 0.75
