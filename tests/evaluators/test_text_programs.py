@@ -148,3 +148,30 @@ def test_undecided_verdicts_of_a_judge_that_compares_count_as_a_half(tmp_path):
     pairs = bench(tmp_path, [("hep-go", "it is a table", "it is a chair"), ("hep-go", "good", "bad")])
     (table,) = reward_bench.main(["--pairs", str(pairs), "--scorer", "follower", "--output", str(tmp_path / "out")])
     assert rows_of(table)["hep-go"][3].rate == 0.75
+
+
+def test_follow_ups_judge_by_category_and_beside_other_judges(tmp_path):
+    from evaluators import follow_up
+
+    model, adapter = tiny_aligned_texts(tmp_path)
+    options = ["--embedded", "--scorer", f"follow_up:{model}", "--scorer", "polarity", "--device", "cpu"]
+    options += ["--model", model, "--adapter", adapter, "--limit", "3", "--batch", "2"]
+    (table,) = follow_up.main([*options, "--output", str(tmp_path / "out")])
+    from diffalign.scorers import compare, load_scorer
+    from diffalign.scorers.texts.follow_up_likelihood import read_follow_ups
+
+    categories = list(read_follow_ups())
+    assert [row[1] for row in table.rows] == [*categories, "all: the score", "", ""]
+    assert [row[0] for row in table.rows[-2:]] == ["polarity", "implicit reward"]
+    rows = [json.loads(line) for line in (EXAMPLES / "reward_bench.jsonl").read_text().splitlines()]
+    picked = [rows[number * len(rows) // 3] for number in range(3)]
+    texts = [[row[key] for row in picked] for key in ("prompt", "chosen", "rejected")]
+    wins = compare(load_scorer(f"follow_up:{model}"), *texts)
+    assert table.rows[len(categories)][3].rate == pytest.approx(float((wins > 0.5).float().mean()))
+
+
+def test_without_a_chat_model_or_with_pictures_there_are_no_follow_ups(tmp_path):
+    from evaluators import follow_up
+
+    with pytest.raises(UserError, match="--scorer follow_up:MODEL"):
+        follow_up.main(["--embedded", "--scorer", "polarity", "--output", str(tmp_path / "out")])
