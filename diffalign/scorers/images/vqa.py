@@ -31,6 +31,8 @@ from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
 
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 ANSWERS = ("Yes", "yes")
+LEAST = 8
+"""Pixels of a side from which processors read an image as one; they take smaller sides for channels."""
 EXAMPLE = "vqa:Qwen/Qwen2.5-VL-3B-Instruct"
 
 
@@ -95,7 +97,7 @@ class Vqa(ComparesByScore):
         for question in dict.fromkeys(questions):
             rows = [row for row, other in enumerate(questions) if other == question]
             for part in chunks(rows, self.batch_size):
-                found[list(part)] = self._ask(question, [as_rgb(images[row]) for row in part])
+                found[list(part)] = self._ask(question, [_enlarged(as_rgb(images[row])) for row in part])
         return found
 
     def _ask(self, question: str, images: Sequence[Image.Image]) -> Tensor:
@@ -128,3 +130,11 @@ class Vqa(ComparesByScore):
             for key, value in encoded.items()
             if isinstance(value, Tensor)
         }
+
+
+def _enlarged(image: Image.Image) -> Image.Image:
+    """Returns an image whose pixels are repeated where a side has fewer than :data:`LEAST`."""
+    factor = -(-LEAST // min(image.size))
+    return (
+        image if factor == 1 else image.resize((factor * image.width, factor * image.height), Image.Resampling.NEAREST)
+    )
