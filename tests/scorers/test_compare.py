@@ -55,6 +55,12 @@ def test_both_orders_sum_to_exactly_one_and_the_higher_score_wins(pairs, scale):
     assert torch.equal(one >= 0.5, first >= second) or bool(((first - second).abs() * scale < 1e-7).any())
 
 
+def test_both_orders_of_a_hundred_thousand_ordinary_scores_sum_to_exactly_one():
+    first, second = torch.randn(2, 100_000, generator=torch.Generator().manual_seed(0)) * 3
+    one, other = probability_first_wins(first, second), probability_first_wins(second, first)
+    assert torch.equal(one.double() + other.double(), torch.ones(100_000, dtype=torch.float64))  # without rounding
+
+
 def test_equal_scores_are_even_also_where_they_are_infinite():
     scores = torch.tensor([0.0, 3.0, float("inf"), float("-inf")])
     assert probability_first_wins(scores, scores).tolist() == [0.5] * 4
