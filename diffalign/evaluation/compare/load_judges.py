@@ -23,7 +23,8 @@ def load_judges(
         device: Device of the scorers.
 
     Raises:
-        UserError: One scorer in both lists; an unknown scorer, or one that cannot be loaded or used alone.
+        UserError: One scorer in both lists, by itself or as a part of another; an unknown scorer, or one that cannot be
+            loaded or used alone.
     """
     both = sorted(set(held_out) & set(trained_on))
     if both:
@@ -32,7 +33,27 @@ def load_judges(
     roles: list[tuple[str, Role]] = [(name, "held-out") for name in held_out]
     roles += [(name, "trained-on") for name in trained_on]
     shown = display_names(name for name, _ in roles)
-    return {shown[name]: (load_scorer(name, device), role) for name, role in roles}
+    judges = {shown[name]: (load_scorer(name, device), role) for name, role in roles}
+    _check_parts(judges)
+    return judges
+
+
+def _check_parts(judges: Mapping[str, tuple[Scorer, Role]]) -> None:
+    """Raises UserError if a judge that training learnt from is a part of a held-out one, or the other way round."""
+    trained = {part: name for name, (scorer, role) in judges.items() if role == "trained-on" for part in _parts(scorer)}
+    for name, (scorer, role) in judges.items():
+        shared = [part for part in _parts(scorer) if part in trained] if role == "held-out" else []
+        if shared:
+            raise UserError(
+                f"'{name}' is not held out: '{trained[shared[0]]}', which made the pairs, shares the scorer "
+                f"{shared[0]} with it. Name both under trained_on, or leave that scorer out of one of them."
+            )
+
+
+def _parts(scorer: Scorer) -> list[str]:
+    """Returns the names of a scorer and of all that it is made of."""
+    inside = getattr(scorer, "scorers", ())
+    return [scorer.name, *(part for inner in inside for part in _parts(inner))]
 
 
 def check_judges(judges: Mapping[str, tuple[Scorer, Role]], prompts: Sequence[str], medium: str | None = None) -> None:

@@ -217,8 +217,18 @@ def test_commands_and_comparisons_take_an_ensemble_by_its_file(tmp_path):
     score_folder(folder, [name])
     written = [json.loads(line)["scores"][name] for line in (folder / "metadata.jsonl").read_text().splitlines()]
     assert written == load_scorer(name).score(["p"] * 3, texts).tolist()
-    judges = load_judges([name], ["sentiment"])
-    assert list(judges) == ["ensemble:judges.yaml", "sentiment"]
+    judges = load_judges([name], ["polarity"])
+    assert list(judges) == ["ensemble:judges.yaml", "polarity"]
     check_judges(judges, ["p"], "text")
     with pytest.raises(UserError, match="judges texts"):
         check_judges(judges, ["p"], "image")
+
+
+def test_an_ensemble_is_not_held_out_if_training_learnt_from_a_member(tmp_path):
+    path = _file(tmp_path, YAML.replace(', unit: "VADER compound"', ""))
+    name = f"ensemble:{path}"
+    with pytest.raises(UserError, match="is not held out: 'sentiment'"):
+        load_judges([name], ["sentiment"])
+    with pytest.raises(UserError, match="'sentiment' is not held out: 'ensemble:judges.yaml'"):
+        load_judges(["sentiment"], [name])
+    assert len(load_judges([], [name, "sentiment"])) == 2
