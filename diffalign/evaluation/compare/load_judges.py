@@ -33,7 +33,7 @@ def load_judges(
     roles: list[tuple[str, Role]] = [(name, "held-out") for name in held_out]
     roles += [(name, "trained-on") for name in trained_on]
     shown = display_names(name for name, _ in roles)
-    judges = {shown[name]: (load_scorer(name, device), role) for name, role in roles}
+    judges: dict[str, tuple[Scorer, Role]] = {shown[name]: (load_scorer(name, device), role) for name, role in roles}
     _check_parts(judges)
     return judges
 
