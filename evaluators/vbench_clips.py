@@ -25,6 +25,7 @@ from diffalign.errors import UserError
 from diffalign.evaluation.samples.gallery import Gallery
 from diffalign.evaluation.stats.rates.win_rate import win_rate
 from diffalign.scorers import load_scorer
+from diffalign.scorers.display_name import display_name
 from evaluators.shared.answers import items_of
 from evaluators.shared.finish import finish
 from evaluators.shared.options import ASSETS, CLIPS, Parser, run_as_program
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
         if len(values) == 2:
             rows[-1][-1] = win_rate(values["aligned"], values["base"], of)
     head = ["dimension", "measured here as", "side", "clips", "value", "normalised", "aligned wins"]
-    about = {f"weights of {spec}": scorer.weights for spec, scorer in scorers.items() if scorer.weights}
+    about = {f"weights of {display_name(spec)}": scorer.weights for spec, scorer in scorers.items() if scorer.weights}
     note = "Only temporal flickering is VBench's number; the other rows have other parts and are not comparable."
     table = Table("Dimensions", head, rows, note)
     return finish(args, "VBench's dimensions", [table], about=about, sides=sides, medium="video")

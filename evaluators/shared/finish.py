@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from diffalign.sharing.public_name import public_name
 from evaluators.shared.sides import Sides
 from evaluators.shared.table import Table, show_cell
 
+_PATH = re.compile(r"/[^\s:=,]*/[^\s:=,]*")
+"""A path with a folder in a value, such as that of ``@suite:NAME:FILE``."""
 SHOWN = 9
 """Prompts on a page of images or texts."""
 
@@ -41,7 +44,7 @@ def finish(
         sides: Samples to show, evenly spaced over the prompts.
         medium: Medium of the samples.
     """
-    settings = {**_settings(args), **{key: printable(str(value)) for key, value in (about or {}).items()}}
+    settings = {**_settings(args), **{key: printable(_shown(value)) for key, value in (about or {}).items()}}
     text = "\n\n".join(table.text() for table in tables) + "\n"
     content = {"protocol": title, "tables": [table.to_json() for table in tables], "settings": settings}
     lines = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -116,6 +119,4 @@ def _settings(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _shown(value: Any) -> str:
-    text = str(value)
-    head, mark, tail = text.rpartition(":")
-    return f"{head}{mark}{public_name(tail)}" if "/" in tail else text
+    return _PATH.sub(lambda path: public_name(path[0]), str(value))

@@ -75,3 +75,21 @@ def test_the_page_has_every_program():
     page = (ROOT.parent / "docs" / "evaluators.md").read_text()
     for name in PROGRAMS:
         assert f"\n| `{name}` |" in page and f"`diffalign evaluate {name} " in page
+
+
+def test_results_show_no_path_of_this_machine(tmp_path):
+    from argparse import Namespace
+
+    from evaluators.shared.finish import finish
+    from evaluators.shared.table import Table
+
+    values = {"prompts": f"@suite:emoji:{ASSETS}/prompts/facts.jsonl", "model_setting": [f"motion={ASSETS}/motion"]}
+    args = Namespace(output=tmp_path, needs=("a file",), scorer=["clip:openai/clip"], **values)
+    finish(args, "A protocol", [Table("T", ["a"], [[1]])], about={"list": f"@{ASSETS}/prompts/dev.txt"})
+    settings = results(tmp_path)["settings"]
+    assert settings == {
+        "prompts": "@suite:emoji:facts.jsonl",
+        "model_setting": "motion=motion",
+        "scorer": "clip:openai/clip",
+        "list": "@dev.txt",
+    }
