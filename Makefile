@@ -36,6 +36,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.image_step
 	$(BIN)/python -m benchmarks.video_step
 	$(BIN)/python -m benchmarks.methods
+	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.text_step
 
 setup: $(STAMP)

@@ -124,6 +124,7 @@ def data_uri(image: Any) -> str:
         rgb.save(out, format="PNG", optimize=True)
         kind = "png"
     else:
+        rgb = rgb.copy()
         rgb.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
         rgb.save(out, format="JPEG", quality=88)
         kind = "jpeg"

@@ -34,7 +34,11 @@ def decode(media: Media, medium: str) -> Any:
         actual = medium_of(media)
         if actual and actual != medium:
             raise DataError(f"{media_name(media)} is no {MEDIA[medium].noun}: it holds {MEDIA[actual].count(1)}.")
-    return as_rgb(media) if medium == "image" else as_clip(media)
+    if medium == "video":
+        return as_clip(media)
+    image = as_rgb(media)
+    image.info.clear()  # what it says of turning and colours is done, and not to be done again
+    return image
 
 
 def decoded_parts(sides: Sequence[Side], medium: str) -> Iterator[dict[Side, Any]]:

@@ -35,6 +35,9 @@ def as_rgb(image: Any) -> Image.Image:
             handle of a data set. Transparency is composited on white, as a viewer would; published processors drop the
             alpha channel, which shows the colour that is stored beneath.
 
+    Returns:
+        The image; not to be changed in place, as it may be the argument itself.
+
     Raises:
         DataError: The file is missing or is no image.
         UserError: The argument is no image.
@@ -42,6 +45,8 @@ def as_rgb(image: Any) -> Image.Image:
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         image = Image.fromarray(image)
     if isinstance(image, Image.Image):
+        if type(image) is Image.Image and image.mode == "RGB" and not image.info and not image.getexif():
+            return image  # decoded before: nothing to turn or to convert, and several scorers share it uncopied
         return as_shown(image, "an image in memory")
     if isinstance(image, (str, Path, bytes, TableCell)):
         return open_image(Path(image) if isinstance(image, str) else image)

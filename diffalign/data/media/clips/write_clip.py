@@ -59,6 +59,8 @@ def durations(frames: int, fps: float) -> list[int]:
 
 def stated_clip(image: Image.Image) -> tuple[int, float] | None:
     """Returns the number of frames and their rate that :func:`write_clip` stored; None for other files."""
+    if image.format != "WEBP":  # what is written here; of a PNG, EXIF may follow the pixels, which would be decoded
+        return None
     text = image.getexif().get(DESCRIPTION)
     if not isinstance(text, str) or not text.startswith(MARK):
         return None
