@@ -40,7 +40,7 @@ def answer_all(
     what: str,
     batch: int,
 ) -> list[dict[str, Any]]:
-    """Returns one answer per item; those that an earlier call kept in ``target`` are not asked for again.
+    """Returns one answer per item; those that an earlier call wrote are read from ``target``.
 
     Args:
         items: What to answer.

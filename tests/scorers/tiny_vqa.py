@@ -1,4 +1,4 @@
-"""Tiny random models that answer questions about images: a decoder that is asked in a chat, and a BLIP-2 with T5."""
+"""Tiny random models that answer questions about images: a decoder with a chat, and a BLIP-2 with T5."""
 
 from pathlib import Path
 

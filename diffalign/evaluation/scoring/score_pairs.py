@@ -152,7 +152,7 @@ def _check_candidates(pair_set: PairSet, specs: Sequence[str]) -> str:
                 f"'{pair_set.source}' holds single examples, and scores are stored for pairs. A folder with "
                 "metadata.jsonl (prompt and file_name, or prompt and completion) is scored sample by sample."
             )
-        # Cells of a table are read to be told apart, and those of one column are alike.
+        # Only reading a table's cells says their medium, and those of one column are alike.
         candidates = [m for m in (pair.chosen, pair.rejected) if not isinstance(m, TableCell) or number == 0]
         for medium in {medium_of_candidate(candidate).name for candidate in candidates}:
             if other := next((spec for spec in specs if media[spec] != medium), None):

@@ -44,7 +44,7 @@ PAIRS = {
 
 
 class ClipIqa(DualEncoder):
-    """A dual encoder that is asked for one property.
+    """A dual encoder that judges one property.
 
     Args:
         encoder: Embeds images and texts.

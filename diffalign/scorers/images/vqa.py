@@ -4,9 +4,9 @@
 
 Any model of transformers that answers questions about images takes the part: ``AutoModelForImageTextToText`` with its
 ``AutoProcessor``, such as LLaVA, Qwen-VL, SmolVLM, PaliGemma, or BLIP-2 with T5. The probability is that of the first
-token of the answer, "Yes" or "yes" together, among all tokens. A model with a chat template is asked in a turn of a
-chat, any other by the question alone. Values of two models are not comparable. On a GPU the weights keep the precision
-of their file, so scores of half precision depend on the batch by about 1e-3.
+token of the answer, "Yes" or "yes" together, among all tokens. A model with a chat template gets the question in a
+turn of a chat, any other the question alone. Values of two models are not comparable. On a GPU the weights keep the
+precision of their file, so scores of half precision depend on the batch by about 1e-3.
 
 Source: Lin et al. 2024 (arXiv 2404.01291), eq. 1 and section 4. Its own CLIP-FlanT5 takes the geometric mean with the
 probability that the answer ends after "Yes", which orders almost alike.
@@ -117,13 +117,13 @@ class Vqa(ComparesByScore):
         return next((int(start) for start in starts if start is not None), 0)
 
     def _inputs(self, question: str, images: Sequence[Image.Image]) -> dict[str, Tensor]:
-        text, asked = question, list[Any](images)
+        text, groups = question, list[Any](images)
         if getattr(self.processor, "chat_template", None):
             turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
             text = self.processor.apply_chat_template([turn], add_generation_prompt=True)
-            asked = [[image] for image in images]
+            groups = [[image] for image in images]
         self.processor.tokenizer.padding_side = "left"  # images of several sizes take several tokens; the last answers
-        encoded = self.processor(images=asked, text=[text] * len(images), padding=True, return_tensors="pt")
+        encoded = self.processor(images=groups, text=[text] * len(images), padding=True, return_tensors="pt")
         device, dtype = self.model.device, self.model.dtype
         return {
             key: value.to(device, dtype if value.is_floating_point() else value.dtype)

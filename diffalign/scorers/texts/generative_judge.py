@@ -78,7 +78,7 @@ class GenerativeJudge:
 
     Args:
         chat: The model.
-        template: What it is asked.
+        template: Its questions.
         name: Its name in reports.
         batch_size: Requests per batch.
     """
@@ -147,16 +147,16 @@ class GenerativeJudge:
         check_prompt_count(prompts, a)
         check_prompt_count(prompts, b)
         pairs = [(as_answer(x), as_answer(y)) for x, y in zip(a, b, strict=True)]
-        # asked in an order that does not depend on which answer is called a, so that both calls ask the same
-        asked = {row: sorted(pair) for row, pair in enumerate(pairs) if pair[0] != pair[1]}
+        # in an order that does not depend on which answer is called a, so that both calls ask the same
+        ordered = {row: sorted(pair) for row, pair in enumerate(pairs) if pair[0] != pair[1]}
         requests = []
-        for row, (x, y) in asked.items():
+        for row, (x, y) in ordered.items():
             prompt = _dialogue(prompts[row])
             requests += [self.template.compare.ask(prompt, x, y), self.template.compare.ask(prompt, y, x)]
         verdicts = [self.template.compare.read(reply) for reply in self._replies(requests)]
         self._check_read(verdicts)
         result = torch.full((len(pairs),), TIE)
-        for number, (row, (x, _)) in enumerate(asked.items()):
+        for number, (row, (x, _)) in enumerate(ordered.items()):
             share = self._settle(*verdicts[2 * number : 2 * number + 2])
             result[row] = share if pairs[row][0] == x else 1.0 - share
         return result

@@ -1,4 +1,4 @@
-"""The template of a generative judge: what it is asked, and which replies count as a verdict.
+"""The template of a generative judge: its questions, and which replies count as a verdict.
 
 A reply counts if it contains exactly one of the marks, however often; what a reasoning model wrote before
 ``</think>`` is not read. Everything else is no verdict: two marks, none, a grade outside the scale.

@@ -33,12 +33,12 @@ def test_two_processes_write_the_tables_of_one_and_name_the_bad_samples(samples,
     call("score", pairs, "--scorer", "background:red", "--output", tmp_path / "pairs-one.jsonl")
     score = ["score", samples, *SPECS, "--batch", 2, "--output", two]
     score_pairs = ["score", pairs, "--scorer", "background:red", "--batch", 1, "--output", tmp_path / "pairs-two.jsonl"]
-    (bad, printed), (fine, told) = in_two_processes(score, score_pairs)
+    (bad, printed), (fine, other) = in_two_processes(score, score_pairs)
     assert bad == [2, 2] and fine == [0, 0]
     assert two.read_bytes() == one.read_bytes()
     assert (tmp_path / "pairs-two.jsonl").read_bytes() == (tmp_path / "pairs-one.jsonl").read_bytes()
     assert "5.png' cannot be decoded" in printed[0] and "background:red: " in printed[0]
-    assert "background:red: " not in printed[1] and told[1] == ""
+    assert "background:red: " not in printed[1] and other[1] == ""
     # eleven images in six batches: each process has its own, and no image is in both files
     parts = [
         [json.loads(line) for line in (tmp_path / f"two.jsonl.background_red.part{end}").open()] for end in ("", "-1")

@@ -1,6 +1,6 @@
 """Pareto dominance: one set of scores dominates another if it is nowhere lower and somewhere higher.
 
-What nobody dominates is the front: each of its points is the best for some taste, and between two of them only a taste
+What nothing dominates is the front: each of its points is the best for some taste, and between two of them only a taste
 can decide. Scores need no common unit for this, because each is compared with its own kind only.
 """
 
