@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from diffalign.cli.progress_line import show_progress
 from diffalign.data.records.progress_file import ProgressFile
 from diffalign.errors import UserError
 from diffalign.evaluation.samples.gallery import Gallery
+from diffalign.files.write_errors import explain_write_errors
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ def answer_all(
 ) -> list[dict[str, Any]]:
     """Returns one answer per item; those that an earlier call wrote are read from ``target``.
 
+    An item whose prompt, row or file has changed since then is answered again.
+
     Args:
         items: What to answer.
         answer: Returns the answers of a batch, each a mapping of plain values.
@@ -50,12 +54,26 @@ def answer_all(
         what: Plural of the items, for the progress.
         batch: Items at a time.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with explain_write_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    items = [replace(item, id=f"{item.id} {_digest(item)}") for item in items]
     file = ProgressFile(target, made_by)
     for part in file.missing(items, batch):  # type: ignore[arg-type]
         file.add({item.id: row for item, row in zip(part, answer(part), strict=True)})  # type: ignore[arg-type]
         show_progress(what, len(file.rows), len(items))
     return [file.rows[item.id] for item in items]
+
+
+def _digest(item: Item) -> str:
+    """Returns what changes with the prompt, with what is known of it, and with the sample: a file's size and time."""
+    sample = ""
+    if isinstance(item.content, str):
+        sample = item.content
+    elif isinstance(item.content, Path) and item.content.exists():
+        facts = item.content.stat()
+        sample = f"{facts.st_size} {facts.st_mtime_ns}"
+    text = repr((item.prompt, item.about, sample)).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
 def load_function(name: str, option: str, what: str) -> Callable[..., Any]:
