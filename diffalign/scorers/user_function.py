@@ -42,8 +42,14 @@ class UserFunction(ComparesByScore):
     ) -> None:
         self.function, self.prepare, self.medium, self.name = function, prepare, medium, name
         self.unit = str(getattr(function, "unit", "the function's"))
-        low, high = getattr(function, "range", (float("-inf"), float("inf")))
-        self.range = (float(low), float(high))
+        given = getattr(function, "range", (float("-inf"), float("inf")))
+        try:
+            low, high = map(float, given)
+        except (TypeError, ValueError):
+            raise UserError(
+                f"the range of {name} is its lowest and highest number, as in (0, 1); got {given!r}."
+            ) from None
+        self.range = (low, high)
 
     @classmethod
     def load(

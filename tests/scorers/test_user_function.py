@@ -7,6 +7,7 @@ from PIL import Image
 from diffalign.data.media.clips.clip import Clip
 from diffalign.errors import ConfigError, DataError, UserError
 from diffalign.scorers import load_scorer
+from diffalign.scorers.user_function import UserFunction
 
 CODE = """
 import numpy as np
@@ -92,3 +93,13 @@ def test_a_bad_image_is_named(file, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"x")
     with pytest.raises(DataError, match="bad.png"):
         load_scorer(f"function:{file}:redness").score(["a"], [tmp_path / "bad.png"])
+
+
+@pytest.mark.parametrize("given", ["abc", (1, 2, 3), 5])
+def test_a_range_that_is_no_two_numbers_is_refused_in_a_sentence(given):
+    def constant(prompts, samples):
+        return [0.0] * len(samples)
+
+    constant.range = given
+    with pytest.raises(UserError, match="the range of mine is its lowest and highest number"):
+        UserFunction(constant, lambda sample: sample, medium="image", name="mine")
