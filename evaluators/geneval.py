@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from diffalign.errors import DataError
+from diffalign.errors import DataError, UserError
 from diffalign.evaluation.stats.rates.share import share
+from diffalign.printable import shown
 from evaluators.shared.answers import Item, answer_all, items_of, load_function
 from evaluators.shared.clip_colours import ClipColours
 from evaluators.shared.finish import finish
@@ -50,8 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
     args = parser.read(arguments, {**IMAGES, "detector": "evaluators.shared.embedded:detect", "seeds": 2, "limit": 8})
 
     prompts = read_prompts(args, "geneval")
-    if bad := next((prompt for prompt in prompts if "include" not in prompt.row), None):
-        raise DataError(f"'{bad.prompt}' has no list of objects ('include'). Give a file in GenEval's layout.")
+    if bad := next((prompt for prompt in prompts if not {"include", "tag"} <= prompt.row.keys()), None):
+        raise DataError(
+            f"'{bad.prompt}' lacks its task ('tag') or list of objects ('include'). Give a file in GenEval's layout."
+        )
     detect = load_function(args.detector, "--detector", "which finds the objects of an image")
     colours = ClipColours(args.colours, args.device)
     sides = sample_sides(args, prompts, "image")
@@ -62,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
         for item in part:
             counting = item.about["tag"] == "counting"
             found = confident(detect(item.content), COUNTING_CONFIDENCE if counting else CONFIDENCE)
-            problems = judge(item.about, found, lambda objects, name, image=item.content: colours(image, objects, name))
+            problems = _judge(item, found, colours)
             results.append({"right": not problems, "problems": problems})
         return results
 
@@ -93,9 +96,24 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
     return finish(args, "GenEval", [table], about=made_by, sides=sides)
 
 
+def _judge(item: Item, found: Objects, colours: Colours) -> list[str]:
+    try:
+        return judge(item.about, found, lambda objects, name: colours(item.content, objects, name))
+    except (KeyError, TypeError, IndexError) as error:
+        raise DataError(
+            f"the row of '{item.prompt}' or what --detector found has not GenEval's layout ({error!r}): "
+            f"{shown(str(item.about))}. Correct it."
+        ) from error
+
+
 def confident(objects: Objects, least: float) -> dict[str, list[Sequence[Any]]]:
     """Returns the objects above a confidence, the most confident first, at most 16 of a class."""
-    kept = {name: [o for o in found if o[1] > least] for name, found in objects.items()}
+    try:
+        kept = {name: [o for o in found if o[1] > least] for name, found in objects.items()}
+    except (AttributeError, TypeError, IndexError) as error:
+        raise UserError(
+            f"--detector returns {{class: [(box, confidence), ...]}}; got {shown(str(objects))}. Correct the function."
+        ) from error
     return {name: sorted(found, key=lambda o: -o[1])[:MOST] for name, found in kept.items() if found}
 
 

@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -98,4 +99,14 @@ def load_function(name: str, option: str, what: str) -> Callable[..., Any]:
         raise UserError(f"{option}: '{module}' cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise UserError(f"{option}: '{module}' has no function '{attribute}', {what}.")
-    return found
+
+    @wraps(found)
+    def call(*arguments: Any, **named: Any) -> Any:
+        try:
+            return found(*arguments, **named)
+        except UserError:
+            raise
+        except Exception as error:  # any, it is the user's code
+            raise UserError(f"{option}: {name} raised {type(error).__name__}: {error}") from error
+
+    return call

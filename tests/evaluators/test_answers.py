@@ -2,9 +2,12 @@
 
 import os
 
+import pytest
 from PIL import Image
 
-from evaluators.shared.answers import Item, answer_all
+from diffalign.errors import UserError
+from evaluators.geneval import confident
+from evaluators.shared.answers import Item, answer_all, load_function
 
 
 def test_an_answer_is_given_again_where_the_sample_its_prompt_or_its_row_changed(tmp_path):
@@ -25,3 +28,12 @@ def test_an_answer_is_given_again_where_the_sample_its_prompt_or_its_row_changed
     Image.new("L", (4, 4), 90).save(path)
     os.utime(path, ns=(1, 1))
     assert ask("b", {"n": 2}) == (90, 4)
+
+
+def test_what_a_detector_raises_or_returns_by_mistake_is_a_sentence():
+    detect = load_function("json:loads", "--detector", "which finds objects")
+    with pytest.raises(UserError, match="--detector: json:loads raised JSONDecodeError"):
+        detect("{")
+    for objects in (3, {"fox": [0.95]}, {"fox": [(1,)]}):
+        with pytest.raises(UserError, match="--detector returns"):
+            confident(objects, 0.3)
