@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,9 @@ def check_keys(entry: Any, place: str, required: Sequence[str], optional: Sequen
 def number(entry: Mapping[str, Any], key: str, place: str, default: float, *, above: float = -math.inf) -> float:
     """Returns a finite number above a bound. Raises ConfigError for anything else."""
     value = entry.get(key, default)
+    if isinstance(value, str):  # YAML 1.1 takes 1e-3 for a text
+        with suppress(ValueError):
+            value = float(value)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number or value <= above:
         bound = f" above {above:g}" if math.isfinite(above) else ""

@@ -232,3 +232,8 @@ def test_an_ensemble_is_not_held_out_if_training_learnt_from_a_member(tmp_path):
     with pytest.raises(UserError, match="'sentiment' is not held out: 'ensemble:judges.yaml'"):
         load_judges(["sentiment"], [name])
     assert len(load_judges([], [name, "sentiment"])) == 2
+
+
+def test_an_exponent_without_a_point_is_a_number(tmp_path):
+    text = "members: [{scorer: length, mean: 0, scale: 1e1}, {scorer: length, mean: 0, scale: 1.0e+1}]"
+    assert float(load_scorer(f"ensemble:{_file(tmp_path, text)}").score(["a"], ["one two three four five"])) == 0.5
