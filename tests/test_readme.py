@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 
 
+@pytest.mark.timeout(900)
 def test_the_python_of_the_readme_and_of_the_training_page_runs(tmp_path, monkeypatch):
     if not (ROOT / "assets" / "emoji" / "model").exists():
         pytest.skip("the embedded model is not here")

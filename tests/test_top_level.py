@@ -62,7 +62,7 @@ def test_a_type_checker_sees_real_types_in_a_users_file(tmp_path):
         'note: Revealed type is "int"',
         'note: Revealed type is "pathlib.Path"',
         'note: Revealed type is "diffalign.training.recipe.schema.Recipe"',
-        'note: Revealed type is "diffalign.scorers.scorer.Scorer"',
+        'note: Revealed type is "diffalign.scorers.compare.Judge"',
         'error: Argument 1 to "train" has incompatible type "int"; expected "Recipe | str | Path | Mapping[str, Any]"  '
         "[arg-type]",
         'error: Module has no attribute "no_such_name"  [attr-defined]',

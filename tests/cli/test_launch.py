@@ -31,7 +31,7 @@ def adapter(recipe: dict, folder, processes: int = 1) -> dict[str, torch.Tensor]
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         command[2:2] = ["torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", port, "-m"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=850)
     assert done.returncode == 0, done.stderr[-3000:]
     # One header: processes that do not find each other would each write their own.
     assert re.findall(r"pairs a step = (\d+) process", " ".join(done.stderr.split())) == [str(processes)]
@@ -84,6 +84,7 @@ def shown_losses(folder) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("parts", [images, clips, texts])
 def test_two_launched_processes_train_the_adapter_of_one(tmp_path, parts):
     model, pairs, hyper, settings = parts(tmp_path)
