@@ -51,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
     args = parser.read(arguments, {**IMAGES, "detector": "evaluators.shared.embedded:detect", "seeds": 2, "limit": 8})
 
     prompts = read_prompts(args, "geneval")
-    if bad := next((prompt for prompt in prompts if not {"include", "tag"} <= prompt.row.keys()), None):
-        raise DataError(
-            f"'{bad.prompt}' lacks its task ('tag') or list of objects ('include'). Give a file in GenEval's layout."
-        )
+    for prompt in prompts:
+        for cell, what in (("include", "list of objects"), ("tag", "task")):
+            if cell not in prompt.row:
+                raise DataError(f"'{prompt.prompt}' has no {what} ('{cell}'). Give a file in GenEval's layout.")
     detect = load_function(args.detector, "--detector", "which finds the objects of an image")
     colours = ClipColours(args.colours, args.device)
     sides = sample_sides(args, prompts, "image")

@@ -198,6 +198,9 @@ def test_numbers_need_confident_objects_and_a_broken_detector_or_file_is_named(t
     (tmp_path / "plain.jsonl").write_text('{"tag": "x", "prompt": "a fox"}\n')
     with pytest.raises(DataError, match="no list of objects"):
         geneval.main([*options, *detector, "--prompts", str(tmp_path / "plain.jsonl"), "--output", str(tmp_path / "b")])
+    (tmp_path / "plain.jsonl").write_text('{"include": [], "prompt": "a fox"}\n')
+    with pytest.raises(DataError, match="no task"):
+        geneval.main([*options, *detector, "--prompts", str(tmp_path / "plain.jsonl"), "--output", str(tmp_path / "b")])
 
 
 @needs_assets
