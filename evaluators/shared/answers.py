@@ -58,11 +58,12 @@ def answer_all(
     with explain_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     items = [replace(item, id=f"{item.id} {_digest(item)}") for item in items]
-    file = ProgressFile(target, made_by)
-    for part in file.missing(items, batch):  # type: ignore[arg-type]
-        file.add({item.id: row for item, row in zip(part, answer(part), strict=True)})  # type: ignore[arg-type]
-        show_progress(what, len(file.rows), len(items))
-    return [file.rows[item.id] for item in items]
+
+    def by_id(part: list[Item]) -> dict[str, Mapping[str, Any]]:
+        return {item.id: row for item, row in zip(part, answer(part), strict=True)}
+
+    rows = ProgressFile(target, made_by).fill(items, by_id, what=what, batch=batch, progress=show_progress)
+    return [rows[item.id] for item in items]
 
 
 def _digest(item: Item) -> str:

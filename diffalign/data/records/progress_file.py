@@ -10,9 +10,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from diffalign.data.records.pair import Pair
 from diffalign.errors import RunError
 from diffalign.files.atomic import write_atomically
 from diffalign.files.json_lines import intact_values, json_line
@@ -21,6 +20,17 @@ LONGEST_HEAD = 2**20
 """Characters of the first line that are read."""
 
 Progress = Callable[[str, int, int], None]
+
+
+class HasId(Protocol):
+    """An example with a name of its own, such as a pair."""
+
+    @property
+    def id(self) -> str:
+        """Its name within the data set."""
+
+
+Example = TypeVar("Example", bound=HasId)
 
 
 class ProgressFile:
@@ -42,11 +52,11 @@ class ProgressFile:
             check_is_progress(self._path, self._made_by)
             self._read(self._path)
 
-    def missing(self, pairs: Sequence[Pair], size: int) -> Iterator[list[Pair]]:
-        """Yields the pairs without a row, ``size`` at a time."""
-        indices = [index for index, pair in enumerate(pairs) if pair.id not in self.rows]
+    def missing(self, examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
+        """Yields the examples without a row, ``size`` at a time."""
+        indices = [index for index, example in enumerate(examples) if example.id not in self.rows]
         for start in range(0, len(indices), size):
-            yield [pairs[index] for index in indices[start : start + size]]
+            yield [examples[index] for index in indices[start : start + size]]
 
     def add(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
         """Adds rows; they are in the file when this returns."""
@@ -62,19 +72,19 @@ class ProgressFile:
 
     def fill(
         self,
-        pairs: Sequence[Pair],
-        compute: Callable[[list[Pair]], Mapping[str, Mapping[str, Any]]],
+        examples: Sequence[Example],
+        compute: Callable[[list[Example]], Mapping[str, Mapping[str, Any]]],
         *,
         what: str,
         batch: int,
         progress: Progress | None = None,
     ) -> dict[str, dict[str, Any]]:
-        """Calls ``compute`` on the pairs without a row, batch by batch, and returns the rows of all pairs."""
-        for part in self.missing(pairs, batch):
+        """Calls ``compute`` on the examples without a row, batch by batch, and returns the rows of all."""
+        for part in self.missing(examples, batch):
             self.add(compute(part))
             if progress is not None:
-                progress(what, len(self.rows), len(pairs))
-        return {pair.id: self.rows[pair.id] for pair in pairs}
+                progress(what, len(self.rows), len(examples))
+        return {example.id: self.rows[example.id] for example in examples}
 
     def remove(self) -> None:
         """Removes the file, once the final output is written."""
