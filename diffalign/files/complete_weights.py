@@ -7,7 +7,7 @@ What a library itself leaves out of its report is not missing: tied weights, buf
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -134,6 +134,18 @@ def one_sentence(what: str, error: type[UserError] = ConfigError, advice: str = 
         raise error(f"{what} needs another package: {first_words(problem)}") from problem
     except Exception as problem:  # the loaders let errors of several libraries through
         raise error(f"{what}: {first_words(problem)}.{' ' if advice else ''}{advice}") from problem
+
+
+def tensor_faults(expected: Mapping[str, Sequence[int]], state: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Returns by fault the names of tensors that are missing, of another shape, or left over; no other faults."""
+    faults = {
+        "missing": sorted(expected.keys() - state.keys()),
+        "of another shape": sorted(
+            key for key in expected.keys() & state.keys() if tuple(expected[key]) != tuple(state[key].shape)
+        ),
+        "left over": sorted(state.keys() - expected.keys()),
+    }
+    return {fault: names for fault, names in faults.items() if names}
 
 
 def first_words(problem: BaseException) -> str:

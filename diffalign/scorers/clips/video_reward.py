@@ -13,7 +13,6 @@ Source: Liu et al. 2025 (arXiv 2501.13918), section 3; head, frames and instruct
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,12 +21,12 @@ from torch import Tensor
 from diffalign.scorers.clips.clip_input import as_clip
 from diffalign.scorers.clips.judged_quality import split_argument
 from diffalign.scorers.clips.video_reward_files import RewardSettings, read_reward_files
-from diffalign.scorers.compare import ComparesByScore
-from diffalign.scorers.scorer import check_prompt_count, state_hash
+from diffalign.scorers.scorer import check_prompt_count
 from diffalign.scorers.vision_language.build import refuse_other_tensors
 from diffalign.scorers.vision_language.checkpoint import take_head
 from diffalign.scorers.vision_language.frames import ByRate
-from diffalign.scorers.vision_language.instruction import check_prompt, instruction
+from diffalign.scorers.vision_language.instruction import instruction
+from diffalign.scorers.vision_language.network_and_head import NetworkAndHead
 from diffalign.scorers.vision_language.qwen2_vl import VIDEO, Qwen2VL
 from diffalign.scorers.vision_language.qwen2_vl_pixels import PAIR, clip_patches
 
@@ -38,7 +37,7 @@ LEAST_PIXELS = 128 * 28 * 28
 """Pixels of a frame below which it is enlarged."""
 
 
-class VideoReward(ComparesByScore):
+class VideoReward(NetworkAndHead):
     """VideoReward as a scorer.
 
     Args:
@@ -49,6 +48,8 @@ class VideoReward(ComparesByScore):
         name: Its name in reports.
     """
 
+    network: Qwen2VL
+    head: Tensor
     medium = "video"
     range = (float("-inf"), float("inf"))
     license = "see the model's page"
@@ -86,16 +87,6 @@ class VideoReward(ComparesByScore):
         network = Qwen2VL.load(files.settings_of, files.state, MARKS, source=source, device=device)
         name = f"video_reward:{argument}" if argument else "video_reward"
         return cls(network, head["weight"].float().to(device), files.settings, quality=quality, name=name)
-
-    @cached_property
-    def weights(self) -> str:
-        """Hash of the parameters of network and head, computed on first access."""
-        return state_hash({**self.network.model.state_dict(), "head": self.head})
-
-    def check_prompts(self, prompts: Sequence[str]) -> None:
-        """Raises :class:`DataError` for a prompt with one of the tokens that mark places in the model's input."""
-        for prompt in prompts:
-            check_prompt(prompt, self.network.reserved, self.name)
 
     def score(self, prompts: Sequence[str], clips: Sequence[Any]) -> Tensor:
         """Returns the quality, or the sum of the three, ``(B,)`` float32; one clip is in memory at a time."""

@@ -17,7 +17,6 @@ Source: He et al. 2024 (arXiv 2406.15252), section 4; frames and instruction fro
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,7 @@ from diffalign.errors import UserError
 from diffalign.files.complete_weights import AGAIN, one_sentence
 from diffalign.scorers.clips.clip_input import as_clip
 from diffalign.scorers.clips.judged_quality import split_argument
-from diffalign.scorers.compare import ComparesByScore
-from diffalign.scorers.scorer import check_prompt_count, state_hash
+from diffalign.scorers.scorer import check_prompt_count
 from diffalign.scorers.vision_language.build import head_layer, refuse_other_tensors
 from diffalign.scorers.vision_language.checkpoint import (
     idefics2_keys,
@@ -43,7 +41,8 @@ from diffalign.scorers.vision_language.checkpoint import (
 )
 from diffalign.scorers.vision_language.frames import ByRate, UpTo
 from diffalign.scorers.vision_language.idefics2 import Idefics2
-from diffalign.scorers.vision_language.instruction import check_prompt, instruction
+from diffalign.scorers.vision_language.instruction import instruction
+from diffalign.scorers.vision_language.network_and_head import NetworkAndHead
 from diffalign.scorers.vision_language.qwen2_vl import SETTINGS, VIDEO, Qwen2VL
 from diffalign.scorers.vision_language.qwen2_vl_pixels import PAIR, clip_patches
 
@@ -55,7 +54,7 @@ LEAST_PIXELS, MOST_PIXELS, ALL_PIXELS = 128 * 28 * 28, 768 * 28 * 28, 24576 * 28
 """Pixels of a frame at least and at most, and of all frames together, under Qwen2-VL."""
 
 
-class VideoScore(ComparesByScore):
+class VideoScore(NetworkAndHead):
     """VideoScore as a scorer.
 
     Args:
@@ -66,6 +65,7 @@ class VideoScore(ComparesByScore):
         name: Its name in reports.
     """
 
+    head: nn.Module
     medium = "video"
     unit = "grade, 1 to 4"
     range = (float("-inf"), float("inf"))
@@ -124,17 +124,6 @@ class VideoScore(ComparesByScore):
             network = Idefics2.load(folder, config, state, source=source, device=device)
         name = f"video_score:{argument}" if argument else "video_score"
         return cls(network, head, most=_most_frames(source), quality=quality, name=name)
-
-    @cached_property
-    def weights(self) -> str:
-        """Hash of the parameters of network and head, computed on first access."""
-        head = {f"head.{key}": value for key, value in self.head.state_dict().items()}
-        return state_hash({**self.network.model.state_dict(), **head})
-
-    def check_prompts(self, prompts: Sequence[str]) -> None:
-        """Raises :class:`DataError` for a prompt with one of the tokens that mark places in the model's input."""
-        for prompt in prompts:
-            check_prompt(prompt, self.network.reserved, self.name)
 
     def score(self, prompts: Sequence[str], clips: Sequence[Any]) -> Tensor:
         """Returns the grade, or the mean of the five, ``(B,)`` float32; one clip is in memory at a time."""

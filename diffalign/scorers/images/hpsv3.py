@@ -14,15 +14,13 @@ Source: Ma et al. 2025 (arXiv 2508.03789), section 4; head, instruction and size
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.images.image_input import as_rgb
-from diffalign.scorers.scorer import check_prompt_count, chunks, state_hash
+from diffalign.scorers.scorer import check_prompt_count, chunks
 from diffalign.scorers.vision_language.build import head_layer, refuse_other_tensors
 from diffalign.scorers.vision_language.checkpoint import (
     local_folder,
@@ -32,7 +30,8 @@ from diffalign.scorers.vision_language.checkpoint import (
     weight_files,
     without_peft,
 )
-from diffalign.scorers.vision_language.instruction import check_prompt, instruction
+from diffalign.scorers.vision_language.instruction import instruction
+from diffalign.scorers.vision_language.network_and_head import NetworkAndHead
 from diffalign.scorers.vision_language.qwen2_vl import IMAGE, SETTINGS, Qwen2VL, settings_of
 from diffalign.scorers.vision_language.qwen2_vl_pixels import image_patches
 
@@ -47,7 +46,7 @@ LAYERS = ("0.", "3.", "5.")
 """Names of its linear layers in the file; ReLU and dropout are between them."""
 
 
-class HPSv3(ComparesByScore):
+class HPSv3(NetworkAndHead):
     """HPSv3 as a scorer.
 
     Args:
@@ -57,6 +56,8 @@ class HPSv3(ComparesByScore):
         batch_size: Images per forward pass; the scores do not depend on it.
     """
 
+    network: Qwen2VL
+    head: nn.Module
     medium = "image"
     unit = "logit"
     range = (float("-inf"), float("inf"))
@@ -84,17 +85,6 @@ class HPSv3(ComparesByScore):
         head = _head(take_head(state, "rm_head"), source)
         network = Qwen2VL.load(settings_of(found, SETTINGS_OF), state, (MARK,), source=source, device=device)
         return cls(network, head.to(device), name=f"hpsv3:{argument}" if argument else "hpsv3")
-
-    @cached_property
-    def weights(self) -> str:
-        """Hash of the parameters of network and head, computed on first access."""
-        head = {f"head.{key}": value for key, value in self.head.state_dict().items()}
-        return state_hash({**self.network.model.state_dict(), **head})
-
-    def check_prompts(self, prompts: Sequence[str]) -> None:
-        """Raises :class:`DataError` for a prompt with one of the tokens that mark places in the model's input."""
-        for prompt in prompts:
-            check_prompt(prompt, self.network.reserved, self.name)
 
     def score(self, prompts: Sequence[str], images: Sequence[Any]) -> Tensor:
         """Returns mu, ``(B,)`` float32."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from diffalign.errors import UserError
-from diffalign.files.complete_weights import first_words
+from diffalign.files.complete_weights import first_words, tensor_faults
 
 
 def find_weights(argument: str, hub_id: str, file_name: str, *, scorer: str) -> Path:
@@ -68,15 +68,12 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], what: str, *, unus
         UserError: Tensors are missing, left over, or of another shape.
     """
     own, skipped = model.state_dict(), tuple(unused)
-    faults = {
-        "missing": sorted(own.keys() - state.keys()),
-        "of another shape": sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape),
-        "left over": sorted(k for k in state.keys() - own.keys() if not (skipped and k.startswith(skipped))),
-    }
-    counts = [f"{len(names)} {fault} (first {names[0]})" for fault, names in faults.items() if names]
+    read = {key: value for key, value in state.items() if key in own or not key.startswith(skipped)}
+    faults = tensor_faults({key: value.shape for key, value in own.items()}, read)
+    counts = [f"{len(names)} {fault} (first {names[0]})" for fault, names in faults.items()]
     if counts:
         raise UserError(
             f"{what} does not hold a complete {type(model).__name__}: of its {len(own)} tensors {', '.join(counts)}. "
             "Download the published file again, or give one of this kind."
         )
-    model.load_state_dict({key: state[key] for key in own})
+    model.load_state_dict(read)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffalign.errors import UserError
-from diffalign.files.complete_weights import AGAIN, BUFFERS
+from diffalign.files.complete_weights import AGAIN, BUFFERS, tensor_faults
 from diffalign.quiet import quiet
 
 
@@ -47,15 +47,8 @@ def build(network: type, config: Any, state: Mapping[str, Tensor], source: str, 
 
 def refuse_other_tensors(expected: Mapping[str, Sequence[int]], state: Mapping[str, Tensor], what: str) -> None:
     """Raises UserError, which begins with ``what``, unless ``state`` has exactly the tensors of these shapes."""
-    faults = {
-        "missing": sorted(set(expected) - set(state)),
-        "of another shape": sorted(
-            k for k in set(expected) & set(state) if tuple(expected[k]) != tuple(state[k].shape)
-        ),
-        "left over": sorted(set(state) - set(expected)),
-    }
-    if any(faults.values()):
-        parts = [f"{len(names)} {fault} ({', '.join(names[:3])})" for fault, names in faults.items() if names]
+    if faults := tensor_faults(expected, state):
+        parts = [f"{len(names)} {fault} ({', '.join(names[:3])})" for fault, names in faults.items()]
         raise UserError(f"{what}: of its tensors {'; '.join(parts)}. {AGAIN}")
 
 
