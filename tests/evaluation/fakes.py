@@ -1,5 +1,6 @@
 """Fake policies of plain colours or words, and fake judges, with known results of comparisons."""
 
+import math
 from contextlib import nullcontext
 
 import numpy as np
@@ -46,6 +47,20 @@ class Redness:
     def score(self, prompts, images):
         values = [self.sign * float(np.asarray(as_rgb(x))[..., 0].mean()) / 255 for x in images]
         return torch.tensor([np.nan if i in self.nan_at else v for i, v in enumerate(values)])
+
+
+class Counted(Redness):
+    """Counts its images; raises KeyboardInterrupt where it should score more than ``until``."""
+
+    def __init__(self, until=math.inf, sign=1.0, weights=""):
+        super().__init__(sign)
+        self.scored, self.until, self.weights = 0, until, weights
+
+    def score(self, prompts, images):
+        self.scored += len(images)
+        if self.scored > self.until:
+            raise KeyboardInterrupt
+        return super().score(prompts, images)
 
 
 class RedHit(Redness):

@@ -16,22 +16,8 @@ from diffalign.errors import DataError, UserError
 from diffalign.evaluation.scoring.score_pairs import score_pairs, score_pairs_in_one_pass, summary_lines
 from diffalign.scorers import SCORERS, ScorerEntry
 from tests.data.fixtures import encoded, jsonl, pair_folder, parquet, vote
-from tests.evaluation.fakes import Redness
+from tests.evaluation.fakes import Counted
 from tests.evaluation.scoring.counting import count_decoded
-
-
-class Judge(Redness):
-    """Counts its images, and raises KeyboardInterrupt after some of them."""
-
-    def __init__(self, until=math.inf, weights=""):
-        super().__init__()
-        self.scored, self.until, self.weights = 0, until, weights
-
-    def score(self, prompts, images):
-        self.scored += len(images)
-        if self.scored > self.until:
-            raise KeyboardInterrupt
-        return super().score(prompts, images)
 
 
 @pytest.fixture
@@ -63,7 +49,7 @@ def call(*arguments):
 
 
 def test_both_candidates_of_each_pair_are_scored_and_stored_next_to_the_data(folder, judges):
-    judge, found = judges(Judge()), read_pairs(folder)
+    judge, found = judges(Counted()), read_pairs(folder)
     table = score_pairs(found, "redness", batch=2)
     assert table == read_scores(folder / "scores" / "redness.jsonl") and judge.scored == 10
     assert list(table.rows.values()) == [(pytest.approx((n + 1) / 5), 0.0) for n in range(5)]
@@ -76,52 +62,52 @@ def test_both_candidates_of_each_pair_are_scored_and_stored_next_to_the_data(fol
 
 def test_an_interrupted_call_resumes_and_writes_the_same_table(folder, judges, tmp_path):
     found = read_pairs(folder)
-    judges(Judge())
+    judges(Counted())
     whole = score_pairs(found, "redness", tmp_path / "whole.jsonl")
-    judges(Judge(until=6))
+    judges(Counted(until=6))
     with pytest.raises(KeyboardInterrupt):
         score_pairs(found, "redness", batch=1)
     part = folder / "scores" / "redness.jsonl.part"
     assert len(part.read_text().splitlines()) == 4 and not part.with_suffix("").exists()
     with part.open("a") as file:
         file.write('{"id": "torn')
-    judge = judges(Judge())
+    judge = judges(Counted())
     assert score_pairs(found, "redness", batch=1).rows == whole.rows
     assert judge.scored == 4 and not part.exists()
 
 
 def test_the_progress_of_other_weights_is_not_resumed(folder, judges):
-    judges(Judge(until=6))
+    judges(Counted(until=6))
     with pytest.raises(KeyboardInterrupt):
         score_pairs(read_pairs(folder), "redness", batch=1)
-    judge = judges(Judge(weights="other"))
+    judge = judges(Counted(weights="other"))
     score_pairs(read_pairs(folder), "redness")
     assert judge.scored == 10
-    judges(Judge())
+    judges(Counted())
     with pytest.raises(UserError, match="other weights"):
         score_pairs(read_pairs(folder), "redness")
 
 
 def test_only_new_pairs_are_scored_after_the_data_grew(folder, judges):
-    judges(Judge())
+    judges(Counted())
     score_pairs(read_pairs(folder, limit=3), "redness")
-    judge = judges(Judge())
+    judge = judges(Counted())
     assert len(score_pairs(read_pairs(folder), "redness").rows) == 5 and judge.scored == 4
 
 
 def test_an_image_that_several_pairs_of_a_prompt_share_is_judged_once(folder, judges):
-    judge = judges(Judge())
+    judge = judges(Counted())
     names = [folder / f"chosen-{n}.png" for n in range(4)]
     pairs = [Pair(f"{a}{b}", "p", names[b], names[a]) for b in range(4) for a in range(b)]
     score_pairs(PairSet(pairs), "redness", folder / "x.jsonl", batch=2)
     assert len(pairs) == 6 and judge.scored == 4
-    other = judges(Judge())
+    other = judges(Counted())
     score_pairs(PairSet([Pair("0", "p", *names[:2]), Pair("1", "q", *names[:2])]), "redness", folder / "y.jsonl")
     assert other.scored == 4
 
 
 def test_a_bad_image_or_score_is_named_and_the_other_pairs_are_scored(folder, judges):
-    judge = judges(Judge())
+    judge = judges(Counted())
     score = judge.score
     judge.score = lambda prompts, images: torch.where(score(prompts, images) == 4 / 5, math.nan, score(prompts, images))
     (folder / "rejected-1.png").write_bytes(b"nothing")
@@ -134,7 +120,7 @@ def test_a_bad_image_or_score_is_named_and_the_other_pairs_are_scored(folder, ju
     pairs = read_pairs(folder).pairs
     assert list(table.rows) == [pairs[n].id for n in (0, 2, 4)]
     (folder / "rejected-1.png").write_bytes(encoded(Image.new("RGB", (4, 4), (51, 0, 0))))
-    mended = judges(Judge())
+    mended = judges(Counted())
     assert score_pairs(read_pairs(folder), "redness", batch=2).rows[pairs[1].id] == pytest.approx((0.4, 0.2))
     assert mended.scored == 4 and not (folder / "scores" / "redness.jsonl.part").exists()
 
@@ -159,7 +145,7 @@ def test_several_scorers_in_one_pass_open_each_image_once_and_give_what_each_giv
 
 
 def test_a_table_says_how_samples_were_prepared_and_tables_of_earlier_versions_stay_valid(folder, judges):
-    judge = judges(Judge())
+    judge = judges(Counted())
     judge.preprocessing = "4 shortest"
     path = folder / "scores" / "redness.jsonl"
     score_pairs(read_pairs(folder, limit=3), "redness")

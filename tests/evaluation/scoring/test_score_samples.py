@@ -16,27 +16,20 @@ from diffalign.evaluation.scoring import decode_once
 from diffalign.evaluation.scoring.score_samples import score_samples
 from diffalign.evaluation.scoring.sources import open_samples
 from diffalign.scorers import SCORERS, ScorerEntry
-from tests.evaluation.fakes import Redness
+from tests.evaluation.fakes import Counted
 from tests.evaluation.scoring.counting import count_decoded
 from tests.evaluation.scoring.test_score_pairs import call
 
 SPECS = ["background:red", "background:blue"]
 
 
-class Counted(Redness):
-    """Counts its images; raises KeyboardInterrupt where it should score more than ``until``."""
+class Described(Counted):
+    """States its weights and preprocessing."""
 
-    weights, preprocessing = "abc", "as it is"
+    preprocessing = "as it is"
 
-    def __init__(self, until=math.inf, sign=1.0):
-        super().__init__(sign)
-        self.scored, self.until = 0, until
-
-    def score(self, prompts, images):
-        self.scored += len(images)
-        if self.scored > self.until:
-            raise KeyboardInterrupt
-        return super().score(prompts, images)
+    def __init__(self, **settings):
+        super().__init__(**settings, weights="abc")
 
 
 @pytest.fixture
@@ -44,7 +37,7 @@ def judges(monkeypatch):
     """Registers judges, ``redness`` and ``coldness``."""
 
     def use(redness, coldness=None):
-        rows = {"redness": redness, "coldness": coldness or Counted(sign=-1.0)}
+        rows = {"redness": redness, "coldness": coldness or Described(sign=-1.0)}
         for name, judge in rows.items():
             monkeypatch.setitem(SCORERS, name, ScorerEntry(lambda *_, judge=judge: judge, "nothing", "a fake"))
         return redness
@@ -70,7 +63,7 @@ def rows_of(path):
 
 
 def test_each_row_of_the_table_says_scorer_unit_weights_and_preprocessing(folder, judges):
-    judges(Counted())
+    judges(Described())
     scores = score_samples(open_samples(folder), ["redness", "coldness"], batch=4)
     assert scores.path == folder / "scores" / "samples.jsonl" and not scores.bad
     rows = rows_of(scores.path)
@@ -109,9 +102,9 @@ def test_each_image_is_decoded_once_for_all_scorers(folder, monkeypatch):
 
 
 def test_a_killed_pass_resumes_and_scores_no_image_twice(folder, judges, tmp_path):
-    judges(Counted())
+    judges(Described())
     whole = score_samples(open_samples(folder), ["redness", "coldness"], tmp_path / "whole.jsonl", batch=2)
-    killed = judges(Counted(until=6))
+    killed = judges(Described(until=6))
     with pytest.raises(KeyboardInterrupt):
         score_samples(open_samples(folder), ["redness", "coldness"], tmp_path / "a.jsonl", batch=2)
     assert killed.scored == 8 and not (tmp_path / "a.jsonl").exists()
@@ -119,8 +112,8 @@ def test_a_killed_pass_resumes_and_scores_no_image_twice(folder, judges, tmp_pat
     assert len(part.read_text().splitlines()) == 7
     with part.open("a") as file:
         file.write('{"id": "cut sho')
-    other = Counted(sign=-1.0)
-    again = judges(Counted(), other)
+    other = Described(sign=-1.0)
+    again = judges(Described(), other)
     scores = score_samples(open_samples(folder), ["redness", "coldness"], tmp_path / "a.jsonl", batch=2)
     assert again.scored == 4 and other.scored == 4
     assert scores.path.read_bytes() == whole.path.read_bytes()
@@ -128,12 +121,12 @@ def test_a_killed_pass_resumes_and_scores_no_image_twice(folder, judges, tmp_pat
 
 
 def test_an_image_that_changed_since_the_kill_is_scored_again(folder, judges):
-    judges(Counted(until=6))
+    judges(Described(until=6))
     with pytest.raises(KeyboardInterrupt):
         score_samples(open_samples(folder), ["redness"], batch=2)
     Image.new("RGB", (8, 8), (255, 0, 0)).save(folder / "1.png")
     os.utime(folder / "1.png", (1, 1))
-    again = judges(Counted())
+    again = judges(Described())
     scores = score_samples(open_samples(folder), ["redness"], batch=2)
     assert again.scored == 5 and rows_of(scores.path)[1]["score"] == 1.0
 
@@ -141,7 +134,7 @@ def test_an_image_that_changed_since_the_kill_is_scored_again(folder, judges):
 def test_a_bad_image_is_named_and_has_no_score_and_the_rest_is_scored(folder, judges):
     (folder / "4.png").write_bytes(b"nothing")
     (folder / "7.png").unlink()
-    judges(Counted())
+    judges(Described())
     scores = score_samples(open_samples(folder), ["redness", "coldness"], batch=4)
     assert len(scores.bad) == 2 and "4.png' cannot be decoded" in scores.bad[0] and "no file" in scores.bad[1]
     rows = rows_of(scores.path)
@@ -155,12 +148,12 @@ def test_a_bad_image_is_named_and_has_no_score_and_the_rest_is_scored(folder, ju
     ):
         scores.check()
     Image.new("RGB", (8, 8), (255, 0, 0)).save(folder / "4.png")
-    mended = judges(Counted())
+    mended = judges(Described())
     assert len(score_samples(open_samples(folder), ["redness", "coldness"], batch=4).bad) == 1 and mended.scored == 1
 
 
 def test_a_scorer_that_refuses_a_sample_or_gives_no_number_spares_the_others(folder, judges):
-    class Picky(Counted):
+    class Picky(Described):
         def score(self, prompts, images):
             values = super().score(prompts, images)
             if any(45 / 255 < value < 70 / 255 for value in values.tolist()):
@@ -188,12 +181,12 @@ def test_the_command_lists_bad_samples_and_fails(folder):
 
 
 def test_large_samples_are_handed_over_in_parts_of_a_batch(folder, judges, monkeypatch):
-    judges(Counted())
+    judges(Described())
     whole = score_samples(open_samples(folder), ["redness"], batch=10)
     monkeypatch.setattr(decode_once, "MOST_BYTES", 8 * 8 * 3 * 3)
     sizes = []
 
-    class Sized(Counted):
+    class Sized(Described):
         def score(self, prompts, images):
             sizes.append(len(images))
             return super().score(prompts, images)
@@ -205,10 +198,10 @@ def test_large_samples_are_handed_over_in_parts_of_a_batch(folder, judges, monke
 
 
 def test_progress_counts_images_and_continues_after_a_kill(folder, judges):
-    judges(Counted(until=6))
+    judges(Described(until=6))
     seen = []
     with pytest.raises(KeyboardInterrupt):
         score_samples(open_samples(folder), ["redness"], batch=3, progress=lambda *now: seen.append(now))
-    judges(Counted())
+    judges(Described())
     score_samples(open_samples(folder), ["redness"], batch=3, progress=lambda *now: seen.append(now))
     assert seen == [("images scored", done, 10) for done in (3, 6, 9, 10)]

@@ -10,7 +10,7 @@ from diffalign.errors import DataError, UserError
 from diffalign.scorers import SCORERS, load_scorer
 from diffalign.scorers.registry import BUILT_IN
 from diffalign.scorers.scorer import SupportsHits, SupportsImageFeatures, SupportsPromptCheck
-from tests.scorers import tiny, tiny_vision_language
+from tests.scorers import laws, tiny, tiny_vision_language
 from tests.scorers.clips import golden
 
 CLIPS = [name for name, row in SCORERS.items() if row.medium == "video" and name in BUILT_IN]
@@ -116,19 +116,11 @@ def test_what_is_no_clip_is_refused(scorer, tmp_path):
 
 
 def test_both_orders_of_a_comparison_sum_to_one_and_the_higher_score_wins(scorer):
-    prompts, a, b = PROMPTS[:2], clips()[:2], clips()[:2][::-1]
-    first, second = scorer.compare(prompts, a, b), scorer.compare(prompts, b, a)
-    assert first.shape == (len(prompts),) and torch.equal(first + second, torch.ones(len(prompts)))
-    better = scorer.score(prompts, a) - scorer.score(prompts, b)
-    clear = better.abs() > 1e-5  # below, another batch may round to another order
-    assert torch.equal(first[clear] > 0.5, better[clear] > 0)
+    laws.both_orders_sum_to_one_and_the_higher_score_wins(scorer, PROMPTS[:2], clips()[:2], clips()[:2][::-1])
 
 
 def test_name_unit_and_range_are_stated(scorer):
-    assert isinstance(scorer.preprocessing, str)
-    assert scorer.name and scorer.unit and scorer.license and scorer.paper and scorer.medium == "video"
-    assert scorer.range[0] < scorer.range[1]
-    assert isinstance(scorer.weights, str) and scorer.weights == scorer.weights
+    laws.name_unit_and_range_are_stated(scorer, "video")
 
 
 def test_one_prompt_for_two_clips_is_refused(scorer):

@@ -9,7 +9,7 @@ from diffalign.errors import DataError, UserError
 from diffalign.scorers import SCORERS, load_scorer
 from diffalign.scorers.registry import BUILT_IN
 from diffalign.scorers.scorer import SupportsHits, SupportsImageFeatures, SupportsPromptCheck
-from tests.scorers import tiny, tiny_vision_language, tiny_vqa
+from tests.scorers import laws, tiny, tiny_vision_language, tiny_vqa
 
 IMAGES = [name for name, row in SCORERS.items() if row.medium == "image" and name in BUILT_IN]
 ABILITIES = {
@@ -149,20 +149,11 @@ def test_odd_sizes_are_scored(scorer, size):
 
 
 def test_both_orders_of_a_comparison_sum_to_one_and_the_higher_score_wins(scorer):
-    prompts, a, b = PROMPTS, images(), images()[::-1]
-    first, second = scorer.compare(prompts, a, b), scorer.compare(prompts, b, a)
-    assert first.shape == (4,) and torch.equal(first + second, torch.ones(4))
-    better = scorer.score(prompts, a) - scorer.score(prompts, b)
-    clear = better.abs() > 1e-5  # below, another batch may round to another order
-    assert torch.equal(first[clear] > 0.5, better[clear] > 0)
+    laws.both_orders_sum_to_one_and_the_higher_score_wins(scorer, PROMPTS, images(), images()[::-1])
 
 
 def test_name_unit_and_range_are_stated(scorer):
-    assert isinstance(scorer.preprocessing, str)
-    assert scorer.name and scorer.unit and scorer.license and scorer.paper
-    assert scorer.range[0] < scorer.range[1]
-    assert scorer.medium == "image"
-    assert isinstance(scorer.weights, str) and scorer.weights == scorer.weights
+    laws.name_unit_and_range_are_stated(scorer, "image")
 
 
 def test_a_bad_image_is_named(scorer, tmp_path):

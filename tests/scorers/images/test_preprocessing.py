@@ -27,9 +27,9 @@ def levels(a, b):
 def of_transformers(image):
     # transformers 5 names the processor that needs no torchvision apart
     processor = getattr(transformers, "CLIPImageProcessorPil", transformers.CLIPImageProcessor)
-    # 4.57 takes a side of 1 or 3 pixels for the channels unless it is told otherwise
-    told = {"input_data_format": "channels_last"} if transformers.__version__ < "5" else {}
-    return processor(**tiny.PREPROCESSOR)(image, return_tensors="pt", **told)["pixel_values"]
+    # 4.57 takes a side of 1 or 3 pixels for the channels unless the call says otherwise
+    layout = {"input_data_format": "channels_last"} if transformers.__version__ < "5" else {}
+    return processor(**tiny.PREPROCESSOR)(image, return_tensors="pt", **layout)["pixel_values"]
 
 
 def of_open_clip(image, mode="shortest"):

@@ -8,7 +8,7 @@ from diffalign.errors import DataError, UserError
 from diffalign.scorers import SCORERS, load_scorer
 from diffalign.scorers.scorer import SupportsHits, SupportsImageFeatures, SupportsPromptCheck
 from diffalign.scorers.texts.generative_judge import GenerativeJudge
-from tests.scorers import tiny
+from tests.scorers import laws, tiny
 from tests.scorers.texts.scripted_chat import longer_wins, scripted
 from tests.tiny_text import tiny_llm
 
@@ -106,19 +106,11 @@ def test_objects_that_are_no_text_are_refused(scorer, tmp_path):
 
 
 def test_both_orders_of_a_comparison_sum_to_one_and_the_higher_score_wins(scorer):
-    prompts, a, b = PROMPTS, ANSWERS, ANSWERS[::-1]
-    first, second = scorer.compare(prompts, a, b), scorer.compare(prompts, b, a)
-    assert first.shape == (4,) and torch.equal(first + second, torch.ones(4))
-    better = scorer.score(prompts, a) - scorer.score(prompts, b)
-    clear = better.abs() > 1e-5  # below, another batch may round to another order
-    assert torch.equal(first[clear] > 0.5, better[clear] > 0)
+    laws.both_orders_sum_to_one_and_the_higher_score_wins(scorer, PROMPTS, ANSWERS, ANSWERS[::-1])
 
 
 def test_name_unit_and_range_are_stated(scorer):
-    assert isinstance(scorer.preprocessing, str)
-    assert scorer.name and scorer.unit and scorer.license and scorer.paper and scorer.medium == "text"
-    assert scorer.range[0] < scorer.range[1]
-    assert isinstance(scorer.weights, str) and scorer.weights == scorer.weights
+    laws.name_unit_and_range_are_stated(scorer, "text")
 
 
 def test_one_prompt_for_two_texts_is_refused(scorer):
