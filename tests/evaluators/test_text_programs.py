@@ -141,10 +141,11 @@ class Follower:
         return torch.tensor([0.5 if "table" in text else 1.0 for text in a])
 
 
-def test_undecided_verdicts_of_a_judge_that_compares_count_as_a_half(tmp_path):
-    from diffalign.scorers import ScorerEntry, register_scorer
+def test_undecided_verdicts_of_a_judge_that_compares_count_as_a_half(tmp_path, monkeypatch):
+    from diffalign.scorers import SCORERS, ScorerEntry
 
-    register_scorer("follower", ScorerEntry(lambda *_: Follower(), "nothing", "a test", medium="text"), replace=True)
+    entry = ScorerEntry(lambda *_: Follower(), "nothing", "a test", medium="text")
+    monkeypatch.setitem(SCORERS, "follower", entry)
     pairs = bench(tmp_path, [("hep-go", "it is a table", "it is a chair"), ("hep-go", "good", "bad")])
     (table,) = reward_bench.main(["--pairs", str(pairs), "--scorer", "follower", "--output", str(tmp_path / "out")])
     assert rows_of(table)["hep-go"][3].rate == 0.75
