@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from diffalign.devices.out_of_memory import explain_out_of_memory
+from diffalign.devices.processes import from_main
+from diffalign.errors import RunError
 from diffalign.pairs.source import PairSource
 from diffalign.policies.policy import Policy
 from diffalign.training.held_out.evaluate import HeldOut
@@ -28,7 +31,13 @@ from diffalign.training.step.batch_order import BatchOrder
 from diffalign.training.step.gradients import GradientComputer
 from diffalign.training.step.metrics import Metrics
 from diffalign.training.step.spike_guard import SpikeGuard
-from diffalign.training.storage.checkpoint import Snapshot, read_checkpoint, restoring, write_checkpoint
+from diffalign.training.storage.checkpoint import (
+    Snapshot,
+    read_checkpoint,
+    restoring,
+    set_damaged_aside,
+    write_checkpoint,
+)
 from diffalign.training.storage.checkpoint_folder import is_extra
 from diffalign.training.storage.run_folder import RunFolder
 from diffalign.training.storage.trained_on import TrainedOn
@@ -198,8 +207,8 @@ class Run:
             self.save()
 
     def resume(self) -> None:
-        """Restores the last complete checkpoint, exactly; without one, the beginning."""
-        checkpoints = self.output.own_checkpoints()
+        """Restores the last intact checkpoint, exactly; without one, the beginning."""
+        checkpoints = self._intact_checkpoints()
         snapshot = read_checkpoint(checkpoints[-1]) if checkpoints else None
         for path in self.output.damaged_checkpoints(since=snapshot.step if snapshot else 0):
             self.report.say(f"warning: {path} is incomplete or damaged, and passed over")
@@ -218,13 +227,24 @@ class Run:
         passed over, so that a run that was stopped and resumed goes back as far as one that was not.
         """
         self.accelerator.wait_for_everyone()
-        path = [path for path in self.output.own_checkpoints() if not is_extra(path)][-1]
+        path = next((path for path in reversed(self._intact_checkpoints()) if not is_extra(path)), None)
+        if path is None:
+            raise RunError(
+                f"there is no intact checkpoint in {self.output.checkpoints} to go back to. Start the run in another "
+                "folder (--set output=FOLDER), or ignore spikes: --set guard.action=off --resume"
+            )
         snapshot = read_checkpoint(path)
         with restoring(path):
             self._restore_weights(snapshot)
         self.rollbacks += 1
         self.guard.reset_streak()
         return snapshot.step
+
+    def _intact_checkpoints(self) -> list[Path]:
+        """Returns the complete checkpoints, the last of them with the files that were written, oldest first."""
+        for path in from_main(self.accelerator, lambda: set_damaged_aside(self.output.own_checkpoints())):
+            self.report.say(f"warning: a checkpoint is damaged and passed over; it is now {path}")
+        return self.output.own_checkpoints()
 
     def _restore_counts(self, snapshot: Snapshot) -> None:
         facts = snapshot.facts

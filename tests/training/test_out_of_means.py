@@ -2,7 +2,6 @@
 
 import errno
 import importlib
-import json
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from diffalign.devices.out_of_memory import explain_out_of_memory, is_out_of_mem
 from diffalign.devices.processes import is_lost_process
 from diffalign.errors import RunError
 from diffalign.training.loop import train
+from diffalign.training.setup.assemble_run import open_run
 from diffalign.training.storage import checkpoint
 from diffalign.training.storage.run_folder import RunFolder
 from tests.training.test_resume import metrics
@@ -169,23 +169,37 @@ def test_every_command_that_runs_out_of_memory_ends_with_one_sentence(monkeypatc
     assert ended.value.code == 2 and capsys.readouterr().err.startswith("error: out of memory. Give a smaller --batch")
 
 
-def test_a_damaged_checkpoint_is_named_and_an_intact_one_before_it_is_taken(tmp_path, capsys):
-    train(toy_recipe(tmp_path), policy=ToyPolicy(), pairs=toy_pairs())
-    first, last = RunFolder(tmp_path).own_checkpoints()
-    path = last / "policy.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)  # the same size
-    with pytest.raises(RunError, match=r"step-00000010 is damaged: the checksum of policy\.safetensors differs"):
-        train(toy_recipe(tmp_path), policy=ToyPolicy(), pairs=toy_pairs(), resume=True)
-    state = json.loads((last / "state.json").read_text())
-    state["facts"]["looked"] = 3
-    (last / "state.json").write_text(json.dumps(state))
+@pytest.mark.parametrize("name", ["policy.safetensors", "optimizer.safetensors", "ema.safetensors", "state.json"])
+def test_one_flipped_bit_in_a_checkpoint_is_found_and_the_run_resumes_from_the_one_before(tmp_path, capsys, name):
+    def run(folder, **options):
+        return train(toy_recipe(folder), policy=ToyPolicy(), pairs=toy_pairs(), **options)
+
+    whole, broken = run(tmp_path / "whole"), tmp_path / "broken"
+    run(broken)
+    first, last = RunFolder(broken).own_checkpoints()
+    content = bytearray((last / name).read_bytes())
+    content[len(content) // 2] ^= 1  # the size stays
+    (last / name).write_bytes(content)
     capsys.readouterr()
-    train(toy_recipe(tmp_path), policy=ToyPolicy(), pairs=toy_pairs(), resume=True)
+    resumed = run(broken, resume=True)
     shown = capsys.readouterr().err
-    assert "step-00000010 is incomplete or damaged, and passed over" in shown and "resumed after step 5" in shown
-    assert first.is_dir()
+    assert "passed over" in shown and "resumed after step 5" in shown
+    assert len(list(last.parent.glob("step-00000010*"))) == 2 - (name == "state.json")  # nothing is removed
+    states = [result.policy.state() for result in (whole, resumed)]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_a_rollback_passes_a_damaged_checkpoint_over_and_says_when_none_is_left(tmp_path):
+    train(toy_recipe(tmp_path), policy=ToyPolicy(), pairs=toy_pairs())
+    run = open_run(toy_recipe(tmp_path), ToyPolicy(), toy_pairs(), resume=True, check_only=False)
+    for path, then in zip(reversed(RunFolder(tmp_path).own_checkpoints()), (5, None), strict=True):
+        content = bytearray((path / "policy.safetensors").read_bytes())
+        content[-1] ^= 1
+        (path / "policy.safetensors").write_bytes(content)
+        if then is not None:
+            assert run.roll_back() == then
+    with pytest.raises(RunError, match="no intact checkpoint"):
+        run.roll_back()
 
 
 def test_a_lost_process_is_distinguished_from_other_errors():

@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,15 +91,35 @@ def read_checkpoint(path: Path) -> Snapshot:
             f"{path} is not a complete checkpoint. Resume without naming it: the last complete one is taken."
         )
     try:
-        for name, expected in state.get("checksums", {}).items():  # checkpoints of earlier versions have none
-            if _checksum(path / name) != expected:
-                raise SafetensorError(f"the checksum of {name} differs")
+        _verify(path, state)
         tensors = {Path(name).stem: load_file(path / name) for name in state["files"]}
     except (SafetensorError, OSError, ValueError, AttributeError) as error:
         raise RunError(
             f"{path} is damaged: {error}. Move the folder away and resume: the run goes on from the one before."
         ) from None
     return Snapshot(state["step"], tensors, state["facts"], state.get("run", ""), bool(state.get("extra")))
+
+
+def set_damaged_aside(checkpoints: Sequence[Path]) -> list[Path]:
+    """Renames the newest checkpoints up to the first one whose files are those that were written, so that it counts as
+    the last one.
+
+    Args:
+        checkpoints: Complete checkpoints, oldest first.
+
+    Returns:
+        The folders of the renamed ones under their new names, which no listing takes for a checkpoint.
+    """
+    aside = []
+    for path in reversed(checkpoints):
+        try:
+            _verify(path, read_state(path) or {})
+        except (SafetensorError, OSError, ValueError, AttributeError):
+            with explain_write_errors(path, "the checkpoint is damaged"):
+                aside.append(path.rename(path.with_name(f"{path.name}-damaged-{uuid.uuid4().hex[:8]}")))
+        else:
+            break
+    return aside
 
 
 @contextmanager
@@ -161,6 +181,13 @@ def _kept(folder: Path) -> str:
     good = complete_checkpoints(folder)
     last = f"the checkpoint of step {step_of(good[-1])} is intact" if good else "there is no earlier checkpoint"
     return f"{last}, and the run goes on from there with --resume"
+
+
+def _verify(path: Path, state: Mapping[str, Any]) -> None:
+    """Raises SafetensorError where a file is not the one whose checksum a state has; earlier versions stated none."""
+    for name, expected in state.get("checksums", {}).items():
+        if _checksum(path / name) != expected:
+            raise SafetensorError(f"the checksum of {name} differs")
 
 
 def _checksum(path: Path) -> int:
