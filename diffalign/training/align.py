@@ -26,6 +26,7 @@ from diffalign.evaluation.stats.heldout_agreement import Agreement, agreements
 from diffalign.evaluation.stats.ranking_accuracy import held_out_numbers
 from diffalign.evaluation.stats.rates.share import Share, percent
 from diffalign.evaluation.stats.rates.win_rate import WinRate
+from diffalign.files.folder_lock import FolderLock
 from diffalign.policies.policy import Card
 from diffalign.scorers.scorer import Scorer
 from diffalign.training.ending import explain_end
@@ -88,7 +89,9 @@ def align(
         if result.artifact is None:
             return Aligned(result)
         advice = f"Type: --resume --set evaluate.batch={max(1, recipe.evaluate.batch // 2)}"
-        with stop.droppable(), explain_out_of_memory("samples are compared", advice):
+        comparing = explain_out_of_memory("samples are compared", advice)
+        with stop.droppable(), comparing, FolderLock(recipe.output) as lock:
+            lock.acquire()
             return _compare_and_report(recipe, result, prompts, judges)
 
 

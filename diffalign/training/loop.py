@@ -14,6 +14,7 @@ from diffalign.data.records.pair import Pair
 from diffalign.devices.device_memory import peak_bytes
 from diffalign.devices.out_of_memory import explain_out_of_memory, is_out_of_memory
 from diffalign.errors import RunError
+from diffalign.files.folder_lock import FolderLock
 from diffalign.files.write_errors import explain_write_errors
 from diffalign.pairs.dataset import DatasetPairs
 from diffalign.policies.latent_noise import LatentNoise
@@ -86,15 +87,16 @@ def train(
 
     Raises:
         Stopped: Ctrl-C or SIGTERM. A checkpoint of the last step is written.
-        RunError: The output folder holds another run, the disk is too small, a loss is not finite, or spikes persist.
+        RunError: The output folder holds another run or is in use, the disk is too small, a loss is not finite, or
+            spikes persist.
         ConfigError, DataError: A name in the recipe is wrong, or its file cannot be read.
     """
     recipe, resume = as_recipe(recipe), resume or resume_on_changed_data
-    with stop_signals() as stop, explain_end(RunFolder(recipe.output), stop):
+    output = RunFolder(recipe.output)
+    with stop_signals() as stop, explain_end(output, stop), FolderLock(output.folder) as lock:
         with stop.droppable():
-            run = open_run(
-                recipe, policy, pairs, resume=resume, check_only=check_only, changed_data=resume_on_changed_data
-            )
+            options: dict[str, bool] = {"check_only": check_only, "changed_data": resume_on_changed_data}
+            run = open_run(recipe, policy, pairs, lock, resume=resume, **options)
             if check_only:
                 return Result(run.output.folder, None, 0, {}, (), run.policy, run.recipe)
             if resume:

@@ -8,6 +8,7 @@ from functools import partial
 from diffalign.data.records.pair import Pair
 from diffalign.devices.out_of_memory import explain_out_of_memory
 from diffalign.devices.processes import from_main
+from diffalign.files.folder_lock import FolderLock
 from diffalign.pairs.dataset import DatasetPairs
 from diffalign.policies.policy import Policy
 from diffalign.training.recipe.schema import Recipe
@@ -33,6 +34,7 @@ def open_run(
     recipe: Recipe,
     policy: Policy | None,
     pairs: Sequence[Pair] | DatasetPairs | None,
+    lock: FolderLock | None = None,
     *,
     resume: bool,
     check_only: bool,
@@ -44,6 +46,7 @@ def open_run(
         recipe: The recipe of the run.
         policy: Taken instead of the recipe's model.
         pairs: Taken instead of the recipe's data.
+        lock: Of the output folder; taken before anything is read, unless only checks are made.
         resume: Whether the run in the output folder continues.
         check_only: Stop after the header.
         changed_data: Whether a resumed run may continue on other data.
@@ -53,6 +56,8 @@ def open_run(
     beside = check_output(output, recipe, resume, check_only)
     recipe, precision = settle_precision(recipe, output)
     accelerator = open_accelerator(recipe, output)
+    if lock is not None and not check_only:
+        from_main(accelerator, lock.acquire)
     processes = accelerator.num_processes
     report = ProgressReport(recipe.train.steps, active=accelerator.is_main_process)
     bound = bind_recipe(recipe, pairs)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from diffalign.errors import RunError
+from diffalign.files.folder_lock import in_use, is_locked
 from diffalign.printable import shown
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.storage.checkpoint_folder import complete_checkpoints
@@ -23,6 +24,8 @@ def check_output(output: RunFolder, recipe: Recipe, resume: bool, check_only: bo
     check_writable(output.folder)
     if resume:
         _check_resume(output, recipe)
+    elif is_locked(output.folder) and not check_only:
+        raise RunError(in_use(output.folder))
     elif output.is_claimed:
         reached = f"up to step {last_step(output)}" if output.own_checkpoints() else "without a checkpoint so far"
         named = output.folder if output.folder.name else output.folder.resolve()
