@@ -47,19 +47,22 @@ def generate(
     from diffalign.evaluation.samples.generate import generate as generate_samples
     from diffalign.evaluation.samples.medium import find_medium
     from diffalign.evaluation.samples.prompts import read_categories, read_prompts
+    from diffalign.files.folder_lock import FolderLock
 
     prompts, chosen_model = read_prompts(prompt), Model.from_options(model, kind, model_setting, adapter)
     settings = chosen_model.sampling(setting, steps=steps, guidance=guidance)
-    gallery = generate_samples(
-        chosen_model.open(),
-        prompts,
-        range(seeds),
-        output,
-        batch_size=batch,
-        categories=read_categories(prompt),
-        progress=show_progress,
-        **settings,
-    )
+    with FolderLock(output) as lock:
+        lock.acquire()
+        gallery = generate_samples(
+            chosen_model.open(),
+            prompts,
+            range(seeds),
+            output,
+            batch_size=batch,
+            categories=read_categories(prompt),
+            progress=show_progress,
+            **settings,
+        )
     medium = find_medium(gallery.medium)
     if medium.line is not None and len(gallery.samples) <= MAX_PRINTED:
         for sample, content in zip(gallery.samples, gallery.contents(), strict=True):
@@ -95,6 +98,7 @@ def compare(
     from diffalign.evaluation.report.verdict import verdict_of
     from diffalign.evaluation.report.write import write_report
     from diffalign.evaluation.samples.prompts import read_categories, read_prompts
+    from diffalign.files.folder_lock import FolderLock
 
     has_folders, has_model = bool(base and aligned), bool(model and adapter and prompt)
     if has_folders == has_model:
@@ -105,27 +109,29 @@ def compare(
         prompts, chosen_model = read_prompts(prompt), Model.from_options(model, kind, model_setting, adapter)
         categories = read_categories(prompt)
         settings = chosen_model.sampling(setting, steps=steps, guidance=guidance)
-    judges = load_judges(scorer, trained_on)
-    if has_folders:
-        comparison = compare_galleries(Path(base), Path(aligned), judges, folder=output)
-    else:
-        check_judges(judges, prompts, chosen_model.kind.medium)
-        policy = chosen_model.open()
-        comparison = compare_models(
-            policy,
-            prompts,
-            range(seeds),
-            judges,
-            folder=output,
-            batch_size=batch,
-            categories=categories,
-            progress=show_progress,
-            **settings,
-        )
-        comparison, reason = add_drift(comparison, policy, output, batch=batch)
-        if reason:
-            typer.echo(f"warning: {reason}")
-    verdict = verdict_of(comparison)
-    for line in (verdict.headline, *verdict.sentences, *category_lines(comparison)):
-        typer.echo(line)
-    typer.echo(f"report: {write_report(output, comparison=comparison)}")
+    with FolderLock(output) as lock:
+        lock.acquire()
+        judges = load_judges(scorer, trained_on)
+        if has_folders:
+            comparison = compare_galleries(Path(base), Path(aligned), judges, folder=output)
+        else:
+            check_judges(judges, prompts, chosen_model.kind.medium)
+            policy = chosen_model.open()
+            comparison = compare_models(
+                policy,
+                prompts,
+                range(seeds),
+                judges,
+                folder=output,
+                batch_size=batch,
+                categories=categories,
+                progress=show_progress,
+                **settings,
+            )
+            comparison, reason = add_drift(comparison, policy, output, batch=batch)
+            if reason:
+                typer.echo(f"warning: {reason}")
+        verdict = verdict_of(comparison)
+        for line in (verdict.headline, *verdict.sentences, *category_lines(comparison)):
+            typer.echo(line)
+        typer.echo(f"report: {write_report(output, comparison=comparison)}")

@@ -1,4 +1,4 @@
-"""One lock per output folder, so that two commands that run at once do not write each other's files.
+"""One lock per output folder or table, so that two commands that run at once do not write each other's files.
 
 The lock is the system's (``flock``): it ends with its process, also with a killed one, so none is ever left behind.
 The file states who holds it. Where the system has no such locks (Windows) nothing is locked.
@@ -35,10 +35,13 @@ class FolderLock:
 
     Args:
         folder: The folder; :meth:`acquire` makes it where it does not exist, and an empty one goes with the lock.
+        name: The name of a file in it, where only that file is locked.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, name: str = "") -> None:
         self.folder = Path(folder)
+        self._place = self.folder / name
+        self._file = self.folder / (f".{name}.lock" if name else NAME)
         self._made = False
         self._handle: int | None = None
 
@@ -58,12 +61,12 @@ class FolderLock:
             while (handle := self._locked()) is None:  # the holder removed the file between opening and locking it
                 pass
         self._handle = handle
-        if (elsewhere := _holder(self.folder)) and elsewhere[0] != socket.gethostname():
+        if (elsewhere := _holder(self._file)) and elsewhere[0] != socket.gethostname():
             self._handle = None
             os.close(handle)
             raise RunError(
-                f"'{self.folder}' is in use by process {elsewhere[1]} on {elsewhere[0]}, which this host cannot ask. "
-                f"Wait until it ends, choose another folder, or, if it has ended, remove {self.folder / NAME}"
+                f"'{self._place}' is in use by process {elsewhere[1]} on {elsewhere[0]}, which this host cannot ask. "
+                f"Wait until it ends, choose another folder, or, if it has ended, remove {self._file}"
             )
         os.truncate(handle, 0)
         os.pwrite(handle, json.dumps({"host": socket.gethostname(), "process": os.getpid()}).encode(), 0)
@@ -73,7 +76,7 @@ class FolderLock:
         if self._handle is None:
             return
         with suppress(OSError):  # first the file: another process then locks a file of its own
-            (self.folder / NAME).unlink()
+            self._file.unlink()
         os.close(self._handle)
         self._handle = None
         if self._made:
@@ -82,11 +85,11 @@ class FolderLock:
 
     def _locked(self) -> int | None:
         """Returns the locked file's handle; None where it is no longer the file of that name."""
-        handle = os.open(self.folder / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         if _is_held_elsewhere(handle):
             os.close(handle)
-            raise RunError(in_use(self.folder))
-        if _is_at(handle, self.folder / NAME):
+            raise RunError(_in_use(self._place, self._file))
+        if _is_at(handle, self._file):
             return handle
         os.close(handle)
         return None
@@ -94,11 +97,7 @@ class FolderLock:
 
 def in_use(folder: Path) -> str:
     """Returns the sentence for a folder whose lock another process holds."""
-    host, process = _holder(folder) or ("this host", "?")
-    return (
-        f"'{folder}' is in use by process {process} on {host}, which writes into it now. Wait until it ends, or choose "
-        "another folder"
-    )
+    return _in_use(folder, folder / NAME)
 
 
 def is_locked(folder: Path) -> bool:
@@ -126,11 +125,19 @@ def _is_held_elsewhere(handle: int) -> bool:
     return False
 
 
-def _holder(folder: Path) -> tuple[str, int] | None:
+def _in_use(place: Path, file: Path) -> str:
+    host, process = _holder(file) or ("this host", "?")
+    return (
+        f"'{place}' is in use by process {process} on {host}, which writes into it now. Wait until it ends, or choose "
+        "another output"
+    )
+
+
+def _holder(file: Path) -> tuple[str, int] | None:
     """Returns host and process that a lock's file states."""
     try:
-        with (folder / NAME).open(encoding="utf-8") as file:
-            stated = json.loads(file.read(LONGEST))
+        with file.open(encoding="utf-8") as opened:
+            stated = json.loads(opened.read(LONGEST))
         return (str(stated["host"]), int(stated["process"])) if str(stated["host"]).isprintable() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

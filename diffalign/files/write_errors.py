@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,9 +44,16 @@ def write_error(path: Path, error: Exception, kept: str) -> str | None:
         return (
             f"{path} could not be written ({text}): a file or folder of that name is in the way. Give another output."
         )
+    if number == errno.ENOENT and isinstance(error, OSError) and _is_above(error.filename, path):
+        return f"{path} could not be written ({text}): a folder above it cannot be made. Give another output; {kept}."
     if number == errno.EIO:
         return f"{path} could not be written ({text}): the disk reports an error. Give another disk; {kept}."
     return None
+
+
+def _is_above(named: object, path: Path) -> bool:
+    """Returns whether an error names a path or a folder above it: a missing file that is only read is another error."""
+    return isinstance(named, (str, os.PathLike)) and Path(named) in (path, *path.parents)
 
 
 def error_number(error: Exception) -> int | None:

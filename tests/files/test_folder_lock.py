@@ -75,3 +75,21 @@ def test_what_a_strangers_lock_says_is_not_shown_to_the_terminal(tmp_path):
         with FolderLock(tmp_path) as lock:
             lock.acquire()  # of no known holder
         assert not (tmp_path / NAME).exists()
+
+
+def test_a_table_is_locked_by_itself(tmp_path):
+    with FolderLock(tmp_path, "a.jsonl") as one, FolderLock(tmp_path, "b.jsonl") as other:
+        one.acquire()
+        other.acquire()
+        with (
+            FolderLock(tmp_path, "a.jsonl") as second,
+            pytest.raises(RunError, match=r"a\.jsonl' is in use by process"),
+        ):
+            second.acquire()
+        assert sorted(os.listdir(tmp_path)) == [".a.jsonl.lock", ".b.jsonl.lock"]
+    assert not os.listdir(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence():
+    with FolderLock("/proc/none/here") as lock, pytest.raises(RunError, match="a folder above it cannot be made"):
+        lock.acquire()

@@ -80,6 +80,7 @@ def make(
     """
     from diffalign.devices.processes import launched_processes
     from diffalign.evaluation.samples.prompts import read_prompts
+    from diffalign.files.folder_lock import FolderLock
     from diffalign.pairs.making.make_pairs import make_pairs
     from diffalign.pairs.making.pairings import PairingSettings, check_pairing
     from diffalign.scorers import check_companions, load_scorer
@@ -90,14 +91,23 @@ def make(
     prompts, chosen_model = read_prompts(prompt), Model.from_options(model, kind, model_setting, adapter)
     settings = chosen_model.sampling(setting, steps=steps, guidance=guidance)
     processes = launched_processes()
-    judges = [load_scorer(spec, processes.device()) for spec in scorer]
-    # a judge's own name may say more than what was typed
-    by_name = {judge.name: weights[spec] for judge, spec in zip(judges, scorer, strict=True) if spec in weights}
-    options: dict[str, Any] = {"weights": by_name, "normalise": normalise, "pairing": pairing, "by": by}
-    options |= {"threshold": threshold, "beta": beta, "keep": keep, "processes": processes}
-    options |= {"answers": answers, "gap": gap, "seed": seed, "batch_size": batch, "keep_latents": latents, **settings}
-    progress = show_progress if processes.is_main else None
-    made = make_pairs(chosen_model.open(), prompts, judges, output, progress=progress, **options)
+    with FolderLock(output) as lock:
+        processes.from_main(lock.acquire)
+        judges = [load_scorer(spec, processes.device()) for spec in scorer]
+        # a judge's own name may say more than what was typed
+        by_name = {judge.name: weights[spec] for judge, spec in zip(judges, scorer, strict=True) if spec in weights}
+        options: dict[str, Any] = {"weights": by_name, "normalise": normalise, "pairing": pairing, "by": by}
+        options |= {"threshold": threshold, "beta": beta, "keep": keep, "processes": processes}
+        options |= {
+            "answers": answers,
+            "gap": gap,
+            "seed": seed,
+            "batch_size": batch,
+            "keep_latents": latents,
+            **settings,
+        }
+        progress = show_progress if processes.is_main else None
+        made = make_pairs(chosen_model.open(), prompts, judges, output, progress=progress, **options, **settings)
     if processes.is_main:
         typer.echo(made.summary())
 

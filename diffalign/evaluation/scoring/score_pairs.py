@@ -7,6 +7,7 @@ are scored, the complete table of each scorer is written under its own name.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from diffalign.evaluation.scoring.example import Example
 from diffalign.evaluation.scoring.load_scorers import load_scorers
 from diffalign.evaluation.scoring.score_examples import Progress, score_examples
 from diffalign.evaluation.scoring.score_log import ScoreLog, identity
+from diffalign.files.folder_lock import FolderLock
 from diffalign.scorers import Scorer, scorer_medium
 
 BAD_IMAGES = "Or leave out rows with unreadable images or clips: --option bad_images=drop"
@@ -89,6 +91,7 @@ def score_pairs_in_one_pass(
         DataError: Candidates that are missing or of another medium. A candidate that cannot be read, or a score that is
             not finite: it is raised after all others are scored, and the tables lack its pair.
         UserError: An unknown scorer, no path to write to, or an existing file of another scorer.
+        RunError: Another process writes one of the tables now.
     """
     targets = {spec: _target(pair_set, spec, split, dict(paths or {})) for spec in specs}
     medium = _check_candidates(pair_set, specs)
@@ -98,15 +101,19 @@ def score_pairs_in_one_pass(
         if path.exists() and read_scores(path).scorer != spec:
             raise UserError(f"{path} holds scores of another judge. Give another file with --output.")
     examples = _PairExamples(pair_set)
-    scorers = load_scorers(specs, examples, device)
-    logs = [
-        ScoreLog(scorer, spec, targets[spec], ROLES, len(examples), processes.rank) for spec, scorer in scorers.items()
-    ]
-    for log in logs:
-        log.read(examples, _read_complete(targets[log.spec], log.spec, log.scorer))
-    what = "pairs judged by " + (specs[0] if len(specs) == 1 else f"{len(specs)} scorers")
-    score_examples(examples, logs, medium, batch=batch, what=what, processes=processes, progress=progress)
-    return processes.from_main(lambda: _finish(pair_set, logs, targets))
+    with ExitStack() as locks:
+        for path in targets.values():
+            processes.from_main(locks.enter_context(FolderLock(path.parent, path.name)).acquire)
+        scorers = load_scorers(specs, examples, device)
+        logs = [
+            ScoreLog(scorer, spec, targets[spec], ROLES, len(examples), processes.rank)
+            for spec, scorer in scorers.items()
+        ]
+        for log in logs:
+            log.read(examples, _read_complete(targets[log.spec], log.spec, log.scorer))
+        what = "pairs judged by " + (specs[0] if len(specs) == 1 else f"{len(specs)} scorers")
+        score_examples(examples, logs, medium, batch=batch, what=what, processes=processes, progress=progress)
+        return processes.from_main(lambda: _finish(pair_set, logs, targets))
 
 
 def summary_lines(table: ScoreTable) -> str:

@@ -23,6 +23,7 @@ from diffalign.evaluation.scoring.score_log import ScoreLog
 from diffalign.evaluation.scoring.sources import Samples, metadata_samples
 from diffalign.evaluation.scoring.tidy_table import check_earlier, check_suffix, write_tidy
 from diffalign.files.atomic import write_atomically
+from diffalign.files.folder_lock import FolderLock
 from diffalign.files.json_lines import json_line
 from diffalign.scorers.scorer import Scorer, SupportsNotes
 
@@ -78,6 +79,7 @@ def score_samples(
     Raises:
         DataError: A sample lacks a prompt, or no sample could be scored.
         UserError: An unknown scorer, one of another medium, or one that is never used alone.
+        RunError: Another process writes this table now.
     """
     path = path or table_path(samples.source)
     check_suffix(path)
@@ -90,9 +92,11 @@ def score_samples(
     if not len(samples):
         place = samples.metadata or samples.source
         raise DataError(f"{place} names no samples, so there is nothing to score. Add one line per sample.")
-    scorers = load_scorers(specs, samples, device)
-    logs = pass_over(samples, scorers, path, batch=batch, processes=processes, progress=progress)
-    return processes.from_main(lambda: _finish(samples, logs, path))
+    with FolderLock(path.parent, path.name) as lock:
+        processes.from_main(lock.acquire)
+        scorers = load_scorers(specs, samples, device)
+        logs = pass_over(samples, scorers, path, batch=batch, processes=processes, progress=progress)
+        return processes.from_main(lambda: _finish(samples, logs, path))
 
 
 def pass_over(
