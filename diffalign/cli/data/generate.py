@@ -104,7 +104,6 @@ def make(
             "seed": seed,
             "batch_size": batch,
             "keep_latents": latents,
-            **settings,
         }
         progress = show_progress if processes.is_main else None
         made = make_pairs(chosen_model.open(), prompts, judges, output, progress=progress, **options, **settings)
