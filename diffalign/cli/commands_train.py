@@ -1,4 +1,4 @@
-"""`diffalign train` and `diffalign demo`: alignment by a recipe."""
+"""`diffalign train`, `plan` and `demo`: alignment by a recipe, and what it will need."""
 
 from __future__ import annotations
 
@@ -42,6 +42,43 @@ def train(
     from diffalign.training.recipe.load import load_recipe
 
     align(load_recipe(recipe, set_), resume=resume, check_only=check, resume_on_changed_data=changed)
+
+
+@app.command()
+def plan(
+    recipe: Annotated[Path, typer.Argument(help="A YAML recipe; see configs/.")],
+    memory: Annotated[
+        str, typer.Option(help="Memory of each GPU, such as 24GB; by default what is free on this machine's device.")
+    ] = "",
+    devices: Annotated[int, typer.Option(min=1, help="Devices that share each batch.")] = 1,
+    write: Annotated[bool, typer.Option("--write", help="Put the changes into the recipe.")] = False,
+    set_: Overrides = [],  # noqa: B006
+) -> None:
+    """Say what each stage of a training needs in memory and on disk, and what to change so that it fits.
+
+    Models are opened without their weights, so the machine may be smaller than the one that will train.
+    """
+    from diffalign.devices.plan.memory_size import parse_size
+    from diffalign.files.atomic import write_atomically
+    from diffalign.files.text_files import read_text_file
+    from diffalign.files.yaml_edit import with_values
+    from diffalign.training.recipe.load import load_recipe
+    from diffalign.training.setup.plan_run import ADVICE, plan_recipe
+
+    limit = parse_size(memory) if memory else None
+    _, found = plan_recipe(load_recipe(recipe, set_), limit, devices)
+    for line in found.lines():
+        typer.echo(line)
+    if not found.fits:
+        typer.echo(ADVICE)
+        raise typer.Exit(1)
+    if write and found.changes:
+        settings = {path: value for change in found.changes for path, value in change.settings.items()}
+        text = with_values(read_text_file(recipe, "recipe"), settings, str(recipe))
+        write_atomically(recipe, lambda path: path.write_text(text, encoding="utf-8"))
+        typer.echo(f"written to {recipe}")
+    elif write:
+        typer.echo("nothing to change")
 
 
 @app.command()

@@ -57,6 +57,22 @@ def activation_bytes(
     return max(at_end, kept + segments.largest) if segments.inputs else alive.peak
 
 
+def passing_bytes(run: Callable[[], Any]) -> int:
+    """Returns the most bytes of tensors that are alive at once while ``run`` computes without a gradient or values.
+
+    Weights that it reads are not counted, nor are they changed.
+
+    Raises:
+        Exception: As for :func:`activation_bytes`.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    alive = LiveBytes()
+    with FakeTensorMode(allow_non_fake_inputs=True), alive, torch.no_grad():
+        run()
+    return alive.peak
+
+
 class LiveBytes(TorchDispatchMode):
     """Counts the bytes of tensors that are made within the block, until they are freed.
 
@@ -120,7 +136,8 @@ def _without_values(network: nn.Module) -> nn.Module:
     """Returns a copy of a network whose parameters and buffers have no values; within a mode of fake tensors."""
     memo: dict[int, Any] = {}
     for tensor in (*network.parameters(), *network.buffers()):
-        empty = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+        whole = torch.empty(tensor.shape) if 0 in tensor.stride() else tensor  # one number repeated: see `weightless`
+        empty = torch.empty_strided(whole.size(), whole.stride(), dtype=tensor.dtype, device=tensor.device)
         if isinstance(tensor, nn.Parameter):
             empty = nn.Parameter(empty, requires_grad=tensor.requires_grad)
         memo[id(tensor)] = empty

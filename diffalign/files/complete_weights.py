@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from diffalign.errors import ConfigError, UserError
 from diffalign.files.shard_index import check_index
+from diffalign.files.weightless import build_without_weights, opens_without_weights
 from diffalign.quiet import quiet
 
 WEIGHTS = re.compile(
@@ -87,6 +88,9 @@ def load_pretrained(network: Any, source: str, **settings: Any) -> Any:
         source: Folder or name.
         settings: Keywords of `load_complete`, and of ``from_pretrained``.
     """
+    if opens_without_weights():
+        place = {"revision": settings["revision"]} if settings.get("revision") else {}
+        return build_without_weights(network, source, settings.get("dtype") or torch.float32, **place)
     variant = variant_of(Path(source).expanduser())
     load = partial(network.from_pretrained, source, variant=variant, ignore_mismatched_sizes=True)
     return load_complete(load, source, strict=False, **settings)

@@ -309,6 +309,44 @@ class SupportsTrialForward(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class TrialStage:
+    """A stage of a run outside of the update, to know its memory before it runs.
+
+    Args:
+        parts: The parts that compute, names of :meth:`SupportsPlan.parts`.
+        at_once: What is computed at once, such as ``"8 images"``.
+        run: Computes as the stage does, on tensors without a meaning.
+    """
+
+    parts: tuple[str, ...]
+    at_once: str
+    run: Callable[[], object]
+
+
+@runtime_checkable
+class SupportsPlan(SupportsTrialForward, Protocol):
+    """A policy that says what its stages hold and compute. It does not ask what fits."""
+
+    def parts(self) -> Mapping[str, Sequence[nn.Module]]:
+        """Returns the modules by part: ``"network"`` (with its adapter), and those that are frozen beside it."""
+
+    @property
+    def reference_bytes(self) -> int:
+        """Bytes of a reference that is kept beside the network in training."""
+
+    def trial_stages(self, prompts: Sequence[Text], settings: Mapping[str, Any]) -> Mapping[str, TrialStage]:
+        """Returns the stages ``"encode"`` and ``"sample"``, those that a run can have.
+
+        Args:
+            prompts: Of the samples that are drawn together, one for each.
+            settings: Their sampling settings.
+        """
+
+    def cached_bytes(self, pairs: Sequence[Pair]) -> int:
+        """Returns about how many bytes on disk the results take that are computed once for these pairs."""
+
+
 @runtime_checkable
 class SupportsNoiseProbe(Protocol):
     """A policy whose noisy latents can be measured on a few pairs. A probe changes nothing and keeps nothing."""

@@ -25,6 +25,9 @@ from diffalign.policies.module_utils import WriteCounter, weights_digest
 class AdapterOff:
     """The policy's own base weights, without its adapter."""
 
+    kept_bytes = 0
+    """Bytes that a reference takes beside the policy's network."""
+
     def __init__(self, module: nn.Module) -> None:
         self._module = module
 
@@ -49,12 +52,12 @@ class FrozenCopy:
     """
 
     def __init__(self, load: Callable[[], nn.Module], size: int) -> None:
-        self._load, self._size = load, size
+        self._load, self.kept_bytes = load, size
         self._module: nn.Module | None = None
 
     def describe(self) -> str:
         """Returns one line for the header."""
-        return f"frozen copy (+{format_bytes(self._size)})"
+        return f"frozen copy (+{format_bytes(self.kept_bytes)})"
 
     @contextmanager
     def network(self) -> Iterator[nn.Module]:
@@ -66,6 +69,8 @@ class FrozenCopy:
 
 class UntouchedPolicy:
     """The policy's network itself, until a weight has moved: enough to compute the numbers to store."""
+
+    kept_bytes = 0
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -115,10 +120,10 @@ class EarlierCheckpoint:
 
     def describe(self) -> str:
         """Returns one line for the header."""
-        return f"an earlier checkpoint (+{format_bytes(self.size)})"
+        return f"an earlier checkpoint (+{format_bytes(self.kept_bytes)})"
 
     @property
-    def size(self) -> int:
+    def kept_bytes(self) -> int:
         """Bytes of the tensors."""
         return sum(value.numel() * value.element_size() for value in self._checkpoint.values())
 
@@ -145,7 +150,7 @@ class TrainedTensorsCopy(EarlierCheckpoint):
 
     def describe(self) -> str:
         """Returns one line for the header."""
-        return f"a copy of the weights that train (+{format_bytes(self.size)}); the others are shared"
+        return f"a copy of the weights that train (+{format_bytes(self.kept_bytes)}); the others are shared"
 
 
 Reference = AdapterOff | FrozenCopy | UntouchedPolicy | EarlierCheckpoint

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from diffalign.data.records.pair import Pair
 from diffalign.devices.device_memory import peak_bytes
 from diffalign.devices.out_of_memory import explain_out_of_memory, is_out_of_memory
+from diffalign.devices.peak_growth import PeakGrowth
 from diffalign.errors import RunError
 from diffalign.files.folder_lock import FolderLock
 from diffalign.files.write_errors import explain_write_errors
@@ -112,7 +114,8 @@ def train(
             while run.step < recipe.train.steps:
                 with stop.droppable(not run.guard.streak):
                     run.enter_round()
-                training_step(run)
+                with measured_first_step(run) if run.step == 0 else nullcontext():
+                    training_step(run)
                 stop_where_safe(run, stop)
                 if run.preview_is_due:
                     preview(run, stop)
@@ -127,6 +130,15 @@ def stop_where_safe(run: Run, stop: StopSignals) -> None:
     """
     if not run.guard.streak and stop.agreed(run.accelerator):
         raise StopNow(agreed=True)
+
+
+@contextmanager
+def measured_first_step(run: Run) -> Iterator[None]:
+    """Says after the block what memory the first step took beside its plan."""
+    with PeakGrowth(run.accelerator.device) as growth:
+        yield
+    if run.calibration is not None and (line := run.calibration.compare(growth.bytes)):
+        run.report.say(line)
 
 
 def training_step(run: Run) -> None:
@@ -283,6 +295,8 @@ def finish(run: Run, stop: StopSignals) -> Result:
     if run.is_main:
         run.report.say(f"result: {artifact}   peak memory: {peak_bytes() / 1e9:.2f} GB")
         run.report.say(run.policy.forward_counts.summary())
+        if run.calibration is not None:
+            run.calibration.remember()
     if run.recipe.log.trackers:
         run.accelerator.end_training()
     run.accelerator.wait_for_everyone()

@@ -22,6 +22,7 @@ from diffalign.training.held_out.evaluate import HeldOut
 from diffalign.training.optim.ema import Ema
 from diffalign.training.optim.optimizer_state import flatten, restore
 from diffalign.training.recipe.schema import Recipe
+from diffalign.training.report.calibration import Calibration
 from diffalign.training.report.health import Health
 from diffalign.training.report.noise_watch import NoiseWatch
 from diffalign.training.report.progress import ProgressReport
@@ -71,6 +72,7 @@ class Run:
         rounds: What is renewed every so many steps.
         trained_on: The data of the run, by content, and how it changed.
         noise: Follows the noise of inverted latents; None: there are none, or this process does not log.
+        calibration: Compares the first step with the plan of memory, and keeps what the run measured.
         step: Number of optimizer steps done.
         rollbacks: Number of times that the weights went back to a checkpoint.
         logged_step: The step of the last log line.
@@ -99,6 +101,7 @@ class Run:
     rounds: Rounds
     trained_on: TrainedOn
     noise: NoiseWatch | None = None
+    calibration: Calibration | None = None
     step: int = 0
     rollbacks: int = 0
     logged_step: int = 0
@@ -137,6 +140,8 @@ class Run:
     def speed(self) -> dict[str, float]:
         """Returns pairs per second since the last call, under a name that comparisons of two runs leave out."""
         steps, seconds = self.step - self.timed_step, self.seconds
+        if self.calibration is not None and steps > 1:
+            self.calibration.seconds = seconds / steps
         self.timed_step, self.seconds = self.step, 0.0
         return {"time/pairs_per_second": steps * self.recipe.train.batch_size / seconds} if seconds else {}
 

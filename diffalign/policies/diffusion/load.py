@@ -10,6 +10,7 @@ from torch import nn
 
 from diffalign.devices.device_memory import best_device
 from diffalign.errors import ConfigError
+from diffalign.files.weightless import opens_without_weights
 from diffalign.latents import LATENTS
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.policies.diffusion.config import ModelConfig
@@ -44,7 +45,7 @@ def load_policy(config: ModelConfig, device: torch.device | str | None = None) -
 
 def _load(config: ModelConfig, device: torch.device | str | None, shared: SharedAdapter | None) -> DenoiserPolicy:
     """Loads a policy; the adapter that it will get must fit the network."""
-    device = best_device() if device is None else torch.device(device)
+    device = torch.device(device or ("cpu" if opens_without_weights() else best_device()))
     family, source = find_model(config)
     frozen = FrozenComponents(family, source, getattr(torch, config.dtype), device, config.encode_batch)
     dtype = torch.float32 if config.adapter is None else getattr(torch, config.dtype)

@@ -37,10 +37,11 @@ from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
 from diffalign.policies.diffusion.scoring.policy_and_reference import PolicyAndReference
 from diffalign.policies.diffusion.scoring.position_masks import check_masks
 from diffalign.policies.diffusion.scoring.trial_inputs import trial_inputs
+from diffalign.policies.diffusion.trial_stages import encode_stage, sample_stage
 from diffalign.policies.diffusion.video_config import VideoModelConfig
 from diffalign.policies.latent_noise import LatentNoise
 from diffalign.policies.module_utils import unwrap, weights_digest
-from diffalign.policies.policy import BatchLogps, Card, Plan, Progress, no_progress
+from diffalign.policies.policy import BatchLogps, Card, Plan, Progress, TrialStage, no_progress
 from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.policies.trainable import Trainable
 from diffalign.randomness import Draw
@@ -194,6 +195,37 @@ class DenoiserPolicy:
             return torch.stack([candidate.logps for candidate in scored.candidates]).sum()
 
         return forward
+
+    def parts(self) -> Mapping[str, Sequence[nn.Module]]:
+        """Returns the denoiser, the text encoders and the autoencoder."""
+        pipeline = self._frozen.pipeline()
+        encoders = self._frozen.prompt_encoder().modules
+        return {"network": [unwrap(self.module)], "text encoders": encoders, "autoencoder": [pipeline.vae]}
+
+    @property
+    def reference_bytes(self) -> int:
+        """Bytes of a reference that is kept beside the network."""
+        return self._policy_and_reference.reference.kept_bytes
+
+    def trial_stages(self, prompts: Sequence[Text], settings: Mapping[str, Any]) -> Mapping[str, TrialStage]:
+        """Returns encoding, and sampling where there are prompts."""
+        frames = None if self.clip is None else self.clip.frames
+        stages = {"encode": encode_stage(self._frozen, self.config, self.resolution, frames)}
+        if prompts:
+            place = self._frozen, self._denoiser, self.module, self.resolution, self.latent_shape
+            stages["sample"] = sample_stage(*place, len(prompts), settings)
+        return stages
+
+    def cached_bytes(self, pairs: Sequence[Pair]) -> int:
+        """Returns the bytes of the moments of all candidates and the states of all prompts, each counted as new."""
+        if not self.config.use_cache:
+            return 0
+        views = 1 if self.config.flip == "none" else 2
+        moments = 2 * views * self.latent_elements * self._kept_dtype.itemsize
+        candidates = sum(len(candidates_of(pair)) for pair in pairs)
+        prompts = len({str(pair.prompt) for pair in pairs})
+        states = sum(value.numel() * value.element_size() for value in self._frozen.empty_prompt().values())
+        return candidates * moments + prompts * states
 
     def reference_logps(self, encoded: EncodedCandidates, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the reference: looked up where they are stored, otherwise computed."""

@@ -14,6 +14,7 @@ from diffalign.errors import ConfigError, RunError, UserError, near_miss
 from diffalign.files.complete_weights import first_words, load_pretrained
 from diffalign.files.model_files import is_folder
 from diffalign.files.text_files import is_file
+from diffalign.files.weightless import opens_without_weights
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.network.choose_fastest_forward import choose_forward_mode
@@ -48,7 +49,7 @@ def load_policy(config: LanguageConfig, device: torch.device | str | None = None
 
 def _load(config: LanguageConfig, device: torch.device | str | None, shared: SharedAdapter | None) -> LanguagePolicy:
     """Loads a policy; the adapter that it will get must fit the network."""
-    device = best_device() if device is None else torch.device(device)
+    device = torch.device(device or ("cpu" if opens_without_weights() else best_device()))
     check_path(config)
     pair_tokenizer = PairTokenizer(_load_tokenizer(config), config)
     dtype = torch.float32 if config.adapter is None else getattr(torch, config.dtype)

@@ -19,6 +19,8 @@ from diffalign.files.atomic import replace_folder
 from diffalign.policies.language import saving
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.generation.generator import TextGenerator
+from diffalign.policies.language.generation.settings import TextSampling
+from diffalign.policies.language.generation.trial_sampling import sample_stage
 from diffalign.policies.language.network.content_degree_head import LogpsAndDegree, TokenRarity, kept_tokens
 from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.network.token_kl import LogpsAndDivergence
@@ -30,7 +32,7 @@ from diffalign.policies.language.scoring.step_states import StepSplitter, with_s
 from diffalign.policies.language.tokens.show_token_pair import render_pair
 from diffalign.policies.language.tokens.tokenize import PairTokenizer
 from diffalign.policies.module_utils import unwrap, weights_digest
-from diffalign.policies.policy import BatchLogps, Plan, Progress, no_progress
+from diffalign.policies.policy import BatchLogps, Plan, Progress, TrialStage, no_progress
 from diffalign.policies.references import EarlierCheckpoint
 from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.policies.trainable import Trainable
@@ -149,6 +151,34 @@ class LanguagePolicy:
             return compared.logps.sum() + compared.divergence.sum()
 
         return forward
+
+    def parts(self) -> Mapping[str, Sequence[nn.Module]]:
+        """Returns the language model."""
+        return {"network": [self.network]}
+
+    @property
+    def reference_bytes(self) -> int:
+        """Bytes of a reference that is kept beside the network."""
+        return self.reference.kept_bytes
+
+    def trial_stages(self, prompts: Sequence[Text], settings: Mapping[str, Any]) -> Mapping[str, TrialStage]:
+        """Returns sampling where there are prompts; texts are not encoded ahead."""
+        if not prompts:
+            return {}
+        longest = max(len(self.pair_tokenizer.prompt_ids(prompt)) for prompt in prompts)
+        new_tokens = int(settings.get("max_new_tokens") or TextSampling().max_new_tokens)
+        return {"sample": sample_stage(self.network, len(prompts), longest + new_tokens)}
+
+    def cached_bytes(self, pairs: Sequence[Pair]) -> int:
+        """Returns the bytes of the numbers of a stored reference: one of four bytes for each token, at most as many as
+        an answer may have; 0 where the reference is not stored.
+        """
+        if self.reference_kind != "stored":
+            return 0
+        longest = self.config.max_length or 0
+        characters = sum(len(str(answer.candidate)) for pair in pairs for answer in pair.answers.values())
+        answers = sum(len(pair.answers) for pair in pairs)
+        return 4 * min(characters, answers * longest if longest else characters)
 
     def reference_logps(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the reference, without gradient: stored ones, or computed."""

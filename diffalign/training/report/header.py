@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from diffalign.devices.device_memory import available_bytes, format_bytes
+from diffalign.devices.plan.plan import MemoryPlan
+from diffalign.devices.plan.stage import Stage
 from diffalign.losses import Objective, equivalent_betas
 from diffalign.named_choice import Choice
 from diffalign.pairs.source import PairSource
@@ -24,12 +26,13 @@ def header(
     micro: int,
     precision: str,
     activations: str = "activations",
+    stages: Sequence[Stage] = (),
     changes: Sequence[str] = (),
 ) -> str:
     """Returns one line each for model, data, the four choices, batches, beta in other conventions, and memory.
 
-    ``activations`` is a phrase on the memory of a micro-batch. ``changes`` are sentences on how the data changed while
-    the run was stopped.
+    ``activations`` is a phrase on the memory of a micro-batch, ``stages`` are the planned stages. ``changes`` are
+    sentences on how the data changed while the run was stopped.
     """
     rows = {
         **policy.describe(),
@@ -41,6 +44,7 @@ def header(
         "precision": precision,
         **_beta_rows(recipe, policy, loss),
         "memory": _memory_line(recipe, policy, activations),
+        **({"stages": MemoryPlan(stages).summary()} if len(stages) > 1 else {}),
         "guard": recipe.guard.action,
         "output": recipe.output,
     }

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from functools import partial
 
 from diffalign.data.records.pair import Pair
+from diffalign.devices.device_memory import module_bytes
 from diffalign.devices.out_of_memory import explain_out_of_memory
+from diffalign.devices.plan.stage import Stage
 from diffalign.devices.processes import from_main
 from diffalign.files.folder_lock import FolderLock
 from diffalign.pairs.dataset import DatasetPairs
-from diffalign.policies.policy import Policy
+from diffalign.policies.policy import Policy, SupportsTrialForward
 from diffalign.training.recipe.schema import Recipe
+from diffalign.training.report.calibration import Calibration
 from diffalign.training.report.header import header
 from diffalign.training.report.noise_watch import NoiseWatch
 from diffalign.training.report.progress import ProgressReport
@@ -19,8 +22,8 @@ from diffalign.training.report.trackers import check_trackers
 from diffalign.training.setup.batch_schedule import schedule_batches
 from diffalign.training.setup.bind_recipe import bind_recipe
 from diffalign.training.setup.build import build_run
-from diffalign.training.setup.estimate_activations import estimate_activations
 from diffalign.training.setup.open_accelerator_and_policy import open_accelerator, open_policy
+from diffalign.training.setup.plan_stages import PlannedRun, activations_phrase, plan_stages
 from diffalign.training.setup.prepare import prepare_run
 from diffalign.training.setup.resolve_mixed_precision import settle_precision
 from diffalign.training.state import Run
@@ -74,6 +77,7 @@ def open_run(
     with explain_out_of_memory("the model is opened", "Take a smaller model, or free some memory"):
         model = open_policy(recipe, policy, bound, processes)
     schedule = schedule_batches(recipe.train, bound, model.policy, processes)
+    planned, activations = _plan(PlannedRun(recipe, accelerator, model, bound, schedule, processes))
     report.say(
         header(
             recipe,
@@ -83,7 +87,8 @@ def open_run(
             processes=processes,
             micro=schedule.micro_batch,
             precision=precision.summary,
-            activations=estimate_activations(accelerator, model, bound, schedule),
+            activations=activations,
+            stages=planned,
             changes=data.changes,
         )
     )
@@ -101,12 +106,25 @@ def open_run(
         noise = NoiseWatch.begin(model.policy, accelerator, bound.source.pairs, schedule.micro_batch)
     for line in noise.lines() if noise is not None else ():
         report.say(line)
-    run = build_run(recipe, accelerator, model, bound, schedule, output, report, data, noise)
+    calibration = Calibration(recipe, accelerator.device, processes, planned[-1] if planned else None)
+    run = build_run(recipe, accelerator, model, bound, schedule, output, report, data, noise, calibration)
     if recipe.log.trackers and not check_only:
         settings = {key: value if isinstance(value, PLAIN) else str(value) for key, value in flat(dump(recipe)).items()}
         accelerator.init_trackers("diffalign", config=settings)
     return run
 
 
+def _plan(run: PlannedRun) -> tuple[list[Stage], str]:
+    """Returns the planned stages, and a phrase on the activations; no stages where they are not worth the time."""
+    if not run.accelerator.is_main_process:
+        return [], "activations"
+    if isinstance(run.model.policy, SupportsTrialForward) and module_bytes(run.model.module) < SMALL:
+        return [], "activations (not estimated for so small a model)"
+    stages = plan_stages(run)
+    return stages, activations_phrase(run, stages[-1])
+
+
+SMALL = 10**6
+"""Bytes of weights below which nothing is planned: following the passes would take longer than a training step."""
 PLAIN = (bool, int, float, str)
 """Types of values that every tracker stores."""

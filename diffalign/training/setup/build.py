@@ -8,6 +8,7 @@ from diffalign.losses import Objective
 from diffalign.training.optim.ema import Ema
 from diffalign.training.optim.optimizer import learning_rate, make_optimizer
 from diffalign.training.recipe.schema import Recipe, Train
+from diffalign.training.report.calibration import Calibration
 from diffalign.training.report.health import Health
 from diffalign.training.report.noise_watch import NoiseWatch
 from diffalign.training.report.progress import ProgressReport
@@ -35,6 +36,7 @@ def build_run(
     report: ProgressReport,
     data: TrainedOn,
     noise: NoiseWatch | None = None,
+    calibration: Calibration | None = None,
 ) -> Run:
     """Returns the run, before its first step."""
     train, loss = recipe.train, bound.loss
@@ -89,6 +91,7 @@ def build_run(
         rounds=rounds,
         trained_on=data,
         noise=noise,
+        calibration=calibration,
     )
 
 

@@ -1,4 +1,4 @@
-"""Estimates the memory of a micro-batch's activations before training, for the header of a run."""
+"""The memory that the policy's forward passes of one micro-batch keep for the backward pass, before training."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ from typing import Any
 
 from diffalign.data.records.pair import Pair
 from diffalign.devices.activation_memory import activation_bytes
-from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.policies.module_utils import unwrap
 from diffalign.policies.policy import Policy, SupportsTrialForward
 from diffalign.training.setup.batch_schedule import BatchSchedule
 from diffalign.training.setup.bind_recipe import BoundRecipe
 from diffalign.training.setup.open_accelerator_and_policy import OpenedModel
 
-SMALL = 10**6
-"""Bytes of weights below which nothing is estimated: following the pass would take longer than a training step."""
+
+class NoTrial(Exception):
+    """The policy has no pass that can be followed."""
 
 
-def estimate_activations(accelerator: Any, model: OpenedModel, bound: BoundRecipe, schedule: BatchSchedule) -> str:
-    """Returns a phrase with the memory that the policy's forward passes of one micro-batch keep for the backward pass.
+def passes_per_update(model: OpenedModel, schedule: BatchSchedule) -> int:
+    """Returns how many forward passes of a micro-batch are kept for one backward pass."""
+    return schedule.draws * (1 if model.fast_slow is None else 2)
+
+
+def update_activations(
+    accelerator: Any, model: OpenedModel, bound: BoundRecipe, schedule: BatchSchedule, count: int
+) -> tuple[int, int]:
+    """Returns how many pairs a micro-batch of ``count`` has, fewer only in a small batch, and the bytes of their
+    activations.
 
     Passes without a gradient, of a reference or an inversion, keep nothing and are not added. Of texts the longest
     pairs of the first step are taken; an answer that is sampled later is taken to be as long as the chosen one.
+
+    Raises:
+        NoTrial: The policy cannot be followed.
+        Exception: As :func:`~diffalign.devices.activation_memory.activation_bytes`.
     """
     policy = model.policy
-    if not accelerator.is_main_process:
-        return "activations"
-    network = unwrap(policy.module)
     if not isinstance(policy, SupportsTrialForward):
-        return "activations (not estimated: this policy has no trial_forward)"
-    if module_bytes(network) < SMALL:
-        return "activations (not estimated for so small a model)"
-    share = -(-schedule.order.batch_size // accelerator.num_processes)
-    pairs = _longest_pairs(policy, bound, schedule, min(schedule.micro_batch, share))
-    try:
-        forward = policy.trial_forward(pairs, bound.loss.needs)
-        kept = activation_bytes(network, forward, accelerator.autocast())
-    except Exception as error:  # whatever an architecture does that cannot be followed, training may still do
-        return f"activations (not estimated: the network cannot be followed without values, {type(error).__name__})"
-    passes = schedule.draws * (1 if model.fast_slow is None else 2)
-    times = f", {passes} passes" if passes > 1 else ""
-    at_once = "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
-    return f"about {format_bytes(passes * kept)} activations of {at_once} at once (estimated{times})"
+        raise NoTrial
+    pairs = _longest_pairs(policy, bound, schedule, count)
+    forward = policy.trial_forward(pairs, bound.loss.needs)
+    kept = activation_bytes(unwrap(policy.module), forward, accelerator.autocast())
+    return len(pairs), passes_per_update(model, schedule) * kept
 
 
 def _longest_pairs(policy: Policy, bound: BoundRecipe, schedule: BatchSchedule, count: int) -> Sequence[Pair]:

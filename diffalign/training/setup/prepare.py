@@ -32,7 +32,7 @@ def prepare_run(
     Raises:
         RunError: Checkpoints and result do not fit on the disk.
     """
-    check_disk(output.folder, _bytes_on_disk(recipe, model, bound))
+    check_disk(output.folder, checkpoint_bytes(recipe, model, bound))
     if accelerator.is_main_process:
         claim_output(output, recipe)
     with accelerator.main_process_first():  # the first process fills the caches, the others find them filled
@@ -43,7 +43,8 @@ def prepare_run(
         model.policy.module.to(accelerator.device)
 
 
-def _bytes_on_disk(recipe: Recipe, model: OpenedModel, bound: BoundRecipe) -> int:
+def checkpoint_bytes(recipe: Recipe, model: OpenedModel, bound: BoundRecipe) -> int:
+    """Returns the bytes of the checkpoints that a run keeps at once, of its rounds, and of its result."""
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.trainable.values())
     checkpoints = (recipe.checkpoint.keep + 1) * (4 if recipe.train.ema_decay else 3)
     # A source with rounds keeps the state of each.

@@ -8,7 +8,7 @@ import torch
 from diffalign.losses import LOSSES
 from diffalign.policies.diffusion.policy import DenoiserPolicy
 from diffalign.training.loop import train
-from diffalign.training.setup import estimate_activations as module
+from diffalign.training.setup import assemble_run as module
 from tests.tiny import tiny_pairs, tiny_sd, tiny_sdxl
 from tests.tiny_text import text_pairs, tiny_llm
 from tests.tiny_video import tiny_animatediff, tiny_clip_pairs, tiny_modelscope

@@ -115,6 +115,13 @@ class FrozenComponents:
             if not was_loaded:
                 self.release()
 
+    def empty_prompt(self) -> dict[str, Tensor]:
+        """Returns the conditioning of the empty prompt in shape and type, without its values."""
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return self.prompt_encoder().empty()
+
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and standard deviation ``(B, C, h, w)``, unscaled, of images ``(B, 3, H, W)`` in [-1, 1]; of
         clips ``(B, 3, F, H, W)`` those of their latents.

@@ -11,6 +11,7 @@ import torch
 from diffalign.errors import ConfigError
 from diffalign.files.complete_weights import load_complete, variant_of
 from diffalign.files.model_files import is_folder
+from diffalign.files.weightless import build_without_weights, opens_without_weights
 from diffalign.policies.diffusion.families.source import ModelSource
 
 
@@ -23,6 +24,8 @@ def load_part(network: Any, folder: Path, name: str, dtype: torch.dtype, *, stri
     part = folder / name
     if not is_folder(part):
         raise ConfigError(f"{folder} has no {name}: the folder {part} is missing. Download or save the model again.")
+    if opens_without_weights():
+        return build_without_weights(network, str(folder), dtype, subfolder=name)
     of_transformers = network.__module__.partition(".")[0] == "transformers"
     precision = {"dtype": dtype, "ignore_mismatched_sizes": True} if of_transformers else dtype_keyword(dtype)
     load = partial(network.from_pretrained, str(folder), subfolder=name, variant=variant_of(part))

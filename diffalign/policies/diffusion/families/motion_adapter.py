@@ -7,6 +7,7 @@ leaves the embedding of XL's added conditions at random values (diffusers 0.42):
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from diffalign.errors import ConfigError
 from diffalign.files.complete_weights import load_complete, variant_of
 from diffalign.files.model_files import read_object
+from diffalign.files.weightless import build_without_weights, opens_without_weights, with_repeated_zeros
 from diffalign.policies.diffusion.families.load_parts import dtype_keyword, load_part
 from diffalign.policies.diffusion.families.source import ModelSource
 from diffalign.quiet import quiet
@@ -73,6 +75,12 @@ def load_with_motion(source: ModelSource, component: str, dtype: torch.dtype) ->
         return MotionAdapter.from_pretrained(str(motion), variant=variant_of(motion), **settings)
 
     precision: dict[str, Any] = dtype_keyword(dtype)
+    if opens_without_weights():
+        adapter = build_without_weights(MotionAdapter, str(motion), dtype)
+        with quiet(), torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says of each tensor that its values go nowhere
+            shaped = UNetMotionModel.from_unet2d(unet, adapter).to(dtype)
+        return with_repeated_zeros(shaped)
     adapter = load_complete(load, str(motion), strict=True, **precision)
     with quiet():
         network = UNetMotionModel.from_unet2d(unet, adapter)

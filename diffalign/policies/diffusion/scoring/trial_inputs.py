@@ -29,13 +29,10 @@ def trial_inputs(
         count: Examples.
         candidates: Candidates of each.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     rows, device = count * candidates, frozen.device
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        prompts = frozen.prompt_encoder().empty()
     conditioning = {
-        name: torch.zeros(rows, *value.shape[1:], dtype=value.dtype, device=device) for name, value in prompts.items()
+        name: torch.zeros(rows, *value.shape[1:], dtype=value.dtype, device=device)
+        for name, value in frozen.empty_prompt().items()
     }
     size = torch.zeros(rows, 4, dtype=torch.long, device=device)
     conditioning |= frozen.family.size_conditioning(size, resolution, True)

@@ -53,6 +53,11 @@ class LanguageReference:
         stored = self.kind == "stored"
         self._stored = TensorCache(config.cache_folder(), f"logps-{fingerprint}") if stored else None
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that the reference takes beside the policy's network."""
+        return self._reference.kept_bytes
+
     def describe(self) -> str:
         """Returns one line for a header."""
         return self._reference.describe()
