@@ -13,6 +13,7 @@ import torch
 
 from diffalign.data.records.pair import Pair
 from diffalign.devices.device_memory import peak_bytes
+from diffalign.devices.halving import heard_by
 from diffalign.devices.out_of_memory import explain_out_of_memory, is_out_of_memory
 from diffalign.devices.peak_growth import PeakGrowth
 from diffalign.errors import RunError
@@ -104,7 +105,7 @@ def train(
             if resume:
                 run.resume()
                 run.report.say(f"resumed after step {run.step}")
-        with run.report, saved_when_stopped(run, stop):
+        with run.report, heard_by(run.report.say), saved_when_stopped(run, stop):
             if run.step == 0:
                 if recipe.guard.action == "rollback":
                     run.save()  # so that there is always a checkpoint to go back to

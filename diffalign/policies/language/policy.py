@@ -14,6 +14,7 @@ from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.device_memory import format_bytes, module_bytes
+from diffalign.devices.halving import Pieces
 from diffalign.errors import ConfigError
 from diffalign.files.atomic import replace_folder
 from diffalign.policies.language import saving
@@ -228,14 +229,17 @@ class LanguagePolicy:
         of responses and prompts that were computed. The visits of the plan make no difference to texts.
         """
         indices = sorted({index for index, _ in plan})
-        batches = (
-            self.encode([pairs[index] for index in indices[start : start + batch]], prompts)
-            for start in range(0, len(indices), batch)
-        )
         computed = 0
-        for number, count in enumerate(self.reference.store(batches), 1):
-            computed += count
-            progress("reference", min(number * batch, len(indices)), len(indices))
+        with self.reference.storing() as store:
+
+            def compute(part: list[int]) -> list[int]:
+                nonlocal computed
+                computed += store(self.encode([pairs[index] for index in part], prompts))
+                return part
+
+            pieces = Pieces("the reference's numbers are computed", batch)
+            for done, _ in enumerate(pieces.each(indices, compute), 1):
+                progress("reference", done, len(indices))
         return computed
 
     def set_reference(self, state: Mapping[str, Tensor]) -> None:

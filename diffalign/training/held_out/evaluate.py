@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffalign.data.records.lazy_pairs import filter_pairs, map_pairs
 from diffalign.data.records.pair import Pair
+from diffalign.devices.halving import Pieces
 from diffalign.errors import ConfigError, DataError
 from diffalign.labels import expected_terms, swapped_by
 from diffalign.losses import Objective
@@ -23,7 +24,7 @@ from diffalign.pairs.singles import as_single_examples
 from diffalign.pairs.winners import without_rejected
 from diffalign.training.held_out.per_pair import PerPairMetrics
 from diffalign.training.recipe.schema import Data
-from diffalign.training.step.batch_order import Visit, micro_batches, process_share
+from diffalign.training.step.batch_order import Visit, process_share
 from diffalign.training.step.forward import in_microbatch_order, pair_logps
 from diffalign.training.step.gate_votes import with_gate_votes
 from diffalign.training.step.gradients import GradientComputer
@@ -98,12 +99,18 @@ class HeldOut:
         visits = self.visits(run.policy.eval_draws)
         numbers = run.batch_numbers(self.pairs, visits)
         local = process_share(visits, run.accelerator.process_index, run.accelerator.num_processes)
-        for micro_batch in micro_batches(in_microbatch_order(run.policy, self.pairs, local), run.micro_batch_size):
+
+        def evaluate(micro_batch: list[Visit]) -> list[Visit]:
             pairs, visit_numbers = [self.pairs[index] for index, _ in micro_batch], [visit for _, visit in micro_batch]
             label = with_gate_votes(run, run.label(pairs), pairs, visit_numbers)
             logps, info = pair_logps(run, pairs, visit_numbers, numbers)
             labelled = swapped_by(logps, label)
             metrics.add(metric_rows(run.loss, labelled, expected_terms(run.loss, logps, label), info))
             per_pair.add([index for index, _ in micro_batch], labelled, label)
+            return micro_batch
+
+        pieces = Pieces("held-out pairs are evaluated", run.micro_batch_size)
+        for _ in pieces.each(in_microbatch_order(run.policy, self.pairs, local), evaluate):
+            pass  # each piece adds to the metrics
         record = {**metrics.read(reduce), **per_pair.read(self.pairs, reduce, run.accelerator.device)}
         return {**{f"eval_{name}": value for name, value in record.items()}, "eval_pairs": len(self.pairs)}

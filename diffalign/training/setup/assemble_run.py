@@ -7,6 +7,7 @@ from functools import partial
 
 from diffalign.data.records.pair import Pair
 from diffalign.devices.device_memory import module_bytes
+from diffalign.devices.halving import heard_by
 from diffalign.devices.out_of_memory import explain_out_of_memory
 from diffalign.devices.plan.stage import Stage
 from diffalign.devices.processes import from_main
@@ -102,7 +103,8 @@ def open_run(
             report.say(f"warning: {warning}")
     noise = None
     if not check_only:
-        prepare_run(recipe, accelerator, model, bound, schedule, output, report)
+        with heard_by(report.say):
+            prepare_run(recipe, accelerator, model, bound, schedule, output, report)
         noise = NoiseWatch.begin(model.policy, accelerator, bound.source.pairs, schedule.micro_batch)
     for line in noise.lines() if noise is not None else ():
         report.say(line)

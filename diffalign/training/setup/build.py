@@ -20,6 +20,7 @@ from diffalign.training.setup.open_accelerator_and_policy import OpenedModel
 from diffalign.training.state import Run
 from diffalign.training.step.bco_shift import BcoShift, bco_shift_rule
 from diffalign.training.step.gradients import GradientComputer
+from diffalign.training.step.memory_switches import memory_switches
 from diffalign.training.step.metrics import Metrics
 from diffalign.training.step.spike_guard import SpikeGuard
 from diffalign.training.storage.run_folder import RunFolder
@@ -57,6 +58,7 @@ def build_run(
         group_tau=train.group_robust,
         bco_shift=BcoShift(bco_shift_rule(loss), accelerator.device),
         fast_slow=model.fast_slow,
+        switches=memory_switches(recipe),
     )
     rounds = Rounds(
         source=bound.source,

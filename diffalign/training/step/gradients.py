@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from diffalign.data.records.pair import Pair
+from diffalign.devices.halving import free_memory
 from diffalign.devices.out_of_memory import is_out_of_memory
+from diffalign.errors import RunError
 from diffalign.losses import Objective
 from diffalign.policies.policy import Policy
 from diffalign.training.step.batch_order import Visit, micro_batches, process_share
 from diffalign.training.step.bco_shift import BcoShift
-from diffalign.training.step.check_halving_helps import check_that_halving_helps
 from diffalign.training.step.fast_slow import FastSlow
 from diffalign.training.step.forward import BatchNumbers, in_microbatch_order
 from diffalign.training.step.group_weights import group_weights
@@ -52,6 +53,7 @@ class GradientComputer:
         group_tau: Temperature of group-robust weights; None: all groups count alike.
         bco_shift: The running shift, for a loss that needs one.
         fast_slow: A fast and a slow adapter; None: there is one adapter.
+        switches: What to type where one pair does not fit, a sentence without its full stop.
         messages: Sentences for the run's report, taken out by the loop.
     """
 
@@ -69,7 +71,9 @@ class GradientComputer:
     group_tau: float | None = None
     bco_shift: BcoShift = field(default_factory=BcoShift)
     fast_slow: FastSlow | None = None
+    switches: str = "Take a smaller model"
     messages: list[str] = field(default_factory=list)
+    _in_backward: bool = False
 
     def gradients(self, batch: Sequence[Visit], step: int) -> StepStats:
         """Fills the parameters' gradients with those of a batch, clips them, and adds to the metrics.
@@ -96,7 +100,7 @@ class GradientComputer:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                check_that_halving_helps(self.micro_batch_size, self.accelerator.num_processes)
+                self._check_that_halving_helps(len(results) == len(pieces) - 1)
             self._halve_micro_batches()  # after `except`: by then the tensors of the failed attempt are freed
         self._update_running_state(results)
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm or float("inf"))
@@ -134,11 +138,30 @@ class GradientComputer:
         """Within this block gradients are summed over processes only for the last micro-batch."""
         return nullcontext() if is_last else self.accelerator.no_sync(self.policy.module)
 
+    def backward(self, loss: Tensor) -> None:
+        """Computes the gradients of a micro-batch."""
+        self._in_backward = True
+        self.accelerator.backward(loss)
+        self._in_backward = False
+
+    def _check_that_halving_helps(self, is_last: bool) -> None:
+        """Raises RunError where a step cannot start over with smaller micro-batches: at one pair, and while the
+        gradients of the last micro-batch are summed over processes, since the others wait for the rest of the sum.
+        """
+        in_backward, self._in_backward = self._in_backward, False
+        if self.micro_batch_size == 1:
+            raise RunError(f"one pair does not fit into the device's memory. {self.switches}.") from None
+        if self.accelerator.num_processes > 1 and is_last and in_backward:
+            raise RunError(
+                f"micro-batches of {self.micro_batch_size} pairs do not fit into a device's memory. Type: --resume "
+                f"--set train.micro_batch_size={self.micro_batch_size // 2}"
+            ) from None
+
     def _halve_micro_batches(self) -> None:
         self.micro_batch_size //= 2
         for parameter in self.parameters:
             parameter.grad = None
-        torch.cuda.empty_cache()
+        free_memory()
         self.messages.append(
             f"out of memory: micro-batches of {self.micro_batch_size} pairs from now on; the effective batch stays"
         )

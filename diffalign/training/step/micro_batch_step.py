@@ -31,6 +31,9 @@ class StepContext(ForwardContext, Protocol):
     def label(self) -> Labeller:
         """Returns the labels of a batch."""
 
+    def backward(self, loss: Tensor) -> None:
+        """Computes the gradients of a micro-batch."""
+
 
 @dataclass(frozen=True)
 class MicroBatchResult:
@@ -76,7 +79,7 @@ def micro_batch_step(
         loss = expected_terms(run.loss, logps, label)
     else:
         loss, adapter_losses, info["fast_slow/gap"] = run.fast_slow.loss_of_both(run.loss, logps, label)
-    run.accelerator.backward(loss.total.sum() * scale)
+    run.backward(loss.total.sum() * scale)
     if label.gate is not None:
         info["gate"] = label.gate(logps.detach())
     return MicroBatchResult(

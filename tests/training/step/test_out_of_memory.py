@@ -7,6 +7,8 @@ import torch
 
 from diffalign.errors import RunError
 from diffalign.training.loop import train
+from diffalign.training.recipe.load import make_recipe
+from diffalign.training.step.memory_switches import memory_switches
 from tests.training.toy import ToyPolicy, toy_pairs, toy_recipe
 
 
@@ -39,6 +41,27 @@ def test_a_step_that_starts_over_is_the_step_of_the_smaller_micro_batches(tmp_pa
     assert "out of memory: micro-batches of 4 pairs" in shown and "out of memory: micro-batches of 2 pairs" in shown
 
 
-def test_one_pair_that_does_not_fit_stops_the_run_with_advice(tmp_path):
-    with pytest.raises(RunError, match=r"one pair does not fit.*train\.gradient_checkpointing=true"):
+def test_one_pair_that_does_not_fit_stops_the_run_with_the_switches_that_this_model_has(tmp_path):
+    with pytest.raises(
+        RunError, match=r"one pair does not fit.*Type one of: --set train\.mixed_precision=bf16"
+    ) as error:
         run(tmp_path, SmallDevice(most=0), micro_batch_size=4)
+    assert "checkpointing" not in str(error.value) and "resolution" not in str(error.value)  # the toy has neither
+
+
+@pytest.mark.parametrize(
+    ("model", "train", "named", "left_out"),
+    [
+        ({}, {}, "gradient_checkpointing=true mixed_precision=bf16 dtype=bfloat16 resolution", "max_length clip rank"),
+        ({"dtype": "bfloat16"}, {"gradient_checkpointing": True}, "mixed_precision=bf16", "checkpointing dtype"),
+        ({"kind": "text"}, {"mixed_precision": "bf16"}, "max_length=TOKENS", "resolution mixed_precision"),
+        ({"adapter": None}, {}, "model.adapter.rank=16", "dtype=bfloat16"),
+        ({"kind": "video", "clip": {"frames": 16}}, {"draws_per_pair": 1}, "model.clip.frames=8", "draws_per_pair"),
+    ],
+)
+def test_the_switches_are_those_that_are_there_and_not_set(model, train, named, left_out):
+    values = {"model": {"path": "somewhere", **model}, "data": {"train": "pairs"}, "output": "out"}
+    values["loss"] = {"name": "logistic", "beta": 1.0}
+    values["train"] = {"steps": 1, "learning_rate": 1e-4, "mixed_precision": "no", **train}
+    shown = memory_switches(make_recipe(values))
+    assert all(word in shown for word in named.split()) and not any(word in shown for word in left_out.split()), shown

@@ -19,8 +19,9 @@ from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.tensor_cache import TensorCache
+from diffalign.devices.halving import Pieces
 from diffalign.policies.diffusion.config import ModelConfig
-from diffalign.policies.diffusion.encoding.encode_media import Tensors, advice_on_bad_media, chunks, media_encoder
+from diffalign.policies.diffusion.encoding.encode_media import Tensors, advice_on_bad_media, media_encoder
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 from diffalign.policies.policy import Progress
 
@@ -43,7 +44,7 @@ class CachedEncoder:
         self._resolution = resolution
         self._media = media_encoder(frozen, config, resolution)
         self._fixed_size_ids = config.size_ids == "fixed"
-        self._batch = config.encode_batch
+        self._prompt_pieces = Pieces("prompts are encoded", config.encode_batch)
         self._digests: dict[Media, str] = {}
         self._empty: Tensors | None = None
         images, texts = frozen.digests()
@@ -114,11 +115,11 @@ class CachedEncoder:
         return {"mean": mean[0], "std": std[0], "size": torch.tensor([self._resolution, self._resolution, 0, 0])}
 
     def _encode_prompts(self, prompts: Iterable[str]) -> Iterator[Tensors]:
-        for part in chunks(prompts, self._batch):
+        def encode(part: list[str]) -> list[Tensors]:
             encoded = self._frozen.prompt_encoder().encode(part)
-            yield from (
-                {name: value[i].cpu().contiguous() for name, value in encoded.items()} for i in range(len(part))
-            )
+            return [{name: value[i].cpu().contiguous() for name, value in encoded.items()} for i in range(len(part))]
+
+        yield from self._prompt_pieces.each(prompts, encode)
 
 
 def _prompts(pairs: Sequence[Pair]) -> set[str]:

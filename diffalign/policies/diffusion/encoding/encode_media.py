@@ -22,6 +22,7 @@ from diffalign.data.media.clips.open_clip import open_clip
 from diffalign.data.media.decode import decoded_digest, media_digest, open_image
 from diffalign.data.media.preprocess import frame, prepare_image
 from diffalign.data.records.pair import Media
+from diffalign.devices.halving import Pieces
 from diffalign.errors import DataError
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
@@ -60,7 +61,8 @@ class ImageEncoder:
     task = "encode images"
 
     def __init__(self, frozen: FrozenComponents, config: ModelConfig, resolution: int) -> None:
-        self._frozen, self._resolution, self._batch = frozen, resolution, config.encode_batch
+        self._frozen, self._resolution = frozen, resolution
+        self._pieces = Pieces("images are encoded", config.encode_batch)
         self._mirrored = config.flip != "none"
 
     def maker(self, autoencoder: str) -> str:
@@ -73,8 +75,7 @@ class ImageEncoder:
 
     def encode(self, media: Iterable[Media]) -> Iterator[Tensors]:
         """Yields the tensors of each image."""
-        for part in chunks(media, self._batch):
-            yield from self._encode(part)
+        yield from self._pieces.each(media, self._encode)
 
     def _encode(self, media: list[Media]) -> list[Tensors]:
         sizes, views = [], []

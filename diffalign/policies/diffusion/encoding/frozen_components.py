@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from diffalign.data.storage.kept_latents import LatentSpace
+from diffalign.devices.halving import Pieces
+from diffalign.devices.out_of_memory import is_out_of_memory
 from diffalign.files.complete_weights import one_sentence
 from diffalign.policies.diffusion.families import Family
 from diffalign.policies.diffusion.families.clip_tokens import check_tokenizer, tokenizer_digest
 from diffalign.policies.diffusion.families.family import LatentScale, PromptEncoder
 from diffalign.policies.diffusion.families.source import ModelSource
 from diffalign.policies.module_utils import weights_digest
+
+Result = TypeVar("Result")
 
 
 class FrozenComponents:
@@ -38,7 +42,7 @@ class FrozenComponents:
         self.family = family
         self.device = device
         self.source = source
-        self._at_once = at_once
+        self._frames = Pieces("frames go through the autoencoder", at_once)
         self._dtype = dtype
         self._pipeline: Any = None
         self._prompt_encoder: PromptEncoder | None = None
@@ -126,12 +130,24 @@ class FrozenComponents:
         """Returns mean and standard deviation ``(B, C, h, w)``, unscaled, of images ``(B, 3, H, W)`` in [-1, 1]; of
         clips ``(B, 3, F, H, W)`` those of their latents.
         """
-        return self.family.codec.posterior(self.pipeline().vae, pixels, self._at_once)
+        vae = self.pipeline().vae
+        return self._in_fewer_frames(lambda at_once: self.family.codec.posterior(vae, pixels, at_once))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Returns images ``(B, 3, H, W)`` in about [-1, 1] of the network's latents, or clips ``(B, 3, F, H, W)``."""
         vae = self.pipeline().vae
-        return self.family.codec.decode(vae, self.scale.to(latents.device).denormalise(latents.float()), self._at_once)
+        z = self.scale.to(latents.device).denormalise(latents.float())
+        return self._in_fewer_frames(lambda at_once: self.family.codec.decode(vae, z, at_once))
+
+    def _in_fewer_frames(self, compute: Callable[[int], Result]) -> Result:
+        """Returns what ``compute`` makes of frames at once; of clips fewer at once where memory runs out."""
+        while True:
+            try:
+                return compute(self._frames.size)
+            except Exception as error:
+                if self.family.medium != "video" or self._frames.size == 1 or not is_out_of_memory(error):
+                    raise
+            self._frames.halve(self._frames.size)  # after `except`: by then the failed attempt is freed
 
     def sharp_posterior(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the network's latents ``(B, C, ...)`` as the means of posteriors without spread, unscaled: mean

@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from diffalign.devices.halving import Pieces
 from diffalign.errors import ConfigError
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 from diffalign.policies.diffusion.sampling.decode import BATCH, decode_samples
@@ -107,28 +108,27 @@ def sample(
             pipeline.scheduler = _scheduler(own_scheduler, sampler)
             pipeline.set_progress_bar_config(disable=True)
             length = {} if frames is None else {"num_frames": frames}
-            samples: list[Any] = []
-            for start in range(0, len(prompts), batch):
+
+            def draw(part: list[tuple[str, int]]) -> list[Any]:
                 output = pipeline(
                     **length,
-                    prompt=list(prompts[start : start + batch]),
-                    negative_prompt=[negative_prompt] * len(prompts[start : start + batch])
-                    if negative_prompt
-                    else None,
+                    prompt=[prompt for prompt, _ in part],
+                    negative_prompt=[negative_prompt] * len(part) if negative_prompt else None,
                     height=resolution,
                     width=resolution,
                     num_inference_steps=family.sampling.steps if steps is None else steps,
                     guidance_scale=family.sampling.guidance if guidance is None else guidance,
                     eta=eta,
-                    generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds[start : start + batch]],
+                    generator=[torch.Generator("cpu").manual_seed(seed) for _, seed in part],
                     output_type="latent",
                 )
                 latents = output.images if frames is None else output.frames
                 if latents_only:
-                    samples += list(latents.float().cpu())
-                else:
-                    samples += decode_samples(frozen, list(latents), fps, batch)
-            return samples
+                    return list(latents.float().cpu())
+                return decode_samples(frozen, list(latents), fps, batch)
+
+            pieces = Pieces(f"{family.medium}s are sampled", batch)
+            return list(pieces.each(zip(prompts, seeds, strict=True), draw))
         finally:
             hook.remove()
             setattr(pipeline, family.component, None)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from diffalign.data.records.pair import Pair
 from diffalign.data.storage.tensor_cache import TensorCache, Writer
+from diffalign.devices.halving import Pieces
 from diffalign.errors import ConfigError
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.families import Family
@@ -147,14 +148,20 @@ class PolicyAndReference:
         missing = {**missing_errors, **missing_latents}
         task = "reference errors" if latents is None else "invert latents"
         with _writer(errors) as errors_out, _writer(latents) as latents_out:
-            for keys, part, draw, done in self._visits.batches(missing, pairs, seed, batch):
-                encoded = self._encode(part)
+
+            def compute(part: list[tuple[str, tuple[int, int]]]) -> list[str]:
+                keys, batch_pairs, draw = self._visits.batch(part, pairs, seed)
+                encoded = self._encode(batch_pairs)
                 if latents is not None and latents_out is not None and any(key in missing_latents for key in keys):
                     latents.check_space(len(missing_latents), encoded.mean[0, :, 0].numel())
                     latents.write(latents_out, keys, *self._noisy_inputs.build(encoded, draw, keys).latents)
                 if errors is not None and errors_out is not None:
                     logps = self._frozen_logps(encoded, draw, self.reference)
                     errors.write(errors_out, keys, [-2.0 * candidate.logps for candidate in logps.candidates])
+                return keys
+
+            pieces = Pieces("the reference's numbers are computed", batch)
+            for done, _ in enumerate(pieces.each(missing.items(), compute), 1):
                 progress(task, done, len(missing))
         return len(missing)
 
@@ -170,10 +177,16 @@ class PolicyAndReference:
         self._noisy_inputs.window = None
         missing = self._visits.missing(window, pairs, plan, seed)
         with window.cache.writer() as out:
-            for keys, part, draw, done in self._visits.batches(missing, pairs, seed, batch):
-                encoded = self._encode(part)
+
+            def compute(part: list[tuple[str, tuple[int, int]]]) -> list[str]:
+                keys, batch_pairs, draw = self._visits.batch(part, pairs, seed)
+                encoded = self._encode(batch_pairs)
                 window.check_space(len(missing), encoded.mean[0, :, 0].numel())
                 window.write(out, keys, *self._noisy_inputs.build(encoded, draw, keys).latents)
+                return keys
+
+            pieces = Pieces("latents are inverted", batch)
+            for done, _ in enumerate(pieces.each(missing.items(), compute), 1):
                 progress(f"invert latents (window {number})", done, len(missing))
         self._noisy_inputs.window = window
         return len(missing)

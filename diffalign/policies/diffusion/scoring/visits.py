@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -48,16 +48,13 @@ class Visits:
         return {key: keys[key] for key in store.missing(list(keys))}
 
     @staticmethod
-    def batches(
-        missing: Mapping[str, tuple[int, int]], pairs: Sequence[Pair], seed: int, size: int
-    ) -> Iterator[tuple[list[str], list[Pair], Draw, int]]:
-        """Yields missing visits in batches: keys, pairs, draw, and the number of visits up to here."""
-        visits = list(missing.items())
-        for start in range(0, len(visits), size):
-            part = visits[start : start + size]
-            batch = [pairs[index] for _, (index, _) in part]
-            draw = Draw(seed, tuple(pair.id for pair in batch), tuple(visit for _, (_, visit) in part))
-            yield [key for key, _ in part], batch, draw, start + len(part)
+    def batch(
+        part: Sequence[tuple[str, tuple[int, int]]], pairs: Sequence[Pair], seed: int
+    ) -> tuple[list[str], list[Pair], Draw]:
+        """Returns keys, pairs and draw of some of the missing visits, ``(key, (index, visit))``."""
+        batch = [pairs[index] for _, (index, _) in part]
+        draw = Draw(seed, tuple(pair.id for pair in batch), tuple(visit for _, (_, visit) in part))
+        return [key for key, _ in part], batch, draw
 
     def _cycled(self, visit: int) -> int:
         """Visits of held-out pairs (below 0) are not cycled."""

@@ -11,6 +11,7 @@ from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache
+from diffalign.devices.halving import Pieces
 from diffalign.policies.language.generation.decode import decode_answers
 from diffalign.policies.language.generation.generate_answers import NetworkContext, answer_ids
 from diffalign.policies.language.network.network import LanguageNetwork
@@ -70,14 +71,18 @@ class TextGenerator:
         base: NetworkContext | None,
         **settings: Any,
     ) -> list[list[int]]:
-        answers = answer_ids(
-            network,
-            self._pair_tokenizer,
-            prompts,
-            seeds,
-            base=base,
-            base_is_separate=self._base_is_separate,
-            **settings,
-        )
+        def answer(part: list[tuple[Text, int]]) -> list[list[int]]:
+            return answer_ids(
+                network,
+                self._pair_tokenizer,
+                [prompt for prompt, _ in part],
+                [seed for _, seed in part],
+                base=base,
+                base_is_separate=self._base_is_separate,
+                **settings,
+            )
+
+        pieces = Pieces("texts are sampled", len(prompts))
+        answers = list(pieces.each(zip(prompts, seeds, strict=True), answer))
         self._counts.sampling += sum(map(len, answers))
         return answers

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from diffalign.data.storage.tensor_cache import TensorCache, content_key
+from diffalign.data.storage.tensor_cache import TensorCache, Writer, content_key
 from diffalign.errors import ConfigError
 from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.network.layout import Layout
@@ -101,26 +101,30 @@ class LanguageReference:
             logits_outlive_forward = network.logits_outlive_forward
         return states if logits_outlive_forward else replace(states, logits=self._logits)
 
-    @torch.no_grad()
-    def store(self, batches: Iterable[EncodedTexts]) -> Iterator[int]:
-        """Computes and stores log-probabilities that are not stored yet; yields their number after each batch."""
+    @contextmanager
+    def storing(self) -> Iterator[Callable[[EncodedTexts], int]]:
+        """Lends a function that computes and stores the log-probabilities of a batch that are not stored yet, and
+        returns their number; 0 where nothing is to be stored.
+        """
         if self._stored is None:
+            yield lambda encoded: 0
             return
         with self._stored.writer() as writer:
             written: set[str] = set()
-            for encoded in batches:
-                keys = self._keys(encoded)
-                missing = set(self._stored.missing(keys)) - written
-                if missing:
-                    layout = encoded.layout
-                    token_logps = self.compute(self._reference, layout)
-                    for key, values in zip(
-                        keys, token_logps.split([*layout.lengths, *layout.prompt_lengths]), strict=True
-                    ):
-                        if key in missing:
-                            writer.put(key, {"logps": values})
-                written |= missing
-                yield len(missing)
+            yield lambda encoded: self._store(encoded, writer, written)
+
+    def _store(self, encoded: EncodedTexts, writer: Writer, written: set[str]) -> int:
+        assert self._stored is not None
+        keys = self._keys(encoded)
+        missing = set(self._stored.missing(keys)) - written
+        if missing:
+            layout = encoded.layout
+            parts = self.compute(self._reference, layout).split([*layout.lengths, *layout.prompt_lengths])
+            for key, values in zip(keys, parts, strict=True):
+                if key in missing:
+                    writer.put(key, {"logps": values})
+        written |= missing
+        return len(missing)
 
     def set_state(self, state: Mapping[str, Tensor]) -> None:
         """Makes the network with these trainable tensors the reference. Raises ConfigError if it is stored."""
