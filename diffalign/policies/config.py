@@ -19,6 +19,8 @@ class BaseModelConfig(BaseModel):
         revision: Branch, tag or commit on the hub.
         dtype: Precision of the frozen weights. Adapters and all weights that train are always float32.
         adapter: The low-rank adapter that trains; None trains every weight of the network.
+        quantize: Packs the linear layers of the frozen base: ``"nf4"`` in about 4.5 bits per weight, ``"int8"`` in
+            about 8. None: as they are. Policy and reference compute with the same packed weights.
         reference: ``"adapter_off"`` (the base weights under the adapter, no memory), ``"copy"`` (a frozen second
             network), ``"stored"`` (numbers computed once, before training), ``"auto"`` selects the first that fits.
         gradient_checkpointing: Compute activations twice instead of keeping them: less memory, about a fifth slower.
@@ -32,6 +34,7 @@ class BaseModelConfig(BaseModel):
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     adapter: AdapterConfig | None = AdapterConfig()
+    quantize: Literal["nf4", "int8"] | None = None
     reference: Literal["auto", "adapter_off", "copy", "stored"] = "auto"
     gradient_checkpointing: bool = False
     cache: Path | None = None
@@ -47,6 +50,26 @@ class BaseModelConfig(BaseModel):
         if self.reference == "stored" and not self.use_cache:
             raise ValueError(
                 "reference 'stored' keeps its numbers in the cache, but use_cache is false. Set one of the two"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_packed_base_is_frozen(self) -> BaseModelConfig:
+        if self.quantize is None:
+            return self
+        if self.adapter is None:
+            raise ValueError(
+                f"quantize '{self.quantize}' packs weights that do not train, but adapter is null (all weights train)."
+                " Set adapter: {rank: 16}, or quantize: null"
+            )
+        if self.adapter.dora:
+            raise ValueError(
+                f"quantize '{self.quantize}' packs weights, and DoRA needs their norms. Set adapter.dora: false, or"
+                " quantize: null"
+            )
+        if self.reference == "copy":
+            raise ValueError(
+                f"reference 'copy' would load weights that quantize '{self.quantize}' packs. Set reference: adapter_off"
             )
         return self
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from diffalign.devices.device_memory import best_device
+from diffalign.devices.quantized_linear import quantize_linear_layers
 from diffalign.errors import ConfigError
 from diffalign.files.weightless import opens_without_weights
 from diffalign.latents import LATENTS
@@ -21,7 +22,7 @@ from diffalign.policies.diffusion.scoring.attention import choose_attention, spl
 from diffalign.policies.diffusion.scoring.checkpointing import checkpoint_layers
 from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser
 from diffalign.policies.diffusion.video_config import VideoModelConfig, trains_motion
-from diffalign.policies.module_utils import below, disable_dropout
+from diffalign.policies.module_utils import below, disable_dropout, weights_digest
 from diffalign.sharing.public_name import public_name
 from diffalign.sharing.read_adapter import adaptable_layers, read_adapter
 from diffalign.sharing.shared_adapter import SharedAdapter, check_layers
@@ -50,8 +51,14 @@ def _load(config: ModelConfig, device: torch.device | str | None, shared: Shared
     frozen = FrozenComponents(family, source, getattr(torch, config.dtype), device, config.encode_batch)
     dtype = torch.float32 if config.adapter is None else getattr(torch, config.dtype)
 
+    digests: list[str] = []  # of the weights before they are packed
+
     def load_base() -> nn.Module:
-        network = family.load_network(source, dtype).to(device)
+        network = family.load_network(source, dtype)
+        digests.append(weights_digest([network]))
+        if config.quantize is not None:
+            quantize_linear_layers(network, config.quantize)
+        network = network.to(device)
         choose_attention(network, device)
         split_rows(network, family.motion)
         disable_dropout(network)
@@ -83,7 +90,7 @@ def _load(config: ModelConfig, device: torch.device | str | None, shared: Shared
         listed=config.level_list,
         reduction=config.reduction,
     )
-    return DenoiserPolicy(network, frozen, denoiser, config, resolution, load_base)
+    return DenoiserPolicy(network, frozen, denoiser, config, resolution, load_base, digests[0])
 
 
 def load_aligned(config: ModelConfig, adapter: Path, device: torch.device | str | None = None) -> DenoiserPolicy:

@@ -17,6 +17,7 @@ from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.kept_latents import KeptLatent, LatentSpace
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.device_memory import format_bytes, module_bytes
+from diffalign.devices.quantized_linear import describe_packed
 from diffalign.errors import ConfigError
 from diffalign.latents import LATENTS
 from diffalign.named_choice import Choice, bind_name
@@ -60,6 +61,7 @@ class DenoiserPolicy:
         config: The model's section of the recipe.
         resolution: Side of the images or clips, px.
         load_base: Loads the denoiser once more, frozen.
+        base_fingerprint: Hash of the base weights as they are in their files; None: those of the module.
     """
 
     eval_draws = 4
@@ -73,6 +75,7 @@ class DenoiserPolicy:
         config: ModelConfig,
         resolution: int,
         load_base: Callable[[], nn.Module],
+        base_fingerprint: str | None = None,
     ) -> None:
         self.module = module
         self.config = config
@@ -80,7 +83,7 @@ class DenoiserPolicy:
         self.medium = frozen.family.medium
         self.clip = config.clip if isinstance(config, VideoModelConfig) else None
         self.device: torch.device = next(module.parameters()).device
-        self.base_fingerprint = weights_digest([module])
+        self.base_fingerprint = base_fingerprint or weights_digest([module])
         self._frozen = frozen
         self._denoiser = denoiser
         self._encoder = CachedEncoder(frozen, config, resolution)
@@ -131,6 +134,7 @@ class DenoiserPolicy:
             "model": f"{self.config.path} ({format_bytes(module_bytes(unwrap(self.module)))} of weights)",
             **describe_clips(self.config, self._frozen, self.latent_elements),
             "trains": describe_trained(self.config, self._frozen.family),
+            **({} if self.config.quantize is None else {"base": describe_packed(self.config.quantize)}),
             "parameters": f"{self._trainable.count:,} trainable of {total:,}",
             "reference": reference,
             "resolution": f"{self.resolution} px",
@@ -144,8 +148,9 @@ class DenoiserPolicy:
         rules = (c.dtype, c.flip, c.reduction, str(c.timesteps), estimate, c.size_ids, d.caption_dropout)
         levels = d.schedule.alphas_cumprod.numpy().tobytes()
         makers = (self._encoder.image_maker, self._encoder.text_maker)
+        packed = [] if c.quantize is None else [f"quantize {c.quantize}"]
         times = ["time 1000 r"] if d.schedule.prediction == "flow" else []  # older results had the level's index
-        return content_key(self.base_fingerprint, *makers, *rules, d.schedule.prediction, levels, *times)
+        return content_key(self.base_fingerprint, *makers, *rules, d.schedule.prediction, levels, *times, *packed)
 
     def prepare(self, pairs: Sequence[Pair], progress: Progress = no_progress) -> list[str]:
         """Encodes every image or clip and every prompt once and releases the encoders; without a cache they stay

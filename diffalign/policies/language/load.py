@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from diffalign.devices.device_memory import best_device
+from diffalign.devices.quantized_linear import quantize_linear_layers
 from diffalign.errors import ConfigError, RunError, UserError, near_miss
 from diffalign.files.complete_weights import first_words, load_pretrained
 from diffalign.files.model_files import is_folder
@@ -23,7 +24,7 @@ from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.language.network.token_masks import make_mask_network
 from diffalign.policies.language.policy import LanguagePolicy
 from diffalign.policies.language.tokens.tokenize import PairTokenizer
-from diffalign.policies.module_utils import disable_dropout
+from diffalign.policies.module_utils import disable_dropout, weights_digest
 from diffalign.quiet import quiet
 from diffalign.sharing.peft_folder import CONFIG as ADAPTER_CONFIG
 from diffalign.sharing.public_name import public_name
@@ -54,8 +55,14 @@ def _load(config: LanguageConfig, device: torch.device | str | None, shared: Sha
     pair_tokenizer = PairTokenizer(_load_tokenizer(config), config)
     dtype = torch.float32 if config.adapter is None else getattr(torch, config.dtype)
 
+    digests: list[str] = []  # of the weights before they are packed
+
     def load_base() -> LanguageNetwork:
-        model = _load_model(config, dtype).to(device)
+        model = _load_model(config, dtype)
+        digests.append(weights_digest([model]))
+        if config.quantize is not None:
+            quantize_linear_layers(model, config.quantize, kept=[model.get_output_embeddings()])
+        model = model.to(device)
         disable_dropout(model)
         return LanguageNetwork(model, keep_bytes=config.head_memory * 2**20).requires_grad_(False).eval()
 
@@ -87,7 +94,8 @@ def _load(config: LanguageConfig, device: torch.device | str | None, shared: Sha
         choose_forward_mode(frozen, choice.mode)
         return frozen
 
-    return LanguagePolicy(network, pair_tokenizer, config, load_frozen, {"forward": choice.summary()})
+    notes = {"forward": choice.summary()}
+    return LanguagePolicy(network, pair_tokenizer, config, load_frozen, notes, digests[0])
 
 
 def load_aligned(config: LanguageConfig, adapter: Path, device: torch.device | str | None = None) -> LanguagePolicy:

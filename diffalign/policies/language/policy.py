@@ -15,6 +15,7 @@ from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.devices.halving import Pieces
+from diffalign.devices.quantized_linear import describe_packed
 from diffalign.errors import ConfigError
 from diffalign.files.atomic import replace_folder
 from diffalign.policies.language import saving
@@ -55,6 +56,7 @@ class LanguagePolicy:
         config: The model's section of the recipe.
         load_base: Loads the network again, frozen.
         notes: Further lines for the header.
+        base_fingerprint: Hash of the base weights as they are in their files; None: those of the module.
     """
 
     medium = "text"
@@ -67,12 +69,13 @@ class LanguagePolicy:
         config: LanguageConfig,
         load_base: Callable[[], nn.Module],
         notes: Mapping[str, str] | None = None,
+        base_fingerprint: str | None = None,
     ) -> None:
         self.module: nn.Module = module
         self.config = config
         self.pair_tokenizer = pair_tokenizer
         self.device: torch.device = next(module.parameters()).device
-        self.base_fingerprint = weights_digest([module.model])
+        self.base_fingerprint = base_fingerprint or weights_digest([module.model])
         self.forward_counts = TokenCounts()
         self.reference = LanguageReference(module, config, self.fingerprint(), load_base, self.forward_counts)
         self._generator = TextGenerator(pair_tokenizer, self.forward_counts, base_is_separate=config.adapter is None)
@@ -98,6 +101,7 @@ class LanguagePolicy:
         return {
             "model": f"{public_name(config.path)} ({format_bytes(module_bytes(network))} of weights)",
             "trains": "every weight of the model" if config.adapter is None else config.adapter.describe(),
+            **({} if config.quantize is None else {"base": describe_packed(config.quantize)}),
             "parameters": f"{self._trainable.count:,} trainable of {total:,}",
             "reference": self.reference.describe(),
             "texts": self.pair_tokenizer.describe(),
@@ -108,7 +112,8 @@ class LanguagePolicy:
 
     def fingerprint(self) -> str:
         """Returns a hash of the base weights and of the rules by which texts become tokens."""
-        return content_key(self.base_fingerprint, self.pair_tokenizer.fingerprint(), self.config.dtype)
+        packed = [] if self.config.quantize is None else [f"quantize {self.config.quantize}"]
+        return content_key(self.base_fingerprint, self.pair_tokenizer.fingerprint(), self.config.dtype, *packed)
 
     def prepare(self, pairs: Sequence[Pair], progress: Progress = no_progress) -> list[str]:
         """Tokenises every pair once, to find bad rows before training. Returns one line of statistics."""

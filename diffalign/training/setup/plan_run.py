@@ -132,6 +132,14 @@ def _further(recipe: Recipe, plan: MemoryPlan) -> Iterator[Step[Recipe]]:
             {"model.dtype": "bfloat16"},
             "the frozen weights are rounded to bf16; policy and reference share them",
         ),
+        *(
+            (
+                model.adapter is not None and not model.adapter.dora and model.quantize == before,
+                {"model.quantize": kind},
+                f"the frozen linear layers are packed in {bits} bits, and unpacked for each product; shared likewise",
+            )
+            for before, kind, bits in ((None, "int8", "8"), ("int8", "nf4", "4.5"))
+        ),
         (
             too_large - {"encode", "reference"} and train.optimizer == "adamw",
             {"train.optimizer": "adafactor"},
