@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from diffalign.devices.plan.plan import Change, MemoryPlan
+from diffalign.errors import ConfigError
 
 Settings = TypeVar("Settings")
 
@@ -25,15 +26,19 @@ def fit(
         measure: Returns the settings with the largest pieces that fit (or pieces of one example), what it changed for
             that, and the plan.
         further: Returns the changes that are still possible and may help a plan that does not fit, each with the
-            settings that it leads to, cheapest first.
+            settings that it leads to, cheapest first. One for which ``measure`` raises ConfigError is left out.
     """
     changes: list[Change] = []
     sized, pieces, plan = measure(settings)
-    while not plan.fits:
-        change, changed = next(iter(further(settings, plan)), (None, None))
-        if change is None or changed is None:
+    tried = True
+    while not plan.fits and tried:
+        tried = False
+        for change, changed in further(settings, plan):
+            try:
+                sized, pieces, plan = measure(changed)
+            except ConfigError:  # this model cannot be changed so
+                continue
+            settings, tried = changed, True
+            changes.append(change)
             break
-        settings = changed
-        changes.append(change)
-        sized, pieces, plan = measure(settings)
     return sized, replace(plan, changes=(*changes, *pieces))

@@ -107,45 +107,57 @@ def _smaller(update: Stage, line: MemoryLine, count: int) -> Stage:
 
 def _further(recipe: Recipe, plan: MemoryPlan) -> Iterator[Step[Recipe]]:
     """Yields the changes that are left, cheapest first: first those that leave the result as it is."""
-    model, train = recipe.model, recipe.train
     too_large = {stage.name for stage in plan.stages if not plan.fits_stage(stage)}
-    for possible, settings, cost in (
+    for is_possible, settings, cost in (*_same_result(recipe, too_large), *_other_numbers(recipe, too_large)):
+        if is_possible:
+            yield Change(settings, cost), with_settings(recipe, settings)
+
+
+Candidate = tuple[bool, dict[str, object], str]
+"""Whether a change is possible, what it sets, and what it costs."""
+
+
+def _same_result(recipe: Recipe, too_large: set[str]) -> list[Candidate]:
+    model, train = recipe.model, recipe.train
+    checkpointed = train.gradient_checkpointing or model.gradient_checkpointing
+    copied = model.adapter is None and model.reference in ("auto", "copy")
+    return [
         (
             "encode" in too_large and getattr(model, "encode_batch", 1) > 1,
             {"model.encode_batch": 1},
             "encoding takes a little longer; the same result",
         ),
         (
-            "update" in too_large
-            and not (train.gradient_checkpointing or model.gradient_checkpointing)
-            and train.fast_slow is None,
+            "update" in too_large and not checkpointed and train.fast_slow is None,
             {"train.gradient_checkpointing": True},
             "activations are computed twice: steps are about a fifth slower; the same result",
         ),
         (
-            "update" in too_large and model.adapter is None and model.reference in ("auto", "copy") and model.may_store,
+            "update" in too_large and copied and model.may_store,
             {"model.reference": "stored"},
             "the reference's numbers are computed before training and kept on disk; the same result",
         ),
+    ]
+
+
+def _other_numbers(recipe: Recipe, too_large: set[str]) -> list[Candidate]:
+    model, train = recipe.model, recipe.train
+    frozen = model.adapter is not None
+    packs = frozen and not model.adapter.dora
+    cost = (
+        "the frozen linear layers are packed in {} bits and unpacked for each product; policy and reference share them"
+    )
+    return [
         (
-            model.adapter is not None and model.dtype == "float32",
+            frozen and model.dtype == "float32",
             {"model.dtype": "bfloat16"},
             "the frozen weights are rounded to bf16; policy and reference share them",
         ),
-        *(
-            (
-                model.adapter is not None and not model.adapter.dora and model.quantize == before,
-                {"model.quantize": kind},
-                f"the frozen linear layers are packed in {bits} bits, and unpacked for each product; shared likewise",
-            )
-            for before, kind, bits in ((None, "int8", "8"), ("int8", "nf4", "4.5"))
-        ),
+        (packs and model.quantize is None, {"model.quantize": "int8"}, cost.format("8")),
+        (packs and model.quantize == "int8", {"model.quantize": "nf4"}, cost.format("4.5")),
         (
-            too_large - {"encode", "reference"} and train.optimizer == "adamw",
+            bool(too_large - {"encode", "reference"}) and train.optimizer == "adamw",
             {"train.optimizer": "adafactor"},
             "another optimizer, with far less state; published for SDXL",
         ),
-    ):
-        if possible:
-            change = Change(settings, cost)
-            yield change, with_settings(recipe, settings)
+    ]
