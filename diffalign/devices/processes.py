@@ -43,6 +43,34 @@ class Processes:
         """Returns every ``count``-th part, beginning with that of this process's number."""
         return list(parts[self.rank :: self.count])
 
+    def blocks(self, parts: Sequence[T], size: int) -> list[T]:
+        """Returns the parts of every ``count``-th block of ``size``, beginning with that of this process's number: what
+        one process computes together stays together.
+        """
+        blocks = [parts[start : start + size] for start in range(0, len(parts), size)]
+        return [part for block in blocks[self.rank :: self.count] for part in block]
+
+    def together(self, compute: Callable[[], object]) -> None:
+        """Calls ``compute`` on every process and waits for all of them.
+
+        Raises:
+            DataError: The call raised a user's error on some process; on that process it is that error.
+        """
+        error: UserError | None = None
+        try:
+            compute()
+        except UserError as caught:
+            error = caught
+        messages = [None if error is None else str(error)]
+        if self.state is not None:
+            from accelerate.utils import gather_object
+
+            messages = gather_object(messages)
+        if error is not None:
+            raise error
+        if wrong := [message for message in messages if message is not None]:
+            raise DataError(wrong[0])
+
     def wait(self) -> None:
         """Waits until all processes are here."""
         if self.state is not None:

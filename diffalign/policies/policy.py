@@ -25,6 +25,7 @@ from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.kept_latents import LatentSpace
 from diffalign.data.storage.tensor_cache import TensorCache
+from diffalign.devices.processes import Processes
 from diffalign.losses.candidate_logps import CandidateLogps
 from diffalign.named_choice import Choice
 from diffalign.policies.latent_noise import LatentNoise
@@ -307,6 +308,28 @@ class SupportsTrialForward(Protocol):
             pairs: The batch. The function's tensors have the shapes of its tensors, but not always their values.
             needs: What the loss reads, see `Loss.needs`.
         """
+
+
+@runtime_checkable
+class SupportsSharedPreparation(Protocol):
+    """A policy whose results before training can be computed by several processes, each a share, into one store."""
+
+    def prepare_share(self, pairs: Sequence[Pair], processes: Processes, progress: Progress) -> None:
+        """Computes this process's share of what :meth:`Policy.prepare` stores. All processes call it at once, then wait
+        for each other; after that :meth:`Policy.prepare` finds everything.
+        """
+
+    def prepare_reference_share(
+        self,
+        pairs: Sequence[Pair],
+        plan: Plan,
+        seed: int,
+        processes: Processes,
+        batch: int = 8,
+        progress: Progress = no_progress,
+        prompts: bool = False,
+    ) -> None:
+        """Likewise for :meth:`Policy.prepare_reference`, in its autocast."""
 
 
 @dataclass(frozen=True)

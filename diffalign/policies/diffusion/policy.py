@@ -17,6 +17,7 @@ from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.kept_latents import KeptLatent, LatentSpace
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.device_memory import format_bytes, module_bytes
+from diffalign.devices.processes import Processes
 from diffalign.devices.quantized_linear import describe_packed
 from diffalign.errors import ConfigError
 from diffalign.latents import LATENTS
@@ -156,16 +157,24 @@ class DenoiserPolicy:
         """Encodes every image or clip and every prompt once and releases the encoders; without a cache they stay
         loaded.
         """
+        self._check(pairs)
+        self._encoder.prepare(pairs, progress)
+        if self.config.use_cache:
+            self._frozen.release()
+        return []
+
+    def prepare_share(self, pairs: Sequence[Pair], processes: Processes, progress: Progress) -> None:
+        """Encodes this process's share of the images or clips and prompts."""
+        self._check(pairs)
+        self._encoder.prepare(pairs, progress, processes)
+
+    def _check(self, pairs: Sequence[Pair]) -> None:
         if self.config.masks is not None:
             check_masks(self.config.masks, pairs)
         if self.clip is not None:
             check_directions(pairs, self.config.flip)
         self.check_kept_latents(pairs)
         check_frame_weights(pairs, None if self.clip is None else self.clip.frames)
-        self._encoder.prepare(pairs, progress)
-        if self.config.use_cache:
-            self._frozen.release()
-        return []
 
     def show(self, pair: Pair) -> str:
         """Returns a pair's prompt and the names of its candidates."""
@@ -265,6 +274,19 @@ class DenoiserPolicy:
             The number of visits that it computed.
         """
         return self._policy_and_reference.prepare(pairs, plan, seed, batch, progress)
+
+    def prepare_reference_share(
+        self,
+        pairs: Sequence[Pair],
+        plan: Plan,
+        seed: int,
+        processes: Processes,
+        batch: int = 8,
+        progress: Progress = no_progress,
+        prompts: bool = False,
+    ) -> None:
+        """Computes and stores this process's share of what :meth:`prepare_reference` does."""
+        self._policy_and_reference.prepare(pairs, plan, seed, batch, progress, processes)
 
     @property
     def latents_refresh_every(self) -> int:

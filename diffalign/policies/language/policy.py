@@ -15,6 +15,7 @@ from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.devices.halving import Pieces
+from diffalign.devices.processes import ALONE, Processes
 from diffalign.devices.quantized_linear import describe_packed
 from diffalign.errors import ConfigError
 from diffalign.files.atomic import replace_folder
@@ -233,7 +234,34 @@ class LanguagePolicy:
         """Stores log-probabilities of the planned pairs under the reference, if it is a stored one. Returns the number
         of responses and prompts that were computed. The visits of the plan make no difference to texts.
         """
-        indices = sorted({index for index, _ in plan})
+        return self._store_reference(pairs, plan, batch, progress, prompts, ALONE)
+
+    def prepare_share(self, pairs: Sequence[Pair], processes: Processes, progress: Progress) -> None:
+        """Does nothing: texts are not encoded ahead."""
+
+    def prepare_reference_share(
+        self,
+        pairs: Sequence[Pair],
+        plan: Plan,
+        seed: int,
+        processes: Processes,
+        batch: int = 8,
+        progress: Progress = no_progress,
+        prompts: bool = False,
+    ) -> None:
+        """Computes and stores this process's share of what :meth:`prepare_reference` does."""
+        self._store_reference(pairs, plan, batch, progress, prompts, processes)
+
+    def _store_reference(
+        self,
+        pairs: Sequence[Pair],
+        plan: Plan,
+        batch: int,
+        progress: Progress,
+        prompts: bool,
+        processes: Processes,
+    ) -> int:
+        indices = processes.blocks(sorted({index for index, _ in plan}), batch)
         computed = 0
         with self.reference.storing() as store:
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from diffalign.data.records.lazy_pairs import concat_pairs
 from diffalign.devices.out_of_memory import explain_out_of_memory
-from diffalign.policies.policy import Policy
+from diffalign.devices.processes import ALONE, Processes
+from diffalign.policies.policy import Policy, SupportsSharedPreparation
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.setup.batch_schedule import BatchSchedule
@@ -35,8 +36,7 @@ def prepare_run(
     check_disk(output.folder, checkpoint_bytes(recipe, model, bound))
     if accelerator.is_main_process:
         claim_output(output, recipe)
-    with accelerator.main_process_first():  # the first process fills the caches, the others find them filled
-        _fill_caches(recipe, accelerator, model.policy, bound, schedule, report)
+    _fill_caches(recipe, accelerator, model.policy, bound, schedule, report)
     if accelerator.num_processes > 1:
         model.policy.module = accelerator.prepare_model(model.policy.module)
     else:
@@ -60,9 +60,25 @@ def _fill_caches(
     schedule: BatchSchedule,
     report: ProgressReport,
 ) -> None:
-    """Encodes every pair, and computes what a stored reference returns at every visit of the run."""
+    """Encodes every pair, and computes what a stored reference returns at every visit of the run.
+
+    Several processes compute a share each. Then the first one sees that everything is there, and the others read it.
+    """
     pairs = concat_pairs(bound.source.pairs, bound.held_out.pairs if bound.held_out else [])
-    with explain_out_of_memory("the pairs are encoded", _encoding_advice(recipe)):
+    shared = accelerator.num_processes > 1 and isinstance(policy, SupportsSharedPreparation)
+    processes = Processes(accelerator.process_index, accelerator.num_processes, accelerator) if shared else ALONE
+
+    def encode() -> None:
+        with explain_out_of_memory("the pairs are encoded", _encoding_advice(recipe)):
+            if isinstance(policy, SupportsSharedPreparation):
+                policy.prepare_share(pairs, processes, report.preparing)
+
+    if shared:
+        processes.together(encode)
+    with (
+        explain_out_of_memory("the pairs are encoded", _encoding_advice(recipe)),
+        accelerator.main_process_first(),
+    ):
         for line in policy.prepare(pairs, report.preparing):
             report.say(line)
     if bound.source.every:  # the pairs of later rounds are unknown here
@@ -83,15 +99,25 @@ def _fill_caches(
         for draw in range(schedule.draws)
     ]
     advice = f"Type: --resume --set train.micro_batch_size={max(1, schedule.micro_batch // 2)}"
-    with explain_out_of_memory("the reference's numbers are computed", advice), accelerator.autocast():
-        policy.prepare_reference(
-            pairs,
-            visits,
-            recipe.train.seed,
-            batch=schedule.micro_batch,  # as many pairs at once as in training: the same kernels, so the same rounding
-            progress=report.preparing,
-            prompts="prompts" in bound.loss.needs,
-        )
+    settings: dict[str, Any] = {
+        "batch": schedule.micro_batch,  # as many pairs at once as in training: the same kernels, so the same rounding
+        "progress": report.preparing,
+        "prompts": "prompts" in bound.loss.needs,
+    }
+
+    def store() -> None:
+        with explain_out_of_memory("the reference's numbers are computed", advice), accelerator.autocast():
+            if isinstance(policy, SupportsSharedPreparation):
+                policy.prepare_reference_share(pairs, visits, recipe.train.seed, processes, **settings)
+
+    if shared:
+        processes.together(store)
+    with (
+        explain_out_of_memory("the reference's numbers are computed", advice),
+        accelerator.main_process_first(),
+        accelerator.autocast(),
+    ):
+        policy.prepare_reference(pairs, visits, recipe.train.seed, **settings)
 
 
 def _encoding_advice(recipe: Recipe) -> str:

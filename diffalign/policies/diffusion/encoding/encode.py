@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.devices.halving import Pieces
+from diffalign.devices.processes import ALONE, Processes
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.encoding.encode_media import Tensors, advice_on_bad_media, media_encoder
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
@@ -44,6 +46,7 @@ class CachedEncoder:
         self._resolution = resolution
         self._media = media_encoder(frozen, config, resolution)
         self._fixed_size_ids = config.size_ids == "fixed"
+        self._batch = config.encode_batch
         self._prompt_pieces = Pieces("prompts are encoded", config.encode_batch)
         self._digests: dict[Media, str] = {}
         self._empty: Tensors | None = None
@@ -55,17 +58,18 @@ class CachedEncoder:
         self._images = TensorCache(folder, self.image_maker) if config.use_cache else None
         self._texts = TensorCache(folder, self.text_maker) if config.use_cache else None
 
-    def prepare(self, pairs: Sequence[Pair], progress: Progress) -> None:
-        """Encodes and stores everything that is not stored yet; a second call, also after a kill, continues where the
-        first one stopped.
+    def prepare(self, pairs: Sequence[Pair], progress: Progress, processes: Processes = ALONE) -> None:
+        """Encodes and stores everything that is not stored yet, of several processes each its share; a second call,
+        also after a kill, continues where the first one stopped.
         """
         if self._images is None or self._texts is None:
             return
         candidates = [answer.candidate for pair in pairs for answer in pair.answers.values()]
         media = {self.digest(item): item for item in candidates if not isinstance(item, TENSORS)}
-        _fill(self._images, media, self._media.encode, self._media.task, progress)
+        share = Share(processes, self._batch if self._media.together else 1)
+        _fill(self._images, media, self._media.encode, self._media.task, progress, share)
         prompts = {_prompt_key(prompt): prompt for prompt in sorted(_prompts(pairs))}
-        _fill(self._texts, prompts, self._encode_prompts, "encode prompts", progress)
+        _fill(self._texts, prompts, self._encode_prompts, "encode prompts", progress, Share(processes, self._batch))
         self.empty()
 
     def images(self, media: Sequence[Media]) -> list[Tensors]:
@@ -143,9 +147,18 @@ def _look_up(cache: TensorCache | None, by_key: dict, encode: Encode) -> dict[st
     return tensors | computed
 
 
-def _fill(cache: TensorCache, by_key: dict, encode: Encode, task: str, progress: Progress) -> None:
+class Share(NamedTuple):
+    """The processes that share the work, and how many items each encodes together."""
+
+    processes: Processes
+    block: int
+
+
+def _fill(cache: TensorCache, by_key: dict, encode: Encode, task: str, progress: Progress, share: Share) -> None:
     missing = cache.missing(by_key)
+    share.processes.wait()  # before a share is stored, all list the same
     done = len(by_key) - len(missing)
+    missing = share.processes.blocks(missing, share.block)
     with cache.writer() as writer:
         for key, tensors in zip(missing, encode(by_key[key] for key in missing), strict=True):
             writer.put(key, tensors)

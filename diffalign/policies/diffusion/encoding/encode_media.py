@@ -38,6 +38,9 @@ class MediaEncoder(Protocol):
     task: str
     """Words for the progress of encoding."""
 
+    together: bool
+    """Whether several candidates are encoded together, ``encode_batch`` of them."""
+
     def maker(self, autoencoder: str) -> str:
         """Returns the name of what makes the tensors, with that of the autoencoder: part of the cache's keys."""
 
@@ -59,6 +62,7 @@ class ImageEncoder:
     """Encodes images, ``config.encode_batch`` together."""
 
     task = "encode images"
+    together = True
 
     def __init__(self, frozen: FrozenComponents, config: ModelConfig, resolution: int) -> None:
         self._frozen, self._resolution = frozen, resolution
@@ -94,6 +98,7 @@ class ClipEncoder:
     """Encodes clips, ``config.encode_batch`` frames together, and keeps their moments in ``config.moments``."""
 
     task = "encode clips"
+    together = False
 
     def __init__(self, frozen: FrozenComponents, config: VideoModelConfig, resolution: int) -> None:
         self._frozen, self._resolution, self._batch = frozen, resolution, config.encode_batch

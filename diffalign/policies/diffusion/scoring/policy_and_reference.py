@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from diffalign.data.records.pair import Pair
 from diffalign.data.storage.tensor_cache import TensorCache, Writer
 from diffalign.devices.halving import Pieces
+from diffalign.devices.processes import ALONE, Processes
 from diffalign.errors import ConfigError
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.families import Family
@@ -138,14 +139,24 @@ class PolicyAndReference:
         return BatchLogps(candidates, {**policy.info, **part_diagnostics(candidates)}), reference
 
     @torch.no_grad()
-    def prepare(self, pairs: Sequence[Pair], plan: Plan, seed: int, batch: int, progress: Progress) -> int:
+    def prepare(
+        self,
+        pairs: Sequence[Pair],
+        plan: Plan,
+        seed: int,
+        batch: int,
+        progress: Progress,
+        processes: Processes = ALONE,
+    ) -> int:
         """Computes and stores the reference's errors and latents at planned visits, as far as they are to be stored and
-        not there yet; returns the number of visits that it computed.
+        not there yet; of several processes each its share. Returns the number of visits that it computed.
         """
         errors, latents = self._errors, self._noisy_inputs.stored
         missing_errors = self._visits.missing(errors, pairs, plan, seed)
         missing_latents = self._visits.missing(latents, pairs, plan, seed)
         missing = {**missing_errors, **missing_latents}
+        processes.wait()  # before a share is stored, all list the same
+        visits = processes.blocks(list(missing.items()), batch)
         task = "reference errors" if latents is None else "invert latents"
         with _writer(errors) as errors_out, _writer(latents) as latents_out:
 
@@ -161,9 +172,9 @@ class PolicyAndReference:
                 return keys
 
             pieces = Pieces("the reference's numbers are computed", batch)
-            for done, _ in enumerate(pieces.each(missing.items(), compute), 1):
-                progress(task, done, len(missing))
-        return len(missing)
+            for done, _ in enumerate(pieces.each(visits, compute), 1):
+                progress(task, done, len(visits))
+        return len(visits)
 
     @torch.no_grad()
     def refresh_latents(
