@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -81,6 +80,5 @@ class Pieces:
 
 
 def free_memory() -> None:
-    """Frees what nothing refers to, here and in the cache of a GPU's allocator."""
-    gc.collect()
+    """Gives the unused memory of a GPU's allocator back. What the failed attempt made is freed with its error."""
     torch.cuda.empty_cache()

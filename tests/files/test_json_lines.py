@@ -82,6 +82,6 @@ def test_nothing_else_splits_files_into_lines_or_writes_json_lines():
     split, write = r"read_text\([^()]*\)\.split\w*\(", r"json\.dumps\((?!.*indent).*\) \+ \"\\n\"|json\.loads\(line"
     root = Path(diffalign.__file__).parent
     sources = [path for room in (root, root.parent / "pipelines") for path in room.rglob("*.py")]
-    own = {"json_lines.py", "device_memory.py"}  # the latter reads the system's own files
+    own = {"json_lines.py", "device_memory.py", "peak_growth.py"}  # the latter two read the system's own files
     assert len(sources) > 300
     assert not [path for path in sources if path.name not in own and re.search(f"{split}|{write}", path.read_text())]
