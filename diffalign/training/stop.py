@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the step is finished, a checkpoint is written, and the run says how it goes on.
+"""Ctrl-C, SIGTERM and SIGUSR1: the step is finished, a checkpoint is written, and the run says how it goes on.
 
 Within a step a first signal is only noted. Parts that may be dropped, because they store what they have piece by piece
 or can be repeated (opening, encoding, rounds, previews, the comparison), are left at once. A second Ctrl-C leaves
@@ -24,8 +24,16 @@ SAME_KEY = 1.0
 """Seconds in which a second signal to one of several processes counts as the first one: a launcher sends it again."""
 
 
+NOTICE = getattr(signal, "SIGUSR1", None)
+"""The signal by which a batch system says that a run will lose its machine; Windows has none."""
+TRY_AGAIN = 75
+"""Exit status of a run that such a notice stopped: started again with --resume it goes on (EX_TEMPFAIL)."""
+
+
 class Stopped(RunError):
-    """A run that a signal stopped. The command line exits with ``exit_code``: 130 after Ctrl-C, 143 after SIGTERM."""
+    """A run that a signal stopped. The command line exits with ``exit_code``: 130 after Ctrl-C, 143 after SIGTERM, and
+    75 ("try again later", ``EX_TEMPFAIL``) after SIGUSR1, by which a batch system says that it needs the machine.
+    """
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -88,15 +96,16 @@ class StopSignals:
     def agreed(self, accelerator: Any) -> bool:
         """Returns whether any process received a signal. All call it between the same two steps."""
         if accelerator.num_processes > 1:
-            flag = torch.tensor([float(self.received is not None)], device=accelerator.device)
-            if accelerator.reduce(flag, "sum").item() and self.received is None:
-                self.received = signal.SIGTERM
+            own = torch.tensor([self.received or 0], device=accelerator.device)
+            self.received = int(accelerator.gather(own).max()) or None
         return self.received is not None
 
     @property
     def exit_code(self) -> int:
-        """The exit status that shells give a process which such a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
-        return 128 + (self.received or signal.SIGTERM)
+        """The exit status that shells give a process which such a signal ended: 130 for Ctrl-C, 143 for SIGTERM. After
+        a notice it is :data:`TRY_AGAIN`.
+        """
+        return TRY_AGAIN if self.received == NOTICE else 128 + (self.received or signal.SIGTERM)
 
     def _is_repeated(self) -> bool:
         return int(os.environ.get("WORLD_SIZE", 1)) > 1 and time.monotonic() - self._since < SAME_KEY
@@ -107,7 +116,7 @@ _active: StopSignals | None = None
 
 @contextmanager
 def stop_signals() -> Iterator[StopSignals]:
-    """Handles Ctrl-C and SIGTERM within this block. A block inside it has the same signals.
+    """Handles Ctrl-C, SIGTERM and SIGUSR1 within this block. A block inside it has the same signals.
 
     Python calls handlers in the main thread only; elsewhere signals keep their usual effect.
     """
@@ -119,7 +128,8 @@ def stop_signals() -> Iterator[StopSignals]:
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
-    before = {number: signal.signal(number, signals.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM, *([] if NOTICE is None else [NOTICE])]
+    before = {number: signal.signal(number, signals.handle) for number in numbers}
     _active = signals
     try:
         yield signals

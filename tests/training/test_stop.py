@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from diffalign.training.loop import train
-from diffalign.training.stop import StopNow, Stopped, StopSignals, stop_signals
+from diffalign.training.stop import TRY_AGAIN, StopNow, Stopped, StopSignals, stop_signals
 from diffalign.training.storage.checkpoint_folder import complete_checkpoints, is_extra, step_of
 from diffalign.training.storage.run_folder import RunFolder
 from tests.tiny_text import tiny_llm
@@ -53,7 +53,7 @@ def interrupted(folder, policy, exit_code=130, resume=False, **changes):
     return int(str(error.value).split()[3].rstrip(";"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, TRY_AGAIN)])
 def test_a_signal_finishes_the_step_and_the_resumed_run_ends_bit_equal(tmp_path, number, code):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     assert interrupted(tmp_path / "parts", Interrupting([number], at=(13,)), code) == 7  # two micro-batches a step

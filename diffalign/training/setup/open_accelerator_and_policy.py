@@ -43,11 +43,14 @@ def open_accelerator(recipe: Recipe, output: RunFolder) -> Any:
     """Returns accelerate's view of devices, processes and precision.
 
     Raises:
-        ConfigError: The processes do not find each other, or a batch has fewer pairs than there are processes.
+        ConfigError: The processes do not find each other, they would split the network, or a batch has fewer pairs than
+            there are processes.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, GradientState
     from accelerate.utils import DistributedDataParallelKwargs
+
+    _check_launch()
 
     # The state is shared by all accelerators of a process; a second run may want another precision.
     AcceleratorState._reset_state()
@@ -68,6 +71,18 @@ def open_accelerator(recipe: Recipe, output: RunFolder) -> Any:
             f"Type: --set train.batch_size={processes}"
         )
     return accelerator
+
+
+def _check_launch() -> None:
+    """Raises ConfigError where the launcher's settings ask for the network to be split over processes."""
+    from accelerate.utils import parse_flag_from_env
+
+    for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if parse_flag_from_env(f"ACCELERATE_USE_{name}"):
+            raise ConfigError(
+                f"the launch asks for {name}, which splits the network over processes; here each process holds the "
+                "whole network. Launch without it, and see what fits: diffalign plan RECIPE --memory 24GB"
+            )
 
 
 def open_policy(recipe: Recipe, policy: Policy | None, bound: BoundRecipe, processes: int) -> OpenedModel:
