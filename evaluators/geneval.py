@@ -109,12 +109,20 @@ def _judge(item: Item, found: Objects, colours: Colours) -> list[str]:
 def confident(objects: Objects, least: float) -> dict[str, list[Sequence[Any]]]:
     """Returns the objects above a confidence, the most confident first, at most 16 of a class."""
     try:
-        kept = {name: [o for o in found if o[1] > least] for name, found in objects.items()}
-    except (AttributeError, TypeError, IndexError) as error:
+        kept = {name: [o for o in found if _is_above(o, least)] for name, found in objects.items()}
+    except (AttributeError, TypeError, IndexError, ValueError) as error:
         raise UserError(
             f"--detector returns {{class: [(box, confidence), ...]}}; got {shown(str(objects))}. Correct the function."
         ) from error
     return {name: sorted(found, key=lambda o: -o[1])[:MOST] for name, found in kept.items() if found}
+
+
+def _is_above(found: Sequence[Any], least: float) -> bool:
+    """Whether an object's confidence is above ``least``. Raises ValueError where box or confidence are no numbers."""
+    box = np.asarray(found[0], np.float64)
+    if box.shape != (4,) or not np.isfinite([*box, found[1]]).all():
+        raise ValueError("a box has four numbers")
+    return bool(found[1] > least)
 
 
 def judge(row: Mapping[str, Any], objects: Objects, colours: Callable[[Sequence[Any], str], list[str]]) -> list[str]:

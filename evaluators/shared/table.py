@@ -65,11 +65,16 @@ class Table:
 
     def text(self) -> str:
         """Returns the table as Markdown with its title and note."""
-        cells = [list(self.head), *([show_cell(cell) for cell in row] for row in self.rows)]
+        cells = [list(map(_in_table, self.head)), *([_in_table(show_cell(cell)) for cell in row] for row in self.rows)]
         widths = [max(len(row[column]) for row in cells) for column in range(len(self.head))]
         lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
         lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
         return "\n".join([self.title, "", *lines, *([self.note] if self.note else [])])
+
+
+def _in_table(text: str) -> str:
+    """Returns a text as one cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def mean_of(values: Sequence[float], prompts: Sequence[Hashable], *, scale: float = 1.0, digits: int = 4) -> Mean:

@@ -176,6 +176,15 @@ def test_doubtful_objects_do_not_count_and_at_most_sixteen_of_a_class_do():
     assert [o[1] for o in kept["clock"]] == [0.9, 0.31] and len(kept["cup"]) == 16 and "cat" not in kept
 
 
+@pytest.mark.parametrize(
+    "found",
+    [((1, 2, 3), 0.9), ((1, 2, 3, float("nan")), 0.9), ((1, 2, 3, 4), float("nan")), ("box", 0.9), ((1, 2, 3, 4),)],
+)
+def test_an_object_without_four_numbers_and_a_confidence_is_the_detectors_fault(found):
+    with pytest.raises(UserError, match=r"--detector returns \{class: \[\(box, confidence\), ...\]\}; got"):
+        geneval.confident({"cup": [found]}, 0.3)
+
+
 def test_numbers_need_confident_objects_and_a_broken_detector_or_file_is_named(tmp_path):
     model, _ = tiny_aligned_images(tmp_path)
     rows = [

@@ -77,6 +77,13 @@ def test_the_page_has_every_program():
         assert f"\n| `{name}` |" in page and f"`diffalign evaluate {name} " in page
 
 
+def test_a_category_with_a_bar_or_a_line_break_stays_one_cell():
+    from evaluators.shared.table import Table
+
+    lines = Table("t", ["category", "n"], [["left | right\nabove", 3]]).text().splitlines()
+    assert lines[-1].startswith("| left \\| right above | 3") and len(lines) == 5
+
+
 def test_results_show_no_path_of_this_machine(tmp_path):
     from argparse import Namespace
 

@@ -79,7 +79,7 @@ def make(
     interrupted command resumes; `accelerate launch -m diffalign data make ...` shares the work among processes.
     """
     from diffalign.devices.processes import launched_processes
-    from diffalign.evaluation.samples.prompts import read_prompts
+    from diffalign.evaluation.samples.prompts import read_categories, read_prompts
     from diffalign.files.folder_lock import FolderLock
     from diffalign.pairs.making.make_pairs import make_pairs
     from diffalign.pairs.making.pairings import PairingSettings, check_pairing
@@ -104,6 +104,7 @@ def make(
             "seed": seed,
             "batch_size": batch,
             "keep_latents": latents,
+            "categories": read_categories(prompt),
         }
         progress = show_progress if processes.is_main else None
         made = make_pairs(chosen_model.open(), prompts, judges, output, progress=progress, **options, **settings)

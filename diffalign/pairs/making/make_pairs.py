@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.data.storage.kept_latents import LATENTS
+from diffalign.data.suites.suite import Categories
 from diffalign.devices.processes import ALONE, Processes
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.samples.generate import generate
@@ -102,6 +103,7 @@ def make_pairs(
     seed: int = 0,
     batch_size: int = 8,
     keep_latents: bool = False,
+    categories: Mapping[str, Categories] | None = None,
     processes: Processes = ALONE,
     progress: Progress | None = None,
     **settings: Any,
@@ -125,6 +127,7 @@ def make_pairs(
         seed: Seed of the first sample, and of the pairings' draws.
         batch_size: Samples made at once, which does not change them.
         keep_latents: Keep the clean latent of every image or clip beside it, for `data.latents`.
+        categories: Categories of prompts in their suites, kept in ``metadata.jsonl``.
         processes: The processes that share the work; the files are those of one process, bit for bit.
         progress: Called after each batch.
         settings: Sampling settings of the policy's kind.
@@ -143,7 +146,8 @@ def make_pairs(
     judges.check(policy.medium, prompts)
     options: dict[str, Any] = {"stride": answers, "batch_size": batch_size, "keep_latents": keep_latents, **settings}
     seeds = range(seed, seed + answers)
-    gallery = generate(policy, prompts, seeds, Path(folder), processes=processes, progress=progress, **options)
+    options |= {"categories": categories, "processes": processes, "progress": progress}
+    gallery = generate(policy, prompts, seeds, Path(folder), **options)
     draw = lambda prompt: stream(seed, prompt, 0, "pairing")
     order = draw if pairing == "tournament" else None
     judgement = judge_samples(gallery, judges, order, batch=batch_size, processes=processes, progress=progress)

@@ -34,6 +34,7 @@ class FrameMean(ComparesByScore):
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer, self.name = scorer, f"frames:{scorer.name}"
+        self.scorers = (scorer,)  # what it is made of, for checks of held-out judges
         self.unit, self.range = f"{scorer.unit}, mean over frames", scorer.range
         self.license, self.paper = scorer.license, scorer.paper
         self.preprocessing, self.reads_prompt = scorer.preprocessing, reads_prompt(scorer)

@@ -154,3 +154,10 @@ def test_two_processes_make_the_files_of_one(tmp_path):
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
     assert "pairs in" in printed[0] and "pairs in" not in printed[1]
+
+
+def test_categories_of_a_suite_stay_with_the_samples(tmp_path):
+    categories = {"a": {"style": ("paint",)}}
+    make_pairs(Numbered(), ["a", "b"], Counting(s1=3.0), tmp_path, answers=2, categories=categories)
+    rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+    assert [row.get("categories") for row in rows] == [{"style": ["paint"]}] * 2 + [None] * 2

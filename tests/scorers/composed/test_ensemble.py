@@ -234,6 +234,13 @@ def test_an_ensemble_is_not_held_out_if_training_learnt_from_a_member(tmp_path):
     assert len(load_judges([], [name, "sentiment"])) == 2
 
 
+def test_a_scorer_on_frames_is_not_held_out_if_training_learnt_from_it_on_images():
+    with pytest.raises(UserError, match="shares the scorer"):
+        load_judges(["frames:jpeg_compressibility"], ["jpeg_compressibility"])
+    with pytest.raises(UserError, match="cannot both have made the pairs"):
+        load_judges(["frames:jpeg_compressibility"], ["frames:jpeg_compressibility"])
+
+
 def test_an_exponent_without_a_point_is_a_number(tmp_path):
     text = "members: [{scorer: length, mean: 0, scale: 1e1}, {scorer: length, mean: 0, scale: 1.0e+1}]"
     assert float(load_scorer(f"ensemble:{_file(tmp_path, text)}").score(["a"], ["one two three four five"])) == 0.5
