@@ -10,6 +10,7 @@ backward pass. Weights do not train: an adapter beside them does.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from typing import Any, Literal
 
@@ -90,6 +91,7 @@ def quantize_linear_layers(network: nn.Module, kind: Kind, kept: Collection[nn.M
         ConfigError: The network has no linear layer of a size that counts, or the library for the kind is missing.
     """
     if kind == "nf4":
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it speaks of kernels that only inference uses
         try:
             import bitsandbytes  # noqa: F401
         except ImportError:

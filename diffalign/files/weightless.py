@@ -55,7 +55,8 @@ def build_without_weights(network: Any, source: str, dtype: torch.dtype, **place
             create = network.from_config
         with torch.device("meta"):
             model = create(config)
-    return with_repeated_zeros(model.to(dtype)).eval()
+        model = model.to(dtype)
+    return with_repeated_zeros(model).eval()
 
 
 def with_repeated_zeros(model: nn.Module) -> nn.Module:

@@ -29,7 +29,11 @@ def encode_stage(frozen: FrozenComponents, config: ModelConfig, resolution: int,
         pixels = decoded.clone().to(frozen.device)
         return decoded, frozen.prompt_encoder().empty(), frozen.posterior(pixels)
 
-    many = f"{count} images" if frames is None else f"a clip, {min(config.encode_batch, frames)} frames"
+    many = (
+        f"{count} image{'s' if count > 1 else ''}"
+        if frames is None
+        else f"a clip, {min(config.encode_batch, frames)} frames"
+    )
     return TrialStage(ENCODERS, many + (", mirrored too" if views == 2 else ""), run)
 
 
