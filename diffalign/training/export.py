@@ -33,7 +33,8 @@ def export(run: Run) -> Path:
         "seed": recipe.train.seed,
         "averaged": run.ema is not None,
         "rollbacks": run.rollbacks,
-        "metrics": records[-1] if records else {},
+        # without times, so that a killed and resumed run ends in the same file
+        "metrics": {key: value for key, value in (records or [{}])[-1].items() if not key.startswith("time/")},
         "health": run.health.summary(),
         "recipe": public(dump(recipe)),
     }
