@@ -8,6 +8,7 @@ from pathlib import Path
 from diffalign.errors import ConfigError, RunError, near_miss
 from diffalign.files.model_files import is_folder, read_object
 from diffalign.files.text_files import is_file
+from diffalign.files.weightless import opens_without_weights
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.families import FAMILIES, Family
 from diffalign.policies.diffusion.families.motion_adapter import is_motion_adapter
@@ -135,6 +136,10 @@ def _near(path: Path) -> str:
 
 
 def _download_pipeline(name: str, revision: str | None) -> Path:
+    if opens_without_weights():
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", "*.model"]))
     from diffusers import DiffusionPipeline
 
     folder = Path(DiffusionPipeline.download(name, revision=revision))
@@ -147,6 +152,8 @@ def _download_adapter(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     patterns = ["config.json", "diffusion_pytorch_model*", "tokenizer/*", "text_encoder/*", "scheduler/*"]
+    if opens_without_weights():
+        patterns = ["*.json", "*.txt"]
     return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
 
 

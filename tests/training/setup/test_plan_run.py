@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from fnmatch import fnmatch
 
 import pytest
 import torch
@@ -151,3 +152,22 @@ def test_a_run_says_what_its_stages_take_and_what_the_first_step_took(tmp_path, 
     assert "stages" in shown and "sample" in shown and "the first step took 123 MB" in shown
     assert plan_recipe(recipe, None, pairs=pairs)[1].seconds > 0  # it is remembered
     assert plan_recipe(recipe_of(tmp_path, "text", batch_size=2), None, pairs=pairs)[1].seconds is None
+
+
+def test_a_plan_of_a_model_on_the_hub_fetches_no_weights(tmp_path, monkeypatch):
+    folder, asked = tiny_sd(tmp_path / "sd"), []
+    for weights in folder.rglob("*.safetensors"):
+        weights.unlink()
+
+    def fetch(name, *, revision, allow_patterns):
+        found = [path.name for path in folder.rglob("*") if any(fnmatch(path.name, one) for one in allow_patterns)]
+        asked.append((name, revision, found))
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    recipe = recipe_of(tmp_path, "sd", {"path": "owner/model", "revision": "main"})
+    assert plan_recipe(recipe, 10**12, pairs=pairs_of(tmp_path, "sd"))[1].fits
+    name, revision, files = asked[0]
+    assert (name, revision) == ("owner/model", "main") and {"model_index.json", "config.json", "tokenizer.json"} <= set(
+        files
+    )
