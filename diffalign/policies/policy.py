@@ -311,6 +311,14 @@ class SupportsTrialForward(Protocol):
 
 
 @runtime_checkable
+class SupportsTokenCounts(Protocol):
+    """A policy whose examples have lengths, so that micro-batches can be cut by tokens."""
+
+    def token_counts(self, pairs: Sequence[Pair]) -> list[int]:
+        """Returns the tokens of each pair: its prompt once, and all its answers."""
+
+
+@runtime_checkable
 class SupportsSharedPreparation(Protocol):
     """A policy whose results before training can be computed by several processes, each a share, into one store."""
 

@@ -159,6 +159,10 @@ class LanguagePolicy:
 
         return forward
 
+    def token_counts(self, pairs: Sequence[Pair]) -> list[int]:
+        """Returns the tokens of each pair as a packed row holds them: its prompt once, and all its answers."""
+        return [len(self.encode([pair]).layout.ids) for pair in pairs]
+
     def parts(self) -> Mapping[str, Sequence[nn.Module]]:
         """Returns the language model."""
         return {"network": [self.network]}

@@ -63,6 +63,9 @@ class Train(Section):
     steps: int = Field(ge=1, le=10**9)
     batch_size: int = Field(default=8, ge=1)
     micro_batch_size: int | None = Field(default=None, ge=1, description="pairs in memory at once; unset: at most 8")
+    micro_batch_tokens: int | None = Field(
+        default=None, ge=1, description="of texts, tokens in memory at once, in place of micro_batch_size"
+    )
     learning_rate: float = Field(gt=0)
     scale_lr: bool = Field(default=False, description="multiply the learning rate by batch_size")
     schedule: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "constant"
@@ -100,6 +103,16 @@ class Train(Section):
     @classmethod
     def _yaml_no(cls, value: Any) -> Any:
         return "no" if value is False else value  # YAML 1.1 reads a bare no as false
+
+    @model_validator(mode="after")
+    def _one_limit_of_micro_batches(self) -> Train:
+        if self.micro_batch_size is not None and self.micro_batch_tokens is not None:
+            raise ValueError(
+                f"micro_batch_size is {self.micro_batch_size} and micro_batch_tokens {self.micro_batch_tokens}, but "
+                "only one of them cuts a batch. Type: --set train.micro_batch_size=null   or: --set "
+                "train.micro_batch_tokens=null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _warmup_has_a_schedule(self) -> Train:

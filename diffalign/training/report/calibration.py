@@ -20,7 +20,7 @@ TOLERANCE = 0.15
 """Share by which a measurement may differ from the plan before it is called another one."""
 
 OF_A_STEP: tuple[str, ...] = ("batch_size", "micro_batch_size", "optimizer", "mixed_precision", "ema_decay")
-OF_A_STEP += ("draws_per_pair", "fast_slow", "gradient_checkpointing")
+OF_A_STEP += ("micro_batch_tokens", "draws_per_pair", "fast_slow", "gradient_checkpointing")
 """Settings of training that the time and memory of a step depend on."""
 
 

@@ -73,9 +73,12 @@ def batch_line(recipe: Recipe, pairs: int, processes: int, micro: int) -> str:
     share = -(-train.batch_size // processes)
     accumulated = -(-share // micro)
     epochs = train.steps * train.batch_size / pairs
+    parts = f"{accumulated} accumulated x up to {min(micro, share)}"
+    if train.micro_batch_tokens is not None:
+        parts = f"micro-batches of up to {train.micro_batch_tokens:,} tokens"
     return (
-        f"{train.batch_size} pairs a step = {processes} process{'es' if processes > 1 else ''} x {accumulated} "
-        f"accumulated x up to {min(micro, share)}; {train.steps} steps = {epochs:.3g} epochs of {pairs} pairs"
+        f"{train.batch_size} pairs a step = {processes} process{'es' if processes > 1 else ''} x "
+        f"{parts}; {train.steps} steps = {epochs:.3g} epochs of {pairs} pairs"
     )
 
 

@@ -53,6 +53,7 @@ def build_run(
         metrics=metrics,
         seed=train.seed,
         micro_batch_size=schedule.micro_batch,
+        micro_batch_tokens=schedule.tokens,
         max_grad_norm=train.max_grad_norm,
         draws=schedule.draws,
         group_tau=train.group_robust,

@@ -95,7 +95,10 @@ def _measure(
         if fitting < run.at_once:
             stages = [*stages[:-1], _smaller(update, line, fitting)]
             cost = f"{-(-run.share // fitting)} accumulated micro-batches per step; the same result"
-            changes.append(Change({"train.micro_batch_size": fitting}, cost))
+            smaller: dict[str, object] = {"train.micro_batch_size": fitting}
+            if (tokens := recipe.train.micro_batch_tokens) is not None:
+                smaller = {"train.micro_batch_tokens": tokens * fitting // run.at_once}
+            changes.append(Change(smaller, cost))
     recipe = with_settings(recipe, changes[0].settings) if changes else recipe
     disk = disk_bytes(run, checkpoint_bytes(recipe, model, bound))
     return recipe, changes, MemoryPlan(stages, limit, disk=disk, context=context)

@@ -71,6 +71,24 @@ def micro_batches(batch: Sequence[T], size: int) -> list[Sequence[T]]:
     return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
+def micro_batches_by_tokens(batch: Sequence[T], counts: Sequence[int], most: int) -> list[Sequence[T]]:
+    """Returns a batch cut into micro-batches of at most ``most`` tokens; an example with more is one by itself.
+
+    Args:
+        batch: The examples.
+        counts: Tokens of each.
+        most: Tokens in memory at once.
+    """
+    pieces: list[Sequence[T]] = []
+    start, tokens = 0, 0
+    for at, count in enumerate(counts):
+        if at > start and tokens + count > most:
+            pieces.append(batch[start:at])
+            start, tokens = at, 0
+        tokens += count
+    return [*pieces, batch[start:]] if len(batch) else []
+
+
 @lru_cache(maxsize=4)  # a batch touches one epoch, or two at a border
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return stream(seed, "order", epoch, "permutation").permutation(size)

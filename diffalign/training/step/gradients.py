@@ -21,8 +21,8 @@ from diffalign.devices.halving import free_memory
 from diffalign.devices.out_of_memory import is_out_of_memory
 from diffalign.errors import RunError
 from diffalign.losses import Objective
-from diffalign.policies.policy import Policy
-from diffalign.training.step.batch_order import Visit, micro_batches, process_share
+from diffalign.policies.policy import Policy, SupportsTokenCounts
+from diffalign.training.step.batch_order import Visit, micro_batches, micro_batches_by_tokens, process_share
 from diffalign.training.step.bco_shift import BcoShift
 from diffalign.training.step.fast_slow import FastSlow
 from diffalign.training.step.forward import BatchNumbers, in_microbatch_order
@@ -48,6 +48,7 @@ class GradientComputer:
         metrics: Collects the diagnostics of a log window.
         seed: Seed of all draws.
         micro_batch_size: Pairs in memory at once. Halved when the device runs out of memory.
+        micro_batch_tokens: Of texts, tokens in memory at once in place of pairs. Halved likewise.
         max_grad_norm: Gradients are scaled down to this norm; None leaves them.
         draws: Draws per pair; log-probabilities are means over them.
         group_tau: Temperature of group-robust weights; None: all groups count alike.
@@ -71,6 +72,7 @@ class GradientComputer:
     group_tau: float | None = None
     bco_shift: BcoShift = field(default_factory=BcoShift)
     fast_slow: FastSlow | None = None
+    micro_batch_tokens: int | None = None
     switches: str = "Take a smaller model"
     messages: list[str] = field(default_factory=list)
     _in_backward: bool = False
@@ -92,7 +94,7 @@ class GradientComputer:
         while True:
             results: list[MicroBatchResult] = []
             try:
-                pieces = micro_batches(local_batch, self.micro_batch_size)
+                pieces = self._cut(local_batch)
                 for visits in pieces:
                     with self._synchronised(is_last=visits is pieces[-1]):
                         results.append(micro_batch_step(self, visits, scale, numbers, group_factors))
@@ -100,7 +102,7 @@ class GradientComputer:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self._check_that_halving_helps(len(results) == len(pieces) - 1)
+                self._check_that_halving_helps(max(map(len, pieces)), len(results) == len(pieces) - 1)
             self._halve_micro_batches()  # after `except`: by then the tensors of the failed attempt are freed
         self._update_running_state(results)
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm or float("inf"))
@@ -138,33 +140,43 @@ class GradientComputer:
         """Within this block gradients are summed over processes only for the last micro-batch."""
         return nullcontext() if is_last else self.accelerator.no_sync(self.policy.module)
 
+    def _cut(self, batch: Sequence[Visit]) -> list[Sequence[Visit]]:
+        """Returns a batch in micro-batches of at most so many pairs, or so many tokens."""
+        if self.micro_batch_tokens is None:
+            return micro_batches(batch, self.micro_batch_size)
+        assert isinstance(self.policy, SupportsTokenCounts)  # see schedule_batches
+        counts = self.policy.token_counts([self.pairs[index] for index, _ in batch])
+        return micro_batches_by_tokens(batch, counts, self.micro_batch_tokens)
+
     def backward(self, loss: Tensor) -> None:
         """Computes the gradients of a micro-batch."""
         self._in_backward = True
         self.accelerator.backward(loss)
         self._in_backward = False
 
-    def _check_that_halving_helps(self, is_last: bool) -> None:
+    def _check_that_halving_helps(self, most: int, is_last: bool) -> None:
         """Raises RunError where a step cannot start over with smaller micro-batches: at one pair, and while the
         gradients of the last micro-batch are summed over processes, since the others wait for the rest of the sum.
         """
         in_backward, self._in_backward = self._in_backward, False
-        if self.micro_batch_size == 1:
+        if most <= 1:
             raise RunError(f"one pair does not fit into the device's memory. {self.switches}.") from None
         if self.accelerator.num_processes > 1 and is_last and in_backward:
             raise RunError(
-                f"micro-batches of {self.micro_batch_size} pairs do not fit into a device's memory. Type: --resume "
-                f"--set train.micro_batch_size={self.micro_batch_size // 2}"
+                f"a micro-batch of {most} pairs does not fit into a device's memory. Type: --resume "
+                f"--set train.micro_batch_size={most // 2} --set train.micro_batch_tokens=null"
             ) from None
 
     def _halve_micro_batches(self) -> None:
-        self.micro_batch_size //= 2
+        self.micro_batch_size = max(1, self.micro_batch_size // 2)
+        of = f"{self.micro_batch_size} pairs"
+        if self.micro_batch_tokens is not None:
+            self.micro_batch_tokens = max(1, self.micro_batch_tokens // 2)
+            of = f"{self.micro_batch_tokens} tokens"
         for parameter in self.parameters:
             parameter.grad = None
         free_memory()
-        self.messages.append(
-            f"out of memory: micro-batches of {self.micro_batch_size} pairs from now on; the effective batch stays"
-        )
+        self.messages.append(f"out of memory: micro-batches of {of} from now on; the effective batch stays")
 
     def _update_running_state(self, results: Sequence[MicroBatchResult]) -> None:
         """Adds a step to the BCO shift and to the losses of a fast and a slow adapter."""
