@@ -38,6 +38,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.methods
 	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.text_step
+	$(BIN)/python -m benchmarks.devices
 
 setup: $(STAMP)
 
