@@ -5,7 +5,8 @@
     owl-s0.png   an owl              pickscore         logit  9c1f...  224 shortest bicubic, ...   'owl-s0.png' can...
 
 As JSON lines, CSV or parquet, by the ending of the name; `pandas.read_json(path, lines=True)`, `read_csv` and
-`read_parquet` take it as it is. A sample that could not be scored has no score, and says why.
+`read_parquet` take it as it is. A sample that could not be scored has no score, and says why. In CSV a text that begins
+like a formula has an apostrophe before it (:mod:`~diffalign.files.spreadsheet_text`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from diffalign.evaluation.scoring.example import Examples
 from diffalign.evaluation.scoring.score_log import ScoreLog
 from diffalign.files.atomic import write_atomically
 from diffalign.files.json_lines import json_line
+from diffalign.files.spreadsheet_text import from_cell, to_cell
 
 COLUMNS = ("sample", "prompt", "scorer", "score", "unit", "weights", "preprocessing", "error")
 SUFFIXES = (".jsonl", ".csv", ".parquet")
@@ -62,7 +64,7 @@ def _rows(path: Path, examples: Examples, logs: list[ScoreLog]) -> Iterator[Row]
     if path.is_file():
         for row in Table(path).rows():
             if row.values.get("scorer") not in new and not row.problem:
-                yield {name: None if row.values.get(name) == "" else row.values.get(name) for name in COLUMNS}
+                yield {name: _earlier(row.values.get(name), suffix_of(path)) for name in COLUMNS}
     for log in logs:
         for number, example in enumerate(examples):
             prompt = example.sides[0][0] if example.sides and example.has_prompt else None
@@ -75,6 +77,13 @@ def _rows(path: Path, examples: Examples, logs: list[ScoreLog]) -> Iterator[Row]
             }
 
 
+def _earlier(value: Any, suffix: str) -> Any:
+    """Returns a cell of an earlier table, as it was before it was written."""
+    if suffix == ".csv" and isinstance(value, str):
+        value = from_cell(value)
+    return None if value == "" else value
+
+
 def _write_json(path: Path, rows: Iterator[Row]) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
@@ -85,7 +94,9 @@ def _write_csv(path: Path, rows: Iterator[Row]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
-        table.writerows(map(_flat, rows))
+        for row in map(_flat, rows):
+            texts = {name: to_cell(cell) for name, cell in row.items() if isinstance(cell, str) and name != "score"}
+            table.writerow({**row, **texts})
 
 
 def _write_parquet(path: Path, rows: Iterator[Row]) -> None:

@@ -15,6 +15,7 @@ from diffalign.errors import DataError, UserError
 from diffalign.evaluation.scoring import decode_once
 from diffalign.evaluation.scoring.score_samples import score_samples
 from diffalign.evaluation.scoring.sources import open_samples
+from diffalign.files.spreadsheet_text import FORMULA, from_cell
 from diffalign.scorers import SCORERS, ScorerEntry
 from tests.evaluation.fakes import Counted
 from tests.evaluation.scoring.counting import count_decoded
@@ -93,6 +94,22 @@ def test_the_table_is_csv_or_parquet_by_its_name_and_keeps_the_rows_of_other_sco
         score_samples(open_samples(folder), ["background:red"], tmp_path / "b.csv")
     with pytest.raises(UserError, match="ends in .jsonl, .csv, .parquet"):
         score_samples(open_samples(folder), ["background:red"], tmp_path / "b.txt")
+
+
+def test_prompts_like_formulas_are_no_formulas_in_csv_and_read_back_exactly(folder, tmp_path):
+    prompts = ["=HYPERLINK(1)", "+1 fox", "-2", "@SUM(A1)", "'=x", "''=y", "'tis a fox", "\ttab", "a | b\nc", "plain"]
+    rows = [{"file_name": f"{n}.png", "prompt": prompt} for n, prompt in enumerate(prompts)]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = tmp_path / "a.csv"
+    for scorer in ("jpeg_compressibility", "background:blue"):
+        score_samples(open_samples(folder), [scorer], path)
+        score_samples(open_samples(folder), [scorer], path.with_suffix(".jsonl"))
+    cells, texts = rows_of(path), rows_of(path.with_suffix(".jsonl"))
+    assert [from_cell(row["prompt"]) for row in cells] == [row["prompt"] for row in texts] == prompts * 2
+    assert not [row["prompt"] for row in cells if row["prompt"].startswith(FORMULA)]
+    assert [float(row["score"]) for row in cells] == [
+        row["score"] for row in texts
+    ]  # also negative ones, written twice
 
 
 def test_each_image_is_decoded_once_for_all_scorers(folder, monkeypatch):
