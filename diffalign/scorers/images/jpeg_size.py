@@ -60,5 +60,7 @@ class JpegSize(ComparesByScore):
 
 def _size(image: Any) -> int:
     buffer = io.BytesIO()
-    as_rgb(image).save(buffer, format="JPEG", quality=QUALITY)
+    bare = as_rgb(image).copy()
+    bare.info.clear()  # a comment of the file that it came from is no detail of the image
+    bare.save(buffer, format="JPEG", quality=QUALITY)
     return buffer.tell()

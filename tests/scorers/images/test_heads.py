@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from diffalign.errors import UserError
+from diffalign.evaluation.scoring.decode_once import decode
 from diffalign.scorers import load_scorer
 from diffalign.scorers.images.image_input import load_preprocessing
 from tests.scorers import tiny
@@ -122,6 +123,13 @@ def test_a_jpeg_is_as_large_as_pil_writes_it():
         sizes.append(len(buffer.getvalue()) / 1000)
     torch.testing.assert_close(load_scorer("jpeg_incompressibility").score(PROMPTS, IMAGES), torch.tensor(sizes))
     torch.testing.assert_close(load_scorer("jpeg_compressibility").score(PROMPTS, IMAGES), -torch.tensor(sizes))
+
+
+def test_the_comment_of_a_file_does_not_count_as_detail(tmp_path):
+    IMAGES[0].convert("RGB").save(tmp_path / "a.jpg", comment=b"made by hand " * 50)
+    file, decoded = tmp_path / "a.jpg", decode(tmp_path / "a.jpg", "image")
+    scores = load_scorer("jpeg_incompressibility").score(["", ""], [file, decoded])
+    assert scores[0] == scores[1]
 
 
 def test_noise_is_less_compressible_than_one_colour():
