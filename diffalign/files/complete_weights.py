@@ -31,6 +31,8 @@ BUFFERS = (".position_ids", ".inv_freq", ".masked_bias")
 """Endings of tensors that old files hold and models compute themselves."""
 
 
+NO_ID = ("Repo id must", "Incorrect path_or_model_id")
+"""What the hub's client and transformers say of a local path that is not there."""
 AGAIN = "Download or save the model again, or give one of this kind."
 
 
@@ -154,8 +156,10 @@ def tensor_faults(expected: Mapping[str, Sequence[int]], state: Mapping[str, Ten
 
 def first_words(problem: BaseException) -> str:
     """Returns the first sentence of an error of a library, as one line of at most 300 printable characters. What
-    follows is the library's advice, which does not hold here.
+    follows is the library's advice, which does not hold here; a path that is not there is no wrong name of the hub's.
     """
+    if str(problem).startswith(NO_ID):
+        return "there is no such file or folder, and it is no id of the hub"
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     text = (lines[0] if lines else type(problem).__name__).partition(". ")[0]
     text = text if not isinstance(problem, KeyError) else f"{text} is missing"

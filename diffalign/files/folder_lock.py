@@ -85,7 +85,13 @@ class FolderLock:
 
     def _locked(self) -> int | None:
         """Returns the locked file's handle; None where it is no longer the file of that name."""
-        handle = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            handle = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError as error:  # a folder of the system's own, which admits no files
+            raise RunError(
+                f"{self._place} could not be written: no file can be made in {self.folder}. Give another output; "
+                "nothing was written."
+            ) from error
         if _is_held_elsewhere(handle):
             os.close(handle)
             raise RunError(_in_use(self._place, self._file))

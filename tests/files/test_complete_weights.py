@@ -221,3 +221,9 @@ def test_an_index_of_shards_leads_to_no_file_outside_of_its_folder(llms, copied,
     index.write_text("{}")
     with pytest.raises(ConfigError, match="names no files of tensors in its weight_map"):
         load_text(LanguageConfig(path=str(folder)))
+
+
+@pytest.mark.parametrize("spec", ["clip:{}/none", "pickscore:./none/at/all", "clip:~/none", "hpsv2:./none"])
+def test_a_folder_that_is_not_there_is_no_wrong_name_of_the_hub(spec, tmp_path):
+    with pytest.raises(UserError, match="there is no such file or folder, and it is no id of the hub"):
+        load_scorer(spec.format(tmp_path))

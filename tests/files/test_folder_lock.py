@@ -93,3 +93,12 @@ def test_a_table_is_locked_by_itself(tmp_path):
 def test_a_folder_that_cannot_be_made_is_one_sentence():
     with FolderLock("/proc/none/here") as lock, pytest.raises(RunError, match="a folder above it cannot be made"):
         lock.acquire()
+
+
+def test_a_folder_that_admits_no_file_is_one_sentence(tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)  # as a folder of /proc does
+    with FolderLock(tmp_path, "a.jsonl") as lock, pytest.raises(RunError, match="no file can be made in"):
+        lock.acquire()

@@ -111,16 +111,19 @@ def metadata_rows(folder: Path, expected: str) -> Iterator[tuple[str, dict[str, 
         try:
             row = parse_json(line)
         except ValueError as error:
-            raise bad_row(place, line, expected, f" ({error})") from error
+            raise DataError(
+                f"{place}: not JSON ({getattr(error, 'msg', error)}): {line[:80]!r}. Each line is one object; if the "
+                "file was cut short, copy or write it again, otherwise correct the line."
+            ) from error
         if not isinstance(row, dict):
             raise bad_row(place, line, expected)
         yield place, row
 
 
-def bad_row(place: str, row: Any, expected: str, reason: str = "") -> DataError:
-    """Returns the error of a row that lacks ``expected`` or cannot be parsed."""
+def bad_row(place: str, row: Any, expected: str) -> DataError:
+    """Returns the error of a row that lacks ``expected``."""
     text = row if isinstance(row, str) else str(row)
-    return DataError(f"{place}: expected an object with {expected}, got {text[:80]!r}{reason}. Correct the line.")
+    return DataError(f"{place}: expected an object with {expected}, got {text[:80]!r}. Correct the line.")
 
 
 def read_made_by(folder: Path) -> dict[str, Any]:

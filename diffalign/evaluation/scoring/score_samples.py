@@ -28,6 +28,7 @@ from diffalign.files.json_lines import json_line
 from diffalign.scorers.scorer import Scorer, SupportsNotes
 
 TABLE = "samples.jsonl"
+EXPECTED = "file_name and prompt, or prompt and completion"
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def _finish(samples: Samples, logs: Sequence[ScoreLog], path: Path) -> SampleSco
 
 
 def _check_metadata(path: Path) -> None:
-    for place, row in metadata_rows(path.parent, "scores"):
+    for place, row in metadata_rows(path.parent, EXPECTED):
         if not isinstance(row.get("scores") or {}, dict):
             raise bad_row(place, row, "scores by scorer")
 
@@ -180,7 +181,7 @@ def add_scores(path: Path, columns: Mapping[str, Sequence[float] | np.ndarray]) 
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            for number, (place, row) in enumerate(metadata_rows(path.parent, "scores")):
+            for number, (place, row) in enumerate(metadata_rows(path.parent, EXPECTED)):
                 earlier = row.get("scores") or {}
                 if not isinstance(earlier, dict):
                     raise bad_row(place, row, "scores by scorer")

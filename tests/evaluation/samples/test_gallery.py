@@ -94,6 +94,14 @@ def test_facts_of_a_gallery_that_are_damaged_are_named(content, folder):
         generate(PlainPolicy(), ["p"], [1], folder)
 
 
+def test_metadata_that_is_cut_short_is_named_as_such(folder):
+    _write(folder, {"file_name": "a.png", "prompt": "p"})
+    path = folder / "metadata.jsonl"
+    path.write_text(path.read_text() + '{"file_name": "b.png", "pro')
+    with pytest.raises(DataError, match=r"line 2: not JSON .*if the file was cut short, copy or write it again"):
+        score_folder(folder, ["background:red"])
+
+
 def test_scores_that_are_no_table_are_named_and_the_file_stays(folder):
     _write(folder, {"file_name": "a.png", "prompt": "p", "scores": [1]})
     before = (folder / "metadata.jsonl").read_text()
