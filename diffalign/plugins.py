@@ -10,8 +10,10 @@ on resume. An entry is a file, or a module that Python finds; both are also soug
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -62,6 +64,22 @@ def load_function(spec: str) -> Any:
         names = [known for known, value in vars(module).items() if callable(value) and not known.startswith("_")]
         raise ConfigError(f"'{place}' has no function '{name}'.{near_miss(name, names)} It has: {', '.join(names)}.")
     return function
+
+
+def function_digest(function: Any) -> str:
+    """Returns 16 hex digits that change with a function's file, and with its attribute ``weights`` where it has one.
+
+    What the file itself imports or reads is not seen: a function around a network states the network's hash or version
+    as ``function.weights``.
+    """
+    inner = inspect.unwrap(function)
+    named = inner if hasattr(inner, "__qualname__") else type(inner)  # an object with ``__call__``
+    try:
+        source = Path(inspect.getsourcefile(named) or "").read_bytes()
+    except (TypeError, OSError):  # compiled, or typed into an interpreter
+        source = b""
+    about = f"{named.__module__}.{named.__qualname__} {getattr(function, 'weights', '')}"
+    return hashlib.sha256(about.encode() + source).hexdigest()[:16]
 
 
 def _load_module(name: str) -> None:

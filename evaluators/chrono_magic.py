@@ -33,6 +33,7 @@ from PIL import Image
 from diffalign.data.media.clips.clip import Clip
 from diffalign.data.readers import read_pairs
 from diffalign.data.suites import SuitePrompt
+from diffalign.plugins import function_digest
 from diffalign.scorers.clips.clip_input import as_clip
 from evaluators.shared.answers import Item, answer_all, items_of, load_function
 from evaluators.shared.clip_distances import frechet_distance, psnr, ssim
@@ -83,10 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
     def measure(part: list[Item]) -> list[dict[str, Any]]:
         return [measures(as_clip(item.content), as_clip(item.about), functions) for item in part]
 
+    made_by = {"functions": {name: [text, function_digest(functions[name])] for name, text in given.items()}}
     rows = []
     for side, gallery in sides.items():
         items, target = items_of(gallery, real), args.output / "scores" / f"{side}-clips.jsonl"
-        found = answer_all(items, measure, target, {"functions": given}, what=f"{side}, clips measured", batch=1)
+        found = answer_all(items, measure, target, made_by, what=f"{side}, clips measured", batch=1)
         prompts = [item.prompt for item in items]
         for title, name in MEASURES.items():
             if name in found[0]:

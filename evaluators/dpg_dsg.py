@@ -27,6 +27,7 @@ from typing import Any
 from diffalign.data.suites import SuitePrompt
 from diffalign.data.suites.layouts import open_table
 from diffalign.errors import DataError
+from diffalign.plugins import function_digest
 from evaluators.shared.answers import Item, answer_all, items_of, load_function
 from evaluators.shared.finish import finish
 from evaluators.shared.options import ASSETS, IMAGES, Parser, evenly_spaced, need_file, run_as_program
@@ -80,10 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
             for item in part
         ]
 
+    made_by = {"vqa": [args.vqa, function_digest(ask)]}
     rows, categories = [], []
     for side, gallery in sides.items():
         items, target = items_of(gallery, by_prompt), args.output / "scores" / f"{side}-answers.jsonl"
-        answers = answer_all(items, answer, target, {"vqa": args.vqa}, what=f"{side}, images asked about", batch=1)
+        answers = answer_all(items, answer, target, made_by, what=f"{side}, images asked about", batch=1)
         right = [{int(n): text == "yes" for n, text in found.items()} for found in answers]
         counted = [counts(found, item.about.parents, args.rule) for found, item in zip(right, items, strict=True)]
         prompts = [item.prompt for item in items]

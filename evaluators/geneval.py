@@ -22,6 +22,7 @@ import numpy as np
 
 from diffalign.errors import DataError, UserError
 from diffalign.evaluation.stats.rates.share import share
+from diffalign.plugins import function_digest
 from diffalign.printable import shown
 from evaluators.shared.answers import Item, answer_all, items_of, load_function
 from evaluators.shared.clip_colours import ClipColours
@@ -69,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
             results.append({"right": not problems, "problems": problems})
         return results
 
-    made_by = {"detector": args.detector, "colours": args.colours}
+    about = {"detector": args.detector, "colours": args.colours}
+    names_colours = any("color" in wanted for row in rows_of.values() for wanted in _wanted(row))
+    weights = colours.weights if names_colours else ""
+    made_by = {"detector": [args.detector, function_digest(detect)], "colours": [args.colours, weights]}
     results = {}
     for side, gallery in sides.items():
         target, items = args.output / "scores" / f"{side}-geneval.jsonl", items_of(gallery, rows_of)
@@ -93,7 +97,13 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
         )
     note = "The score is the published one, a mean over tasks. Intervals take images as independent."
     table = Table("GenEval", ["side", "task", "n", "right"], rows, note)
-    return finish(args, "GenEval", [table], about=made_by, sides=sides)
+    return finish(args, "GenEval", [table], about=about, sides=sides)
+
+
+def _wanted(row: Mapping[str, Any]) -> list[Any]:
+    """Returns the objects that a row names; none where they are no list, which is found when an image is judged."""
+    include = row.get("include")
+    return include if isinstance(include, list) else []
 
 
 def _judge(item: Item, found: Objects, colours: Colours) -> list[str]:

@@ -4,7 +4,8 @@
 
 The function takes two lists of equal length, prompts and samples, and returns one number for each, higher is better: a
 list, an array or a tensor. Images arrive as 8-bit RGB PIL images, as a viewer shows them; texts as strings; clips as
-:class:`~diffalign.data.media.clips.clip.Clip`. It may have attributes ``unit`` and ``range``.
+:class:`~diffalign.data.media.clips.clip.Clip`. It may have attributes ``unit``, ``range`` and
+``weights``; the last is the hash or version of a network that it holds, as scores of another network must not be mixed.
 
 A file is sought from the working directory, a module as Python does. Its code runs with the rights of the command.
 """
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from diffalign.errors import UserError
-from diffalign.plugins import load_function
+from diffalign.plugins import function_digest, load_function
 from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.scorer import check_prompt_count
 
@@ -35,7 +36,6 @@ class UserFunction(ComparesByScore):
 
     license = "the user's own"
     paper = "none: a function of the user's"
-    weights = ""
 
     def __init__(
         self, function: Callable[..., Any], prepare: Callable[[Any], Any], *, medium: str, name: str = "function"
@@ -50,6 +50,7 @@ class UserFunction(ComparesByScore):
                 f"the range of {name} is its lowest and highest number, as in (0, 1); got {given!r}."
             ) from None
         self.range = (low, high)
+        self.weights = function_digest(function)  # scores of an earlier text of the file are those of another scorer
 
     @classmethod
     def load(

@@ -101,7 +101,7 @@ def load_function(name: str, option: str, what: str) -> Callable[..., Any]:
     if not callable(found):
         raise UserError(f"{option}: '{module}' has no function '{attribute}', {what}.")
 
-    @wraps(found)
+    @wraps(found)  # also its attributes, such as ``weights``
     def call(*arguments: Any, **named: Any) -> Any:
         try:
             return found(*arguments, **named)

@@ -36,6 +36,11 @@ class ClipColours:
         """The encoder."""
         return DualEncoder.load(self.model, self.device)
 
+    @property
+    def weights(self) -> str:
+        """Hash of the encoder's weights."""
+        return self.encoder.weights
+
     def __call__(self, image: Any, objects: Sequence[Sequence[Any]], name: str) -> list[str]:
         """Returns the colour of each object ``(box, confidence[, mask])`` of a class in an image."""
         whole = as_rgb(image)

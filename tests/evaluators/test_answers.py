@@ -1,11 +1,18 @@
 """Answers that an evaluation keeps belong to the samples that they were given for."""
 
+import importlib
+import json
+import linecache
 import os
+import sys
 
 import pytest
 from PIL import Image
 
 from diffalign.errors import UserError
+from diffalign.plugins import _FILES, function_digest
+from diffalign.plugins import load_function as plugin_function
+from evaluators import geneval
 from evaluators.geneval import confident
 from evaluators.shared.answers import Item, answer_all, load_function
 
@@ -37,3 +44,39 @@ def test_what_a_detector_raises_or_returns_by_mistake_is_a_sentence():
     for objects in (3, {"fox": [0.95]}, {"fox": [(1,)]}):
         with pytest.raises(UserError, match="--detector returns"):
             confident(objects, 0.3)
+
+
+def test_a_function_is_another_one_after_its_file_or_its_stated_weights_changed(tmp_path):
+    def digest(text):
+        path = tmp_path / "mine.py"
+        path.write_text(text)
+        _FILES.pop(path.resolve(), None)  # as in another process
+        return function_digest(plugin_function(f"{path}:detect"))
+
+    first = "def detect(path):\n    return {}\n"
+    assert digest(first) == digest(first) != digest(first.replace("{}", "{'fox': []}"))
+    stated = [digest(f"{first}detect.weights = {name!r}\n") for name in ("a", "b")]
+    assert stated[0] != stated[1]
+    called = "class Net:\n    def __call__(self, path):\n        return {}\ndetect = Net()\n"
+    assert digest(called) and function_digest(len) != function_digest(sum)
+
+
+def test_answers_of_a_detector_that_changed_are_given_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    samples = tmp_path / "samples"
+    samples.mkdir()
+    Image.new("RGB", (16, 16)).save(samples / "a.png")
+    (samples / "metadata.jsonl").write_text('{"file_name": "a.png", "prompt": "a cup", "seed": 0}\n')
+    row = {"tag": "single_object", "include": [{"class": "cup", "count": 1}], "prompt": "a cup"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+
+    def right(found):
+        (tmp_path / "my_detector.py").write_text(f"def detect(path):\n    return {found}\n")
+        sys.modules.pop("my_detector", None)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        options = ["--samples", str(samples), "--prompts", "rows.jsonl", "--detector", "my_detector:detect"]
+        (table,) = geneval.main([*options, "--seeds", "1", "--device", "cpu", "--output", "out"])
+        return table.rows[0][3].rate
+
+    assert right("{}") == 0 and right("{'cup': [((0, 0, 9, 9), 0.9)]}") == 1

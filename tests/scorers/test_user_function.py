@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffalign import plugins
 from diffalign.data.media.clips.clip import Clip
 from diffalign.errors import ConfigError, DataError, UserError
 from diffalign.scorers import load_scorer
@@ -103,3 +104,11 @@ def test_a_range_that_is_no_two_numbers_is_refused_in_a_sentence(given):
     constant.range = given
     with pytest.raises(UserError, match="the range of mine is its lowest and highest number"):
         UserFunction(constant, lambda sample: sample, medium="image", name="mine")
+
+
+def test_a_function_that_was_edited_is_another_scorer(file):
+    before = load_scorer(f"function:{file}:redness").weights
+    assert before and load_scorer(f"ocr:{file}:redness").weights == before
+    file.write_text(CODE.replace("/ 255", "/ 256"))
+    plugins._FILES.pop(file.resolve())  # as in another process
+    assert load_scorer(f"function:{file}:redness").weights != before

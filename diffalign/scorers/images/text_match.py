@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffalign.errors import DataError, UserError
-from diffalign.plugins import load_function
+from diffalign.plugins import function_digest, load_function
 from diffalign.scorers.compare import ComparesByScore
 from diffalign.scorers.images.image_input import as_rgb
 from diffalign.scorers.scorer import check_prompt_count, missing_package
@@ -37,6 +37,7 @@ class TextMatch(ComparesByScore):
     Args:
         read: Returns the text in an RGB image.
         name: Its name in reports.
+        weights: Hash or version of the reader; empty where it is not known.
     """
 
     medium = "image"
@@ -44,10 +45,9 @@ class TextMatch(ComparesByScore):
     range = (0.0, 1.0)
     license = "Apache-2.0"
     paper = "arXiv 2505.05470"
-    weights = ""
 
-    def __init__(self, read: Callable[[Image.Image], str], *, name: str = "ocr") -> None:
-        self.read, self.name = read, name
+    def __init__(self, read: Callable[[Image.Image], str], *, name: str = "ocr", weights: str = "") -> None:
+        self.read, self.name, self.weights = read, name, weights
 
     @classmethod
     def load(cls, argument: str = "", device: str = "cpu") -> TextMatch:
@@ -56,7 +56,10 @@ class TextMatch(ComparesByScore):
         Raises:
             UserError: RapidOCR is not installed, or there is no such function.
         """
-        return cls(load_function(argument), name=f"ocr:{argument}") if argument else cls(_rapid_ocr())
+        if not argument:
+            return cls(_rapid_ocr())
+        read = load_function(argument)
+        return cls(read, name=f"ocr:{argument}", weights=function_digest(read))
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
         """Raises :class:`DataError` when a prompt has no text in quotes, before any image is generated for it."""
