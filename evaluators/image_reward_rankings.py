@@ -13,6 +13,7 @@ Source: Xu et al. 2023 (arXiv 2304.05977), section 4.1, and github.com/THUDM/Ima
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -61,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
         for place, image in enumerate(images)
     ]
     rows: list[list[Any]] = []
-    for name, scorer in judges.items():
-        scores, right = iter(score_items(args, items, scorer, "ranked")), []
+    for name, values in (score_items(args, items, judges, "ranked", "image") if judges else {}).items():
+        scores, right = iter(values), []
         for number, (_, images, ranks) in enumerate(rankings):
-            values = [next(scores) for _ in images]
-            right += [(number, hit) for hit in right_order(ranks, values)]
+            own = [next(scores) for _ in images]
+            right += [(number, hit) for hit in right_order(ranks, own)]
         rows.append(row_of(name, right))
     if args.model or not judges:  # a policy judges two images at the same noises
         pairs, numbers = ranked_pairs(rankings)
@@ -97,8 +98,9 @@ def ranked_pairs(rankings: Sequence[Ranking]) -> tuple[list[Pair], list[int]]:
 
 
 def right_order(ranks: Sequence[float], scores: Sequence[float]) -> list[bool]:
-    """Returns for every two images of different ranks whether the better one scores higher."""
-    pairs = [(i, j) for i, j in combinations(range(len(ranks)), 2) if ranks[i] != ranks[j]]
+    """Returns for every two images of different ranks, both with a score, whether the better one scores higher."""
+    scored = [number for number, score in enumerate(scores) if math.isfinite(score)]
+    pairs = [(i, j) for i, j in combinations(scored, 2) if ranks[i] != ranks[j]]
     return [scores[i] > scores[j] if ranks[i] < ranks[j] else scores[j] > scores[i] for i, j in pairs]
 
 

@@ -16,8 +16,9 @@ Source: Huang et al. 2023 (arXiv 2311.17982), github.com/Vchitect/VBench, script
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from diffalign.data.suites.suite import Categories
@@ -26,6 +27,7 @@ from diffalign.evaluation.samples.gallery import Gallery
 from diffalign.evaluation.stats.rates.win_rate import win_rate
 from diffalign.scorers import load_scorer
 from diffalign.scorers.display_name import display_name
+from diffalign.scorers.scorer import Scorer
 from evaluators.shared.answers import items_of
 from evaluators.shared.finish import finish
 from evaluators.shared.options import ASSETS, CLIPS, Parser, run_as_program
@@ -89,19 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
     scorers = {spec: load_scorer(spec, args.device) for spec in dict.fromkeys(specs.values())}
     sides = sample_sides(args, prompts, "video")
 
+    measured = {side: measure(args, gallery, side, specs, scorers, is_of) for side, gallery in sides.items()}
     rows = []
     for name in wanted:
         row, values = DIMENSIONS[name], {}
-        for side, gallery in sides.items():
-            samples = tuple(s for s in gallery.samples if is_of(s.categories, [name]))
-            part = Gallery(gallery.folder, samples, gallery.made_by, gallery.medium)
-            if samples:
-                values[side] = score_items(args, items_of(part), scorers[specs[name]], f"{side}-{name}")
-                of = [sample.prompt for sample in samples]
-                mean = mean_of(values[side], of)
+        for side in sides:
+            of, numbers = measured[side][name]
+            if of:
+                values[side] = numbers
+                mean = mean_of(numbers, of)
                 low, high = row.bounds or (math.nan, math.nan)
                 normalised = (mean.value - low) / (high - low)
-                rows.append([name, row.named, side, len(samples), mean, normalised, ""])
+                rows.append([name, row.named, side, len(of), mean, normalised, ""])
         if len(values) == 2:
             rows[-1][-1] = win_rate(values["aligned"], values["base"], of)
     head = ["dimension", "measured here as", "side", "clips", "value", "normalised", "aligned wins"]
@@ -109,6 +110,26 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
     note = "Only temporal flickering is VBench's number; the other rows have other parts and are not comparable."
     table = Table("Dimensions", head, rows, note)
     return finish(args, "VBench's dimensions", [table], about=about, sides=sides, medium="video")
+
+
+def measure(
+    args: argparse.Namespace,
+    gallery: Gallery,
+    side: str,
+    specs: Mapping[str, str],
+    scorers: Mapping[str, Scorer],
+    is_of: Callable[[Categories, Sequence[str]], bool],
+) -> dict[str, tuple[list[str], list[float]]]:
+    """Returns by dimension the prompts of its clips and their values; dimensions of the same clips share one pass."""
+    clips = {name: tuple(s for s in gallery.samples if is_of(s.categories, [name])) for name in specs}
+    found: dict[str, tuple[list[str], list[float]]] = {name: ([], []) for name in specs}
+    for samples in dict.fromkeys(filter(None, clips.values())):
+        names = [name for name in specs if clips[name] == samples]
+        part = Gallery(gallery.folder, samples, gallery.made_by, gallery.medium)
+        judges = {spec: scorers[spec] for spec in dict.fromkeys(specs[name] for name in names)}
+        values = score_items(args, items_of(part), judges, f"{side}-{names[0]}", "video")
+        found |= {name: ([sample.prompt for sample in samples], values[specs[name]]) for name in names}
+    return found
 
 
 if __name__ == "__main__":

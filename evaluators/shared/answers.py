@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from diffalign.cli.progress_line import show_progress
+from diffalign.data.media.decode import media_digest
+from diffalign.data.records.pair import Pair
 from diffalign.data.records.progress_file import ProgressFile
 from diffalign.errors import UserError
 from diffalign.evaluation.samples.gallery import Gallery
@@ -57,7 +59,7 @@ def answer_all(
     """
     with explain_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    items = [replace(item, id=f"{item.id} {_digest(item)}") for item in items]
+    items = list(map(with_own_id, items))
 
     def by_id(part: list[Item]) -> dict[str, Mapping[str, Any]]:
         return {item.id: row for item, row in zip(part, answer(part), strict=True)}
@@ -66,16 +68,21 @@ def answer_all(
     return [rows[item.id] for item in items]
 
 
-def _digest(item: Item) -> str:
-    """Returns what changes with the prompt, with what is known of it, and with the sample: a file's size and time."""
-    sample = ""
-    if isinstance(item.content, str):
-        sample = item.content
-    elif isinstance(item.content, Path) and item.content.exists():
-        facts = item.content.stat()
-        sample = f"{facts.st_size} {facts.st_mtime_ns}"
-    text = repr((item.prompt, item.about, sample)).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=8).hexdigest()
+def with_own_id(item: Item) -> Item:
+    """Returns an item whose id also changes with its prompt, with what is known of it, and with its sample."""
+    content = item.content
+    samples = [content.prompt, content.chosen, content.rejected] if isinstance(content, Pair) else [content]
+    about = _stamp(item.about) if isinstance(item.about, Path) else ""
+    text = repr((item.prompt, item.about, about, *map(_stamp, samples))).encode("utf-8", "surrogatepass")
+    return replace(item, id=f"{item.id} {hashlib.blake2b(text, digest_size=8).hexdigest()}")
+
+
+def _stamp(sample: Any) -> str | None:
+    """Returns what changes with a sample: of a file its size and time, of others their content."""
+    if isinstance(sample, Path):
+        facts = sample.stat() if sample.exists() else None
+        return f"{facts.st_size} {facts.st_mtime_ns}" if facts else ""
+    return sample if sample is None or isinstance(sample, str) else media_digest(sample)
 
 
 def load_function(name: str, option: str, what: str) -> Callable[..., Any]:
