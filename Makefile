@@ -25,7 +25,7 @@ test-long: setup
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy diffalign
+	$(BIN)/mypy diffalign evaluators
 	$(MAKE) test
 
 format: $(VENV)/.dev

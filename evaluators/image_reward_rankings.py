@@ -114,23 +114,38 @@ def read_rankings(path: Path, images: Any) -> list[Ranking]:
     rankings = []
     for row in open_table(path).rows():
         prompt, names, ranks = (row.values.get(key) for key in ("prompt", "generations", "ranking"))
-        lists = isinstance(names, list) and isinstance(ranks, list) and len(names) == len(ranks)
-        if row.problem or not isinstance(prompt, str) or not lists:
-            raise DataError(f"{path}, row {row.source}: expected prompt, generations and as many ranks in ranking.")
-        files = [inside(folder, str(name)) for name in names]
-        if missing := next(
-            (name for name, file in zip(names, files, strict=True) if not file or not file.is_file()), ""
+        if (
+            row.problem
+            or not isinstance(prompt, str)
+            or not (isinstance(names, list) and _are_ranks(ranks, len(names)))
         ):
-            raise DataError(f"{path}, row {row.source}: there is no image '{missing}' in '{folder}'.")
-        rankings.append((prompt, [file for file in files if file], [float(rank) for rank in ranks]))
+            raise DataError(f"{path}, row {row.source}: expected prompt, generations and as many ranks in ranking.")
+        files = []
+        for name in names:
+            file = inside(folder, str(name))
+            if file is None or not file.is_file():
+                raise DataError(f"{path}, row {row.source}: there is no image '{name}' in '{folder}'.")
+            files.append(file)
+        rankings.append((prompt, files, [float(rank) for rank in ranks or ()]))
+    if not rankings:
+        raise DataError(f"'{path}' holds no rankings.")
     return rankings
+
+
+def _are_ranks(ranks: Any, count: int) -> bool:
+    return isinstance(ranks, list) and len(ranks) == count and all(type(rank) in (int, float) for rank in ranks)
 
 
 def read_pairs_as_rankings(folder: Path) -> list[Ranking]:
     """Returns pairs of images as rankings of two, which is what the embedded pairs are."""
-    return [
-        (str(pair.prompt), [Path(pair.chosen), Path(pair.rejected)], [1.0, 2.0]) for pair in read_pairs(folder).pairs
-    ]  # type: ignore[arg-type]
+    rankings = []
+    for pair in read_pairs(folder).pairs:
+        if not (isinstance(pair.chosen, Path) and isinstance(pair.rejected, Path)):
+            raise DataError(
+                f"'{folder}' holds no pairs of image files. Give ImageReward's test.json, or such a folder."
+            )
+        rankings.append((str(pair.prompt), [pair.chosen, pair.rejected], [1.0, 2.0]))
+    return rankings
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
     tables = []
     for judge, judged in found.items():
         cells: list[list[Any]] = []
-        adversarial = []
+        adversarial: list[tuple[float, float]] = []
         for name in SETS:
             credits = [credit for credit, (_, of) in zip(judged.credits(), rows, strict=True) if of == name]
             if not credits:
@@ -59,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
             agreed = sum(credit != 0.5 for credit in credits)
             cells.append([name, len(credits), share(sum(credits), len(credits)), share(agreed, len(credits))])
             if name != "Natural":
-                adversarial.append((np.mean(credits), agreed / len(credits)))
+                adversarial.append((float(np.mean(credits)), agreed / len(credits)))
         if adversarial:
-            means = [Rate(float(value)) for value in np.mean(adversarial, axis=0)]
+            means = [Rate(float(value)) for value in np.mean(np.array(adversarial), axis=0)]
             cells.append(["Adversarial: mean of the sets", sum(row[1] for row in cells if row[0] != "Natural"), *means])
         tables.append(Table(f"LLMBar, {judge}", ["set", "pairs", "accuracy", "agreement"], cells))
     return finish(args, "LLMBar", tables, about=weights_of(found), medium="text")

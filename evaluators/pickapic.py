@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
 def read_votes(args: argparse.Namespace, source: Any, option: str) -> list[Pair]:
     """Returns pairs with their ties: a tied vote has the probability 1/2."""
     path = Path(need_file(source, option, "pairs with votes"))
-    ties = {"ties": "soft"} if args.format == "pickapic" else {}
+    ties: dict[str, Any] = {"ties": "soft"} if args.format == "pickapic" else {}
     return evenly_spaced(list(read_pairs(path, format=args.format, **ties).pairs), args.limit)
 
 

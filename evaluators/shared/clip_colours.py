@@ -60,4 +60,5 @@ def _crop(image: Image.Image, found: Sequence[Any]) -> Image.Image:
     if len(found) > 2 and found[2] is not None:
         mask = Image.fromarray(torch.as_tensor(found[2]).to(torch.bool).numpy())
         image = Image.composite(image, Image.new("RGB", image.size, OUTSIDE), mask)
-    return image.crop(tuple(map(float, found[0][:4])))
+    x0, y0, x1, y1 = map(float, found[0][:4])
+    return image.crop((x0, y0, x1, y1))

@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from diffalign.cli.progress_line import show_progress
 from diffalign.errors import DataError, UserError
@@ -23,7 +24,7 @@ Scores = dict[str, dict[str, list[float]]]
 """Judge, then side, to the scores of its samples in their order; nan where a sample could not be scored."""
 
 
-def open_judges(args: argparse.Namespace, prompts: Sequence[str], medium: str) -> dict[str, Scorer]:
+def open_judges(args: argparse.Namespace, prompts: Sequence[Any], medium: str) -> dict[str, Scorer]:
     """Loads the judges of ``--scorer`` by their display names, and checks that they can judge these prompts.
 
     Raises:

@@ -58,7 +58,10 @@ class Table:
     def to_json(self) -> dict[str, Any]:
         """Returns title, note and one object per row, with all numbers of a cell."""
         rows = [
-            {name: asdict(cell) if is_dataclass(cell) else cell for name, cell in zip(self.head, row, strict=True)}  # type: ignore[call-overload]
+            {
+                name: asdict(cell) if is_dataclass(cell) and not isinstance(cell, type) else cell
+                for name, cell in zip(self.head, row, strict=True)
+            }
             for row in self.rows
         ]
         return plain_json({"title": self.title, "note": self.note, "rows": rows})

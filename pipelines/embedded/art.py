@@ -41,7 +41,9 @@ def archive(style: str, folder: Path) -> Path:
 def read_icons(path: Path) -> dict:
     """Reads an iconify package's ``icons.json``: ``icons`` (name to SVG body), ``aliases``, ``width``, ``height``."""
     with tarfile.open(path) as tar:
-        return json.load(tar.extractfile("package/icons.json"))
+        file = tar.extractfile("package/icons.json")
+        assert file is not None, "icons.json is a file of every package"
+        return json.load(file)
 
 
 def rasterise(icons: dict, name: str, size: int) -> np.ndarray:
@@ -79,7 +81,7 @@ class Art:
                     sprites[f"{style}/{name}/{size}"] = rasterise(icons, name, size)
         if cache is not None:
             cache.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(cache, **sprites)
+            np.savez_compressed(cache, **sprites)  # type: ignore[arg-type]  # no name is allow_pickle
         return cls({_key(text): sprite for text, sprite in sprites.items()})
 
 
@@ -98,7 +100,7 @@ def contact_sheet(art: Art, names: list[str], size: int = 46, scale: int = 1) ->
         for j, style in enumerate(PACKAGES):
             sprite = Image.fromarray(art.sprites[style, name, size])
             sheet.paste(sprite, ((i % columns) * step, ((i // columns) * len(PACKAGES) + j) * step), sprite)
-    return sheet.resize((sheet.width * scale, sheet.height * scale), Image.NEAREST)
+    return sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)
 
 
 def main() -> None:

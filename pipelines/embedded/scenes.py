@@ -154,7 +154,7 @@ def vocabulary() -> list[str]:
     return sorted(words)
 
 
-def held_out(subject: str, background: str, count: int) -> bool:
+def held_out(subject: str, background: str | None, count: int) -> bool:
     """Returns whether this combination is held out for measurements."""
     digest = hashlib.sha256(f"{subject}|{background}|{count}".encode()).digest()
     return int.from_bytes(digest[:4], "big") % 100 < 12
@@ -176,8 +176,10 @@ def draw(rng: np.random.Generator, *, holdout: bool = False) -> Scene:
 def unsay(scene: Scene, rng: np.random.Generator, share: float = 0.3) -> Scene:
     """Returns the scene of a prompt that omits style, background and place, each with probability `share`."""
     omitted = rng.random(3) < share
-    names = ("style", "background", "place")
-    return replace(scene, **{name: None for name, omit in zip(names, omitted, strict=True) if omit})
+    style, background, place = (
+        None if omit else said for omit, said in zip(omitted, (scene.style, scene.background, scene.place), strict=True)
+    )
+    return replace(scene, style=style, background=background, place=place)
 
 
 def _corners(scene: Scene, rng: np.random.Generator) -> tuple[int, list[tuple[int, int]]]:
@@ -185,11 +187,11 @@ def _corners(scene: Scene, rng: np.random.Generator) -> tuple[int, list[tuple[in
     if scene.count == 1:
         size = int(rng.choice((40, 43, 46)))
         middle, far = (SIDE - size) // 2, SIDE - size - 1
-        x = {"left": 1, "right": far}.get(scene.place, middle)
-        y = {"top": 1, "bottom": far}.get(scene.place, middle)
+        x = {"left": 1, "right": far}.get(scene.place or "", middle)
+        y = {"top": 1, "bottom": far}.get(scene.place or "", middle)
         return size, [(x, y)]
     if scene.count == 2:
-        y = {"top": 2, "bottom": SIDE - 32}.get(scene.place, (SIDE - 30) // 2)
+        y = {"top": 2, "bottom": SIDE - 32}.get(scene.place or "", (SIDE - 30) // 2)
         return 30, [(1, y), (33, y)]
     if rng.random() < 0.5:
         return 27, [(3, 3), (34, 3), (18, 34)]
@@ -199,7 +201,9 @@ def _corners(scene: Scene, rng: np.random.Generator) -> tuple[int, list[tuple[in
 class Sprites(Protocol):
     """Rasterised icons: ``sprites[style, icon, size]`` is ``(size, size, 4)`` uint8 with straight alpha."""
 
-    sprites: Mapping[tuple[str, str, int], np.ndarray]
+    @property
+    def sprites(self) -> Mapping[tuple[str, str, int], np.ndarray]:
+        """The icons."""
 
 
 def render(scene: Scene, art: Sprites, rng: np.random.Generator) -> np.ndarray:

@@ -6,6 +6,7 @@ training has hard negatives. `matches` computes which prompts are true of which 
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +21,11 @@ def near_miss(scene: scenes.Scene, rng: np.random.Generator) -> scenes.Scene:
     """Returns a training scene that differs in exactly one attribute."""
     while True:
         name = str(rng.choice(["subject", "subject", "count", "background", "style", "place"]))
-        options = {
+        every: dict[str, list[Any]] = {
             "subject": list(scenes.BY_WORD), "count": [1, 2, 3], "background": list(scenes.BACKGROUNDS),
             "style": list(scenes.STYLES), "place": list(scenes.PLACES_OF_COUNT[scene.count]),
-        }[name]  # fmt: skip
-        options = [option for option in options if option != getattr(scene, name)]
+        }  # fmt: skip
+        options = [option for option in every[name] if option != getattr(scene, name)]
         if not options:
             continue
         other = replace(scene, **{name: options[rng.integers(len(options))]})
@@ -86,7 +87,13 @@ def matches(prompts: list[scenes.Scene], shown: list[scenes.Scene]) -> torch.Ten
     """Returns ``(prompts, shown)`` bool, True where every attribute in the prompt is true of the scene."""
 
     def codes(part: list[scenes.Scene]) -> np.ndarray:
-        columns = (list(scenes.BY_WORD), [1, 2, 3], list(scenes.STYLES), list(scenes.BACKGROUNDS), list(scenes.PLACES))
+        columns: tuple[list[Any], ...] = (
+            list(scenes.BY_WORD),
+            [1, 2, 3],
+            list(scenes.STYLES),
+            list(scenes.BACKGROUNDS),
+            list(scenes.PLACES),
+        )
         values = [(s.subject, s.count, s.style, s.background, s.place) for s in part]
         return np.array(
             [[-1 if v is None else c.index(v) for v, c in zip(row, columns, strict=True)] for row in values]

@@ -45,7 +45,7 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # no name is allow_pickle
 
     write_atomically(path, write)
 
@@ -130,4 +130,4 @@ def sheet(images: np.ndarray, columns: int = 8, scale: int = 2):
         y, x = divmod(i, columns)
         canvas[y * 66 + 1 : y * 66 + 65, x * 66 + 1 : x * 66 + 65] = image
     page = Image.fromarray(canvas)
-    return page.resize((page.width * scale, page.height * scale), Image.NEAREST)
+    return page.resize((page.width * scale, page.height * scale), Image.Resampling.NEAREST)

@@ -409,3 +409,16 @@ def test_rankings_are_read_as_published_and_a_missing_image_is_named(tmp_path):
         (tmp_path / "test.json").write_text(json.dumps([{**row, "generations": names, "ranking": [2, 1, 2]}]))
         with pytest.raises(DataError, match=f"there is no image '{names[0]}'"):
             program.main([*options, "--output", str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize("ranking", [[1], [1, "2"], "12", [1, None], [True, 2]])
+def test_ranks_that_are_no_numbers_or_too_few_are_named(ranking, tmp_path):
+    from evaluators.image_reward_rankings import read_rankings
+
+    for name in "ab":
+        (tmp_path / f"{name}.png").touch()
+    (tmp_path / "test.json").write_text(
+        json.dumps([{"prompt": "p", "generations": ["a.png", "b.png"], "ranking": ranking}])
+    )
+    with pytest.raises(DataError, match="expected prompt, generations and as many ranks in ranking"):
+        read_rankings(tmp_path / "test.json", tmp_path)
