@@ -42,8 +42,10 @@ def pool(comparisons: Comparisons) -> None:
     """Pool the comparisons of several trainings of one method: win rates with intervals for another seed and prompt."""
     from diffalign.evaluation.analysis.pool_comparisons import pool_comparisons
 
-    if len(comparisons) < 2:
-        raise UserError("pooling needs the comparisons of two trainings or more, of different seeds. Three is usual.")
+    if len({path.resolve() for path in comparisons}) < max(2, len(comparisons)):
+        raise UserError(
+            "pooling needs the comparisons of two trainings or more, of different seeds, each once. Three is usual."
+        )
     for judge in pool_comparisons([_load(path) for path in comparisons]):
         typer.echo(str(judge))
 
@@ -53,8 +55,8 @@ def tradeoffs(comparisons: Comparisons) -> None:
     """Place several models by all held-out judges at once: who is on the Pareto front, and what the front offers."""
     from diffalign.evaluation.analysis.trade_offs import comparison_trade_offs
 
-    if len({str(path) for path in comparisons}) < 2:
-        raise UserError("trade-offs need the comparisons of two models or more, each with the same base.")
+    if len({path.resolve() for path in comparisons}) < max(2, len(comparisons)):
+        raise UserError("trade-offs need the comparisons of two models or more, each with the same base, each once.")
     found = comparison_trade_offs({str(path): _load(path) for path in comparisons})
     for name, gains, on_front in found.rows():
         values = ", ".join(f"{judge} {gain:+.3g}" for judge, gain in zip(found.judges, gains, strict=True))
@@ -93,7 +95,7 @@ def ensemble(
     k: Annotated[float, typer.Option(help="What disagreement costs, in the last two.")] = 1.0,
 ) -> None:
     """Write the file of an ensemble: the mean and the deviation of each scorer over these scores."""
-    from diffalign.data.records.score_table import read_scores
+    from diffalign.data.records.score_table import ROLES, read_scores
     from diffalign.files.atomic import write_atomically
     from diffalign.scorers.composed.combine_scores import WAYS
     from diffalign.scorers.composed.declare_members import declare_members
@@ -104,6 +106,13 @@ def ensemble(
     columns = {table.scorer: [score for row in table.rows.values() for score in row] for table in tables}
     if len(columns) < len(tables):
         raise UserError("two of the files hold scores of one scorer. Give one file for each.")
+    if any(table.roles != ROLES for table in tables):
+        raise UserError("a file holds numbers of pairs instead of scores of both candidates. Leave it out.")
+    if other := next((table for table in tables if table.rows.keys() != tables[0].rows.keys()), None):
+        raise UserError(
+            f"{tables[0].path} and {other.path} hold scores of different pairs, so their means and deviations would "
+            "not be of one set. Score the same pairs with each."
+        )
     text = declare_members(columns, {table.scorer: table.unit for table in tables}, combine, k)  # type: ignore[arg-type]
     write_atomically(output, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     typer.echo(f"{len(tables)} scorers in {output}. Use it as --scorer ensemble:{output}")

@@ -18,7 +18,7 @@ def write_atomically(path: Path, writer: Callable[[Path], object]) -> Path:
     Raises:
         RunError: The disk is full or the folder cannot be written. No partial file remains.
     """
-    path = Path(path)
+    path = Path(path) if Path(path).name else Path(path).resolve()  # "." has no name
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{path.suffix}")
     with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,8 @@ def write_error(path: Path, error: Exception, kept: str) -> str | None:
         )
     if number == errno.ENOENT and isinstance(error, OSError) and _is_above(error.filename, path):
         return f"{path} could not be written ({text}): a folder above it cannot be made. Give another output; {kept}."
+    if number == errno.ENOENT and isinstance(error, OSError) and _is_beside(error.filename, path):
+        return f"{path} could not be written: no file can be made in {path.parent}. Give another output; {kept}."
     if number == errno.EIO:
         return f"{path} could not be written ({text}): the disk reports an error. Give another disk; {kept}."
     return None
@@ -54,6 +56,13 @@ def write_error(path: Path, error: Exception, kept: str) -> str | None:
 def _is_above(named: object, path: Path) -> bool:
     """Returns whether an error names a path or a folder above it: a missing file that is only read is another error."""
     return isinstance(named, (str, os.PathLike)) and Path(named) in (path, *path.parents)
+
+
+def _is_beside(named: object, path: Path) -> bool:
+    """Returns whether an error names the temporary file of a path, whose folder then admits no files."""
+    if not isinstance(named, (str, os.PathLike)):
+        return False
+    return Path(named).parent == path.parent and Path(named).name.startswith(f".{path.name}.")
 
 
 def error_number(error: Exception) -> int | None:

@@ -1,6 +1,7 @@
 """`diffalign stats`: every command on comparisons and scores that were made before."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from diffalign.cli.commands_stats import stats_app
 from diffalign.data.records.score_table import write_scores
-from diffalign.errors import DataError, UserError
+from diffalign.errors import DataError, RunError, UserError
 from diffalign.evaluation.analysis.judges_and_people import judges_and_people
 from diffalign.evaluation.compare.run import compare
 from diffalign.scorers import load_scorer
@@ -66,6 +67,43 @@ def test_tradeoffs_of_two_models(folders, tmp_path):
         call("stats", "tradeoffs", *folders)
     with pytest.raises(UserError, match="two models"):
         call("stats", "tradeoffs", folders[0], folders[0])
+
+
+def changed(folder, target, change):
+    content = json.loads((folder / "comparison.json").read_text())
+    change(content)
+    target.mkdir()
+    (target / "comparison.json").write_text(json.dumps(content))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda c: c.update(rows=[]), "it has no rows"),
+        (lambda c: c.update(rows=[3]), "row 1 has no prompt or no scores"),
+        (lambda c: c["rows"][1].pop("scores"), "row 2 has no prompt or no scores"),
+        (lambda c: c["rows"][0]["scores"].update(red=["x", "y"]), "row 1 has no two scores of 'red'"),
+        (lambda c: c["rows"][2]["scores"].update(red=[1, 2, 3]), "row 3 has no two scores of 'red'"),
+        (lambda c: c["judgements"][0].update(base_hits=math.nan), "is not a comparison of this version"),
+    ],
+)
+def test_a_comparison_that_is_damaged_is_named_with_what_is_wrong(change, reason, folders, tmp_path):
+    damaged = changed(folders[0], tmp_path / "damaged", change)
+    for command in (["judges", damaged], ["pool", folders[1], damaged], ["tradeoffs", damaged, folders[1]]):
+        with pytest.raises(DataError, match=re.escape(reason)):
+            call("stats", *command)
+
+
+def test_one_training_does_not_count_twice_and_gains_over_two_bases_are_not_compared(folders, tmp_path):
+    with pytest.raises(UserError, match="each once"):
+        call("stats", "pool", folders[0], folders[1], folders[0])
+    copy = changed(folders[0], tmp_path / "copy", lambda content: None)
+    with pytest.raises(DataError, match="of the same aligned weights"):
+        call("stats", "pool", folders[0], copy)
+    other = changed(folders[0], tmp_path / "other", lambda c: c["settings"]["base"].update(model="another"))
+    with pytest.raises(DataError, match="different bases"):
+        call("stats", "tradeoffs", folders[0], other)
 
 
 ROWS = [
@@ -132,3 +170,25 @@ def test_ensemble_writes_a_file_that_loads(pairs, tmp_path):
     flat = write_scores(tmp_path / "flat.jsonl", "length", {"1": (2.0, 2.0)})
     with pytest.raises(DataError, match="no scale"):
         call("stats", "ensemble", flat.path, "--output", path)
+
+
+def test_an_ensemble_is_measured_on_one_set_of_pairs_by_two_scorers_and_a_possible_k(pairs, tmp_path):
+    tables = [pairs.with_name(f"pairs.scores.{name}.jsonl") for name in ("sentiment", "length")]
+    few = write_scores(tmp_path / "few.jsonl", "fewer", {"1": (1.0, 2.0)}).path
+    whole = write_scores(tmp_path / "pair.jsonl", "weight", {"1": (1.0,)}, roles=("pair",)).path
+    output = ["--output", tmp_path / "e.yaml"]
+    for arguments, reason in (
+        ([tables[0], few], "scores of different pairs"),
+        ([tables[0], whole], "numbers of pairs instead of scores"),
+        ([tables[0]], "needs two members or more"),
+        ([*tables, "--combine", "mean_minus_std", "--k", "nan"], "k is 0 or more"),
+        ([*tables, "--combine", "mean_minus_std", "--k", "-1"], "k is 0 or more"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            call("stats", "ensemble", *arguments, *output)
+    assert not (tmp_path / "e.yaml").exists()
+    for output in (".", "/proc/1/e.yaml"):
+        with pytest.raises(RunError, match="could not be written"):
+            call("stats", "ensemble", *tables, "--output", output)
+    with pytest.raises(DataError, match="is a folder. Name a file of scores in it"):
+        call("stats", "votes", pairs, "--scores", ".")

@@ -225,6 +225,8 @@ def _merge_tables(tables: Iterable[ScoreTable]) -> list[ScoreTable]:
 
 
 def _missing_file(path: Path) -> DataError:
+    if path.is_dir():
+        return DataError(f"'{path}' is a folder. Name a file of scores in it, as `diffalign score` wrote it.")
     part = path.with_name(path.name + ".part")
     if part.is_file():
         return DataError(f"{path} is not complete yet. Type its `diffalign score` command again: it will resume.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -51,9 +52,15 @@ def pool_comparisons(comparisons: Sequence[Comparison]) -> list[PooledJudge]:
         comparisons: Of two trainings or more of one method, on the same prompts.
 
     Raises:
-        DataError: They share no judge with the same weights, or no two prompts.
+        DataError: They share no judge with the same weights, or no two prompts, or two are of one training.
         UserError: There is one comparison only.
     """
+    made_by = [comparison.settings["aligned"] for comparison in comparisons if comparison.settings.get("aligned")]
+    if any(one == other for one, other in combinations(made_by, 2)):
+        raise DataError(
+            "two of the comparisons are of the same aligned weights, and one training counted twice says nothing of "
+            "another seed. Give one comparison for each training."
+        )
     pooled = []
     for judgement in comparisons[0].judgements:
         identity = (judgement.name, judgement.role, judgement.weights)

@@ -67,12 +67,22 @@ def comparison_trade_offs(comparisons: Mapping[str, Comparison]) -> TradeOffs:
         comparisons: By name of the model; of one base, by the same judges.
 
     Raises:
-        DataError: They share fewer than two held-out judges that tell the base's samples apart.
+        DataError: Their bases are different models, or they share fewer than two held-out judges, with the same
+            weights, that tell the base's samples apart.
     """
+    bases = {str(base["model"]) for one in comparisons.values() if "model" in (base := one.settings.get("base") or {})}
+    if len(bases) > 1:
+        raise DataError(
+            "the comparisons have different bases, so their gains have no common zero. Compare every model with the "
+            "same base."
+        )
     shared = [
         judgement.name
         for judgement in next(iter(comparisons.values())).held_out()
-        if all(judgement.name in {j.name for j in other.held_out()} for other in comparisons.values())
+        if all(
+            (judgement.name, judgement.weights) in {(j.name, j.weights) for j in other.held_out()}
+            for other in comparisons.values()
+        )
     ]
     columns: dict[str, list[float]] = {}
     for judge in shared:

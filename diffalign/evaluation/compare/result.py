@@ -18,6 +18,7 @@ from diffalign.evaluation.stats.rates.share import Share
 from diffalign.evaluation.stats.rates.style_control import StyleControlled
 from diffalign.evaluation.stats.rates.win_rate import WinRate
 from diffalign.files.atomic import write_atomically
+from diffalign.printable import shown
 
 Role = Literal["held-out", "trained-on"]
 """Whether training learnt from a scorer."""
@@ -105,6 +106,7 @@ class Comparison:
             diversity = Diversity(**_with_nan(content.pop("diversity")))
             lengths, sampled = content.pop("lengths", None), content.pop("sampled", None)
             rows = content.pop("rows")
+            _check_rows(rows)
             for row in rows:
                 row.update({side: str(path.parent / row[side]) for side in ("base", "aligned")})
             return cls(
@@ -115,10 +117,27 @@ class Comparison:
                 sampled=None if sampled is None else DriftMeasurement.from_dict(sampled),
                 **content,
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path} is not a comparison of this version: {error}. Run `diffalign compare` again."
             ) from error
+
+
+def _check_rows(rows: Any) -> None:
+    """Raises ValueError unless each row has a prompt, and two numbers (or null) from each judge."""
+    if not isinstance(rows, list) or not rows:
+        raise ValueError("it has no rows")
+    for number, row in enumerate(rows, 1):
+        scores = row.get("scores") if isinstance(row, dict) else None
+        if not isinstance(scores, dict) or not isinstance(row.get("prompt"), str):
+            raise ValueError(f"row {number} has no prompt or no scores")
+        for judge, pair in scores.items():
+            if not isinstance(pair, list) or len(pair) != 2 or not all(map(_is_score, pair)):
+                raise ValueError(f"row {number} has no two scores of {shown(str(judge))}, but {shown(str(pair))}")
+
+
+def _is_score(value: Any) -> bool:
+    return value is None or type(value) in (int, float)
 
 
 def _judgement(entry: dict[str, Any]) -> Judgement:

@@ -15,6 +15,9 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
+from diffalign.errors import ConfigError, near_miss
+from diffalign.printable import shown
+
 Combine = Literal["sum", "mean", "worst", "mean_minus_std", "mean_minus_variance"]
 WAYS = get_args(Combine)
 PENALISED = ("mean_minus_std", "mean_minus_variance")
@@ -61,3 +64,14 @@ def combined_range(
         half = (max(highs) - min(lows)) / 2  # no standard deviation is larger
         low = low - k * (half if combine == "mean_minus_std" else half**2) if math.isfinite(half) else -math.inf
     return low, high
+
+
+def check_combination(count: int, combine: str, k: float, name: str) -> None:
+    """Raises ConfigError for an unknown way, too few members for it, or a k that is no number of 0 or more."""
+    if combine not in WAYS:
+        near = near_miss(str(combine), WAYS)
+        raise ConfigError(f"{name}: combine is one of {', '.join(WAYS)}; got {shown(str(combine))}.{near}")
+    if count < 1 + (combine != "sum"):
+        raise ConfigError(f"{name}: {combine} needs two members or more; got {count}.")
+    if combine in PENALISED and not (math.isfinite(k) and k >= 0):
+        raise ConfigError(f"{name}: k is 0 or more, as it is what disagreement costs; got {k:g}.")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from diffalign.errors import DataError
-from diffalign.scorers.composed.combine_scores import PENALISED, Combine
+from diffalign.scorers.composed.combine_scores import PENALISED, Combine, check_combination
 from diffalign.scorers.composed.sum_of_scores import sum_of_scores
 
 
@@ -23,11 +23,13 @@ def declare_members(
 
     Raises:
         DataError: A score is not finite, or a scorer gives all samples one score, so that it has no scale.
+        ConfigError: There are too few scorers, or k is no number of 0 or more.
     """
     _, terms = sum_of_scores(columns)
     flat = [term.scorer for term in terms if not term.scale]
     if flat:
         raise DataError(f"{flat[0]} gives all samples one score, so it has no scale. Score samples that differ.")
+    check_combination(len(columns), combine, k, "ensemble")
     members = [
         {
             "scorer": term.scorer,

@@ -21,9 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffalign.errors import ConfigError, near_miss
-from diffalign.printable import shown
-from diffalign.scorers.composed.combine_scores import PENALISED, WAYS, Combine, combine_scores, combined_range
+from diffalign.errors import ConfigError
+from diffalign.scorers.composed.combine_scores import Combine, check_combination, combine_scores, combined_range
 from diffalign.scorers.composed.composition_file import check_keys, entries, number, opening, read_composition, spec
 from diffalign.scorers.composed.several_scorers import SeveralScorers
 from diffalign.scorers.scorer import Scorer, check_prompt_count
@@ -121,11 +120,7 @@ class Ensemble(SeveralScorers):
 
 
 def _check(members: Sequence[Member], combine: str, k: float, name: str) -> None:
-    if combine not in WAYS:
-        near = near_miss(str(combine), WAYS)
-        raise ConfigError(f"{name}: combine is one of {', '.join(WAYS)}; got {shown(str(combine))}.{near}")
-    if len(members) < 1 + (combine != "sum"):
-        raise ConfigError(f"{name}: {combine} needs two members or more; got {len(members)}.")
+    check_combination(len(members), combine, k, name)
     if any(not member.scale > 0 for member in members):
         raise ConfigError(f"{name}: a scale is above 0; got {[member.scale for member in members]}.")
     if combine == "worst" and any(member.weight != 1 for member in members):
@@ -134,8 +129,6 @@ def _check(members: Sequence[Member], combine: str, k: float, name: str) -> None
         raise ConfigError(f"{name}: weights of a mean are above 0. To prefer low scores, write combine: sum.")
     if not any(member.weight for member in members):
         raise ConfigError(f"{name}: every member has weight 0, so nothing would decide. Give one another weight.")
-    if combine in PENALISED and k < 0:
-        raise ConfigError(f"{name}: k is 0 or more, as it is what disagreement costs; got {k:g}.")
 
 
 def _check_units(rows: Sequence[dict[str, Any]], scorers: Sequence[Scorer], places: Sequence[str]) -> None:

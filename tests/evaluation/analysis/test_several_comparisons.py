@@ -1,6 +1,7 @@
 """Comparisons of several trainings pooled, and several models as trade-offs of one base."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,3 +75,10 @@ def test_trade_offs_need_two_judges_that_tell_the_bases_samples_apart():
     one = {"a": ("held-out", [(x, x + 1) for x in BASE]), "t": ("trained-on", [(x, x + 1) for x in BASE])}
     with pytest.raises(DataError, match="got a"):
         comparison_trade_offs({"x": compared(one), "y": compared(one)})
+
+
+def test_trade_offs_need_judges_of_the_same_weights():
+    other = model(1.0, 2.0)
+    judges = tuple(replace(judgement, weights="other") for judgement in other.judgements)
+    with pytest.raises(DataError, match="got none"):
+        comparison_trade_offs({"x": model(1.0, 2.0), "y": replace(other, judgements=judges)})
