@@ -85,7 +85,7 @@ def shown_losses(folder) -> list[float]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("parts", [images, clips, texts])
+@pytest.mark.parametrize("parts", [images, pytest.param(clips, marks=pytest.mark.long), texts])
 def test_two_launched_processes_train_the_adapter_of_one(tmp_path, parts):
     model, pairs, hyper, settings = parts(tmp_path)
     recipe = {
