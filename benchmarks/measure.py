@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -70,19 +71,35 @@ def measure_interleaved(
     return results
 
 
+TRIES = 4
+"""Children of one measurement: torch's pool of threads sometimes aborts in a forked child ("Invalid thread pool")."""
+
+
 def _in_child(prepare: Prepare, steps: int, device: str) -> tuple[list[float], float, list[Any]]:
+    for _ in range(TRIES):
+        found, status = _try_in_child(prepare, steps, device)
+        if found is not None:
+            return found
+        if status != -signal.SIGABRT:
+            break
+    raise SystemExit(f"a variant failed with exit code {status}; its message is above")
+
+
+def _try_in_child(
+    prepare: Prepare, steps: int, device: str
+) -> tuple[tuple[list[float], float, list[Any]] | None, int | None]:
+    """Returns what a child measured, None where it failed, and its exit code."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_work, args=(prepare, steps, device, sender))
     child.start()
     sender.close()
     try:
-        return receiver.recv()
+        found = receiver.recv()
     except EOFError:
-        child.join()
-        raise SystemExit(f"a variant failed with exit code {child.exitcode}; its message is above") from None
-    finally:
-        child.join()
+        found = None
+    child.join()
+    return found, child.exitcode
 
 
 def _work(prepare: Prepare, steps: int, device: str, sender: Any) -> None:
