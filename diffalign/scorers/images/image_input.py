@@ -6,6 +6,7 @@ wheels require one torch release, and a mismatch breaks every vision model of tr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffalign.data.media.decode import as_shown, open_image
+from diffalign.data.media.decode import MAX_PIXELS, as_shown, open_image
 from diffalign.data.storage.lazy_table_cell import TableCell
-from diffalign.errors import UserError
+from diffalign.errors import DataError, UserError
 from diffalign.files.complete_weights import one_sentence
 from diffalign.files.model_files import read_object
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+MOST_PIXELS = 2**24
+"""Pixels of a resized image that is cropped afterwards; of a longer one only the crop is made, as a line of 60,000
+pixels would become an image of gigabytes."""
 LARGEST_EDGE = 8192
 """Pixels that a vision model's image may have on one side."""
 
@@ -142,11 +146,7 @@ class Preprocessing:
 
     def _preprocess(self, image: Image.Image) -> np.ndarray:
         if self.shortest_edge is not None:
-            short, long = sorted(image.size)
-            longest_edge = int(self.shortest_edge * long / short)  # truncated, as in the processors of transformers
-            edges = (self.shortest_edge, longest_edge)
-            size = edges if image.width <= image.height else edges[::-1]
-            image = image.resize(size, resample=self.resample)
+            image = self._resize_shortest(image, self.shortest_edge)
         elif self.longest_edge is not None:
             ratio = max(image.size) / self.longest_edge
             size = (max(1, round(image.width / ratio)), max(1, round(image.height / ratio)))
@@ -161,6 +161,30 @@ class Preprocessing:
         pixels = np.asarray(image, np.float32) * np.float32(self.scale)
         pixels = (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+    def _resize_shortest(self, image: Image.Image, shortest: int) -> Image.Image:
+        """Returns the image whose short side has ``shortest`` pixels; of a very long one only what the crop keeps."""
+        short, long = sorted(image.size)
+        longest = int(shortest * long / short)  # truncated, as in the processors of transformers
+        is_tall = image.width <= image.height
+        if self.crop is None and longest > MAX_PIXELS // shortest:
+            raise DataError(
+                f"an image of {image.width} x {image.height} pixels is too narrow: with a short side of {shortest} it "
+                f"would have more than {MAX_PIXELS:,}. Leave it out."
+            )
+        size = (shortest, longest) if is_tall else (longest, shortest)
+        length = 0 if self.crop is None else self.crop[0 if is_tall else 1]
+        if not 0 < length < longest or longest <= MOST_PIXELS // shortest:
+            return image.resize(size, resample=self.resample)
+        offset = (_rounded_offset if self.crop_rounds else _floored_offset)(longest, length)
+        first, last = (edge * long / longest for edge in (offset, offset + length))
+        margin = 4 * max(1.0, long / longest)  # at least what the widest filter reaches
+        start, end = max(0, int(first - margin)), min(long, math.ceil(last + margin))
+        image = image.crop((0, start, short, end) if is_tall else (start, 0, end, short))
+        width, height = (shortest, length) if is_tall else (length, shortest)
+        x, y = ((0.0, float(short)), (first - start, last - start))[:: 1 if is_tall else -1]
+        image = image.resize((width, image.height), self.resample, (x[0], 0, x[1], image.height))  # PIL's order
+        return image.resize((width, height), self.resample, (0, y[0], width, y[1]))
 
 
 def _floored_offset(size: int, crop: int) -> int:

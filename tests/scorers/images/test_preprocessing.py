@@ -8,6 +8,8 @@ import torch
 import transformers
 from PIL import Image
 
+from diffalign.errors import DataError
+from diffalign.scorers.images import image_input
 from diffalign.scorers.images.encoders.open_clip_encoder import _preprocessing
 from diffalign.scorers.images.image_input import CLIP_MEAN, CLIP_STD, Preprocessing, as_rgb
 from diffalign.scorers.images.letterbox import Letterbox
@@ -127,3 +129,33 @@ def test_the_id_says_what_is_done():
         "40 shortest bicubic, centre crop 32 x 32, mean 0.5, std 0.5"
     )
     assert str(Letterbox(224, False)) == "224 longest bicubic on the tensor (not antialiased), black borders"
+
+
+CROPPED = {"exact": None, "resample": 3, "scale": 1.0, "mean": (0.0,) * 3, "std": (1.0,) * 3}
+
+
+@pytest.mark.parametrize("size", [(700, 3), (3, 700), (613, 7), (11, 2000), (333, 1)])
+@pytest.mark.parametrize("crop", [(224, 224), (100, 224), (224, 100)])
+@pytest.mark.parametrize("rounds", [False, True])
+def test_the_part_of_a_long_image_is_that_of_the_whole(size, crop, rounds, monkeypatch):
+    preprocess = Preprocessing(shortest_edge=224, crop=crop, crop_rounds=rounds, **CROPPED)
+    image = odd_images.noise(*size, 1)
+    whole = preprocess([image])
+    monkeypatch.setattr(image_input, "MOST_PIXELS", 1)
+    assert (preprocess([image]) - whole).abs().max() <= 1
+
+
+def test_a_line_of_pixels_takes_no_more_memory_than_its_crop(monkeypatch):
+    made, resize = [], Image.Image.resize
+
+    def noted(self, size, *more, **named):
+        made.append(size)
+        return resize(self, size, *more, **named)
+
+    monkeypatch.setattr(Image.Image, "resize", noted)
+    preprocess = Preprocessing(shortest_edge=224, crop=(224, 224), **CROPPED)
+    for size in ((60_000, 1), (1, 60_000), (300_000, 2)):
+        assert preprocess([Image.new("RGB", size)]).shape == (1, 3, 224, 224)
+    assert max(width * height for width, height in made) <= 224 * 224
+    with pytest.raises(DataError, match="is too narrow"):
+        Preprocessing(shortest_edge=224, crop=None, **CROPPED)([Image.new("RGB", (60_000, 1))])
