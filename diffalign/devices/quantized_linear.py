@@ -10,7 +10,6 @@ backward pass. Weights do not train: an adapter beside them does.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffalign.devices.bitsandbytes_library import require_bitsandbytes
 from diffalign.errors import ConfigError
 
 Kind = Literal["nf4", "int8"]
@@ -91,14 +91,7 @@ def quantize_linear_layers(network: nn.Module, kind: Kind, kept: Collection[nn.M
         ConfigError: The network has no linear layer of a size that counts, or the library for the kind is missing.
     """
     if kind == "nf4":
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it speaks of kernels that only inference uses
-        try:
-            import bitsandbytes  # noqa: F401
-        except ImportError:
-            raise ConfigError(
-                "model.quantize 'nf4' needs the package bitsandbytes. Type: pip install 'diffalign[lowbit]'   or: "
-                "--set model.quantize=int8, which needs none"
-            ) from None
+        require_bitsandbytes("model.quantize 'nf4'", "--set model.quantize=int8, which needs none")
     count = 0
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):

@@ -6,7 +6,6 @@ nothing has to be saved, and nothing counts a step once per process.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Iterable
 
@@ -14,8 +13,15 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from diffalign.devices.bitsandbytes_library import require_bitsandbytes
 from diffalign.errors import ConfigError
+from diffalign.printable import one_line
 from diffalign.training.recipe.schema import Train
+
+LOW_BIT = ("adamw8bit", "paged_adamw8bit")
+"""Optimizers of bitsandbytes."""
+SMALLEST_8BIT, BLOCK_8BIT, PAGED = 4096, 256, 100_000
+"""Numbers of a tensor from which its moments are kept in 8 bits; that share a scale; from which they are paged."""
 
 
 def learning_rate(train: Train, step: int) -> float:
@@ -46,12 +52,38 @@ def make_optimizer(train: Train, parameters: Iterable[nn.Parameter]) -> Optimize
     return OPTIMIZERS[train.optimizer](train, list(parameters))
 
 
-def state_bytes(name: str, parameters: Iterable[nn.Parameter]) -> int:
-    """Returns the size of an optimizer's state after its first step, in bytes, without its counters.
+def check_optimizer(train: Train, device: torch.device) -> None:
+    """Tries a step of the recipe's optimizer, so that a run ends before its model is opened and not after.
 
-    AdamW keeps two float32 moments per number, in 8 bits one byte each. Adafactor keeps one second moment per row and
-    one per column of a matrix instead of one per number; of a convolution that is per row and column of each kernel,
-    two thirds of a 3 x 3 kernel's numbers.
+    Raises:
+        ConfigError: Its library is missing, or it does not run on ``device``.
+    """
+    if train.optimizer not in LOW_BIT:
+        return
+    if train.optimizer == "paged_adamw8bit" and device.type != "cuda":
+        raise ConfigError(
+            "train.optimizer 'paged_adamw8bit' moves its state between a CUDA device and the machine's memory, and "
+            f"this run is on {device.type}. Type: --set train.optimizer=adamw8bit"
+        )
+    parameter = nn.Parameter(torch.zeros(PAGED, device=device))
+    optimizer = make_optimizer(train, [parameter])
+    parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer.step()
+    except Exception as error:  # whatever a library raises that has no kernel for a device
+        raise ConfigError(
+            f"train.optimizer '{train.optimizer}' does not run on {device.type} with the installed bitsandbytes: "
+            f"{one_line(str(error), 160)}. Type: pip install --upgrade bitsandbytes   or: --set train.optimizer=adamw"
+        ) from error
+
+
+def state_bytes(name: str, parameters: Iterable[nn.Parameter]) -> int:
+    """Returns the size of an optimizer's state on the device after its first step, in bytes, without counters.
+
+    AdamW keeps two float32 moments per number; in 8 bits one byte each, and a float32 scale for every 256 numbers, but
+    tensors of fewer than 4,096 numbers stay float32. Paged moments of tensors of 100,000 numbers and more may be away.
+    Adafactor keeps one second moment per row and one per column of a matrix instead of one per number; of a convolution
+    that is per row and column of each kernel, two thirds of a 3 x 3 kernel's numbers.
     """
     return sum(round(_STATE_BYTES[name](parameter)) for parameter in parameters)
 
@@ -62,10 +94,19 @@ def _factored(parameter: nn.Parameter) -> float:
     return 4 * (parameter.numel() / parameter.shape[-1] + parameter.numel() / parameter.shape[-2])
 
 
+def _two_moments(parameter: nn.Parameter, paged: bool = False) -> float:
+    count = parameter.numel()
+    if count < SMALLEST_8BIT:
+        return 8 * count
+    scales = 8 * -(-count // BLOCK_8BIT)
+    return scales if paged and count >= PAGED else scales + 2 * count
+
+
 _STATE_BYTES: dict[str, Callable[[nn.Parameter], float]] = {
     "adamw": lambda parameter: 8 * parameter.numel(),
     "adafactor": _factored,
-    "adamw8bit": lambda parameter: 2 * parameter.numel(),
+    "adamw8bit": _two_moments,
+    "paged_adamw8bit": lambda parameter: _two_moments(parameter, paged=True),
     "sgd": lambda parameter: 0,
 }
 
@@ -86,14 +127,12 @@ def _adafactor(train: Train, parameters: list[nn.Parameter]) -> Optimizer:
 
 
 def _adamw8bit(train: Train, parameters: list[nn.Parameter]) -> Optimizer:
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError(
-            "train.optimizer: adamw8bit needs bitsandbytes, which is not installed. "
-            "Type: pip install 'diffalign[lowbit]'   or: --set train.optimizer=adamw"
-        )
-    from bitsandbytes.optim import AdamW8bit
+    require_bitsandbytes(f"train.optimizer '{train.optimizer}'", "--set train.optimizer=adamw")
+    from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
 
-    return AdamW8bit(parameters, lr=train.learning_rate, betas=train.betas, weight_decay=train.weight_decay)
+    kind = PagedAdamW8bit if train.optimizer == "paged_adamw8bit" else AdamW8bit
+    settings = {"lr": train.learning_rate, "betas": train.betas, "weight_decay": train.weight_decay}
+    return kind(parameters, **settings)  # type: ignore[no-any-return]
 
 
 def _sgd(train: Train, parameters: list[nn.Parameter]) -> Optimizer:
@@ -104,5 +143,6 @@ OPTIMIZERS: dict[str, Callable[[Train, list[nn.Parameter]], Optimizer]] = {
     "adamw": _adamw,
     "adafactor": _adafactor,
     "adamw8bit": _adamw8bit,
+    "paged_adamw8bit": _adamw8bit,
     "sgd": _sgd,
 }

@@ -1,7 +1,8 @@
 """Converts an optimizer's state to named tensors and JSON, and back, to the bit.
 
 ``optimizer.load_state_dict`` would cast tensors to the parameter's type and device; here each
-tensor is restored as it was.
+tensor is restored as it was. Paged tensors, which a CUDA device and the CPU share, are made by the optimizer that pages
+them, and those that exist are written again: their library never frees one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 SEPARATOR = "\x1f"
+PAGED_ENTRIES = ("state1", "state2")
+"""What bitsandbytes calls the moments, which it may page."""
 
 
 def flatten(optimizer: Optimizer, names: Mapping[str, nn.Parameter]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -42,11 +45,16 @@ def restore(
     optimizer: Optimizer, names: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
 ) -> None:
     """Restores a flattened state."""
+    make_paged: Any = getattr(optimizer, "get_state_buffer", None) if getattr(optimizer, "is_paged", False) else None
+    earlier = {parameter: dict(state) for parameter, state in optimizer.state.items()}
     optimizer.state.clear()
     on_cpu = set(facts["on_cpu"])
     for key, value in {**tensors, **facts["plain"]}.items():
         name, entry = key.split(SEPARATOR)
         parameter = names[name]
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and make_paged is not None and entry in PAGED_ENTRIES:
+            there = earlier.get(parameter, {}).get(entry)
+            value = (make_paged(parameter, dtype=value.dtype) if there is None else there).copy_(value)
+        elif isinstance(value, Tensor):
             value = value.to(torch.device("cpu") if key in on_cpu else parameter.device, copy=True)
         optimizer.state[parameter][entry] = value

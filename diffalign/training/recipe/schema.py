@@ -70,7 +70,7 @@ class Train(Section):
     scale_lr: bool = Field(default=False, description="multiply the learning rate by batch_size")
     schedule: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)
-    optimizer: Literal["adamw", "adafactor", "adamw8bit", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "adafactor", "adamw8bit", "paged_adamw8bit", "sgd"] = "adamw"
     betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: float = Field(default=0.01, ge=0)
     max_grad_norm: float | None = Field(default=1.0, gt=0, description="null: no clipping")

@@ -14,6 +14,7 @@ from diffalign.devices.processes import from_main
 from diffalign.files.folder_lock import FolderLock
 from diffalign.pairs.dataset import DatasetPairs
 from diffalign.policies.policy import Policy, SupportsTrialForward
+from diffalign.training.optim.optimizer import check_optimizer
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.calibration import Calibration
 from diffalign.training.report.header import header
@@ -60,6 +61,7 @@ def open_run(
     beside = check_output(output, recipe, resume, check_only)
     recipe, precision = settle_precision(recipe, output)
     accelerator = open_accelerator(recipe, output)
+    check_optimizer(recipe.train, accelerator.device)
     if lock is not None and not check_only:
         from_main(accelerator, lock.acquire)
     processes = accelerator.num_processes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 from diffalign.data.records.pair import Pair
@@ -147,6 +148,7 @@ def _other_numbers(recipe: Recipe, too_large: set[str]) -> list[Candidate]:
     model, train = recipe.model, recipe.train
     frozen = model.adapter is not None
     packs = frozen and not model.adapter.dora
+    state_counts = bool(too_large - {"encode", "reference"})
     cost = (
         "the frozen linear layers are packed in {} bits and unpacked for each product; policy and reference share them"
     )
@@ -159,7 +161,12 @@ def _other_numbers(recipe: Recipe, too_large: set[str]) -> list[Candidate]:
         (packs and model.quantize is None, {"model.quantize": "int8"}, cost.format("8")),
         (packs and model.quantize == "int8", {"model.quantize": "nf4"}, cost.format("4.5")),
         (
-            bool(too_large - {"encode", "reference"}) and train.optimizer == "adamw",
+            state_counts and train.optimizer == "adamw" and find_spec("bitsandbytes") is not None,
+            {"train.optimizer": "adamw8bit"},
+            "the optimizer's state is rounded to 8 bits",
+        ),
+        (
+            state_counts and train.optimizer in ("adamw", "adamw8bit"),
             {"train.optimizer": "adafactor"},
             "another optimizer, with far less state; published for SDXL",
         ),

@@ -99,6 +99,8 @@ def test_a_full_training_stores_its_reference_before_it_changes_its_optimizer(tm
     found, plan = plan_recipe(recipe, CONTEXT + 1, pairs=pairs)
     paths = [path for change in plan.changes for path in change.settings]
     assert paths.index("model.reference") < paths.index("train.optimizer") and not plan.fits
+    tried = [change.settings["train.optimizer"] for change in plan.changes if "train.optimizer" in change.settings]
+    assert tried == ["adamw8bit", "adafactor"]
     assert found.model.reference == "stored" and "reference" not in plan.stages[-1].weights
     assert {stage.name for stage in plan.stages} == {"reference", "sample", "update"}
 
