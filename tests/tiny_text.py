@@ -13,6 +13,8 @@ import torch
 
 from diffalign.data.records.conversation import Conversation, Message
 from diffalign.data.records.pair import Pair
+from diffalign.data.storage.cached_candidate import CachedCandidate
+from diffalign.data.storage.tensor_cache import TensorCache
 
 END = "<|end|>"
 SPECIAL = ("<pad>", "<unk>", "<s>", END, "<|system|>", "<|user|>", "<|assistant|>")
@@ -164,3 +166,10 @@ def _words(rng: random.Random, least: int, most: int) -> str:
 def _as_byte(character: str) -> str:
     """The letter that stands for a byte in vocabularies of bytes: visible ones for themselves."""
     return character if ord(character) > 32 else chr(ord(character) + 256)
+
+
+def cached_answer(folder, ids, key="answer"):
+    """An answer that a policy sampled, as the handle of its tokens in a cache in ``folder``."""
+    cache = TensorCache(folder, "answers")
+    cache.put_many({key: {"ids": torch.tensor(list(ids))}})
+    return CachedCandidate(str(cache.root), cache.maker, key)

@@ -11,6 +11,7 @@ from diffalign.pairs.dataset import DatasetPairs, dataset, from_memory, read_dat
 from diffalign.pairs.drafts import drafts
 from diffalign.pairs.lists import lists
 from diffalign.pairs.rationales import rationales
+from diffalign.pairs.rounds.source import rounds
 from diffalign.pairs.singles import singles
 from diffalign.pairs.source import PairSource, RoundContext
 from diffalign.pairs.winners import winners
@@ -23,6 +24,7 @@ PAIRS: dict[str, Callable[..., PairSource]] = {
     "singles": singles,
     "winners": winners,
     "checkpoint": checkpoint,
+    "rounds": rounds,
 }
 """Every source by name; the first is the default. Each takes :class:`DatasetPairs`, and its settings as keywords."""
 
@@ -38,6 +40,7 @@ __all__ = [
     "lists",
     "rationales",
     "read_dataset",
+    "rounds",
     "singles",
     "winners",
 ]

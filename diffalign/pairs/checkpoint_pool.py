@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -95,6 +95,12 @@ class CheckpointPool:
                 return str(file.metadata()["digest"])
         except (SafetensorError, OSError, TypeError, KeyError) as error:
             raise _damaged(path, str(error)) from error
+
+    def keep_only(self, indices: Collection[int]) -> None:
+        """Removes all entries but these."""
+        for index in self.indices():
+            if index not in indices:
+                self._path(index).unlink(missing_ok=True)
 
     def bytes(self) -> int:
         """Returns the size of all entries on disk."""

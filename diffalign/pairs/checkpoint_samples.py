@@ -58,6 +58,11 @@ class CheckpointPairs:
     def __len__(self) -> int:
         return len(self.winners)
 
+    @property
+    def together(self) -> int:
+        """1: each pair is by itself."""
+        return 1
+
     def summary(self) -> str:
         """Returns one line: how many winners, how many prompts, and where the rejected candidates come from."""
         trip = {SAMPLES: ", decoded and encoded", BOTH: ", decoded and encoded as the winners are"}
@@ -73,14 +78,14 @@ class CheckpointPairs:
         """
         pool = CheckpointPool(context.folder / "pool")
         # After a resume in the middle of the round the entry exists, and the policy has changed since.
-        if context.rank == 0 and number not in pool.indices():
+        if context.processes.is_main and number not in pool.indices():
             pool.add(number, context.policy.state())
-        context.wait()
+        context.processes.wait()
         entry = select(self.select, number, context.seed)
         context.policy.set_reference(pool.load(entry))
         folder = context.folder / "samples"
-        if context.rank == 0 and self.seeds == "round":
-            _remove_rounds(folder, before=number - 1)
+        if context.processes.is_main and self.seeds == "round":
+            remove_rounds(folder, before=number - 1)
         visit = number if self.seeds == "round" else entry
         cache = TensorCache(folder / f"{self.seeds}-{visit:06d}", self._maker(context, pool.digest(entry)))
         requests = [SampleRequest.for_pair(self.pairs[index], context.seed, visit) for index in needed]
@@ -142,7 +147,7 @@ def _invalid(name: str, value: Any, expected: str, default: Any) -> ConfigError:
     )
 
 
-def _remove_rounds(samples: Path, before: int) -> None:
+def remove_rounds(samples: Path, before: int) -> None:
     """Removes the samples of earlier rounds. Those of the last round stay, because a resume may begin there."""
     for folder in samples.glob("round-*"):
         number = folder.name.removeprefix("round-")

@@ -15,6 +15,7 @@ from diffalign.data.records.pair import Dropped, Pair, PairSet, pairs_noun
 from diffalign.data.storage.hash_set import HashSet
 from diffalign.errors import DataError
 from diffalign.files.json_lines import refuse_half_pairs
+from diffalign.pairs.prompt_rows import read_prompt_rows
 from diffalign.pairs.source import FixedPairs, PairSource
 
 
@@ -138,13 +139,15 @@ def read_dataset(
     """Reads a folder, a file or a Hub id in any supported format. Rows without a rejected candidate are read too.
 
     Args:
-        path: What to read.
+        path: What to read; ``@FILE`` or ``@suite:NAME:FILE`` are prompts alone.
         format: The format's name.
         limit: Read only this number of rows.
         scores: Files that `diffalign score` wrote for these pairs.
         latents: A file of kept latents, which take the place of the images.
         options: Options of the format.
     """
+    if path.startswith("@"):
+        return DatasetPairs(read_prompt_rows(path, limit), name=f"{path} (prompts)")
     from diffalign.data.readers import read_pairs
     from diffalign.data.records.score_table import read_scores, with_scores
     from diffalign.data.records.with_latents import describe_latents, unused_latents, with_latents

@@ -92,7 +92,8 @@ def fill_cache(
     Raises:
         RunError: As :func:`make_samples`.
     """
-    first, end = (len(keys) * part // context.processes for part in (context.rank, context.rank + 1))
+    rank, count = context.processes.rank, context.processes.count
+    first, end = (len(keys) * part // count for part in (rank, rank + 1))
     own = dict.fromkeys(keys[first:end])
     missing = cache.missing(own)
     context.progress(label, len(own) - len(missing), len(own))
@@ -101,9 +102,9 @@ def fill_cache(
             current, missing = missing[:batch], missing[batch:]
             make(current)
             context.progress(label, len(own) - len(missing), len(own))
-    context.wait()
+    context.processes.wait()
     if lost := cache.missing(keys):
         raise RunError(
-            f"{len(lost)} of {len(keys)} samples are not in '{cache.root}' although every process has made its "
+            f"{len(lost)} of {len(keys)} entries are not in '{cache.root}' although every process has made its "
             "part: they must all see the same output folder. Put it on a shared disk and resume with --resume."
         )

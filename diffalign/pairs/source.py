@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
 
 from diffalign.data.records.pair import Pair
+from diffalign.devices.processes import ALONE, Processes
 from diffalign.policies.policy import Policy, Progress
+
+OptimizerState = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -20,18 +25,24 @@ class RoundContext:
         folder: The run's folder for what rounds make; the same for all processes, and after a resume.
         seed: The run's seed.
         progress: Called in the course of long computations.
-        rank: The number of this process, from 0.
-        processes: Number of processes.
-        wait: Returns when every process has called it.
+        processes: The processes of the run; all begin a round together.
+        device: Where models that judge are put.
+        at_border: Whether the policy has the weights of the round's beginning; False after a resume in its middle.
+        say: Prints a line.
+        optimizer_state: Returns the optimizer's state as tensors by name, and plain values.
+        restore_optimizer: Puts such a state back.
     """
 
     policy: Policy
     folder: Path
     seed: int
     progress: Progress
-    rank: int = 0
-    processes: int = 1
-    wait: Callable[[], None] = lambda: None
+    processes: Processes = ALONE
+    device: str = "cpu"
+    at_border: bool = True
+    say: Callable[[str], None] = lambda line: None
+    optimizer_state: Callable[[], OptimizerState] = lambda: ({}, {})
+    restore_optimizer: Callable[[Mapping[str, Tensor], Mapping[str, Any]], None] = lambda tensors, facts: None
 
 
 class PairSource(Protocol):
@@ -42,9 +53,15 @@ class PairSource(Protocol):
         """Optimizer steps per round; 0: the pairs are fixed for the whole run."""
 
     @property
+    def together(self) -> int:
+        """How many consecutive pairs are of one prompt, so that batches take them one after the other; 1: each pair is
+        by itself. It divides the number of pairs.
+        """
+
+    @property
     def pairs(self) -> Sequence[Pair]:
         """The pairs as far as they are known before training. Ids are unique. A pair whose rejected candidate is
-        sampled later has none yet.
+        sampled later has none yet, or the place of one.
         """
 
     def __len__(self) -> int:
@@ -67,6 +84,20 @@ class PairSource(Protocol):
         """
 
 
+@runtime_checkable
+class ChecksRun(Protocol):
+    """A source that does not serve every run."""
+
+    def check_run(self, medium: str, steps: int, guard: str) -> None:
+        """Raises ConfigError where it cannot serve a run.
+
+        Args:
+            medium: What the model makes.
+            steps: Optimizer steps of the run.
+            guard: What the run does about spikes.
+        """
+
+
 class FixedPairs:
     """Base of sources whose pairs are the same for the whole run; a subclass has ``pairs`` and ``summary``."""
 
@@ -79,6 +110,11 @@ class FixedPairs:
     def every(self) -> int:
         """0: one round is the whole run."""
         return 0
+
+    @property
+    def together(self) -> int:
+        """1: each pair is by itself."""
+        return 1
 
     def begin_round(self, number: int, needed: Sequence[int], context: RoundContext) -> Sequence[Pair]:
         """Returns the pairs unchanged."""

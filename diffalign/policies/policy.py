@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media, Pair
+from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.kept_latents import LatentSpace
 from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.devices.processes import Processes
@@ -171,8 +172,9 @@ class Policy(Protocol):
             ConfigError: The reference is stored as numbers per candidate, which have no parts.
         """
 
-    def set_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Makes the network with these trainable tensors the reference. The policy's own tensors stay as they are.
+    def set_reference(self, state: Mapping[str, Tensor] | None) -> None:
+        """Makes the network with these trainable tensors the reference; None: that of the beginning again. The policy's
+        own tensors stay as they are.
 
         Raises:
             ConfigError: The configuration stores results of one fixed reference.
@@ -406,6 +408,19 @@ class SupportsRoundtrip(Protocol):
     def roundtrip_candidates(self, media: Sequence[Media], store: TensorCache, keys: Sequence[str]) -> None:
         """Decodes the latents of candidates and encodes them again, and stores the result under their keys in the form
         that :meth:`Policy.encode` reads.
+        """
+
+
+@runtime_checkable
+class SupportsShownCandidates(Protocol):
+    """A policy whose sampled candidates can be shown to people and to judges."""
+
+    def show_candidates(self, candidates: Sequence[CachedCandidate], prompts: Sequence[Text]) -> list[Any]:
+        """Returns candidates of :meth:`Policy.make_candidates` as what they are: images, clips or texts.
+
+        Args:
+            candidates: The candidates.
+            prompts: The prompt of each.
         """
 
 

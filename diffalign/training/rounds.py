@@ -11,15 +11,21 @@ killed within a stage, or within the steps after it, continues exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from torch import nn
+from torch.optim import Optimizer
+
 from diffalign.devices.out_of_memory import explain_out_of_memory
+from diffalign.devices.processes import Processes
 from diffalign.errors import ConfigError
 from diffalign.pairs.checkpoint_pool import CheckpointPool
 from diffalign.pairs.source import PairSource, RoundContext
 from diffalign.policies.policy import LatentPolicy, Policy
+from diffalign.training.optim.optimizer_state import flatten, restore
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.step.batch_order import BatchOrder, Visit
 from diffalign.training.step.gradients import GradientComputer
@@ -56,6 +62,8 @@ class Rounds:
         accelerator: Processes and precision.
         steps: Steps of the whole run.
         seed: The run's seed.
+        optimizer: The optimizer, without accelerate's wrapper, for rules that put its state back.
+        trainable: The parameters that it steps, by name.
         previous_every: Steps between two snapshots of the policy; 0: no loss reads the policy as it was.
     """
 
@@ -68,6 +76,8 @@ class Rounds:
     accelerator: Any
     steps: int
     seed: int
+    optimizer: Optimizer
+    trainable: Mapping[str, nn.Parameter]
     previous_every: int = 0
     begun: dict[str, int] = field(default_factory=dict)
 
@@ -89,7 +99,7 @@ class Rounds:
             visits = self.order.between(number * every, min((number + 1) * every, self.steps))
             # In the precision of training: a stage is long, and its weights stay, so they are cast once.
             with explain_out_of_memory(*self._memory_advice(stage)), self.accelerator.autocast():
-                begin(number, visits)
+                begin(number, visits, step % every == 0)
             self.begun[stage] = number
 
     def _memory_advice(self, stage: str) -> tuple[str, str]:
@@ -103,19 +113,22 @@ class Rounds:
     def _half(self) -> int:
         return max(1, self.gradient_computer.micro_batch_size // 2)
 
-    def _sample(self, number: int, visits: list[Visit]) -> None:
+    def _sample(self, number: int, visits: list[Visit], at_border: bool) -> None:
         context = RoundContext(
             policy=self.policy,
             folder=self.output.rounds,
             seed=self.seed,
             progress=self.report.preparing,
-            rank=self.accelerator.process_index,
-            processes=self.accelerator.num_processes,
-            wait=self.accelerator.wait_for_everyone,
+            processes=Processes(self.accelerator.process_index, self.accelerator.num_processes, self.accelerator),
+            device=str(self.accelerator.device),
+            at_border=at_border,
+            say=self.report.say,
+            optimizer_state=partial(flatten, self.optimizer, self.trainable),
+            restore_optimizer=partial(restore, self.optimizer, self.trainable),
         )
         self.gradient_computer.pairs = self.source.begin_round(number, sorted({index for index, _ in visits}), context)
 
-    def _invert(self, number: int, visits: list[Visit]) -> None:
+    def _invert(self, number: int, visits: list[Visit], at_border: bool) -> None:
         assert isinstance(self.policy, LatentPolicy)  # no other policy has this stage
         with self.accelerator.main_process_first():
             self.policy.refresh_latents(
@@ -128,7 +141,7 @@ class Rounds:
                 progress=self.report.preparing,
             )
 
-    def _snapshot(self, number: int, visits: list[Visit]) -> None:
+    def _snapshot(self, number: int, visits: list[Visit], at_border: bool) -> None:
         """Keeps the policy as it is at the border; after a resume, as it was there."""
         pool = CheckpointPool(self.output.rounds / "previous")
         with self.accelerator.main_process_first():

@@ -12,6 +12,13 @@ from diffalign.pairs.source import RoundContext
 from diffalign.randomness import stream
 
 
+class Waiting:
+    """What several threads that stand for processes wait at, as accelerate's state."""
+
+    def __init__(self, barrier) -> None:
+        self.wait_for_everyone = lambda: barrier.wait()
+
+
 class FakePolicy:
     """Raises after ``raise_after`` samples. Its trainable state is one matrix, which :meth:`learn` changes."""
 
@@ -35,7 +42,7 @@ class FakePolicy:
         return {name: value.clone() for name, value in self.weights.items()}
 
     def set_reference(self, state) -> None:
-        self.reference = dict(state)
+        self.reference = None if state is None else dict(state)
 
     @contextmanager
     def sampling(self):

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from diffalign.data.records.pair import Pair
+from diffalign.devices.processes import Processes
 from diffalign.errors import ConfigError
 from diffalign.pairs import PAIRS, from_memory
 from diffalign.pairs.checkpoint_pool import CheckpointPool, select
 
-from .fakes import FakePolicy, answer, fake_context, some_pairs
+from .fakes import FakePolicy, Waiting, answer, fake_context, some_pairs
 
 DATA = from_memory(some_pairs())
 NEEDED = [0, 2, 3, 4, 7, 8, 9]
@@ -142,7 +143,7 @@ def test_two_processes_together_make_the_samples_of_one(tmp_path):
     policies, samples = [FakePolicy(), FakePolicy()], [None, None]
 
     def work(rank):
-        context = fake_context(policies[rank], tmp_path / "two", rank=rank, processes=2, wait=lambda: barrier.wait())
+        context = fake_context(policies[rank], tmp_path / "two", processes=Processes(rank, 2, Waiting(barrier)))
         samples[rank] = latents(source().begin_round(0, NEEDED, context))
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in (0, 1)]

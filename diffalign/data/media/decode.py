@@ -22,6 +22,7 @@ from PIL import Image, ImageOps
 from diffalign.data.media.colour_profile import changes_colours, may_hold_profile, to_srgb
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media
+from diffalign.data.records.to_sample import ToSample
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.frame_files import FrameFiles, frames_of, is_in_frames
 from diffalign.data.storage.kept_latents import KeptLatent
@@ -51,6 +52,8 @@ def media_bytes(media: Media) -> bytes:
     if isinstance(media, Conversation):
         content = {"messages": media.rows(), "tools": media.tools} if media.tools_json else media.rows()
         return json.dumps(content, ensure_ascii=True).encode("ascii")
+    if isinstance(media, ToSample):
+        raise DataError(f"an image, a video or a text was expected; {media} is made in its round of training.")
     if isinstance(media, (CachedCandidate, KeptLatent)):
         raise DataError(f"an image, a video or a text was expected; {media} is tensors, which only its policy reads.")
     if isinstance(media, FrameFiles) or media.is_dir():
@@ -70,6 +73,8 @@ def media_digest(media: Media) -> str:
     """
     if isinstance(media, CachedCandidate):
         return media.digest()
+    if isinstance(media, ToSample):
+        return _digest(str(media))
     stamp = _file_stamp(media) if isinstance(media, (Path, TableCell, KeptLatent)) else None
     if stamp is None:
         return _digest(media)
@@ -109,7 +114,7 @@ def decoded_digest(media: Media) -> str:
     """Returns a digest of what :func:`open_image` returns: :func:`media_digest`, marked where a colour profile is
     applied, which earlier versions ignored. What was stored for other images stays valid.
     """
-    if isinstance(media, (CachedCandidate, KeptLatent)) or is_in_frames(media):
+    if isinstance(media, (CachedCandidate, KeptLatent, ToSample)) or is_in_frames(media):
         return media_digest(media)
     content = media_bytes(media)
     digest = media_digest(content)
@@ -128,7 +133,7 @@ def media_name(media: Media) -> str:
         return f"'{media}'"
     if isinstance(media, bytes):
         return f"an image of {len(media):,} bytes"
-    if isinstance(media, (CachedCandidate, KeptLatent)):
+    if isinstance(media, (CachedCandidate, KeptLatent, ToSample)):
         return str(media)
     return f"'{media}'" if isinstance(media, TableCell) else repr(str(media)[:60])
 

@@ -12,6 +12,7 @@ from diffalign.data.media.clips.open_clip import open_clip
 from diffalign.data.media.decode import open_image
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media
+from diffalign.data.records.to_sample import ToSample
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.errors import DataError
@@ -42,7 +43,7 @@ def decode_candidate(media: Media, rule: FrameRule | None = None) -> Image.Image
     Raises:
         DataError: It cannot be decoded.
     """
-    if isinstance(media, (str, Conversation, CachedCandidate, KeptLatent)):
+    if isinstance(media, (str, Conversation, CachedCandidate, KeptLatent, ToSample)):
         return None
     if rule is not None or medium_of(media) == "video":
         return open_clip(media, rule, side=SIDE)

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffalign.data.records.conversation import Text
+from diffalign.data.records.to_sample import ToSample
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.frame_files import FrameFiles
 from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.lazy_table_cell import TableCell
 
-Media = Path | bytes | Text | TableCell | FrameFiles | CachedCandidate | KeptLatent
+Media = Path | bytes | Text | TableCell | FrameFiles | CachedCandidate | KeptLatent | ToSample
 """A candidate: an image or clip as a path, as encoded bytes or as a handle of them (a clip also as its frames' files);
-a text as a string or as turns; or a handle of tensors: a sample that a policy made while training, or the latent of an
-image that a model drew."""
+a text as a string or as turns; a handle of tensors: a sample that a policy made while training, or the latent of an
+image that a model drew; or the place of a sample that it will make."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Pair:
         group: The annotator or domain of the label; "" where it is unknown.
         frame_weights: How much each frame of both clips counts in their errors, 0 or more, see `frame_weights`; ():
             all count alike.
+        silent: Whether the pair is left out of the loss: its place in the data stays, its weight is 0. So are the pairs
+            of a prompt whose answers a judge does not tell apart.
     """
 
     id: str
@@ -67,6 +70,7 @@ class Pair:
     further: Mapping[str, Answer] = field(default_factory=dict)
     group: str = ""
     frame_weights: tuple[float, ...] = ()
+    silent: bool = False
 
     @property
     def answers(self) -> dict[str, Answer]:

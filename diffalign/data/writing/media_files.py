@@ -12,6 +12,7 @@ from pathlib import Path
 from diffalign.data.media.clips.open_clip import open_clip
 from diffalign.data.media.clips.write_clip import encode_clip
 from diffalign.data.readers.file_names import MEDIA_SUFFIXES
+from diffalign.data.records.to_sample import ToSample
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.frame_files import FrameFiles, is_in_frames
 from diffalign.data.storage.kept_latents import KeptLatent
@@ -38,12 +39,14 @@ class MediaFiles:
         self._names: dict[str, str] = {}
         self._taken: set[str] = set()
 
-    def name(self, media: Path | bytes | TableCell | FrameFiles | CachedCandidate | KeptLatent) -> str:
+    def name(self, media: Path | bytes | TableCell | FrameFiles | CachedCandidate | KeptLatent | ToSample) -> str:
         """Returns the name, with ``/`` between its parts: of a kept latent that of its image. A clip that is kept as
         frames is written as one file without loss. Raises DataError for a candidate that is tensors only.
         """
         if isinstance(media, KeptLatent):
             media = media.image
+        if isinstance(media, ToSample):
+            raise DataError(f"{media} does not exist yet; it cannot be written.")
         if isinstance(media, CachedCandidate):
             raise DataError(f"{media} are tensors of a run, which only its policy reads; they cannot be written.")
         if is_in_frames(media):

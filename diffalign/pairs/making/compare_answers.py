@@ -62,7 +62,7 @@ def compare_answers(
     for done, item in enumerate(mine, total - len(mine) + 1):
         contents = [decode(content, judge.medium) for content in item.contents]
         random = None if order is None else order(item.prompt)
-        own.add({item.key: {"wins": _meet(judge, item.prompt, contents, random)}})
+        own.add({item.key: {"wins": meet(judge, item.prompt, contents, random)}})
         if progress is not None:
             progress("prompts compared", done, total)
     processes.wait()
@@ -75,12 +75,19 @@ def compare_answers(
         for file in files:
             file.remove()
 
-    found = {item.key: _matrix(rows[item.key]["wins"], len(item.contents)) for item in prompts if item.key in rows}
+    found = {item.key: win_matrix(rows[item.key]["wins"], len(item.contents)) for item in prompts if item.key in rows}
     return found, remove
 
 
-def _meet(judge: Scorer, prompt: str, contents: Sequence[Any], random: np.random.Generator | None) -> list[list[float]]:
-    """Returns ``[i, j, probability that i beats j]`` for each comparison."""
+def meet(judge: Scorer, prompt: str, contents: Sequence[Any], random: np.random.Generator | None) -> list[list[float]]:
+    """Returns ``[i, j, probability that i beats j]`` for each comparison of a prompt's answers.
+
+    Args:
+        judge: Compares two samples.
+        prompt: The prompt.
+        contents: Its answers, as the judge takes them.
+        random: Draws the standing of a tournament; None: all answers meet.
+    """
     verdicts: list[list[float]] = []
 
     def play(matches: Sequence[Match]) -> list[float]:
@@ -98,7 +105,8 @@ def _meet(judge: Scorer, prompt: str, contents: Sequence[Any], random: np.random
     return verdicts
 
 
-def _matrix(verdicts: Sequence[Sequence[float]], count: int) -> np.ndarray:
+def win_matrix(verdicts: Sequence[Sequence[float]], count: int) -> np.ndarray:
+    """Returns ``(n, n)`` probabilities that the row beats the column; NaN for answers that did not meet."""
     wins = np.full((count, count), np.nan)
     np.fill_diagonal(wins, 0.5)
     for i, j, probability in verdicts:

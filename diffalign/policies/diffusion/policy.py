@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from diffalign.data.records.conversation import Text, plain_text
 from diffalign.data.records.frame_weights import are_equal, check_frame_weights, scaled_to_mean_one
 from diffalign.data.records.pair import Media, Pair
+from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.kept_latents import KeptLatent, LatentSpace
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.device_memory import format_bytes, module_bytes
@@ -30,7 +31,7 @@ from diffalign.policies.diffusion.encoding.encode import CachedEncoder
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 from diffalign.policies.diffusion.noise_probe import NoiseProbe
 from diffalign.policies.diffusion.sampling.candidates import make_candidates, store_roundtrip
-from diffalign.policies.diffusion.sampling.decode import decode_samples
+from diffalign.policies.diffusion.sampling.decode import decode_candidates, decode_samples, latents_of
 from diffalign.policies.diffusion.sampling.sample import sample
 from diffalign.policies.diffusion.saving import save_denoiser, write_denoiser_card
 from diffalign.policies.diffusion.scoring.batch import candidates_of, encode_candidates
@@ -324,9 +325,9 @@ class DenoiserPolicy:
         """Returns the errors at forward latents of a few pairs; see `noise_probe`."""
         return self._probe.forward_errors(pairs, batch)
 
-    def set_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Makes the network with these trainable tensors the reference from now on. Raises ConfigError where its errors
-        or latents are stored: they belong to one model.
+    def set_reference(self, state: Mapping[str, Tensor] | None) -> None:
+        """Makes the network with these trainable tensors the reference from now on; None: the initial one again. Raises
+        ConfigError where its errors or latents are stored: they belong to one model.
         """
         self._policy_and_reference.set_reference(state)
 
@@ -366,10 +367,13 @@ class DenoiserPolicy:
             texts = [plain_text(prompt) for prompt in prompts]
             return make_candidates(self._frozen, network, texts, seeds, store, keys, **kept, **settings)
 
+    def show_candidates(self, candidates: Sequence[CachedCandidate], prompts: Sequence[Text]) -> list[Any]:
+        """Returns sampled candidates as images or clips."""
+        return decode_candidates(self._frozen, candidates, self._length.get("fps", 8.0))
+
     def roundtrip_candidates(self, media: Sequence[Media], store: TensorCache, keys: Sequence[str]) -> None:
         """Decodes the latents of candidates, means of their posteriors, and encodes them again; see `candidates`."""
-        means = torch.stack([entry["mean"][0].float() for entry in self._encoder.images(media)])
-        latents = self._frozen.scale.to("cpu").normalise(means)
+        latents = latents_of(self._frozen, self._encoder.images(media))
         kept: dict[str, Any] = {"mirrored": self.config.flip != "none", "dtype": self._kept_dtype}
         store_roundtrip(self._frozen, latents, store, keys, self.resolution, **kept)
 

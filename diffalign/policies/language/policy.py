@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media, Pair
+from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.devices.halving import Pieces
@@ -21,6 +22,7 @@ from diffalign.errors import ConfigError
 from diffalign.files.atomic import replace_folder
 from diffalign.policies.language import saving
 from diffalign.policies.language.config import LanguageConfig
+from diffalign.policies.language.generation.decode import decode_answers
 from diffalign.policies.language.generation.generator import TextGenerator
 from diffalign.policies.language.generation.settings import TextSampling
 from diffalign.policies.language.generation.trial_sampling import sample_stage
@@ -279,8 +281,10 @@ class LanguagePolicy:
                 progress("reference", done, len(indices))
         return computed
 
-    def set_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Makes the network with these trainable tensors the reference. Raises ConfigError if it is stored."""
+    def set_reference(self, state: Mapping[str, Tensor] | None) -> None:
+        """Makes the network with these trainable tensors the reference; None: the initial one again. Raises ConfigError
+        if it is stored.
+        """
         self.reference.set_state(state)
 
     def set_previous(self, state: Mapping[str, Tensor]) -> None:
@@ -316,6 +320,11 @@ class LanguagePolicy:
         context = self.reference.network() if reference else nullcontext(self.network)
         with context as network:
             return self._generator.candidates(network, prompts, seeds, store, keys, **settings)
+
+    def show_candidates(self, candidates: Sequence[CachedCandidate], prompts: Sequence[Text]) -> list[str]:
+        """Returns sampled answers to these prompts as texts."""
+        answers = [candidate.read()["ids"].tolist() for candidate in candidates]
+        return decode_answers(self.network.model, self.pair_tokenizer, prompts, answers, raw=True)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Returns the adapter's tensors, or every weight, by their name in the unwrapped network."""

@@ -9,6 +9,7 @@ from typing import Any
 from diffalign.data.media.clips.medium_of import medium_of
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Pair
+from diffalign.data.records.to_sample import ToSample
 from diffalign.errors import ConfigError
 from diffalign.labels import Label
 from diffalign.losses import LOSSES, Objective
@@ -22,7 +23,8 @@ def check_loss_and_data(loss: Objective, data: PairSource, label: Label) -> None
     These are: pairs for a loss on single examples and the reverse; undesirable examples for a loss on desirable ones;
     only one kind for a loss that needs both; labels with values that the loss cannot use.
     """
-    are_singles = not data.every and all(pair.rejected is None for pair in data.pairs)
+    sampled_later = data.every and not any(isinstance(pair.chosen, ToSample) for pair in islice(data.pairs, 1))
+    are_singles = not sampled_later and all(pair.rejected is None for pair in data.pairs)
     if loss.kind == "single" and not are_singles:
         raise ConfigError(
             f"the loss '{loss.name}' looks at one candidate only, but pairs have two, and both would be computed. "
@@ -176,6 +178,8 @@ def check_data_medium(pairs: Sequence[Pair], medium: str, name: str) -> None:
     """
     for number, pair in enumerate(islice(pairs, LOOKED_AT)):
         for answer in pair.answers.values():
+            if isinstance(answer.candidate, ToSample):
+                continue
             looked_at = "text" if isinstance(answer.candidate, (str, Conversation)) else ""
             found = looked_at or (medium_of(answer.candidate) if number < OPENED else "")
             if not found and medium == "text":

@@ -39,7 +39,7 @@ def schedule_batches(train: Train, bound: BoundRecipe, policy: Policy, processes
         ConfigError: The loss compares all pairs of a batch, and they are not in memory together; or a batch is to be
             cut by tokens, and the policy's examples have none.
     """
-    order = BatchOrder(len(bound.source), train.batch_size, train.seed)
+    order = BatchOrder(len(bound.source), train.batch_size, train.seed, bound.source.together)
     micro_batch = _micro_batch(train, bound.loss, processes)
     if train.micro_batch_tokens is not None:
         micro_batch = _pairs_of_tokens(train.micro_batch_tokens, micro_batch, bound, policy, order)

@@ -11,9 +11,11 @@ from typing import Any
 
 from diffalign.data.records.frame_weights import check_frame_weights
 from diffalign.data.records.pair import Pair
+from diffalign.labels.silence import silencing
 from diffalign.losses import Objective
 from diffalign.pairs.dataset import DatasetPairs, from_memory, read_dataset
-from diffalign.pairs.source import PairSource
+from diffalign.pairs.prompt_rows import refuse_prompt_rows
+from diffalign.pairs.source import ChecksRun, PairSource
 from diffalign.training.held_out.drop_unused_answers import drop_unused_answers, like_training_pairs
 from diffalign.training.held_out.evaluate import HeldOut
 from diffalign.training.recipe.bind import bind_label, bind_loss, bind_pairs
@@ -69,11 +71,14 @@ def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> 
     clip = getattr(recipe.model, "clip", None)
     frames = None if clip is None else clip.frames
     check_frame_weights(rows.pairs, frames)
-    loss, label = bind_loss(recipe.loss), bind_label(recipe.labels, rows.ranges)
+    loss, label = bind_loss(recipe.loss), silencing(bind_label(recipe.labels, rows.ranges))
     check_model(loss, recipe.model)
     check_batch(loss, recipe.train.batch_size)
+    refuse_prompt_rows(rows.pairs, recipe.pairs.name, rows.name)
     make_source = bind_pairs(recipe.pairs, model_kind(recipe.model).candidates())
     source = make_source(replace(rows, pairs=drop_unused_answers(rows.pairs, loss.roles)))
+    if isinstance(source, ChecksRun):
+        source.check_run(medium, recipe.train.steps, recipe.guard.action)
     check_loss_and_data(loss, source, label(source.pairs))  # a label raises for a row that lacks what it needs
     held_out = HeldOut.read(recipe.data, **_frames(recipe))
     if held_out is not None:
@@ -82,7 +87,7 @@ def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> 
         check_frame_weights(held_out.pairs, frames)
         pruned = HeldOut(drop_unused_answers(held_out.pairs, loss.roles))
         held_out = like_training_pairs(pruned, recipe.pairs.name, make_source).for_loss(loss, label)
-    for examples in ([] if source.every else source.pairs, held_out.pairs if held_out else []):
+    for examples in (source.pairs, held_out.pairs if held_out else []):
         check_answers(loss, examples)
         check_rewards(loss, examples)
     warnings: list[str] = []

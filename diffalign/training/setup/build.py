@@ -71,7 +71,9 @@ def build_run(
         accelerator=accelerator,
         steps=train.steps,
         seed=train.seed,
-        previous_every=_previous_every(train, loss),
+        optimizer=optimizer.optimizer,
+        trainable=model.trainable,
+        previous_every=_previous_every(train, loss, bound.source.every),
     )
     return Run(
         recipe=recipe,
@@ -112,6 +114,6 @@ def _peak_learning_rate(train: Train) -> float:
     return max(learning_rate(train, step) for step in range(min(train.steps, train.warmup_steps + 1)))
 
 
-def _previous_every(train: Train, loss: Objective) -> int:
-    """Returns the steps between two snapshots of the policy; 0: no loss reads the policy as it was."""
-    return (train.previous_every or train.steps) if "previous" in loss.needs else 0
+def _previous_every(train: Train, loss: Objective, round_length: int) -> int:
+    """Returns the steps between two snapshots of the policy, by default those of a round; 0: no loss reads them."""
+    return (train.previous_every or round_length or train.steps) if "previous" in loss.needs else 0

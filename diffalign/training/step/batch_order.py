@@ -30,22 +30,29 @@ class BatchOrder:
         size: Number of pairs, >= 1.
         batch_size: Pairs per optimizer step, over all processes.
         seed: The run's seed.
+        together: How many consecutive pairs stay neighbours: epochs are permutations of such groups. It divides
+            ``size``.
     """
 
     size: int
     batch_size: int
     seed: int
+    together: int = 1
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.batch_size < 1:
             raise ValueError(f"an order needs pairs and a batch; got {self.size} pairs, batch {self.batch_size}")
+        if self.size % self.together:
+            raise ValueError(f"{self.size} pairs are no groups of {self.together}")
 
     def batch(self, k: int) -> list[Visit]:
         """Returns the visits of batch ``k``, counted from 0."""
         visits = []
         for position in range(k * self.batch_size, (k + 1) * self.batch_size):
             epoch, slot = divmod(position, self.size)
-            visits.append((int(_permutation(self.seed, epoch, self.size)[slot]), epoch))
+            group, place = divmod(slot, self.together)
+            order = _permutation(self.seed, epoch, self.size // self.together)
+            visits.append((int(order[group]) * self.together + place, epoch))
         return visits
 
     def plan(self, batches: int) -> list[Visit]:

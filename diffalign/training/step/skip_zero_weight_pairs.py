@@ -35,17 +35,17 @@ def skip_pairs_without_gradient(
     """Returns the visits of a batch whose pairs have a gradient, at least one, and the pairs that are left out.
 
     Args:
-        loss: The objective; where its loss at zero is unknown, no pair is left out.
+        loss: The objective; where its loss at zero is unknown, only pairs of weight 0 are left out.
         label_of: Returns the labels of pairs.
         pairs: All pairs, by index.
         visits: The batch.
     """
     at_zero, label = loss.at_zero, label_of([pairs[index] for index, _ in visits])
-    skipped = without_gradient(label)
-    if at_zero is None or not bool(skipped.any()):
+    skipped = label.weight == 0.0 if at_zero is None else without_gradient(label)
+    if not bool(skipped.any()):
         return visits, SkippedPairs(label.weight[:0], label.weight[:0])
     if bool(skipped.all()):
         skipped[0] = False  # one pair stays: other processes wait for a gradient
     trained = [visit for visit, left_out in zip(visits, skipped.tolist(), strict=True) if not left_out]
     weights = label.weight[skipped]
-    return trained, SkippedPairs(weights * at_zero, weights)
+    return trained, SkippedPairs(weights * (at_zero or 0.0), weights)

@@ -12,6 +12,7 @@ from diffalign.data.media.clips.write_clip import stated_clip
 from diffalign.data.media.decode import media_bytes
 from diffalign.data.records.conversation import Conversation
 from diffalign.data.records.pair import Media
+from diffalign.data.records.to_sample import ToSample
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.frame_files import is_in_frames
 from diffalign.data.storage.kept_latents import KeptLatent
@@ -36,7 +37,7 @@ def medium_of(media: Media) -> str:
         return "text"
     if is_in_frames(media):
         return "video"
-    if isinstance(media, (CachedCandidate, KeptLatent)):
+    if isinstance(media, (CachedCandidate, KeptLatent, ToSample)):
         return ""
     if isinstance(media, Path) and media.suffix.lower() in VIDEO_SUFFIXES:
         return "video"

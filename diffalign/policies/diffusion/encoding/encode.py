@@ -17,6 +17,7 @@ from torch import Tensor
 from diffalign.data.media.decode import media_digest
 from diffalign.data.records.conversation import plain_text
 from diffalign.data.records.pair import Media, Pair
+from diffalign.data.records.to_sample import ToSample
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.kept_latents import KeptLatent
 from diffalign.data.storage.tensor_cache import TensorCache
@@ -28,7 +29,7 @@ from diffalign.policies.diffusion.encoding.frozen_components import FrozenCompon
 from diffalign.policies.policy import Progress
 
 EMPTY = "empty"
-TENSORS = (CachedCandidate, KeptLatent)
+TENSORS = (CachedCandidate, KeptLatent, ToSample)
 """Candidates that are tensors already, so that nothing is encoded."""
 
 

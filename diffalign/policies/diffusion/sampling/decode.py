@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from diffalign.data.media.clips.clip import Clip
+from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
 
 BATCH = 8
@@ -27,6 +28,17 @@ def decode_samples(frozen: FrozenComponents, latents: Sequence[Tensor], fps: flo
             part = torch.stack(list(latents[start : start + batch])).to(frozen.device)
             samples += as_samples(pipeline, frozen.decode(part), fps)
     return samples
+
+
+def decode_candidates(frozen: FrozenComponents, candidates: Sequence[CachedCandidate], fps: float) -> list[Any]:
+    """Returns candidates that were sampled for training as images, or as clips of ``fps``."""
+    return decode_samples(frozen, list(latents_of(frozen, [candidate.read() for candidate in candidates])), fps)
+
+
+def latents_of(frozen: FrozenComponents, entries: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    """Returns the scaled latents ``(B, C, ...)`` of encoded candidates: the means of their posteriors, plain views."""
+    means = torch.stack([entry["mean"][0].float() for entry in entries])
+    return frozen.scale.to("cpu").normalise(means)
 
 
 def as_samples(pipeline: Any, pixels: Tensor, fps: float) -> list[Any]:

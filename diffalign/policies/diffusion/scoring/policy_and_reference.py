@@ -74,6 +74,7 @@ class PolicyAndReference:
         self._visits = Visits(config.draws, pair_key, self.device)
         self.reference: Reference
         self.reference_kind, self.reference = choose_reference(config, network, self.device, load_base)
+        self._initial = self.reference_kind, self.reference
         self._previous: EarlierCheckpoint | None = None
         self._reference_changes = 0
         self._errors = StoredErrors(self._cache("errors")) if self.reference_kind == "stored" else None
@@ -202,16 +203,18 @@ class PolicyAndReference:
         self._noisy_inputs.window = window
         return len(missing)
 
-    def set_reference(self, state: Mapping[str, Tensor]) -> None:
-        """Makes the network with these trainable tensors the reference from now on."""
+    def set_reference(self, state: Mapping[str, Tensor] | None) -> None:
+        """Makes the network with these trainable tensors the reference from now on; None: the initial one again."""
         for stored, reason, instead in (
             (self._errors, "reference is 'stored'", "model.reference=copy"),
             (self._noisy_inputs.stored, "latents.store keeps the latents of one reference", "latents.store=false"),
         ):
             if stored is not None:
                 raise ConfigError(f"the reference changes while training, but {reason}. Type: --set {instead}")
-        self.reference_kind = "earlier"
-        self.reference = EarlierCheckpoint(unwrap(self._module()), self._trainable, state)
+        self.reference_kind, self.reference = self._initial
+        if state is not None:
+            self.reference_kind = "earlier"
+            self.reference = EarlierCheckpoint(unwrap(self._module()), self._trainable, state)
         self._reference_changes += 1
 
     def set_previous(self, state: Mapping[str, Tensor]) -> None:

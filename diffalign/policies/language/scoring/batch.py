@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from diffalign.data.records.pair import Pair
-from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.policies.answer_roles import own_prompt_answers, roles_of
 from diffalign.policies.language.network.layout import Layout, lay_out
-from diffalign.policies.language.tokens.token_pair import Response, TokenPair
+from diffalign.policies.language.tokens.token_pair import TokenPair
 from diffalign.policies.language.tokens.tokenize import PairTokenizer
 
 
@@ -64,12 +63,7 @@ def encode_pairs(
         DataError: A pair has other roles than the first one; or as :meth:`PairTokenizer.token_pairs`.
     """
     roles = roles_of(pairs)
-    sampled = [pair.rejected if isinstance(pair.rejected, CachedCandidate) else None for pair in pairs]
-    texts = [replace(pair, rejected=None) if cached else pair for pair, cached in zip(pairs, sampled, strict=True)]
-    token_pairs = [
-        token_pair if cached is None else pair_tokenizer.insert_rejected(token_pair, _cached_response(cached), pair.id)
-        for token_pair, cached, pair in zip(pair_tokenizer.token_pairs(texts), sampled, pairs, strict=True)
-    ]
+    token_pairs = pair_tokenizer.token_pairs(pairs)
     own_prompts = [own_prompt_answers(pair) for pair in pairs]
     token_pairs += pair_tokenizer.token_pairs([single for row in own_prompts for single in row.values()])
     return EncodedTexts(
@@ -99,9 +93,3 @@ def _index_answers(
         index.append(tuple((next(singles), 0) if role in own_prompt else (pair_number, next(shared)) for role in roles))
         next_single += len(own_prompt)
     return tuple(index)
-
-
-def _cached_response(candidate: CachedCandidate) -> Response:
-    """Returns an answer that the policy sampled, with all tokens scored."""
-    ids = tuple(candidate.read()["ids"].tolist())
-    return Response(ids, (True,) * len(ids))

@@ -50,6 +50,7 @@ class LanguageReference:
         self.device: torch.device = next(network.parameters()).device
         self._reference: Reference
         self.kind, self._reference = choose_reference(config, network, self.device, load_base)
+        self._initial = self.kind, self._reference
         stored = self.kind == "stored"
         self._stored = TensorCache(config.cache_folder(), f"logps-{fingerprint}") if stored else None
 
@@ -126,13 +127,15 @@ class LanguageReference:
         written |= missing
         return len(missing)
 
-    def set_state(self, state: Mapping[str, Tensor]) -> None:
-        """Makes the network with these trainable tensors the reference. Raises ConfigError if it is stored."""
+    def set_state(self, state: Mapping[str, Tensor] | None) -> None:
+        """Makes the network with these trainable tensors the reference; None: the initial one again. Raises ConfigError
+        if it is stored.
+        """
         if self._stored is not None:
             raise ConfigError(
                 "the reference changes while training, but reference is 'stored'. Type: --set model.reference=copy"
             )
-        self.kind, self._reference = "earlier", self.earlier(state)
+        self.kind, self._reference = self._initial if state is None else ("earlier", self.earlier(state))
 
     def earlier(self, state: Mapping[str, Tensor]) -> EarlierCheckpoint:
         """Returns the network with these trainable tensors, as a reference."""

@@ -26,6 +26,7 @@ from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.tokens.chat import ChatTemplate
 from diffalign.policies.language.tokens.continuation import begin_once, continuation_ids, cut_after_end
 from diffalign.policies.language.tokens.exchange import AnswerText, Exchange
+from diffalign.policies.language.tokens.sampled_answers import insert
 from diffalign.policies.language.tokens.thinking_span_filter import SpanFilter
 from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 from diffalign.policies.language.tokens.tokenizer_info import begin_ids, token_id
@@ -60,13 +61,16 @@ class TokenPairBuilder:
         """The tokens after which generation stops: a plain answer that ends with one of them gets no other."""
         return tuple(dict.fromkeys((self.end_id, self.turn_end_id)))
 
-    def build(self, pair: Pair, exchange: Exchange, ids: Mapping[str, list[int]]) -> TokenPair:
+    def build(
+        self, pair: Pair, exchange: Exchange, ids: Mapping[str, list[int]], sampled: Mapping[int, Response]
+    ) -> TokenPair:
         """Returns the token pair of an exchange.
 
         Args:
-            pair: The pair.
+            pair: The pair, with its answers that are texts.
             exchange: Its text.
             ids: The tokens of :func:`pieces_of` the exchange.
+            sampled: Answers that are tokens already, by their place among all answers.
 
         Raises:
             DataError: The prompt has no token or too many, a response is empty, the two responses are equal, or no
@@ -95,15 +99,15 @@ class TokenPairBuilder:
         if compared and responses[0].ids == responses[1].ids:
             why = f" once they are cut to model.max_length {self.config.max_length}" if responses[0].cut else ""
             raise DataError(f"chosen and rejected are equal in tokens{why}")
-        if self.span_filter is not None:
-            responses = [self.span_filter(response, f"{pair.id}/{k}") for k, response in enumerate(responses)]
-        return self._without_shared_start(TokenPair(prompt, tuple(responses), cut, apart, exchange.template_diverged))
+        return self._finished(
+            pair, TokenPair(prompt, tuple(responses), cut, apart, exchange.template_diverged), sampled
+        )
 
-    def insert_rejected(self, token_pair: TokenPair, response: Response, pair_id: str) -> TokenPair:
-        """Returns the token pair with ``response`` as its second one, for a candidate that is tokens already."""
-        first, *others = token_pair.responses
-        response = response if self.span_filter is None else self.span_filter(response, f"{pair_id}/1")
-        return self._without_shared_start(replace(token_pair, responses=(first, response, *others)))
+    def build_sampled(self, pair: Pair, prompt: tuple[int, ...], sampled: Mapping[int, Response]) -> TokenPair:
+        """Returns the token pair of a prompt whose answers are all tokens already; arguments and errors as
+        :meth:`build`.
+        """
+        return self._finished(pair, TokenPair(prompt, ()), sampled)
 
     def truncate_prompt(self, ids: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
         """Returns the prompt within its limit, and the number of tokens that were cut.
@@ -125,8 +129,12 @@ class TokenPairBuilder:
         kept = ids[:limit] if self.config.long_prompts == "keep_start" else (*begin, *ids[len(begin) - limit :])
         return kept, len(ids) - limit
 
-    def _without_shared_start(self, token_pair: TokenPair) -> TokenPair:
-        """Applies ``shared_start``, and checks that each response has a scored token."""
+    def _finished(self, pair: Pair, token_pair: TokenPair, sampled: Mapping[int, Response]) -> TokenPair:
+        """Inserts the sampled answers, applies the rules on scored tokens, and checks that each response has one."""
+        responses = insert(token_pair.responses, sampled)
+        if self.span_filter is not None:
+            responses = tuple(self.span_filter(response, f"{pair.id}/{k}") for k, response in enumerate(responses))
+        token_pair = replace(token_pair, responses=responses)
         if self.config.shared_start == "prompt":
             token_pair = token_pair.from_first_difference()
         if not all(any(response.scored) for response in token_pair.responses):

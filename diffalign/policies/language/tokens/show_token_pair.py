@@ -23,7 +23,12 @@ def render_pair(pair_tokenizer: PairTokenizer, pair: Pair) -> str:
     roles = [role for role, answer in pair.answers.items() if answer.prompt is None]
     lines = [f"{pair.source or pair.id}", f"  prompt    {_render(decode, token_pair.prompt)}"]
     for role, response in zip(roles if len(pair.answers) > 1 else ["response"], token_pair.responses, strict=True):
-        lines.append(f"  {role:<9} {_render(decode, response.ids, response.scored)}")
+        shown = (
+            f"(sampled in its round, at most {len(response.ids)} tokens)"
+            if response.to_sample
+            else _render(decode, response.ids, response.scored)
+        )
+        lines.append(f"  {role:<9} {shown}")
     for role, single in own_prompt_answers(pair).items():
         own_prompt_pair = pair_tokenizer.token_pair(single)
         response = own_prompt_pair.responses[0]

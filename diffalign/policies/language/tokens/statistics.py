@@ -22,6 +22,7 @@ class TokenStatistics:
         cut_response_tokens: Tokens cut from them.
         tokenised_apart: Token pairs of that kind, see :class:`TokenPair`.
         template_diverged: Token pairs of that kind, see :class:`TokenPair`.
+        to_sample: Responses that do not exist yet, counted with as many tokens as they may have.
     """
 
     rows: int = 0
@@ -34,6 +35,7 @@ class TokenStatistics:
     cut_response_tokens: int = 0
     tokenised_apart: int = 0
     template_diverged: int = 0
+    to_sample: int = 0
 
     def add(self, token_pair: TokenPair) -> None:
         """Counts a token pair."""
@@ -48,6 +50,7 @@ class TokenStatistics:
         self.cut_response_tokens += sum(response.cut for response in token_pair.responses)
         self.tokenised_apart += token_pair.tokenised_apart
         self.template_diverged += token_pair.template_diverged
+        self.to_sample += sum(response.to_sample for response in token_pair.responses)
 
     def summary(self) -> str:
         """Returns ``"64 rows, 9,120 tokens, longest 310; cut 2 responses by 41 tokens (end tokens lost)"``."""
@@ -57,6 +60,8 @@ class TokenStatistics:
         if self.cut_responses:
             lost = f"{self.cut_response_tokens:,} tokens (end tokens lost)"
             parts.append(f"cut {self.cut_responses:,} responses by {lost}")
+        if self.to_sample:
+            parts.append(f"{self.to_sample:,} answers are sampled in their rounds, counted at their largest length")
         if self.tokenised_apart:
             parts.append(f"in {self.tokenised_apart:,} rows prompt and response were tokenised separately")
         if self.template_diverged:

@@ -14,11 +14,13 @@ class Response:
         scored: Which of them count in the log-probability: all, except turns of the user and tokens that
             ``model.score_spans`` leaves out.
         cut: Number of tokens cut from the end.
+        to_sample: Whether the answer does not exist yet; it then has as many tokens as it may have.
     """
 
     ids: tuple[int, ...]
     scored: tuple[bool, ...]
     cut: int = 0
+    to_sample: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -29,8 +29,9 @@ from diffalign.policies.language.tokens.build_token_pair import TokenPairBuilder
 from diffalign.policies.language.tokens.continuation import begin_once
 from diffalign.policies.language.tokens.errors import MAX_SHOWN, describe_problem, summarize_problems
 from diffalign.policies.language.tokens.exchange import AnswerText, Exchange
+from diffalign.policies.language.tokens.sampled_answers import sampled_responses, written_answers
 from diffalign.policies.language.tokens.statistics import TokenStatistics
-from diffalign.policies.language.tokens.token_pair import Response, TokenPair
+from diffalign.policies.language.tokens.token_pair import TokenPair
 from diffalign.policies.language.tokens.tokenizer_info import digest, encode
 
 RULES_VERSION = 1  # increases when equal texts become different tokens
@@ -76,10 +77,6 @@ class PairTokenizer:
         if problems:
             raise DataError(summarize_problems(problems, len(pairs)))
         return token_pairs
-
-    def insert_rejected(self, token_pair: TokenPair, response: Response, pair_id: str) -> TokenPair:
-        """Returns the token pair with ``response`` as its second one, for a candidate that is tokens already."""
-        return self._builder.insert_rejected(token_pair, response, pair_id)
 
     def scan(
         self,
@@ -172,22 +169,30 @@ class PairTokenizer:
 
     def _try_token_pairs(self, pairs: Sequence[Pair]) -> tuple[list[TokenPair], list[str]]:
         """Returns the token pairs of good rows, and the problems of the bad ones."""
-        exchanges: list[tuple[Pair, Exchange]] = []
+        exchanges: list[tuple[Pair, Exchange | None]] = []
         problems: list[str] = []
         for pair in pairs:
+            written = written_answers(pair)
             try:
-                exchanges.append((pair, self._exchange(pair)))
+                exchanges.append((pair, None if written is None else self._exchange(written)))
             except DataError as error:
                 problems.append(describe_problem(pair, error))
-        pieces = list(dict.fromkeys(piece for _, exchange in exchanges for piece in pieces_of(exchange)))
+        pieces = list(dict.fromkeys(piece for _, exchange in exchanges if exchange for piece in pieces_of(exchange)))
         ids = dict(zip(pieces, encode(self.tokenizer, pieces), strict=True))
         token_pairs = []
         for pair, exchange in exchanges:
             try:
-                token_pairs.append(self._builder.build(pair, exchange, ids))
+                token_pairs.append(self._token_pair(pair, exchange, ids))
             except DataError as error:
                 problems.append(describe_problem(pair, error))
         return token_pairs, problems
+
+    def _token_pair(self, pair: Pair, exchange: Exchange | None, ids: Mapping[str, list[int]]) -> TokenPair:
+        """Returns a pair in tokens; ``exchange`` is the text of its written answers, None where there are none."""
+        sampled = sampled_responses(pair, self.end_id)
+        if exchange is None:
+            return self._builder.build_sampled(pair, self.prompt_ids(pair.prompt, raw=True), sampled)
+        return self._builder.build(written_answers(pair) or pair, exchange, ids, sampled)
 
     def _exchange(self, pair: Pair) -> Exchange:
         """Returns the text of a pair: its prompt, and the answers that share it."""

@@ -14,7 +14,7 @@ from diffalign.policies.language.config import LanguageConfig, SpanConfig
 from diffalign.policies.language.tokens.thinking_span_filter import after_last, hide_share
 from diffalign.policies.language.tokens.token_pair import Response, TokenPair
 from diffalign.policies.language.tokens.tokenize import PairTokenizer
-from tests.tiny_text import tiny_tokenizer
+from tests.tiny_text import cached_answer, tiny_tokenizer
 
 Q, S, A, B, E, C, D = range(1, 8)
 ROW = [Q, S, A, B, E, C, D]
@@ -79,11 +79,11 @@ def test_a_rule_applies_to_both_answers():
     assert scored(thin, long) == scored(thin, long)
 
 
-def test_samples_of_the_policy_follow_the_same_rules():
+def test_samples_of_the_policy_follow_the_same_rules(tmp_path):
     tokenizer = tokenizer_of(score_spans=SpanConfig(end=END), shared_start="prompt")
     alone = tokenizer.token_pair(replace(PAIR, rejected=None))
     own = Response(alone.responses[0].ids[:4] + alone.responses[0].ids[-2:], (True,) * 6)
-    both = tokenizer.insert_rejected(alone, own, "p")
+    both = tokenizer.token_pair(replace(PAIR, rejected=cached_answer(tmp_path, own.ids)))
     assert both.prompt == (*alone.prompt, *own.ids[:4])
     assert tokenizer.decode(kept(both.responses[0].ids, both.responses[0].scored)) == f"{END}yes<|end|>"
 

@@ -1,0 +1,35 @@
+"""Who answers in a round, and who is the reference: entries of the pool of the policy's states.
+
+Entry n is the policy at the beginning of round n; entry 0 is the initial model. The two are chosen apart: all iterative
+methods sample from the policy as it is, some against the initial model, others against the policy that answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from diffalign.pairs.checkpoint_pool import SELECTIONS
+
+SAMPLERS: Mapping[str, Callable[[int, int], int]] = {
+    "policy": SELECTIONS["latest"],
+    "initial": SELECTIONS["initial"],
+    "random": SELECTIONS["uniform"],
+}
+"""``(round, run seed) -> entry``: the policy at the round's beginning, the initial model, or any of its states."""
+
+INITIAL, PREVIOUS, SAMPLER = "initial", "previous", "sampler"
+REFERENCES = (INITIAL, PREVIOUS, SAMPLER)
+"""The model that training began with, the policy at the round's beginning, or the (first) sampler of the round."""
+
+
+def sampler_entries(samplers: Sequence[str], answers: int, number: int, seed: int) -> list[int]:
+    """Returns the entry that gives each answer of a prompt: samplers take turns."""
+    drawn = {name: SAMPLERS[name](number, seed) for name in samplers}
+    return [drawn[samplers[k % len(samplers)]] for k in range(answers)]
+
+
+def reference_entry(reference: str, samplers: Sequence[str], number: int, seed: int) -> int | None:
+    """Returns the entry that is the reference of a round; None: the model that training began with."""
+    if reference == INITIAL:
+        return None
+    return number if reference == PREVIOUS else SAMPLERS[samplers[0]](number, seed)

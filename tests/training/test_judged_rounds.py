@@ -1,0 +1,122 @@
+"""Judged rounds with a real language model of a few thousand numbers, from sampling to the adapter."""
+
+import pytest
+import torch
+
+from diffalign.errors import ConfigError
+from diffalign.pairs.checkpoint_pool import CheckpointPool
+from diffalign.training.loop import train
+from tests.tiny_text import text_pairs, tiny_llm
+from tests.training.test_text import recipe, records
+
+ROUNDS = {
+    "name": "rounds",
+    "judge": "length",
+    "every": 2,
+    "answers": 3,
+    "max_new_tokens": 6,
+    "batch": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory):
+    return tiny_llm(tmp_path_factory.mktemp("llm"))
+
+
+def weights(result):
+    return result.policy.state()
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_rounds_train_on_the_policys_own_answers(llm, tmp_path):
+    result = train(recipe(llm, tmp_path / "run", pairs=ROUNDS), pairs=text_pairs(8))
+    assert result.steps == 4
+    assert all(record["loss"] == record["loss"] for record in records(tmp_path / "run"))
+    assert CheckpointPool(tmp_path / "run" / "rounds" / "pool").indices() == [0, 1]
+
+
+def test_one_round_of_the_datas_own_pairs_is_offline_training_bit_for_bit(llm, tmp_path):
+    own = {**ROUNDS, "judge": "label", "answers": 0, "from_data": "both", "every": 4}
+    rounds = train(recipe(llm, tmp_path / "rounds", pairs=own), pairs=text_pairs(8))
+    offline = train(recipe(llm, tmp_path / "offline", pairs="dataset"), pairs=text_pairs(8))
+    assert same(weights(rounds), weights(offline))
+    assert records(tmp_path / "rounds") == records(tmp_path / "offline")
+
+
+PAIRINGS = {
+    "best_worst": {},
+    "all": {},
+    "threshold": {"threshold": 5},
+    "rejection": {"beta": 2.0, "keep": 2},
+    "tournament": {},
+}
+
+
+@pytest.mark.parametrize("pairing", PAIRINGS)
+def test_every_pairing_of_two_trains(llm, tmp_path, pairing):
+    pairs = {**ROUNDS, "pairing": pairing, **PAIRINGS[pairing]}
+    train(recipe(llm, tmp_path / "run", pairs=pairs), pairs=text_pairs(6))
+    assert len(records(tmp_path / "run")) == 4
+
+
+LOSSES = {
+    "list": {"name": "plackett_luce", "beta": 0.1},
+    "best_only": "sft",
+}
+
+
+@pytest.mark.parametrize("pairing", LOSSES)
+def test_lists_and_single_answers_train_losses_of_their_kind(llm, tmp_path, pairing):
+    train(recipe(llm, tmp_path / "run", LOSSES[pairing], pairs={**ROUNDS, "pairing": pairing}), pairs=text_pairs(6))
+    assert len(records(tmp_path / "run")) == 4
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"name": "sppo", "beta": 1.0, "rewards": "win"},
+        {"name": "gpo", "beta": 1.0, "rewards": "advantage", "centred": False},
+        {"name": "dno", "beta": 0.1, "rewards": "score"},
+        {"name": "odpo", "beta": 0.1, "rewards": "length"},
+        {"name": "inpo", "beta": 0.1},
+    ],
+    ids=lambda loss: loss["name"],
+)
+@pytest.mark.parametrize("reference", ["initial", "previous", "sampler"])
+def test_losses_read_scores_and_win_rates_against_every_reference(llm, tmp_path, loss, reference):
+    train(recipe(llm, tmp_path / "run", loss, pairs={**ROUNDS, "reference": reference}), pairs=text_pairs(6))
+    assert len(records(tmp_path / "run")) == 4
+
+
+def test_prompts_of_a_file_need_no_answers(llm, tmp_path):
+    (tmp_path / "prompts.txt").write_text("".join(f"ask {k}\n" for k in range(6)), encoding="utf-8")
+    data = {"train": f"@{tmp_path / 'prompts.txt'}"}
+    train(recipe(llm, tmp_path / "run", pairs=ROUNDS, data=data))
+    assert len(records(tmp_path / "run")) == 4
+    with pytest.raises(ConfigError, match="prompts without answers.*--set pairs.name=rounds"):
+        train(recipe(llm, tmp_path / "offline", data=data))
+
+
+@pytest.mark.parametrize("border", ["momentum", "extragradient"])
+@pytest.mark.parametrize("adapter", [{"rank": 4}, None], ids=["adapter", "full"])
+def test_rules_at_borders_change_the_run_and_momentum_zero_changes_no_bit(llm, tmp_path, border, adapter):
+    def trained(name, **changes):
+        changed = recipe(llm, tmp_path / name, pairs={**ROUNDS, **changes}, model={"adapter": adapter})
+        return weights(train(changed, pairs=text_pairs(6)))
+
+    plain = trained("plain")
+    assert not same(trained(border, border=border), plain)
+    if border == "momentum":
+        assert same(trained("still", border=border, momentum=0.0), plain)
+
+
+def test_the_second_phase_begins_with_the_weights_and_the_optimizer_of_the_first(llm, tmp_path):
+    """With one pair for both phases and no change of the answers' pairs, the two phases do the same steps."""
+    own = {**ROUNDS, "judge": "label", "answers": 0, "from_data": "both"}
+    once = train(recipe(llm, tmp_path / "once", pairs={**own}, train={"steps": 2}), pairs=text_pairs(2))
+    twice = recipe(llm, tmp_path / "twice", pairs={**own, "border": "extragradient"}, train={"steps": 4})
+    assert same(weights(train(twice, pairs=text_pairs(2))), weights(once))
