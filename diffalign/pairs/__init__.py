@@ -11,7 +11,7 @@ from diffalign.pairs.dataset import DatasetPairs, dataset, from_memory, read_dat
 from diffalign.pairs.drafts import drafts
 from diffalign.pairs.lists import lists
 from diffalign.pairs.rationales import rationales
-from diffalign.pairs.rounds.source import rounds
+from diffalign.pairs.rounds.build import rounds
 from diffalign.pairs.singles import singles
 from diffalign.pairs.source import PairSource, RoundContext
 from diffalign.pairs.winners import winners

@@ -120,3 +120,19 @@ def test_the_second_phase_begins_with_the_weights_and_the_optimizer_of_the_first
     once = train(recipe(llm, tmp_path / "once", pairs={**own}, train={"steps": 2}), pairs=text_pairs(2))
     twice = recipe(llm, tmp_path / "twice", pairs={**own, "border": "extragradient"}, train={"steps": 4})
     assert same(weights(train(twice, pairs=text_pairs(2))), weights(once))
+
+
+def test_further_samples_stand_beside_pairs_for_losses_that_read_them(llm, tmp_path):
+    loss = {"name": "vpo", "beta": 0.1, "sign": "online"}
+    pairs = {**ROUNDS, "further": {"calibration": "initial"}}
+    train(recipe(llm, tmp_path / "run", loss, pairs=pairs), pairs=text_pairs(6))
+    assert len(records(tmp_path / "run")) == 4
+    with pytest.raises(ConfigError, match="reads further answers .calibration."):
+        train(recipe(llm, tmp_path / "without", loss, pairs=ROUNDS), pairs=text_pairs(6))
+
+
+def test_the_datas_pairs_and_earlier_rounds_are_mixed_in_by_their_shares(llm, tmp_path):
+    mixed = {**ROUNDS, "offline": 0.5, "replay": 0.3, "every": 1}
+    result = train(recipe(llm, tmp_path / "run", pairs=mixed), pairs=text_pairs(12))
+    assert result.steps == 4
+    assert sorted(path.name for path in (tmp_path / "run" / "rounds" / "places").iterdir())[0] == "round-000000.json"

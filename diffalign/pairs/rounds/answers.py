@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from diffalign.data.media.decode import media_digest
@@ -27,11 +27,13 @@ class PromptAnswers:
         row: The row of the data that it comes from.
         answers: The samples of the policy, then the answers of the data.
         own: How many of them are samples of the policy.
+        further: Further samples by role, which are not judged.
     """
 
     row: Pair
     answers: tuple[Media, ...]
     own: int
+    further: Mapping[str, Media] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -52,40 +54,45 @@ class RoundSamples:
     Args:
         folder: Where they are kept.
         number: The round.
-        entries: The entry of the pool that gives each answer of a prompt.
+        entries: The entry of the pool that gives each sample of a prompt, by the sample's name.
         batch: Samples made at once.
         sampling: Further settings of :meth:`~diffalign.policies.policy.Policy.make_candidates`.
     """
 
     folder: str
     number: int
-    entries: Sequence[int]
+    entries: Mapping[str, int]
     batch: int
     sampling: Mapping[str, Any]
 
-    def make(self, rows: Sequence[Pair], pool: CheckpointPool, context: RoundContext) -> list[list[CachedCandidate]]:
-        """Returns the samples of each row, after making those that do not exist yet. The k-th sample depends on the
-        row, the round and k, not on the other rows of the round.
+    def make(
+        self, rows: Sequence[Pair], pool: CheckpointPool, context: RoundContext
+    ) -> list[dict[str, CachedCandidate]]:
+        """Returns the samples of each row by name, after making those that do not exist yet. A sample depends on the
+        row, the round and its name, not on the other rows of the round.
 
         Args:
             rows: The rows whose prompts are answered.
             pool: The policy's states.
             context: Policy and seed. The policy's reference is changed.
         """
-        made: dict[tuple[int, int], CachedCandidate] = {}
-        for entry in dict.fromkeys(self.entries):
-            context.policy.set_reference(pool.load(entry))
+        made: list[dict[str, CachedCandidate]] = [{} for _ in rows]
+        for entry in dict.fromkeys(self.entries.values()):
             cache = TensorCache(self.folder, self._maker(context, pool.digest(entry)))
-            places = [(i, k) for i in range(len(rows)) for k, giver in enumerate(self.entries) if giver == entry]
-            requests = [self._request(rows[i], context.seed, k) for i, k in places]
+            places = [(i, name) for i in range(len(rows)) for name, giver in self.entries.items() if giver == entry]
+            requests = [self._request(rows[i], context.seed, name) for i, name in places]
+            context.processes.wait()  # before any is made, all see the same
+            if cache.missing(request.key for request in requests):
+                context.policy.set_reference(pool.load(entry))
             who = "the initial model" if entry == 0 else f"checkpoint {entry}"
             label = f"sample answers (round {self.number}, by {who})"
             samples = make_samples(requests, cache, context, label, batch=self.batch, sampling=self.sampling)
-            made |= dict(zip(places, samples, strict=True))
-        return [[made[i, k] for k in range(len(self.entries))] for i in range(len(rows))]
+            for (i, name), sample in zip(places, samples, strict=True):
+                made[i][name] = sample
+        return made
 
-    def _request(self, row: Pair, run_seed: int, k: int) -> SampleRequest:
-        seed = int(stream(run_seed, row.id, self.number, f"answer {k}").integers(0, 2**31))
+    def _request(self, row: Pair, run_seed: int, name: str) -> SampleRequest:
+        seed = int(stream(run_seed, row.id, self.number, f"answer {name}").integers(0, 2**31))
         return SampleRequest(row.prompt, seed, content_key(row.id, row.prompt, seed))
 
     def _maker(self, context: RoundContext, weights: str) -> str:

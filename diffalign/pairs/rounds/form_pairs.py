@@ -33,12 +33,20 @@ SCORE, WIN, ADVANTAGE = "score", "win", "advantage"
 NEUTRAL = {SCORE: 0.0, WIN: 0.5, ADVANTAGE: 0.0}
 
 
-def waiting_pairs(row: Pair, answers: Sequence[Media], pairing: str, places: int, names: Sequence[str]) -> list[Pair]:
+def waiting_pairs(
+    row: Pair,
+    answers: Sequence[Media],
+    further: Mapping[str, Media],
+    pairing: str,
+    places: int,
+    names: Sequence[str],
+) -> list[Pair]:
     """Returns a row's places before the first round, with neutral scores.
 
     Args:
         row: The row.
         answers: The answers of its prompt: of the data, or the places of samples.
+        further: Further samples by role.
         pairing: The pairing.
         places: Number of places.
         names: Names of the judges' own scores.
@@ -47,7 +55,7 @@ def waiting_pairs(row: Pair, answers: Sequence[Media], pairing: str, places: int
     known = sorted(answers, key=lambda answer: isinstance(answer, ToSample))
     neutral = {**dict.fromkeys(names, 0.0), **NEUTRAL}
     order = range(_size(pairing, len(known)))
-    return _named([_compared(row, known, [neutral] * len(known), order)] * places, row)
+    return _named([_compared(row, known, [neutral] * len(known), order, further)] * places, row)
 
 
 def form_pairs(
@@ -78,8 +86,8 @@ def form_pairs(
         pairs = PAIRINGS[pairing](judged.answers, settings, random)
         orders = [[i, j] for i, j in pairs if groups[i] != groups[j]][:places]
     numbers = _numbers(judged)
-    made = [_compared(item.row, item.answers, numbers, order) for order in orders]
-    nothing = _compared(item.row, item.answers, numbers, ranked[: _size(pairing, len(ranked))])
+    made = [_compared(item.row, item.answers, numbers, order, item.further) for order in orders]
+    nothing = _compared(item.row, item.answers, numbers, ranked[: _size(pairing, len(ranked))], item.further)
     return _named(made + [replace(nothing, silent=True)] * (places - len(made)), item.row)
 
 
@@ -89,7 +97,11 @@ def _size(pairing: str, answers: int) -> int:
 
 
 def _compared(
-    row: Pair, answers: Sequence[Media], numbers: Sequence[Mapping[str, float]], order: Sequence[int]
+    row: Pair,
+    answers: Sequence[Media],
+    numbers: Sequence[Mapping[str, float]],
+    order: Sequence[int],
+    further: Mapping[str, Media],
 ) -> Pair:
     """Returns a comparison of the answers that ``order`` names, best first."""
     middle = [str(rank) for rank in range(2, len(order))]
@@ -102,7 +114,7 @@ def _compared(
         media.get("rejected"),
         scores={role: numbers[index] for role, index in zip(roles, order, strict=True)},
         source=row.source,
-        further={role: Answer(media[role]) for role in roles if role.isdigit()},
+        further={role: Answer(one) for role, one in {**media, **further}.items() if role not in ("chosen", "rejected")},
         group=row.group,
     )
 

@@ -11,7 +11,7 @@ from diffalign.pairs.making.judge_samples import WAYS
 from diffalign.pairs.making.pairings import PairingSettings, check_pairing
 from diffalign.pairs.rounds.answers import FROM_DATA
 from diffalign.pairs.rounds.borders import BORDERS, PLAIN
-from diffalign.pairs.rounds.form_pairs import BEST_ONLY, PLACES
+from diffalign.pairs.rounds.form_pairs import BEST_ONLY, LIST, PLACES
 from diffalign.pairs.rounds.judging import LABEL, RoundJudges
 from diffalign.pairs.rounds.who import REFERENCES, SAMPLERS
 from diffalign.scorers.registry import scorer_entry
@@ -26,6 +26,9 @@ class RoundSettings:
         answers: Samples of each prompt.
         from_data: Which answers of the data join them.
         samplers: Who gives them, in turn.
+        further: By the role of a further sample, which is not judged, who gives it.
+        offline: Share of the places that hold the data's own pairs.
+        replay: Share of the places that hold pairs of the round before; half of it, those of the round before that.
         reference: Who the reference is.
         judges: What ranks them.
         border: What happens to the policy between rounds.
@@ -40,6 +43,9 @@ class RoundSettings:
     answers: int
     from_data: str
     samplers: tuple[str, ...]
+    further: Mapping[str, str]
+    offline: float
+    replay: float
     reference: str
     judges: RoundJudges
     border: str
@@ -66,6 +72,18 @@ class RoundSettings:
         _check_name("by", self.judges.by, WAYS)
         for sampler in self.samplers or ("",):
             _check_name("sampler", sampler, SAMPLERS)
+        for role, sampler in self.further.items():
+            _check_name(f"further.{role}", sampler, SAMPLERS)
+            if role.isdigit() or role in ("chosen", "rejected"):
+                raise _invalid("further", dict(self.further), "roles that a loss reads, with who gives them", "{}")
+        for name, share in (("offline", self.offline), ("replay", self.replay)):
+            if not 0 <= share < 1:
+                raise _invalid(name, share, "a share, 0 or more and below 1", 0.3)
+        if self.offline + 1.5 * self.replay > 1 or (self.offline and self.pairing in (LIST, BEST_ONLY)):
+            raise ConfigError(
+                f"pairs.offline {self.offline:g} and 1.5 times pairs.replay {self.replay:g} are shares of the same "
+                "places, 1 together at most, and 'offline' is for pairs of two. Type: --set pairs.offline=0"
+            )
         if self.total < 2:
             raise _invalid("answers", self.answers, "2 or more, or as many with those of the data (from_data)", 4)
         self._check_judges()

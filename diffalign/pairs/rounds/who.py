@@ -22,10 +22,20 @@ REFERENCES = (INITIAL, PREVIOUS, SAMPLER)
 """The model that training began with, the policy at the round's beginning, or the (first) sampler of the round."""
 
 
-def sampler_entries(samplers: Sequence[str], answers: int, number: int, seed: int) -> list[int]:
-    """Returns the entry that gives each answer of a prompt: samplers take turns."""
-    drawn = {name: SAMPLERS[name](number, seed) for name in samplers}
-    return [drawn[samplers[k % len(samplers)]] for k in range(answers)]
+def sampler_entries(
+    samplers: Sequence[str], answers: int, further: Mapping[str, str], number: int, seed: int
+) -> dict[str, int]:
+    """Returns the entry that gives each sample of a prompt, by its name.
+
+    Args:
+        samplers: They take turns in giving the answers that are judged, which have the names "0", "1", ...
+        answers: How many of these there are.
+        further: By the role of a further sample its sampler.
+        number: The round.
+        seed: The run's seed.
+    """
+    answers_by = {str(k): samplers[k % len(samplers)] for k in range(answers)}
+    return {name: SAMPLERS[sampler](number, seed) for name, sampler in {**answers_by, **further}.items()}
 
 
 def reference_entry(reference: str, samplers: Sequence[str], number: int, seed: int) -> int | None:

@@ -34,7 +34,7 @@ def told(pairs):
 @pytest.mark.parametrize("scores", [SCORES, (0.2, 0.2, 0.2, 0.2), (0.9, 0.8, 0.7, 0.6), (0.1, 0.9)], ids=str)
 def test_the_number_of_places_is_that_of_every_round_and_ids_are_their_own(pairing, scores):
     pairs = formed(pairing, scores)
-    waiting = waiting_pairs(ROW, [ToSample(k) for k in range(len(scores))], pairing, len(pairs), ["judge"])
+    waiting = waiting_pairs(ROW, [ToSample(k) for k in range(len(scores))], {}, pairing, len(pairs), ["judge"])
     assert [pair.id for pair in pairs] == [pair.id for pair in waiting]
     assert len({pair.id for pair in pairs}) == len(pairs) == PLACES[pairing](len(scores), SETTINGS)
     assert [set(pair.answers) for pair in pairs] == [set(pair.answers) for pair in waiting]
@@ -93,6 +93,6 @@ def test_answers_have_scores_win_rates_and_centred_advantages_under_names_of_the
 
 
 def test_answers_of_the_data_stand_first_where_samples_do_not_exist_yet():
-    (pair,) = waiting_pairs(ROW, [ToSample(0), "known"], "best_worst", 1, ["judge"])
+    (pair,) = waiting_pairs(ROW, [ToSample(0), "known"], {}, "best_worst", 1, ["judge"])
     assert pair.chosen == "known" and isinstance(pair.rejected, ToSample)
     assert pair.scores["chosen"] == {"judge": 0.0, "score": 0.0, "win": 0.5, "advantage": 0.0}
