@@ -1,7 +1,8 @@
 """A tiny run that is killed (SIGKILL) at random moments and resumed until it ends, beside one that is not killed.
 
-``python -m tests.training.random_kills MEDIUM KILLS SEED`` prints how many kills hit which part, and whether adapter,
-metrics and previews are those of the straight run.
+``python -m tests.training.random_kills RUN KILLS SEED`` prints how many kills hit which part, and whether adapter,
+metrics and previews are those of the straight run. RUN is ``image``, ``text``, or of either ``-rounds``: rounds of the
+policy's own answers, judged, with pairs of earlier rounds among them and a rule at their borders.
 """
 
 import json
@@ -20,11 +21,17 @@ from tests.tiny import tiny_pairs, tiny_sd
 from tests.tiny_text import text_pairs, tiny_llm
 
 STEPS = 12
+ROUNDS = {"name": "rounds", "every": 3, "answers": 3, "batch": 4, "replay": 0.3, "reference": "previous"}
+JUDGED = {
+    "image": {"judge": "jpeg_compressibility", "border": "momentum", "steps": 2, "guidance": 1.0},
+    "text": {"judge": "length", "border": "extragradient", "max_new_tokens": 6},
+}
 
 
-def recipe_of(folder, model, medium):
+def recipe_of(folder, model, kind):
     from diffalign.training.recipe.load import make_recipe
 
+    medium, _, rounds = kind.partition("-")
     previews = {"prompts": ["a fox"], "every": 3} | ({"max_new_tokens": 8} if medium == "text" else {"steps": 2})
     settings = {"kind": medium, "path": str(model), "cache": str(folder / "cache"), "adapter": {"rank": 2}}
     train = {"steps": STEPS, "batch_size": 4, "learning_rate": 1e-3, "mixed_precision": "no", "ema_decay": 0.9}
@@ -33,6 +40,8 @@ def recipe_of(folder, model, medium):
     if medium == "image":  # samples of the policy itself, renewed in rounds
         values["pairs"] = {"name": "checkpoint", "every": 6, "steps": 2}
         settings["flip"] = "none"
+    if rounds:
+        values |= {"pairs": {**ROUNDS, **JUDGED[medium]}, "guard": {"action": "skip"}}
     return make_recipe({**values, "output": str(folder / "run")})
 
 
@@ -110,7 +119,9 @@ def main(medium, kills, seed):
     draw, hits = random.Random(seed), Counter()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        make, pairs = (tiny_llm, text_pairs(8)) if medium == "text" else (tiny_sd, tiny_pairs(root / "pairs", 8))
+        make, pairs = (
+            (tiny_llm, text_pairs(8)) if medium.startswith("text") else (tiny_sd, tiny_pairs(root / "pairs", 8))
+        )
         model = make(root / "model")
         for folder in ("straight", "killed"):
             (root / folder).mkdir()

@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+import yaml
 
 from diffalign.errors import ConfigError
 from diffalign.pairs.checkpoint_pool import CheckpointPool
 from diffalign.training.loop import train
+from diffalign.training.storage.stored_recipe import dump
 from tests.tiny_text import text_pairs, tiny_llm
 from tests.training.test_text import recipe, records
+from tests.two_processes import in_two_processes
 
 ROUNDS = {
     "name": "rounds",
@@ -86,7 +89,7 @@ def test_lists_and_single_answers_train_losses_of_their_kind(llm, tmp_path, pair
     ],
     ids=lambda loss: loss["name"],
 )
-@pytest.mark.parametrize("reference", ["initial", "previous", "sampler"])
+@pytest.mark.parametrize("reference", ["initial", "previous", "answerer"])
 def test_losses_read_scores_and_win_rates_against_every_reference(llm, tmp_path, loss, reference):
     train(recipe(llm, tmp_path / "run", loss, pairs={**ROUNDS, "reference": reference}), pairs=text_pairs(6))
     assert len(records(tmp_path / "run")) == 4
@@ -136,3 +139,21 @@ def test_the_datas_pairs_and_earlier_rounds_are_mixed_in_by_their_shares(llm, tm
     result = train(recipe(llm, tmp_path / "run", pairs=mixed), pairs=text_pairs(12))
     assert result.steps == 4
     assert sorted(path.name for path in (tmp_path / "run" / "rounds" / "places").iterdir())[0] == "round-000000.json"
+
+
+@pytest.mark.long
+def test_two_processes_answer_judge_and_train_as_one_does(llm, tmp_path):
+    (tmp_path / "prompts.txt").write_text("".join(f"ask {k}\n" for k in range(8)), encoding="utf-8")
+    curves = []
+    for count, name in ((1, "one"), (2, "two")):
+        pairs = {**ROUNDS, "reference": "previous", "replay": 0.3}
+        wanted = recipe(llm, tmp_path / name, pairs=pairs, data={"train": f"@{tmp_path / 'prompts.txt'}"})
+        if count == 1:
+            train(wanted)
+        else:
+            (tmp_path / "two.yaml").write_text(yaml.safe_dump(dump(wanted)), encoding="utf-8")
+            ((statuses, printed),) = in_two_processes(["train", tmp_path / "two.yaml"])
+            assert statuses == [0, 0], printed
+        curves.append(records(tmp_path / name))
+    one, two = curves
+    assert [record["loss"] for record in two] == pytest.approx([record["loss"] for record in one], rel=1e-5)

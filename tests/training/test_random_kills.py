@@ -12,7 +12,7 @@ KILLS = 50
 
 @pytest.mark.long
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("medium", ["image", "text"])
+@pytest.mark.parametrize("medium", ["image", "text", "image-rounds", "text-rounds"])
 def test_fifty_kills_at_random_moments_change_no_bit(medium):
     command = [sys.executable, "-m", "tests.training.random_kills", medium, str(KILLS), "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -26,7 +26,7 @@ def rounds(
     every: int = 30,
     answers: int = 4,
     from_data: str = "none",
-    sampler: str | list[str] = "policy",
+    answers_by: str | list[str] = "policy",
     further: dict[str, str] | None = None,
     offline: float = 0.0,
     replay: float = 0.0,
@@ -52,13 +52,14 @@ def rounds(
         every: Optimizer steps per round, >= 1.
         answers: Samples of each prompt; 0 takes the data's answers only.
         from_data: Answers of the data that join them: ``none``, the ``chosen`` one (a teacher's), or ``both``.
-        sampler: Who answers: the ``policy`` at the round's beginning, the ``initial`` model, or a ``random`` one of the
+        answers_by: Who answers: the ``policy`` as the round begins, the ``initial`` model, or a ``random`` one of the
             policy's states; of several each gives an answer in turn.
-        further: Samples that losses read and no judge ranks, by role who gives them: ``{calibration: initial}``.
+        further: Samples that losses read and no judge ranks, by role who gives them, as in
+            ``{calibration: initial}``.
         offline: Share of the places that hold the data's own pairs, in [0, 1).
         replay: Share of the places that hold pairs of the round before; half of it, those of the round before that.
         reference: ``initial``: the model that training began with; ``previous``: the policy at the round's beginning;
-            ``sampler``: the (first) one who answered.
+            ``answerer``: the (first) one who answered.
         border: Between two rounds: ``plain``; ``momentum``: the policy is moved on in the direction of its last round;
             ``extragradient``: rounds are pairs of phases, of which the second begins where the first began.
         momentum: For ``momentum``: how far, 0 or more and below 1.
@@ -84,7 +85,7 @@ def rounds(
         every,
         answers,
         from_data,
-        _listed(sampler),
+        _listed(answers_by),
         further or {},
         offline,
         replay,

@@ -71,7 +71,7 @@ class RoundSettings:
         _check_name("pairing", self.pairing, PLACES)
         _check_name("by", self.judges.by, WAYS)
         for sampler in self.samplers or ("",):
-            _check_name("sampler", sampler, SAMPLERS)
+            _check_name("answers_by", sampler, SAMPLERS)
         for role, sampler in self.further.items():
             _check_name(f"further.{role}", sampler, SAMPLERS)
             if role.isdigit() or role in ("chosen", "rejected"):

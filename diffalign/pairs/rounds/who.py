@@ -17,9 +17,9 @@ SAMPLERS: Mapping[str, Callable[[int, int], int]] = {
 }
 """``(round, run seed) -> entry``: the policy at the round's beginning, the initial model, or any of its states."""
 
-INITIAL, PREVIOUS, SAMPLER = "initial", "previous", "sampler"
-REFERENCES = (INITIAL, PREVIOUS, SAMPLER)
-"""The model that training began with, the policy at the round's beginning, or the (first) sampler of the round."""
+INITIAL, PREVIOUS, ANSWERER = "initial", "previous", "answerer"
+REFERENCES = (INITIAL, PREVIOUS, ANSWERER)
+"""The model that training began with, the policy at the round's beginning, or the (first) one who answered."""
 
 
 def sampler_entries(
