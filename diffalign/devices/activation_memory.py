@@ -29,7 +29,10 @@ CHECKPOINT = "_gradient_checkpointing_func"
 
 
 def activation_bytes(
-    network: nn.Module, forward: Callable[[nn.Module], Tensor], precision: AbstractContextManager[Any]
+    network: nn.Module,
+    forward: Callable[[nn.Module], Tensor],
+    precision: AbstractContextManager[Any],
+    device: torch.device | None = None,
 ) -> int:
     """Returns the peak of a forward pass with gradient, and of the segments that are computed again, in bytes.
 
@@ -37,6 +40,7 @@ def activation_bytes(
         network: The network; it is neither called nor changed.
         forward: Calls a network like it. Tensors that it brings along must be real.
         precision: The autocast of training.
+        device: Where the network will be; None: where it is.
 
     Raises:
         Exception: The pass depends on values of tensors, or has a part that torch cannot follow.
@@ -46,7 +50,7 @@ def activation_bytes(
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     alive = LiveBytes()
     with fake:
-        twin = _without_values(network)
+        twin = _without_values(network, device)
     segments = _Segments(alive, twin)
     with fake, alive, torch.enable_grad():
         with precision:
@@ -57,19 +61,21 @@ def activation_bytes(
     return max(at_end, kept + segments.largest) if segments.inputs else alive.peak
 
 
-def passing_bytes(run: Callable[[], Any]) -> int:
+def passing_bytes(network: nn.Module, run: Callable[[nn.Module], Any], device: torch.device) -> int:
     """Returns the most bytes of tensors that are alive at once while ``run`` computes without a gradient or values.
 
-    Weights that it reads are not counted, nor are they changed.
+    It is given a copy of the network without values, on ``device``. Weights are not counted.
 
     Raises:
         Exception: As for :func:`activation_bytes`.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    alive = LiveBytes()
-    with FakeTensorMode(allow_non_fake_inputs=True), alive, torch.no_grad():
-        run()
+    alive, fake = LiveBytes(), FakeTensorMode(allow_non_fake_inputs=True)
+    with fake:
+        twin = _without_values(network, device)
+    with fake, alive, torch.no_grad():
+        run(twin)
     return alive.peak
 
 
@@ -132,12 +138,12 @@ def _cut(value: Any) -> Any:
     return value.detach().requires_grad_() if isinstance(value, Tensor) and value.requires_grad else value
 
 
-def _without_values(network: nn.Module) -> nn.Module:
+def _without_values(network: nn.Module, device: torch.device | None) -> nn.Module:
     """Returns a copy of a network whose parameters and buffers have no values; within a mode of fake tensors."""
     memo: dict[int, Any] = {}
     for tensor in (*network.parameters(), *network.buffers()):
         whole = torch.empty(tensor.shape) if 0 in tensor.stride() else tensor  # one number repeated: see `weightless`
-        empty = torch.empty_strided(whole.size(), whole.stride(), dtype=tensor.dtype, device=tensor.device)
+        empty = torch.empty_strided(whole.size(), whole.stride(), dtype=tensor.dtype, device=device or tensor.device)
         if isinstance(tensor, nn.Parameter):
             empty = nn.Parameter(empty, requires_grad=tensor.requires_grad)
         memo[id(tensor)] = empty

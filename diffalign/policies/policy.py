@@ -31,6 +31,7 @@ from diffalign.losses.candidate_logps import CandidateLogps
 from diffalign.named_choice import Choice
 from diffalign.policies.latent_noise import LatentNoise
 from diffalign.policies.second_adapter import SecondAdapter
+from diffalign.policies.stages import SupportsStages
 from diffalign.randomness import Draw
 from diffalign.sharing.card import Card
 
@@ -349,16 +350,16 @@ class TrialStage:
     Args:
         parts: The parts that compute, names of :meth:`SupportsPlan.parts`.
         at_once: What is computed at once, such as ``"8 images"``.
-        run: Computes as the stage does, on tensors without a meaning.
+        run: Computes as the stage does, with a network like ``module``, on tensors without a meaning.
     """
 
     parts: tuple[str, ...]
     at_once: str
-    run: Callable[[], object]
+    run: Callable[[nn.Module], object]
 
 
 @runtime_checkable
-class SupportsPlan(SupportsTrialForward, Protocol):
+class SupportsPlan(SupportsTrialForward, SupportsStages, Protocol):
     """A policy that says what its stages hold and compute. It does not ask what fits."""
 
     def parts(self) -> Mapping[str, Sequence[nn.Module]]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from diffalign.devices.device_memory import available_bytes, format_bytes, module_bytes
+from diffalign.devices.movable import HOST, Movable
 from diffalign.errors import RunError
 from diffalign.policies.adapters import adapter_off
 from diffalign.policies.config import BaseModelConfig
@@ -54,6 +55,7 @@ class FrozenCopy:
     def __init__(self, load: Callable[[], nn.Module], size: int) -> None:
         self._load, self.kept_bytes = load, size
         self._module: nn.Module | None = None
+        self._away: Movable | None = None
 
     def describe(self) -> str:
         """Returns one line for the header."""
@@ -64,7 +66,17 @@ class FrozenCopy:
         """Lends the copy."""
         if self._module is None:
             self._module = self._load()
+            self._device = next(self._module.parameters()).device
+        if self._away is not None:
+            self._away.bring()
         yield self._module
+
+    def send_away(self) -> None:
+        """Moves the copy to host memory, until it is lent again."""
+        if self._module is not None:
+            module = self._module
+            self._away = self._away or Movable(lambda: [module], self._device, present=True)
+            self._away.send_away()
 
 
 class UntouchedPolicy:
@@ -108,7 +120,7 @@ class EarlierCheckpoint:
     """The policy's network with the trainable tensors of an earlier checkpoint: an adapter's, or every weight.
 
     Args:
-        module: The policy's network.
+        module: The policy's network, on its device when the reference's is lent.
         trainable: The parameters that the checkpoint's tensors replace.
         state: The tensors; they are copied to the parameters' device.
     """
@@ -133,6 +145,8 @@ class EarlierCheckpoint:
         copied, so afterwards they are bit for bit what they were.
         """
         own = {name: parameter.data for name, parameter in self._trainable.items()}
+        for name, parameter in self._trainable.items():
+            self._checkpoint[name] = self._checkpoint[name].to(parameter.device)  # the network may have moved
         try:
             for name, parameter in self._trainable.items():
                 parameter.data = self._checkpoint[name]
@@ -140,6 +154,10 @@ class EarlierCheckpoint:
         finally:
             for name, parameter in self._trainable.items():
                 parameter.data = own[name]
+
+    def send_away(self) -> None:
+        """Moves the tensors to host memory, until the network is lent again."""
+        self._checkpoint = {name: value.to(HOST) for name, value in self._checkpoint.items()}
 
 
 class TrainedTensorsCopy(EarlierCheckpoint):
@@ -197,5 +215,6 @@ def _copy_or_stored(config: BaseModelConfig, module: nn.Module, device: torch.de
     """Returns "copy" if nothing can be stored, or if it fits next to the gradients and the two moments of Adam, each as
     large as the weights.
     """
-    fits = 4 * module_bytes(module) <= available_bytes(device)
+    is_there = next(module.parameters()).device.type == device.type
+    fits = (4 if is_there else 5) * module_bytes(module) <= available_bytes(device)
     return "copy" if fits or not config.may_store else "stored"

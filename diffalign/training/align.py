@@ -9,6 +9,7 @@ from typing import Any
 
 from diffalign.devices.device_memory import best_device
 from diffalign.devices.out_of_memory import explain_out_of_memory
+from diffalign.devices.residency import Residency
 from diffalign.errors import ConfigError
 from diffalign.evaluation.compare.by_category import category_lines
 from diffalign.evaluation.compare.load_judges import check_judges, load_judges
@@ -28,6 +29,8 @@ from diffalign.evaluation.stats.rates.share import Share, percent
 from diffalign.evaluation.stats.rates.win_rate import WinRate
 from diffalign.files.folder_lock import FolderLock
 from diffalign.policies.policy import Card
+from diffalign.policies.stages import enter_stage
+from diffalign.scorers.resident_judges import judges_residency
 from diffalign.scorers.scorer import Scorer
 from diffalign.training.ending import explain_end
 from diffalign.training.loop import Result, train
@@ -85,6 +88,8 @@ def align(
     with stop_signals() as stop, explain_end(RunFolder(recipe.output), stop):
         with stop.droppable():
             prompts, judges = _open_judges(recipe)
+            owner = judges_residency([scorer for scorer, _ in judges.values()], best_device())
+            owner.enter("update")
         result = train(recipe, resume=resume, check_only=check_only, resume_on_changed_data=resume_on_changed_data)
         if result.artifact is None:
             return Aligned(result)
@@ -92,7 +97,7 @@ def align(
         comparing = explain_out_of_memory("samples are compared", advice)
         with stop.droppable(), comparing, FolderLock(recipe.output) as lock:
             lock.acquire()
-            return _compare_and_report(recipe, result, prompts, judges)
+            return _compare_and_report(recipe, result, prompts, judges, owner)
 
 
 def _open_judges(recipe: Recipe) -> tuple[list[str], Judges]:
@@ -106,11 +111,19 @@ def _open_judges(recipe: Recipe) -> tuple[list[str], Judges]:
     return prompts, judges
 
 
-def _compare_and_report(recipe: Recipe, result: Result, prompts: list[str], judges: Judges) -> Aligned:
+def _compare_and_report(
+    recipe: Recipe, result: Result, prompts: list[str], judges: Judges, owner: Residency
+) -> Aligned:
     assert result.artifact is not None
     settings = recipe.evaluate
     comparison, preview_curve = None, None
+
+    def make_room() -> None:
+        enter_stage(result.policy, "judge")
+        owner.bring("judges")
+
     if prompts:
+        enter_stage(result.policy, "sample")
         with ProgressReport(total=1) as progress:
             comparison = compare(
                 result.policy,
@@ -122,13 +135,16 @@ def _compare_and_report(recipe: Recipe, result: Result, prompts: list[str], judg
                 batch_size=settings.batch,
                 categories=read_categories(settings.prompts),
                 progress=progress.preparing,
+                before_judging=make_room,
                 **settings.sampling,
             )
+        owner.enter("update")
         comparison, problem = add_drift(comparison, result.policy, result.output / "evaluation", batch=settings.batch)
         if problem:
             print(f"warning: {problem}", flush=True)
         previews = recipe.previews
         if has_preview_curve(recipe):
+            make_room()
             preview_curve = read_preview_curve(
                 result.output, previews.prompts, previews.seeds, judges, result.policy.medium
             )

@@ -22,6 +22,7 @@ from diffalign.files.write_errors import explain_write_errors
 from diffalign.pairs.dataset import DatasetPairs
 from diffalign.policies.latent_noise import LatentNoise
 from diffalign.policies.policy import Policy
+from diffalign.policies.stages import enter_stage
 from diffalign.training.ending import explain_end, saved_when_stopped
 from diffalign.training.export import export
 from diffalign.training.optim.optimizer import learning_rate, set_learning_rate
@@ -258,6 +259,7 @@ def preview(run: Run, stop: StopSignals, missing: bool = False) -> None:
     if run.is_main and run.recipe.previews.prompts and not there:
         # Other processes wait here, and leave together after the next step; within a spike nothing may be saved.
         alone = run.accelerator.num_processes == 1 and not run.guard.streak
+        enter_stage(run.policy, "sample")
         try:
             with stop.droppable(alone), run.as_shared(), explain_write_errors(run.output.previews, KEPT):
                 _sample_previews(run)
@@ -269,6 +271,7 @@ def preview(run: Run, stop: StopSignals, missing: bool = False) -> None:
                 "They are sampled together, so fewer need less: resume with --set previews.prompts=[PROMPT]"
             )
             torch.cuda.empty_cache()
+        enter_stage(run.policy, "update")
     run.accelerator.wait_for_everyone()
 
 

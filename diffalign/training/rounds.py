@@ -21,10 +21,12 @@ from torch.optim import Optimizer
 
 from diffalign.devices.out_of_memory import explain_out_of_memory
 from diffalign.devices.processes import Processes
+from diffalign.devices.residency import StageName
 from diffalign.errors import ConfigError
 from diffalign.pairs.checkpoint_pool import CheckpointPool
 from diffalign.pairs.source import PairSource, RoundContext
 from diffalign.policies.policy import LatentPolicy, Policy
+from diffalign.policies.stages import enter_stage
 from diffalign.training.optim.optimizer_state import flatten, restore
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.step.batch_order import BatchOrder, Visit
@@ -85,12 +87,12 @@ class Rounds:
         """Before step ``step``: begins the stages that are due, after a ``checkpoint``; after a resume, those that had
         begun already.
         """
-        stages = (
-            ("sample", self.source.every, self._sample),
-            ("invert", lengths(self.source, self.policy)["invert"], self._invert),
-            ("snapshot", self.previous_every, self._snapshot),
+        stages: tuple[tuple[str, int, Callable[[int, list[Visit], bool], None], StageName], ...] = (
+            ("sample", self.source.every, self._sample, "sample"),
+            ("invert", lengths(self.source, self.policy)["invert"], self._invert, "reference"),
+            ("snapshot", self.previous_every, self._snapshot, "update"),
         )
-        for stage, every, begin in stages:
+        for stage, every, begin, held in stages:
             if not every or self.begun.get(stage) == step // every:
                 continue
             if step and step % every == 0:
@@ -98,8 +100,10 @@ class Rounds:
             number = step // every
             visits = self.order.between(number * every, min((number + 1) * every, self.steps))
             # In the precision of training: a stage is long, and its weights stay, so they are cast once.
+            enter_stage(self.policy, held)
             with explain_out_of_memory(*self._memory_advice(stage)), self.accelerator.autocast():
                 begin(number, visits, step % every == 0)
+            enter_stage(self.policy, "update")
             self.begun[stage] = number
 
     def _memory_advice(self, stage: str) -> tuple[str, str]:

@@ -128,7 +128,7 @@ def test_decoded_and_encoded_again_a_sample_has_the_views_of_an_image(make, pair
     policy, store = make(flip=flip), TensorCache(tmp_path / "kept", "samples")
     policy.prepare(pairs)
     kept = policy.make_candidates(["a fox"], [1], store, ["one"], roundtrip="samples", **SAMPLING)[0]
-    assert not policy._frozen.loaded, "the autoencoder was left behind"
+    assert not policy._frozen.present, "the autoencoder was left behind"
     entry = kept.read()
     assert entry["mean"].shape == entry["std"].shape == (views, 4, 8, 8) and (entry["std"] > 0).all()
     latent = policy.sample(["a fox"], [1], latents_only=True, **SAMPLING)[0]
@@ -191,7 +191,7 @@ def test_a_winner_can_take_the_trip_that_the_samples_take(make, pairs, tmp_path,
     policy, store = make(flip=flip), TensorCache(tmp_path / "kept", "winners")
     policy.prepare(pairs)
     policy.roundtrip_candidates([pair.chosen for pair in pairs[:2]], store, ["one", "two"])
-    assert not policy._frozen.loaded, "the autoencoder was left behind"
+    assert not policy._frozen.present, "the autoencoder was left behind"
     plain = policy.encode(pairs[:2]).mean[:, 0, 0]
     for key, mean in zip(("one", "two"), plain, strict=True):
         entry = store.get(key)

@@ -7,7 +7,7 @@ former, and only the latter can show a real improvement.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ def compare(
     batch_size: int = 8,
     categories: Mapping[str, Categories] | None = None,
     progress: Progress | None = None,
+    before_judging: Callable[[], None] | None = None,
     **settings: Any,
 ) -> Comparison:
     """Generates samples with reference and aligned model on the same seeds, and compares them.
@@ -54,6 +55,7 @@ def compare(
         batch_size: Samples generated at once.
         categories: Categories of prompts in their suites, for win rates by category.
         progress: Called as ``progress(what, done, total)``.
+        before_judging: Called when everything is sampled: it may make room for the judges.
         settings: Sampling settings of the policy's kind.
 
     Raises:
@@ -65,6 +67,8 @@ def compare(
     options = {"stride": stride, "batch_size": batch_size, "categories": categories, "progress": progress, **settings}
     base = generate(policy, prompts, seeds, folder / "base", reference=True, **options)
     aligned = generate(policy, prompts, seeds, folder / "aligned", **options)
+    if before_judging is not None:
+        before_judging()
     return compare_galleries(base, aligned, scorers, folder=folder, progress=progress)
 
 

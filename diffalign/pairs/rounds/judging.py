@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from diffalign.data.storage.tensor_cache import TensorCache
+from diffalign.devices.residency import Residency
 from diffalign.errors import ConfigError
 from diffalign.evaluation.scoring.score_log import identity
 from diffalign.pairs.make_reference_samples import fill_cache
@@ -25,9 +27,11 @@ from diffalign.pairs.making.judged_answers import JudgedAnswers
 from diffalign.pairs.rounds.answers import PromptAnswers
 from diffalign.pairs.rounds.hear_judges import hear_judges, prompt_for_judges
 from diffalign.pairs.source import RoundContext
+from diffalign.policies.stages import enter_stage
 from diffalign.randomness import stream
 from diffalign.scorers import load_scorer, scorer_medium
 from diffalign.scorers.composed.sum_of_scores import Normalise, sum_of_scores
+from diffalign.scorers.resident_judges import judges_residency
 
 LABEL = "label"
 """The judge that reads the data's own label."""
@@ -49,7 +53,8 @@ class Judged:
 
 @dataclass(frozen=True)
 class RoundJudges:
-    """What judges the answers of rounds. Scorers are loaded when the first answers are there.
+    """What judges the answers of rounds. Scorers are loaded when the first answers are there, and on
+    the device only while they judge.
 
     Args:
         specs: Names of scorers, or :data:`LABEL`.
@@ -64,7 +69,7 @@ class RoundJudges:
     weights: Mapping[str, float] = field(default_factory=dict)
     normalise: Normalise = "z-score"
     tournament: bool = False
-    _loaded: dict[str, Judges] = field(default_factory=dict, repr=False, compare=False)
+    _loaded: dict[str, tuple[Judges, Residency]] = field(default_factory=dict, repr=False, compare=False)
 
     def check_medium(self, medium: str) -> None:
         """Raises ConfigError where a judge judges another medium; UserError where there is none of its name."""
@@ -86,7 +91,7 @@ class RoundJudges:
         """
         if self.specs == (LABEL,):
             return [_by_label(item) for item in items]
-        judges = self._load(context)
+        judges, owner = self._load(context)
         judges.check(context.policy.medium, [prompt_for_judges(item, context.policy.medium) for item in items])
         cache = TensorCache(Path(context.folder) / "judged", self._maker(judges))
         by_key = {item.key: item for item in items}
@@ -95,18 +100,22 @@ class RoundJudges:
             heard = {key: hear_judges(judges, by_key[key], self._order(by_key[key], context), context) for key in keys}
             cache.put_many(heard)
 
+        enter_stage(context.policy, "judge")
+        owner.bring("judges")
         fill_cache(list(by_key), cache, context, f"judge answers (round {number})", batch=1, make=make)
         heard = [
             cache.get(item.key) or hear_judges(judges, item, self._order(item, context), context) for item in items
         ]
+        owner.enter("sample")
         return _compared(heard) if judges.compare else self._scored(judges, items, heard)
 
-    def _load(self, context: RoundContext) -> Judges:
+    def _load(self, context: RoundContext) -> tuple[Judges, Residency]:
         if context.device not in self._loaded:
             scorers = tuple(load_scorer(spec, device=context.device) for spec in self.specs)
             named = dict(zip(self.specs, (scorer.name for scorer in scorers), strict=True))
             weights = {named.get(spec, spec): weight for spec, weight in self.weights.items()}
-            self._loaded[context.device] = Judges(scorers, self.by, weights, self.normalise)
+            owner = judges_residency(scorers, torch.device(context.device))
+            self._loaded[context.device] = Judges(scorers, self.by, weights, self.normalise), owner
         return self._loaded[context.device]
 
     def _maker(self, judges: Judges) -> str:

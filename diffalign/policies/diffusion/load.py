@@ -53,18 +53,20 @@ def _load(config: ModelConfig, device: torch.device | str | None, shared: Shared
 
     digests: list[str] = []  # of the weights before they are packed
 
-    def load_base() -> nn.Module:
+    def load_network() -> nn.Module:
         network = family.load_network(source, dtype)
         digests.append(weights_digest([network]))
         if config.quantize is not None:
             quantize_linear_layers(network, config.quantize)
-        network = network.to(device)
         choose_attention(network, device)
         split_rows(network, family.motion)
         disable_dropout(network)
         return network.requires_grad_(False).eval()
 
-    network: Any = load_base()
+    def load_base() -> nn.Module:
+        return load_network().to(device)
+
+    network: Any = load_network()  # in host memory, until encoding has made room
     if shared is not None:
         check_layers(adaptable_layers(network), shared, public_name(config.path))
     if config.adapter is not None:

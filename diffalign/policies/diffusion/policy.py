@@ -20,6 +20,7 @@ from diffalign.data.storage.tensor_cache import TensorCache, content_key
 from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.devices.processes import Processes
 from diffalign.devices.quantized_linear import describe_packed
+from diffalign.devices.residency import ENCODERS, Part, Residency
 from diffalign.errors import ConfigError
 from diffalign.latents import LATENTS
 from diffalign.named_choice import Choice, bind_name
@@ -44,6 +45,7 @@ from diffalign.policies.diffusion.trial_stages import encode_stage, sample_stage
 from diffalign.policies.diffusion.video_config import VideoModelConfig
 from diffalign.policies.latent_noise import LatentNoise
 from diffalign.policies.module_utils import unwrap, weights_digest
+from diffalign.policies.movable_parts import MovableReference, movable_network
 from diffalign.policies.policy import BatchLogps, Card, Plan, Progress, TrialStage, no_progress
 from diffalign.policies.second_adapter import SecondAdapter
 from diffalign.policies.trainable import Trainable
@@ -57,7 +59,7 @@ class DenoiserPolicy:
     """Implements :class:`~diffalign.policies.policy.Policy` for images and clips. Built by `load.load_policy`.
 
     Args:
-        module: The denoiser, its adapter added (or all its weights in float32), on its device.
+        module: The denoiser, its adapter added (or all its weights in float32), in host memory or on the device.
         frozen: Autoencoder, text encoders, scheduler.
         denoiser: The rules of scoring.
         config: The model's section of the recipe.
@@ -84,7 +86,7 @@ class DenoiserPolicy:
         self.resolution = resolution
         self.medium = frozen.family.medium
         self.clip = config.clip if isinstance(config, VideoModelConfig) else None
-        self.device: torch.device = next(module.parameters()).device
+        self.device: torch.device = frozen.device
         self.base_fingerprint = base_fingerprint or weights_digest([module])
         self._frozen = frozen
         self._denoiser = denoiser
@@ -100,7 +102,14 @@ class DenoiserPolicy:
             self._pair_key,
             self.fingerprint(),
             load_base,
+            self.device,
         )
+        parts: dict[str, Part] = {
+            "network": movable_network(module, self._trainable, self.device),
+            "reference": MovableReference(lambda: self._policy_and_reference.reference),
+            **dict.fromkeys(ENCODERS, frozen),
+        }
+        self.residency = Residency(self.device, parts, together=not config.use_cache)
         self._probe = NoiseProbe(self._policy_and_reference, self.encode)
 
     @property
@@ -155,13 +164,11 @@ class DenoiserPolicy:
         return content_key(self.base_fingerprint, *makers, *rules, d.schedule.prediction, levels, *times, *packed)
 
     def prepare(self, pairs: Sequence[Pair], progress: Progress = no_progress) -> list[str]:
-        """Encodes every image or clip and every prompt once and releases the encoders; without a cache they stay
-        loaded.
-        """
+        """Encodes every image or clip and every prompt once and sends the encoders away; without a cache they stay."""
         self._check(pairs)
         self._encoder.prepare(pairs, progress)
         if self.config.use_cache:
-            self._frozen.release()
+            self._frozen.send_away()
         return []
 
     def prepare_share(self, pairs: Sequence[Pair], processes: Processes, progress: Progress) -> None:
@@ -188,9 +195,10 @@ class DenoiserPolicy:
         return list(range(len(pairs)))
 
     def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> EncodedCandidates:
-        """Returns posterior parameters and conditioning of a batch, on the device. ``prompts`` changes nothing: a
-        denoiser gives prompts no probability.
+        """Returns posterior parameters and conditioning of a batch, on the device, where the network is from now on.
+        ``prompts`` changes nothing: a denoiser gives prompts no probability.
         """
+        self.residency.bring("network")
         keys = tuple(self._pair_key(pair) for pair in pairs)
         return encode_candidates(pairs, keys, self._encoder, self.config.masks, self.resolution, self.device)
 
@@ -359,6 +367,7 @@ class DenoiserPolicy:
         **settings: Any,
     ) -> list[Media]:
         """Samples one candidate per prompt and seed, kept in ``store`` under their keys; see `candidates`."""
+        self.residency.bring("network")
         settings |= {"resolution": self.resolution, "count": self.forward_counts, **self._length}
         kept: dict[str, Any] = {"mirrored": self.config.flip != "none", "dtype": self._kept_dtype}
         with (
@@ -400,6 +409,7 @@ class DenoiserPolicy:
         the base model, also where the policy is compared with an earlier checkpoint.
         """
         settings.setdefault("resolution", self.resolution)
+        self.residency.bring("network")
         with self._policy_and_reference.base() if reference else nullcontext(unwrap(self.module)) as network:
             texts = [plain_text(prompt) for prompt in prompts]
             return sample(self._frozen, network, texts, seeds, count=self.forward_counts, **self._length, **settings)

@@ -24,7 +24,7 @@ def encode_stage(frozen: FrozenComponents, config: ModelConfig, resolution: int,
     count = config.encode_batch if frames is None else 1
     shape = (3, resolution, resolution) if frames is None else (3, frames, resolution, resolution)
 
-    def run() -> object:
+    def run(_: torch.nn.Module) -> object:
         decoded = torch.zeros(count * views, *shape)  # one by one in host memory, where they are then put together
         pixels = decoded.clone().to(frozen.device)
         return decoded, frozen.prompt_encoder().empty(), frozen.posterior(pixels)
@@ -55,9 +55,9 @@ def sample_stage(
     inputs = trial_inputs(frozen, denoiser.schedule, side, shape, count, 2 if guided else 1)
     dtype = next(unwrap(network).parameters()).dtype
 
-    def run() -> object:
+    def run(twin: torch.nn.Module) -> object:
         arguments = inputs.x_t, inputs.time, inputs.conditioning, dtype
-        latents = frozen.family.call(unwrap(network), *arguments)[:count].float()
+        latents = frozen.family.call(twin, *arguments)[:count].float()
         return frozen.decode(latents)
 
     noun = "clip" if frozen.family.medium == "video" else "image"

@@ -18,6 +18,7 @@ from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.devices.halving import Pieces
 from diffalign.devices.processes import ALONE, Processes
 from diffalign.devices.quantized_linear import describe_packed
+from diffalign.devices.residency import Part, Residency
 from diffalign.errors import ConfigError
 from diffalign.files.atomic import replace_folder
 from diffalign.policies.language import saving
@@ -37,6 +38,7 @@ from diffalign.policies.language.scoring.step_states import StepSplitter, with_s
 from diffalign.policies.language.tokens.show_token_pair import render_pair
 from diffalign.policies.language.tokens.tokenize import PairTokenizer
 from diffalign.policies.module_utils import unwrap, weights_digest
+from diffalign.policies.movable_parts import MovableReference, movable_network
 from diffalign.policies.policy import BatchLogps, Plan, Progress, TrialStage, no_progress
 from diffalign.policies.references import EarlierCheckpoint
 from diffalign.policies.second_adapter import SecondAdapter
@@ -85,11 +87,15 @@ class LanguagePolicy:
         self._notes = dict(notes or {})
         self._trainable = Trainable(module)
         self._previous: EarlierCheckpoint | None = None
+        network = movable_network(module, self._trainable, self.device, present=True)
+        parts: dict[str, Part] = {"network": network, "reference": MovableReference(self.reference.current)}
+        self.residency = Residency(self.device, parts)
         self._rarity, self._splitter = TokenRarity(), StepSplitter(pair_tokenizer.decode, pair_tokenizer.end_ids)
 
     @property
     def network(self) -> LanguageNetwork:
-        """The network without distributed wrappers."""
+        """The network without distributed wrappers, on its device."""
+        self.residency.bring("network")
         return cast(LanguageNetwork, unwrap(self.module))
 
     @property
@@ -139,6 +145,7 @@ class LanguagePolicy:
 
     def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> EncodedTexts:
         """Returns the tokens of a batch, on the device. With ``prompts`` their tokens are scored as well."""
+        self.residency.bring("network")
         return encode_pairs(self.pair_tokenizer, pairs, self.device, prompts=prompts)
 
     def logps(self, encoded: EncodedTexts, draw: Draw) -> BatchLogps:
@@ -317,6 +324,7 @@ class LanguagePolicy:
         **settings: Any,
     ) -> list[Media]:
         """Samples answers and stores their tokens in ``store``, in the form that :meth:`encode` reads."""
+        self.residency.bring("network")
         context = self.reference.network() if reference else nullcontext(self.network)
         with context as network:
             return self._generator.candidates(network, prompts, seeds, store, keys, **settings)
@@ -346,6 +354,7 @@ class LanguagePolicy:
         self, prompts: Sequence[Text], seeds: Sequence[int], *, reference: bool = False, **settings: Any
     ) -> list[str]:
         """Returns one answer per prompt and seed; settings are those of `generation.settings.TextSampling`."""
+        self.residency.bring("network")
         base = None if reference else self.reference.base_network
         with self.reference.base_network() if reference else nullcontext(self.network) as network:
             return self._generator.texts(network, prompts, seeds, base, **settings)

@@ -11,6 +11,7 @@ from diffalign.devices.halving import heard_by
 from diffalign.devices.out_of_memory import explain_out_of_memory
 from diffalign.devices.plan.stage import Stage
 from diffalign.devices.processes import from_main
+from diffalign.devices.residency import has_own_memory
 from diffalign.files.folder_lock import FolderLock
 from diffalign.pairs.dataset import DatasetPairs
 from diffalign.policies.policy import Policy, SupportsTrialForward
@@ -80,7 +81,9 @@ def open_run(
     with explain_out_of_memory("the model is opened", "Take a smaller model, or free some memory"):
         model = open_policy(recipe, policy, bound, processes)
     schedule = schedule_batches(recipe.train, bound, model.policy, processes)
-    planned, activations = _plan(PlannedRun(recipe, accelerator, model, bound, schedule, processes))
+    planned, activations = _plan(
+        PlannedRun(recipe, accelerator, model, bound, schedule, processes, has_own_memory(accelerator.device))
+    )
     report.say(
         header(
             recipe,

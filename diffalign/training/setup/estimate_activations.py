@@ -10,6 +10,7 @@ from diffalign.data.records.pair import Pair
 from diffalign.devices.activation_memory import activation_bytes
 from diffalign.policies.module_utils import unwrap
 from diffalign.policies.policy import Policy, SupportsTrialForward
+from diffalign.policies.stages import SupportsStages
 from diffalign.training.setup.batch_schedule import BatchSchedule
 from diffalign.training.setup.bind_recipe import BoundRecipe
 from diffalign.training.setup.open_accelerator_and_policy import OpenedModel
@@ -42,7 +43,8 @@ def update_activations(
         raise NoTrial
     pairs = _longest_pairs(policy, bound, schedule, count)
     forward = policy.trial_forward(pairs, bound.loss.needs)
-    kept = activation_bytes(unwrap(policy.module), forward, accelerator.autocast())
+    device = policy.residency.device if isinstance(policy, SupportsStages) else None
+    kept = activation_bytes(unwrap(policy.module), forward, accelerator.autocast(), device)
     return len(pairs), passes_per_update(model, schedule) * kept
 
 

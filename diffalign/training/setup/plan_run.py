@@ -88,7 +88,7 @@ def _measure(
     """Returns a recipe with the largest pieces that fit, what was changed for that, and its plan."""
     model = open_policy(recipe, None, bound, processes)
     schedule = schedule_batches(recipe.train, bound, model.policy, processes)
-    run = PlannedRun(recipe, accelerator, model, bound, schedule, processes)
+    run = PlannedRun(recipe, accelerator, model, bound, schedule, processes, own_memory=context > 0)
     stages, changes = plan_stages(run), []
     update = stages[-1]
     if context + update.total > limit and not bound.loss.needs_whole_batch and (line := update_line(run)) is not None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
+
+from torch import nn
 
 from diffalign.data.records.lazy_pairs import concat_pairs
 from diffalign.devices.activation_memory import passing_bytes
 from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.devices.plan.stage import MemoryLine, Stage
+from diffalign.devices.residency import StageName
 from diffalign.policies.policy import SupportsPlan, TrialStage
 from diffalign.training.optim.optimizer import state_bytes
 from diffalign.training.recipe.schema import Recipe
@@ -29,6 +32,7 @@ class PlannedRun:
         accelerator: Precision of its passes.
         model, bound, schedule: What the recipe names.
         processes: How many processes it will have, which may be more than there are now.
+        own_memory: Whether its device will have memory of its own, so that parts can be away in the host's.
     """
 
     recipe: Recipe
@@ -37,6 +41,7 @@ class PlannedRun:
     bound: BoundRecipe
     schedule: BatchSchedule
     processes: int = 1
+    own_memory: bool = True
 
     @property
     def share(self) -> int:
@@ -57,15 +62,20 @@ def plan_stages(run: PlannedRun) -> list[Stage]:
     sizes = {name: sum(map(module_bytes, modules)) for name, modules in policy.parts().items()}
     previews = [prompt for prompt in recipe.previews.prompts for _ in recipe.previews.seeds]
     trials = policy.trial_stages(previews, recipe.previews.sampling)
-    kept = sizes if not getattr(recipe.model, "use_cache", True) else {"network": sizes["network"]}
+    if policy.reference_bytes:
+        sizes["reference"] = policy.reference_bytes
+
+    def held(stage: StageName) -> dict[str, int]:
+        return {name: sizes[name] for name in policy.residency.holds(stage, run.own_memory) if name in sizes}
+
     stages = []
     if "encode" in trials:
-        stages.append(_without_gradient("encode", trials["encode"], {**kept, **_parts(sizes, trials["encode"])}))
+        stages.append(_without_gradient(run, "encode", trials["encode"], held("encode")))
     if policy.reference_kind == "stored":
-        stages.append(_reference(run, kept))
-    update = _update(run, {**kept, **({"reference": policy.reference_bytes} if policy.reference_bytes else {})})
+        stages.append(_reference(run, held("reference")))
+    update = _update(run, held("update"))
     if "sample" in trials:
-        sample = _without_gradient("sample", trials["sample"], {**update.weights, **_parts(sizes, trials["sample"])})
+        sample = _without_gradient(run, "sample", trials["sample"], held("sample"))
         stages.append(replace(sample, optimizer=update.optimizer))
     return [*stages, update]
 
@@ -104,26 +114,22 @@ def _opened(run: PlannedRun) -> tuple[Any, OpenedModel, BoundRecipe, BatchSchedu
     return run.accelerator, run.model, run.bound, run.schedule
 
 
-def _parts(sizes: dict[str, int], trial: TrialStage) -> dict[str, int]:
-    return {name: sizes[name] for name in trial.parts}
-
-
-def _without_gradient(name: str, trial: TrialStage, weights: dict[str, int]) -> Stage:
-    return Stage(name, weights, activations=_followed(trial.run), at_once=trial.at_once)
+def _without_gradient(run: PlannedRun, name: str, trial: TrialStage, weights: dict[str, int]) -> Stage:
+    return Stage(name, weights, activations=_followed(run, trial.run), at_once=trial.at_once)
 
 
 def _reference(run: PlannedRun, weights: dict[str, int]) -> Stage:
     """Returns the passes that compute the numbers of a stored reference, as many pairs at once as in training."""
 
-    def forward() -> object:
+    def forward(network: nn.Module) -> object:
         policy, schedule = run.model.policy, run.schedule
         assert isinstance(policy, SupportsPlan)
         pairs = [run.bound.source.pairs[index] for index, _ in schedule.order.batch(0)][: schedule.micro_batch]
-        return policy.trial_forward(pairs, run.bound.loss.needs)(run.model.module)
+        return policy.trial_forward(pairs, run.bound.loss.needs)(network)
 
     count = min(run.schedule.micro_batch, run.share)
     return Stage(
-        "reference", weights, activations=_followed(forward, run.accelerator.autocast()), at_once=_pairs(count)
+        "reference", weights, activations=_followed(run, forward, run.accelerator.autocast()), at_once=_pairs(count)
     )
 
 
@@ -141,12 +147,14 @@ def _update(run: PlannedRun, weights: dict[str, int]) -> Stage:
     return replace(stage, activations=activations, at_once=_pairs(count))
 
 
-def _followed(forward: Callable[[], object], precision: AbstractContextManager[Any] | None = None) -> int | None:
+def _followed(
+    run: PlannedRun, forward: Callable[[nn.Module], object], precision: AbstractContextManager[Any] | None = None
+) -> int | None:
+    policy = run.model.policy
+    assert isinstance(policy, SupportsPlan)
     try:
-        if precision is None:
-            return passing_bytes(forward)
-        with precision:
-            return passing_bytes(forward)
+        with precision or nullcontext():
+            return passing_bytes(run.model.module, forward, policy.residency.device)
     except Exception:  # as in _update
         return None
 

@@ -8,6 +8,7 @@ from diffalign.data.records.lazy_pairs import concat_pairs
 from diffalign.devices.out_of_memory import explain_out_of_memory
 from diffalign.devices.processes import ALONE, Processes
 from diffalign.policies.policy import Policy, SupportsSharedPreparation
+from diffalign.policies.stages import bring_network, enter_stage
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.setup.batch_schedule import BatchSchedule
@@ -37,10 +38,11 @@ def prepare_run(
     if accelerator.is_main_process:
         claim_output(output, recipe)
     _fill_caches(recipe, accelerator, model.policy, bound, schedule, report)
+    enter_stage(model.policy, "update")
+    bring_network(model.policy)
+    model.policy.module.to(accelerator.device)
     if accelerator.num_processes > 1:
         model.policy.module = accelerator.prepare_model(model.policy.module)
-    else:
-        model.policy.module.to(accelerator.device)
 
 
 def checkpoint_bytes(recipe: Recipe, model: OpenedModel, bound: BoundRecipe) -> int:
@@ -65,6 +67,7 @@ def _fill_caches(
     Several processes compute a share each. Then the first one sees that everything is there, and the others read it.
     """
     pairs = concat_pairs(bound.source.pairs, bound.held_out.pairs if bound.held_out else [])
+    enter_stage(policy, "encode")
     shared = accelerator.num_processes > 1 and isinstance(policy, SupportsSharedPreparation)
     processes = Processes(accelerator.process_index, accelerator.num_processes, accelerator) if shared else ALONE
 
@@ -81,6 +84,7 @@ def _fill_caches(
     ):
         for line in policy.prepare(pairs, report.preparing):
             report.say(line)
+    enter_stage(policy, "reference")
     if bound.source.every:  # the pairs of later rounds are unknown here
         return
     batches = _planned_batches(recipe.train.steps, policy, bound, schedule)

@@ -86,7 +86,7 @@ def _planned(run):
     model = OpenedModel(run.policy, run.module, run.trainable, None)
     bound = BoundRecipe(computer.loss, computer.label, run.source, None, {})
     schedule = BatchSchedule(run.order, computer.micro_batch_size, computer.draws)
-    return PlannedRun(run.recipe, run.accelerator, model, bound, schedule)
+    return PlannedRun(run.recipe, run.accelerator, model, bound, schedule, own_memory=False)
 
 
 def _grown(work, stage, computer, resident=0):

@@ -66,9 +66,9 @@ def test_cached_tensors_equal_live_ones(make, pairs, request, model):
     live, cached = make(path, use_cache=False), make(path)
     progress = []
     cached.prepare(pairs, lambda task, done, total: progress.append((task, done, total)))
-    assert not cached._frozen.loaded and progress[-1][1] == progress[-1][2] == 2
+    assert not cached._frozen.present and progress[-1][1] == progress[-1][2] == 2
     one, other = live.encode(pairs), cached.encode(pairs)
-    assert not cached._frozen.loaded, "encoding from the cache brought the encoders back"
+    assert not cached._frozen.present, "encoding from the cache brought the encoders back"
     assert one.mean.shape == (4, 2, 2, 4, 8, 8)
     torch.testing.assert_close(other.mean, one.mean, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(other.std, one.std, rtol=1e-4, atol=1e-5)
@@ -126,7 +126,7 @@ def test_samples_are_those_of_the_stock_pipeline_and_release_the_encoders(make, 
     image = policy.sample(["a fox"], [7], steps=3, guidance=4.0)[0]
     difference = torch.tensor([list(image.tobytes()), list(expected.tobytes())]).diff(dim=0).abs().max()
     assert image.size == expected.size and difference <= 1  # one level of 8 bits
-    assert not policy._frozen.loaded
+    assert not policy._frozen.present
 
 
 def test_equal_seeds_draw_equal_images_in_any_batch(make):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from diffalign.data.storage.kept_latents import LatentSpace
 from diffalign.devices.halving import Pieces
+from diffalign.devices.movable import HOST, Movable
 from diffalign.devices.out_of_memory import is_out_of_memory
 from diffalign.files.complete_weights import one_sentence
 from diffalign.policies.diffusion.families import Family
@@ -25,7 +26,7 @@ Result = TypeVar("Result")
 
 
 class FrozenComponents:
-    """A pipeline without its denoiser.
+    """A pipeline without its denoiser. Implements :class:`~diffalign.devices.residency.Part`.
 
     Args:
         family: The model's family.
@@ -44,6 +45,7 @@ class FrozenComponents:
         self.source = source
         self._frames = Pieces("frames go through the autoencoder", at_once)
         self._dtype = dtype
+        self._movable = Movable(self._modules, device, present=False, unchanging=True)
         self._pipeline: Any = None
         self._prompt_encoder: PromptEncoder | None = None
         self._digests: tuple[str, str] | None = None
@@ -58,9 +60,13 @@ class FrozenComponents:
                 check_tokenizer(tokenizer, module.config)
 
     @property
-    def loaded(self) -> bool:
-        """Whether the components are on the device now."""
-        return self._pipeline is not None and self._pipeline.vae.device.type == self.device.type
+    def present(self) -> bool:
+        """Whether the components are loaded and on the device."""
+        return self._pipeline is not None and self._movable.present
+
+    def bring(self) -> None:
+        """Loads the components, and moves them to the device."""
+        self.pipeline()
 
     def pipeline(self) -> Any:
         """Returns the pipeline, loaded and on the device; its denoiser is None."""
@@ -69,8 +75,7 @@ class FrozenComponents:
             self._prompt_encoder = self.family.prompt_encoder(self._pipeline)
             for module in self._modules():
                 module.requires_grad_(False).eval()
-        for module in self._modules():
-            module.to(self.device)
+        self._movable.bring()
         return self._pipeline
 
     def prompt_encoder(self) -> PromptEncoder:
@@ -95,36 +100,34 @@ class FrozenComponents:
         """Returns what decides what an image's latent is: the autoencoder and its scale."""
         return LatentSpace(self.digests()[0], self.scale.identity)
 
-    def release(self) -> None:
+    def send_away(self) -> None:
         """Moves the components from the device to host memory, or drops them where the device is the host."""
         if self._pipeline is None:
             return
-        if self.device.type == "cpu":
+        self._movable.send_away()
+        if self.device == HOST:
             self._pipeline = self._prompt_encoder = None
             gc.collect()
-            return
-        for module in self._modules():
-            module.to("cpu")
-        torch.cuda.empty_cache()
 
     @contextmanager
     def kept_loaded(self) -> Iterator[Any]:
-        """Yields the pipeline, loaded for the length of the block; components that were not loaded before are released
+        """Yields the pipeline, loaded for the length of the block; components that were not there before are sent away
         afterwards.
         """
-        was_loaded = self.loaded
+        was_present = self.present
         try:
             yield self.pipeline()
         finally:
-            if not was_loaded:
-                self.release()
+            if not was_present:
+                self.send_away()
 
     def empty_prompt(self) -> dict[str, Tensor]:
         """Returns the conditioning of the empty prompt in shape and type, without its values."""
         from torch._subclasses.fake_tensor import FakeTensorMode
 
+        encoder = self.prompt_encoder()
         with FakeTensorMode(allow_non_fake_inputs=True):
-            return self.prompt_encoder().empty()
+            return encoder.empty()
 
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and standard deviation ``(B, C, h, w)``, unscaled, of images ``(B, 3, H, W)`` in [-1, 1]; of

@@ -49,7 +49,8 @@ class PolicyAndReference:
         encode: Turns pairs into tensors on the device.
         pair_key: Identity of everything that a pair's tensors are made from.
         fingerprint: Identity of weights and rules, for results that are kept on disk.
-        load_base: Loads the base network once more, frozen.
+        load_base: Loads the base network once more, frozen, on the device.
+        device: Where they compute.
     """
 
     def __init__(
@@ -63,13 +64,14 @@ class PolicyAndReference:
         pair_key: Callable[[Pair], str],
         fingerprint: str,
         load_base: Callable[[], nn.Module],
+        device: torch.device,
     ) -> None:
         self.denoiser = denoiser
         self.forward_counts = ForwardCounts()
         self._module, self._trainable, self._family, self._config = module, dict(trainable), family, config
         self._encode, self._fingerprint, self._load_base = encode, fingerprint, load_base
         network = unwrap(module())
-        self.device: torch.device = next(network.parameters()).device
+        self.device = device
         self.dtype: torch.dtype = getattr(torch, config.dtype) if config.adapter is not None else torch.float32
         self._visits = Visits(config.draws, pair_key, self.device)
         self.reference: Reference

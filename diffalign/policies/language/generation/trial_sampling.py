@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from diffalign.policies.language.network.network import LanguageNetwork
 from diffalign.policies.policy import TrialStage
@@ -24,8 +25,8 @@ def sample_stage(network: LanguageNetwork, samples: int, tokens: int) -> TrialSt
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
-    def run() -> object:
-        device = next(model.parameters()).device
+    def run(twin: nn.Module) -> object:
+        device = next(twin.parameters()).device
         shape = samples, heads, tokens, width
         cache = [torch.zeros(2, *shape, dtype=model.dtype, device=device) for _ in range(config.num_hidden_layers)]
         grown = cache[0].clone()

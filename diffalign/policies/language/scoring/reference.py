@@ -59,6 +59,10 @@ class LanguageReference:
         """Bytes that the reference takes beside the policy's network."""
         return self._reference.kept_bytes
 
+    def current(self) -> Reference:
+        """Returns the reference as it is now."""
+        return self._reference
+
     def describe(self) -> str:
         """Returns one line for a header."""
         return self._reference.describe()
