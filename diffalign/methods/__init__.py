@@ -6,6 +6,7 @@ from diffalign.methods.ddim_inpo import DDIM_INPO, DDIM_INPO_SDXL, DDIM_INPO_UNI
 from diffalign.methods.diffusion_dpo import DIFFUSION_DPO, DIFFUSION_DPO_PAPER, DIFFUSION_DPO_SDXL
 from diffalign.methods.language import LANGUAGE
 from diffalign.methods.method import Method
+from diffalign.methods.rounds import ROUNDS
 from diffalign.methods.seppo import SEPPO
 from diffalign.methods.smpo import SMPO, SMPO_SDXL, SMPO_UNIT_NOISE
 from diffalign.methods.video_dpo import VIDEO_DPO
@@ -13,7 +14,8 @@ from diffalign.register_row import register_row
 
 _SDXL = (DIFFUSION_DPO_SDXL, DDIM_INPO_SDXL, SMPO_SDXL)
 _INVERTING = (DDIM_INPO, DDIM_INPO_UNIT_NOISE, SMPO, SMPO_UNIT_NOISE)
-_ROWS = (DIFFUSION_DPO, DIFFUSION_DPO_PAPER, *_INVERTING, *_SDXL, SEPPO, VIDEO_DPO, SFT, MAPO, DIFFUSION_IPO, *LANGUAGE)
+_DENOISERS = (DIFFUSION_DPO, DIFFUSION_DPO_PAPER, *_INVERTING, *_SDXL, SEPPO, VIDEO_DPO, SFT, MAPO, DIFFUSION_IPO)
+_ROWS = (*_DENOISERS, *LANGUAGE, *ROUNDS)
 METHODS: dict[str, Method] = {method.name: method for method in _ROWS}
 """Every preset by name."""
 

@@ -129,3 +129,12 @@ def test_the_gradient_by_a_gold_answer_is_its_weight_by_its_length():
     batch = known(from_logps([-10.0], [-12.0], [0.0], [0.0]), further={"gold": answered(gold, tokens=7)})
     (slope,) = torch.autograd.grad(LOSSES["tpo"].bind(alpha=0.9)(batch).sum(), gold)
     assert slope.item() == pytest.approx(-0.9 / 7, rel=1e-14)
+
+
+def test_rebel_has_the_number_of_the_specification_and_does_not_know_which_is_chosen():
+    """m = 1.5, P(y beats y'') = 0.8, P(y' beats y'') = 0.3, beta 0.1: (1.5 - 5)^2 = 12.25."""
+    batch = known(from_logps([-10.0], [-12.0], [-11.0], [-11.5]), rewards=(0.8, 0.3))
+    assert float(batch.margin) == pytest.approx(1.5)
+    loss = LOSSES["rebel"].bind(beta=0.1)
+    assert loss(batch).item() == pytest.approx(12.25)
+    assert loss(batch.swapped()).item() == pytest.approx(12.25)

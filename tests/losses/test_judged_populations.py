@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from diffalign.losses import LOSSES, CandidateLogps, PairLogps
+from diffalign.losses.pair_logps import AnswerLogps
 from diffalign.losses.pairs.srpo import ROLES
 from tests.losses.judged import answered, known
 
@@ -128,3 +129,24 @@ def test_win_rates_have_their_least_at_a_step_of_multiplicative_weights():
     least = logps.detach().exp()
     assert f"{least.sum().item():.6f}" == "1.017531"
     assert shown(least / least.sum()) == ["0.200525", "0.576646", "0.222829"]
+
+
+def test_over_all_samples_of_a_policy_the_slope_of_online_kl_is_that_of_the_kl():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, generator=generator, dtype=torch.float64, requires_grad=True)
+    reference = torch.randn(4, generator=generator, dtype=torch.float64).log_softmax(0)
+    policy = logits.log_softmax(0)
+    kl = (policy.exp() * (policy - reference)).sum()
+    (wanted,) = torch.autograd.grad(kl, logits, retain_graph=True)
+    ratios = policy - reference
+    weights = torch.outer(policy.exp(), policy.exp()).detach()  # no gradient through the sampling
+    first, second = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
+    own = {
+        role: AnswerLogps(CandidateLogps(policy[index.flatten()]), CandidateLogps(reference[index.flatten()]))
+        for role, index in (("own_1", first), ("own_2", second))
+    }
+    sides = [CandidateLogps(torch.zeros(16, dtype=torch.float64)) for _ in range(4)]
+    found = LOSSES["online_kl"].bind()(known(PairLogps(*sides), further=own))
+    torch.testing.assert_close(found, (0.25 * (ratios[:, None] - ratios) ** 2).flatten())
+    (slope,) = torch.autograd.grad((weights.flatten() * found).sum(), logits)
+    torch.testing.assert_close(slope, wanted)

@@ -8,12 +8,13 @@ from diffalign.latents import LATENTS
 from diffalign.losses import LOSSES
 from diffalign.methods import METHODS
 from diffalign.methods.language import LANGUAGE
+from diffalign.methods.rounds import ROUNDS
 from diffalign.pairs import PAIRS
 from diffalign.training.optim.optimizer import learning_rate
 from diffalign.training.recipe.bind import bind_loss
 from diffalign.training.recipe.load import make_recipe
 
-TEXT = [method.name for method in LANGUAGE]
+TEXT = [method.name for method in (*LANGUAGE, *ROUNDS)]
 
 
 def made(name, **changes):

@@ -22,9 +22,11 @@ from diffalign.losses.pairs.logistic import LOGISTIC, ROBUST
 from diffalign.losses.pairs.mapo import MAPO
 from diffalign.losses.pairs.modpo import MODPO
 from diffalign.losses.pairs.odpo import ODPO
+from diffalign.losses.pairs.online_kl import ONLINE_KL
 from diffalign.losses.pairs.orpo import ORPO
 from diffalign.losses.pairs.prompt_margin_contrast import MARGIN_CONTRAST
 from diffalign.losses.pairs.rationale import RATIONALE
+from diffalign.losses.pairs.rebel import REBEL
 from diffalign.losses.pairs.rpo import RPO
 from diffalign.losses.pairs.simpo import SIMPO
 from diffalign.losses.pairs.sppo import SPPO
@@ -62,10 +64,12 @@ PAIRS: tuple[Loss, ...] = (
     DNO,
     GPO,
     SPPO,
+    REBEL,
     INPO,
     TPO,
     TPO_L,
     VPO,
+    ONLINE_KL,
     SRPO,
     DOVE,
     MARGIN_CONTRAST,

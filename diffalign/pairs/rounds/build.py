@@ -22,7 +22,7 @@ from diffalign.scorers.composed.sum_of_scores import Normalise
 def rounds(
     data: DatasetPairs,
     *,
-    judge: str | list[str],
+    judge: str | list[str] = "",
     every: int = 30,
     answers: int = 4,
     from_data: str = "none",

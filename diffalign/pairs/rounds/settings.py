@@ -121,8 +121,12 @@ class RoundSettings:
 
     def _check_judges(self) -> None:
         specs = self.judges.specs
-        if not specs or len(set(specs)) < len(specs):
-            raise _invalid("judge", list(specs), "a scorer, or several that differ", "pickscore")
+        if not all(specs) or not specs or len(set(specs)) < len(specs):
+            raise ConfigError(
+                f"pairs.judge names who ranks the answers, a scorer or several that differ; got "
+                f"{', '.join(specs) or 'none'}. Type for example: --set pairs.judge=pickscore   (`diffalign score "
+                "--help` lists scorers)"
+            )
         if LABEL in specs:
             if len(specs) > 1 or self.from_data == "none":
                 raise ConfigError(

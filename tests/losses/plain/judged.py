@@ -39,6 +39,12 @@ def _dno(e, beta, scale, target, gap):
     return -log_sigmoid(u) + (1 - z) * u  # the label's doubt is a straight line
 
 
+def _rebel(e, beta, relative, per_token):
+    n_w, n_l = (e.chosen_tokens, e.rejected_tokens) if per_token else (1, 1)
+    margin = e.logratios[0] / n_w - e.logratios[1] / n_l
+    return (beta * margin - _gap(e)) ** 2 if relative else (margin - _gap(e) / beta) ** 2
+
+
 def _odpo(e, beta, alpha, growth):
     offset = math.log(_gap(e)) if growth == "log" else _gap(e)
     return -log_sigmoid(beta * e.margin(False) - alpha * offset)
@@ -127,6 +133,12 @@ JUDGED = {
         past=True,
         apart=True,
     ),
+    "rebel": Plain(
+        _rebel,
+        ({"beta": 0.1}, {"beta": 0.001, "relative": True}, {"beta": 0.5, "per_token": True}),
+        past=True,
+    ),
+    "online_kl": Plain(lambda e: (_ratio(e, "own_1") - _ratio(e, "own_2")) ** 2 / 4, ({},), past=True, aside=True),
     "odpo": Plain(_odpo, ({"beta": 0.1}, {"beta": 5000.0, "alpha": 0.5}, {"beta": 1.0, "growth": "linear"})),
     "modpo": Plain(
         _modpo,

@@ -82,7 +82,8 @@ class Plain:
     ``past``: the loss pulls the chosen candidate down, or the rejected one up, somewhere near margin 0 (a target may be
     behind it), so the battery does not ask for the signs of its gradient. ``apart``: each candidate's logratio counts
     by itself, so what both gain alike changes the loss, and the battery sees to it that it does. ``aside``: the loss
-    reads further answers alone, neither of the two candidates: those then must be pulled up. ``hill``: of
+    reads further answers alone, neither of the two candidates: those then must be pulled up,
+    unless ``past``. ``hill``: of
     hyperparameters, between which margins in units of 1 / beta the loss rises on its way down, if anywhere.
     """
 

@@ -1,6 +1,7 @@
 """What methods have in common: where one is another with a part exchanged, whole training steps agree to the bit."""
 
 import math
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,6 +168,20 @@ def llm(tmp_path_factory):
     return tiny_llm(tmp_path_factory.mktemp("llm"))
 
 
+def of_its_letters(prompts, answers):
+    """A judge that tells any two answers apart."""
+    return [float(zlib.crc32(answer.encode()) % 9973) for answer in answers]
+
+
+def short_rounds(method):
+    """What no preset can know, who judges, and few short answers in a short round."""
+    if method.name == "hypo":
+        return {"pairs": {"max_new_tokens": 6}}
+    pairs = {"judge": f"text_function:{__name__}:of_its_letters", "answers": 4, "max_new_tokens": 6, "every": 2}
+    own = {"rso": {"keep": 2}, "dno": {"threshold": 5000.0}, "egpo": {"every": 1}, "nash_mp": {"every": 1}}
+    return {"pairs": {**pairs, **own.get(method.name, {})}}
+
+
 @pytest.mark.parametrize("method", TEXTS)
 def test_every_preset_for_texts_starts_at_its_known_loss_and_moves_only_the_policy(llm, tmp_path, method):
     recipe = make_recipe(
@@ -186,6 +201,7 @@ def test_every_preset_for_texts_starts_at_its_known_loss_and_moves_only_the_poli
             "checkpoint": {"every": 0},
             "guard": {"action": "off"},
             "output": str(tmp_path / "run"),
+            **(short_rounds(METHODS[method]) if METHODS[method].parts["pairs"] == "rounds" else {}),
         }
     )
     held(recipe, open_model(recipe.model), text_pairs(6), method)
@@ -218,11 +234,12 @@ def held(recipe, policy, pairs, method):
     at_zero = bind_loss(recipe.loss).at_zero
     first, second = losses(Path(recipe.output))
     if METHODS[method].needs_reference and at_zero is not None:
-        assert first == pytest.approx(at_zero, abs=1e-6)
+        assert first == pytest.approx(at_zero, rel=1e-6, abs=1e-6)
         if recipe.loss.name == "logistic":
             assert first == pytest.approx(math.log(2), abs=1e-6)
     if not METHODS[method].needs_reference:
         assert at_zero is None and policy.forward_counts.reference == 0
-    assert second != first and math.isfinite(second)
+    begins_again = recipe.pairs.hyper.get("border") == "extragradient"  # its second phase, from the same weights
+    assert (begins_again or second != first) and math.isfinite(second)
     assert any(not torch.equal(value, before[name]) for name, value in policy.state().items())
     assert frozen and all(torch.equal(value, policy.module.get_parameter(name)) for name, value in frozen.items())
