@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 HOST = torch.device("cpu")
+OFFLOADED = "_offloaded"
+"""Attribute of a tensor that stays in host memory: its block fetches copies (`block_offload`)."""
 
 
 def pinned_like(tensor: Tensor, device: torch.device) -> Tensor:
@@ -21,11 +23,11 @@ def pinned_like(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def distinct_tensors(modules: Iterable[nn.Module]) -> Iterator[Tensor]:
-    """Yields the parameters and buffers of modules, each once."""
+    """Yields the parameters and buffers of modules, each once, but those of offloaded blocks."""
     seen: set[int] = set()
     for module in modules:
         for tensor in (*module.parameters(), *module.buffers()):
-            if id(tensor) not in seen:
+            if id(tensor) not in seen and not hasattr(tensor, OFFLOADED):
                 seen.add(id(tensor))
                 yield tensor
 
@@ -38,6 +40,13 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 def is_on_host(tensor: Tensor) -> bool:
     """Whether a tensor lies in host memory."""
     return tensor.device.type == HOST.type
+
+
+@torch.no_grad()
+def place(module: nn.Module, device: torch.device) -> None:
+    """Moves a module's tensors to a device, in place."""
+    for tensor in distinct_tensors([module]):
+        tensor.data = tensor.data.to(device)
 
 
 class Movable:

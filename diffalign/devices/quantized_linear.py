@@ -46,17 +46,21 @@ class QuantizedLinear(nn.Linear):
 
     def unpacked(self, dtype: torch.dtype) -> Tensor:
         """Returns the weight ``(out, in)``."""
+        return self.unpack(self.weight, self.scale, dtype)
+
+    def unpack(self, packed: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+        """Returns the weight ``(out, in)`` of a packed one and its scale."""
         if self.kind == "int8":
-            return self.weight.to(dtype) * self.scale.to(dtype)
+            return packed.to(dtype) * scale.to(dtype)
         from bitsandbytes.functional import QuantState, dequantize_4bit
 
         shape = torch.Size((self.out_features, self.in_features))
-        state = QuantState(self.scale, shape=shape, dtype=dtype, blocksize=BLOCK, quant_type="nf4")
-        return dequantize_4bit(self.weight, state)  # type: ignore[no-any-return]
+        state = QuantState(scale, shape=shape, dtype=dtype, blocksize=BLOCK, quant_type="nf4")
+        return dequantize_4bit(packed, state)  # type: ignore[no-any-return]
 
     def forward(self, input: Tensor) -> Tensor:
         """Returns ``x W^T + b``, in the autocast's precision where there is one."""
-        return _Product.apply(input, self)  # type: ignore[no-any-return, no-untyped-call]
+        return _Product.apply(input, self.weight, self.scale, self)  # type: ignore[no-any-return, no-untyped-call]
 
     def extra_repr(self) -> str:
         """Returns the layer's shape and kind."""
@@ -64,19 +68,23 @@ class QuantizedLinear(nn.Linear):
 
 
 class _Product(torch.autograd.Function):
-    """The product with an unpacked weight, which the backward pass unpacks again."""
+    """The product with an unpacked weight, which the backward pass unpacks again. The packed one is saved, as the layer
+    may have none on the device by then (`block_offload`).
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: QuantizedLinear) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, packed: Tensor, scale: Tensor, layer: QuantizedLinear) -> Tensor:  # type: ignore[override]
         kind = x.device.type
         ctx.layer, ctx.dtype = layer, x.dtype
+        ctx.save_for_backward(packed, scale)
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
         bias = None if layer.bias is None else layer.bias.to(dtype)
-        return F.linear(x.to(dtype), layer.unpacked(dtype), bias)
+        return F.linear(x.to(dtype), layer.unpack(packed, scale, dtype), bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return (gradient @ ctx.layer.unpacked(gradient.dtype)).to(ctx.dtype), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        weight = ctx.layer.unpack(*ctx.saved_tensors, gradient.dtype)
+        return (gradient @ weight).to(ctx.dtype), None, None, None
 
 
 def quantize_linear_layers(network: nn.Module, kind: Kind, kept: Collection[nn.Module] = ()) -> int:

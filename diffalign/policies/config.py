@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from diffalign.errors import ConfigError
 from diffalign.policies.adapters import AdapterConfig
 
 
@@ -21,6 +22,8 @@ class BaseModelConfig(BaseModel):
         adapter: The low-rank adapter that trains; None trains every weight of the network.
         quantize: Packs the linear layers of the frozen base: ``"nf4"`` in about 4.5 bits per weight, ``"int8"`` in
             about 8. None: as they are. Policy and reference compute with the same packed weights.
+        offload: ``"blocks"``: the frozen weights of the network's blocks lie in host memory, and each block's come to
+            the device when it runs. The same result, and steps take longer; needs checkpointed activations.
         reference: ``"adapter_off"`` (the base weights under the adapter, no memory), ``"copy"`` (a frozen second
             network), ``"stored"`` (numbers computed once, before training), ``"auto"`` selects the first that fits.
         gradient_checkpointing: Compute activations twice instead of keeping them: less memory, about a fifth slower.
@@ -35,6 +38,7 @@ class BaseModelConfig(BaseModel):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     adapter: AdapterConfig | None = AdapterConfig()
     quantize: Literal["nf4", "int8"] | None = None
+    offload: Literal["blocks"] | None = None
     reference: Literal["auto", "adapter_off", "copy", "stored"] = "auto"
     gradient_checkpointing: bool = False
     cache: Path | None = None
@@ -72,6 +76,28 @@ class BaseModelConfig(BaseModel):
                 f"reference 'copy' would load weights that quantize '{self.quantize}' packs. Set reference: adapter_off"
             )
         return self
+
+    @model_validator(mode="after")
+    def _an_offloaded_base_is_frozen(self) -> BaseModelConfig:
+        if self.offload is not None and self.adapter is None:
+            raise ValueError(
+                "offload 'blocks' keeps weights that do not train in host memory, but adapter is null (all weights"
+                " train). Set adapter: {rank: 16}, or offload: null"
+            )
+        if self.offload is not None and self.reference == "copy":
+            raise ValueError(
+                "reference 'copy' would load a second network, which offload 'blocks' is to save. Set reference:"
+                " adapter_off"
+            )
+        return self
+
+    def check_offload(self) -> None:
+        """Raises ConfigError where offloaded blocks would stay on the device until the backward pass."""
+        if self.offload is not None and not self.gradient_checkpointing:
+            raise ConfigError(
+                "model.offload 'blocks' fetches a block's weights again for its backward pass, which takes activations"
+                " that are computed again. Type: --set train.gradient_checkpointing=true   or: --set model.offload=null"
+            )
 
     @property
     def may_store(self) -> bool:

@@ -18,9 +18,3 @@ def enter_stage(policy: object, stage: StageName) -> None:
     """Sends away the parts of a policy that a stage does not hold, where it has such."""
     if isinstance(policy, SupportsStages):
         policy.residency.enter(stage)
-
-
-def bring_network(policy: object) -> None:
-    """Moves the network of such a policy to its device, where it is not there."""
-    if isinstance(policy, SupportsStages):
-        policy.residency.bring("network")

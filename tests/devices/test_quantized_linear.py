@@ -61,6 +61,7 @@ def test_it_takes_its_bits_and_keeps_nothing_unpacked_for_the_backward_pass(kind
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
         packed(torch.randn(2, 1024).requires_grad_())
+    saved = [x for x in saved if x.data_ptr() not in (packed.weight.data_ptr(), packed.scale.data_ptr())]
     assert sum(x.numel() for x in saved) < plain.weight.numel() // 100
 
 

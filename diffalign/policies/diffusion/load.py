@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from diffalign.devices.block_offload import offload_blocks
 from diffalign.devices.device_memory import best_device
 from diffalign.devices.quantized_linear import quantize_linear_layers
 from diffalign.errors import ConfigError
@@ -19,7 +20,7 @@ from diffalign.policies.diffusion.encoding.frozen_components import FrozenCompon
 from diffalign.policies.diffusion.model_folder import find_model
 from diffalign.policies.diffusion.policy import DenoiserPolicy
 from diffalign.policies.diffusion.scoring.attention import choose_attention, split_rows
-from diffalign.policies.diffusion.scoring.checkpointing import checkpoint_layers
+from diffalign.policies.diffusion.scoring.checkpointing import checkpoint_layers, checkpointed_blocks
 from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser
 from diffalign.policies.diffusion.video_config import VideoModelConfig, trains_motion
 from diffalign.policies.module_utils import below, disable_dropout, weights_digest
@@ -46,6 +47,7 @@ def load_policy(config: ModelConfig, device: torch.device | str | None = None) -
 
 def _load(config: ModelConfig, device: torch.device | str | None, shared: SharedAdapter | None) -> DenoiserPolicy:
     """Loads a policy; the adapter that it will get must fit the network."""
+    config.check_offload()
     device = torch.device(device or ("cpu" if opens_without_weights() else best_device()))
     family, source = find_model(config)
     frozen = FrozenComponents(family, source, getattr(torch, config.dtype), device, config.encode_batch)
@@ -74,6 +76,8 @@ def _load(config: ModelConfig, device: torch.device | str | None, shared: Shared
     else:
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(not trains_motion(config) or below(name, family.motion))
+    if config.offload is not None:  # before checkpoints, which run a block again with the weights that it fetches
+        offload_blocks(checkpointed_blocks(network, family.offloaded, family.own_checkpointing), device)
     if config.gradient_checkpointing:
         if family.own_checkpointing:
             network.enable_gradient_checkpointing()

@@ -17,6 +17,7 @@ from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.kept_latents import KeptLatent, LatentSpace
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
+from diffalign.devices.block_offload import OFFLOAD_NOTE
 from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.devices.processes import Processes
 from diffalign.devices.quantized_linear import describe_packed
@@ -146,6 +147,7 @@ class DenoiserPolicy:
             **describe_clips(self.config, self._frozen, self.latent_elements),
             "trains": describe_trained(self.config, self._frozen.family),
             **({} if self.config.quantize is None else {"base": describe_packed(self.config.quantize)}),
+            **({} if self.config.offload is None else {"offload": OFFLOAD_NOTE}),
             "parameters": f"{self._trainable.count:,} trainable of {total:,}",
             "reference": reference,
             "resolution": f"{self.resolution} px",

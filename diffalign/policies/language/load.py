@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
+from diffalign.devices.block_offload import offload_blocks
 from diffalign.devices.device_memory import best_device
+from diffalign.devices.movable import place
 from diffalign.devices.quantized_linear import quantize_linear_layers
 from diffalign.errors import ConfigError, RunError, UserError, near_miss
 from diffalign.files.complete_weights import first_words, load_pretrained
@@ -21,7 +23,7 @@ from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.network.choose_fastest_forward import choose_forward_mode
 from diffalign.policies.language.network.content_degree_head import DegreeHead
 from diffalign.policies.language.network.network import LanguageNetwork
-from diffalign.policies.language.network.token_masks import make_mask_network
+from diffalign.policies.language.network.token_masks import decoder_layers, make_mask_network
 from diffalign.policies.language.policy import LanguagePolicy
 from diffalign.policies.language.tokens.tokenize import PairTokenizer
 from diffalign.policies.module_utils import disable_dropout, weights_digest
@@ -50,6 +52,7 @@ def load_policy(config: LanguageConfig, device: torch.device | str | None = None
 
 def _load(config: LanguageConfig, device: torch.device | str | None, shared: SharedAdapter | None) -> LanguagePolicy:
     """Loads a policy; the adapter that it will get must fit the network."""
+    config.check_offload()
     device = torch.device(device or ("cpu" if opens_without_weights() else best_device()))
     check_path(config)
     pair_tokenizer = PairTokenizer(_load_tokenizer(config), config)
@@ -57,16 +60,15 @@ def _load(config: LanguageConfig, device: torch.device | str | None, shared: Sha
 
     digests: list[str] = []  # of the weights before they are packed
 
-    def load_base() -> LanguageNetwork:
+    def load_network() -> LanguageNetwork:
         model = _load_model(config, dtype)
         digests.append(weights_digest([model]))
         if config.quantize is not None:
             quantize_linear_layers(model, config.quantize, kept=[model.get_output_embeddings()])
-        model = model.to(device)
         disable_dropout(model)
         return LanguageNetwork(model, keep_bytes=config.head_memory * 2**20).requires_grad_(False).eval()
 
-    network = load_base()
+    network = load_network()
     if shared is not None:
         check_layers(adaptable_layers(network.model), shared, public_name(config.path))
     if config.adapter is not None:
@@ -74,6 +76,10 @@ def _load(config: LanguageConfig, device: torch.device | str | None, shared: Sha
     else:
         network.requires_grad_(True)
     network.eval()  # the adapter's layers too
+    if config.offload is not None:
+        text = network.model.config.get_text_config()
+        offload_blocks(decoder_layers(network.model.base_model, text.num_hidden_layers), device)
+    place(network, device)
     choice = choose_forward_mode(network, config.forward)
     if config.masks is not None and config.masks.learned:
         network.masks = make_mask_network(config.masks, network.model.config.get_text_config()).to(device)
@@ -90,7 +96,7 @@ def _load(config: LanguageConfig, device: torch.device | str | None, shared: Sha
         network.train()
 
     def load_frozen() -> LanguageNetwork:
-        frozen = load_base()
+        frozen = load_network().to(device)
         choose_forward_mode(frozen, choice.mode)
         return frozen
 

@@ -14,6 +14,7 @@ from diffalign.data.records.conversation import Text
 from diffalign.data.records.pair import Media, Pair
 from diffalign.data.storage.cached_candidate import CachedCandidate
 from diffalign.data.storage.tensor_cache import TensorCache, content_key
+from diffalign.devices.block_offload import OFFLOAD_NOTE
 from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.devices.halving import Pieces
 from diffalign.devices.processes import ALONE, Processes
@@ -111,6 +112,7 @@ class LanguagePolicy:
             "model": f"{public_name(config.path)} ({format_bytes(module_bytes(network))} of weights)",
             "trains": "every weight of the model" if config.adapter is None else config.adapter.describe(),
             **({} if config.quantize is None else {"base": describe_packed(config.quantize)}),
+            **({} if config.offload is None else {"offload": OFFLOAD_NOTE}),
             "parameters": f"{self._trainable.count:,} trainable of {total:,}",
             "reference": self.reference.describe(),
             "texts": self.pair_tokenizer.describe(),

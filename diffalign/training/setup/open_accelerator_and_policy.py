@@ -97,6 +97,11 @@ def open_policy(recipe: Recipe, policy: Policy | None, bound: BoundRecipe, proce
     Raises:
         ConfigError: The policy does not fit the loss, the pairs or the number of processes.
     """
+    if processes > 1 and recipe.model.offload is not None:
+        raise ConfigError(
+            f"model.offload 'blocks' trains in one process, and there are {processes}. Start one, or type: --set "
+            "model.offload=null"
+        )
     if policy is None:
         policy = open_model(recipe.model, gradient_checkpointing=recipe.train.gradient_checkpointing)
     check_medium(bound.loss, policy.medium)

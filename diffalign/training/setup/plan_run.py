@@ -112,7 +112,10 @@ def _smaller(update: Stage, line: MemoryLine, count: int) -> Stage:
 def _further(recipe: Recipe, plan: MemoryPlan) -> Iterator[Step[Recipe]]:
     """Yields the changes that are left, cheapest first: first those that leave the result as it is."""
     too_large = {stage.name for stage in plan.stages if not plan.fits_stage(stage)}
-    for is_possible, settings, cost in (*_same_result(recipe, too_large), *_other_numbers(recipe, too_large)):
+    for is_possible, settings, cost in (
+        *_same_result(recipe, too_large),
+        *_other_numbers(recipe, too_large, plan.context > 0),
+    ):
         if is_possible:
             yield Change(settings, cost), with_settings(recipe, settings)
 
@@ -144,9 +147,9 @@ def _same_result(recipe: Recipe, too_large: set[str]) -> list[Candidate]:
     ]
 
 
-def _other_numbers(recipe: Recipe, too_large: set[str]) -> list[Candidate]:
+def _other_numbers(recipe: Recipe, too_large: set[str], own_memory: bool) -> list[Candidate]:
     model, train = recipe.model, recipe.train
-    frozen = model.adapter is not None
+    frozen, checkpointed = model.adapter is not None, train.gradient_checkpointing or model.gradient_checkpointing
     packs = frozen and not model.adapter.dora
     state_counts = bool(too_large - {"encode", "reference"})
     cost = (
@@ -160,6 +163,11 @@ def _other_numbers(recipe: Recipe, too_large: set[str]) -> list[Candidate]:
         ),
         (packs and model.quantize is None, {"model.quantize": "int8"}, cost.format("8")),
         (packs and model.quantize == "int8", {"model.quantize": "nf4"}, cost.format("4.5")),
+        (
+            bool(frozen and own_memory and checkpointed and model.offload is None and model.reference != "copy"),
+            {"model.offload": "blocks"},
+            "each block's frozen weights come from host memory when it runs, so steps take longer; the same result",
+        ),
         (
             state_counts and train.optimizer == "adamw" and find_spec("bitsandbytes") is not None,
             {"train.optimizer": "adamw8bit"},

@@ -11,6 +11,7 @@ from torch import nn
 
 from diffalign.data.records.lazy_pairs import concat_pairs
 from diffalign.devices.activation_memory import passing_bytes
+from diffalign.devices.block_offload import bytes_saved
 from diffalign.devices.device_memory import format_bytes, module_bytes
 from diffalign.devices.plan.stage import MemoryLine, Stage
 from diffalign.devices.residency import StageName
@@ -62,6 +63,7 @@ def plan_stages(run: PlannedRun) -> list[Stage]:
     sizes = {name: sum(map(module_bytes, modules)) for name, modules in policy.parts().items()}
     previews = [prompt for prompt in recipe.previews.prompts for _ in recipe.previews.seeds]
     trials = policy.trial_stages(previews, recipe.previews.sampling)
+    sizes["network"] -= bytes_saved(run.model.module, run.own_memory)
     if policy.reference_bytes:
         sizes["reference"] = policy.reference_bytes
 

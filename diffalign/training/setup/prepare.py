@@ -8,7 +8,7 @@ from diffalign.data.records.lazy_pairs import concat_pairs
 from diffalign.devices.out_of_memory import explain_out_of_memory
 from diffalign.devices.processes import ALONE, Processes
 from diffalign.policies.policy import Policy, SupportsSharedPreparation
-from diffalign.policies.stages import bring_network, enter_stage
+from diffalign.policies.stages import SupportsStages, enter_stage
 from diffalign.training.recipe.schema import Recipe
 from diffalign.training.report.progress import ProgressReport
 from diffalign.training.setup.batch_schedule import BatchSchedule
@@ -39,8 +39,10 @@ def prepare_run(
         claim_output(output, recipe)
     _fill_caches(recipe, accelerator, model.policy, bound, schedule, report)
     enter_stage(model.policy, "update")
-    bring_network(model.policy)
-    model.policy.module.to(accelerator.device)
+    if isinstance(model.policy, SupportsStages):
+        model.policy.residency.bring("network")
+    else:
+        model.policy.module.to(accelerator.device)
     if accelerator.num_processes > 1:
         model.policy.module = accelerator.prepare_model(model.policy.module)
 

@@ -17,6 +17,9 @@ def memory_switches(recipe: Recipe) -> str:
         "train.mixed_precision=bf16": train.mixed_precision == "no",
         "model.dtype=bfloat16": adapted and getattr(model, "dtype", "") == "float32",
         "model.quantize=nf4": adapted and getattr(model, "quantize", "") is None,
+        "model.offload=blocks": adapted
+        and getattr(model, "offload", "") is None
+        and bool(train.gradient_checkpointing or getattr(model, "gradient_checkpointing", False)),
         "train.draws_per_pair=1": train.draws_per_pair is None or train.draws_per_pair > 1,
         f"model.clip.frames={clip.frames // 2 if clip else 0}": clip is not None and clip.frames > 1,
         "model.resolution=PIXELS": hasattr(model, "resolution"),

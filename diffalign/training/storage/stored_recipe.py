@@ -13,7 +13,7 @@ from diffalign.training.recipe.loss_and_label_aliases import with_table_names
 from diffalign.training.recipe.schema import Recipe
 
 FREE: tuple[str, ...] = ("log", "previews", "evaluate", "checkpoint", "guard", "output", "data.eval")
-FREE += ("train.micro_batch_size", "train.micro_batch_tokens", "pairs.batch", "model.encode_batch")
+FREE += ("train.micro_batch_size", "train.micro_batch_tokens", "pairs.batch", "model.encode_batch", "model.offload")
 """Settings that may differ when a run is resumed: they do not change its result, or are meant to, as the guard's."""
 
 SHOWN = 8

@@ -16,7 +16,7 @@ from diffalign.files.weightless import without_weights
 from diffalign.policies.policy import SupportsPlan
 from diffalign.training.recipe.load import load_recipe, make_recipe
 from diffalign.training.recipe.model_kinds import open_model
-from diffalign.training.setup.plan_run import plan_recipe
+from diffalign.training.setup.plan_run import plan_recipe, with_settings
 from tests.tiny import tiny_pairs, tiny_sd, tiny_sdxl
 from tests.tiny_text import text_pairs, tiny_llm
 from tests.tiny_video import tiny_animatediff, tiny_clip_pairs, tiny_modelscope
@@ -103,6 +103,27 @@ def test_a_full_training_stores_its_reference_before_it_changes_its_optimizer(tm
     assert tried == ["adamw8bit", "adafactor"]
     assert found.model.reference == "stored" and "reference" not in plan.stages[-1].weights
     assert {stage.name for stage in plan.stages} == {"reference", "sample", "update"}
+
+
+def test_blocks_are_offloaded_after_the_base_is_packed_and_two_of_them_are_counted(tmp_path):
+    sizes = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 4, "num_hidden_layers": 6}
+    path = tiny_llm(tmp_path / "large", num_key_value_heads=4, **sizes)
+    recipe, pairs = recipe_of(tmp_path, "text", {"path": str(path)}), pairs_of(tmp_path, "text")
+    _, plan = plan_recipe(recipe, CONTEXT + 1, pairs=pairs)
+    paths = [path for change in plan.changes for path in change.settings]
+    assert paths.index("train.gradient_checkpointing") < paths.index("model.quantize") < paths.index("model.offload")
+    assert paths[paths.index("model.offload") + 1] == "train.optimizer"
+    found = [
+        plan_recipe(with_settings(recipe, {"train.gradient_checkpointing": True, **more}), 10**12, pairs=pairs)[1]
+        for more in ({}, {"model.offload": "blocks"})
+    ]
+    whole, less = (plan.stages[-1].weights["network"] for plan in found)
+    with without_weights():
+        network = open_model(with_settings(recipe, {"model.gradient_checkpointing": True}).model).parts()["network"][0]
+    layer = sum(
+        value.nbytes for name, value in network.named_parameters() if "layers.0." in name and "lora" not in name
+    )
+    assert less == pytest.approx(whole - 4 * layer, rel=0.02)
 
 
 def test_devices_share_the_batch(tmp_path):

@@ -29,6 +29,14 @@ def checkpoint_layers(network: nn.Module, classes: Collection[str]) -> None:
             layer.__class__ = _twice(kind)
 
 
+def checkpointed_blocks(network: nn.Module, classes: Collection[str], own_checkpointing: bool) -> list[nn.Module]:
+    """Returns the blocks of these classes whose activations are computed again where checkpoints are switched on. The
+    first residual block of the middle is left out by diffusers' own switch, so its weights stay for the backward pass.
+    """
+    named = ((name, part) for name, part in network.named_modules() if type(part).__name__ in classes)
+    return [part for name, part in named if not (own_checkpointing and name == "mid_block.resnets.0")]
+
+
 @cache
 def _twice(kind: type[nn.Module]) -> type[nn.Module]:
     """Returns the class, under its own name, whose forward pass is computed again."""

@@ -135,7 +135,9 @@ def decoder_layers(backbone: nn.Module, count: int) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module
     name = type(backbone).__name__
-    raise RunError(f"masks read the model's {count} layers, but {name} has no list of that many modules")
+    raise RunError(
+        f"{name} has no list of {count} modules, as many as its layers, which masks and offload: blocks read"
+    )
 
 
 @contextmanager
