@@ -21,6 +21,7 @@ from diffalign.data.records.conversation import Text
 from diffalign.errors import ConfigError
 from diffalign.policies.language.generation.implicit_reward_beam import likely_tokens
 from diffalign.policies.language.generation.model_settings import check_positions, plain_generation_config
+from diffalign.policies.language.generation.shared_prompts import shared_keys_and_values
 from diffalign.policies.language.tokens.tokenize import PairTokenizer
 
 BATCH_SIZE = 8
@@ -50,7 +51,7 @@ def sample_ids(
         prompts: Plain texts or conversations.
         seeds: One per prompt.
         max_new_tokens, temperature, top_p, top_k, raw: As in :class:`TextSampling`.
-        batch: Rows at a time; rows of similar length share a batch.
+        batch: Rows at a time; rows of similar length share a batch, and equal prompts of a batch are read once.
 
     Raises:
         ConfigError: Prompt and answer together could have more tokens than the model has positions.
@@ -61,7 +62,8 @@ def sample_ids(
     prompt_ids = [pair_tokenizer.prompt_ids(prompt, raw) for prompt in prompts]
     check_positions(model, max((len(ids) for ids in prompt_ids), default=0), max_new_tokens)
     answers: list[list[int]] = [[] for _ in prompt_ids]
-    by_length = sorted(range(len(prompt_ids)), key=lambda row: len(prompt_ids[row]))
+    # Answers of one prompt become neighbours, so that a batch reads it once.
+    by_length = sorted(range(len(prompt_ids)), key=lambda row: (len(prompt_ids[row]), tuple(prompt_ids[row])))
     with plain_generation_config(model, pair_tokenizer, max_new_tokens) as ends:
         for start in range(0, len(by_length), batch):
             rows = by_length[start : start + batch]
@@ -103,5 +105,6 @@ def _generate(model: Any, prompt_ids: Sequence[Sequence[int]], noise: GumbelNois
     pad = model.generation_config.pad_token_id
     padded = torch.tensor([[pad] * (width - len(ids)) + list(ids) for ids in prompt_ids], device=device)
     mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompt_ids], device=device)
-    output = model.generate(input_ids=padded, attention_mask=mask, logits_processor=[noise])
+    shared = shared_keys_and_values(model, prompt_ids, padded, mask)
+    output = model.generate(input_ids=padded, attention_mask=mask, logits_processor=[noise], **shared)
     return output[:, width:].tolist()

@@ -1,5 +1,7 @@
 """Sampled answers follow the model's probabilities, in any batch, with an adapter and in bfloat16."""
 
+from functools import wraps
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from diffalign.policies.language.config import LanguageConfig
 from diffalign.policies.language.generation.decode import decode_answers
 from diffalign.policies.language.generation.sample import GumbelNoise, sample_ids
 from diffalign.policies.language.generation.settings import TextSampling
+from diffalign.policies.language.generation.shared_prompts import shared_keys_and_values
 from diffalign.policies.language.tokens.tokenize import PairTokenizer
 from tests.tiny_text import FAMILIES, POSITIONS, tiny_model, tiny_tokenizer
 
@@ -82,6 +85,34 @@ def test_a_row_does_not_depend_on_its_batch(family):
     assert together == alone
     assert answers(model, tokenizer, PROMPTS[::-1], SEEDS[::-1], max_new_tokens=16, batch=3)[::-1] == alone
     assert len(set(together)) == len(together)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_of_one_prompt_in_a_batch_read_it_once_and_are_those_of_prompts_read_alone(family, monkeypatch):
+    model, tokenizer = tiny_model(family), tokenizer_of()
+    prompts = [prompt for prompt in PROMPTS for _ in range(3)]
+    seeds = list(range(len(prompts)))
+    alone = [sample_ids(model, tokenizer, [p], [s], max_new_tokens=12)[0] for p, s in zip(prompts, seeds, strict=True)]
+    read, forward = [], model.forward
+
+    @wraps(forward)  # generation reads its signature
+    def count(*args, **kwargs):
+        ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+        read.append(tuple(ids.shape))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model, "forward", count)
+    assert sample_ids(model, tokenizer, prompts, seeds, max_new_tokens=12, batch=12) == alone
+    longest = max(len(tokenizer.prompt_ids(prompt)) for prompt in PROMPTS)
+    assert read[0] == (4, longest - 1) and all(shape == (12, 1) for shape in read[1:])
+    assert sample_ids(model, tokenizer, prompts[::-1], seeds[::-1], max_new_tokens=12, batch=5) == alone[::-1]
+
+
+def test_a_prompt_of_one_token_and_prompts_that_differ_are_not_shared():
+    model = tiny_model()
+    two = torch.tensor([[9, 8], [9, 7]])
+    assert shared_keys_and_values(model, [[9], [9]], two[:, :1], torch.ones(2, 1)) == {}
+    assert shared_keys_and_values(model, [[9, 8], [9, 7]], two, torch.ones(2, 2)) == {}
 
 
 def test_answers_depend_on_their_seeds_and_on_no_other_randomness():
