@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from diffalign.latents import LATENTS
 from diffalign.named_choice import Choice, bind_name
@@ -55,6 +55,20 @@ class LatentChoice(Choice):
         return LATENTS[self.name].needs_network and self.inverter != "reference"
 
 
+class BucketConfig(BaseModel):
+    """Sizes of about one area in several shapes, so that pairs keep theirs; see `data.media.buckets`.
+
+    Args:
+        step: Both sides of a size are multiples of it, px. None: the smallest that the network takes.
+        widest: Largest ratio of the longer to the shorter side.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    step: int | None = Field(default=None, ge=8)
+    widest: float = Field(default=2.0, ge=1, le=8)
+
+
 class RegionConfig(BaseModel):
     """Source of the masks that weight the positions of an image; see `scoring.position_masks`.
 
@@ -85,6 +99,7 @@ class ModelConfig(BaseModelConfig):
     Args:
         adapter: The low-rank adapter that trains; None trains every weight of the denoiser.
         resolution: Side of the square images, px. None takes the model's own.
+        buckets: ``true`` or settings of :class:`BucketConfig`: pairs keep their shape, at about the area of the square.
         caption_dropout: Share of pairs scored without their prompt, which keeps guidance usable; published: 0.2.
         flip: Mirroring with probability 1/2: ``"joint"`` both images of a pair together, ``"independent"`` each image
             separately (the released Diffusion-DPO code), ``"none"``.
@@ -103,6 +118,7 @@ class ModelConfig(BaseModelConfig):
     """
 
     resolution: int | None = Field(default=None, ge=8)
+    buckets: BucketConfig | None = None
     caption_dropout: float = Field(default=0.2, ge=0, le=1)
     flip: Literal["joint", "independent", "none"] = "joint"
     reduction: Literal["mean", "sum"] = "mean"
@@ -112,6 +128,20 @@ class ModelConfig(BaseModelConfig):
     size_ids: Literal["fixed", "true"] = "fixed"
     masks: RegionConfig | None = None
     encode_batch: int = Field(default=8, ge=1)
+
+    @field_validator("buckets", mode="before")
+    @classmethod
+    def _buckets_or_none(cls, value: Any) -> Any:
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _check_buckets(self) -> ModelConfig:
+        if self.buckets is not None and self.masks is not None:
+            raise ValueError(
+                "masks are read at one size, but buckets give pairs several. Type: --set model.buckets=false   or: "
+                "--set model.masks=null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_storage(self) -> ModelConfig:

@@ -17,6 +17,7 @@ from diffalign.latents import LATENTS
 from diffalign.policies.adapters import AdapterConfig, add_adapter
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
+from diffalign.policies.diffusion.encoding.pair_sizes import PairSizes
 from diffalign.policies.diffusion.model_folder import find_model
 from diffalign.policies.diffusion.policy import DenoiserPolicy
 from diffalign.policies.diffusion.scoring.attention import choose_attention, split_rows
@@ -84,7 +85,9 @@ def _load(config: ModelConfig, device: torch.device | str | None, shared: Shared
         checkpoint_layers(network, family.checkpointed)
     network.eval()  # the adapter's layers too
     resolution = config.resolution or int(network.config.sample_size) * frozen.pixels_per_latent
-    _check_resolution(resolution, family.resolution_step(network.config, frozen.pixels_per_latent))
+    step = family.resolution_step(network.config, frozen.pixels_per_latent)
+    _check_resolution(resolution, step)
+    sizes = PairSizes(resolution, _bucket_step(config, resolution, step), config.buckets, family.medium)
     denoiser = Denoiser(
         schedule=family.schedule(frozen.scheduler_config, resolution),
         estimate=LATENTS[config.latents.name].bind(**config.latents.hyper),
@@ -96,7 +99,7 @@ def _load(config: ModelConfig, device: torch.device | str | None, shared: Shared
         listed=config.level_list,
         reduction=config.reduction,
     )
-    return DenoiserPolicy(network, frozen, denoiser, config, resolution, load_base, digests[0])
+    return DenoiserPolicy(network, frozen, denoiser, config, resolution, sizes, load_base, digests[0])
 
 
 def load_aligned(config: ModelConfig, adapter: Path, device: torch.device | str | None = None) -> DenoiserPolicy:
@@ -107,6 +110,17 @@ def load_aligned(config: ModelConfig, adapter: Path, device: torch.device | str 
     policy = _load(config.model_copy(update={"adapter": from_file}), device, shared)
     policy.load_adapter(shared)
     return policy
+
+
+def _bucket_step(config: ModelConfig, resolution: int, step: int) -> int:
+    """Returns the step of the sides of buckets. Raises ConfigError for one that network or square do not take."""
+    wanted = config.buckets.step if config.buckets is not None else None
+    if wanted is not None and (wanted % step or resolution % wanted):
+        raise ConfigError(
+            f"model.buckets.step is {wanted} px, but this network takes multiples of {step}, which have to divide "
+            f"model.resolution {resolution}. Type: --set model.buckets.step={step}"
+        )
+    return wanted or step
 
 
 def _check_resolution(resolution: int, step: int) -> None:

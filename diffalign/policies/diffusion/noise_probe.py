@@ -45,12 +45,18 @@ class NoiseProbe:
 
     Args:
         scores: The policy with its rules of scoring.
-        encode: Turns pairs into tensors on the device.
+        encode: Turns pairs of one size into tensors on the device.
+        groups: Returns the indices of the pairs of each size.
     """
 
-    def __init__(self, scores: PolicyAndReference, encode: Callable[[Sequence[Pair]], EncodedCandidates]) -> None:
+    def __init__(
+        self,
+        scores: PolicyAndReference,
+        encode: Callable[[Sequence[Pair]], EncodedCandidates],
+        groups: Callable[[Sequence[Pair]], list[list[int]]],
+    ) -> None:
         self._scores = scores
-        self._encode = encode
+        self._encode, self._groups = encode, groups
         self._denoiser = replace(scores.denoiser, caption_dropout=0.0, flip="none")
 
     @torch.no_grad()
@@ -109,9 +115,10 @@ class NoiseProbe:
         return errors
 
     def _batches(self, pairs: Sequence[Pair], size: int) -> Iterator[tuple[Sequence[Pair], EncodedCandidates]]:
-        for start in range(0, len(pairs), size):
-            part = pairs[start : start + size]
-            yield part, self._encode(part)
+        for group in self._groups(pairs):
+            for start in range(0, len(group), size):
+                part = [pairs[index] for index in group[start : start + size]]
+                yield part, self._encode(part)
 
     def _inputs(
         self,

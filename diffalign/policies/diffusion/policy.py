@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,14 @@ from diffalign.policies.diffusion.encoding.check_directions import check_directi
 from diffalign.policies.diffusion.encoding.check_kept_latents import check_kept_latents
 from diffalign.policies.diffusion.encoding.encode import CachedEncoder
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
+from diffalign.policies.diffusion.encoding.pair_sizes import PairSizes
 from diffalign.policies.diffusion.noise_probe import NoiseProbe
 from diffalign.policies.diffusion.sampling.candidates import make_candidates, store_roundtrip
 from diffalign.policies.diffusion.sampling.decode import decode_candidates, decode_samples, latents_of
 from diffalign.policies.diffusion.sampling.sample import sample
 from diffalign.policies.diffusion.saving import save_denoiser, write_denoiser_card
 from diffalign.policies.diffusion.scoring.batch import candidates_of, encode_candidates
+from diffalign.policies.diffusion.scoring.by_size import Encoded, EncodedBySize, only, score
 from diffalign.policies.diffusion.scoring.denoiser_scoring import Denoiser, EncodedCandidates
 from diffalign.policies.diffusion.scoring.forward_counts import ForwardCounts
 from diffalign.policies.diffusion.scoring.policy_and_reference import PolicyAndReference
@@ -65,6 +68,7 @@ class DenoiserPolicy:
         denoiser: The rules of scoring.
         config: The model's section of the recipe.
         resolution: Side of the images or clips, px.
+        sizes: The size of each pair.
         load_base: Loads the denoiser once more, frozen.
         base_fingerprint: Hash of the base weights as they are in their files; None: those of the module.
     """
@@ -79,6 +83,7 @@ class DenoiserPolicy:
         denoiser: Denoiser,
         config: ModelConfig,
         resolution: int,
+        sizes: PairSizes,
         load_base: Callable[[], nn.Module],
         base_fingerprint: str | None = None,
     ) -> None:
@@ -91,7 +96,8 @@ class DenoiserPolicy:
         self.base_fingerprint = base_fingerprint or weights_digest([module])
         self._frozen = frozen
         self._denoiser = denoiser
-        self._encoder = CachedEncoder(frozen, config, resolution)
+        self.sizes = sizes
+        self._encoder = CachedEncoder(frozen, config, resolution, sizes)
         self._trainable = Trainable(module)
         self._policy_and_reference = PolicyAndReference(
             lambda: self.module,
@@ -99,7 +105,8 @@ class DenoiserPolicy:
             frozen.family,
             denoiser,
             config,
-            self.encode,
+            self._encode_one_size,
+            sizes.groups,
             self._pair_key,
             self.fingerprint(),
             load_base,
@@ -111,7 +118,7 @@ class DenoiserPolicy:
             **dict.fromkeys(ENCODERS, frozen),
         }
         self.residency = Residency(self.device, parts, together=not config.use_cache)
-        self._probe = NoiseProbe(self._policy_and_reference, self.encode)
+        self._probe = NoiseProbe(self._policy_and_reference, self._encode_one_size, sizes.groups)
 
     @property
     def forward_counts(self) -> ForwardCounts:
@@ -150,7 +157,7 @@ class DenoiserPolicy:
             **({} if self.config.offload is None else {"offload": OFFLOAD_NOTE}),
             "parameters": f"{self._trainable.count:,} trainable of {total:,}",
             "reference": reference,
-            "resolution": f"{self.resolution} px",
+            "resolution": self.sizes.describe(),
             "cache": f"{self.config.cache_folder()}" if self.config.use_cache else "off: encoders run at every step",
         }
 
@@ -171,7 +178,7 @@ class DenoiserPolicy:
         self._encoder.prepare(pairs, progress)
         if self.config.use_cache:
             self._frozen.send_away()
-        return []
+        return [] if self.config.buckets is None else [f"buckets: {self.sizes.fit(pairs).summary()}"]
 
     def prepare_share(self, pairs: Sequence[Pair], processes: Processes, progress: Progress) -> None:
         """Encodes this process's share of the images or clips and prompts."""
@@ -193,20 +200,27 @@ class DenoiserPolicy:
         )
 
     def microbatch_order(self, pairs: Sequence[Pair]) -> list[int]:
-        """Returns the order as it is: images or clips of one size share no computation."""
-        return list(range(len(pairs)))
+        """Returns an order in which pairs of one size are neighbours; pairs of one size stay as they are."""
+        return [index for group in self.sizes.groups(pairs) for index in group]
 
-    def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> EncodedCandidates:
+    def encode(self, pairs: Sequence[Pair], prompts: bool = False) -> Encoded:
         """Returns posterior parameters and conditioning of a batch, on the device, where the network is from now on.
         ``prompts`` changes nothing: a denoiser gives prompts no probability.
         """
+        groups = self.sizes.groups(pairs)
+        if len(groups) == 1:
+            return self._encode_one_size(pairs)
+        parts = tuple(self._encode_one_size([pairs[row] for row in group]) for group in groups)
+        return EncodedBySize(tuple(map(tuple, groups)), parts)
+
+    def _encode_one_size(self, pairs: Sequence[Pair]) -> EncodedCandidates:
         self.residency.bring("network")
         keys = tuple(self._pair_key(pair) for pair in pairs)
         return encode_candidates(pairs, keys, self._encoder, self.config.masks, self.resolution, self.device)
 
-    def logps(self, encoded: EncodedCandidates, draw: Draw) -> BatchLogps:
+    def logps(self, encoded: Encoded, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the policy, with gradient."""
-        return self._policy_and_reference.policy_logps(encoded, draw)
+        return score(self._policy_and_reference.policy_logps, encoded, draw)
 
     def trial_forward(self, pairs: Sequence[Pair], needs: Collection[str]) -> Callable[[nn.Module], Tensor]:
         """Returns a function that scores zeros in the shapes of a batch with a network; ``needs`` changes nothing."""
@@ -252,13 +266,13 @@ class DenoiserPolicy:
         states = sum(value.numel() * value.element_size() for value in self._frozen.empty_prompt().values())
         return candidates * moments + prompts * states
 
-    def reference_logps(self, encoded: EncodedCandidates, draw: Draw) -> BatchLogps:
+    def reference_logps(self, encoded: Encoded, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the reference: looked up where they are stored, otherwise computed."""
-        return self._policy_and_reference.reference_logps(encoded, draw)
+        return score(self._policy_and_reference.reference_logps, encoded, draw)
 
-    def compare_parts(self, encoded: EncodedCandidates, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
+    def compare_parts(self, encoded: Encoded, draw: Draw) -> tuple[BatchLogps, BatchLogps]:
         """Returns log-probabilities under policy and reference, and their divergence at each position."""
-        return self._policy_and_reference.compare_parts(encoded, draw)
+        return self._policy_and_reference.compare_parts(only(encoded), draw)
 
     def prepare_reference(
         self,
@@ -345,18 +359,18 @@ class DenoiserPolicy:
         """Keeps the network with these trainable tensors for losses that read an earlier policy."""
         self._policy_and_reference.set_previous(state)
 
-    def previous_logps(self, encoded: EncodedCandidates, draw: Draw) -> BatchLogps:
+    def previous_logps(self, encoded: Encoded, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the policy that :meth:`set_previous` kept, without gradient."""
-        return self._policy_and_reference.previous_logps(encoded, draw)
+        return score(self._policy_and_reference.previous_logps, encoded, draw)
 
     def add_second_adapter(self) -> SecondAdapter:
         """Adds a second adapter, which trains together with the first; see `second_adapter`."""
         return self._trainable.add_second_adapter(self.config)
 
-    def second_adapter_logps(self, encoded: EncodedCandidates, draw: Draw) -> BatchLogps:
+    def second_adapter_logps(self, encoded: Encoded, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the second adapter, with gradient."""
         assert self._trainable.second is not None, "there is no second adapter"
-        return self._policy_and_reference.policy_logps(encoded, draw, self._trainable.second)
+        return score(partial(self._policy_and_reference.policy_logps, second=self._trainable.second), encoded, draw)
 
     def make_candidates(
         self,
@@ -469,7 +483,9 @@ class DenoiserPolicy:
         own_prompts = [str(answer.prompt) for answer in pair.answers.values() if answer.prompt is not None]
         media = (self._encoder.digest(candidate) for candidate in candidates_of(pair))
         weights = () if are_equal(pair.frame_weights) else (f"frames {scaled_to_mean_one(pair.frame_weights)}",)
-        return content_key(pair.id, pair.prompt, *media, *own_prompts, *weights)
+        size = self.sizes.of(pair)
+        shape = () if size == self.sizes.square else (f"{size[0]}x{size[1]}",)
+        return content_key(pair.id, pair.prompt, *media, *own_prompts, *weights, *shape)
 
 
 def _shown(media: Media) -> str:

@@ -128,6 +128,21 @@ def _check_sides(loss: Objective, data: PairSource) -> None:
         )
 
 
+def check_buckets(model: Any, source: PairSource, latents: str | None) -> None:
+    """Raises ConfigError where pairs should keep the shape of their files, and candidates are no files.
+
+    Args:
+        model: The model section of the recipe.
+        source: The source of the pairs.
+        latents: The file of kept latents of the training or held-out data; None: there is none.
+    """
+    if getattr(model, "buckets", None) is not None and (source.every or latents):
+        what = "samples of the policy are" if source.every else "kept latents (data.latents) are"
+        raise ConfigError(
+            f"model.buckets gives pairs the shape of their files, but {what} square. Type: --set model.buckets=false"
+        )
+
+
 def check_model(loss: Objective, model: Any) -> None:
     """Raises ConfigError where the model section has settings that the loss does not use, or lacks some that it needs.
 
@@ -136,6 +151,11 @@ def check_model(loss: Objective, model: Any) -> None:
         model: The model section of the recipe.
     """
     by_parts = "divergence" in loss.needs
+    if getattr(model, "buckets", None) is not None and by_parts:
+        raise ConfigError(
+            f"the loss '{loss.name}' compares predictions at every position, and pairs in buckets have several numbers "
+            "of them. Type: --set model.buckets=false"
+        )
     if getattr(model, "masks", None) is not None and not by_parts:
         raise ConfigError(
             f"model.masks weighs parts one by one, but the loss '{loss.name}' reads only their sums. Type: --set "

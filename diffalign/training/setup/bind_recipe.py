@@ -22,6 +22,7 @@ from diffalign.training.recipe.bind import bind_label, bind_loss, bind_pairs
 from diffalign.training.recipe.compatibility import (
     check_answers,
     check_batch,
+    check_buckets,
     check_data_medium,
     check_loss_and_data,
     check_model,
@@ -79,6 +80,7 @@ def bind_recipe(recipe: Recipe, pairs: Sequence[Pair] | DatasetPairs | None) -> 
     source = make_source(replace(rows, pairs=drop_unused_answers(rows.pairs, loss.roles)))
     if isinstance(source, ChecksRun):
         source.check_run(medium, recipe.train.steps, recipe.guard.action)
+    check_buckets(recipe.model, source, recipe.data.latents or recipe.data.eval_latents)
     check_loss_and_data(loss, source, label(source.pairs))  # a label raises for a row that lacks what it needs
     held_out = HeldOut.read(recipe.data, **_frames(recipe))
     if held_out is not None:

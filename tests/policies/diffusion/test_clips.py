@@ -260,3 +260,23 @@ def test_an_adapter_on_motion_has_eight_layers_a_module_and_reaches_nothing_else
     shake(policy)
     margin(policy, policy.encode(clip_pairs), draw_for(clip_pairs)).sum().backward()
     assert all(p.grad is None for n, p in policy.module.named_parameters() if "motion_modules" not in n)
+
+
+def test_clips_of_several_shapes_are_scored_at_their_own_size(composed, tmp_path):
+    def clip(name, width, height, seed):
+        frames = np.random.default_rng(seed).integers(0, 256, (MOST_FRAMES, height, width, 3), dtype=np.uint8)
+        return write_clip(tmp_path / f"{name}.webp", Clip(frames, 8.0))
+
+    shapes = [(32, 32), (40, 24), (24, 40)]
+    pairs = [Pair(f"c{k}", "x", clip(f"{k}a", *size, k), clip(f"{k}b", *size, 9 + k)) for k, size in enumerate(shapes)]
+    policy = composed(buckets=True, **EXACT)
+    policy.prepare(pairs)
+    assert [tuple(policy.encode([pair]).mean.shape[-3:]) for pair in pairs] == [
+        (FRAMES, 8, 8),
+        (FRAMES, 6, 10),
+        (FRAMES, 10, 6),
+    ]
+    together = policy.logps(policy.encode(pairs), draw_for(pairs))
+    alone = [policy.logps(policy.encode([pair]), draw_for([pair])) for pair in pairs]
+    for row, one in enumerate(alone):
+        assert together.candidates[0].logps[row].item() == pytest.approx(one.candidates[0].logps.item(), rel=1e-5)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diffalign.data.media.buckets import Size
 from diffalign.data.media.decode import media_digest
 from diffalign.data.records.conversation import plain_text
 from diffalign.data.records.pair import Media, Pair
@@ -24,8 +25,9 @@ from diffalign.data.storage.tensor_cache import TensorCache
 from diffalign.devices.halving import Pieces
 from diffalign.devices.processes import ALONE, Processes
 from diffalign.policies.diffusion.config import ModelConfig
-from diffalign.policies.diffusion.encoding.encode_media import Tensors, advice_on_bad_media, media_encoder
+from diffalign.policies.diffusion.encoding.encode_media import Sized, Tensors, advice_on_bad_media, media_encoder
 from diffalign.policies.diffusion.encoding.frozen_components import FrozenComponents
+from diffalign.policies.diffusion.encoding.pair_sizes import PairSizes
 from diffalign.policies.policy import Progress
 
 EMPTY = "empty"
@@ -39,11 +41,12 @@ class CachedEncoder:
     Args:
         frozen: Autoencoder and text encoders.
         config: For the cache, the mirroring, the size ids and the batch size.
-        resolution: Side of the images, px.
+        resolution: Side of square images, px.
+        sizes: The size of each pair.
     """
 
-    def __init__(self, frozen: FrozenComponents, config: ModelConfig, resolution: int) -> None:
-        self._frozen = frozen
+    def __init__(self, frozen: FrozenComponents, config: ModelConfig, resolution: int, sizes: PairSizes) -> None:
+        self._frozen, self.sizes = frozen, sizes
         self._resolution = resolution
         self._media = media_encoder(frozen, config, resolution)
         self._fixed_size_ids = config.size_ids == "fixed"
@@ -65,23 +68,32 @@ class CachedEncoder:
         """
         if self._images is None or self._texts is None:
             return
-        candidates = [answer.candidate for pair in pairs for answer in pair.answers.values()]
-        media = {self.digest(item): item for item in candidates if not isinstance(item, TENSORS)}
+        media = dict[str, Sized]()
+        for pair in pairs:
+            files = [one.candidate for one in pair.answers.values() if not isinstance(one.candidate, TENSORS)]
+            size = self.sizes.of(pair)
+            media |= {self._key(file, size): (file, size) for file in files}
+        media = dict(sorted(media.items(), key=lambda item: item[1][1]))  # of one size together
         share = Share(processes, self._batch if self._media.together else 1)
         _fill(self._images, media, self._media.encode, self._media.task, progress, share)
         prompts = {_prompt_key(prompt): prompt for prompt in sorted(_prompts(pairs))}
         _fill(self._texts, prompts, self._encode_prompts, "encode prompts", progress, Share(processes, self._batch))
         self.empty()
 
-    def images(self, media: Sequence[Media]) -> list[Tensors]:
+    def images(self, media: Sequence[Media], size: Size | None = None) -> list[Tensors]:
         """Returns ``mean`` and ``std`` ``(V, C, ...)`` and ``size`` ``(4,)`` of each image, clip or handle of
         tensors.
+
+        Args:
+            media: The candidates.
+            size: Height and width of the pixels; None: the square.
         """
-        by_digest = {self.digest(item): item for item in media if not isinstance(item, TENSORS)}
-        tensors = _look_up(self._images, by_digest, self._media.encode)
+        size = size or self.sizes.square
+        by_key = {self._key(item, size): (item, size) for item in media if not isinstance(item, TENSORS)}
+        tensors = _look_up(self._images, by_key, self._media.encode)
         tensors |= {self.digest(item): item.read() for item in media if isinstance(item, CachedCandidate)}
         tensors |= {self.digest(item): self._kept(item) for item in media if isinstance(item, KeptLatent)}
-        return [tensors[self.digest(item)] for item in media]
+        return [tensors[self._key(item, size)] for item in media]
 
     def prompts(self, prompts: Sequence[str]) -> list[Tensors]:
         """Returns the conditioning of each prompt, without a batch axis."""
@@ -89,9 +101,11 @@ class CachedEncoder:
         tensors = _look_up(self._texts, by_key, self._encode_prompts)
         return [tensors[_prompt_key(prompt)] for prompt in prompts]
 
-    def sizes(self, size: Tensor) -> Tensors:
-        """Returns the conditions that depend on images' sizes ``(B, 4)``, each ``(B, ...)``."""
-        return self._frozen.family.size_conditioning(size, self._resolution, self._fixed_size_ids)
+    def size_conditions(self, original: Tensor, size: Size) -> Tensors:
+        """Returns the conditions that depend on images' original sizes and crops ``(B, 4)``, each ``(B, ...)``, for
+        pixels of a size.
+        """
+        return self._frozen.family.size_conditioning(original, size, self._fixed_size_ids)
 
     def empty(self) -> Tensors:
         """Returns the conditioning of the unconditional branch, without a batch axis; kept in memory."""
@@ -113,6 +127,12 @@ class CachedEncoder:
             with advice_on_bad_media():
                 self._digests[media] = self._media.digest(media)
         return self._digests[media]
+
+    def _key(self, media: Media, size: Size) -> str:
+        """Returns the name of a candidate's tensors; at the square it is that of its content, as it always was."""
+        if size == self.sizes.square or isinstance(media, TENSORS):
+            return self.digest(media)
+        return f"{self.digest(media)}-{size[0]}x{size[1]}"
 
     def _kept(self, kept: KeptLatent) -> Tensors:
         """Returns a latent as a posterior without spread, of an image that fills the model's resolution."""

@@ -8,14 +8,15 @@ long clips are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import groupby, islice
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from diffalign.data.media.buckets import Size
 from diffalign.data.media.clips.clip import Clip
 from diffalign.data.media.clips.clip_pixels import clip_pixels
 from diffalign.data.media.clips.open_clip import open_clip
@@ -29,6 +30,8 @@ from diffalign.policies.diffusion.encoding.frozen_components import FrozenCompon
 from diffalign.policies.diffusion.video_config import VideoModelConfig
 
 Tensors = dict[str, Tensor]
+Sized = tuple[Media, Size]
+"""A candidate, and the height and width that its pixels fill."""
 Item = TypeVar("Item")
 
 
@@ -47,8 +50,8 @@ class MediaEncoder(Protocol):
     def digest(self, media: Media) -> str:
         """Returns the identity of what is decoded of a candidate."""
 
-    def encode(self, media: Iterable[Media]) -> Iterator[Tensors]:
-        """Yields the tensors of each candidate."""
+    def encode(self, items: Iterable[Sized]) -> Iterator[Tensors]:
+        """Yields the tensors of each candidate, at its size."""
 
 
 def media_encoder(frozen: FrozenComponents, config: ModelConfig, resolution: int) -> MediaEncoder:
@@ -77,19 +80,23 @@ class ImageEncoder:
         """Returns the digest of an image's bytes, marked where a colour profile is applied."""
         return decoded_digest(media)
 
-    def encode(self, media: Iterable[Media]) -> Iterator[Tensors]:
+    def encode(self, items: Iterable[Sized]) -> Iterator[Tensors]:
         """Yields the tensors of each image."""
-        yield from self._pieces.each(media, self._encode)
+        yield from self._pieces.each(items, self._encode)
 
-    def _encode(self, media: list[Media]) -> list[Tensors]:
+    def _encode(self, items: list[Sized]) -> list[Tensors]:
+        runs = groupby(items, key=lambda item: item[1])
+        return [tensors for size, run in runs for tensors in self._of_one_size([media for media, _ in run], size)]
+
+    def _of_one_size(self, media: list[Media], size: Size) -> list[Tensors]:
         sizes, views = [], []
         for item in media:
             with advice_on_bad_media():
                 image = open_image(item)
-            fit = frame(image.size, self._resolution)
+            fit = frame(image.size, size)
             sizes.append(torch.tensor([image.height, image.width, fit.top, fit.left]))
             mirrors = (False, True) if self._mirrored else (False,)
-            views += [prepare_image(image, self._resolution, flip=mirror) for mirror in mirrors]
+            views += [prepare_image(image, size, flip=mirror) for mirror in mirrors]
         mean, std = (x.unflatten(0, (len(media), -1)).cpu() for x in self._frozen.posterior(torch.stack(views)))
         return [{"mean": mean[i].contiguous(), "std": std[i].contiguous(), "size": sizes[i]} for i in range(len(media))]
 
@@ -114,19 +121,19 @@ class ClipEncoder:
         """Returns the digest of a clip's bytes, or of those of its frames."""
         return media_digest(media)
 
-    def encode(self, media: Iterable[Media]) -> Iterator[Tensors]:
+    def encode(self, items: Iterable[Sized]) -> Iterator[Tensors]:
         """Yields the tensors of each clip as soon as its last frame is encoded."""
         waiting: list[tuple[int, Tensor]] = []  # frames, and sizes, of clips that were read and not encoded to the end
         parts: list[tuple[Tensor, Tensor]] = []
 
         def frames() -> Iterator[Tensor]:
-            for item in media:
+            for media, size in items:
                 with advice_on_bad_media():
-                    clip = open_clip(item, self._rule)
-                waiting.append((len(clip.frames) * len(self._mirrors), self._size(clip)))
-                yield from self._views(clip)
+                    clip = open_clip(media, self._rule)
+                waiting.append((len(clip.frames) * len(self._mirrors), self._size(clip, size)))
+                yield from self._views(clip, size)
 
-        for part in chunks(frames(), self._batch):
+        for part in chunks(frames(), self._batch, key=lambda pixels: pixels.shape):
             pixels = torch.stack(part, 1)[None]
             mean, std = (value[0].unbind(1) for value in self._frozen.posterior(pixels))
             parts += zip(mean, std, strict=True)
@@ -135,13 +142,13 @@ class ClipEncoder:
                 yield self._tensors(parts[:count], size)
                 del parts[:count]
 
-    def _views(self, clip: Clip) -> Iterator[Tensor]:
+    def _views(self, clip: Clip, size: Size) -> Iterator[Tensor]:
         """Yields the frames ``(3, H, W)`` of the plain view, then of the mirrored."""
         for mirror in self._mirrors:
-            yield from clip_pixels(clip, self._resolution, flip=mirror)
+            yield from clip_pixels(clip, size, flip=mirror)
 
-    def _size(self, clip: Clip) -> Tensor:
-        fit = frame(clip.size, self._resolution)
+    def _size(self, clip: Clip, size: Size) -> Tensor:
+        fit = frame(clip.size, size)
         return torch.tensor([*reversed(clip.size), fit.top, fit.left])
 
     def _tensors(self, frames: list[tuple[Tensor, Tensor]], size: Tensor) -> Tensors:
@@ -164,8 +171,10 @@ def advice_on_bad_media() -> Iterator[None]:
         ) from error
 
 
-def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yields the items in lists of ``size``, the last as it comes. It reads no further than the list that it yields."""
-    rest = iter(items)
-    while part := list(islice(rest, size)):
-        yield part
+def chunks(items: Iterable[Item], size: int, key: Callable[[Item], Hashable]) -> Iterator[list[Item]]:
+    """Yields the items in lists of up to ``size`` with equal keys. It reads no further than the list that it yields,
+    and one item where the key changes.
+    """
+    for _, run in groupby(items, key=key):
+        while part := list(islice(run, size)):
+            yield part

@@ -73,7 +73,7 @@ ANIMATEDIFF = Family(
     text_encoders=("text_encoder",),
     call=call,
     prompt_encoder=sd.StableDiffusionPrompts,
-    size_conditioning=lambda size, resolution, fixed: {},
+    size_conditioning=lambda original, size, fixed: {},
     **SHARED,
 )
 

@@ -136,9 +136,9 @@ class Family:
             ``conditioning`` ``{name: (B, ...)}``, and ``dtype`` that of the network's weights: latents and states are
             cast to it, the output is left as it comes.
         prompt_encoder: Builds the prompt encoder of a loaded pipeline.
-        size_conditioning: ``size_conditioning(size, resolution, fixed)``: conditions that depend on an image's size,
-            ``{name: (B, ...)}``. ``size`` is ``(B, 4)``: height, width, top and left of the crop. ``fixed`` treats each
-            image as if it were ``resolution`` on each side and uncropped.
+        size_conditioning: ``size_conditioning(original, size, fixed)``: conditions that depend on an image's
+            size, ``{name: (B, ...)}``. ``original`` is ``(B, 4)``: height, width, top and left of the crop; ``size`` is
+            height and width of the pixels. ``fixed`` treats each image as if it had that size, uncropped.
         codec: Its autoencoder.
         schedule: ``schedule(config, resolution)``: the noise levels of a scheduler's configuration.
         resolution_step: ``resolution_step(config, pixels_per_latent)``: the number of pixels that each side must be a
@@ -166,7 +166,7 @@ class Family:
     medium: str
     call: Callable[[Network, Tensor, Tensor, Mapping[str, Tensor], torch.dtype], Tensor]
     prompt_encoder: Callable[[Any], PromptEncoder]
-    size_conditioning: Callable[[Tensor, int, bool], dict[str, Tensor]]
+    size_conditioning: Callable[[Tensor, tuple[int, int], bool], dict[str, Tensor]]
     codec: Codec
     schedule: Callable[[Mapping[str, Any], int], Schedule]
     resolution_step: Callable[[Any, int], int]

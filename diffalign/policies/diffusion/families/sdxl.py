@@ -50,12 +50,14 @@ class StableDiffusionXLPrompts:
         return {name: torch.zeros_like(value) for name, value in states.items()} if self.force_zeros else states
 
 
-def size_ids(size: Tensor, resolution: int, fixed: bool) -> dict[str, Tensor]:
-    """Returns ``time_ids (B, 6)``; with ``fixed`` those of uncropped images of ``resolution`` on each side."""
+def size_ids(original: Tensor, size: tuple[int, int], fixed: bool) -> dict[str, Tensor]:
+    """Returns ``time_ids (B, 6)``: original height and width, top and left of the crop, height and width of the pixels;
+    with ``fixed`` those of uncropped images of that size.
+    """
+    target = torch.tensor(size, device=original.device).expand(len(original), 2)
     if fixed:
-        size = torch.tensor([resolution, resolution, 0, 0], device=size.device).expand(len(size), 4)
-    target = torch.full((len(size), 2), resolution, device=size.device)
-    return {"time_ids": torch.cat([size, target], dim=1).float()}
+        original = torch.cat([target, torch.zeros_like(target)], dim=1)
+    return {"time_ids": torch.cat([original, target], dim=1).float()}
 
 
 def call(network: Network, x: Tensor, time: Tensor, conditioning: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:

@@ -28,7 +28,7 @@ def encode_candidates(
     """Returns posterior parameters and conditioning of a batch, on the device.
 
     Args:
-        pairs: The batch.
+        pairs: The batch, of one size.
         keys: Identity of everything that each pair's tensors are made from.
         encoder: The encoders.
         masks: Source of the masks of positions; None: there are none.
@@ -40,7 +40,8 @@ def encode_candidates(
     """
     roles = roles_of(pairs)
     candidates = [candidates_of(pair) for pair in pairs]
-    images = encoder.images([media for row in candidates for media in row])
+    size = encoder.sizes.of(pairs[0])
+    images = encoder.images([media for row in candidates for media in row], size)
     mean, std = (
         torch.stack([entry[name].float() for entry in images]).unflatten(0, (len(pairs), -1)).to(device)
         for name in ("mean", "std")
@@ -51,8 +52,8 @@ def encode_candidates(
         return {name: torch.stack([text[name] for text in encoded]).to(device) for name in encoded[0]}
 
     conditioning = encode_prompts([plain_text(pair.prompt) for pair in pairs])
-    size = torch.stack([entry["size"] for entry in images[:: mean.shape[1]]]).to(device)
-    conditioning |= encoder.sizes(size)
+    original = torch.stack([entry["size"] for entry in images[:: mean.shape[1]]]).to(device)
+    conditioning |= encoder.size_conditions(original, size)
     by_candidate: tuple[Mapping[str, Tensor], ...] = ()
     if any(answer.prompt is not None for pair in pairs for answer in pair.answers.values()):
         texts = ([plain_text(pair.prompt_of(role)) for pair in pairs] for role in roles)

@@ -17,6 +17,7 @@ from diffalign.devices.processes import ALONE, Processes
 from diffalign.errors import ConfigError
 from diffalign.policies.diffusion.config import ModelConfig
 from diffalign.policies.diffusion.families import Family
+from diffalign.policies.diffusion.scoring.by_size import rows_of
 from diffalign.policies.diffusion.scoring.denoiser_scoring import (
     Denoiser,
     DenoiserInputs,
@@ -46,7 +47,8 @@ class PolicyAndReference:
         family: The model's family.
         denoiser: The rules.
         config: The model's section of the recipe.
-        encode: Turns pairs into tensors on the device.
+        encode: Turns pairs of one size into tensors on the device.
+        groups: Returns the indices of the pairs of each size.
         pair_key: Identity of everything that a pair's tensors are made from.
         fingerprint: Identity of weights and rules, for results that are kept on disk.
         load_base: Loads the base network once more, frozen, on the device.
@@ -61,6 +63,7 @@ class PolicyAndReference:
         denoiser: Denoiser,
         config: ModelConfig,
         encode: Callable[[Sequence[Pair]], EncodedCandidates],
+        groups: Callable[[Sequence[Pair]], list[list[int]]],
         pair_key: Callable[[Pair], str],
         fingerprint: str,
         load_base: Callable[[], nn.Module],
@@ -69,7 +72,8 @@ class PolicyAndReference:
         self.denoiser = denoiser
         self.forward_counts = ForwardCounts()
         self._module, self._trainable, self._family, self._config = module, dict(trainable), family, config
-        self._encode, self._fingerprint, self._load_base = encode, fingerprint, load_base
+        self._encode, self._groups = encode, groups
+        self._fingerprint, self._load_base = fingerprint, load_base
         network = unwrap(module())
         self.device = device
         self.dtype: torch.dtype = getattr(torch, config.dtype) if config.adapter is not None else torch.float32
@@ -164,15 +168,14 @@ class PolicyAndReference:
         with _writer(errors) as errors_out, _writer(latents) as latents_out:
 
             def compute(part: list[tuple[str, tuple[int, int]]]) -> list[str]:
-                keys, batch_pairs, draw = self._visits.batch(part, pairs, seed)
-                encoded = self._encode(batch_pairs)
-                if latents is not None and latents_out is not None and any(key in missing_latents for key in keys):
-                    latents.check_space(len(missing_latents), encoded.mean[0, :, 0].numel())
-                    latents.write(latents_out, keys, *self._noisy_inputs.build(encoded, draw, keys).latents)
-                if errors is not None and errors_out is not None:
-                    logps = self._frozen_logps(encoded, draw, self.reference)
-                    errors.write(errors_out, keys, [-2.0 * candidate.logps for candidate in logps.candidates])
-                return keys
+                for keys, encoded, draw in self._of_one_size(*self._visits.batch(part, pairs, seed)):
+                    if latents is not None and latents_out is not None and any(key in missing_latents for key in keys):
+                        latents.check_space(len(missing_latents), encoded.mean[0, :, 0].numel())
+                        latents.write(latents_out, keys, *self._noisy_inputs.build(encoded, draw, keys).latents)
+                    if errors is not None and errors_out is not None:
+                        logps = self._frozen_logps(encoded, draw, self.reference)
+                        errors.write(errors_out, keys, [-2.0 * candidate.logps for candidate in logps.candidates])
+                return [key for key, _ in part]
 
             pieces = Pieces("the reference's numbers are computed", batch)
             for done, _ in enumerate(pieces.each(visits, compute), 1):
@@ -193,11 +196,10 @@ class PolicyAndReference:
         with window.cache.writer() as out:
 
             def compute(part: list[tuple[str, tuple[int, int]]]) -> list[str]:
-                keys, batch_pairs, draw = self._visits.batch(part, pairs, seed)
-                encoded = self._encode(batch_pairs)
-                window.check_space(len(missing), encoded.mean[0, :, 0].numel())
-                window.write(out, keys, *self._noisy_inputs.build(encoded, draw, keys).latents)
-                return keys
+                for keys, encoded, draw in self._of_one_size(*self._visits.batch(part, pairs, seed)):
+                    window.check_space(len(missing), encoded.mean[0, :, 0].numel())
+                    window.write(out, keys, *self._noisy_inputs.build(encoded, draw, keys).latents)
+                return [key for key, _ in part]
 
             pieces = Pieces("latents are inverted", batch)
             for done, _ in enumerate(pieces.each(missing.items(), compute), 1):
@@ -235,6 +237,13 @@ class PolicyAndReference:
         """Returns the inputs of a batch, the same for policy and reference."""
         draw = self._visits.cycle(draw)
         return self._noisy_inputs.build(encoded, draw, self._visits.keys(encoded, draw))
+
+    def _of_one_size(
+        self, keys: Sequence[str], pairs: Sequence[Pair], draw: Draw
+    ) -> Iterator[tuple[list[str], EncodedCandidates, Draw]]:
+        """Yields the visits of each size with their tensors."""
+        for rows in self._groups(pairs):
+            yield [keys[row] for row in rows], self._encode([pairs[row] for row in rows]), rows_of(draw, rows)
 
     def _frozen_logps(self, encoded: EncodedCandidates, draw: Draw, frozen: Reference) -> BatchLogps:
         inputs = self.inputs(encoded, draw)

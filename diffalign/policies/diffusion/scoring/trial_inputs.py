@@ -35,7 +35,7 @@ def trial_inputs(
         for name, value in frozen.empty_prompt().items()
     }
     size = torch.zeros(rows, 4, dtype=torch.long, device=device)
-    conditioning |= frozen.family.size_conditioning(size, resolution, True)
+    conditioning |= frozen.family.size_conditioning(size, (resolution, resolution), True)
     latents = torch.zeros(rows, *shape, device=device)
     t = torch.zeros(rows, dtype=torch.long, device=device)
     return DenoiserInputs(latents, t, schedule.model_time(t), latents, conditioning, candidates)
