@@ -85,17 +85,16 @@ def _check_launch() -> None:
             )
 
 
-def open_policy(recipe: Recipe, policy: Policy | None, bound: BoundRecipe, processes: int) -> OpenedModel:
+def open_policy(recipe: Recipe, policy: Policy | None, bound: BoundRecipe) -> OpenedModel:
     """Returns the policy of a recipe, on its device.
 
     Args:
         recipe: The recipe.
         policy: Taken instead of the recipe's model.
         bound: The recipe's loss and pairs, which must fit the policy.
-        processes: How many processes train.
 
     Raises:
-        ConfigError: The policy does not fit the loss, the pairs or the number of processes.
+        ConfigError: The policy does not fit the loss or the pairs.
     """
     if processes > 1 and recipe.model.offload is not None:
         raise ConfigError(
@@ -108,7 +107,7 @@ def open_policy(recipe: Recipe, policy: Policy | None, bound: BoundRecipe, proce
     check_lengths(bound.source, policy)
     if recipe.data.latents is not None or recipe.data.eval_latents is not None:
         _check_kept_latents(bound, policy)
-    fast_slow = _fast_slow(recipe.train, bound.loss, policy, processes)
+    fast_slow = _fast_slow(recipe.train, bound.loss, policy)
     check_gate_votes(bound.label([]), policy, fast_slow is not None)
     return OpenedModel(policy, policy.module, policy.trainable(), fast_slow)
 
@@ -122,7 +121,7 @@ def _check_kept_latents(bound: BoundRecipe, policy: Policy) -> None:
             raise ConfigError("this model scores no latents of images. Type: --set data.latents=null")
 
 
-def _fast_slow(train: Train, loss: Objective, policy: Policy, processes: int) -> FastSlow | None:
+def _fast_slow(train: Train, loss: Objective, policy: Policy) -> FastSlow | None:
     """Adds a second adapter where the recipe names one. Raises ConfigError where two cannot be trained."""
     settings = train.fast_slow
     if settings is None:
@@ -132,6 +131,4 @@ def _fast_slow(train: Train, loss: Objective, policy: Policy, processes: int) ->
             f"train.fast_slow compares the margins of two adapters, but the loss '{loss.name}' is no function of one "
             "margin. Type: --set loss.name=logistic   or: --set train.fast_slow=null"
         )
-    if processes > 1:
-        raise ConfigError("train.fast_slow trains in one process. Start one, or type: --set train.fast_slow=null")
     return FastSlow(settings.alpha, settings.rate, settings.interval, policy.add_second_adapter())

@@ -104,6 +104,7 @@ class GradientComputer:
                     raise
                 self._check_that_halving_helps(max(map(len, pieces)), len(results) == len(pieces) - 1)
             self._halve_micro_batches()  # after `except`: by then the tensors of the failed attempt are freed
+        self._share_second_adapter()
         self._update_running_state(results)
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_grad_norm or float("inf"))
         stats = step_stats(self._summed(local_sums(results, skipped)), norm, len(batch))
@@ -184,9 +185,16 @@ class GradientComputer:
         if classified:
             logratios, desirable = (torch.cat(rows) for rows in zip(*classified, strict=True))
             self.bco_shift.update(logratios, desirable, self._summed)
-        for result in results:
-            if self.fast_slow is not None and result.adapter_losses is not None:
-                self.fast_slow.add_losses(result.adapter_losses)
+        if self.fast_slow is not None:
+            own = [result.adapter_losses for result in results if result.adapter_losses is not None]
+            self.fast_slow.add_losses(self._summed(torch.stack(own).sum(0)))
+
+    def _share_second_adapter(self) -> None:
+        """Averages the gradients of a second adapter over processes, as the distributed wrapper does the first's."""
+        if self.fast_slow is not None and self.accelerator.num_processes > 1:
+            for parameter in self.fast_slow.second.parameters.values():
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = self.accelerator.reduce(gradient, "mean")
 
     def _summed(self, sums: Tensor) -> Tensor:
         """Returns a tensor summed over all processes."""
