@@ -33,7 +33,8 @@ def shaped(tmp_path_factory):
 @pytest.mark.parametrize("method", ["diffusion_dpo", "ddim_inpo", "smpo", "sft", "mapo", "diffusion_ipo"])
 def test_every_method_trains_on_pairs_of_several_shapes(model, shaped, tmp_path, method):
     steps = {"latents": {"steps": 2}} if method in ("ddim_inpo", "smpo") else {}
-    run(model, tmp_path / "run", shaped, method=method, model={**BUCKETS, **steps}, train={"batch_size": 6})
+    ranges = {"labels": {"low": 0.0, "high": 1.0}} if method == "smpo" else {}
+    run(model, tmp_path / "run", shaped, method=method, model={**BUCKETS, **steps}, train={"batch_size": 6}, **ranges)
     found = losses(tmp_path / "run")
     assert len(found) == 2 and all(loss == loss for loss in found)
 

@@ -220,7 +220,9 @@ class DenoiserPolicy:
 
     def logps(self, encoded: Encoded, draw: Draw) -> BatchLogps:
         """Returns log-probabilities under the policy, with gradient."""
-        return score(self._policy_and_reference.policy_logps, encoded, draw)
+        if isinstance(encoded, EncodedBySize):
+            return score(self._policy_and_reference.policy_logps, encoded, draw)
+        return self._policy_and_reference.policy_logps(encoded, draw)
 
     def trial_forward(self, pairs: Sequence[Pair], needs: Collection[str]) -> Callable[[nn.Module], Tensor]:
         """Returns a function that scores zeros in the shapes of a batch with a network; ``needs`` changes nothing."""

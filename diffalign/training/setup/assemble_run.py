@@ -79,7 +79,7 @@ def open_run(
     )
     data: TrainedOn = from_main(accelerator, read)
     with explain_out_of_memory("the model is opened", "Take a smaller model, or free some memory"):
-        model = open_policy(recipe, policy, bound)
+        model = open_policy(recipe, policy, bound, processes)
     schedule = schedule_batches(recipe.train, bound, model.policy, processes)
     planned, activations = _plan(
         PlannedRun(recipe, accelerator, model, bound, schedule, processes, has_own_memory(accelerator.device))

@@ -85,13 +85,14 @@ def _check_launch() -> None:
             )
 
 
-def open_policy(recipe: Recipe, policy: Policy | None, bound: BoundRecipe) -> OpenedModel:
+def open_policy(recipe: Recipe, policy: Policy | None, bound: BoundRecipe, processes: int) -> OpenedModel:
     """Returns the policy of a recipe, on its device.
 
     Args:
         recipe: The recipe.
         policy: Taken instead of the recipe's model.
         bound: The recipe's loss and pairs, which must fit the policy.
+        processes: How many processes train.
 
     Raises:
         ConfigError: The policy does not fit the loss or the pairs.

@@ -86,7 +86,7 @@ def _measure(
     recipe: Recipe, bound: BoundRecipe, accelerator: Any, limit: int, context: int, processes: int
 ) -> tuple[Recipe, list[Change], MemoryPlan]:
     """Returns a recipe with the largest pieces that fit, what was changed for that, and its plan."""
-    model = open_policy(recipe, None, bound)
+    model = open_policy(recipe, None, bound, processes)
     schedule = schedule_batches(recipe.train, bound, model.policy, processes)
     run = PlannedRun(recipe, accelerator, model, bound, schedule, processes, own_memory=context > 0)
     stages, changes = plan_stages(run), []
