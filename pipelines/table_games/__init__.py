@@ -1,0 +1,1 @@
+"""Games between policies on a few answers, small enough that every update is exact."""
