@@ -33,6 +33,16 @@ CHOICES: dict[str, dict[str, Any]] = {
     "model.dtype=bfloat16": {"model": {"dtype": "bfloat16"}},
     "model.quantize=int8": {"model": {"quantize": "int8"}},
     "model.quantize=nf4": {"model": {"quantize": "nf4"}},
+    "train.gradient_checkpointing, model.offload=blocks": {
+        "model": {"offload": "blocks"},
+        "train": {"gradient_checkpointing": True},
+    },
+    "train.optimizer=adamw8bit": {"train": {"optimizer": "adamw8bit"}},
+    "model.channels_last": {"model": {"channels_last": True}},
+    "train.mixed_precision=bf16, model.channels_last": {
+        "model": {"channels_last": True},
+        "train": {"mixed_precision": "bf16"},
+    },
     "model.reference=stored": {"model": {"reference": "stored"}},
     "train.ema_decay": {"train": {"ema_decay": 0.99}},
     "every weight, reference copied": {"model": {**EVERY_WEIGHT, "reference": "copy"}},
@@ -42,6 +52,8 @@ CHOICES: dict[str, dict[str, Any]] = {
         "train": {"optimizer": "adafactor"},
     },
 }
+IMAGES_ONLY = tuple(name for name in CHOICES if "channels_last" in name)
+"""Choices that a language model does not have."""
 
 
 def main() -> None:
@@ -57,7 +69,8 @@ def main() -> None:
         tempfile.tempdir = folder  # forked children do not delete their temporary files
         for medium in args.media:
             prepare = prepare_images(root) if medium == "image" else prepare_texts(root)
-            variants = {name: partial(prepare, choice) for name, choice in CHOICES.items()}
+            choices = {name: choice for name, choice in CHOICES.items() if medium == "image" or name not in IMAGES_ONLY}
+            variants = {name: partial(prepare, choice) for name, choice in choices.items()}
             print(table(medium, measure_interleaved(variants, rounds=args.rounds, steps=args.steps)))
 
 

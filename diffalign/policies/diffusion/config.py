@@ -100,6 +100,8 @@ class ModelConfig(BaseModelConfig):
         adapter: The low-rank adapter that trains; None trains every weight of the denoiser.
         resolution: Side of the square images, px. None takes the model's own.
         buckets: ``true`` or settings of :class:`BucketConfig`: pairs keep their shape, at about the area of the square.
+        channels_last: Keep the weights of two-dimensional convolutions, and so images within the network, with their
+            channels last. Other kernels, so other rounding; whether they are faster depends on the device.
         caption_dropout: Share of pairs scored without their prompt, which keeps guidance usable; published: 0.2.
         flip: Mirroring with probability 1/2: ``"joint"`` both images of a pair together, ``"independent"`` each image
             separately (the released Diffusion-DPO code), ``"none"``.
@@ -119,6 +121,7 @@ class ModelConfig(BaseModelConfig):
 
     resolution: int | None = Field(default=None, ge=8)
     buckets: BucketConfig | None = None
+    channels_last: bool = False
     caption_dropout: float = Field(default=0.2, ge=0, le=1)
     flip: Literal["joint", "independent", "none"] = "joint"
     reduction: Literal["mean", "sum"] = "mean"

@@ -61,6 +61,8 @@ def _load(config: ModelConfig, device: torch.device | str | None, shared: Shared
         digests.append(weights_digest([network]))
         if config.quantize is not None:
             quantize_linear_layers(network, config.quantize)
+        if config.channels_last:
+            network.to(memory_format=torch.channels_last)
         choose_attention(network, device)
         split_rows(network, family.motion)
         disable_dropout(network)
@@ -78,7 +80,7 @@ def _load(config: ModelConfig, device: torch.device | str | None, shared: Shared
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(not trains_motion(config) or below(name, family.motion))
     if config.offload is not None:  # before checkpoints, which run a block again with the weights that it fetches
-        offload_blocks(checkpointed_blocks(network, family.offloaded, family.own_checkpointing), device)
+        offload_blocks(checkpointed_blocks(network, family.blocks, family.own_checkpointing), device)
     if config.gradient_checkpointing:
         if family.own_checkpointing:
             network.enable_gradient_checkpointing()

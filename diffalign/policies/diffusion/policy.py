@@ -169,8 +169,11 @@ class DenoiserPolicy:
         levels = d.schedule.alphas_cumprod.numpy().tobytes()
         makers = (self._encoder.image_maker, self._encoder.text_maker)
         packed = [] if c.quantize is None else [f"quantize {c.quantize}"]
+        layout = ["channels_last"] if c.channels_last else []
         times = ["time 1000 r"] if d.schedule.prediction == "flow" else []  # older results had the level's index
-        return content_key(self.base_fingerprint, *makers, *rules, d.schedule.prediction, levels, *times, *packed)
+        return content_key(
+            self.base_fingerprint, *makers, *rules, d.schedule.prediction, levels, *times, *packed, *layout
+        )
 
     def prepare(self, pairs: Sequence[Pair], progress: Progress = no_progress) -> list[str]:
         """Encodes every image or clip and every prompt once and sends the encoders away; without a cache they stay."""

@@ -152,8 +152,8 @@ class Family:
         checkpointed: Classes of the layers whose activations `gradient_checkpointing` computes twice, besides those
         that
             diffusers' own switch covers.
-        offloaded: Classes of the blocks whose frozen weights `offload` keeps in host memory, none within another; each
-            is checkpointed, or a part of a layer that is.
+        blocks: Classes of the blocks that `offload` keeps in host memory, none within another;
+            each is checkpointed, or a part of a layer that is.
         own_checkpointing: Whether the network has such a switch.
         reads_lora: Whether the stock pipeline reads adapter files.
     """
@@ -177,7 +177,7 @@ class Family:
     most_frames: Callable[[Mapping[str, Any]], int | None] = lambda config: 1
     unadaptable: tuple[str, ...] = ()
     checkpointed: tuple[str, ...] = ()
-    offloaded: tuple[str, ...] = ("ResnetBlock2D", "BasicTransformerBlock")
+    blocks: tuple[str, ...] = ("ResnetBlock2D", "BasicTransformerBlock")
     own_checkpointing: bool = True
     reads_lora: bool = True
 

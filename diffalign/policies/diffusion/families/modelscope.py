@@ -37,7 +37,7 @@ MODELSCOPE = Family(
     motion=(*MOTION, CONVOLUTIONS),
     most_frames=lambda config: None,
     checkpointed=("TransformerTemporalModel", "TemporalConvLayer", "ResnetBlock2D", "Transformer2DModel"),
-    offloaded=("ResnetBlock2D", "BasicTransformerBlock", "TemporalConvLayer"),
+    blocks=("ResnetBlock2D", "BasicTransformerBlock", "TemporalConvLayer"),
     own_checkpointing=False,
     reads_lora=False,
 )
