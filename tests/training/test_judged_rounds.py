@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from diffalign.errors import ConfigError
+from diffalign.errors import ConfigError, UserError
 from diffalign.pairs.checkpoint_pool import CheckpointPool
 from diffalign.training.loop import train
 from diffalign.training.storage.stored_recipe import dump
@@ -157,3 +157,27 @@ def test_two_processes_answer_judge_and_train_as_one_does(llm, tmp_path):
         curves.append(records(tmp_path / name))
     one, two = curves
     assert [record["loss"] for record in two] == pytest.approx([record["loss"] for record in one], rel=1e-5)
+
+
+WRONG = {
+    "no judge": ({"judge": ""}, "pairs.judge names who ranks the answers.*--set pairs.judge=pickscore"),
+    "judge of images": ({"judge": "jpeg_compressibility"}, "judges images, but this model makes texts"),
+    "one answer": ({"answers": 1}, "pairs.answers must be 2 or more.*--set pairs.answers=4"),
+    "label without data": ({"judge": "label"}, "--set pairs.from_data=chosen"),
+    "pairing": ({"pairing": "best"}, "Did you mean"),
+    "who": ({"answers_by": "polciy"}, "Did you mean 'policy'"),
+    "border and rollback": ({"border": "momentum"}, "--set guard.action=skip"),
+    "half of two phases": ({"border": "extragradient", "every": 4}, "two phases of 4 steps.*--set train.steps=8"),
+    "threshold": ({"pairing": "threshold"}, "--set pairs.threshold=0.5"),
+    "shares": ({"offline": 0.8, "replay": 0.5}, "1 together at most"),
+    "further": ({"further": {"chosen": "policy"}}, "roles that a loss reads"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_settings_are_refused_with_what_to_type_before_anything_is_written(llm, tmp_path, name):
+    changes, said = WRONG[name]
+    guard = {"action": "rollback" if name == "border and rollback" else "off"}
+    with pytest.raises(UserError, match=said):
+        train(recipe(llm, tmp_path / "run", pairs={**ROUNDS, **changes}, guard=guard), pairs=text_pairs(6))
+    assert not (tmp_path / "run").exists()

@@ -84,6 +84,11 @@ class RoundSettings:
                 f"pairs.offline {self.offline:g} and 1.5 times pairs.replay {self.replay:g} are shares of the same "
                 "places, 1 together at most, and 'offline' is for pairs of two. Type: --set pairs.offline=0"
             )
+        if self.sampling.get("roundtrip") == "both":
+            raise ConfigError(
+                "pairs.roundtrip 'both' sends winners of the data through the autoencoder too, and rounds do not. "
+                "Type: --set pairs.roundtrip=samples"
+            )
         if self.total < 2:
             raise _invalid("answers", self.answers, "2 or more, or as many with those of the data (from_data)", 4)
         self._check_judges()
