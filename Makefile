@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
 
-.PHONY: demo demo-text demo-video test test-long check format bench setup clean
+.PHONY: demo demo-text demo-video demo-rounds test test-long check format bench setup clean
 
 demo: setup
 	$(BIN)/diffalign demo
 
 demo-video: setup
 	$(BIN)/diffalign demo video
+
+demo-rounds: setup
+	$(BIN)/diffalign demo rounds
 
 demo-text: $(VENV)/.text
 	$(BIN)/python -m pipelines.positive_answers

@@ -20,8 +20,9 @@ Resume = Annotated[bool, typer.Option("--resume", help="Resume from the last che
 DEMOS = {
     "image": ("emoji/dpo.yaml", Path("runs/demo")),
     "video": ("video/emoji_dpo.yaml", Path("runs/demo-video")),
+    "rounds": ("emoji/rounds.yaml", Path("runs/demo-rounds")),
 }
-"""Medium to the recipe in ``configs`` and the usual folder."""
+"""Name to the recipe in ``configs`` and the usual folder."""
 
 
 @app.command()
@@ -83,18 +84,21 @@ def plan(
 
 @app.command()
 def demo(
-    medium: Annotated[str, typer.Argument(help=f"What the model draws: {' or '.join(DEMOS)}.")] = "image",
+    medium: Annotated[
+        str,
+        typer.Argument(help="What the model draws: image or video; or rounds: images, from its own judged answers."),
+    ] = "image",
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for adapter, report and samples; by default runs/demo or runs/demo-video, then -2 ..."
+            help="Folder for adapter, report and samples; by default runs/demo, demo-video or demo-rounds, then -2 ..."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the run and of the comparison.")] = 0,
     set_: Overrides = [],  # noqa: B006
     resume: Resume = False,
 ) -> None:
-    """Align an embedded model with its preference pairs and write a report: five to ten minutes on two cores.
+    """Align an embedded model with pairs or its own answers and write a report: about ten minutes on two cores.
 
     An earlier demo is kept: without --output each one has a folder of its own, and --resume continues the last.
     """
@@ -102,7 +106,7 @@ def demo(
     from diffalign.training.recipe.load import load_recipe
 
     if medium not in DEMOS:
-        raise UserError(f"there are demos of {' and '.join(DEMOS)}, got '{medium}'. Type: diffalign demo")
+        raise UserError(f"there are the demos {', '.join(DEMOS)}; got '{medium}'. Type: diffalign demo")
     recipe, usual = Path(__file__).parents[2] / "configs" / DEMOS[medium][0], DEMOS[medium][1]
     if not recipe.exists():
         raise UserError(

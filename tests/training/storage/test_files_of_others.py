@@ -47,7 +47,7 @@ def test_each_demo_has_a_folder_of_its_own_and_a_resume_finds_the_last(tmp_path)
 
 
 def test_an_unknown_demo_is_refused_with_those_that_there_are(tmp_path):
-    with pytest.raises(UserError, match="demos of image and video, got 'sound'"):
+    with pytest.raises(UserError, match="demos image, video, rounds; got 'sound'"):
         demo("sound", output=tmp_path, seed=0, set_=[], resume=False)
 
 
