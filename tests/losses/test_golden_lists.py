@@ -60,3 +60,18 @@ def test_a_tree_with_two_leaves_is_a_weighed_pair():
     # Log-probabilities -12 and -15, reference -13 and -14.5, beta 0.1: 0.620957 times 0.532456.
     two = listed((1.0, -0.5), rewards=(1.0, 0.0))
     assert f"{LOSSES['tree_po'].bind(beta=0.1)(two).item():.6f}" == "0.330632"
+
+
+def test_the_losses_on_own_answers_have_the_numbers_of_hand():
+    # Less the others' mean: logratios 1.1, -0.4, -0.7; rewards 0.5, 0.05, -0.55. Shares no better: 1, 2/3, 1/3.
+    group = listed((0.9, -0.1, -0.3), rewards=(0.9, 0.6, 0.2))
+    # At beta 0.5 targets 1, 0.1, -1.1: (1.1 - 1)^2 + (0.4 + 0.1)^2 + (0.7 - 1.1)^2 = 0.42, by three.
+    assert LOSSES["leave_one_out"].bind(beta=0.5)(group).item() == pytest.approx(0.14, rel=1e-14)
+    assert LOSSES["leave_one_out"].bind(beta=0.5, relative=True)(group).item() == pytest.approx(0.035, rel=1e-14)
+    # Logarithms 0, -0.405465, -1.098612 less the others' mean: 0.752039, 0.143841, -0.895880.
+    # (1.1 - 0.752039)^2 + (0.4 + 0.143841)^2 + (0.7 - 0.895880)^2 = 0.455211, by three.
+    assert f"{LOSSES['best_of_n'].bind(n=2.0)(group).item():.5f}" == "0.15174"
+    # Weights 0.446946, 0.331106, 0.221947 (e^0.9, e^0.6, e^0.2 by their sum): -(0.402251 - 0.033111 - 0.066584).
+    assert f"{LOSSES['reward_weighted'].bind(temperature=1.0)(group).item():.6f}" == "-0.302557"
+    # (0.733333^2 + 0.266667^2 + 0.466667^2) / 4.
+    assert f"{LOSSES['group_kl'].bind()(group).item():.6f}" == "0.206667"

@@ -209,3 +209,62 @@ def test_logps_are_read_as_means_where_a_ranking_needs_them():
     batch = listed((-4.0, -6.0, -9.0), rewards=(1.0, 0.5, 0.0), tokens=(2, 3, 3))
     bare = listed((-2.0, -2.0, -3.0), rewards=(1.0, 0.5, 0.0))
     assert loss(batch).item() == pytest.approx(loss(bare).item(), rel=1e-14)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_two_answers_measured_from_each_other_are_rebel(relative):
+    batch = replace(drawn(6, scale=3.0), rewards={"chosen": torch.linspace(0, 2, 6), "rejected": torch.ones(6)})
+    of = lambda name: LOSSES[name].bind(beta=0.3, relative=relative)(batch)
+    torch.testing.assert_close(of("leave_one_out"), of("rebel"))
+
+
+def test_the_kl_of_a_list_of_two_is_that_of_two_samples_and_of_more_the_mean_over_every_two():
+    answers = [0.4, -1.0, 0.2, 1.5]
+    twos = []
+    for i in range(4):
+        for j in range(i):
+            pair = listed((answers[i], answers[j]))
+            own = dict(zip(("own_1", "own_2"), pair.answers, strict=True))
+            twos.append(LOSSES["online_kl"].bind()(replace(pair, further=own)))
+            torch.testing.assert_close(LOSSES["group_kl"].bind()(pair), twos[-1])
+    torch.testing.assert_close(LOSSES["group_kl"].bind()(listed(answers)), torch.stack(twos).mean(0))
+
+
+def test_at_the_reference_the_slope_is_the_leave_one_out_policy_gradient():
+    rewards = [2.0, 0.5, 0.1, -1.0]
+    slope = pulls(LOSSES["leave_one_out"].bind(beta=0.25), listed([0.0] * 4, rewards=rewards))[:, 0]
+    advantages = torch.tensor([v - (sum(rewards) - v) / 3 for v in rewards], dtype=torch.float64)
+    torch.testing.assert_close(slope, -2 / 0.25 * 4 / 3 * advantages / 4)
+
+
+def test_below_the_others_an_answer_is_pushed_down_whatever_is_added_to_the_rewards():
+    loss = LOSSES["leave_one_out"].bind(beta=0.25)
+    plain, raised = (pulls(loss, listed([0.0] * 3, rewards=[v + up for v in (2.0, 0.6, 0.4)])) for up in (0.0, 50.0))
+    assert plain[0] < 0 and (plain[1:] > 0).all()
+    torch.testing.assert_close(raised, plain, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("name, hyper", [("leave_one_out", {"beta": 0.5}), ("best_of_n", {"n": 3.0})])
+def test_a_target_does_not_ask_for_the_order_of_its_list(name, hyper):
+    loss = LOSSES[name].bind(**hyper)
+    batch = fit(loss, drawn(5, scale=2.0))
+    torch.testing.assert_close(loss(in_order(batch, [3, 0, 2, 1])), loss(batch), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_the_best_of_n_costs_nothing_and_lies_as_high_as_the_best_of_n_does(n):
+    places = torch.arange(400, 0, -1, dtype=torch.float64) / 400
+    policy = ((n - 1) * places.log()).softmax(0)
+    ratios = (policy * 400).log()
+    loss = LOSSES["best_of_n"].bind(n=float(n))
+    assert loss(listed(ratios.tolist(), rewards=places.tolist())).item() < 1e-20
+    assert (policy * places).sum().item() == pytest.approx(n / (n + 1), abs=2e-3)
+    squeezed = listed(ratios.tolist(), rewards=(places**9).tolist())
+    assert loss(squeezed).item() < 1e-20, "only the order counts"
+
+
+def test_weights_by_rewards_go_from_all_answers_alike_to_the_best_alone():
+    batch = listed((-3.0, -5.0, -10.0), rewards=(1.0, 0.5, 0.0))
+    of = lambda temperature: LOSSES["reward_weighted"].bind(temperature=temperature)(batch).item()
+    assert of(1e9) == pytest.approx(6.0) and of(1e-3) == pytest.approx(3.0)
+    assert (pulls(LOSSES["reward_weighted"].bind(temperature=1.0), batch) < 0).all()

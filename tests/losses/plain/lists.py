@@ -73,7 +73,46 @@ def _tree(e, s, margin, weights):
     return total
 
 
+def _ratios(e):
+    return [answer.policy - answer.reference for answer, _ in e.ranked]
+
+
+def _from_others(xs):
+    return [x - (sum(xs) - x) / (len(xs) - 1) for x in xs]
+
+
+def _leave_one_out(e, beta, relative):
+    ratios, rewards = _from_others(_ratios(e)), _from_others([reward for _, reward in e.ranked])
+    squares = [(r - v / beta) ** 2 for r, v in zip(ratios, rewards, strict=True)]
+    return (beta**2 if relative else 1.0) * sum(squares) / len(squares)
+
+
+def _best_of_n(e, n):
+    v = [reward for _, reward in e.ranked]
+    shares = _from_others([math.log(sum(other <= own for other in v) / len(v)) for own in v])
+    ratios = _from_others(_ratios(e))
+    return sum((r - (n - 1) * q) ** 2 for r, q in zip(ratios, shares, strict=True)) / len(v)
+
+
+def _reward_weighted(e, temperature):
+    v = [reward / temperature for _, reward in e.ranked]
+    total = log_sum(v)
+    return -sum(math.exp(x - total) * answer.policy for x, (answer, _) in zip(v, e.ranked, strict=True))
+
+
+def _group_kl(e):
+    r = _ratios(e)
+    mean = sum(r) / len(r)
+    return sum((x - mean) ** 2 for x in r) / (2 * (len(r) - 1))
+
+
 LISTS = {
+    "leave_one_out": Plain(
+        _leave_one_out, ({"beta": 0.1}, {"beta": 5000.0, "relative": True}, {"beta": 2.0}), past=True
+    ),
+    "best_of_n": Plain(_best_of_n, ({"n": 4.0}, {"n": 1.0}), past=True),
+    "reward_weighted": Plain(_reward_weighted, ({"temperature": 1.0}, {"temperature": 0.05}), past=True),
+    "group_kl": Plain(_group_kl, ({},), past=True),
     "plackett_luce": Plain(_plackett_luce, ({"beta": 0.1}, {"beta": 5000.0})),
     "pro": Plain(_pro, ({}, {"sft": 1.0})),
     "tree_po_steps": Plain(_tree_po_steps, ({"beta": 0.5}, {"beta": 5000.0}, {"beta": 1.0, "weights": "uniform"})),
