@@ -67,7 +67,7 @@ def test_every_pairing_of_two_trains(llm, tmp_path, pairing):
 
 
 LOSSES = {
-    "list": {"name": "plackett_luce", "beta": 0.1},
+    "list": {"name": "leave_one_out", "beta": 0.1, "rewards": "score"},
     "best_only": "sft",
 }
 
