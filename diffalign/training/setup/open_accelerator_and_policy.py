@@ -97,7 +97,7 @@ def open_policy(recipe: Recipe, policy: Policy | None, bound: BoundRecipe, proce
     Raises:
         ConfigError: The policy does not fit the loss or the pairs.
     """
-    if processes > 1 and recipe.model.offload is not None:
+    if processes > 1 and getattr(recipe.model, "offload", None) is not None:  # a kind from outside may not have it
         raise ConfigError(
             f"model.offload 'blocks' trains in one process, and there are {processes}. Start one, or type: --set "
             "model.offload=null"

@@ -9,7 +9,9 @@ from tests.tiny_text import tiny_model, tiny_tokenizer
 
 
 class Scripted(torch.nn.Module):
-    """Replies to the text of a request with ``rule(text)``."""
+    """Replies to the text of a request with ``rule(text)``. It keeps no keys and values of what it has read."""
+
+    _is_stateful = True
 
     def __init__(self, rule, tokenizer):
         super().__init__()
