@@ -96,4 +96,5 @@ def test_merged_into_its_base_it_is_a_pipeline_with_the_same_frames(result, conf
     assert outcome.exit_code == 0, outcome.output
     pipeline = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "merged")
     expected = ours(policy)
-    torch.testing.assert_close(frames(pipeline), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+    # Merged weights round otherwise than base and adapter apart: 1.8e-5 of the largest value was seen on one processor.
+    torch.testing.assert_close(frames(pipeline), expected, rtol=1e-4, atol=5e-5 * float(expected.abs().max()))
